@@ -1,0 +1,1 @@
+"""Contracts: what each table, batch and directory holds. No I/O; imports nothing of ours."""

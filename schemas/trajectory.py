@@ -1,0 +1,44 @@
+"""TRAJECTORIES: one user's window of clicks in time order; EVALUATION: impressions kept for judging."""
+
+from __future__ import annotations
+
+from schemas.table import Column, Table
+
+TRAJECTORIES = Table(
+    name="trajectories",
+    meaning="one row per user window: clicks in time order, candidates and prefix of each click",
+    columns=(
+        Column("source", "string", "as in impressions"),
+        Column("user_id", "string", "as in impressions"),
+        Column("window", "int", "0 = the user's latest clicks; windows are cut from the end"),
+        Column("time", "timestamp", "when the latest target was shown"),
+        Column("click_row", "array<int>", "L item rows, oldest first"),
+        Column("prefix", "array<int>", "L counts: clicks of this window made in earlier impressions"),
+        Column(
+            "candidate_row",
+            "array<array<int>>",
+            "L lists of item rows: clicked first, then negatives; empty = context only",
+        ),
+        Column("weight", "array<float>", "L weights in the loss; 0 = context only"),
+        Column("logged", "array<boolean>", "L marks: the click was made inside an impression of the log"),
+    ),
+    key=("source", "user_id", "window"),
+    partition_by=("source",),
+)
+
+EVALUATION = Table(
+    name="evaluation",
+    meaning="impressions after the split, as item rows: what the model is judged on",
+    columns=(
+        Column("source", "string", "as in impressions"),
+        Column("impression_id", "string", "as in impressions"),
+        Column("user_id", "string", "as in impressions"),
+        Column("time", "timestamp", "as in impressions"),
+        Column("history_row", "array<int>", "item rows of the history that the impression gives, oldest first"),
+        Column("shown_row", "array<int>", "item rows in the order shown"),
+        Column("shown_id", "array<string>", "news ids in the same order"),
+        Column("clicked", "array<boolean>", "click mark of each; null = unlabelled", nullable=True),
+    ),
+    key=("source", "impression_id", "user_id", "time"),
+    partition_by=("source",),
+)
