@@ -1,0 +1,1 @@
+"""The torch half: packed batches to checkpoints. Never imports pyspark."""

@@ -1,0 +1,70 @@
+"""Judge a checkpoint on the evaluation impressions of its packed directory, beside baselines and, where known, the oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from jobs.config import run
+from jobs.progress import stage
+from schemas.errors import InputError
+from trainer.config import TrainConfig
+from trainer.eval.impressions import Impressions, true_probabilities
+from trainer.eval.metrics import FloatArray, ranking_metrics
+from trainer.eval.ranking import model_scores, popularity_scores, zero_shot_scores
+from trainer.loop.checkpoint import load_checkpoint
+from trainer.loop.prepare import DeviceName, device_of, prepare
+
+
+def evaluate(
+    *,
+    checkpoint: Path,
+    data: Path,
+    truth: Path | None = None,
+    store: Path | None = None,
+    device: DeviceName = "auto",
+) -> dict[str, Any]:
+    """AUC, MRR, nDCG@5 and nDCG@10 per impression: the model, popularity, zero-shot and the oracle.
+
+    Parameters
+    ----------
+    checkpoint
+        A checkpoint that `train` wrote.
+    data
+        The packed directory whose evaluation impressions are scored.
+    truth
+        Parquet with the probabilities that drew the clicks (synthetic data only).
+    store
+        Folder that keeps the frozen layers' output; by default `<data>.frozen`.
+    device
+        Where to encode.
+    """
+    if truth is not None and not truth.is_file():
+        raise InputError(f"{truth}: no such file. Leave --truth away where nobody knows the true probabilities")
+    saved = load_checkpoint(checkpoint)
+    config = TrainConfig.from_dict(dict(saved.state["config"]))
+    with stage("evaluation"):
+        prepared = prepare(config, data, store=store, device=device_of(device), told=lambda *_: None)
+        table = prepared.directory.evaluation()
+        impressions = Impressions.of(table)
+        scores: dict[str, FloatArray] = {
+            "popularity": popularity_scores(prepared.clicks_V, impressions),
+            "zero_shot": zero_shot_scores(prepared.encoder, prepared.items, impressions),
+        }
+        prepared.model.load_state_dict(dict(saved.tensors["model"]))
+        limit = config.run.history_clicks
+        scores["model"] = model_scores(
+            prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=limit
+        )
+        if truth is not None:
+            scores["oracle"] = true_probabilities(table, pq.read_table(truth))
+    return {
+        name: ranking_metrics(score_X, impressions.clicked_X, impressions.shown_start_I1).as_dict()
+        for name, score_X in scores.items()
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(evaluate))

@@ -1,0 +1,56 @@
+"""The pack job: trajectories of the lake -> an immutable directory of packed batches that the trainer reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobs.config import run
+from pipelines.packing.flow import PackingConfig
+from pipelines.packing.flow import pack as pack_lake
+from pipelines.session import build_session
+from pipelines.tables import Lake
+
+
+def pack(
+    *,
+    lake: Path,
+    out: Path,
+    source: str = "publisher",
+    batch_trajectories: int = 64,
+    batch_items: int = 4096,
+    superblock_batches: int = 24,
+    shard_trajectories: int = 100_000,
+) -> dict[str, Any]:
+    """Pack trajectories into batches that hold each news once.
+
+    Parameters
+    ----------
+    lake
+        Folder of the Delta tables.
+    out
+        The directory to make. It is complete or absent, and never changes; packing the same again leaves it as it is.
+    source
+        Which publisher's trajectories.
+    batch_trajectories
+        Trajectories of a batch, at most.
+    batch_items
+        Distinct news of a batch, at most; a trajectory with more gets a batch of its own.
+    superblock_batches
+        Consecutive batches that are read and shuffled together, at most.
+    shard_trajectories
+        Near how many trajectories one Spark task packs.
+    """
+    config = PackingConfig(
+        source=source,
+        batch_trajectories=batch_trajectories,
+        batch_items=batch_items,
+        superblock_batches=superblock_batches,
+        shard_trajectories=shard_trajectories,
+    )
+    manifest = pack_lake(Lake(build_session("feedloop pack"), str(lake)), out, config)
+    return {"out": str(out), "tokens_rows": manifest.tokens.rows, **manifest.counts}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(pack))

@@ -1,0 +1,58 @@
+"""Items: which news need tokens, and under which permanent row each item stands."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+KEY = ["source", "item_id"]
+
+
+def with_item(news: DataFrame, items: DataFrame) -> DataFrame:
+    """Adds what ITEM_TOKENS holds of each news, null where it is new: item_row, old_* columns."""
+    held = items.select(
+        *KEY,
+        "item_row",
+        F.col("canonical_row").alias("old_canonical_row"),
+        F.col("text_sha256").alias("old_text_sha256"),
+        F.col("text_version").alias("old_text_version"),
+        F.col("tokenizer_sha256").alias("old_tokenizer_sha256"),
+    )
+    return news.withColumnRenamed("news_id", "item_id").join(held, KEY, how="left")
+
+
+def new_rows(news: DataFrame, *, after: int) -> DataFrame:
+    """(source, item_id, new_row) of the news that have no item_row: dense from `after` + 1, in order of the key.
+
+    Sorted once and kept; a row is its part's offset plus its place in the part, so that no window holds all items.
+    """
+    new = news.where("item_row IS NULL").select(*KEY).orderBy(*KEY)
+    part, place = F.spark_partition_id(), F.monotonically_increasing_id()
+    ordered = new.select("*", part.alias("part"), place.alias("place")).persist()
+    sizes = {row["part"]: row["count"] for row in ordered.groupBy("part").count().collect()}
+    parts = range(max(sizes, default=0) + 1)
+    starts = accumulate([after + 1, *(sizes.get(number, 0) for number in parts)])
+    offsets = F.array(*(F.lit(start) for start in starts))
+    in_part = F.col("place") - F.shiftleft(F.col("part").cast("long"), 33)  # the upper bits of place are the part
+    return ordered.select(*KEY, (F.get(offsets, F.col("part")) + in_part).cast("int").alias("new_row"))
+
+
+def changed_items(news: DataFrame, rows: DataFrame, *, tokenizer_sha256: str) -> DataFrame:
+    """The news whose ITEM_TOKENS row is missing or out of date, with its new values but for the segments."""
+    same_text = Window.partitionBy("text_sha256")
+    numbered = news.join(rows, KEY, how="left").withColumn("item_row", F.coalesce("item_row", "new_row"))
+    valued = numbered.withColumns(
+        {
+            "canonical_row": F.min("item_row").over(same_text),
+            "text_version": F.coalesce("old_text_version", F.lit(0)) + _differs("text_sha256").cast("int"),
+            "tokenizer_sha256": F.lit(tokenizer_sha256),
+        }
+    )
+    outdated = _differs("text_sha256") | _differs("tokenizer_sha256") | _differs("canonical_row")
+    return valued.where(outdated)
+
+
+def _differs(name: str) -> Column:
+    return ~F.col(name).eqNullSafe(F.col(f"old_{name}"))

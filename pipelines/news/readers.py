@@ -1,0 +1,59 @@
+"""Readers: a publisher's news file -> one row per usable line, with its place in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import InputError
+
+COLUMNS = ("news_id", "category", "subcategory", "title", "abstract", "body")
+_FILES = ("news.jsonl", "news.jsonl.gz", "news.tsv", "news.tsv.gz")
+_MIND_COLUMNS = 8  # id, category, subcategory, title, abstract, url, title entities, abstract entities
+
+
+def news_file(news: Path) -> Path:
+    """The file to read: the one named, or the one that a folder holds. InputError if there is none."""
+    if news.is_dir():
+        found = [news / name for name in _FILES if (news / name).is_file()]
+        if len(found) == 1:
+            return found[0]
+        what = f"holds {[path.name for path in found]}" if found else "holds none"
+        raise InputError(f"{news}: expected one of {', '.join(_FILES)} there; it {what}. Name the file with --news")
+    if not news.is_file():
+        raise InputError(f"{news}: no such file or folder. Name a folder with {' or '.join(_FILES)} with --news")
+    if not news.name.endswith((".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")):
+        raise InputError(f"{news}: not a news file that can be read. Give .jsonl or .tsv, plain or .gz, with --news")
+    return news
+
+
+def read_lines(spark: SparkSession, file: Path) -> DataFrame:
+    """(value, place) of each line that is not blank; `place` ascends through the file."""
+    # Files are cut into parts, and parts are read in any order: the part's first byte, then the line within the part.
+    place = F.struct(F.col("_metadata.file_block_start").alias("part"), F.monotonically_increasing_id().alias("line"))
+    value = F.regexp_replace(F.make_valid_utf8("value"), "^\ufeff", "").alias(
+        "value"
+    )  # some files begin with a byte order mark
+    text = spark.read.text(str(file.absolute())).select(value, place.alias("place"))
+    return text.where(F.trim("value") != "")
+
+
+def with_columns(lines: DataFrame, file: Path) -> DataFrame:
+    """Adds COLUMNS. Lines that cannot be read have no news_id."""
+    return _from_tsv(lines) if ".tsv" in file.name else _from_json(lines)
+
+
+def _from_json(lines: DataFrame) -> DataFrame:
+    schema = ", ".join(f"{name} string" for name in COLUMNS)
+    parsed = lines.withColumn("news", F.from_json("value", schema))
+    return parsed.select("place", *(F.col(f"news.{name}").alias(name) for name in COLUMNS))
+
+
+def _from_tsv(lines: DataFrame) -> DataFrame:
+    """MIND's columns, quoting off; it has no body."""
+    cells = F.split("value", "\t", -1)
+    whole = lines.withColumn("cells", F.when(F.size(cells) == _MIND_COLUMNS, cells))
+    named = {name: F.col("cells")[index] for index, name in enumerate(COLUMNS[:-1])}
+    return whole.select("place", *(cell.alias(name) for name, cell in named.items()), F.lit("").alias("body"))

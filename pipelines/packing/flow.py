@@ -1,0 +1,190 @@
+"""Packing: trajectories, evaluation impressions and item tokens of the lake -> one immutable packed directory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from pipelines.packing import tasks
+from pipelines.packing.budget import superblock_size
+from pipelines.packing.sharding import per_hour, shard_starts, with_shard
+from pipelines.packing.tokens import token_table
+from pipelines.packing.write import (
+    directory_at,
+    entry_of,
+    existing_manifest,
+    now,
+    write_manifest,
+    write_schema,
+    write_tokens,
+)
+from pipelines.tables import Lake
+from schemas.errors import InputError
+from schemas.manifest import FileEntry, Manifest, Superblock, Tokens
+from schemas.news import ITEM_TOKENS
+from schemas.packed_batch import FORMAT_VERSION
+from schemas.trajectory import EVALUATION, TRAJECTORIES
+
+_TABLES = (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackingConfig:
+    """What decides the batches, beside the data."""
+
+    source: str = "publisher"
+    batch_trajectories: int = 64
+    batch_items: int = 4096  # distinct items of a batch; a trajectory with more gets a batch of its own
+    superblock_batches: int = 24  # at most: a data set has at least 8 superblocks if it has 8 batches
+    shard_trajectories: int = 100_000  # near this many per Spark task
+
+    def __post_init__(self) -> None:
+        for name in ("batch_trajectories", "batch_items", "superblock_batches", "shard_trajectories"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: use 1 or more")
+
+
+def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
+    """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is."""
+    inputs = {table.name: lake.version(table) for table in _TABLES}
+    made = json.loads(lake.notes(EVALUATION).get(f"made_from.{config.source}", "{}"))
+    described = asdict(config) | {
+        "order": "time",
+        "table_ids": {table.name: lake.table_id(table) for table in _TABLES},
+        "trajectories": made.get("config", {}),
+    }
+    inputs = made.get("inputs", {}) | inputs
+    existing = existing_manifest(out)
+    if existing is not None:
+        return _unchanged(existing, out, inputs, described)
+
+    trajectories, evaluation, items = (lake.read(table, version=inputs[table.name]) for table in _TABLES)
+    ours = F.col("source") == config.source
+    _check_split(trajectories.where(ours), evaluation.where(ours), config.source)
+    with directory_at(out) as folder:
+        batch_files, counts = _pack_batches(folder, trajectories.where(ours), config)
+        schema_file = write_schema(folder, batch_files)
+        tokens, token_files = _pack_tokens(folder, items, lake.notes(ITEM_TOKENS).get("tokens"))
+        path, rows = tasks.write_evaluation(evaluation.where(ours), folder)
+        evaluation_file = entry_of(folder, folder / path, rows=rows)
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            files=(*sorted(batch_files, key=lambda entry: entry.path), schema_file, *token_files, evaluation_file),
+            tokens=tokens,
+            inputs=inputs,
+            config=described,
+            counts=counts | {"evaluation_impressions": evaluation_file.rows},
+            created_at=now(),
+        )
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def _unchanged(existing: Manifest, out: Path, inputs: dict[str, int], config: dict[str, Any]) -> Manifest:
+    before, wanted = existing.inputs | existing.config, inputs | config
+    differing = sorted(name for name in before.keys() | wanted.keys() if before.get(name) != wanted.get(name))
+    if differing:
+        found = "; ".join(f"{name} was {before.get(name)}, is {wanted.get(name)}" for name in differing)
+        raise InputError(
+            f"{out}: packed before from other inputs or options ({found}). Name another --out, or remove it"
+        )
+    return existing
+
+
+def _check_split(trajectories: DataFrame, evaluation: DataFrame, source: str) -> None:
+    """Both sides of the split have rows, and no target stands after it."""
+    times = trajectories.select(F.lit(0).alias("side"), "time").unionAll(evaluation.select(F.lit(1), "time"))
+    rows = times.groupBy("side").agg(F.min("time").alias("first"), F.max("time").alias("last")).collect()
+    found = {row["side"]: row for row in rows}
+    if 0 not in found:
+        raise InputError(
+            f"no trajectories of source {source!r}: before the split, no user clicked beside news left unclicked. "
+            "Ingest logs of at least two dates, then run ./feedloop build_trajectories with a later --evaluate-from"
+        )
+    if 1 not in found:
+        raise InputError(
+            f"no evaluation impressions of source {source!r}: none has click marks on or after the split. "
+            "Run ./feedloop build_trajectories with an earlier --evaluate-from"
+        )
+    if found[0]["last"].date() >= found[1]["first"].date():
+        raise InputError(
+            f"trajectories of source {source!r} reach {found[0]['last']}, and evaluation begins {found[1]['first']}: "
+            "the two were made by different runs. Run ./feedloop build_trajectories again"
+        )
+
+
+def _pack_batches(
+    folder: Path, trajectories: DataFrame, config: PackingConfig
+) -> tuple[list[FileEntry], dict[str, int]]:
+    hours = per_hour(trajectories).collect()
+    starts = shard_starts(
+        [row["hour"] for row in hours],
+        [row["trajectories"] for row in hours],
+        shard_trajectories=config.shard_trajectories,
+    )
+    sharded = with_shard(trajectories, starts)
+    budget = {"batch_trajectories": config.batch_trajectories, "batch_items": config.batch_items}
+    batches = tasks.batches_per_shard(sharded, **budget)
+    first_batch = dict(
+        zip(sorted(batches), accumulate([0, *(batches[shard] for shard in sorted(batches))]), strict=False)
+    )
+    size = superblock_size(sum(batches.values()), wanted=config.superblock_batches)
+    written = tasks.write_shards(sharded, folder, first_batch, **budget, superblock_batches=size)
+    files = [
+        entry_of(
+            folder,
+            folder / row["path"],
+            rows=len(row["targets"]),
+            superblocks=_superblocks(row, first_batch[row["shard"]], size),
+        )
+        for row in written
+    ]
+    return files, _counts(written) | {"superblocks": sum(len(entry.superblocks) for entry in files)}
+
+
+def _superblocks(row: Row, first_batch: int, size: int) -> tuple[Superblock, ...]:
+    """The row groups of one shard's file."""
+    count = len(row["targets"])
+    return tuple(
+        Superblock(
+            batches=tuple(range(first_batch + start, first_batch + min(start + size, count))),
+            targets=tuple(row["targets"][start : start + size]),
+            weights=tuple(row["weights"][start : start + size]),
+            items=tuple(row["items"][start : start + size]),
+            trajectories=sum(row["trajectories"][start : start + size]),
+        )
+        for start in range(0, count, size)
+    )
+
+
+def _counts(written: list[Row]) -> dict[str, int]:
+    summed = ("trajectories", "targets", "clicks", "item_occurrences", "items_per_target_sample")
+    counts = {name: sum(sum(row[name]) for row in written) for name in summed}
+    distinct = len(np.unique(np.concatenate([np.array(row["item_row"], np.int32) for row in written])))
+    return counts | {
+        "batches": sum(len(row["targets"]) for row in written),
+        "distinct_items": distinct,
+        "distinct_items_per_epoch": sum(sum(row["items"]) for row in written),
+    }
+
+
+def _pack_tokens(folder: Path, items: DataFrame, noted: str | None) -> tuple[Tokens, list[FileEntry]]:
+    """The token table of all items; InputError unless one known tokenizer made all of it."""
+    made = json.loads(noted or "{}")
+    ours = (F.col("tokenizer_sha256") == made.get("tokenizer_sha256", "")).alias("ours")
+    arrays = items.select("item_row", "canonical_row", "segment_field", "segment_tokens", ours).toArrow()
+    if not pc.all(arrays["ours"]).as_py():
+        raise InputError(
+            "table item_tokens: not all tokens are of the tokenizer that the table notes: prepare_news was stopped early. "
+            "Run ./feedloop prepare_news again"
+        )
+    table = token_table(arrays, vocabulary=made["vocabulary"])
+    return Tokens(**made, rows=table.rows), write_tokens(folder, table)

@@ -1,0 +1,105 @@
+"""Tasks: what one Spark task does with its shard or its rows; thin shells around the numpy functions beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.sql import DataFrame, Row
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+
+from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
+from pipelines.packing.budget import cut
+from pipelines.packing.grouping import time_order
+from pipelines.packing.shard import IntArray, Shard
+from pipelines.packing.write import write_batches, write_plain
+from schemas.as_spark import spark_schema
+from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER
+from schemas.trajectory import EVALUATION
+
+_WRITTEN = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("path", pa.string()),
+        ("item_row", pa.list_(pa.int32())),
+        *((name, pa.list_(pa.float64() if name == "weights" else pa.int64())) for name in FACTS),
+    ]
+)
+_TASK_COLUMNS = ("shard", "fingerprint", "time", "click_row", "prefix", "candidate_row", "weight", "logged")
+
+
+def batches_per_shard(sharded: DataFrame, *, batch_trajectories: int, batch_items: int) -> dict[int, int]:
+    """How many batches each shard will hold: later shards need it to number theirs."""
+
+    def count(key: tuple[Any, ...], table: pa.Table) -> pa.Table:
+        _, starts = _cut_in_order(table, batch_trajectories, batch_items)
+        return pa.table({"shard": pa.array([key[0].as_py()], pa.int32()), "batches": [len(starts) - 1]})
+
+    counted = sharded.select(*_TASK_COLUMNS).groupBy("shard").applyInArrow(count, "shard int, batches long")
+    return {row["shard"]: row["batches"] for row in counted.collect()}
+
+
+def write_shards(
+    sharded: DataFrame,
+    folder: Path,
+    first_batch: Mapping[int, int],
+    *,
+    batch_trajectories: int,
+    batch_items: int,
+    superblock_batches: int,
+) -> list[Row]:
+    """One Parquet file per shard; returns (path, facts of each batch, distinct items) of each, by shard."""
+
+    def write(key: tuple[Any, ...], table: pa.Table) -> pa.Table:
+        number = key[0].as_py()
+        shard, starts = _cut_in_order(table, batch_trajectories, batch_items)
+        path = f"{BATCH_FOLDER}/shard-{number:05d}-{_attempt()}.parquet"
+        facts: dict[str, list[float]] = {name: [] for name in FACTS}
+
+        def batches() -> Iterator[Arrays]:
+            for index, (start, stop) in enumerate(pairwise(starts)):
+                arrays = assemble(shard, int(start), int(stop), batch_id=first_batch[number] + index)
+                for name, value in facts_of(arrays).items():
+                    facts[name].append(value)
+                yield arrays
+
+        write_batches(folder / path, batches(), superblock_batches=superblock_batches)
+        rows = np.unique(np.concatenate([shard.click_row, shard.candidate_row])).astype(np.int32)
+        row = {"shard": number, "path": path, "item_row": rows.tolist()} | facts
+        return pa.Table.from_pylist([row], _WRITTEN)
+
+    written = sharded.select(*_TASK_COLUMNS).groupBy("shard").applyInArrow(write, from_arrow_schema(_WRITTEN))
+    return sorted(written.collect(), key=lambda row: int(row["shard"]))
+
+
+def write_evaluation(evaluation: DataFrame, folder: Path) -> tuple[str, int]:
+    """All evaluation impressions as one Parquet file in time order; returns (path, rows)."""
+
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        path = f"{EVALUATION_FOLDER}/impressions-{_attempt()}.parquet"
+        rows = write_plain(folder / path, batches, evaluation_schema)
+        yield pa.RecordBatch.from_pydict({"path": [path], "rows": [rows]})
+
+    evaluation_schema = to_arrow_schema(spark_schema(EVALUATION))
+    ordered = evaluation.repartition(1).sortWithinPartitions("time", "impression_id", "user_id")
+    row = ordered.select(*EVALUATION.column_names).mapInArrow(write, "path string, rows long").first()
+    assert row is not None, "the one task returns one row"
+    return row["path"], row["rows"]
+
+
+def _cut_in_order(table: pa.Table, batch_trajectories: int, batch_items: int) -> tuple[Shard, IntArray]:
+    order = time_order(table["time"].cast(pa.int64()).to_numpy(), table["fingerprint"].to_numpy())
+    shard = Shard.from_arrow(table.take(order))
+    return shard, cut(shard, batch_trajectories=batch_trajectories, batch_items=batch_items)
+
+
+def _attempt() -> str:
+    """Names this try of the task: a second try, or a speculative twin, never writes over the first one's file."""
+    context = TaskContext.get()
+    assert context is not None, "runs inside a Spark task"
+    return f"{context.taskAttemptId():08d}"

@@ -1,0 +1,127 @@
+"""The Spark session of every stage: Delta, UTC and the settings of small local runs stand here and nowhere else."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
+
+from schemas.errors import InputError
+
+CODE_ROOT = Path(__file__).resolve().parents[1]  # the folder (or the submitted zip) that holds our packages
+_DELTA_CLASS = "io.delta.sql.DeltaSparkSessionExtension"
+_WHOLE_FILE_BYTES = 1 << 50  # larger than any file, so that none is split and no two share a partition
+
+_ALWAYS = {
+    "spark.sql.extensions": _DELTA_CLASS,
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",  # tokenizers' own threads fight with Spark's
+}
+_LOCAL = {  # a MERGE of 20k into 100k rows takes less than half the time with these
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "2g",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Duser.timezone=UTC",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.adaptive.coalescePartitions.initialPartitionNum": "2",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
+
+
+def build_session(app: str) -> SparkSession:
+    """The running session, or a new one: spark-submit's master and jars where it started us, else a local one.
+
+    Environment: FEEDLOOP_MASTER (default local[2]), FEEDLOOP_JARS (folder with Delta's jars), FEEDLOOP_SPARK_LOG
+    (file that gets the JVM's own log; without it that log goes when the process ends).
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    scratch = Path(tempfile.mkdtemp(prefix="feedloop-spark-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    settings = _ALWAYS | {"spark.sql.warehouse.dir": (scratch / "warehouse").as_uri()}
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        _check_submitted_jars()
+    else:
+        _start_local_jvm(app, settings, scratch)
+    if SparkConf().get("spark.master", "local").startswith("local"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take python3 from PATH
+    builder = SparkSession.builder.appName(app)
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+@contextmanager
+def whole_files(spark: SparkSession) -> Iterator[None]:
+    """Inside, each file that Spark plans to read is one partition: rows keep the order of the file's lines."""
+    names = ("spark.sql.files.maxPartitionBytes", "spark.sql.files.openCostInBytes")
+    before = {name: spark.conf.get(name) for name in names}
+    try:
+        for name in names:
+            spark.conf.set(name, str(_WHOLE_FILE_BYTES))
+        yield
+    finally:
+        for name, value in before.items():
+            if value is not None:
+                spark.conf.set(name, value)
+
+
+def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path) -> None:
+    """Start the JVM by our own settings, its chatter kept off the user's terminal."""
+    master = os.environ.get("FEEDLOOP_MASTER", "local[2]")
+    conf = SparkConf(loadDefaults=False).setMaster(master).setAppName(app).set("spark.jars", _jars())
+    for name, value in (settings | _LOCAL | {"spark.local.dir": str(scratch)}).items():
+        conf.set(name, value)
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    paths = [str(CODE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # workers import our packages wherever the job was started
+    log = Path(os.environ.get("FEEDLOOP_SPARK_LOG", scratch / "spark.log"))
+    try:
+        with log.open("ab") as stream:
+            gateway = launch_gateway(conf, {"stderr": stream})  # type: ignore[no-untyped-call]
+    except (OSError, PySparkRuntimeError) as error:
+        said = log.read_text(errors="replace").strip()[-800:] if log.exists() else str(error)
+        raise InputError(
+            f"Java did not start: {said or error}. Install Java 17 or 21, or run ./feedloop setup, which brings one"
+        ) from error
+    SparkContext(conf=conf, gateway=gateway)
+
+
+def _jars() -> str:
+    folder = Path(os.environ.get("FEEDLOOP_JARS", CODE_ROOT / "build" / "jars"))
+    jars = sorted(folder.glob("*.jar"))
+    if not any(jar.name.startswith("delta-spark") for jar in jars):
+        raise InputError(
+            f"{folder}: no Delta jars there. Run ./feedloop setup, which collects them, or point FEEDLOOP_JARS at them"
+        )
+    return ",".join(str(jar) for jar in jars)
+
+
+def _check_submitted_jars() -> None:
+    """spark-submit started the JVM: jars can only come from its own command line."""
+    SparkContext._ensure_initialized()
+    jvm = SparkContext._jvm
+    assert jvm is not None, "spark-submit left no JVM to talk to"
+    if not jvm.org.apache.spark.util.Utils.classIsLoadable(_DELTA_CLASS):
+        raise InputError(
+            "spark-submit was given no Delta jars. Add --jars with the files of build/jars (./feedloop setup collects "
+            "them), or --packages io.delta:delta-spark_2.13:4.0.1"
+        )

@@ -1,0 +1,65 @@
+"""What every test may ask for: one SparkSession per run, the place of the shared data, fixed seeds."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"  # data and tools beside the project; the only place that knows where
+SEED = 20260302
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the project; a test that asks for it skips where it is absent."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no shared data: {os.path.relpath(folder, REPOSITORY)} is absent beside this clone")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    random.seed(SEED)
+    np.random.seed(SEED)
+    torch = sys.modules.get("torch")  # a Spark test has no torch, and need not load it
+    if torch is not None:
+        torch.manual_seed(SEED)
+
+
+@pytest.fixture(scope="session")
+def worker_environment() -> Iterator[None]:
+    """What Spark's Python workers inherit: this interpreter, and the repository on their path."""
+    before = {name: os.environ.get(name) for name in ("PYSPARK_PYTHON", "PYTHONPATH", "TOKENIZERS_PARALLELISM")}
+    paths = [str(REPOSITORY), *filter(None, [before["PYTHONPATH"]])]
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def spark(worker_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """One local session with Delta for the whole run: two cores, two shuffle partitions."""
+    from pipelines.session import build_session
+
+    os.environ.setdefault("SPARK_LOCAL_DIRS", str(tmp_path_factory.mktemp("spark")))
+    session = build_session("feedloop tests")
+    yield session
+    session.stop()

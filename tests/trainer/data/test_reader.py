@@ -1,0 +1,159 @@
+"""Both back ends deliver the same batches in our order, and nothing that the manifest does not vouch for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.errors import ContractError, InputError
+from schemas.manifest import MANIFEST_FILE, Manifest
+from schemas.token_table import file_of
+from tests.packed import packed_directory
+from trainer.data.backends import BACKENDS, BackendName
+from trainer.data.batch import StepBatch
+from trainer.data.directory import PackedDirectory
+from trainer.data.petastorm_reader import ALLOWED
+from trainer.data.position import Order
+from trainer.data.reader import Reader
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return packed_directory(tmp_path / "packed")
+
+
+def read(path: Path, backend: BackendName, *, epoch: int = 0, first_step: int = 0) -> list[list[StepBatch]]:
+    reader = Reader(PackedDirectory.open(path), Order(seed=5, batches_per_step=2), BACKENDS[backend])
+    return list(reader.steps(epoch, first_step=first_step))
+
+
+def same(left: StepBatch, right: StepBatch) -> bool:
+    return all(np.array_equal(getattr(left, name), getattr(right, name)) for name in StepBatch.__slots__)
+
+
+def test_petastorm_and_arrow_deliver_the_same_steps(directory: Path) -> None:
+    for epoch in range(3):
+        left, right = (read(directory, backend, epoch=epoch) for backend in ("petastorm", "arrow"))
+        assert [len(step) for step in left] == [2] * 6
+        assert all(same(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["petastorm", "arrow"])
+def test_ten_epochs_lose_no_target(directory: Path, backend: BackendName) -> None:
+    targets = PackedDirectory.open(directory).manifest.counts["targets"]
+    for epoch in range(10):
+        assert sum(batch.targets for step in read(directory, backend, epoch=epoch) for batch in step) == targets
+
+
+@pytest.mark.parametrize("backend", ["petastorm", "arrow"])
+def test_reading_goes_on_at_any_step(directory: Path, backend: BackendName) -> None:
+    whole = read(directory, backend, epoch=1)
+    for first in range(len(whole) + 1):
+        rest = read(directory, backend, epoch=1, first_step=first)
+        assert len(rest) == len(whole) - first
+        assert all(same(a, b) for x, y in zip(rest, whole[first:], strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no manifest\.json.*jobs\.pack"):
+        PackedDirectory.open(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
+def test_a_damaged_file_is_refused_by_name(directory: Path, damage: str) -> None:
+    path = directory / "batches" / "part-1.parquet"
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[:-100])
+    else:
+        path.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
+    with pytest.raises(ContractError, match=r"part-1\.parquet.*jobs\.pack"):
+        PackedDirectory.open(directory)
+
+
+def test_another_format_version_is_refused_with_the_way_out(directory: Path) -> None:
+    file = directory / MANIFEST_FILE
+    raw = json.loads(file.read_text()) | {"format_version": 99}
+    file.write_text(json.dumps(raw))
+    with pytest.raises(ContractError, match=r"format version 99.*jobs\.pack"):
+        PackedDirectory.open(directory)
+
+
+def rewrite_manifest(directory: Path, change: dict[str, str]) -> None:
+    """Put new hashes of changed files into the manifest, as someone who means harm would."""
+    raw = json.loads((directory / MANIFEST_FILE).read_text())
+    for entry in raw["files"]:
+        content = (directory / entry["path"]).read_bytes()
+        entry["sha256"], entry["bytes"] = hashlib.sha256(content).hexdigest(), len(content)
+    (directory / MANIFEST_FILE).write_text(json.dumps(raw | change))
+
+
+@pytest.mark.parametrize("backend", ["petastorm", "arrow"])
+def test_lost_rows_are_noticed(directory: Path, backend: BackendName) -> None:
+    file = directory / MANIFEST_FILE
+    raw = json.loads(file.read_text())
+    first = next(entry for entry in raw["files"] if entry["superblocks"])
+    first["superblocks"][0]["targets"][0] += 1
+    file.write_text(json.dumps(raw))
+    with pytest.raises(ContractError, match=r"targets .*the manifest says"):
+        read(directory, backend)
+
+
+class Payload:
+    """What a hostile schema would run."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (eval, ("open('owned', 'w').close()",))
+
+
+def test_a_hostile_schema_runs_nothing(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = directory / "batches" / "_common_metadata"
+    schema = pq.read_schema(path)
+    hostile = {**schema.metadata, b"dataset-toolkit.unischema.v1": pickle.dumps(Payload())}
+    pq.write_metadata(pa.schema(schema).with_metadata(hostile), path)
+    rewrite_manifest(directory, {})
+    with pytest.raises(ContractError, match=r"_common_metadata: .*builtins\.eval"):
+        read(directory, "petastorm")
+    assert not (tmp_path / "owned").exists()
+    assert not any(module == "builtins" for module, _ in ALLOWED)
+
+
+def test_the_token_table_comes_back_as_written(directory: Path) -> None:
+    opened = PackedDirectory.open(directory)
+    table = opened.token_table()
+    assert table.rows == opened.manifest.tokens.rows
+    assert (directory / file_of("token_values")).stat().st_size < 2 * len(table.token_values) + 200
+
+
+def test_the_manifest_survives_json(directory: Path) -> None:
+    text = (directory / MANIFEST_FILE).read_text()
+    assert Manifest.from_json(text, "x").to_json() == text
+
+
+def test_reading_needs_no_spark(directory: Path) -> None:
+    program = (
+        "import sys; sys.modules['pyspark'] = None\n"
+        "from pathlib import Path\n"
+        "from trainer.data.backends import BACKENDS\n"
+        "from trainer.data.directory import PackedDirectory\n"
+        "from trainer.data.position import Order\n"
+        "from trainer.data.reader import Reader\n"
+        "reader = Reader(PackedDirectory.open(Path(sys.argv[1])), Order(seed=1, batches_per_step=1), "
+        "BACKENDS['petastorm'])\n"
+        "print(sum(len(step) for step in reader.steps(0)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program, str(directory)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["12"]

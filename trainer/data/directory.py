@@ -1,0 +1,77 @@
+"""PackedDirectory: opens what jobs.pack wrote, and trusts only files that the manifest lists."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from schemas.errors import ContractError, InputError
+from schemas.manifest import EVALUATION_FOLDER, MANIFEST_FILE, FileEntry, Manifest
+from schemas.token_table import ARRAYS, TokenTable, file_of
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedDirectory:
+    """An immutable packed-batch directory, verified file by file when opened."""
+
+    path: Path
+    manifest: Manifest
+    manifest_sha256: str
+
+    @classmethod
+    def open(cls, path: Path) -> PackedDirectory:
+        """Read the manifest, verify size and sha256 of each file that it lists; an error names the file."""
+        file = path / MANIFEST_FILE
+        if not file.is_file():
+            raise InputError(
+                f"{path}: no {MANIFEST_FILE}, so this is no complete packed directory. Make one with jobs.pack"
+            )
+        text = file.read_text()
+        manifest = Manifest.from_json(text, str(file))
+        for entry in manifest.files:
+            _verify(path / entry.path, entry)
+        return cls(path, manifest, hashlib.sha256(text.encode()).hexdigest())
+
+    @property
+    def superblock_sizes(self) -> list[int]:
+        """Batches per superblock, in packed order."""
+        return [len(block.batches) for _, _, block in self.manifest.superblocks]
+
+    def token_table(self) -> TokenTable:
+        """The token table, memory-mapped."""
+        arrays: dict[str, Any] = {name: np.load(self.path / file_of(name), mmap_mode="r") for name in ARRAYS}
+        table = TokenTable(**arrays)
+        if table.rows != self.manifest.tokens.rows:
+            raise ContractError(
+                f"{self.path}: token table of {table.rows} rows, manifest says {self.manifest.tokens.rows}"
+            )
+        return table
+
+    def evaluation(self) -> pa.Table:
+        """All evaluation impressions: columns as schemas.trajectory.EVALUATION."""
+        files = [e.path for e in self.manifest.files if e.path.startswith(f"{EVALUATION_FOLDER}/")]
+        return pa.concat_tables([pq.read_table(self.path / name) for name in sorted(files)])
+
+
+def _verify(path: Path, entry: FileEntry) -> None:
+    if not path.is_file():
+        raise ContractError(f"{path}: the manifest lists this file, but it is missing. Pack again with jobs.pack")
+    size = path.stat().st_size
+    if size != entry.bytes:
+        raise ContractError(f"{path}: {size} bytes, the manifest says {entry.bytes}. Pack again with jobs.pack")
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != entry.sha256:
+        raise ContractError(
+            f"{path}: sha256 {digest[:12]}…, the manifest says {entry.sha256[:12]}…. Pack again with jobs.pack"
+        )

@@ -1,0 +1,99 @@
+"""The only petastorm call: superblocks in the order asked for, through its dummy pool and a narrowed unpickler.
+
+Petastorm's thread and process pools lose or reorder rows, and its schema is a pickle that may name any class of
+`builtins`: the dummy pool does neither, and the unpickler here builds nothing but what our own schema is made of.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from schemas.errors import ContractError, InputError
+from schemas.manifest import BATCH_FOLDER
+from schemas.packed_batch import PACKED_BATCH
+from trainer.data.directory import Arrays, PackedDirectory
+
+with warnings.catch_warnings():  # petastorm imports pyarrow names that warn of their age
+    warnings.simplefilter("ignore")
+    try:
+        from petastorm import reader as petastorm_reader
+        from petastorm.etl import legacy
+        from petastorm.fs_utils import get_filesystem_and_path_or_paths
+        from petastorm.py_dict_reader_worker import PyDictReaderWorker
+        from petastorm.workers_pool.dummy_pool import DummyPool
+    except ImportError as error:  # a GPU machine may have none; the Arrow reader needs none
+        MISSING: ImportError | None = error
+    else:
+        MISSING = None
+
+ALLOWED = frozenset(
+    {
+        ("collections", "OrderedDict"),
+        ("petastorm.unischema", "Unischema"),
+        ("petastorm.unischema", "UnischemaField"),
+        ("petastorm.codecs", "NdarrayCodec"),
+        *(
+            ("numpy", name)
+            for name in {f"{field.dtype}_" if field.dtype == "bool" else field.dtype for field in PACKED_BATCH}
+        ),
+    }
+)
+
+
+def _find_class(unpickler: Any, module: str, name: str) -> Any:
+    if (module, name) not in ALLOWED:
+        raise pickle.UnpicklingError(f"the schema names {module}.{name}, which no packed directory holds")
+    return super(legacy.RestrictedUnpickler, unpickler).find_class(module, name)
+
+
+def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iterator[list[Arrays]]:
+    """Read row groups with petastorm. ContractError for a schema that is not ours, InputError without petastorm."""
+    if MISSING is not None:
+        raise InputError(f"petastorm cannot be imported ({MISSING}): install it, or read with --reader arrow")
+    legacy.RestrictedUnpickler.find_class = _find_class
+    superblocks = directory.manifest.superblocks
+    places = [superblocks[number][:2] for number in wanted]
+    with warnings.catch_warnings():  # pyarrow 14 warns of each old name that petastorm uses
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            rows = _OrderedReader(directory, places)
+        except pickle.UnpicklingError as error:
+            raise ContractError(
+                f"{directory.path}/{BATCH_FOLDER}/_common_metadata: {error}. Do not use it; pack again"
+            ) from error
+        with rows:
+            for number in wanted:
+                count = len(superblocks[number][2].batches)
+                yield [row._asdict() for row in itertools.islice(rows, count)]
+
+
+if MISSING is None:
+
+    class _OrderedReader(petastorm_reader.Reader):  # type: ignore[misc]  # petastorm is untyped
+        """A petastorm reader whose row groups come in the order given, each once."""
+
+        def __init__(self, directory: PackedDirectory, places: Sequence[tuple[str, int]]) -> None:
+            self._places = places
+            self._root = directory.path
+            url = (directory.path / BATCH_FOLDER).resolve().as_uri()
+            filesystem, path = get_filesystem_and_path_or_paths(url)
+            super().__init__(
+                filesystem,
+                path,
+                reader_pool=DummyPool(),
+                shuffle_row_groups=False,
+                num_epochs=1,
+                worker_class=PyDictReaderWorker,
+            )
+
+        def _filter_row_groups(self, _dataset: Any, row_groups: Sequence[Any], *_: Any) -> tuple[list[int], None]:
+            """Petastorm's hook for choosing row groups: indexes into its own list, in our order."""
+            root = str(self._root.resolve())
+            found = {
+                (piece.path.removeprefix(root).lstrip("/"), piece.row_group): n for n, piece in enumerate(row_groups)
+            }
+            return [found[place] for place in self._places], None

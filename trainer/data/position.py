@@ -1,0 +1,59 @@
+"""What to read next: pure integers from (seed, epoch, batches per step, steps done, rank, world).
+
+Superblocks are shuffled each epoch and laid end to end; steps cut that line every `batches_per_step` batches, may
+straddle two superblocks, and only the last step is short. Rank r takes batches r, r + W, ... of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """How an epoch is walked. Fixed for a run; part of its config."""
+
+    seed: int
+    batches_per_step: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batches_per_step < 1:
+            raise ValueError(f"batches_per_step is {self.batches_per_step}: use 1 or more")
+        if not 0 <= self.rank < self.world:
+            raise ValueError(f"rank {self.rank} is not in a world of {self.world}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One packed batch: superblock in packed order, index within it."""
+
+    superblock: int
+    index: int
+
+
+def epoch_line(sizes: Sequence[int], order: Order, epoch: int) -> list[Place]:
+    """All batches of one epoch, end to end. `sizes` = batches per superblock, in packed order."""
+    shuffled = np.random.default_rng([order.seed, epoch]).permutation(len(sizes))
+    return [Place(int(block), index) for block in shuffled for index in range(sizes[block])]
+
+
+def steps_per_epoch(sizes: Sequence[int], order: Order) -> int:
+    """Steps of every epoch, the short last one included."""
+    return -(-sum(sizes) // order.batches_per_step)
+
+
+def epoch_steps(sizes: Sequence[int], order: Order, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
+    """For each step from `first_step` on: this rank's batches; empty where the step has none for it."""
+    line = epoch_line(sizes, order, epoch)
+    starts = range(first_step * order.batches_per_step, len(line), order.batches_per_step)
+    return [line[start : start + order.batches_per_step][order.rank :: order.world] for start in starts]
+
+
+def superblocks_of(steps: Sequence[Sequence[Place]]) -> list[int]:
+    """The superblocks that these steps read, each once, in the order in which they are first needed."""
+    return list(dict.fromkeys(place.superblock for step in steps for place in step))

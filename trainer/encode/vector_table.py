@@ -1,0 +1,105 @@
+"""VectorTable: item vectors on the device, by item row; encodes what a plan says, sends each item its gradient once.
+
+refresh -> read -> (head forward, backward) -> settle -> (optimisers) -> commit. A step is atomic: until commit, the
+table holds what it held before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.encode.chunks import Chunk, Encode, seeded
+from trainer.encode.planner import Plan
+
+
+@dataclass(slots=True)
+class _Run:
+    """One encoded chunk; `output_CD` still holds its graph where it was kept."""
+
+    chunk: Chunk
+    output_CD: Tensor
+
+
+class VectorTable:
+    """V x D vectors with one leaf per step. Values read from the table are detached and come from earlier weights."""
+
+    def __init__(
+        self,
+        encode: Encode,
+        *,
+        rows: int,
+        width: int,
+        device: torch.device,
+        kept_chunks: int | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """`kept_chunks`: how many chunks keep their graph until settle; the rest are replayed with the same seed,
+        which bounds memory for a third more work. None = all."""
+        self._encode = encode
+        self._device = device
+        self._kept_chunks = kept_chunks
+        self.vector_VD = torch.zeros(rows, width, device=device, dtype=dtype)
+        self._runs: list[_Run] = []
+        self._leaf_ND: Tensor | None = None
+
+    def refresh(self, plan: Plan) -> None:
+        """Encode the plan's chunks and stage their vectors."""
+        kept = len(plan.encode) if self._kept_chunks is None else self._kept_chunks
+        self._runs = [
+            _Run(chunk, self._encoded(chunk, with_graph=number < kept)) for number, chunk in enumerate(plan.encode)
+        ]
+
+    def read(self, plan: Plan) -> Tensor:
+        """The leaf (N, D) of the plan's rows: staged vectors where encoded in this step, the table's otherwise."""
+        if plan.encoded == len(plan.rows_N):
+            leaf_ND = self.vector_VD.new_empty(len(plan.rows_N), self.vector_VD.shape[1])
+        else:
+            leaf_ND = self.vector_VD[self._index(plan.rows_N)]
+        for run in self._runs:
+            leaf_ND[self._index(run.chunk.slots)] = run.output_CD.detach()[: len(run.chunk.slots)]
+        self._leaf_ND = leaf_ND.requires_grad_()
+        return self._leaf_ND
+
+    def settle(self, plan: Plan) -> None:
+        """Send each chunk of plan.backward its items' summed gradients, once."""
+        assert self._leaf_ND is not None, "settle comes after read and the head's backward"
+        gradient_ND = self._leaf_ND.grad
+        if gradient_ND is None:
+            return
+        for chunk in plan.backward:
+            output_CD = self._graph_of(chunk)
+            gradient_CD = torch.zeros_like(output_CD)
+            gradient_CD[: len(chunk.slots)] = gradient_ND[self._index(chunk.slots)]
+            torch.autograd.backward(output_CD, gradient_CD)
+
+    def commit(self, plan: Plan) -> None:
+        """After the optimisers: staged vectors become the table's, and the step's graphs are let go."""
+        for run in self._runs:
+            rows = run.chunk.rows_C[: len(run.chunk.slots)]
+            self.vector_VD[self._index(rows)] = run.output_CD.detach()[: len(rows)]
+        self._runs, self._leaf_ND = [], None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps: the vectors as of the last commit."""
+        return {"vector_VD": self.vector_VD.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from `state`."""
+        self.vector_VD.copy_(state["vector_VD"])
+
+    def _encoded(self, chunk: Chunk, *, with_graph: bool) -> Tensor:
+        with seeded(chunk.seed, self._device), torch.set_grad_enabled(with_graph):
+            return self._encode(self._index(chunk.rows_C)).to(self.vector_VD.dtype)
+
+    def _graph_of(self, chunk: Chunk) -> Tensor:
+        """The chunk's output with its graph: kept, or made again by replay with the chunk's seed."""
+        for run in self._runs:
+            if run.chunk is chunk and run.output_CD.requires_grad:
+                return run.output_CD
+        return self._encoded(chunk, with_graph=True)
+
+    def _index(self, rows: object) -> Tensor:
+        return torch.as_tensor(rows, dtype=torch.long, device=self._device)

@@ -1,0 +1,85 @@
+"""Impressions: the evaluation set as flat arrays, ready for metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.errors import InputError
+from trainer.eval.metrics import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Impressions:
+    """I impressions: i shows entries shown_start_I1[i] to shown_start_I1[i+1] of shown_X; history likewise."""
+
+    history_Y: IntArray
+    history_start_I1: IntArray
+    shown_X: IntArray
+    shown_start_I1: IntArray
+    clicked_X: BoolArray
+
+    @property
+    def size(self) -> int:
+        """I."""
+        return len(self.shown_start_I1) - 1
+
+    @property
+    def impression_X(self) -> IntArray:
+        """The impression of each shown entry."""
+        return np.repeat(np.arange(self.size), np.diff(self.shown_start_I1))
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Every item row that is looked at, ascending."""
+        return np.asarray(np.unique(np.concatenate([self.history_Y, self.shown_X])), np.int64)
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Impressions:
+        """From EVALUATION columns."""
+        history_Y, history_start_I1 = _flat(table["history_row"])
+        shown_X, shown_start_I1 = _flat(table["shown_row"])
+        clicked_X, _ = _flat(table["clicked"])
+        return cls(
+            history_Y=history_Y,
+            history_start_I1=history_start_I1,
+            shown_X=shown_X,
+            shown_start_I1=shown_start_I1,
+            clicked_X=clicked_X.astype(np.bool_),
+        )
+
+
+def _flat(column: pa.ChunkedArray) -> tuple[NDArray[Any], IntArray]:
+    """(values end to end, offsets) of a list column."""
+    lengths = column.combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+    values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def true_probabilities(evaluation: pa.Table, truth: pa.Table) -> FloatArray:
+    """The probabilities that drew the clicks, entry by entry of the evaluation set: the oracle's scores.
+
+    `truth` holds impression_id, shown, probability. InputError if an impression or a shown news is not in it.
+    """
+    known: Mapping[str, tuple[list[str], list[float]]] = {
+        identity: (shown, probability)
+        for identity, shown, probability in zip(
+            *(truth[name].to_pylist() for name in ("impression_id", "shown", "probability")), strict=True
+        )
+    }
+    scores: list[float] = []
+    for identity, shown in zip(
+        evaluation["impression_id"].to_pylist(), evaluation["shown_id"].to_pylist(), strict=True
+    ):
+        if identity not in known:
+            raise InputError(f"the truth has no impression {identity}: it belongs to other logs")
+        probability_of = dict(zip(*known[identity], strict=True))
+        if not probability_of.keys() >= set(shown):
+            raise InputError(f"the truth of impression {identity} lacks news that were shown: it belongs to other logs")
+        scores.extend(probability_of[news] for news in shown)
+    return np.array(scores, np.float64)

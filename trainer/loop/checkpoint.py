@@ -1,0 +1,90 @@
+"""Checkpoints: a directory renamed once complete, safetensors and JSON only, so that loading one cannot run code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from schemas.errors import InputError
+
+FORMAT_VERSION = 1
+STATE_FILE = "state.json"
+
+
+class ResumeError(InputError):
+    """A checkpoint cannot be used as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Everything that changes the result: `tensors` by part (model, table, planner, ...) and plain `state`."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    state: Mapping[str, Any]
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write to a sibling folder, then rename once: `path` is complete or absent. An older one is replaced."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.incomplete")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for part, tensors in checkpoint.tensors.items():
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            partial / f"{part}.safetensors",
+        )
+    state = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": sorted(checkpoint.tensors)}
+    (partial / STATE_FILE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read what save_checkpoint wrote; ResumeError names what is missing, cut short or of another version."""
+    file = path / STATE_FILE
+    if not file.is_file():
+        raise ResumeError(f"{path}: no {STATE_FILE}, so this is no checkpoint. Name a folder that jobs.train wrote")
+    try:
+        state = json.loads(file.read_text())
+        if state["format_version"] != FORMAT_VERSION:
+            raise ResumeError(
+                f"{path}: format version {state['format_version']}, this code reads {FORMAT_VERSION}. Train again"
+            )
+        tensors = {part: load_file(path / f"{part}.safetensors") for part in state["parts"]}
+    except (json.JSONDecodeError, KeyError, TypeError, OSError, SafetensorError) as error:
+        raise ResumeError(f"{path}: the checkpoint is damaged ({error}). Use another one, or train again") from error
+    return Checkpoint(tensors=tensors, state=state)
+
+
+def flat_optimiser(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An Optimiser's state as (tensors by 'group/parameter/moment', JSON)."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {"taken": state["taken"], "groups": {}}
+    for name, inner in state.items():
+        if name == "taken":
+            continue
+        plain["groups"][name] = inner["param_groups"]
+        for index, moments in inner["state"].items():
+            tensors.update({f"{name}/{index}/{moment}": torch.as_tensor(value) for moment, value in moments.items()})
+    return tensors, plain
+
+
+def nested_optimiser(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of flat_optimiser."""
+    state: dict[str, Any] = {"taken": plain["taken"]}
+    for name, groups in plain["groups"].items():
+        state[name] = {"param_groups": groups, "state": {}}
+    for key, tensor in tensors.items():
+        name, index, moment = key.split("/")
+        state[name]["state"].setdefault(int(index), {})[moment] = tensor
+    return state

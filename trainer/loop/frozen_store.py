@@ -1,0 +1,53 @@
+"""Keeps the frozen layers' output on disk, so that it is computed once for all runs over the same data and model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.token_table import file_of
+from trainer.data.directory import PackedDirectory
+from trainer.model.frozen import fill_store, frozen_key
+from trainer.model.item_input import ItemInput
+from trainer.model.pretrained import SplitEncoder
+
+
+def frozen_store(
+    split: SplitEncoder,
+    directory: PackedDirectory,
+    folder: Path,
+    *,
+    rows: NDArray[np.int64],
+    device: torch.device,
+    told: Callable[[int], None] = lambda _: None,
+) -> Tensor:
+    """Half-precision output of the frozen layers, token by token (token values x H), memory-mapped on the CPU.
+
+    Complete or absent: written under another name, renamed when full. Tokens of other rows are left unwritten.
+    """
+    tokens_sha256 = "".join(e.sha256 for e in directory.manifest.files if e.path == file_of("token_values"))
+    target = folder / f"{frozen_key(split, rows, tokens_sha256)}.npy"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        table = directory.token_table()
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        shape = (len(table.token_values), split.hidden)
+        output = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+        fill_store(split, ItemInput(table, device=device), rows, torch.from_numpy(output), told)
+        output.flush()
+        partial.rename(target)
+    stored = torch.from_numpy(np.load(target, mmap_mode="r+"))  # r+: torch wants a writable map; nothing writes to it
+    return stored if device.type == "cpu" else stored.to(device)
+
+
+def rows_needed(directory: PackedDirectory, batch_rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Item rows of the batches and of the evaluation impressions, ascending."""
+    evaluation = directory.evaluation()
+    lists = [evaluation[name].combine_chunks().flatten().to_numpy() for name in ("history_row", "shown_row")]
+    return np.asarray(np.unique(np.concatenate([batch_rows, *lists])), np.int64)

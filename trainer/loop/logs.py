@@ -1,0 +1,87 @@
+"""Logs: one JSON line per logging step, and the run's totals that every report quotes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from trainer.loop.run import PlannedStep
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over steps."""
+
+    steps: int = 0
+    targets: int = 0
+    asked: int = 0
+    """items that the heads asked for, each packed batch's counted once"""
+    encoded: int = 0
+    looked_up: int = 0
+    seconds: float = 0.0
+    data_wait_seconds: float = 0.0
+
+    def add(self, step: PlannedStep, *, seconds: float, waited: float) -> None:
+        """Count one step."""
+        self.steps += 1
+        self.targets += step.targets
+        self.asked += step.asked
+        self.encoded += step.plan.encoded
+        self.looked_up += len(step.plan.rows_N) - step.plan.encoded
+        self.seconds += seconds
+        self.data_wait_seconds += waited
+
+    @property
+    def clicks_per_second(self) -> float:
+        """Valid targets / wall time of whole steps, data wait included."""
+        return self.targets / self.seconds if self.seconds else 0.0
+
+
+@dataclass(slots=True)
+class RunLog:
+    """Writes metrics.jsonl. Losses stay tensors until a logging step, so that no other step waits for the device."""
+
+    path: Path
+    every: int
+    total_steps: int
+    told: Callable[[dict[str, Any]], None] = lambda _: None
+    totals: Totals = field(default_factory=Totals)
+    last_loss: float = float("nan")
+    _since: Totals = field(default_factory=Totals)
+    _losses: list[Tensor] = field(default_factory=list)
+    _counts: float = 0.0
+    _mark: float = field(default_factory=time.perf_counter)
+
+    def step(self, step: PlannedStep, loss: Tensor, *, waited: float, epoch: int) -> None:
+        """Count a finished step; write a line on logging steps and on the last."""
+        now = time.perf_counter()
+        for totals in (self.totals, self._since):
+            totals.add(step, seconds=now - self._mark, waited=waited)
+        self._mark = now
+        self._losses.append(loss)
+        self._counts += step.count
+        done = step.plan.step + 1
+        if done % self.every == 0 or done == self.total_steps:
+            self._write(done, epoch)
+
+    def _write(self, done: int, epoch: int) -> None:
+        loss = sum(float(loss) for loss in self._losses) / max(self._counts, 1e-9)
+        self.last_loss = loss
+        line: dict[str, Any] = {
+            "step": done,
+            "steps": self.total_steps,
+            "epoch": epoch,
+            "loss": loss,
+            "clicks_per_second": self._since.clicks_per_second,
+            **{key: value for key, value in asdict(self._since).items() if key != "steps"},
+        }
+        with self.path.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        self.told(line)
+        self._since, self._losses, self._counts = Totals(), [], 0.0

@@ -1,0 +1,100 @@
+"""Steps of a run: read, shape for the policy, plan, make tensors; all in the loader thread, ahead of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from trainer.data.batch import StepBatch, cut_samples, merge, per_occurrence, per_target
+from trainer.data.reader import Reader
+from trainer.data.tensors import StepTensors
+from trainer.encode.planner import Plan, Planner, Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """How long, in what portions, and what is told on the way."""
+
+    epochs: int = 1
+    """Passes over the packed batches."""
+    batches_per_step: int = 1
+    """G: packed batches in one optimisation step, over all ranks."""
+    samples_per_step: int = 64
+    """naive_per_target only: targets in one optimisation step."""
+    seed: int = 1
+    """Decides the order of superblocks, coins and dropout."""
+    reader: Literal["petastorm", "arrow"] = "petastorm"
+    """Both give the same batches in the same order."""
+    plan_ahead: int = 4
+    """Steps that the loader thread may be ahead."""
+    log_every_steps: int = 10
+    """Steps between two lines of metrics.jsonl."""
+    kept_chunks: int | None = None
+    """Chunks that keep their graph; the others are replayed, which bounds memory. None = all."""
+    history_clicks: int = 50
+    """Evaluation: latest clicks of a history that are seen."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "batches_per_step",
+            "samples_per_step",
+            "plan_ahead",
+            "log_every_steps",
+            "history_clicks",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"run.{name} is {getattr(self, name)}: use 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """All that one optimisation step needs, decided without looking at a tensor's value."""
+
+    plan: Plan
+    batch: StepTensors
+    targets: int
+    count: float  # sum of target weights over all ranks
+    asked: int  # items that the head asked for: what encoding each of them would cost
+
+
+def _parts_per_target(batch: StepBatch, samples: int) -> list[StepBatch]:
+    return [per_occurrence(part) for part in cut_samples(per_target(batch), samples=samples)]
+
+
+# What a policy makes of a merged step: one or more StepBatches, each a step of its own.
+SHAPES: dict[Policy, Callable[[StepBatch, int], list[StepBatch]]] = {
+    "naive_per_target": _parts_per_target,
+    "naive": lambda batch, _: [per_occurrence(batch)],
+    "once": lambda batch, _: [batch],
+    "cached": lambda batch, _: [batch],
+}
+
+
+def optimiser_steps(step_targets: list[int], policy: Policy, samples_per_step: int) -> int:
+    """Optimisation steps that these packed steps give: more than one each where samples are cut."""
+    if policy != "naive_per_target":
+        return len(step_targets)
+    return sum(-(-targets // samples_per_step) for targets in step_targets)
+
+
+def planned(
+    batches: Iterator[list[StepBatch]], planner: Planner, *, policy: Policy, samples_per_step: int, first: int
+) -> Iterator[PlannedStep]:
+    """Plan every step of `batches`; steps are numbered from `first` on."""
+    step = first
+    for group in batches:
+        for part in SHAPES[policy](merge(group), samples_per_step):
+            plan = planner.plan(step, [part.ask_M])
+            tensors = StepTensors.of(part, plan.inverse_M)
+            yield PlannedStep(plan, tensors, part.targets, part.weight_sum, len(part.ask_M))
+            step += 1
+
+
+def epoch_targets(reader: Reader, epoch: int) -> list[int]:
+    """Targets of each packed step of an epoch, from the manifest alone."""
+    superblocks = reader.directory.manifest.superblocks
+    return [
+        sum(superblocks[place.superblock][2].targets[place.index] for place in step) for step in reader.places(epoch)
+    ]

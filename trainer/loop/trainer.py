@@ -1,0 +1,132 @@
+"""Trainer: puts the parts of a run together and keeps the order of things: step, log, save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from trainer.config import TrainConfig
+from trainer.data.backends import BACKENDS
+from trainer.data.position import Order
+from trainer.data.prefetch import prefetch
+from trainer.data.reader import Reader
+from trainer.encode.planner import PlannerState, StepPlanner
+from trainer.encode.vector_table import VectorTable
+from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
+from trainer.loop.logs import RunLog, Totals
+from trainer.loop.optimiser import Optimiser
+from trainer.loop.prepare import Prepared
+from trainer.loop.run import PlannedStep, epoch_targets, optimiser_steps, planned
+from trainer.loop.step import parameters_of, train_step
+
+
+class Trainer:
+    """One run over one packed directory, on one device."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        config, directory, device = prepared.config, prepared.directory, prepared.device
+        items, encoder = prepared.items, prepared.encoder
+        self.config = config
+        self.directory = directory
+        self.model = prepared.model
+        self.device = device
+        run = config.run
+        self.reader = Reader(
+            directory, Order(seed=run.seed, batches_per_step=run.batches_per_step), BACKENDS[run.reader]
+        )
+        rows = directory.manifest.tokens.rows
+        self.planner = StepPlanner(config.planner, rows=rows, seed=run.seed, cost_V=items.tokens_V)
+        self.table = VectorTable(
+            lambda row_C: torch.as_tensor(encoder(row_C, items)),
+            rows=rows,
+            width=config.encoder.vector_width,
+            device=device,
+            kept_chunks=run.kept_chunks,
+        )
+        plm = parameters_of(encoder.split)
+        known = {id(p) for p in plm}
+        rest = [p for p in parameters_of(self.model) if id(p) not in known]
+        self.total_steps = sum(self._steps_of(epoch) for epoch in range(run.epochs))
+        self.optimiser = Optimiser(config.optimiser, plm=plm, rest=rest, steps=self.total_steps)
+        self.epoch, self.epoch_step, self.step = 0, 0, 0
+        self._planner_state = self.planner.state_dict()
+
+    def _steps_of(self, epoch: int) -> int:
+        policy, samples = self.config.planner.policy, self.config.run.samples_per_step
+        return optimiser_steps(epoch_targets(self.reader, epoch), policy, samples)
+
+    def epoch_steps(self) -> Iterator[PlannedStep]:
+        """The steps that are left of the present epoch, planned ahead in the loader thread."""
+        steps = planned(
+            self.reader.steps(self.epoch, first_step=self.epoch_step),
+            self.planner,
+            policy=self.config.planner.policy,
+            samples_per_step=self.config.run.samples_per_step,
+            first=self.step,
+        )
+        return prefetch(steps, depth=self.config.run.plan_ahead)
+
+    def fit(self, log: RunLog, *, stop_at: int | None = None) -> Totals:
+        """Train to the end of the last epoch, or to step `stop_at`."""
+        self.model.train()
+        while self.epoch < self.config.run.epochs:
+            steps = self.epoch_steps()
+            waited = time.perf_counter()
+            for step in steps:
+                waited = time.perf_counter() - waited
+                loss = self.take(step)
+                log.step(step, loss, waited=waited, epoch=self.epoch)
+                if self.step == stop_at:
+                    return log.totals
+                waited = time.perf_counter()
+            self.epoch, self.epoch_step = self.epoch + 1, 0
+        return log.totals
+
+    def take(self, step: PlannedStep) -> Tensor:
+        """One optimisation step; the position moves on only when it is complete."""
+        batch = step.batch.to(self.device)
+        loss = train_step(
+            step.plan, batch, step.count, table=self.table, head=self.model["head"], optimiser=self.optimiser
+        )
+        self._planner_state = step.plan.state  # of this step, not of the planner, which is ahead
+        self.step += 1
+        self.epoch_step += 1
+        return loss
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that changes what comes after."""
+        moments, plain = flat_optimiser(self.optimiser.state_dict())
+        return Checkpoint(
+            tensors={
+                "model": self.model.state_dict(),
+                "table": self.table.state_dict(),
+                "planner": {"last_encode_V": torch.from_numpy(self._planner_state.last_encode_V)},
+                "optimiser": moments,
+                "random": {"torch": torch.get_rng_state()},
+            },
+            state={
+                "config": self.config.to_dict(),
+                "optimiser": plain,
+                "position": {"epoch": self.epoch, "epoch_step": self.epoch_step, "step": self.step},
+                "data": {"manifest_sha256": self.directory.manifest_sha256, "inputs": self.directory.manifest.inputs},
+            },
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where `checkpoint` stood; ResumeError if it is of other data or of another config."""
+        found, mine = checkpoint.state["data"]["manifest_sha256"], self.directory.manifest_sha256
+        if found != mine:
+            raise ResumeError(f"the checkpoint was trained on packed directory {found[:12]}…, this one is {mine[:12]}…")
+        if TrainConfig.from_dict(checkpoint.state["config"]) != self.config:
+            raise ResumeError("the checkpoint is of another config: resume with the config in its state.json")
+        self.model.load_state_dict(dict(checkpoint.tensors["model"]))
+        self.table.load_state_dict(dict(checkpoint.tensors["table"]))
+        self._planner_state = PlannerState(last_encode_V=checkpoint.tensors["planner"]["last_encode_V"].numpy())
+        self.planner.load_state_dict(self._planner_state)
+        self.optimiser.load_state_dict(nested_optimiser(checkpoint.tensors["optimiser"], checkpoint.state["optimiser"]))
+        torch.set_rng_state(checkpoint.tensors["random"]["torch"])
+        for name, value in checkpoint.state["position"].items():
+            setattr(self, name, value)

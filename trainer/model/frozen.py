@@ -1,0 +1,42 @@
+"""The frozen lower layers' output, computed once per item, without dropout, rounded once to half precision."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.model.item_input import ItemInput
+from trainer.model.pretrained import SplitEncoder
+
+CHUNK_TOKENS = 8192  # tokens that pass the frozen layers together
+
+
+def fill_store(
+    split: SplitEncoder, items: ItemInput, rows: NDArray[np.int64], store_H: Tensor, told: Callable[[int], None]
+) -> None:
+    """Write the output for every token of `rows` into `store_H` (token values x H); `told` hears of each row done."""
+    order = rows[np.argsort(items.tokens_V[rows], kind="stable")]
+    start = 0
+    while start < len(order):
+        widest = int(items.tokens_V[order[min(start + 255, len(order) - 1)]])
+        chunk = order[start : start + max(1, min(256, CHUNK_TOKENS // max(1, widest)))]
+        segments = items.segments(torch.from_numpy(chunk).to(items.device))
+        mask_CT = segments.mask_CST.flatten(0, 1)
+        hidden_CTH = split.lower(items.ids(segments).flatten(0, 1), mask_CT)
+        places = segments.token_CST.flatten(0, 1)[mask_CT].to(store_H.device)
+        store_H[places] = hidden_CTH[mask_CT].to(store_H.device, store_H.dtype)
+        told(len(chunk))
+        start += len(chunk)
+
+
+def frozen_key(split: SplitEncoder, rows: NDArray[np.int64], tokens_sha256: str) -> str:
+    """Identity of a store: the frozen weights, which rows it holds, and the tokens they are made of."""
+    digest = hashlib.sha256(tokens_sha256.encode() + rows.tobytes() + str(split.frozen_layers).encode())
+    for parameter in split.frozen_parameters():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

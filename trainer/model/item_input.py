@@ -1,0 +1,66 @@
+"""ItemInput: item rows -> dense inputs of the text encoder, token ids or the stored output of frozen layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.token_table import TokenTable
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """C items as S segments of T tokens. `token_CST` indexes the table's token values; masks say what is real."""
+
+    token_CST: Tensor
+    mask_CST: Tensor
+    segment_mask_CS: Tensor
+
+
+class ItemInput:
+    """Token table on the device. `store_H` holds, token by token, what the frozen layers gave (half precision)."""
+
+    def __init__(self, table: TokenTable, *, device: torch.device, store_H: Tensor | None = None) -> None:
+        self.device = device
+        self.segment_start_V1 = torch.from_numpy(np.array(table.segment_start_V1)).to(device)
+        self.token_start_S1 = torch.from_numpy(np.array(table.token_start_S1)).to(device)
+        self.value = torch.from_numpy(np.asarray(table.token_values).astype(np.int32)).to(device)
+        self.store_H = store_H
+        self.segments_V = np.diff(table.segment_start_V1)
+        self.tokens_V = tokens_per_row(table)
+
+    def segments(self, row_C: Tensor) -> Segments:
+        """The places of the rows' tokens, trimmed to the most segments and the longest segment among them.
+
+        An item without segments (the pad) shows one token, the table's first, so that no softmax is empty.
+        """
+        start_C, end_C = self.segment_start_V1[row_C], self.segment_start_V1[row_C + 1]
+        most = max(1, int((end_C - start_C).max()))
+        segment_CS = start_C[:, None] + torch.arange(most, device=self.device)
+        segment_mask_CS = segment_CS < end_C[:, None]
+        segment_CS = torch.where(segment_mask_CS, segment_CS, 0)
+        begin_CS = self.token_start_S1[segment_CS]
+        length_CS = torch.where(segment_mask_CS, self.token_start_S1[segment_CS + 1] - begin_CS, 1)
+        longest = max(1, int(length_CS.max()))
+        offset_T = torch.arange(longest, device=self.device)
+        mask_CST = offset_T < length_CS[:, :, None]
+        token_CST = torch.where(mask_CST, begin_CS[:, :, None] + offset_T, 0)
+        segment_mask_CS = segment_mask_CS | (torch.arange(most, device=self.device) == 0)
+        return Segments(token_CST, mask_CST, segment_mask_CS)
+
+    def ids(self, segments: Segments) -> Tensor:
+        """Token ids CST."""
+        return self.value[segments.token_CST].long()
+
+    def stored(self, segments: Segments, dtype: torch.dtype) -> Tensor:
+        """Stored output of the frozen layers, CSTH, in `dtype`."""
+        assert self.store_H is not None, "the frozen layers' output has not been stored"
+        return self.store_H[segments.token_CST.to(self.store_H.device)].to(self.device, dtype)
+
+
+def tokens_per_row(table: TokenTable) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Tokens of each item row, over all its segments."""
+    return np.diff(np.asarray(table.token_start_S1)[np.asarray(table.segment_start_V1)])

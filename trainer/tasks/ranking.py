@@ -1,0 +1,29 @@
+"""News ranking: user states against candidates -> summed loss and scores. The loop and encode/ know nothing of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trainer.data.tensors import StepTensors
+from trainer.model.user_encoder import AutoregressiveUserEncoder, UserEncoderConfig
+
+
+class RankingHead(nn.Module):
+    """User encoder and dot-product scores over a leaf of item vectors."""
+
+    def __init__(self, config: UserEncoderConfig, *, vector_width: int) -> None:
+        super().__init__()
+        self.user = AutoregressiveUserEncoder(config, vector_width=vector_width)
+
+    def scores(self, item_ND: Tensor, batch: StepTensors) -> Tensor:
+        """Scores BPK; -inf where no candidate stands, but not in a padded target: no softmax is empty."""
+        user_BPD = self.user(item_ND[batch.click_slot_BL], batch.click_mask_BL, batch.prefix_BP)
+        score_BPK = torch.einsum("bpd,bpkd->bpk", user_BPD, item_ND[batch.target_slot_BPK])
+        hidden_BPK = ~batch.target_mask_BPK & (batch.weight_BP > 0)[:, :, None]
+        return score_BPK.masked_fill(hidden_BPK, float("-inf"))
+
+    def forward(self, item_ND: Tensor, batch: StepTensors) -> Tensor:
+        """Weighted **sum** of the targets' cross-entropies: the count divides once, after all ranks are summed."""
+        log_BPK = torch.log_softmax(self.scores(item_ND, batch), dim=-1)
+        return -(log_BPK[..., 0] * batch.weight_BP).sum()
