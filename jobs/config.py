@@ -77,6 +77,9 @@ def _explained(error: CycloptsError) -> str:
         return f"nothing takes {' '.join(error.unused_tokens or [])!r}: options are written --name value."
     message = str(error)
     argument = error.argument.name if error.argument else ""
+    stray = [token for token in error.unused_tokens or [] if token.startswith("--")]
+    if stray and stray[0] not in message:
+        message += f" There is no option {stray[0]}."
     named = not argument or argument in message or "[" in message or argument.lstrip("-").upper() in message
     return message if named else f"{argument}: {message}"
 

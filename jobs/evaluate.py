@@ -1,4 +1,4 @@
-"""Judge a checkpoint on the evaluation impressions of its packed directory, beside baselines and, where known, the oracle."""
+"""Judge a checkpoint on the evaluation impressions of its packed directory, beside baselines and the oracle."""
 
 from __future__ import annotations
 

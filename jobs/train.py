@@ -67,7 +67,7 @@ def train(
     save_checkpoint(trainer.checkpoint(), out / "checkpoint")
     return {
         "checkpoint": str(out / "checkpoint"),
-        "steps": trainer.step,
+        "epochs": config.run.epochs,
         "loss": log.last_loss,
         "clicks_per_second": totals.clicks_per_second,
         **asdict(totals),

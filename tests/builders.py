@@ -60,7 +60,7 @@ def write_logs(folder: Path, files: Mapping[str, Sequence[Line]]) -> Path:
 
 def rows(frame: DataFrame, *columns: str) -> list[tuple[Any, ...]]:
     """The rows as plain tuples, sorted: frames have no order."""
-    return sorted((tuple(row) for row in frame.select(*(columns or frame.columns)).collect()), key=repr)
+    return sorted((tuple(row) for row in (frame.select(*columns) if columns else frame).collect()), key=repr)
 
 
 def _bytes(line: Line) -> bytes:

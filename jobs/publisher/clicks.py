@@ -14,8 +14,8 @@ from jobs.publisher.sizes import Bools, Floats, Ints, shuffled_ids, starts_of
 
 # A shown news is clicked with probability sigmoid(AFFINITY * affinity + APPEAL * log appeal + BASE).
 AFFINITY = 4.4
-APPEAL = 0.27
-BASE = -5.1
+APPEAL = 0.2
+BASE = -5.05
 PAST_CLICKS = (5, 40)  # before the log begins: fewest, most
 PAST_MEDIAN, PAST_SPREAD = 18.0, 0.6
 NEW_USER_RATE = 0.02  # users whose first click, if any, stands in the log

@@ -50,8 +50,8 @@ def gather_readers(size: Size, rng: np.random.Generator) -> Readers:
     affinity_UT = np.zeros((users, topics), np.float32)
     np.put_along_axis(affinity_UT, favourite_U4, level_U4.astype(np.float32), axis=1)
     category_T = np.array([CATEGORIES.index(topic.category) for topic in TOPICS[:topics]])
-    best_UC = np.stack([affinity_UT[:, category_T == c].max(axis=1) for c in range(int(category_T.max()) + 1)], axis=1)
-    affinity_UT = np.maximum(affinity_UT, SIBLING_AFFINITY * best_UC[:, category_T])
+    best = np.stack([affinity_UT[:, category_T == c].max(axis=1) for c in range(int(category_T.max()) + 1)], axis=1)
+    affinity_UT = np.maximum(affinity_UT, SIBLING_AFFINITY * best[:, category_T])
     ticket_U4 = np.take_along_axis(favourite_U4, np.arange(most) % count_U1, axis=1)
     return Readers(id_U=shuffled_ids("u", users, rng), affinity_UT=affinity_UT.astype(np.float32), ticket_U4=ticket_U4)
 

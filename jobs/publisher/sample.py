@@ -18,12 +18,13 @@ from jobs.publisher.lines import line_writer
 from jobs.publisher.newsroom import News, write_news
 from jobs.publisher.readers import draw_views, gather_readers
 from jobs.publisher.sizes import DAY, DAYS, SIZES, START, Ints, as_times
-from jobs.publisher.topics import CATEGORIES, TOPICS
+from jobs.publisher.topics import TOPICS
 from jobs.publisher.truth import truth_counts, truth_table
 
 PUBLISHER_VERSION = 1  # raised when the same seed gives other bytes
 COUNTS_FILE = "truth/counts.json"
 _GZIPPED_DAYS = (1, 4)
+_GZIP_LEVEL = 3  # the highest takes longer than drawing the whole sample
 
 _README = """\
 SYNTHETIC DATA. Nothing here was written, read or clicked by a person: names, places, events and users are invented.
@@ -107,18 +108,19 @@ def _write_logs(
         name = str(START + np.timedelta64(day, "D"))[:10] + ".jsonl"
         text = b"".join(line + b"\n" for line in lines)
         if day in _GZIPPED_DAYS:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(text, mtime=0))  # no time stamp: same seed, same bytes
+            (folder / f"{name}.gz").write_bytes(gzip.compress(text, _GZIP_LEVEL, mtime=0))  # no time stamp in it
         else:
             (folder / name).write_bytes(text)
 
 
 def _label(counts: dict[str, Any]) -> str:
+    topics = TOPICS[: SIZES[counts["size"]].topics]
     return _README.format(
         **counts,
         **counts["rates"],
         version=PUBLISHER_VERSION,
-        topics=len(TOPICS),
-        categories=len(CATEGORIES),
+        topics=len(topics),
+        categories=len({topic.category for topic in topics}),
         days=DAYS,
         start=str(START)[:10],
     )

@@ -30,7 +30,7 @@ def draw_shown(views: Views, news: News, readers: Readers, rng: np.random.Genera
             view_parts.append(row + first)
             news_parts.append(drawn)
     view_P, news_P = np.concatenate(view_parts), np.concatenate(news_parts)
-    order = np.lexsort((rng.random(len(view_P)), view_P))
+    order = np.argsort(view_P + rng.random(len(view_P)))
     return view_P[order], news_P[order]
 
 

@@ -1,4 +1,8 @@
-"""How much the publisher writes, and when: the sizes, the days of the log and the stock of older news before them."""
+"""How much the publisher writes, and when: the sizes, the days of the log and the stock of older news before them.
+
+Shape letters of the publisher, which has no tokens or vectors: V news, T topics, U users, S sessions, I impressions,
+P shown news of all impressions end to end, C clicks of all users end to end, D deliveries, R rows of a local step.
+"""
 
 from __future__ import annotations
 

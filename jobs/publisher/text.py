@@ -77,17 +77,13 @@ _PLACES = _listed(
     "Kingsbridge;Lakeside;Millbrook;Newhaven;Oakridge;Port Ellis;Quarry Hill;Riverton;Springfield;Thornbury;"
     "Upton;Westbrook"
 )
-_CROWDS = _listed(
-    "readers;families;locals;neighbours;experts;critics;newcomers;old hands;onlookers;half the town"
-)
+_CROWDS = _listed("readers;families;locals;neighbours;experts;critics;newcomers;old hands;onlookers;half the town")
 _EVENTS = _listed(
     "a week of rumours;months of waiting;a surprise announcement;a sleepless night;a public row;"
     "years of doubt;a sudden change of plan;a leaked memo;an unusual request;a slow start"
 )
-_WHENS = _listed(
-    "this week;this year;once again;for the first time;right now;before the weekend;in 2026;this spring"
-)
-_COUNTS = ["three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_WHENS = _listed("this week;this year;once again;for the first time;right now;before the weekend;in 2026;this spring")
+_COUNTS = _listed("three;four;five;six;seven;eight;nine;ten;eleven;twelve")
 
 
 @dataclass(frozen=True, slots=True)

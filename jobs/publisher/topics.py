@@ -35,7 +35,7 @@ hits a buzzer beater;grabs twenty rebounds;sinks nine three-pointers;forces over
 health/nutrition
 dietitian;nutritionist;food scientist;vegan athlete;diet researcher;caterer
 Mediterranean diet;vitamin D supplement;added sugar;dietary fibre;gut microbiome;plant protein;salt;calorie count
-cuts added sugar;swaps meat for lentils;studies vitamin deficiency;warns about ultra-processed food;recommends more fibre
+cuts added sugar;swaps meat for lentils;studies vitamin deficiency;warns of ultra-processed food;recommends more fibre
 health/fitness
 gym trainer;runner;yoga teacher;gym owner;physiotherapist;weightlifter
 workout;strength training;resting heart rate;running shoe;core exercise;step count;knee injury;stretching routine

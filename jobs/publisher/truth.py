@@ -59,12 +59,12 @@ def impression_auc(score_P: Floats, clicked_P: Bools, start_I1: Ints) -> Floats:
     score, clicked, impression = score_P[order], clicked_P[order].astype(np.float64), impression_P[order]
     new = np.concatenate([[True], (score[1:] != score[:-1]) | (impression[1:] != impression[:-1])])
     tie = np.cumsum(new) - 1
-    unclicked_T, clicked_T = np.bincount(tie, weights=1 - clicked), np.bincount(tie, weights=clicked)
-    impression_T = impression[new]
-    before_T = np.cumsum(unclicked_T) - unclicked_T
+    unclicked_R, clicked_R = np.bincount(tie, weights=1 - clicked), np.bincount(tie, weights=clicked)
+    impression_R = impression[new]
+    before_R = np.cumsum(unclicked_R) - unclicked_R
     unclicked_I = np.bincount(impression_P, weights=~clicked_P)
-    before_T -= (np.cumsum(unclicked_I) - unclicked_I)[impression_T]  # unclicked news of the same impression below
-    wins_I = np.bincount(impression_T, weights=clicked_T * (before_T + unclicked_T / 2))
+    before_R -= (np.cumsum(unclicked_I) - unclicked_I)[impression_R]  # unclicked news of the same impression below
+    wins_I = np.bincount(impression_R, weights=clicked_R * (before_R + unclicked_R / 2))
     pairs_I = unclicked_I * (length_I - unclicked_I)
     auc_I: Floats = np.where(pairs_I > 0, wins_I / np.maximum(pairs_I, 1), np.nan)
     return auc_I

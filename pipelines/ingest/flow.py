@@ -1,4 +1,4 @@
-"""The ingest stage whole: new files into RAW_LOG, then each batch of it into IMPRESSIONS, HISTORIES, REJECTS, the books.
+"""The ingest stage whole: new files into RAW_LOG, then each of its batches into the other tables.
 
 Every commit can be replayed: a run that was killed anywhere is completed by the next one, which first finds the batches
 of RAW_LOG that INGEST_RUNS does not hold. The row in INGEST_RUNS is written last.
@@ -71,10 +71,8 @@ def append_lines(lake: Lake, files: list[LogFile], *, source: str, arrived_at: d
 
 def pending_batches(lake: Lake, source: str) -> list[int]:
     """Batches of RAW_LOG that are not in the books yet, oldest first."""
-    batches = _of_source(lake, RAW_LOG, source).select("batch").distinct()
-    if lake.exists(INGEST_RUNS):
-        batches = batches.join(_of_source(lake, INGEST_RUNS, source), ["batch"], how="left_anti")
-    return sorted(row["batch"] for row in batches.collect())
+    told, done = (_batches(lake, table, source) for table in (RAW_LOG, INGEST_RUNS))
+    return sorted(told - done)
 
 
 def ingest_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
@@ -89,7 +87,7 @@ def ingest_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
         book = count_lines(judged)
         merge_impressions(lake, impressions, source, batch)
         merge_histories(lake, told, source, batch)
-        lake.append(REJECTS, keep_rejects(judged), app_id=_app("rejects", source), app_version=batch)
+        append_rejects(lake, judged if book["rejected"] else None, source, batch)
         book |= count_impressions(lake, impressions, source, batch)
     finally:
         impressions.unpersist()
@@ -132,6 +130,13 @@ def merge_histories(lake: Lake, told: DataFrame, source: str, batch: int) -> Non
     )
 
 
+def append_rejects(lake: Lake, judged: DataFrame | None, source: str, batch: int) -> None:
+    """Add the batch's refused lines, if it has any; the table stands either way."""
+    lake.create(REJECTS)
+    if judged is not None:
+        lake.append(REJECTS, keep_rejects(judged), app_id=_app("rejects", source), app_version=batch)
+
+
 def count_impressions(lake: Lake, impressions: DataFrame, source: str, batch: int) -> dict[str, int]:
     """New impressions and merged lines of a batch, counted in the table.
 
@@ -161,6 +166,12 @@ def write_book(lake: Lake, book: dict[str, int], source: str, batch: int) -> Non
         *(F.lit(value).alias(name) for name, value in row.items()), F.current_timestamp().alias("finished_at")
     )
     lake.append(INGEST_RUNS, frame, app_id=_app("ingest_runs", source), app_version=batch)
+
+
+def _batches(lake: Lake, table: Table, source: str) -> set[int]:
+    if not lake.exists(table):
+        return set()
+    return {row["batch"] for row in _of_source(lake, table, source).select("batch").distinct().collect()}
 
 
 def _of_source(lake: Lake, table: Table, source: str) -> DataFrame:

@@ -22,8 +22,13 @@ def history_changes(told: DataFrame, stored: DataFrame | None) -> DataFrame:
         .agg(F.max("_stored").alias("_stored"))
         .transform(with_maximal)
         .where("maximal != _stored")  # a maximal one that is stored stays, a prefix that is not stored never was
-        .withColumn("sequence_hash", hash_of(F.col("clicks")))
-        .withColumn(GONE, F.col("_stored"))
+        .select(
+            "source",
+            "user_id",
+            hash_of(F.col("clicks")).alias("sequence_hash"),
+            "clicks",
+            F.col("_stored").alias(GONE),
+        )
     )
 
 

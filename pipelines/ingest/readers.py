@@ -20,12 +20,13 @@ def raw_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """
     folder = PurePosixPath(files[0].name).parent
     prefix = "" if str(folder) == "." else f"{folder}/"
+    encoded = F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))  # else a plus is decoded as a blank
     return (
         spark.read.option("lineSep", "\n")
         .option("__globPaths__", "false")  # a path is what it says, even with brackets in it
         .text([str(file.path.absolute()) for file in files])
         .select(
-            F.concat(F.lit(prefix), F.col("_metadata.file_name")).alias("file"),
+            F.concat(F.lit(prefix), F.url_decode(encoded)).alias("file"),
             F.monotonically_increasing_id().bitwiseAND(F.lit(_ROW_BITS)).alias("position"),
             F.col("value").cast("binary").alias("line"),
         )

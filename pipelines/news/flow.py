@@ -40,8 +40,8 @@ def prepare_news(lake: Lake, news: Path, segmenting: Segmenting, *, source: str)
     if changed_news:
         _merge(lake, NEWS, changed)
     items = _update_items(lake, segmenting)
-    lake.note(ITEM_TOKENS, "tokens", json.dumps(described, sort_keys=True))
-    lake.note(ITEM_TOKENS, "fields", json.dumps(segmenting.fields))
+    made = {"tokens": described, "fields": segmenting.fields, "sha256": segmenting.sha256}
+    lake.note(ITEM_TOKENS, "made_from", json.dumps(made, sort_keys=True))
     read.unpersist()
     return found | {"changed_news": changed_news} | items
 

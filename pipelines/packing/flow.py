@@ -56,10 +56,12 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
     """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is."""
     inputs = {table.name: lake.version(table) for table in _TABLES}
     made = json.loads(lake.notes(EVALUATION).get(f"made_from.{config.source}", "{}"))
+    segmenting = json.loads(lake.notes(ITEM_TOKENS).get("made_from", "{}"))
     described = asdict(config) | {
         "order": "time",
         "table_ids": {table.name: lake.table_id(table) for table in _TABLES},
         "trajectories": made.get("config", {}),
+        "fields": segmenting.get("fields", []),
     }
     inputs = made.get("inputs", {}) | inputs
     existing = existing_manifest(out)
@@ -72,7 +74,7 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
     with directory_at(out) as folder:
         batch_files, counts = _pack_batches(folder, trajectories.where(ours), config)
         schema_file = write_schema(folder, batch_files)
-        tokens, token_files = _pack_tokens(folder, items, lake.notes(ITEM_TOKENS).get("tokens"))
+        tokens, token_files = _pack_tokens(folder, items, segmenting)
         path, rows = tasks.write_evaluation(evaluation.where(ours), folder)
         evaluation_file = entry_of(folder, folder / path, rows=rows)
         manifest = Manifest(
@@ -176,15 +178,15 @@ def _counts(written: list[Row]) -> dict[str, int]:
     }
 
 
-def _pack_tokens(folder: Path, items: DataFrame, noted: str | None) -> tuple[Tokens, list[FileEntry]]:
+def _pack_tokens(folder: Path, items: DataFrame, segmenting: dict[str, Any]) -> tuple[Tokens, list[FileEntry]]:
     """The token table of all items; InputError unless one known tokenizer made all of it."""
-    made = json.loads(noted or "{}")
-    ours = (F.col("tokenizer_sha256") == made.get("tokenizer_sha256", "")).alias("ours")
+    ours = (F.col("tokenizer_sha256") == segmenting.get("sha256", "")).alias("ours")
     arrays = items.select("item_row", "canonical_row", "segment_field", "segment_tokens", ours).toArrow()
     if not pc.all(arrays["ours"]).as_py():
         raise InputError(
-            "table item_tokens: not all tokens are of the tokenizer that the table notes: prepare_news was stopped early. "
+            "table item_tokens: some tokens are not of the tokenizer that the table notes: prepare_news was stopped. "
             "Run ./feedloop prepare_news again"
         )
+    made = segmenting["tokens"]
     table = token_table(arrays, vocabulary=made["vocabulary"])
     return Tokens(**made, rows=table.rows), write_tokens(folder, table)

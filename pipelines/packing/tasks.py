@@ -87,8 +87,7 @@ def write_evaluation(evaluation: DataFrame, folder: Path) -> tuple[str, int]:
 
     evaluation_schema = to_arrow_schema(spark_schema(EVALUATION))
     ordered = evaluation.repartition(1).sortWithinPartitions("time", "impression_id", "user_id")
-    row = ordered.select(*EVALUATION.column_names).mapInArrow(write, "path string, rows long").first()
-    assert row is not None, "the one task returns one row"
+    (row,) = ordered.select(*EVALUATION.column_names).mapInArrow(write, "path string, rows long").collect()
     return row["path"], row["rows"]
 
 

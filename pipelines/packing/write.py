@@ -109,7 +109,7 @@ def write_plain(path: Path, tables: Iterable[pa.RecordBatch], schema: pa.Schema)
     rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in tables:
-            writer.write_batch(batch.cast(schema) if batch.schema != schema else batch)
+            writer.write_table(pa.Table.from_batches([batch]).cast(schema), row_group_size=batch.num_rows)
             rows += batch.num_rows
     return rows
 

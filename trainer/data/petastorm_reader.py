@@ -97,3 +97,6 @@ if MISSING is None:
                 (piece.path.removeprefix(root).lstrip("/"), piece.row_group): n for n, piece in enumerate(row_groups)
             }
             return [found[place] for place in self._places], None
+
+        def cleanup_cache(self) -> None:
+            """There is no cache; petastorm's own method prints a line to the standard output of every job."""

@@ -57,6 +57,7 @@ class PlannedStep:
     targets: int
     count: float  # sum of target weights over all ranks
     asked: int  # items that the head asked for: what encoding each of them would cost
+    completes: bool  # the packed step is done with it; only naive_per_target cuts one into several
 
 
 def _parts_per_target(batch: StepBatch, samples: int) -> list[StepBatch]:
@@ -85,10 +86,17 @@ def planned(
     """Plan every step of `batches`; steps are numbered from `first` on."""
     step = first
     for group in batches:
-        for part in SHAPES[policy](merge(group), samples_per_step):
+        parts = SHAPES[policy](merge(group), samples_per_step)
+        for number, part in enumerate(parts, start=1):
             plan = planner.plan(step, [part.ask_M])
-            tensors = StepTensors.of(part, plan.inverse_M)
-            yield PlannedStep(plan, tensors, part.targets, part.weight_sum, len(part.ask_M))
+            yield PlannedStep(
+                plan=plan,
+                batch=StepTensors.of(part, plan.inverse_M),
+                targets=part.targets,
+                count=part.weight_sum,
+                asked=len(part.ask_M),
+                completes=number == len(parts),
+            )
             step += 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 
@@ -58,10 +59,10 @@ class Trainer:
         policy, samples = self.config.planner.policy, self.config.run.samples_per_step
         return optimiser_steps(epoch_targets(self.reader, epoch), policy, samples)
 
-    def epoch_steps(self) -> Iterator[PlannedStep]:
-        """The steps that are left of the present epoch, planned ahead in the loader thread."""
+    def epoch_steps(self, *, packed_steps: int | None = None) -> Iterator[PlannedStep]:
+        """What is left of the present epoch, or its next `packed_steps`, planned ahead in the loader thread."""
         steps = planned(
-            self.reader.steps(self.epoch, first_step=self.epoch_step),
+            itertools.islice(self.reader.steps(self.epoch, first_step=self.epoch_step), packed_steps),
             self.planner,
             policy=self.config.planner.policy,
             samples_per_step=self.config.run.samples_per_step,
@@ -93,7 +94,7 @@ class Trainer:
         )
         self._planner_state = step.plan.state  # of this step, not of the planner, which is ahead
         self.step += 1
-        self.epoch_step += 1
+        self.epoch_step += step.completes
         return loss
 
     def checkpoint(self) -> Checkpoint:

@@ -47,7 +47,7 @@ def test_a_folder_without_logs_says_what_was_looked_for(tmp_path: Path) -> None:
 
 def test_two_formats_in_one_folder_must_be_told_apart(tmp_path: Path) -> None:
     folder = write_logs(tmp_path, {"a.jsonl": [json_line()], "behaviors.tsv": [mind_line()]})
-    with pytest.raises(InputError, match="jsonl and mind.*--format"):
+    with pytest.raises(InputError, match=r"jsonl and mind.*--format"):
         find_logs(folder, "auto")
     assert names(find_logs(folder, "mind")) == ["behaviors.tsv"]
 

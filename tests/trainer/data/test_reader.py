@@ -154,6 +154,8 @@ def test_reading_needs_no_spark(directory: Path) -> None:
         "BACKENDS['petastorm'])\n"
         "print(sum(len(step) for step in reader.steps(0)))\n"
     )
-    result = subprocess.run([sys.executable, "-c", program, str(directory)], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(directory)], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["12"]

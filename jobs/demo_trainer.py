@@ -1,0 +1,46 @@
+"""The torch half of the demo, in a process of its own without Spark: train, evaluate, measure the policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobs.bench.encode_once import encode_once
+from jobs.config import run
+from jobs.evaluate import evaluate
+from jobs.train import train
+from trainer.config import TrainConfig
+
+
+def demo_trainer(
+    *,
+    data: Path,
+    out: Path,
+    config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
+    truth: Path | None = None,
+    speed_steps: int = 1,
+) -> dict[str, Any]:
+    """Train on a packed directory, judge the checkpoint, measure every policy: the torch half of the demo.
+
+    Parameters
+    ----------
+    data
+        The packed directory.
+    out
+        Folder for the run.
+    config
+        The run, in parts: run, encoder, user, planner, optimiser.
+    truth
+        Parquet with the probabilities that drew the clicks (synthetic data only).
+    speed_steps
+        Packed steps on which every policy is timed.
+    """
+    training = train(data=data, out=out, config=config)
+    checkpoint = Path(training["checkpoint"])
+    quality = evaluate(checkpoint=checkpoint, data=data, truth=truth)
+    speed = encode_once(checkpoint=checkpoint, data=data, steps=speed_steps)
+    return {"training": training, "quality": quality, "speed": speed}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(demo_trainer))

@@ -1,0 +1,101 @@
+"""The demo's last screen: what was deduped, what was encoded once, how fast, how good, where everything lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROWS = (("model", "this model"), ("zero_shot", "zero-shot PLM"), ("popularity", "popularity"), ("oracle", "oracle"))
+METRICS = (("auc", "AUC"), ("mrr", "MRR"), ("ndcg5", "nDCG@5"), ("ndcg10", "nDCG@10"))
+
+
+def show(facts: dict[str, Any], out: Path, console: Console | None = None) -> None:
+    """Print the screen; `facts` is what the stages returned."""
+    console = console or Console(highlight=False)
+    console.rule("feedloop demo")
+    console.print(f"[bold]Data[/bold]     {facts['data']}")
+    for line in (*_ingested(facts), *_encoded(facts)):
+        console.print(line)
+    console.print(_speed_table(facts["speed"]))
+    console.print(_quality_table(facts["quality"]))
+    for line in _verdicts(facts["quality"]):
+        console.print(line)
+    console.print(f"[bold]Outputs[/bold]  lake {out / 'lake'}, batches {facts['pack']['out']},")
+    console.print(f"         checkpoint {facts['training']['checkpoint']}, all figures {out / 'summary.json'}")
+    console.print(f"[bold]Time[/bold]     {facts['seconds']:.0f} s")
+
+
+def _ingested(facts: dict[str, Any]) -> list[str]:
+    books = facts["ingest"]
+    lines = [
+        f"[bold]Ingest[/bold]   {books['lines']:,} lines in = {books['impressions']:,} impressions"
+        f" + {books['merged']:,} merged + {books['rejected']:,} rejected"
+    ]
+    if books["new_files"] == 0:
+        lines = ["[bold]Ingest[/bold]   no new files: the tables stand as they were"]
+    reasons = {reason: count for reason, count in books["rejected_by_reason"].items() if count}
+    if reasons:
+        lines.append(
+            "         rejected: " + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        )
+    return lines
+
+
+def _encoded(facts: dict[str, Any]) -> list[str]:
+    packed, training = facts["pack"], facts["training"]
+    epochs = training["epochs"]
+    naive, once, cached = (
+        packed["items_per_target_sample"],
+        packed["distinct_items_per_epoch"],
+        training["encoded"] / epochs,
+    )
+    return [
+        f"[bold]Encodes[/bold]  per epoch of {packed['targets']:,} targets, {packed['distinct_items']:,} news:",
+        f"         {naive:,} one sample per target, {packed['item_occurrences']:,} one pass per user,",
+        f"         {once:,} once per packed batch ({naive / once:.1f}x fewer),",
+        f"         {cached:,.0f} with the cache ({naive / cached:.1f}x fewer; mean of {epochs} epochs)",
+    ]
+
+
+def _speed_table(speed: dict[str, dict[str, float]]) -> Table:
+    table = Table(title="Speed, same targets, model and frozen store", title_justify="left")
+    for name in ("policy", "clicks/s", "x naive_per_target", "items encoded", "targets"):
+        table.add_column(name, justify="left" if name == "policy" else "right")
+    for policy, found in speed.items():
+        table.add_row(
+            policy,
+            f"{found['clicks_per_second']:,.1f}",
+            f"{found['speed_up']:.1f}",
+            f"{found['encoded']:,}",
+            f"{found['targets']:,}",
+        )
+    return table
+
+
+def _quality_table(quality: dict[str, dict[str, float]]) -> Table:
+    found = quality["model"]
+    title = (
+        f"Quality on {found['impressions']:,} impressions of the last day ({found['skipped']:,} of one class skipped)"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for _, heading in METRICS:
+        table.add_column(heading, justify="right")
+    for name, label in ROWS:
+        if name in quality:
+            table.add_row(label, *(f"{quality[name][metric]:.3f}" for metric, _ in METRICS))
+    return table
+
+
+def _verdicts(quality: dict[str, dict[str, float]]) -> list[str]:
+    auc = {name: found["auc"] for name, found in quality.items()}
+    lines = []
+    if "oracle" in auc:
+        share = (auc["model"] - 0.5) / (auc["oracle"] - 0.5)
+        lines.append(f"         (AUC - .5) / (oracle - .5) = {share:.2f}")
+    if abs(auc["model"] - 0.5) < 0.02:
+        lines.append("[yellow]         AUC is near .5: the model has learnt next to nothing[/yellow]")
+    return lines

@@ -1,0 +1,162 @@
+"""Documents that cannot fall behind the code: every job, table and folder is named, and the drawn tree is the disk."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from schemas.table import Table
+from tests.conftest import REPOSITORY
+from tests.house.source import modules
+
+DRAWN = ("schemas", "pipelines", "trainer", "jobs")  # folders whose files the tree in ARCHITECTURE.md names one by one
+_ENTRY = re.compile(r"^(?P<indent>[│├└─\s]*)(?P<names>[\w.\-/]+(?:[ ,]+[\w.\-]+\.\w+)*)(?:\s{2,}.*)?$")
+
+
+def document(name: str) -> str:
+    path = REPOSITORY / name
+    assert path.is_file(), f"{name} is missing: write it"
+    return path.read_text(encoding="utf-8")
+
+
+def named_somewhere(word: str) -> bool:
+    both = document("README.md") + document("ARCHITECTURE.md")
+    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", both) is not None
+
+
+def jobs() -> list[str]:
+    return [module.name for module in modules() if module.package == "jobs" and "\nif __name__" in module.text]
+
+
+def tables() -> list[str]:
+    loaded = [importlib.import_module(m.name) for m in modules() if m.package == "schemas" and "as_" not in m.name]
+    return sorted({value.name for module in loaded for value in vars(module).values() if isinstance(value, Table)})
+
+
+def tracked() -> list[str]:
+    """Files of the repository, or that will be: all that git does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout: which files belong to the project is not known")
+    return [name for name in listed.stdout.splitlines() if (REPOSITORY / name).is_file()]
+
+
+def test_every_module_says_where_it_stands() -> None:
+    wrong = [
+        f"{module.path}: begin with a docstring of one sentence that places it in the flow"
+        for module in modules()
+        if module.text.strip() and not ast.get_docstring(module.tree)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_job_is_named_in_the_documents() -> None:
+    wrong = [job for job in jobs() if not named_somewhere(job.rpartition(".")[2])]
+    assert not wrong, f"name these jobs in README.md or ARCHITECTURE.md: {wrong}"
+
+
+def test_every_table_is_named_in_the_documents() -> None:
+    found = tables()
+    assert "impressions" in found
+    wrong = [table for table in found if not named_somewhere(table)]
+    assert not wrong, f"name these tables in README.md or ARCHITECTURE.md: {wrong}"
+
+
+def test_every_folder_is_named_in_the_documents() -> None:
+    folders = sorted({name.partition("/")[0] for name in tracked() if "/" in name})
+    wrong = [folder for folder in folders if not named_somewhere(folder)]
+    assert not wrong, f"name these folders in README.md or ARCHITECTURE.md: {wrong}"
+
+
+def drawn_tree() -> set[str]:
+    """Paths in the tree of ARCHITECTURE.md: its first code block that draws branches."""
+    blocks = re.findall(r"```\w*\n(.*?)```", document("ARCHITECTURE.md"), flags=re.DOTALL)
+    drawn = next((block for block in blocks if "├──" in block), None)
+    assert drawn is not None, "ARCHITECTURE.md: draw the tree in a code block, with ├── and └──"
+    return paths_of(drawn)
+
+
+def paths_of(drawn: str) -> set[str]:
+    """'├── a/' and '│   ├── b.py  c.py   what it is' -> a, a/b.py, a/c.py. Depth = four columns each."""
+    trail: list[str] = []
+    paths = set()
+    for line in drawn.splitlines():
+        entry = _ENTRY.match(line)
+        if not entry or not entry["indent"].strip():
+            continue  # the root, or the rest of a description
+        depth = len(entry["indent"]) // 4 - 1
+        names = re.split(r"[ ,]+", entry["names"].strip())
+        trail = [*trail[:depth], names[0].rstrip("/")]
+        paths |= {"/".join([*trail[:-1], name.rstrip("/")]) for name in names}
+    return paths
+
+
+def test_a_drawn_tree_is_read_as_paths() -> None:
+    drawn = "\n".join(
+        [
+            "root/",
+            "├── README.md   what it is",
+            "├── a/          first.",
+            "│   ├── b.py  c.py   both",
+            "│   └── d/",
+            "│       └── e.py",
+            "└── f",
+        ]
+    )
+    assert paths_of(drawn) == {"README.md", "a", "a/b.py", "a/c.py", "a/d", "a/d/e.py", "f"}
+
+
+def on_disk() -> set[str]:
+    """Every file at the top and in the four packages, but for __init__.py; every other folder at the top."""
+    paths = set()
+    for name in tracked():
+        top, _, rest = name.partition("/")
+        paths.add(top)
+        if rest and top in DRAWN and Path(name).name != "__init__.py":
+            paths |= {name, *(parent.as_posix() for parent in Path(name).parents if parent != Path())}
+    return paths - {".gitignore", ".gitattributes"}
+
+
+def test_the_tree_in_architecture_equals_the_disk() -> None:
+    inside = {p for p in drawn_tree() if p.partition("/")[0] in DRAWN or "/" not in p}
+    disk = on_disk()
+    drawn_but_absent, there_but_not_drawn = sorted(inside - disk), sorted(disk - inside)
+    assert not drawn_but_absent, f"ARCHITECTURE.md draws files that are not there: {drawn_but_absent}"
+    assert not there_but_not_drawn, f"ARCHITECTURE.md does not draw: {there_but_not_drawn}"
+
+
+def test_only_jobs_speak_to_the_user() -> None:
+    wrong = [
+        f"{module.path}:{node.lineno}: print; return it, and let the job say it"
+        for module in modules()
+        if module.package != "jobs"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_readme_tells_the_commands_that_ci_runs() -> None:
+    run = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    commands = re.findall(r"^\./feedloop .*$", run, flags=re.MULTILINE)
+    assert commands == ["./feedloop check", "./feedloop test"]
+    missing = [command for command in [*commands, "./feedloop demo"] if command not in document("README.md")]
+    assert not missing, f"README.md does not tell of {missing}"
+
+
+def test_no_todo_without_an_issue() -> None:
+    wrong = [
+        f"{module.path}:{number}"
+        for module in modules()
+        for number, line in enumerate(module.text.splitlines(), start=1)
+        if re.search(r"\b(TODO|FIXME|XXX)\b(?!.*#\d+)", line)
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,253 @@
+"""Who may import whom: dependencies point one way, and the halves meet in data, never in code."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatch
+
+import pytest
+
+from tests.house.source import PACKAGES, Import, Module, imports, is_ours, is_theirs, modules
+
+OURS = {
+    "schemas": {"schemas"},
+    "pipelines": {"pipelines", "schemas"},
+    "trainer": {"trainer", "schemas"},
+    "jobs": {"jobs", "pipelines", "schemas", "trainer"},
+}
+
+# Library -> the files that may import it. A library without a row may be imported nowhere.
+THEIRS = {
+    "schemas": {"numpy": ["*"], "pyspark": ["schemas/as_spark.py"], "petastorm": ["schemas/as_petastorm.py"]},
+    "pipelines": {
+        "pyspark": ["*"],
+        "delta": ["*"],
+        "numpy": ["*"],
+        "numba": ["*"],
+        "pandas": ["*"],
+        "pyarrow": ["*"],
+        "py4j": ["pipelines/session.py"],  # pyspark's bridge: what the JVM says when it does not start
+        "tokenizers": ["pipelines/news/tokenise.py"],
+        "petastorm": ["pipelines/packing/write.py"],
+    },
+    "trainer": {
+        "torch": ["*"],
+        "numpy": ["*"],
+        "safetensors": ["*"],
+        "transformers": ["trainer/model/*"],
+        "petastorm": ["trainer/data/petastorm_reader.py"],
+        "pyarrow": ["trainer/data/*", "trainer/eval/*"],  # evaluation impressions and vectors are plain Parquet
+        "faiss": ["trainer/eval/*"],
+        "deltalake": ["trainer/eval/*"],
+    },
+    "jobs": {
+        "cyclopts": ["jobs/config.py"],
+        "docstring_parser": ["jobs/config.py"],  # cyclopts' own reader of docstrings: help comes from both
+        "rich": ["*"],
+        "numpy": ["*"],
+        "pyarrow": ["*"],
+    },
+}
+
+# Inside the trainer: part -> the parts below it. data, model and encode do not know each other.
+TRAINER_PARTS = {
+    "data": {"data"},
+    "model": {"model"},
+    "encode": {"encode"},
+    "eval.metrics": {"eval.metrics"},
+    "tasks": {"tasks", "data", "model", "encode", "eval.metrics"},
+    "eval": {"eval", "eval.metrics", "tasks", "data", "model", "encode"},
+    "loop": {"loop", "eval", "eval.metrics", "tasks", "data", "model", "encode"},
+    "config": {"loop", "eval", "eval.metrics", "tasks", "data", "model", "encode"},
+}
+# These put the parts of a config together and so stand above it; no part imports them.
+ABOVE_CONFIG = {"trainer.loop.prepare", "trainer.loop.trainer"}
+
+# Where the outer world is touched: writes, clocks and environment variables.
+TOUCHES_THE_WORLD = [
+    "schemas/as_petastorm.py",  # np.save into memory: the bytes of a field
+    "jobs/*",
+    "pipelines/session.py",
+    "pipelines/tables.py",
+    "pipelines/news/*",  # the token table
+    "pipelines/packing/write.py",
+    "trainer/loop/checkpoint.py",
+    "trainer/loop/logs.py",
+    "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
+    "trainer/eval/export.py",
+]
+_WRITES = {
+    "write_text",
+    "write_bytes",
+    "mkdir",
+    "makedirs",
+    "unlink",
+    "rmdir",
+    "rmtree",
+    "touch",
+    "symlink_to",
+    "savez",
+}
+_WORLD = {
+    "os.environ", "os.getenv", "os.rename", "os.replace", "os.remove", "np.save", "shutil.move", "shutil.copy",
+    "time.time", "time.time_ns", "time.monotonic", "time.perf_counter",
+    "datetime.now", "datetime.utcnow", "datetime.today", "date.today",
+}  # fmt: skip
+
+
+def every_import() -> Iterator[tuple[Module, Import]]:
+    for module in modules():
+        for found in imports(module.tree):
+            yield module, found
+
+
+def place(module: Module, line: int) -> str:
+    return f"{module.path}:{line}"
+
+
+def allowed(path: str, patterns: list[str]) -> bool:
+    return any(fnmatch(path, pattern) for pattern in patterns)
+
+
+def test_packages_import_only_what_stands_before_them() -> None:
+    wrong = [
+        f"{place(module, found.line)}: {module.package} may not import {found.target}"
+        for module, found in every_import()
+        if is_ours(found.target) and found.target.partition(".")[0] not in OURS[module.package]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_libraries_are_imported_only_where_their_row_says(package: str) -> None:
+    rows = THEIRS[package]
+    wrong = []
+    for module, found in every_import():
+        library = found.target.partition(".")[0]
+        if module.package == package and is_theirs(found.target) and not allowed(module.path, rows.get(library, [])):
+            wrong.append(f"{place(module, found.line)}: {library} is not for this file; give it a row with its reason")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_trainer_never_meets_spark_through_schemas() -> None:
+    wrong = [
+        f"{place(module, found.line)}: {found.target}"
+        for module, found in every_import()
+        if module.package == "trainer" and found.target == "schemas.as_spark"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_holds_both_torch_and_spark() -> None:
+    for module in modules():
+        libraries = {found.target.partition(".")[0] for found in imports(module.tree)}
+        assert not {"torch", "pyspark"} <= libraries, f"{module.path}: torch and pyspark meet; pass data instead"
+
+
+def test_stages_of_the_pipelines_do_not_import_each_other() -> None:
+    wrong = []
+    for module, found in every_import():
+        target = found.target.split(".")
+        if module.package != "pipelines" or target[0] != "pipelines" or len(target) < 3:
+            continue  # not ours to judge, or a module that all stages share
+        stage = module.name.split(".")[1]
+        if target[1] != stage:
+            wrong.append(f"{place(module, found.line)}: {stage} imports {found.target}; share it beside session.py")
+    assert not wrong, "\n".join(wrong)
+
+
+def part_of(name: str) -> str:
+    if name == "trainer.eval.metrics":
+        return "eval.metrics"
+    pieces = name.split(".")
+    return pieces[1] if len(pieces) > 1 else ""
+
+
+def test_parts_of_the_trainer_point_one_way() -> None:
+    wrong = []
+    for module, found in every_import():
+        if module.package != "trainer" or not found.target.startswith("trainer."):
+            continue
+        if module.name in ABOVE_CONFIG and found.target == "trainer.config":
+            continue
+        part = part_of(module.name)
+        if part_of(found.target) not in TRAINER_PARTS.get(part, set()):
+            wrong.append(f"{place(module, found.line)}: {part or 'trainer'} may not import {found.target}")
+        if found.target in ABOVE_CONFIG and module.name not in ABOVE_CONFIG:
+            wrong.append(f"{place(module, found.line)}: {found.target} is the top of the trainer; only jobs import it")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_jobs_import_other_jobs_only_to_run_them() -> None:
+    """A job may call another (demo runs them all); the three packages below never do."""
+    wrong = [place(module, f.line) for module, f in every_import() if module.package != "jobs" and f.target == "jobs"]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_circle_of_imports() -> None:
+    below = {module.name: {f.target for f in imports(module.tree) if is_ours(f.target)} for module in modules()}
+    done: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"a circle: {' -> '.join([*trail[trail.index(name) :], name])}"
+        if name in done:
+            return
+        for target in sorted(below.get(name, ())):
+            if target != name:
+                walk(target, (*trail, name))
+        done.add(name)
+
+    for name in sorted(below):
+        walk(name, ())
+
+
+def test_no_import_hides_inside_a_function() -> None:
+    wrong = [
+        f"{place(module, found.line)}: import {found.target} at the top of the file"
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for found in imports(node)
+    ]
+    wrong += [
+        f"{place(module, node.lineno)}: importlib.import_module dodges these rules"
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"importlib.import_module", "__import__"}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def outer_world(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and name of each write, clock and environment variable."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in _WORLD:
+            yield node.lineno, ast.unparse(node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _WRITES:
+            yield node.lineno, ast.unparse(node.func)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "open":
+            modes = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            if any(mode[:1] in {"w", "a", "x"} and len(mode) <= 3 for mode in modes):
+                yield node.lineno, ast.unparse(node)
+
+
+def test_only_the_listed_modules_touch_the_outer_world() -> None:
+    wrong = [
+        f"{place(module, line)}: {what}; let the caller pass it in, or list the file with its reason"
+        for module in modules()
+        if not allowed(module.path, TOUCHES_THE_WORLD)
+        for line, what in outer_world(module.tree)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_rules_see_what_they_forbid() -> None:
+    """The finders themselves: a rule that finds nothing anywhere would always pass."""
+    bad = ast.parse(
+        "import torch\nfrom schemas import as_spark\nimport os, time\nos.environ['A']\np.open('w')\ntime.time()"
+    )
+    assert [found.target for found in imports(bad)] == ["torch", "schemas.as_spark", "os", "time"]
+    assert sorted(what for _, what in outer_world(bad)) == ["os.environ", "p.open('w')", "time.time"]
+    assert is_theirs("torch.nn")
+    assert not is_theirs("os.path")

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from pipelines.news.flow import prepare_news
+from pipelines.news.items import new_rows
+from pipelines.news.tokenise import DEFAULT, Segmenting, load_tokenizer
+from pipelines.tables import Lake
+from schemas.errors import InputError
+from schemas.news import ITEM_TOKENS, NEWS
+from tests.builders import rows
+
+NAME, TEXT = load_tokenizer(DEFAULT)
+SEGMENTING = Segmenting(name=NAME, tokenizer_json=TEXT, tokens_per_segment=6)
+CLS, SEP, HELLO, WORLD = 101, 102, 7592, 2088
+
+
+def write_news(folder: Path, *news: tuple[str, str] | str) -> Path:
+    """news.jsonl of (id, title) pairs, and of lines as they are."""
+    lines = [each if isinstance(each, str) else json.dumps({"news_id": each[0], "title": each[1]}) for each in news]
+    (folder / "news.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+def items(lake: Lake, *columns: str) -> list[tuple[Any, ...]]:
+    return rows(lake.read(ITEM_TOKENS), "source", "item_id", *columns)
+
+
+def test_rows_are_permanent_and_canonical_rows_follow_the_text(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    first = write_news(tmp_path, ("b", "Hello"), ("a", "World"), ("b", "Hello  World "), "broken", ("c", "World"))
+    assert prepare_news(lake, first, SEGMENTING, source="s") == {
+        "lines": 5,
+        "rejected": 1,
+        "news": 3,
+        "repeated": 1,
+        "changed_news": 3,
+        "new_items": 3,
+        "retokenised_items": 0,
+        "items": 3,
+    }
+    assert items(lake, "item_row", "canonical_row", "text_version", "segment_tokens") == [
+        ("s", "a", 1, 1, 1, [[CLS, WORLD, SEP]]),
+        ("s", "b", 2, 2, 1, [[CLS, HELLO, WORLD, SEP]]),  # the later line
+        ("s", "c", 3, 1, 1, [[CLS, WORLD, SEP]]),
+    ]
+    versions = [lake.version(table) for table in (NEWS, ITEM_TOKENS)]
+    assert prepare_news(lake, first, SEGMENTING, source="s")["changed_news"] == 0
+    assert [lake.version(table) for table in (NEWS, ITEM_TOKENS)] == versions  # nothing new, no commit
+
+    second = write_news(tmp_path, ("a", "Hello"), ("aa", ""), ("z", "World"))
+    counts = prepare_news(lake, second, SEGMENTING, source="s")
+    # a, aa and z are tokenised; c becomes its own canonical, for a's text has changed
+    assert (counts["changed_news"], counts["new_items"], counts["retokenised_items"]) == (3, 2, 2)
+    assert items(lake, "item_row", "canonical_row", "text_version", "segment_tokens") == [
+        ("s", "a", 1, 1, 2, [[CLS, HELLO, SEP]]),
+        ("s", "aa", 4, 4, 1, [[CLS, SEP]]),
+        ("s", "b", 2, 2, 1, [[CLS, HELLO, WORLD, SEP]]),
+        ("s", "c", 3, 3, 1, [[CLS, WORLD, SEP]]),
+        ("s", "z", 5, 3, 1, [[CLS, WORLD, SEP]]),
+    ]
+
+    other = prepare_news(
+        lake, write_news(tmp_path, ("a", "Hello")), replace(SEGMENTING, fields=("title", "body")), source="r"
+    )
+    assert (other["new_items"], other["retokenised_items"], other["items"]) == (1, 5, 6)
+    assert items(lake, "item_row", "canonical_row")[:2] == [("r", "a", 6, 1), ("s", "a", 1, 1)]
+    assert len({row[-1] for row in items(lake, "tokenizer_sha256")}) == 1  # one tokenizer for the whole table
+    assert json.loads(lake.notes(ITEM_TOKENS)["made_from"])["fields"] == ["title", "body"]
+
+
+@pytest.mark.parametrize("lines", [(), ('{"id": "n1", "headline": "x"}',), (("n1", ""), '{"title": "no id"}')])
+def test_a_file_without_ids_and_titles_is_refused_before_any_write(
+    spark: SparkSession, tmp_path: Path, lines: Sequence[Any]
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    with pytest.raises(InputError, match=rf"of {len(lines)} lines none holds a news id and a title. Expected JSON"):
+        prepare_news(lake, write_news(tmp_path, *lines), SEGMENTING, source="s")
+    assert not (tmp_path / "lake").exists()
+
+
+def test_new_rows_are_dense_in_key_order_over_all_parts(spark: SparkSession) -> None:
+    keys = [(f"s{number % 2}", f"n{number:04d}", 1 if number % 5 == 0 else None) for number in range(500)]
+    frame = spark.createDataFrame(keys, "source string, item_id string, item_row int").repartition(4)
+    expected = sorted((source, item) for source, item, row in keys if row is None)
+    found = rows(new_rows(frame, after=7), "new_row", "source", "item_id")
+    assert sorted(found) == [(8 + place, *key) for place, key in enumerate(expected)]

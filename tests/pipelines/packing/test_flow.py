@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from pipelines.packing.flow import PackingConfig, pack
+from pipelines.tables import Lake
+from schemas.as_spark import spark_schema
+from schemas.errors import InputError
+from schemas.manifest import Manifest
+from schemas.news import ITEM_TOKENS
+from schemas.token_table import ARRAYS as TOKEN_ARRAYS
+from schemas.token_table import TokenTable, file_of
+from schemas.trajectory import EVALUATION, TRAJECTORIES
+
+CONFIG = PackingConfig(source="p", batch_trajectories=4, batch_items=30, shard_trajectories=25)
+START = datetime(2026, 3, 2, tzinfo=UTC)
+ITEMS, USERS = 40, 60
+
+
+@pytest.fixture(scope="module")
+def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Random trajectories of two days, evaluation impressions of the next, and another source's."""
+    lake = Lake(spark, str(tmp_path_factory.mktemp("lake")))
+    rng = np.random.default_rng(3)
+    users = []
+    for _ in range(USERS):
+        clicks = [int(row) for row in rng.integers(1, ITEMS + 1, rng.integers(1, 6))]
+        listed = [[row, *map(int, rng.integers(1, ITEMS + 1, 2))] for row in clicks]
+        time = START + timedelta(hours=int(rng.integers(0, 48)))
+        users.append((clicks, list(range(len(clicks))), listed, [1.0] * len(clicks), [True] * len(clicks), time))
+    rows = [("p", f"u{n}", 0, time, *arrays) for n, (*arrays, time) in enumerate(users)]
+    lake.overwrite(
+        TRAJECTORIES, spark.createDataFrame([*rows, ("q", *rows[0][1:])], spark_schema(TRAJECTORIES)).repartition(3)
+    )
+    later = START + timedelta(days=2)
+    judged = [("p", f"i{n}", "u1", later, [1], [2, 3], ["n2", "n3"], [True, False]) for n in range(5)]
+    lake.overwrite(EVALUATION, spark.createDataFrame(judged, spark_schema(EVALUATION)))
+    items = [("p", f"n{n}", n, n, "t", 1, "k", [0], [[101, 1000 + n, 102]]) for n in range(1, ITEMS + 1)]
+    lake.overwrite(ITEM_TOKENS, spark.createDataFrame(items, spark_schema(ITEM_TOKENS)).repartition(2))
+    tokens = {"tokenizer": "t", "tokenizer_sha256": "h", "vocabulary": 30522, "pad_id": 0}
+    tokens |= {"tokens_per_segment": 8, "segments_per_item": 1}
+    lake.note(ITEM_TOKENS, "made_from", json.dumps({"tokens": tokens, "fields": ["title"], "sha256": "k"}))
+    return lake
+
+
+def batches_of(out: Path, manifest: Manifest) -> list[dict[str, np.ndarray]]:
+    """All batches in packed order, read as plain Parquet."""
+    found = []
+    for path, group, _ in manifest.superblocks:
+        cells = pq.ParquetFile(out / path).read_row_group(group).to_pylist()
+        found += [{name: np.lib.format.read_array(BytesIO(cell)) for name, cell in row.items()} for row in cells]
+    return found
+
+
+def test_a_packed_directory_holds_every_trajectory_once(lake: Lake, tmp_path: Path) -> None:
+    out = tmp_path / "packed"
+    manifest = pack(lake, out, CONFIG)
+    batches = batches_of(out, manifest)
+    assert [int(batch["batch_id"][0]) for batch in batches] == list(range(manifest.counts["batches"]))
+    assert len({entry.path for entry in manifest.files if entry.superblocks}) > 1  # several shards
+    assert len(manifest.superblocks) >= 8
+
+    found = []
+    for batch in batches:
+        items, mask = batch["item_row_N"], batch["target_mask_BLK"]
+        assert len(batch["click_mask_BL"]) <= CONFIG.batch_trajectories
+        assert len(items) <= CONFIG.batch_items
+        for b, length in enumerate(batch["click_mask_BL"].sum(axis=1)):
+            slots = batch["target_slot_BLK"][b]
+            found.append(
+                (
+                    items[batch["click_slot_BL"][b, :length]].tolist(),
+                    [items[slots[at][mask[b, at]]].tolist() for at in range(length)],
+                )
+            )
+    stored = lake.read(TRAJECTORIES).where("source = 'p'").orderBy("time").collect()
+    assert sorted(found) == sorted((row["click_row"], row["candidate_row"]) for row in stored)
+
+    counts = manifest.counts
+    assert counts["trajectories"] == USERS
+    assert counts["targets"] == counts["clicks"] == sum(len(row["click_row"]) for row in stored)
+    assert counts["item_occurrences"] == 4 * counts["clicks"]
+    assert counts["items_per_target_sample"] == sum(3 * len(r["prefix"]) + sum(r["prefix"]) for r in stored)
+    assert counts["distinct_items_per_epoch"] == sum(len(batch["item_row_N"]) for batch in batches)
+    assert counts["distinct_items"] == len(set(np.concatenate([batch["item_row_N"] for batch in batches]).tolist()))
+    assert counts["evaluation_impressions"] == 5
+
+
+def test_tokens_evaluation_and_manifest_travel_along(lake: Lake, tmp_path: Path) -> None:
+    out = tmp_path / "packed"
+    manifest = pack(lake, out, CONFIG)
+    table = TokenTable(**{name: np.load(out / file_of(name)) for name in TOKEN_ARRAYS})
+    assert (table.rows, manifest.tokens.rows, table.token_values.dtype) == (ITEMS + 1, ITEMS + 1, np.uint16)
+    assert table.token_values[:3].tolist() == [101, 1001, 102]
+    evaluation = pq.read_table(next((out / "evaluation").iterdir()))
+    assert evaluation.column_names == list(EVALUATION.column_names)
+    assert evaluation["impression_id"].to_pylist() == [f"i{n}" for n in range(5)]
+    assert Manifest.from_json((out / "manifest.json").read_text(), "here") == manifest
+    listed = {entry.path for entry in manifest.files} | {"manifest.json"}
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == listed
+    assert manifest.inputs == {table.name: lake.version(table) for table in (TRAJECTORIES, EVALUATION, ITEM_TOKENS)}
+
+
+def test_the_same_inputs_give_the_same_bytes_but_for_names(lake: Lake, tmp_path: Path) -> None:
+    first, second = (pack(lake, tmp_path / name, CONFIG) for name in ("a", "b"))
+    names = [[entry.path for entry in manifest.files if entry.superblocks] for manifest in (first, second)]
+    assert names[0] != names[1]
+    contents = [
+        [entry.sha256 for entry in manifest.files if not entry.path.endswith("_common_metadata")]  # it holds names
+        for manifest in (first, second)
+    ]
+    assert contents[0] == contents[1]
+    assert first.counts == second.counts
+
+
+def test_packing_again_leaves_the_directory_and_other_options_are_refused(lake: Lake, tmp_path: Path) -> None:
+    out = tmp_path / "packed"
+    manifest = pack(lake, out, CONFIG)
+    assert pack(lake, out, CONFIG) == manifest
+    with pytest.raises(InputError, match=r"batch_items was 30, is 31.*Name another --out"):
+        pack(lake, out, replace(CONFIG, batch_items=31))
+    assert Manifest.from_json((out / "manifest.json").read_text(), "here") == manifest
+
+
+def test_a_source_without_trajectories_or_evaluation_leaves_nothing(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no trajectories of source 'x'.*two dates"):
+        pack(lake, tmp_path / "packed", PackingConfig(source="x"))
+    with pytest.raises(InputError, match=r"no evaluation impressions of source 'q'.*earlier --evaluate-from"):
+        pack(lake, tmp_path / "packed", PackingConfig(source="q"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_was_never_made_is_named_with_its_job(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no table trajectories there. Make it with ./feedloop build_trajectories"):
+        pack(Lake(spark, str(tmp_path)), tmp_path / "packed", CONFIG)
+
+
+def test_options_out_of_range_are_named() -> None:
+    with pytest.raises(InputError, match="batch_trajectories is 0: use 1 or more"):
+        PackingConfig(batch_trajectories=0)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from pipelines.histories import hash_of, with_history
+from pipelines.ingest.histories import GONE, history_changes
+from tests.builders import rows
+
+COLUMNS = "source string, user_id string, impression_id string, history array<string>"
+clicks = st.lists(st.sampled_from(["n1", "n2", "n12", ""]), max_size=6)
+
+
+@st.composite
+def user_histories(draw: st.DrawFn) -> list[list[str]]:
+    """One user's histories over time: grown, cut at either end, and put into another order."""
+    whole = draw(clicks)
+    grown = [whole[:length] for length in draw(st.lists(st.integers(0, len(whole)), max_size=4))]
+    cut = [whole[start:] for start in draw(st.lists(st.integers(0, len(whole)), max_size=2))]
+    return [*grown, *cut, draw(st.permutations(whole)), *draw(st.lists(clicks, max_size=2))]
+
+
+def told(spark: SparkSession, users: Sequence[Sequence[Sequence[str]]]) -> DataFrame:
+    data = [("p", f"u{user}", f"{user}-{at}", list(h)) for user, hs in enumerate(users) for at, h in enumerate(hs)]
+    return spark.createDataFrame(data, COLUMNS)
+
+
+def kept(frame: DataFrame) -> DataFrame:
+    """What impressions keep of a history."""
+    length, hash = F.size("history").alias("history_length"), hash_of(F.col("history")).alias("history_hash")
+    return frame.select("source", "user_id", "impression_id", length, hash)
+
+
+# No shrinking: every attempt is several Spark jobs.
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate),
+    derandomize=True,
+    database=None,
+)
+@given(users=st.lists(user_histories(), min_size=4, max_size=12), cut=st.integers(0, 40))
+def test_every_history_comes_back_exactly_even_if_it_came_in_two_batches(
+    spark: SparkSession, users: list[list[list[str]]], cut: int
+) -> None:
+    everything = told(spark, users)
+    whole = history_changes(everything, None)
+    assert rows(with_history(kept(everything), whole), *everything.columns) == rows(everything)
+
+    late = [hs[cut % (len(hs) + 1) :] for hs in users]
+    early = [hs[: cut % (len(hs) + 1)] for hs in users]
+    stored = history_changes(told(spark, early), None).drop(GONE)
+    changes = history_changes(told(spark, late), stored)
+    key = ["source", "user_id", "sequence_hash"]
+    after = stored.join(changes.where(GONE), key, how="left_anti").unionByName(changes.where(f"NOT {GONE}").drop(GONE))
+    assert rows(after) == rows(whole.drop(GONE))
+
+
+def test_a_history_that_is_not_stored_is_an_error_that_names_the_impression(spark: SparkSession) -> None:
+    everything = told(spark, [[["n1", "n2"]]])
+    other = history_changes(told(spark, [[["n2", "n1"]]]), None)
+    with pytest.raises(Exception, match="lacks the history of impression p 0-0 u0"):
+        with_history(kept(everything), other).collect()
+
+
+def test_two_sequences_with_a_common_beginning_give_one_row(spark: SparkSession) -> None:
+    everything = told(spark, [[["a"], ["a", "b"], ["a", "c"], []]])
+    assert rows(with_history(kept(everything), history_changes(everything, None)), *everything.columns) == rows(
+        everything
+    )

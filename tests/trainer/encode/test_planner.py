@@ -1,0 +1,131 @@
+"""Planner decisions against a slow, obvious simulation of the papers' rules."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import ContractError
+from trainer.encode.chunks import cut_chunks, mix
+from trainer.encode.planner import NEVER, Plan, PlannerConfig, Policy, StepPlanner
+
+V = 40
+BATCHES = st.lists(st.lists(st.integers(1, V - 1), min_size=0, max_size=30), min_size=1, max_size=12)
+
+
+def chosen(plan: Plan) -> list[int]:
+    """Item rows encoded by the plan, from its chunks alone."""
+    return sorted(int(row) for chunk in plan.encode for row in chunk.rows_C[: len(chunk.slots)])
+
+
+def plans(config: PlannerConfig, batches: list[list[int]], *, seed: int = 7) -> list[Plan]:
+    planner = StepPlanner(config, rows=V, seed=seed)
+    return [planner.plan(step, [np.array(batch, np.int32)]) for step, batch in enumerate(batches)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(BATCHES, st.integers(0, 4), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from(["item", "batch"]))
+def test_cached_encodes_what_the_rules_say(batches: list[list[int]], max_age: int, max_reuse: float, coin: str) -> None:
+    config = PlannerConfig(
+        policy="cached",
+        max_age_steps=max_age,
+        max_reuse=max_reuse,
+        warm_up_steps=3,
+        coin="item" if coin == "item" else "batch",
+    )
+    encoded_at: dict[int, int] = {}
+    for step, (batch, plan) in enumerate(zip(batches, plans(config, batches), strict=True)):
+        p = max_reuse * (1 - math.exp(-2.3 / 3 * step))
+        wanted = []
+        for row in sorted(set(batch)):
+            young = row in encoded_at and step - encoded_at[row] <= max_age
+            toss = int(mix(7, step, row) if coin == "item" else mix(7, step)) / 2**64
+            if not young or toss >= p:
+                wanted.append(row)
+                encoded_at[row] = step
+        assert chosen(plan) == wanted
+        assert plan.backward == plan.encode
+        state = plan.state.last_encode_V
+        assert {row: int(state[row]) for row in range(V) if state[row] != NEVER} == encoded_at
+
+
+@given(BATCHES)
+def test_once_encodes_each_distinct_item_and_naive_each_occurrence(batches: list[list[int]]) -> None:
+    for batch, once, naive in zip(
+        batches,
+        plans(PlannerConfig(policy="once"), batches),
+        plans(PlannerConfig(policy="naive"), batches),
+        strict=True,
+    ):
+        assert chosen(once) == sorted(set(batch))
+        assert chosen(naive) == sorted(batch)
+        for plan in (once, naive):
+            assert plan.rows_N[plan.inverse_M].tolist() == batch
+            assert sorted(slot for chunk in plan.encode for slot in chunk.slots) == list(range(len(plan.rows_N)))
+
+
+def test_reuse_approaches_its_limit_and_tosses_differ_by_row_and_step() -> None:
+    config = PlannerConfig(policy="cached", max_age_steps=10**6, max_reuse=0.9, warm_up_steps=1)
+    planner = StepPlanner(config, rows=20_000, seed=1)
+    rows = [np.arange(1, 20_000)]
+    shares = [planner.plan(step, rows).encoded / 19_999 for step in range(30)]
+    assert shares[0] == 1.0
+    assert abs(np.mean(shares[5:]) - 0.1) < 0.005
+
+
+def test_a_planner_that_goes_on_from_its_state_decides_the_same() -> None:
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(1, V, 20).tolist() for _ in range(12)]
+    config = PlannerConfig(policy="cached", max_age_steps=3)
+    whole = plans(config, batches)
+    again = StepPlanner(config, rows=V, seed=7)
+    again.load_state_dict(whole[5].state)
+    for step in range(6, 12):
+        plan = again.plan(step, [np.array(batches[step])])
+        assert chosen(plan) == chosen(whole[step])
+        assert [chunk.seed for chunk in plan.encode] == [chunk.seed for chunk in whole[step].encode]
+
+
+def test_a_state_of_another_token_table_is_refused() -> None:
+    state = StepPlanner(PlannerConfig(), rows=5, seed=1).state_dict()
+    with pytest.raises(ContractError, match="5 item rows, the token table has 6"):
+        StepPlanner(PlannerConfig(), rows=6, seed=1).load_state_dict(state)
+
+
+def test_ranks_plan_their_own_rows_with_their_own_seeds() -> None:
+    asked = [np.array([1, 2, 3]), np.array([3, 4])]
+    plan_of = [StepPlanner(PlannerConfig(policy="once"), rows=V, seed=1, rank=rank).plan(0, asked) for rank in (0, 1)]
+    assert [chosen(plan) for plan in plan_of] == [[1, 2, 3], [3, 4]]
+    assert plan_of[0].encode[0].seed != plan_of[1].encode[0].seed
+
+
+@given(st.integers(0, 400), st.lists(st.integers(1, 130), min_size=1, max_size=3))
+def test_chunks_hold_every_row_once_in_the_sizes_allowed(count: int, sizes: list[int]) -> None:
+    rows, slots = np.arange(1, count + 1), np.arange(count)[::-1]
+    chunks = cut_chunks(rows, slots, sizes=sizes, seed_parts=(1, 2))
+    assert [int(r) for c in chunks for r in c.rows_C[: len(c.slots)]] == rows.tolist()
+    assert [int(s) for c in chunks for s in c.slots] == slots.tolist()
+    assert {len(c.rows_C) for c in chunks} <= set(sizes)
+    assert all((c.rows_C[len(c.slots) :] == 0).all() for c in chunks)
+    assert len({c.seed for c in chunks}) == len(chunks)
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [({"max_age_steps": -1}, "use 0"), ({"max_reuse": 1.5}, "0 to 1"), ({"warm_up_steps": 0}, "1 or more")],
+)
+def test_impossible_settings_are_refused_with_advice(values: dict[str, int], advice: str) -> None:
+    with pytest.raises(ValueError, match=advice):
+        PlannerConfig(**values)  # type: ignore[arg-type]
+
+
+def test_policies_are_those_that_the_type_names() -> None:
+    from typing import get_args
+
+    from trainer.encode.planner import POLICIES
+
+    assert set(get_args(Policy)) == set(POLICIES)

@@ -1,0 +1,157 @@
+"""The run: it learns, goes on from a checkpoint to the bit, and refuses what is not its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.packed import packed_directory, tiny_plm
+from trainer.config import TrainConfig
+from trainer.encode.planner import PlannerConfig, Policy
+from trainer.eval.impressions import Impressions
+from trainer.eval.ranking import encode_rows, model_scores, zero_shot_scores
+from trainer.loop.checkpoint import ResumeError, load_checkpoint, save_checkpoint
+from trainer.loop.logs import RunLog
+from trainer.loop.optimiser import OptimiserConfig
+from trainer.loop.prepare import Prepared, prepare
+from trainer.loop.run import RunConfig
+from trainer.loop.step import NonFiniteLossError
+from trainer.loop.trainer import Trainer
+from trainer.model.text_encoder import TextEncoderConfig
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        run=RunConfig(epochs=3, batches_per_step=2, seed=4, samples_per_step=5, log_every_steps=3),
+        encoder=TextEncoderConfig(plm=tiny_plm(tmp_path / "plm"), frozen_layers=1, vector_width=8, pooling_width=8),
+        planner=PlannerConfig(policy="cached", warm_up_steps=3, max_age_steps=4, chunk_sizes=(16, 4)),
+        optimiser=OptimiserConfig(encoder_learning_rate=1e-3, learning_rate=1e-2),
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return packed_directory(tmp_path / "packed")
+
+
+def start(config: TrainConfig, data: Path) -> Trainer:
+    return Trainer(ready(config, data))
+
+
+def ready(config: TrainConfig, data: Path) -> Prepared:
+    return prepare(config, data, store=None, device=CPU, told=lambda *_: None)
+
+
+def fit(trainer: Trainer, folder: Path, *, stop_at: int | None = None) -> list[float]:
+    """Loss sums of the steps taken."""
+    losses: list[float] = []
+    take = trainer.take
+
+    def noted(step):  # type: ignore[no-untyped-def]
+        losses.append(float(loss := take(step)))
+        return loss
+
+    trainer.take = noted  # type: ignore[method-assign]
+    folder.mkdir(exist_ok=True)
+    trainer.fit(RunLog(path=folder / "metrics.jsonl", every=3, total_steps=trainer.total_steps), stop_at=stop_at)
+    return losses
+
+
+@pytest.mark.parametrize("policy", ["naive_per_target", "naive", "once", "cached"])
+def test_every_policy_learns(config: TrainConfig, data: Path, tmp_path: Path, policy: Policy) -> None:
+    config = replace(config, planner=replace(config.planner, policy=policy), run=replace(config.run, epochs=6))
+    trainer = start(config, data)
+    losses = fit(trainer, tmp_path / "run")
+    assert len(losses) == trainer.total_steps == trainer.step
+    fifth = len(losses) // 5
+    assert np.mean(losses[-fifth:]) < 0.9 * np.mean(losses[:fifth])
+
+
+def test_naive_and_once_take_the_same_first_step(config: TrainConfig, data: Path, tmp_path: Path) -> None:
+    plm = tiny_plm(tmp_path / "still", dropout=0.0)
+    config = replace(config, encoder=replace(config.encoder, plm=plm))
+    first = {}
+    for policy in ("naive", "once"):
+        chosen = replace(config, planner=replace(config.planner, policy=policy))
+        first[policy] = fit(start(chosen, data), tmp_path / policy, stop_at=2)
+    assert first["naive"] == pytest.approx(first["once"], rel=1e-4)
+
+
+@pytest.mark.parametrize("stop_at", [1, 6, 7, 11])
+def test_a_run_that_goes_on_equals_one_that_never_stopped(
+    config: TrainConfig, data: Path, tmp_path: Path, stop_at: int
+) -> None:
+    whole = start(config, data)
+    losses = fit(whole, tmp_path / "whole")
+    first = start(config, data)
+    begun = fit(first, tmp_path / "first", stop_at=stop_at)
+    save_checkpoint(first.checkpoint(), tmp_path / "checkpoint")
+    second = start(config, data)
+    second.restore(load_checkpoint(tmp_path / "checkpoint"))
+    assert begun + fit(second, tmp_path / "second") == losses
+    ours, theirs = whole.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert torch.equal(whole.table.vector_VD, second.table.vector_VD)
+
+
+def test_a_checkpoint_of_other_data_or_config_is_refused(config: TrainConfig, data: Path, tmp_path: Path) -> None:
+    saved = start(config, data).checkpoint()
+    other = packed_directory(tmp_path / "other", seed=9)
+    with pytest.raises(ResumeError, match="was trained on packed directory"):
+        start(config, other).restore(saved)
+    with pytest.raises(ResumeError, match="another config"):
+        start(replace(config, run=replace(config.run, epochs=9)), data).restore(saved)
+
+
+def test_a_non_finite_loss_leaves_everything_as_it_was(config: TrainConfig, data: Path) -> None:
+    trainer = start(config, data)
+    step = next(iter(trainer.epoch_steps()))
+    with torch.no_grad():
+        trainer.model["head"].user.start_D.fill_(float("inf"))  # type: ignore[union-attr]
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    with pytest.raises(NonFiniteLossError, match="step 0"):
+        trainer.take(step)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
+    assert not trainer.table.vector_VD.any()
+    assert (trainer.step, trainer.epoch_step, trainer.optimiser.taken) == (0, 0, 0)
+
+
+def test_frozen_output_is_stored_once_and_read_again(config: TrainConfig, data: Path) -> None:
+    told: list[int] = []
+    prepare(config, data, store=None, device=CPU, told=lambda done, _: told.append(done))
+    assert sum(told) > 0
+    (store,) = data.with_name("packed.frozen").iterdir()
+    written = store.stat().st_mtime_ns
+    prepare(config, data, store=None, device=CPU, told=lambda done, _: pytest.fail(f"computed {done} rows again"))
+    assert store.stat().st_mtime_ns == written
+
+
+def test_scores_equal_one_impression_at_a_time(config: TrainConfig, data: Path) -> None:
+    prepared = ready(config, data)
+    impressions = Impressions.of(prepared.directory.evaluation())
+    scores = model_scores(prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=2)
+    zero_shot = zero_shot_scores(prepared.encoder, prepared.items, impressions)
+    encoder, user = prepared.encoder.eval(), prepared.head.user
+    with torch.no_grad():
+        for number in range(impressions.size):
+            a, b = impressions.history_start_I1[number : number + 2]
+            x, y = impressions.shown_start_I1[number : number + 2]
+            history, shown = impressions.history_Y[a:b].astype(np.int64), impressions.shown_X[x:y].astype(np.int64)
+            seen = encoder(torch.from_numpy(history[-2:]), prepared.items) if b > a else torch.zeros(0, 8)
+            state = user(seen[None], torch.ones(1, len(seen), dtype=torch.bool), torch.tensor([[len(seen)]]))[0, 0]
+            vectors = encode_rows(lambda row_C: encoder(row_C, prepared.items), prepared.items, shown)
+            assert scores[x:y] == pytest.approx((vectors @ state).numpy(), abs=1e-5)
+            if b == a:
+                assert not zero_shot[x:y].any()
+                continue
+            rows = np.concatenate([history, shown])
+            pooled = torch.nn.functional.normalize(encoder.pooled(torch.from_numpy(rows), prepared.items))
+            wanted = pooled[len(history) :] @ pooled[: len(history)].mean(0)
+            assert zero_shot[x:y] == pytest.approx(wanted.numpy(), abs=1e-5)
