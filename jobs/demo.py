@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,23 +13,24 @@ from jobs.ingest import ingest
 from jobs.make_sample import make_sample
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news
-from jobs.progress import console, stage
-from jobs.screen import show
+from jobs.publisher.sizes import SizeName
+from jobs.terminal.child import run_child
+from jobs.terminal.progress import stage
+from jobs.terminal.screen import show
 from pipelines.session import build_session
 
 PRESETS = Path(__file__).with_name("presets")
 
 
-def demo(*, data: Path | None = None, out: Path = Path("runs/demo"), size: Size = "demo", seed: int = 1) -> None:
+def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = "demo", seed: int = 1) -> None:
     """Raw logs to a trained recommender, then one screen of what was deduped, encoded once, how fast and how good.
 
     Parameters
     ----------
     data
-        A MIND folder (news.tsv, behaviors.tsv, plain or .gz) or a publisher's (news.jsonl, logs/); without it,
-        a synthetic publisher's logs are drawn.
+        A MIND folder (news.tsv, behaviors.tsv, plain or .gz) or a publisher's (news.jsonl, logs/); by default synthetic.
     out
-        Folder for everything that is made. A second run goes on with the same tables and trains anew.
+        Folder for all that is made, by default runs/demo or runs/<folder>. Run again, it adds new logs and trains anew.
     size
         Size of the synthetic publisher: tiny or demo.
     seed
@@ -39,6 +38,7 @@ def demo(*, data: Path | None = None, out: Path = Path("runs/demo"), size: Size 
     """
     began = time.perf_counter()
     facts: dict[str, Any] = {"data": str(data) if data else f"synthetic publisher, size {size}, seed {seed}"}
+    out = out or Path("runs", data.resolve().name if data else "demo")
     if data is None:
         data = out / f"sample-{size}-{seed}"
         with stage("synthetic publisher"):
@@ -52,22 +52,20 @@ def demo(*, data: Path | None = None, out: Path = Path("runs/demo"), size: Size 
 
 def _spark_half(data: Path, out: Path) -> dict[str, Any]:
     """Ingest, news, trajectories and packing, in one Spark session that ends before training begins."""
-    lake = out / "lake"
+    lake, source = out / "lake", data.resolve().name
     facts: dict[str, Any] = {}
     with stage("Spark starts"):
         spark = build_session("feedloop demo")
-    try:
-        with stage("ingest"):
-            facts["ingest"] = ingest(logs=data, lake=lake)
-        with stage("news text to tokens"):
-            facts["news"] = prepare_news(news=data, lake=lake)
-        with stage("trajectories"):
-            facts["trajectories"] = build_trajectories(lake=lake)
-        with stage("packing"):
-            version = facts["trajectories"]["table_versions"]["trajectories"]
-            facts["pack"] = pack(lake=lake, out=out / f"packed-v{version}")
-    finally:
-        spark.stop()
+    with stage("ingest"):
+        facts["ingest"] = ingest(logs=data, lake=lake, source=source)
+    with stage("news text to tokens"):
+        facts["news"] = prepare_news(news=data, lake=lake, source=source)
+    with stage("trajectories"):
+        facts["trajectories"] = build_trajectories(lake=lake, source=source)
+    with stage("packing"):
+        version = facts["trajectories"]["table_versions"]["trajectories"]
+        facts["pack"] = pack(lake=lake, source=source, out=out / f"packed-v{version}")
+    spark.stop()
     return facts
 
 
@@ -75,14 +73,9 @@ def _torch_half(data: Path, packed: Path) -> dict[str, Any]:
     """Training, evaluation and speeds, in a process of its own that knows no Spark."""
     truth = data / "truth" / "impressions.parquet"
     preset = "demo" if truth.exists() else "mind_sample"
-    options = ["--data", packed, "--out", packed.with_name(packed.name.replace("packed", "run"))]
+    options: list[object] = ["--data", packed, "--out", packed.with_name(packed.name.replace("packed", "run"))]
     options += ["--truth", truth] if truth.exists() else []
-    command = [sys.executable, "-m", "jobs.demo_trainer", "--config", PRESETS / f"{preset}.toml", *options]
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        console.print("the training process failed; its message stands above", style="red")
-        raise SystemExit(done.returncode)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return run_child("jobs.demo_trainer", ["--config", PRESETS / f"{preset}.toml", *options])
 
 
 if __name__ == "__main__":

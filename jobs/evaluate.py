@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from jobs.config import run
-from jobs.progress import stage
+from jobs.terminal.progress import stage
 from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.eval.impressions import Impressions, true_probabilities

@@ -6,15 +6,15 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jobs.config import run
 from jobs.publisher.sample import COUNTS_FILE, PUBLISHER_VERSION, write_sample
-from jobs.publisher.sizes import SIZES
+from jobs.publisher.sizes import SIZES, SizeName
 from schemas.errors import InputError
 
 
-def make_sample(*, out: Path, size: Literal["tiny", "demo"] = "demo", seed: int = 1) -> dict[str, Any]:
+def make_sample(*, out: Path, size: SizeName = "demo", seed: int = 1) -> dict[str, Any]:
     """Write synthetic news, raw click logs with the faults of real ones, and the truth beside them.
 
     Parameters

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import run
-from jobs.progress import stage
+from jobs.terminal.progress import stage
 from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.loop.checkpoint import save_checkpoint
@@ -42,36 +42,32 @@ def train(
     """
     if (out / "config.json").exists():
         raise InputError(f"{out}: holds a training run already. Name another --out, or remove it")
-    with stage("frozen layers, once per news") as tell:
-        rows_done = 0
-
-        def told(done: int, rows: int) -> None:
-            nonlocal rows_done
-            rows_done += done
-            tell(rows_done, rows, f"{rows_done}/{rows} news")
-
-        prepared = prepare(config, data, store=store, device=device_of(device), told=told)
+    with stage("frozen layers, once per news") as bar:
+        prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
     trainer = Trainer(prepared)
-    with stage("training") as tell:
-
-        def logged(line: dict[str, Any]) -> None:
-            words = f"loss {line['loss']:.3f}  {line['clicks_per_second']:.0f} clicks/s"
-            tell(line["step"], line["steps"], words)
-
-        log = RunLog(
-            path=out / "metrics.jsonl", every=config.run.log_every_steps, total_steps=trainer.total_steps, told=logged
-        )
-        totals = trainer.fit(log)
+    log = _fit(trainer, out / "metrics.jsonl")
     save_checkpoint(trainer.checkpoint(), out / "checkpoint")
     return {
         "checkpoint": str(out / "checkpoint"),
         "epochs": config.run.epochs,
         "loss": log.last_loss,
-        "clicks_per_second": totals.clicks_per_second,
-        **asdict(totals),
+        "clicks_per_second": log.totals.clicks_per_second,
+        **asdict(log.totals),
     }
+
+
+def _fit(trainer: Trainer, path: Path) -> RunLog:
+    with stage("training") as bar:
+
+        def told(line: dict[str, Any]) -> None:
+            bar.at(line["step"], line["steps"], f"loss {line['loss']:.3f}  {line['clicks_per_second']:.0f} clicks/s")
+
+        every = trainer.config.run.log_every_steps
+        log = RunLog(path=path, every=every, total_steps=trainer.total_steps, told=told)
+        trainer.fit(log)
+        return log
 
 
 if __name__ == "__main__":

@@ -59,8 +59,11 @@ def build_session(app: str) -> SparkSession:
         _check_submitted_jars()
     else:
         _start_local_jvm(app, settings, scratch)
-    if SparkConf().get("spark.master", "local").startswith("local"):
+    started = SparkConf()  # what the JVM was started with: by us, or by spark-submit
+    if started.get("spark.master", "local").startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take python3 from PATH
+        settings |= {name: value for name, value in _LOCAL.items() if ".driver." not in name}
+    settings = {name: value for name, value in settings.items() if name in _ALWAYS or not started.contains(name)}
     builder = SparkSession.builder.appName(app)
     for name, value in settings.items():
         builder = builder.config(name, value)

@@ -36,7 +36,7 @@ class Lake:
 
     def __init__(self, spark: SparkSession, root: str) -> None:
         self.spark = spark
-        self.root = root.rstrip("/") if "://" in root else str(Path(root).absolute())
+        self.root = root.rstrip("/") if "://" in root else str(Path(root).resolve())
         if "://" not in root and Path(root).exists() and not Path(root).is_dir():
             raise InputError(f"{root}: the lake must be a folder, and this is a file. Name another place")
 
@@ -73,8 +73,8 @@ class Lake:
     def note(self, table: Table, name: str, value: str) -> None:
         """Note something about the table, in a commit of its own unless it is noted already."""
         if self.notes(table).get(name) != value:
-            literal = value.replace("\\", "\\\\").replace("'", "\\'")
-            self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` SET TBLPROPERTIES ('{_NOTE}{name}' = '{literal}')")
+            pair = " = ".join(_literal(text) for text in (_NOTE + name, value))
+            self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` SET TBLPROPERTIES ({pair})")
 
     def _detail(self, table: Table) -> Row:
         self._require(table)
@@ -181,3 +181,7 @@ class Lake:
 
 def _types(table: Table) -> list[tuple[str, str]]:
     return [(column.name, column.dtype) for column in table.columns]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

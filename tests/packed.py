@@ -1,4 +1,4 @@
-"""Builders for the torch half: small packed directories, written by the real packing code, and a tiny language model."""
+"""Builders for the torch half: small packed directories, written by the real packing code, and a tiny PLM."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jobs.config import run
-from jobs.progress import stage
+from jobs.terminal.progress import stage
 from trainer.config import TrainConfig
 from trainer.encode.planner import Policy
 from trainer.loop.checkpoint import Checkpoint, load_checkpoint

@@ -17,7 +17,7 @@ from jobs.publisher.faults import Deliveries, broken, deliver
 from jobs.publisher.lines import line_writer
 from jobs.publisher.newsroom import News, write_news
 from jobs.publisher.readers import draw_views, gather_readers
-from jobs.publisher.sizes import DAY, DAYS, SIZES, START, Ints, as_times
+from jobs.publisher.sizes import DAY, DAYS, SIZES, START, Ints, as_times, SizeName
 from jobs.publisher.topics import TOPICS
 from jobs.publisher.truth import truth_counts, truth_table
 
@@ -48,7 +48,7 @@ before the log included; those were drawn by the same rule from older news.
 """
 
 
-def write_sample(folder: Path, size_name: str, seed: int) -> dict[str, Any]:
+def write_sample(folder: Path, size_name: SizeName, seed: int) -> dict[str, Any]:
     """Fill an empty folder; the counts come back as they stand in counts.json."""
     size = SIZES[size_name]
     news_rng, readers_rng, views_rng, log_rng, faults_rng = (

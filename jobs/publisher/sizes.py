@@ -7,6 +7,7 @@ P shown news of all impressions end to end, C clicks of all users end to end, D 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ DAY = 86_400
 DAYS = 6  # the last one is kept for evaluation
 STOCK_DAYS = 8  # news published before the log begins: what the histories were clicked on
 
+SizeName = Literal["tiny", "demo"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
@@ -31,7 +34,7 @@ class Size:
     impressions: int
 
 
-SIZES = {
+SIZES: dict[SizeName, Size] = {
     "tiny": Size(users=150, news=300, topics=30, impressions=600),
     "demo": Size(users=2_250, news=3_000, topics=42, impressions=12_000),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import re
+from pathlib import Path, PurePosixPath
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -23,8 +24,7 @@ def raw_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     encoded = F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))  # else a plus is decoded as a blank
     return (
         spark.read.option("lineSep", "\n")
-        .option("__globPaths__", "false")  # a path is what it says, even with brackets in it
-        .text([str(file.path.absolute()) for file in files])
+        .text([_literally(file.path) for file in files])
         .select(
             F.concat(F.lit(prefix), F.url_decode(encoded)).alias("file"),
             F.monotonically_increasing_id().bitwiseAND(F.lit(_ROW_BITS)).alias("position"),
@@ -32,3 +32,8 @@ def raw_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
         )
         .coalesce(spark.sparkContext.defaultParallelism)  # few files out, however many came in
     )
+
+
+def _literally(path: Path) -> str:
+    """The path as Spark must be told it, so that brackets or stars in names are no patterns."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path.absolute()))

@@ -27,7 +27,7 @@ WORDS = Table(
 
 @pytest.fixture
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    return Lake(spark, str(tmp_path / "lake"))
+    return Lake(spark, str(tmp_path / "away" / ".." / "my lake (1)+%20"))
 
 
 def words(lake: Lake, *told: tuple[Any, ...]) -> DataFrame:

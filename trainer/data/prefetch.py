@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -17,7 +17,7 @@ class _End:
         self.error = error
 
 
-def prefetch(source: Iterator[Item], *, depth: int) -> Iterator[Item]:
+def prefetch(source: Iterator[Item], *, depth: int) -> Generator[Item, None, None]:
     """Yield what `source` yields, in its order, at most `depth` items ahead. An error of the source is raised here."""
     ready: queue.Queue[Item | _End] = queue.Queue(maxsize=depth)
     stopped = threading.Event()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -52,8 +52,8 @@ def model_scores(
     vector_RD = encode_rows(lambda row_C: encoder(row_C, items), items, rows)
     user_ID = torch.cat(
         [
-            _user_states(user, vector_RD, rows, impressions, first, history_clicks)
-            for first in range(0, impressions.size, CHUNK_IMPRESSIONS)
+            user(vector_RD[slot_IL], mask_IL, mask_IL.sum(1, keepdim=True))[:, 0]
+            for slot_IL, mask_IL in _histories(impressions, rows, history_clicks, items.device)
         ]
     )
     encoder.train(was_training)
@@ -61,28 +61,19 @@ def model_scores(
     return _dot(user_ID, vector_RD, rows, impressions)
 
 
-def _user_states(
-    user: AutoregressiveUserEncoder,
-    vector_RD: Tensor,
-    rows: NDArray[np.int64],
-    impressions: Impressions,
-    first: int,
-    history_clicks: int,
-) -> Tensor:
-    """States (I', D) of a run of impressions."""
-    starts = impressions.history_start_I1[first : first + CHUNK_IMPRESSIONS + 1]
-    end_I = starts[1:]
-    begin_I = np.maximum(starts[:-1], end_I - history_clicks)
-    length_I = end_I - begin_I
-    place_IL = begin_I[:, None] + np.arange(max(1, int(length_I.max(initial=0))))
-    mask_IL = place_IL < end_I[:, None]
-    row_IL = np.full(place_IL.shape, rows[0])
-    row_IL[mask_IL] = impressions.history_Y[place_IL[mask_IL]]
-    slot_IL = torch.from_numpy(np.searchsorted(rows, row_IL)).to(vector_RD.device)
-    mask = torch.from_numpy(mask_IL).to(vector_RD.device)
-    prefix_I1 = torch.from_numpy(length_I)[:, None].to(vector_RD.device)
-    state_IPD: Tensor = user(vector_RD[slot_IL], mask, prefix_I1)
-    return state_IPD[:, 0]
+def _histories(
+    impressions: Impressions, rows: NDArray[np.int64], history_clicks: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(index into `rows`, mask), both (I', L), of the latest clicks of runs of impressions."""
+    for first in range(0, impressions.size, CHUNK_IMPRESSIONS):
+        starts = impressions.history_start_I1[first : first + CHUNK_IMPRESSIONS + 1]
+        end_I = starts[1:]
+        begin_I = np.maximum(starts[:-1], end_I - history_clicks)
+        place_IL = begin_I[:, None] + np.arange(max(1, int((end_I - begin_I).max(initial=0))))
+        mask_IL = place_IL < end_I[:, None]
+        row_IL = np.full(place_IL.shape, rows[0])
+        row_IL[mask_IL] = impressions.history_Y[place_IL[mask_IL]]
+        yield torch.from_numpy(np.searchsorted(rows, row_IL)).to(device), torch.from_numpy(mask_IL).to(device)
 
 
 def _dot(user_ID: Tensor, vector_RD: Tensor, rows: NDArray[np.int64], impressions: Impressions) -> FloatArray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,25 @@ class RunLog:
     _since: Totals = field(default_factory=Totals)
     _losses: list[Tensor] = field(default_factory=list)
     _counts: float = 0.0
+    _waited: float = 0.0
     _mark: float = field(default_factory=time.perf_counter)
 
-    def step(self, step: PlannedStep, loss: Tensor, *, waited: float, epoch: int) -> None:
+    def arriving(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
+        """The steps as they come, and how long each was waited for."""
+        with closing(steps):
+            while True:
+                began = time.perf_counter()
+                step = next(steps, None)
+                self._waited = time.perf_counter() - began
+                if step is None:
+                    return
+                yield step
+
+    def taken(self, step: PlannedStep, loss: Tensor, *, epoch: int) -> None:
         """Count a finished step; write a line on logging steps and on the last."""
         now = time.perf_counter()
         for totals in (self.totals, self._since):
-            totals.add(step, seconds=now - self._mark, waited=waited)
+            totals.add(step, seconds=now - self._mark, waited=self._waited)
         self._mark = now
         self._losses.append(loss)
         self._counts += step.count

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class Trainer:
         policy, samples = self.config.planner.policy, self.config.run.samples_per_step
         return optimiser_steps(epoch_targets(self.reader, epoch), policy, samples)
 
-    def epoch_steps(self, *, packed_steps: int | None = None) -> Iterator[PlannedStep]:
+    def epoch_steps(self, *, packed_steps: int | None = None) -> Generator[PlannedStep, None, None]:
         """What is left of the present epoch, or its next `packed_steps`, planned ahead in the loader thread."""
         steps = planned(
             itertools.islice(self.reader.steps(self.epoch, first_step=self.epoch_step), packed_steps),
@@ -74,15 +74,11 @@ class Trainer:
         """Train to the end of the last epoch, or to step `stop_at`."""
         self.model.train()
         while self.epoch < self.config.run.epochs:
-            steps = self.epoch_steps()
-            waited = time.perf_counter()
-            for step in steps:
-                waited = time.perf_counter() - waited
-                loss = self.take(step)
-                log.step(step, loss, waited=waited, epoch=self.epoch)
-                if self.step == stop_at:
-                    return log.totals
-                waited = time.perf_counter()
+            with closing(log.arriving(self.epoch_steps())) as steps:
+                for step in steps:
+                    log.taken(step, self.take(step), epoch=self.epoch)
+                    if self.step == stop_at:
+                        return log.totals
             self.epoch, self.epoch_step = self.epoch + 1, 0
         return log.totals
 

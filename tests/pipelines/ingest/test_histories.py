@@ -50,7 +50,7 @@ def test_an_empty_history_is_stored_where_a_user_has_no_other(spark: SparkSessio
 
 def test_a_longer_history_replaces_the_stored_one(spark: SparkSession) -> None:
     stored = stored_rows(spark, ("u1", "ab"), ("u1", "x"), ("u2", "ab"))
-    assert changes(spark, ("u1", "abc"), stored=stored) == [("u1", ["a", "b"], True), ("u1", list("abc"), False)]
+    assert changes(spark, ("u1", "abc"), stored=stored) == [("u1", list("abc"), False), ("u1", ["a", "b"], True)]
 
 
 def test_what_is_stored_already_is_no_change(spark: SparkSession) -> None:

@@ -19,10 +19,10 @@ def test_ranks_share_every_batch_once_and_only_the_last_step_is_short(
         epoch_steps(sizes, Order(seed=seed, batches_per_step=group, rank=rank, world=world), epoch)
         for rank in range(world)
     ]
-    steps = [sum((ranks[rank][n] for rank in range(world)), []) for n in range(len(ranks[0]))]
+    steps = [[place for rank in range(world) for place in ranks[rank][n]] for n in range(len(ranks[0]))]
     everything = {Place(block, index) for block, size in enumerate(sizes) for index in range(size)}
     assert sum(map(len, steps)) == len(everything)
-    assert set(sum(steps, [])) == everything
+    assert {place for step in steps for place in step} == everything
     assert all(len(step) == group for step in steps[:-1])
     assert len(steps) == steps_per_epoch(sizes, Order(seed=seed, batches_per_step=group))
 

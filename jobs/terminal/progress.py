@@ -1,0 +1,47 @@
+"""Progress on the terminal: a bar where someone watches, one line per finished stage everywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(slots=True)
+class Bar:
+    """The bar of one stage."""
+
+    progress: Progress
+    task: TaskID
+    done: int = 0
+
+    def at(self, done: int, total: int, words: str = "") -> None:
+        """So far is the stage."""
+        self.done = done
+        self.progress.update(self.task, completed=done, total=total, words=words)
+
+    def more(self, count: int, total: int) -> None:
+        """So much more is done."""
+        self.at(self.done + count, total, f"{self.done + count:,} of {total:,}")
+
+
+@contextmanager
+def stage(name: str) -> Iterator[Bar]:
+    """Show `name` as a bar while the block runs, then how long it took. The block tells how far it is."""
+    began = time.perf_counter()
+    columns = (
+        TextColumn("  {task.description:<28}"),
+        BarColumn(bar_width=32),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield Bar(progress, progress.add_task(name, total=None, words=""))
+    console.print(f"  [green]done[/green] {name:<28} {time.perf_counter() - began:6.1f} s")
