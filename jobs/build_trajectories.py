@@ -10,6 +10,7 @@ from pipelines.session import build_session
 from pipelines.tables import Lake
 from pipelines.trajectories.flow import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories as build
+from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 
 def build_trajectories(
@@ -41,7 +42,9 @@ def build_trajectories(
     config = TrajectoryConfig(
         source=source, evaluate_from=evaluate_from, window=window, candidates=candidates, seed=seed
     )
-    return build(Lake(build_session("feedloop build_trajectories"), str(lake)), config)
+    tables = Lake(build_session("feedloop build_trajectories"), str(lake))
+    summary = build(tables, config)
+    return summary | {"table_versions": {table.name: tables.version(table) for table in (TRAJECTORIES, EVALUATION)}}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -23,18 +24,18 @@ PRESETS = Path(__file__).with_name("presets")
 
 
 def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = "demo", seed: int = 1) -> None:
-    """Raw logs to a trained recommender, then one screen of what was deduped, encoded once, how fast and how good.
+    """Raw logs to a trained recommender, then one screen: what was deduped, encoded once, how fast, how good.
 
     Parameters
     ----------
     data
-        A MIND folder (news.tsv, behaviors.tsv, plain or .gz) or a publisher's (news.jsonl, logs/); by default synthetic.
+        A MIND folder (news.tsv, behaviors.tsv, plain or .gz) or a publisher's (news.jsonl, logs/); default: synthetic.
     out
         Folder for all that is made, by default runs/demo or runs/<folder>. Run again, it adds new logs and trains anew.
     size
         Size of the synthetic publisher: tiny or demo.
     seed
-        Seed of the synthetic publisher.
+        Its seed.
     """
     began = time.perf_counter()
     facts: dict[str, Any] = {"data": str(data) if data else f"synthetic publisher, size {size}, seed {seed}"}
@@ -54,8 +55,7 @@ def _spark_half(data: Path, out: Path) -> dict[str, Any]:
     """Ingest, news, trajectories and packing, in one Spark session that ends before training begins."""
     lake, source = out / "lake", data.resolve().name
     facts: dict[str, Any] = {}
-    with stage("Spark starts"):
-        spark = build_session("feedloop demo")
+    spark = build_session("feedloop demo")
     with stage("ingest"):
         facts["ingest"] = ingest(logs=data, lake=lake, source=source)
     with stage("news text to tokens"):
@@ -72,10 +72,10 @@ def _spark_half(data: Path, out: Path) -> dict[str, Any]:
 def _torch_half(data: Path, packed: Path) -> dict[str, Any]:
     """Training, evaluation and speeds, in a process of its own that knows no Spark."""
     truth = data / "truth" / "impressions.parquet"
-    preset = "demo" if truth.exists() else "mind_sample"
-    options: list[object] = ["--data", packed, "--out", packed.with_name(packed.name.replace("packed", "run"))]
-    options += ["--truth", truth] if truth.exists() else []
-    return run_child("jobs.demo_trainer", ["--config", PRESETS / f"{preset}.toml", *options])
+    preset = PRESETS / ("demo.toml" if truth.exists() else "mind_sample.toml")
+    out = next(run for n in itertools.count(1) if not (run := packed.with_name(f"run-{n}")).exists())
+    options = ["--config", preset, "--data", packed, "--out", out, *(["--truth", truth] if truth.exists() else [])]
+    return run_child("jobs.demo_trainer", options)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def _counts_of(out: Path) -> dict[str, Any] | None:
     return counts if isinstance(counts, dict) else {}
 
 
-def _write_whole(out: Path, size: str, seed: int) -> dict[str, Any]:
+def _write_whole(out: Path, size: SizeName, seed: int) -> dict[str, Any]:
     """Write beside `out` and rename once, so that a run that dies leaves nothing under that name."""
     parent = out.absolute().parent
     try:

@@ -17,7 +17,7 @@ from jobs.publisher.faults import Deliveries, broken, deliver
 from jobs.publisher.lines import line_writer
 from jobs.publisher.newsroom import News, write_news
 from jobs.publisher.readers import draw_views, gather_readers
-from jobs.publisher.sizes import DAY, DAYS, SIZES, START, Ints, as_times, SizeName
+from jobs.publisher.sizes import DAY, DAYS, SIZES, START, Ints, SizeName, as_times
 from jobs.publisher.topics import TOPICS
 from jobs.publisher.truth import truth_counts, truth_table
 

@@ -42,6 +42,6 @@ def stage(name: str) -> Iterator[Bar]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Bar(progress, progress.add_task(name, total=None, words=""))
     console.print(f"  [green]done[/green] {name:<28} {time.perf_counter() - began:6.1f} s")

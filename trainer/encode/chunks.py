@@ -45,12 +45,12 @@ class Chunk:
 def cut_chunks(
     rows: IntArray, slots: IntArray, *, sizes: Sequence[int], seed_parts: Sequence[int]
 ) -> tuple[Chunk, ...]:
-    """Chunks of the largest size, the rest in the smallest size that holds it; seed = f(seed parts, chunk number)."""
+    """Chunks of the largest size that they fill, the last one padded; seed = f(seed parts, chunk number)."""
     chunks: list[Chunk] = []
     start = 0
     while start < len(rows):
         left = len(rows) - start
-        size = next((s for s in sorted(sizes) if s >= left), max(sizes))
+        size = max((s for s in sizes if s <= left), default=min(sizes))
         taken = min(size, left)
         padded = np.zeros(size, np.int64)
         padded[:taken] = rows[start : start + taken]

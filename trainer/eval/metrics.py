@@ -81,8 +81,8 @@ def _auc(
     rank_sum_I = _per_impression(mean_rank_X * clicked_X[order_X], impression_sorted, len(size_I))
     negatives_I = size_I - positives_I
     with np.errstate(divide="ignore", invalid="ignore"):
-        auc_I: FloatArray = (rank_sum_I - positives_I * (positives_I + 1) / 2) / (positives_I * negatives_I)
-    return auc_I
+        auc_I = (rank_sum_I - positives_I * (positives_I + 1) / 2) / (positives_I * negatives_I)
+        return np.asarray(auc_I, np.float64)
 
 
 def _ndcg(hit_X: BoolArray, rank_X: IntArray, impression_X: IntArray, positives_I: FloatArray, k: int) -> FloatArray:

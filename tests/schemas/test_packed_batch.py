@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from schemas.as_petastorm import encoded, packed_batch_unischema
+from schemas.errors import ContractError
+from schemas.packed_batch import FORMAT_VERSION, PACKED_BATCH, check_arrays
+
+SIZES = {"1": 1, "N": 3, "B": 2, "L": 4, "K": 2}
+
+
+def arrays(**changed: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """A batch whose arrays have the right shapes, and the changes given."""
+    good = {a.name: np.zeros([SIZES[letter] for letter in a.axes], a.dtype) for a in PACKED_BATCH}
+    good["format_version"] = np.array([FORMAT_VERSION], np.int32)
+    return good | changed
+
+
+def test_a_good_batch_passes() -> None:
+    check_arrays(arrays(), "here")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"more": np.zeros(1)}, "PACKED_BATCH says"),
+        ({"format_version": np.array([FORMAT_VERSION + 1], np.int32)}, "format version"),
+        ({"prefix_BL": np.zeros((2, 4), np.int64)}, "prefix_BL is int64 of 2 axes"),
+        ({"prefix_BL": np.zeros((2, 5), np.int32)}, "prefix_BL has 5 along L, others 4"),
+        ({"click_slot_BL": np.full((2, 4), 3, np.int32)}, "click_slot_BL points outside the 3 items"),
+        ({"target_slot_BLK": np.full((2, 4, 2), -1, np.int32)}, "target_slot_BLK points outside"),
+    ],
+)
+def test_a_batch_that_breaks_the_contract_is_named(changed: dict[str, NDArray[Any]], message: str) -> None:
+    with pytest.raises(ContractError, match=f"here: .*{message}"):
+        check_arrays(arrays(**changed), "here")
+
+
+def test_petastorm_knows_every_field_by_type_and_shape() -> None:
+    fields = packed_batch_unischema().fields
+    assert set(fields) == {a.name for a in PACKED_BATCH}
+    assert fields["batch_id"].shape == (1,)
+    assert (fields["target_slot_BLK"].shape, fields["target_slot_BLK"].numpy_dtype) == ((None, None, None), np.int32)
+
+
+def test_encoded_bytes_are_a_plain_npy_file() -> None:
+    array = np.arange(6, dtype=np.int32).reshape(2, 3)
+    assert np.array_equal(np.load(io.BytesIO(encoded(array)), allow_pickle=False), array)

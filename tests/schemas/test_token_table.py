@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from schemas.errors import ContractError
+from schemas.token_table import ARRAYS, TokenTable, file_of
+
+
+def token_table(**changed: NDArray[Any]) -> TokenTable:
+    """The pad and two items: one of one segment with two tokens, one of two segments with three and one."""
+    good: dict[str, Any] = {
+        "segment_start_V1": np.array([0, 0, 1, 3]),
+        "token_start_S1": np.array([0, 2, 5, 6]),
+        "segment_field_S": np.array([0, 0, 1], np.uint8),
+        "token_values": np.arange(6, dtype=np.uint16),
+        "canonical_row_V": np.array([0, 1, 2], np.int32),
+    }
+    return TokenTable(**(good | changed))
+
+
+def test_rows_count_the_pad_and_arrays_are_named() -> None:
+    table = token_table()
+    assert (table.rows, tuple(table.arrays())) == (3, ARRAYS)
+    assert file_of("token_values") == "tokens/token_values.npy"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("segment_start_V1", [0, 1, 1, 3], "row 0 is the pad"),
+        ("segment_start_V1", [0, 0, 1, 2], "offsets do not end"),
+        ("token_start_S1", [0, 2, 5, 7], "offsets do not end"),
+        ("segment_field_S", [0, 0], "arrays disagree"),
+        ("canonical_row_V", [0, 1], "arrays disagree"),
+    ],
+)
+def test_offsets_that_do_not_fit_are_refused(name: str, values: list[int], message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        token_table(**{name: np.array(values)})
