@@ -18,7 +18,7 @@ def demo_trainer(
     out: Path,
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     truth: Path | None = None,
-    speed_steps: int = 1,
+    speed_steps: int = 2,
 ) -> dict[str, Any]:
     """Train on a packed directory, judge the checkpoint, measure every policy: the torch half of the demo.
 

@@ -1,0 +1,117 @@
+"""train, evaluate and the benchmark as a user runs them, in processes where pyspark cannot be imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import REPOSITORY
+from tests.packed import packed_directory, tiny_plm
+
+POLICIES = ["naive_per_target", "naive", "once", "cached"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a packed directory, a language model, and a module `pyspark` that refuses to load."""
+    folder = tmp_path_factory.mktemp("train")
+    packed_directory(folder / "packed")
+    tiny_plm(folder / "plm")
+    (folder / "blocked").mkdir()
+    (folder / "blocked" / "pyspark.py").write_text("raise ImportError('no Spark here')\n")
+    return folder
+
+
+def job(made: Path, name: str, *options: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{made / 'blocked'}:{REPOSITORY}", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", f"jobs.{name}", *map(str, options)]
+    return subprocess.run(command, cwd=made, env=environment, capture_output=True, text=True, check=False)
+
+
+def small(made: Path) -> dict[str, object]:
+    return {"--encoder.plm": made / "plm", "--encoder.frozen-layers": 1, "--run.epochs": 2}
+
+
+def words(options: dict[str, object]) -> list[object]:
+    return [word for pair in options.items() for word in pair]
+
+
+@pytest.fixture(scope="module")
+def trained(made: Path) -> dict[str, object]:
+    done = job(made, "train", "--data", made / "packed", "--out", made / "run", *words(small(made)))
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_pyspark_is_really_blocked(made: Path) -> None:
+    done = job(made, "ingest", "--logs", made, "--lake", made / "lake")
+    assert done.returncode == 1
+    assert "no Spark here" in done.stderr
+
+
+def test_training_leaves_checkpoint_config_and_metrics(made: Path, trained: dict[str, object]) -> None:
+    lines = [json.loads(line) for line in (made / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == lines[-1]["steps"] == trained["steps"] == 24
+    assert json.loads((made / "run" / "config.json").read_text())["run"]["epochs"] == 2
+    assert sorted(path.name for path in (made / "run" / "checkpoint").iterdir()) == [
+        "model.safetensors",
+        "optimiser.safetensors",
+        "planner.safetensors",
+        "random.safetensors",
+        "state.json",
+        "table.safetensors",
+    ]
+
+
+def test_evaluation_judges_the_model_beside_its_baselines(made: Path, trained: dict[str, object]) -> None:
+    done = job(made, "evaluate", "--checkpoint", trained["checkpoint"], "--data", made / "packed")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(found) == ["model", "popularity", "zero_shot"]
+    assert all(metrics["impressions"] == 20 and 0 <= metrics["auc"] <= 1 for metrics in found.values())
+
+
+def test_the_benchmark_times_every_policy_on_the_same_targets(made: Path, trained: dict[str, object]) -> None:
+    done = job(made, "bench.encode_once", "--checkpoint", trained["checkpoint"], "--data", made / "packed")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert list(found) == POLICIES
+    assert len({figures["targets"] for figures in found.values()}) == 1
+    encoded = [found[policy]["encoded"] for policy in POLICIES]
+    assert encoded == sorted(encoded, reverse=True)
+    assert encoded[0] > encoded[1] > encoded[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "nowhere"), "nowhere: no manifest.json"),
+        (("--encoder.plm", "nothing/here"), "plm 'nothing/here' does not load"),
+        (("--planner.max-age", "3"), "max-age"),
+        (("--planner.max-age-steps", "-2"), "planner.max_age_steps is -2"),
+        (("--encoder.frozen-layers", "7"), "this PLM has 2 layers"),
+        (("--device", "cuda"), "torch sees no GPU here"),
+    ],
+    ids=["data", "plm", "option", "value", "layers", "device"],
+)
+def test_bad_input_is_one_message_and_exit_code_2(made: Path, options: tuple[str, str], message: str) -> None:
+    if "cuda" in options and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    given: dict[str, object] = {"--data": made / "packed", "--out": made / "refused", **small(made)}
+    done = job(made, "train", *words(given | dict([options])))
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (made / "refused").exists()
+
+
+def test_a_run_is_never_written_over(made: Path, trained: dict[str, object]) -> None:
+    done = job(made, "train", "--data", made / "packed", "--out", made / "run", *words(small(made)))
+    assert done.returncode == 2
+    assert "holds a training run already" in done.stderr
