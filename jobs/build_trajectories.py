@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from jobs.config import run
-from pipelines.session import build_session
+from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake
 from pipelines.trajectories.flow import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories as build
@@ -15,7 +14,7 @@ from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 def build_trajectories(
     *,
-    lake: Path,
+    lake: str,
     source: str = "publisher",
     evaluate_from: str | None = None,
     window: int = 50,
@@ -42,9 +41,10 @@ def build_trajectories(
     config = TrajectoryConfig(
         source=source, evaluate_from=evaluate_from, window=window, candidates=candidates, seed=seed
     )
-    tables = Lake(build_session("feedloop build_trajectories"), str(lake))
-    summary = build(tables, config)
-    return summary | {"table_versions": {table.name: tables.version(table) for table in (TRAJECTORIES, EVALUATION)}}
+    with plain_errors():
+        tables = Lake(build_session("feedloop build_trajectories"), str(lake))
+        summary = build(tables, config)
+        return summary | {"table_versions": {t.name: tables.version(t) for t in (TRAJECTORIES, EVALUATION)}}
 
 
 if __name__ == "__main__":

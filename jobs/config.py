@@ -37,7 +37,7 @@ def run(job: Job, argv: Sequence[str] | None = None) -> int:
     try:
         call = _bind(job, sys.argv[1:] if argv is None else argv)
         summary = call() if call else None
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a path that cannot be read or written; it names it
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     if summary is not None:

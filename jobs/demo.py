@@ -8,17 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jobs.build_trajectories import build_trajectories
 from jobs.config import run
-from jobs.ingest import ingest
+from jobs.demo_spark import demo_spark
 from jobs.make_sample import make_sample
-from jobs.pack import pack
-from jobs.prepare_news import prepare_news
 from jobs.publisher.sizes import SizeName
 from jobs.terminal.child import run_child
 from jobs.terminal.progress import stage
 from jobs.terminal.screen import show
-from pipelines.session import build_session
 
 PRESETS = Path(__file__).with_name("presets")
 
@@ -35,7 +31,7 @@ def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = 
     size
         Size of the synthetic publisher: tiny or demo.
     seed
-        Its seed.
+        Seed of the synthetic publisher.
     """
     began = time.perf_counter()
     facts: dict[str, Any] = {"data": str(data) if data else f"synthetic publisher, size {size}, seed {seed}"}
@@ -44,29 +40,11 @@ def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = 
         data = out / f"sample-{size}-{seed}"
         with stage("synthetic publisher"):
             facts["sample"] = make_sample(out=data, size=size, seed=seed)
-    facts.update(_spark_half(data, out))
+    facts.update(demo_spark(data=data, out=out))
     facts.update(_torch_half(data, Path(facts["pack"]["out"])))
     facts["seconds"] = time.perf_counter() - began
     (out / "summary.json").write_text(json.dumps(facts, indent=1) + "\n")
     show(facts, out)
-
-
-def _spark_half(data: Path, out: Path) -> dict[str, Any]:
-    """Ingest, news, trajectories and packing, in one Spark session that ends before training begins."""
-    lake, source = out / "lake", data.resolve().name
-    facts: dict[str, Any] = {}
-    spark = build_session("feedloop demo")
-    with stage("ingest"):
-        facts["ingest"] = ingest(logs=data, lake=lake, source=source)
-    with stage("news text to tokens"):
-        facts["news"] = prepare_news(news=data, lake=lake, source=source)
-    with stage("trajectories"):
-        facts["trajectories"] = build_trajectories(lake=lake, source=source)
-    with stage("packing"):
-        version = facts["trajectories"]["table_versions"]["trajectories"]
-        facts["pack"] = pack(lake=lake, source=source, out=out / f"packed-v{version}")
-    spark.stop()
-    return facts
 
 
 def _torch_half(data: Path, packed: Path) -> dict[str, Any]:

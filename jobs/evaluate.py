@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from jobs.config import run
 from jobs.terminal.progress import stage
-from schemas.errors import InputError
 from trainer.config import TrainConfig
-from trainer.eval.impressions import Impressions, true_probabilities
+from trainer.eval.impressions import Impressions, read_truth, true_probabilities
 from trainer.eval.metrics import FloatArray, ranking_metrics
 from trainer.eval.ranking import model_scores, popularity_scores, zero_shot_scores
 from trainer.loop.checkpoint import load_checkpoint
-from trainer.loop.prepare import DeviceName, device_of, prepare
+from trainer.loop.prepare import DeviceName, device_of, load_weights, prepare
 
 
 def evaluate(
@@ -41,8 +38,6 @@ def evaluate(
     device
         Where to encode.
     """
-    if truth is not None and not truth.is_file():
-        raise InputError(f"{truth}: no such file. Leave --truth away where nobody knows the true probabilities")
     saved = load_checkpoint(checkpoint)
     config = TrainConfig.from_dict(dict(saved.state["config"]))
     with stage("evaluation"):
@@ -53,13 +48,13 @@ def evaluate(
             "popularity": popularity_scores(prepared.clicks_V, impressions),
             "zero_shot": zero_shot_scores(prepared.encoder, prepared.items, impressions),
         }
-        prepared.model.load_state_dict(dict(saved.tensors["model"]))
+        load_weights(prepared.model, saved)
         limit = config.run.history_clicks
         scores["model"] = model_scores(
             prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=limit
         )
         if truth is not None:
-            scores["oracle"] = true_probabilities(table, pq.read_table(truth))
+            scores["oracle"] = true_probabilities(table, read_truth(truth))
     return {
         name: ranking_metrics(score_X, impressions.clicked_X, impressions.shown_start_I1).as_dict()
         for name, score_X in scores.items()

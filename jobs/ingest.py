@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from jobs.config import run
 from pipelines.ingest.flow import ingest_logs
-from pipelines.session import build_session
-from pipelines.tables import Lake
+from pipelines.ingest.sources import find_logs
+from pipelines.session import build_session, plain_errors
+from pipelines.tables import Lake, named
 
 
 def ingest(
-    *, logs: Path, lake: Path, source: str = "publisher", format: Literal["auto", "jsonl", "mind"] = "auto"
+    *, logs: Path, lake: str, source: str = "publisher", format: Literal["auto", "jsonl", "mind"] = "auto"
 ) -> dict[str, Any]:
     """Add impression logs to the lake. Running it again, or after a kill, gives the same tables.
 
@@ -28,8 +29,10 @@ def ingest(
     format
         What the lines are; auto looks at what the folder holds.
     """
-    tables = Lake(build_session("feedloop ingest"), str(lake))
-    return ingest_logs(tables, logs=logs, source=source, format=format, arrived_at=datetime.now(UTC))
+    find_logs(logs, format)  # refused before Spark starts
+    with plain_errors():
+        tables = Lake(build_session("feedloop ingest"), str(lake))
+        return ingest_logs(tables, logs=logs, source=named(source), format=format, arrived_at=datetime.now(UTC))
 
 
 if __name__ == "__main__":

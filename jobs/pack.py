@@ -8,13 +8,13 @@ from typing import Any
 from jobs.config import run
 from pipelines.packing.flow import PackingConfig
 from pipelines.packing.flow import pack as pack_lake
-from pipelines.session import build_session
+from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake
 
 
 def pack(
     *,
-    lake: Path,
+    lake: str,
     out: Path,
     source: str = "publisher",
     batch_trajectories: int = 64,
@@ -48,7 +48,8 @@ def pack(
         superblock_batches=superblock_batches,
         shard_trajectories=shard_trajectories,
     )
-    manifest = pack_lake(Lake(build_session("feedloop pack"), str(lake)), out, config)
+    with plain_errors():
+        manifest = pack_lake(Lake(build_session("feedloop pack"), str(lake)), out, config)
     return {"out": str(out), "tokens_rows": manifest.tokens.rows, **manifest.counts}
 
 

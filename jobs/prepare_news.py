@@ -7,15 +7,16 @@ from typing import Any
 
 from jobs.config import run
 from pipelines.news.flow import prepare_news as prepare
+from pipelines.news.readers import news_file
 from pipelines.news.tokenise import DEFAULT, Segmenting, load_tokenizer
-from pipelines.session import build_session
-from pipelines.tables import Lake
+from pipelines.session import build_session, plain_errors
+from pipelines.tables import Lake, named
 
 
 def prepare_news(
     *,
     news: Path,
-    lake: Path,
+    lake: str,
     source: str = "publisher",
     tokenizer: str = DEFAULT,
     tokens_per_segment: int = 32,
@@ -40,7 +41,9 @@ def prepare_news(
     """
     name, text = load_tokenizer(tokenizer)
     segmenting = Segmenting(name=name, tokenizer_json=text, tokens_per_segment=tokens_per_segment, fields=fields)
-    return prepare(Lake(build_session("feedloop prepare_news"), str(lake)), news, segmenting, source=source)
+    file = news_file(news)  # refused before Spark starts
+    with plain_errors():
+        return prepare(Lake(build_session("feedloop prepare_news"), str(lake)), file, segmenting, source=named(source))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
-from pyspark.errors import PySparkRuntimeError
+from pyspark.errors import PySparkException, PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
@@ -85,6 +87,24 @@ def whole_files(spark: SparkSession) -> Iterator[None]:
         for name, value in before.items():
             if value is not None:
                 spark.conf.set(name, value)
+
+
+def literally(path: Path) -> str:
+    """The path as Spark must be told it, so that brackets or stars in names are no patterns."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path.absolute()))
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Inside, what Spark or Delta cannot do comes out as one InputError with its innermost reason."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        reasons = re.findall(r"Caused by: (.+)", str(error)) or [str(error).strip().splitlines()[0]]
+        raise InputError(
+            f"Spark could not do it: {reasons[-1]}. Nothing half-written is left: mend it and run the job again "
+            "(FEEDLOOP_SPARK_LOG=FILE keeps Spark's own log)"
+        ) from error
 
 
 def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path) -> None:

@@ -25,7 +25,6 @@ _MADE_BY = {
     "item_tokens": "prepare_news",
     "trajectories": "build_trajectories",
     "evaluation": "build_trajectories",
-    "embeddings": "export_embeddings",
 }
 _NOTE = "feedloop."  # prefix of our own table properties
 _TXN = "spark.databricks.delta.write."
@@ -177,6 +176,13 @@ class Lake:
         finally:
             self.spark.conf.unset(_TXN + "txnAppId")
             self.spark.conf.unset(_TXN + "txnVersion")
+
+
+def named(source: str) -> str:
+    """The source, if it can name a partition. InputError otherwise."""
+    if not source.strip():
+        raise InputError("--source is empty: name the publisher that the data comes from")
+    return source
 
 
 def _types(table: Table) -> list[tuple[str, str]]:

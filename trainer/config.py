@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from schemas.errors import InputError
 from trainer.encode.planner import PlannerConfig
 from trainer.loop.optimiser import OptimiserConfig
 from trainer.loop.run import RunConfig
@@ -28,7 +29,14 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> TrainConfig:
-        """The inverse of to_dict."""
+        """The inverse of to_dict; InputError if `raw` is not what this version writes."""
+        try:
+            return cls._from(raw)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"this is no config of this version ({error!r}): train again") from error
+
+    @classmethod
+    def _from(cls, raw: dict[str, Any]) -> TrainConfig:
         planner = {**raw["planner"], "chunk_sizes": tuple(raw["planner"]["chunk_sizes"])}
         return cls(
             run=RunConfig(**raw["run"]),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from jobs.config import run
 from jobs.terminal.progress import stage
+from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.encode.planner import Policy
 from trainer.loop.checkpoint import Checkpoint, load_checkpoint
@@ -46,6 +48,8 @@ def encode_once(
     device
         Where to train.
     """
+    if steps < 1:
+        raise InputError(f"--steps is {steps}: use 1 or more")
     saved = load_checkpoint(checkpoint)
     config = TrainConfig.from_dict(dict(saved.state["config"]))
     prepared = prepare(config, data, store=store, device=device_of(device), told=lambda *_: None)
@@ -67,6 +71,10 @@ def measure(prepared: Prepared, saved: Checkpoint, *, steps: int, policies: Sequ
 
 def _measured(prepared: Prepared, saved: Checkpoint, policy: Policy, steps: int) -> dict[str, float]:
     trainer = _going_on(prepared, saved, policy)
+    trainer.model.train()  # dropout costs time too
+    with closing(trainer.epoch_steps(packed_steps=1)) as first:
+        trainer.take(next(first))  # not timed: first calls open files and choose kernels
+    trainer.epoch_step = 1
     planned = trainer.epoch_steps(packed_steps=steps)
     targets = encoded = 0
     began = time.perf_counter()

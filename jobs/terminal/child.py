@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jobs.terminal.progress import console
@@ -13,8 +15,11 @@ from jobs.terminal.progress import console
 
 def run_child(module: str, options: Sequence[object]) -> dict[str, Any]:
     """The summary of `python -m module options`. SystemExit with the child's code where it failed."""
-    command = [sys.executable, "-m", module, *map(str, options)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-P", "-m", module, *map(str, options)]  # -P: the user's folders are not our packages
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     if done.returncode != 0:
         console.print(f"{module} failed; its message stands above", style="red")
         raise SystemExit(done.returncode)

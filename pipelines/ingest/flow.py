@@ -85,8 +85,8 @@ def ingest_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
     impressions = per_impression(told).persist()
     try:
         book = count_lines(judged)
+        merge_histories(lake, told, source, batch)  # first: at no moment does an impression lack its history
         merge_impressions(lake, impressions, source, batch)
-        merge_histories(lake, told, source, batch)
         append_rejects(lake, judged if book["rejected"] else None, source, batch)
         book |= count_impressions(lake, impressions, source, batch)
     finally:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.ingest.sources import LogFile
+from pipelines.session import literally
 
 _ROW_BITS = (1 << 33) - 1  # monotonically_increasing_id: partition above bit 33, row of the partition below
 
@@ -24,7 +24,7 @@ def raw_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     encoded = F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))  # else a plus is decoded as a blank
     return (
         spark.read.option("lineSep", "\n")
-        .text([_literally(file.path) for file in files])
+        .text([literally(file.path) for file in files])
         .select(
             F.concat(F.lit(prefix), F.url_decode(encoded)).alias("file"),
             F.monotonically_increasing_id().bitwiseAND(F.lit(_ROW_BITS)).alias("position"),
@@ -32,8 +32,3 @@ def raw_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
         )
         .coalesce(spark.sparkContext.defaultParallelism)  # few files out, however many came in
     )
-
-
-def _literally(path: Path) -> str:
-    """The path as Spark must be told it, so that brackets or stars in names are no patterns."""
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path.absolute()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +92,12 @@ def _checked(path: Path, name: str) -> LogFile | None:
     fault_of = _FAULTS[format_of(name)]
     first: bytes | None = None
     try:
-        for line in _lines(path):
+        lines = _lines(path)
+        for line in lines:
             first = line if first is None else first
             if fault_of(line) is None:
+                if path.suffix == ".gz":  # a gzip that was cut short tells so at its end only
+                    deque(lines, maxlen=0)
                 return LogFile(path=path, name=name, first_line=first)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error}). Fetch it again, or take it out of the folder") from error

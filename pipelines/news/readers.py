@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.session import literally
 from schemas.errors import InputError
 
 COLUMNS = ("news_id", "category", "subcategory", "title", "abstract", "body")
@@ -19,14 +22,25 @@ def news_file(news: Path) -> Path:
     if news.is_dir():
         found = [news / name for name in _FILES if (news / name).is_file()]
         if len(found) == 1:
-            return found[0]
+            return _whole(found[0])
         what = f"holds {[path.name for path in found]}" if found else "holds none"
         raise InputError(f"{news}: expected one of {', '.join(_FILES)} there; it {what}. Name the file with --news")
     if not news.is_file():
         raise InputError(f"{news}: no such file or folder. Name a folder with {' or '.join(_FILES)} with --news")
     if not news.name.endswith((".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")):
         raise InputError(f"{news}: not a news file that can be read. Give .jsonl or .tsv, plain or .gz, with --news")
-    return news
+    return _whole(news)
+
+
+def _whole(file: Path) -> Path:
+    """The file, if it can be read to its end: Spark would tell of a gzip that was cut short with a stack trace."""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            while file.suffix == ".gz" and stream.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{file}: cannot be read ({error}). Fetch it again") from error
+    return file
 
 
 def read_lines(spark: SparkSession, file: Path) -> DataFrame:
@@ -36,7 +50,7 @@ def read_lines(spark: SparkSession, file: Path) -> DataFrame:
     value = F.regexp_replace(F.make_valid_utf8("value"), "^\ufeff", "").alias(
         "value"
     )  # some files begin with a byte order mark
-    text = spark.read.text(str(file.absolute())).select(value, place.alias("place"))
+    text = spark.read.text(literally(file)).select(value, place.alias("place"))
     return text.where(F.trim("value") != "")
 
 

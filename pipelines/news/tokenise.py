@@ -94,7 +94,10 @@ def load_tokenizer(tokenizer: str) -> tuple[str, str]:
             f"tokenizer {tokenizer}: {file} is no file. Name a tokenizer.json, a folder that holds one, or {DEFAULT}"
         )
     name = tokenizer if tokenizer == DEFAULT else file.absolute().parent.name
-    return name, file.read_text(encoding="utf-8")
+    try:
+        return name, file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"tokenizer {file}: not a tokenizer.json, for it is no text ({error})") from error
 
 
 def segment(

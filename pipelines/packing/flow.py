@@ -56,6 +56,11 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
     """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is."""
     inputs = {table.name: lake.version(table) for table in _TABLES}
     made = json.loads(lake.notes(EVALUATION).get(f"made_from.{config.source}", "{}"))
+    if not made:
+        raise InputError(
+            f"{lake.root}: the tables of source {config.source!r} are not of one run of build_trajectories. "
+            "Run ./feedloop build_trajectories again"
+        )
     segmenting = json.loads(lake.notes(ITEM_TOKENS).get("made_from", "{}"))
     described = asdict(config) | {
         "order": "time",
@@ -103,8 +108,9 @@ def _unchanged(existing: Manifest, out: Path, inputs: dict[str, int], config: di
 
 def _check_split(trajectories: DataFrame, evaluation: DataFrame, source: str) -> None:
     """Both sides of the split have rows, and no target stands after it."""
-    times = trajectories.select(F.lit(0).alias("side"), "time").unionAll(evaluation.select(F.lit(1), "time"))
-    rows = times.groupBy("side").agg(F.min("time").alias("first"), F.max("time").alias("last")).collect()
+    day = F.to_date("time").alias("day")  # by Spark, in UTC: Python would take the time zone of this machine
+    days = trajectories.select(F.lit(0).alias("side"), day).unionAll(evaluation.select(F.lit(1), day))
+    rows = days.groupBy("side").agg(F.min("day").alias("first"), F.max("day").alias("last")).collect()
     found = {row["side"]: row for row in rows}
     if 0 not in found:
         raise InputError(
@@ -116,7 +122,7 @@ def _check_split(trajectories: DataFrame, evaluation: DataFrame, source: str) ->
             f"no evaluation impressions of source {source!r}: none has click marks on or after the split. "
             "Run ./feedloop build_trajectories with an earlier --evaluate-from"
         )
-    if found[0]["last"].date() >= found[1]["first"].date():
+    if found[0]["last"] >= found[1]["first"]:
         raise InputError(
             f"trajectories of source {source!r} reach {found[0]['last']}, and evaluation begins {found[1]['first']}: "
             "the two were made by different runs. Run ./feedloop build_trajectories again"

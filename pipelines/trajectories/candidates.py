@@ -28,18 +28,20 @@ def with_events(views: DataFrame, *, candidates: int, seed: int) -> DataFrame:
     history = found_in(HISTORY)  # of the user's first impression; empty in the others
     start = F.max(F.size(history)).over(user) + F.coalesce(F.sum(F.size("clicks")).over(earlier), F.lit(0))
     past = F.transform(history, lambda news, at: _event(at, at, news, _nothing(), logged=False))
-    numbered = views.withColumn("_start", start.cast("int"))
+    # Two collectors may log one view under two ids: impressions of one second never see each other's clicks.
+    second = Window.partitionBy("source", "user_id", "time")
+    numbered = views.withColumn("_start", start.cast("int")).withColumn("_seen", F.min("_start").over(second))
     made = F.transform(
         "clicks",
         lambda news, at: _event(
             F.col("_start") + at,
-            F.col("_start"),
+            F.col("_seen"),
             news,
             _candidates(F.col("_start") + at, news, candidates, seed),
             logged=True,
         ),
     )
-    return numbered.withColumn("events", F.concat(past, made)).drop("_start")
+    return numbered.withColumn("events", F.concat(past, made)).drop("_start", "_seen")
 
 
 def _event(position: Column, seen: Column, news: Column, candidate_row: Column, *, logged: bool) -> Column:

@@ -61,6 +61,8 @@ def build_trajectories(lake: Lake, config: TrajectoryConfig) -> dict[str, Any]:
     summary = {"evaluate_from": str(evaluate_from)} | _checked_counts(found, str(evaluate_from), config.source)
 
     ours = f"source = {_quoted(config.source)}"
+    if lake.exists(EVALUATION):  # until both tables are written, nobody may take them for a pair
+        lake.note(EVALUATION, f"made_from.{config.source}", "{}")
     lake.overwrite(TRAJECTORIES, found.transform(trajectories, config), where=ours)
     lake.overwrite(EVALUATION, found.transform(evaluation), where=ours)
     found.unpersist()

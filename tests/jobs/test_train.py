@@ -83,9 +83,7 @@ def test_the_benchmark_times_every_policy_on_the_same_targets(made: Path, traine
     found = json.loads(done.stdout.splitlines()[-1])
     assert list(found) == POLICIES
     assert len({figures["targets"] for figures in found.values()}) == 1
-    encoded = [found[policy]["encoded"] for policy in POLICIES]
-    assert encoded == sorted(encoded, reverse=True)
-    assert encoded[0] > encoded[1] > encoded[2]
+    assert found["naive"]["encoded"] > found["once"]["encoded"] >= found["cached"]["encoded"] > 0
 
 
 @pytest.mark.parametrize(

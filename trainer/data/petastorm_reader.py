@@ -79,11 +79,11 @@ if MISSING is None:
         def __init__(self, directory: PackedDirectory, places: Sequence[tuple[str, int]]) -> None:
             self._places = places
             self._root = directory.path
-            url = (directory.path / BATCH_FOLDER).resolve().as_uri()
-            filesystem, path = get_filesystem_and_path_or_paths(url)
+            # Only the file system is asked for by URL: petastorm does not decode the %20 of a path with a blank.
+            filesystem, _ = get_filesystem_and_path_or_paths("file:///")
             super().__init__(
                 filesystem,
-                path,
+                str((directory.path / BATCH_FOLDER).resolve()),
                 reader_pool=DummyPool(),
                 shuffle_row_groups=False,
                 num_epochs=1,

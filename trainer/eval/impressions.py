@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
@@ -61,16 +63,28 @@ def _flat(column: pa.ChunkedArray) -> tuple[NDArray[Any], IntArray]:
     return values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
+TRUTH_COLUMNS = ("impression_id", "shown", "probability")
+
+
+def read_truth(path: Path) -> pa.Table:
+    """The probabilities that drew a synthetic publisher's clicks; InputError if the file does not hold them."""
+    try:
+        return pq.read_table(path, columns=list(TRUTH_COLUMNS))
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{path}: no Parquet file with {', '.join(TRUTH_COLUMNS)} ({error}). "
+            "Leave --truth away where nobody knows the true probabilities"
+        ) from error
+
+
 def true_probabilities(evaluation: pa.Table, truth: pa.Table) -> FloatArray:
     """The probabilities that drew the clicks, entry by entry of the evaluation set: the oracle's scores.
 
-    `truth` holds impression_id, shown, probability. InputError if an impression or a shown news is not in it.
+    `truth` holds TRUTH_COLUMNS. InputError if an impression or a shown news is not in it.
     """
     known: Mapping[str, tuple[list[str], list[float]]] = {
         identity: (shown, probability)
-        for identity, shown, probability in zip(
-            *(truth[name].to_pylist() for name in ("impression_id", "shown", "probability")), strict=True
-        )
+        for identity, shown, probability in zip(*(truth[name].to_pylist() for name in TRUTH_COLUMNS), strict=True)
     }
     scores: list[float] = []
     for identity, shown in zip(

@@ -81,12 +81,13 @@ def _auc(
     rank_sum_I = _per_impression(mean_rank_X * clicked_X[order_X], impression_sorted, len(size_I))
     negatives_I = size_I - positives_I
     with np.errstate(divide="ignore", invalid="ignore"):
-        auc_I = (rank_sum_I - positives_I * (positives_I + 1) / 2) / (positives_I * negatives_I)
-        return np.asarray(auc_I, np.float64)
+        auc_I: FloatArray = (rank_sum_I - positives_I * (positives_I + 1) / 2) / (positives_I * negatives_I)
+    return auc_I
 
 
 def _ndcg(hit_X: BoolArray, rank_X: IntArray, impression_X: IntArray, positives_I: FloatArray, k: int) -> FloatArray:
     gain_X = np.where(rank_X < k, hit_X / np.log2(rank_X + 2.0), 0.0)
     ideal = np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))
     best_I = ideal[np.clip(positives_I.astype(int), 1, k) - 1]
-    return _per_impression(gain_X, impression_X, len(positives_I)) / best_I
+    ndcg_I: FloatArray = _per_impression(gain_X, impression_X, len(positives_I)) / best_I
+    return ndcg_I

@@ -45,8 +45,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         )
     state = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": sorted(checkpoint.tensors)}
     (partial / STATE_FILE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
-    shutil.rmtree(path, ignore_errors=True)
+    replaced = path.with_name(f".{path.name}.{os.getpid()}.replaced")
+    if path.exists():  # aside, not away: killed here, the older one can still be found
+        path.rename(replaced)
     partial.rename(path)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

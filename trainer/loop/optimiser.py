@@ -28,6 +28,8 @@ class OptimiserConfig:
     def __post_init__(self) -> None:
         if min(self.encoder_learning_rate, self.learning_rate) < 0:
             raise ValueError("optimiser.learning_rate and optimiser.encoder_learning_rate must be 0 or more")
+        if self.weight_decay < 0:
+            raise ValueError(f"optimiser.weight_decay is {self.weight_decay}: use 0 or more")
         if not 0 <= self.warm_up_share < 1:
             raise ValueError(f"optimiser.warm_up_share is {self.warm_up_share}: use 0 up to 1")
         if self.clip_norm <= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from schemas.errors import InputError
+from schemas.errors import ContractError, InputError
+from schemas.manifest import Tokens
 from trainer.config import TrainConfig
 from trainer.data.backends import BACKENDS
 from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
+from trainer.loop.checkpoint import Checkpoint, ResumeError
 from trainer.loop.frozen_store import frozen_store, rows_needed
+from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
+from trainer.model.pretrained import SplitEncoder, plm_path
 from trainer.model.text_encoder import TextEncoder
 from trainer.tasks.ranking import RankingHead
 
@@ -76,11 +81,40 @@ def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDA
     return clicks_V, np.flatnonzero(seen_V)
 
 
+def check_tokens(tokens: Tokens, plm: str, split: SplitEncoder) -> None:
+    """ContractError unless the directory's token ids are those of the language model's own tokenizer."""
+    again = "Make them of its tokenizer: prepare_news --tokenizer, then build_trajectories and pack"
+    if tokens.vocabulary > split.vocabulary:
+        raise ContractError(
+            f"tokens of a vocabulary of {tokens.vocabulary}, plm {plm!r} has {split.vocabulary}. {again}"
+        )
+    if tokens.tokens_per_segment > split.longest:
+        raise ContractError(
+            f"segments of {tokens.tokens_per_segment} tokens, plm {plm!r} reads {split.longest}. {again}"
+        )
+    own = Path(plm_path(plm), "tokenizer.json")
+    if own.is_file() and hashlib.sha256(own.read_bytes()).hexdigest() != tokens.tokenizer_sha256:
+        raise ContractError(f"tokens of tokenizer {tokens.tokenizer!r}, which is not that of plm {plm!r}. {again}")
+
+
+def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into the model; ResumeError unless they were trained above the same frozen layers."""
+    split = cast(TextEncoder, model["encoder"]).split
+    if checkpoint.state["frozen_sha256"] != weights_sha256(split):
+        raise ResumeError("the checkpoint was trained on another language model than this plm now is. Train again")
+    try:
+        model.load_state_dict(dict(checkpoint.tensors["model"]))
+    except RuntimeError as error:
+        raise ResumeError(f"the checkpoint's weights do not fit its config: {str(error).splitlines()[-1]}") from error
+
+
 def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torch.device, told: Told) -> Prepared:
     """Open `data`, load the PLM, fill or find the store of frozen output (by default the folder `<data>.frozen`)."""
+    data = data.resolve()
     directory = PackedDirectory.open(data)
     model = build_model(config)
     encoder = cast(TextEncoder, model["encoder"])
+    check_tokens(directory.manifest.tokens, config.encoder.plm, encoder.split)
     encoder.split.to_device(device)
     clicks_V, batch_rows = clicks_per_row(directory, config)
     stored = None

@@ -36,6 +36,8 @@ class RunConfig:
     """Evaluation: latest clicks of a history that are seen."""
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"run.seed is {self.seed}: use 0 or more")
         for name in (
             "epochs",
             "batches_per_step",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from schemas.errors import InputError
 from trainer.data.tensors import StepTensors
 from trainer.encode.planner import Plan
 from trainer.encode.vector_table import VectorTable
@@ -15,7 +16,7 @@ from trainer.loop.optimiser import Optimiser
 Head = Callable[[Tensor, StepTensors], Tensor]  # leaf (N, D), batch -> loss summed over targets
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(InputError):
     """The loss of a step is not finite; nothing of the step has been kept."""
 
 
@@ -32,7 +33,7 @@ def train_step(
     loss = head(leaf_ND, batch)
     if not torch.isfinite(loss):
         raise NonFiniteLossError(
-            f"step {plan.step}: the loss is {float(loss)}. Lower the learning rate or look at the batch"
+            f"step {plan.step}: the loss is {float(loss.detach())}. Lower the learning rate or look at the batch"
         )
     if loss.requires_grad:
         loss.backward()  # ends at the leaf: each item's gradient is summed there

@@ -19,9 +19,10 @@ from trainer.encode.vector_table import VectorTable
 from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
 from trainer.loop.logs import RunLog, Totals
 from trainer.loop.optimiser import Optimiser
-from trainer.loop.prepare import Prepared
+from trainer.loop.prepare import Prepared, load_weights
 from trainer.loop.run import PlannedStep, epoch_targets, optimiser_steps, planned
 from trainer.loop.step import parameters_of, train_step
+from trainer.model.frozen import weights_sha256
 
 
 class Trainer:
@@ -54,6 +55,7 @@ class Trainer:
         self.optimiser = Optimiser(config.optimiser, plm=plm, rest=rest, steps=self.total_steps)
         self.epoch, self.epoch_step, self.step = 0, 0, 0
         self._planner_state = self.planner.state_dict()
+        self._frozen_sha256 = weights_sha256(encoder.split)
 
     def _steps_of(self, epoch: int) -> int:
         policy, samples = self.config.planner.policy, self.config.run.samples_per_step
@@ -109,6 +111,7 @@ class Trainer:
                 "optimiser": plain,
                 "position": {"epoch": self.epoch, "epoch_step": self.epoch_step, "step": self.step},
                 "data": {"manifest_sha256": self.directory.manifest_sha256, "inputs": self.directory.manifest.inputs},
+                "frozen_sha256": self._frozen_sha256,
             },
         )
 
@@ -119,7 +122,7 @@ class Trainer:
             raise ResumeError(f"the checkpoint was trained on packed directory {found[:12]}…, this one is {mine[:12]}…")
         if TrainConfig.from_dict(checkpoint.state["config"]) != self.config:
             raise ResumeError("the checkpoint is of another config: resume with the config in its state.json")
-        self.model.load_state_dict(dict(checkpoint.tensors["model"]))
+        load_weights(self.model, checkpoint)
         self.table.load_state_dict(dict(checkpoint.tensors["table"]))
         self._planner_state = PlannerState(last_encode_V=checkpoint.tensors["planner"]["last_encode_V"].numpy())
         self.planner.load_state_dict(self._planner_state)

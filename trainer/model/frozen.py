@@ -34,9 +34,15 @@ def fill_store(
         start += len(chunk)
 
 
-def frozen_key(split: SplitEncoder, rows: NDArray[np.int64], tokens_sha256: str) -> str:
-    """Identity of a store: the frozen weights, which rows it holds, and the tokens they are made of."""
-    digest = hashlib.sha256(tokens_sha256.encode() + rows.tobytes() + str(split.frozen_layers).encode())
+def weights_sha256(split: SplitEncoder) -> str:
+    """Hash of the frozen weights: what is trained above them fits no others."""
+    digest = hashlib.sha256(str(split.frozen_layers).encode())
     for parameter in split.frozen_parameters():
         digest.update(parameter.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
+
+
+def frozen_key(split: SplitEncoder, rows: NDArray[np.int64], tokens_sha256: str) -> str:
+    """Identity of a store: the frozen weights, which rows it holds, and the tokens they are made of."""
+    parts = weights_sha256(split).encode() + tokens_sha256.encode() + rows.tobytes()
+    return hashlib.sha256(parts).hexdigest()[:16]

@@ -29,7 +29,6 @@ class ItemInput:
         self.token_start_S1 = torch.from_numpy(np.array(table.token_start_S1)).to(device)
         self.value = torch.from_numpy(np.asarray(table.token_values).astype(np.int32)).to(device)
         self.store_H = store_H
-        self.segments_V = np.diff(table.segment_start_V1)
         self.tokens_V = tokens_per_row(table)
 
     def segments(self, row_C: Tensor) -> Segments:

@@ -37,14 +37,24 @@ def load_plm(name: str) -> Any:
     """The model with its weights, float32, SDPA attention. InputError names `name` when it does not load."""
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
+    path = plm_path(name)
     try:
-        return AutoModel.from_pretrained(plm_path(name), dtype=torch.float32, attn_implementation="sdpa")
-    except (OSError, ValueError, ImportError) as error:
+        plm, told = AutoModel.from_pretrained(
+            path, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
+        )
+    except Exception as error:  # whatever is wrong with a folder of weights, the library has a class of its own for it
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"plm {name!r} does not load: {first} Name a folder with config.json and model.safetensors, "
             f"a Hugging Face model, or one of {sorted(PACKAGED)}"
         ) from error
+    lost = sorted(key for key in told["missing_keys"] if not key.startswith("pooler."))  # we pool ourselves
+    if lost:
+        raise InputError(
+            f"plm {name!r}: its weights lack {len(lost)} tensors that its config.json asks for, such as {lost[0]}, "
+            "and would be random. Name a folder whose weights and config belong together"
+        )
+    return plm
 
 
 class SplitEncoder(nn.Module):
@@ -55,7 +65,8 @@ class SplitEncoder(nn.Module):
         layers, place = _layers(plm, frozen_layers)
         self.frozen_layers = frozen_layers
         self.hidden = int(plm.config.hidden_size)
-        self.layers_in_all = len(layers)
+        self.vocabulary = int(plm.config.vocab_size)
+        self.longest = int(getattr(plm.config, "max_position_embeddings", 1 << 30))
         if not 0 <= frozen_layers < max(1, len(layers)):
             raise InputError(
                 f"encoder.frozen_layers is {frozen_layers}, this PLM has {len(layers)} layers: leave one to train"

@@ -1,0 +1,49 @@
+"""The Spark half of the demo, in one Spark session: ingest, news, trajectories, packing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobs.build_trajectories import build_trajectories
+from jobs.config import run
+from jobs.ingest import ingest
+from jobs.pack import pack
+from jobs.prepare_news import prepare_news
+from jobs.terminal.progress import stage
+from pipelines.ingest.sources import find_logs
+from pipelines.news.readers import news_file
+from pipelines.session import build_session
+
+
+def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
+    """Raw logs and news to a packed directory: the Spark half of the demo.
+
+    Parameters
+    ----------
+    data
+        A MIND folder (news.tsv, behaviors.tsv, plain or .gz) or a publisher's (news.jsonl, logs/).
+    out
+        Folder of the lake and of the packed directories, one for each version of the trajectories.
+    """
+    find_logs(data, "auto")  # both are refused before anything is made of one of them
+    news_file(data)
+    lake, source = str(out / "lake"), data.resolve().name
+    facts: dict[str, Any] = {}
+    with stage("Spark starts"):
+        spark = build_session("feedloop demo")
+    with stage("ingest"):
+        facts["ingest"] = ingest(logs=data, lake=lake, source=source)
+    with stage("news text to tokens"):
+        facts["news"] = prepare_news(news=data, lake=lake, source=source)
+    with stage("trajectories"):
+        facts["trajectories"] = build_trajectories(lake=lake, source=source)
+    with stage("packing"):
+        version = facts["trajectories"]["table_versions"]["trajectories"]
+        facts["pack"] = pack(lake=lake, source=source, out=out / f"packed-v{version}")
+    spark.stop()
+    return facts
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(demo_spark))
