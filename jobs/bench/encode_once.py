@@ -74,7 +74,7 @@ def _measured(prepared: Prepared, saved: Checkpoint, policy: Policy, steps: int)
     trainer.model.train()  # dropout costs time too
     with closing(trainer.epoch_steps(packed_steps=1)) as first:
         trainer.take(next(first))  # not timed: first calls open files and choose kernels
-    trainer.epoch_step = 1
+    trainer.epoch_step = 1 if trainer.packed_steps() > 1 else 0
     planned = trainer.epoch_steps(packed_steps=steps)
     targets = encoded = 0
     began = time.perf_counter()

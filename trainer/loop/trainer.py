@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainer.config import TrainConfig
 from trainer.data.backends import BACKENDS
-from trainer.data.position import Order
+from trainer.data.position import Order, steps_per_epoch
 from trainer.data.prefetch import prefetch
 from trainer.data.reader import Reader
 from trainer.encode.planner import PlannerState, StepPlanner
@@ -60,6 +60,10 @@ class Trainer:
     def _steps_of(self, epoch: int) -> int:
         policy, samples = self.config.planner.policy, self.config.run.samples_per_step
         return optimiser_steps(epoch_targets(self.reader, epoch), policy, samples)
+
+    def packed_steps(self) -> int:
+        """Packed steps of an epoch."""
+        return steps_per_epoch(self.directory.superblock_sizes, self.reader.order)
 
     def epoch_steps(self, *, packed_steps: int | None = None) -> Generator[PlannedStep, None, None]:
         """What is left of the present epoch, or its next `packed_steps`, planned ahead in the loader thread."""
