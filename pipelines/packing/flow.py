@@ -56,9 +56,9 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
     """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is."""
     inputs = {table.name: lake.version(table) for table in _TABLES}
     made = json.loads(lake.notes(EVALUATION).get(f"made_from.{config.source}", "{}"))
-    if not made:
+    if made.get("unfinished"):
         raise InputError(
-            f"{lake.root}: the tables of source {config.source!r} are not of one run of build_trajectories. "
+            f"{lake.root}: build_trajectories was stopped between its two tables of source {config.source!r}. "
             "Run ./feedloop build_trajectories again"
         )
     segmenting = json.loads(lake.notes(ITEM_TOKENS).get("made_from", "{}"))

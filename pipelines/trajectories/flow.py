@@ -62,7 +62,7 @@ def build_trajectories(lake: Lake, config: TrajectoryConfig) -> dict[str, Any]:
 
     ours = f"source = {_quoted(config.source)}"
     if lake.exists(EVALUATION):  # until both tables are written, nobody may take them for a pair
-        lake.note(EVALUATION, f"made_from.{config.source}", "{}")
+        lake.note(EVALUATION, f"made_from.{config.source}", json.dumps({"unfinished": True}))
     lake.overwrite(TRAJECTORIES, found.transform(trajectories, config), where=ours)
     lake.overwrite(EVALUATION, found.transform(evaluation), where=ours)
     found.unpersist()

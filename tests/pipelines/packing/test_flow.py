@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -137,6 +138,25 @@ def test_a_source_without_trajectories_or_evaluation_leaves_nothing(lake: Lake, 
     with pytest.raises(InputError, match=r"no evaluation impressions of source 'q'.*earlier --evaluate-from"):
         pack(lake, tmp_path / "packed", PackingConfig(source="q"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_of_two_runs_are_not_packed(lake: Lake, tmp_path: Path) -> None:
+    lake.note(EVALUATION, "made_from.stopped", json.dumps({"unfinished": True}))
+    with pytest.raises(InputError, match=r"stopped between its two tables.*build_trajectories again"):
+        pack(lake, tmp_path / "packed", replace(CONFIG, source="stopped"))
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Shanghai"])
+def test_dates_are_utc_wherever_the_machine_stands(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert pack(lake, tmp_path / "packed", CONFIG).counts["trajectories"] == USERS
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_table_that_was_never_made_is_named_with_its_job(spark: SparkSession, tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ def test_petastorm_and_arrow_deliver_the_same_steps(directory: Path) -> None:
         assert all(same(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True))
 
 
+def test_a_path_with_blanks_and_letters_of_any_kind_is_read(tmp_path: Path) -> None:
+    path = packed_directory(tmp_path / "meine Läufe" / "packed [1]")
+    assert [len(step) for step in read(path, "petastorm")] == [2] * 6
+
+
 @pytest.mark.parametrize("backend", ["petastorm", "arrow"])
 def test_ten_epochs_lose_no_target(directory: Path, backend: BackendName) -> None:
     targets = PackedDirectory.open(directory).manifest.counts["targets"]

@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 import torch
 
+from schemas.errors import ContractError
 from tests.packed import packed_directory, tiny_plm
 from trainer.config import TrainConfig
+from trainer.data.directory import PackedDirectory
 from trainer.encode.planner import PlannerConfig, Policy
 from trainer.eval.impressions import Impressions
 from trainer.eval.ranking import encode_rows, model_scores, zero_shot_scores
 from trainer.loop.checkpoint import ResumeError, load_checkpoint, save_checkpoint
 from trainer.loop.logs import RunLog
 from trainer.loop.optimiser import OptimiserConfig
-from trainer.loop.prepare import Prepared, prepare
+from trainer.loop.prepare import Prepared, check_tokens, prepare
 from trainer.loop.run import RunConfig
 from trainer.loop.step import NonFiniteLossError
 from trainer.loop.trainer import Trainer
+from trainer.model.pretrained import SplitEncoder, load_plm
 from trainer.model.text_encoder import TextEncoderConfig
 
 CPU = torch.device("cpu")
@@ -121,6 +124,28 @@ def test_a_non_finite_loss_leaves_everything_as_it_was(config: TrainConfig, data
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
     assert not trainer.table.vector_VD.any()
     assert (trainer.step, trainer.epoch_step, trainer.optimiser.taken) == (0, 0, 0)
+
+
+def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path) -> None:
+    (Path(config.encoder.plm) / "tokenizer.json").write_text("{}")
+    with pytest.raises(ContractError, match=r"tokens of tokenizer 'random'.*prepare_news --tokenizer"):
+        ready(config, data)
+
+
+def test_a_smaller_vocabulary_than_the_tokens_is_refused(data: Path, tmp_path: Path) -> None:
+    tokens = PackedDirectory.open(data).manifest.tokens
+    split = SplitEncoder(load_plm(tiny_plm(tmp_path / "small")), frozen_layers=0)
+    with pytest.raises(ContractError, match="tokens of 201 kinds, plm 'x' knows 200"):
+        check_tokens(replace(tokens, vocabulary=201), "x", split)
+    with pytest.raises(ContractError, match="65 tokens a segment, plm 'x' reads 64"):
+        check_tokens(replace(tokens, tokens_per_segment=65), "x", split)
+
+
+def test_a_checkpoint_above_other_frozen_layers_is_refused(config: TrainConfig, data: Path) -> None:
+    saved = start(config, data).checkpoint()
+    state = {**saved.state, "frozen_sha256": "0" * 64}
+    with pytest.raises(ResumeError, match="another language model"):
+        start(config, data).restore(replace(saved, state=state))
 
 
 def test_frozen_output_is_stored_once_and_read_again(config: TrainConfig, data: Path) -> None:

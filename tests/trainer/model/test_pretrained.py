@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, GPT2Config, GPT2Model, RobertaConfig
 from transformers import RobertaModel as Roberta
 
@@ -62,6 +63,22 @@ def test_a_family_that_cannot_be_split_is_refused_with_the_way_out() -> None:
 def test_freezing_every_layer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has 2 layers: leave one to train"):
         SplitEncoder(load_plm(tiny_plm(tmp_path)), frozen_layers=2)
+
+
+def test_weights_that_would_be_random_are_refused(tmp_path: Path) -> None:
+    folder = Path(tiny_plm(tmp_path))
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in weights if name.endswith("layer.1.output.dense.weight"))
+    save_file({name: tensor for name, tensor in weights.items() if name != lost}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"lack 1 tensors .*layer\.1\.output\.dense\.weight"):
+        load_plm(str(folder))
+
+
+def test_weights_that_are_cut_short_are_refused(tmp_path: Path) -> None:
+    file = Path(tiny_plm(tmp_path)) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match="does not load"):
+        load_plm(str(tmp_path))
 
 
 def test_a_path_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
