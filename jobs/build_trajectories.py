@@ -1,4 +1,4 @@
-"""The build_trajectories job: impressions of the lake -> trajectories to learn from, impressions to judge by."""
+"""Impressions of the lake -> trajectories to learn from, and impressions to judge by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judge a checkpoint on the evaluation impressions of its packed directory, beside baselines and the oracle."""
+"""A checkpoint -> AUC, MRR, nDCG on impressions it never saw, beside baselines and the oracle."""
 
 from __future__ import annotations
 

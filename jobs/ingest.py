@@ -1,4 +1,4 @@
-"""raw logs -> impressions, histories and rejects: adds what is new in a folder of logs to the lake."""
+"""Raw logs -> impressions, histories and rejects: adds what is new in a folder of logs to the lake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""make_sample: a seeded, synthetic publisher; raw logs and news for everything that follows, the truth beside them."""
+"""A seeded, synthetic publisher: raw logs and news for everything that follows, the truth beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pack job: trajectories of the lake -> an immutable directory of packed batches that the trainer reads."""
+"""Trajectories of the lake -> an immutable directory of packed batches that the trainer reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Package: our code -> one zip, so that spark-submit runs a job where there is no clone."""
+"""Our code -> one zip, so that spark-submit runs a job where there is no clone."""
 
 from __future__ import annotations
 

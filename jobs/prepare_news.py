@@ -1,4 +1,4 @@
-"""The prepare_news job: a publisher's news file -> NEWS and ITEM_TOKENS in the lake."""
+"""A publisher's news file -> news and token segments under permanent item rows in the lake."""
 
 from __future__ import annotations
 

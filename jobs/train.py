@@ -1,4 +1,4 @@
-"""Train a recommender from a packed directory: packed batches -> checkpoint and metrics.jsonl. No Spark is needed."""
+"""A packed directory -> a trained recommender: checkpoint and metrics.jsonl. No Spark is needed."""
 
 from __future__ import annotations
 
