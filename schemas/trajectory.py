@@ -13,7 +13,7 @@ TRAJECTORIES = Table(
         Column("window", "int", "0 = the user's latest clicks; windows are cut from the end"),
         Column("time", "timestamp", "when the latest target was shown"),
         Column("click_row", "array<int>", "L item rows, oldest first"),
-        Column("prefix", "array<int>", "L counts: clicks of this window made in earlier impressions"),
+        Column("prefix", "array<int>", "L counts: clicks of this window made in impressions of earlier seconds"),
         Column(
             "candidate_row",
             "array<array<int>>",

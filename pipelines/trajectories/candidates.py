@@ -21,7 +21,7 @@ def with_events(views: DataFrame, *, candidates: int, seed: int) -> DataFrame:
     """Adds `events`: the view's clicks with their place in the user's sequence, after the history if it holds one.
 
     A user's sequence is the history of the first impression, then the clicks by time, impression and order shown.
-    Each event knows how many clicks it may see (`seen`): those of earlier impressions.
+    Each event knows how many clicks it may see (`seen`): those of impressions of earlier seconds.
     """
     user = Window.partitionBy("source", "user_id")
     earlier = user.orderBy("time", "impression_id").rowsBetween(Window.unboundedPreceding, -1)

@@ -111,8 +111,9 @@ def slow(views: list[View], items: Items, *, window: int, candidates: int, seed:
         events: list[tuple[int, int, list[int], bool, datetime | None]] = [
             (row, seen, [], False, None) for seen, row in enumerate(past)
         ]
+        before_second: dict[datetime, int] = {}
         for view in own:
-            seen = len(events)
+            seen = before_second.setdefault(view.time, len(events))  # views of one second never see each other
             known = [(*items.rows[news], clicked) for news, clicked in view.news if news in items.rows]
             clicked_rows = [canonical for _, canonical, clicked in known if clicked]
             for target in clicked_rows:
