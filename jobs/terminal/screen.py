@@ -56,7 +56,7 @@ def _encoded(facts: dict[str, Any]) -> list[str]:
         f"[bold]Encodes[/bold]  per epoch of {packed['targets']:,} targets, {packed['distinct_items']:,} news:",
         f"         {naive:,} one sample per target, {packed['item_occurrences']:,} one pass per user,",
         f"         {once:,} once per packed batch ({naive / once:.1f}x fewer),",
-        f"         {cached:,.0f} with the cache ({naive / cached:.1f}x fewer; mean of {epochs} epochs)",
+        f"         {cached:,.0f} with the cache ({naive / cached:.1f}x fewer; mean of all epochs)",
     ]
 
 
