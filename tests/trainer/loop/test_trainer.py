@@ -135,9 +135,9 @@ def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path
 def test_a_smaller_vocabulary_than_the_tokens_is_refused(data: Path, tmp_path: Path) -> None:
     tokens = PackedDirectory.open(data).manifest.tokens
     split = SplitEncoder(load_plm(tiny_plm(tmp_path / "small")), frozen_layers=0)
-    with pytest.raises(ContractError, match="tokens of 201 kinds, plm 'x' knows 200"):
+    with pytest.raises(ContractError, match="vocabulary of 201, plm 'x' has 200"):
         check_tokens(replace(tokens, vocabulary=201), "x", split)
-    with pytest.raises(ContractError, match="65 tokens a segment, plm 'x' reads 64"):
+    with pytest.raises(ContractError, match="segments of 65 tokens, plm 'x' reads 64"):
         check_tokens(replace(tokens, tokens_per_segment=65), "x", split)
 
 
