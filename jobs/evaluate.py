@@ -7,12 +7,11 @@ from typing import Any
 
 from jobs.config import run
 from jobs.terminal.progress import stage
-from trainer.config import TrainConfig
 from trainer.eval.impressions import Impressions, read_truth, true_probabilities
 from trainer.eval.metrics import FloatArray, ranking_metrics
 from trainer.eval.ranking import model_scores, popularity_scores, zero_shot_scores
 from trainer.loop.checkpoint import load_checkpoint
-from trainer.loop.prepare import DeviceName, device_of, load_weights, prepare
+from trainer.loop.prepare import DeviceName, device_of, load_weights, prepare_again
 
 
 def evaluate(
@@ -39,9 +38,8 @@ def evaluate(
         Where to encode.
     """
     saved = load_checkpoint(checkpoint)
-    config = TrainConfig.from_dict(dict(saved.state["config"]))
     with stage("evaluation"):
-        prepared = prepare(config, data, store=store, device=device_of(device), told=lambda *_: None)
+        prepared = prepare_again(saved, data, store=store, device=device_of(device))
         table = prepared.directory.evaluation()
         impressions = Impressions.of(table)
         scores: dict[str, FloatArray] = {
@@ -49,7 +47,7 @@ def evaluate(
             "zero_shot": zero_shot_scores(prepared.encoder, prepared.items, impressions),
         }
         load_weights(prepared.model, saved)
-        limit = config.run.history_clicks
+        limit = prepared.config.run.history_clicks
         scores["model"] = model_scores(
             prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=limit
         )

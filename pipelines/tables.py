@@ -72,7 +72,7 @@ class Lake:
     def note(self, table: Table, name: str, value: str) -> None:
         """Note something about the table, in a commit of its own unless it is noted already."""
         if self.notes(table).get(name) != value:
-            pair = " = ".join(_literal(text) for text in (_NOTE + name, value))
+            pair = " = ".join(literal(text) for text in (_NOTE + name, value))
             self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` SET TBLPROPERTIES ({pair})")
 
     def _detail(self, table: Table) -> Row:
@@ -189,5 +189,6 @@ def _types(table: Table) -> list[tuple[str, str]]:
     return [(column.name, column.dtype) for column in table.columns]
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """The text as a literal of Spark SQL."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

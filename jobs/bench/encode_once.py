@@ -13,10 +13,9 @@ from typing import Any, get_args
 from jobs.config import run
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
-from trainer.config import TrainConfig
 from trainer.encode.planner import Policy
 from trainer.loop.checkpoint import Checkpoint, load_checkpoint
-from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare
+from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare_again
 from trainer.loop.trainer import Trainer
 
 ALL: tuple[Policy, ...] = get_args(Policy)
@@ -51,8 +50,7 @@ def encode_once(
     if steps < 1:
         raise InputError(f"--steps is {steps}: use 1 or more")
     saved = load_checkpoint(checkpoint)
-    config = TrainConfig.from_dict(dict(saved.state["config"]))
-    prepared = prepare(config, data, store=store, device=device_of(device), told=lambda *_: None)
+    prepared = prepare_again(saved, data, store=store, device=device_of(device))
     return measure(prepared, saved, steps=steps, policies=policies)
 
 

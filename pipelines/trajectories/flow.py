@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.tables import Lake
+from pipelines.tables import Lake, literal
 from pipelines.trajectories.candidates import with_clicks, with_events
 from pipelines.trajectories.resolve import HISTORY, SHOWN, found_in, with_known_news
 from pipelines.trajectories.split import labelled_of, split_date, with_split
@@ -60,7 +60,7 @@ def build_trajectories(lake: Lake, config: TrajectoryConfig) -> dict[str, Any]:
     )
     summary = {"evaluate_from": str(evaluate_from)} | _checked_counts(found, str(evaluate_from), config.source)
 
-    ours = f"source = {_quoted(config.source)}"
+    ours = f"source = {literal(config.source)}"
     if lake.exists(EVALUATION):  # until both tables are written, nobody may take them for a pair
         lake.note(EVALUATION, f"made_from.{config.source}", json.dumps({"unfinished": True}))
     lake.overwrite(TRAJECTORIES, found.transform(trajectories, config), where=ours)
@@ -141,7 +141,3 @@ def _note(lake: Lake, config: TrajectoryConfig, made: dict[str, Any]) -> None:
     written = [lake.version(TRAJECTORIES), lake.version(EVALUATION)]
     note = made | {"config": asdict(config), "written": written}
     lake.note(EVALUATION, f"made_from.{config.source}", json.dumps(note, sort_keys=True))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -24,8 +24,9 @@ def arrow_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iter
     open_files: dict[str, pq.ParquetFile] = {}
     for number in wanted:
         path, row_group, _ = superblocks[number]
-        file = open_files.setdefault(path, pq.ParquetFile(directory.path / path))
-        columns = file.read_row_group(row_group, columns=[field.name for field in PACKED_BATCH]).to_pydict()
+        if path not in open_files:
+            open_files[path] = pq.ParquetFile(directory.path / path)
+        columns = open_files[path].read_row_group(row_group, columns=[field.name for field in PACKED_BATCH]).to_pydict()
         rows = len(columns["batch_id"])
         yield [
             {name: np.load(io.BytesIO(cells[row]), allow_pickle=False) for name, cells in columns.items()}
@@ -40,6 +41,7 @@ class Reader:
         self.directory = directory
         self.order = order
         self._backend = backend
+        self._superblocks = directory.manifest.superblocks  # sorted anew at each call
 
     def places(self, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
         """Which batches each step of the epoch holds for this rank; nothing is read."""
@@ -62,7 +64,7 @@ class Reader:
 
     def _checked(self, block: int, arrays: list[Arrays]) -> list[StepBatch]:
         """The batches of one superblock, in place, in number and with the targets that the manifest lists."""
-        path, row_group, entry = self.directory.manifest.superblocks[block]
+        path, row_group, entry = self._superblocks[block]
         where = f"{self.directory.path / path}, row group {row_group}"
         found = tuple(int(batch["batch_id"].reshape(-1)[0]) for batch in arrays)
         if found != entry.batches:

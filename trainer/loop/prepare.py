@@ -97,6 +97,12 @@ def check_tokens(tokens: Tokens, plm: str, split: SplitEncoder) -> None:
         raise ContractError(f"tokens of tokenizer {tokens.tokenizer!r}, which is not that of plm {plm!r}. {again}")
 
 
+def prepare_again(checkpoint: Checkpoint, data: Path, *, store: Path | None, device: torch.device) -> Prepared:
+    """`data` prepared by the checkpoint's own config; the weights are still the untrained ones."""
+    config = TrainConfig.from_dict(dict(checkpoint.state["config"]))
+    return prepare(config, data, store=store, device=device, told=lambda *_: None)
+
+
 def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's weights into the model; ResumeError unless they were trained above the same frozen layers."""
     split = cast(TextEncoder, model["encoder"]).split
