@@ -9,17 +9,13 @@ from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake
 from pipelines.trajectories.flow import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories as build
-from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 
 def build_trajectories(
     *,
     lake: str,
-    source: str = "publisher",
-    evaluate_from: str | None = None,
-    window: int = 50,
-    candidates: int = 5,
-    seed: int = 1,
+    config: TrajectoryConfig = TrajectoryConfig(),  # noqa: B008 - frozen
+    as_of: str | None = None,
 ) -> dict[str, Any]:
     """Cut users' clicks into trajectories, and keep the last impressions for evaluation.
 
@@ -27,24 +23,17 @@ def build_trajectories(
     ----------
     lake
         Folder of the Delta tables.
-    source
-        Which publisher's impressions.
-    evaluate_from
-        First UTC date of the evaluation, such as 2019-11-13; by default the last date that has click marks.
-    window
-        Clicks of a trajectory, at most.
-    candidates
-        News that a target chooses from: the clicked one, and up to this many less one that were shown beside it.
-    seed
-        Decides which unclicked news become candidates.
+    config
+        What decides the trajectories, beside the data.
+    as_of
+        Read the tables as they were: a file of versions that a job wrote below the lake, or a time such as
+        2026-03-02T09:00:00Z.
     """
-    config = TrajectoryConfig(
-        source=source, evaluate_from=evaluate_from, window=window, candidates=candidates, seed=seed
-    )
     with plain_errors():
-        tables = Lake(build_session("feedloop build_trajectories"), str(lake))
-        summary = build(tables, config)
-        return summary | {"table_versions": {t.name: tables.version(t) for t in (TRAJECTORIES, EVALUATION)}}
+        tables = Lake(build_session("feedloop build_trajectories"), lake)
+        told = None if as_of is None else tables.as_of(tables.versions_from(as_of))
+        made = build(tables, config, told=told)
+        return made.summary | tables.report("build_trajectories", inputs=made.inputs, outputs=made.outputs)
 
 
 if __name__ == "__main__":

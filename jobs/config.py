@@ -24,7 +24,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict as Values
 from cyclopts.exceptions import UnusedCliTokensError
 
-from schemas.errors import InputError
+from schemas.errors import InputError, PartlyDone
 
 Job = Callable[..., Mapping[str, Any] | None]
 
@@ -38,6 +38,8 @@ def run(job: Job, argv: Sequence[str] | None = None) -> int:
         call = _bind(job, sys.argv[1:] if argv is None else argv)
         summary = call() if call else None
     except (InputError, OSError) as error:  # OSError: a path that cannot be read or written; it names it
+        if isinstance(error, PartlyDone):
+            print(json.dumps(error.summary, default=_jsonable), flush=True)
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     if summary is not None:

@@ -14,6 +14,7 @@ from jobs.terminal.progress import stage
 from pipelines.ingest.sources import find_logs
 from pipelines.news.readers import news_file
 from pipelines.session import build_session
+from pipelines.trajectories.flow import TrajectoryConfig
 
 
 def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
@@ -33,13 +34,13 @@ def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
     with stage("Spark starts"):
         spark = build_session("feedloop demo")
     with stage("ingest"):
-        facts["ingest"] = ingest(logs=data, lake=lake, source=source)
+        facts["ingest"] = ingest(logs=str(data), lake=lake, source=source)
     with stage("news text to tokens"):
         facts["news"] = prepare_news(news=data, lake=lake, source=source)
     with stage("trajectories"):
-        facts["trajectories"] = build_trajectories(lake=lake, source=source)
+        facts["trajectories"] = build_trajectories(lake=lake, config=TrajectoryConfig(source=source))
     with stage("packing"):
-        version = facts["trajectories"]["table_versions"]["trajectories"]
+        version = facts["trajectories"]["outputs"]["trajectories"]
         facts["pack"] = pack(lake=lake, source=source, out=out / f"packed-v{version}")
     spark.stop()
     return facts

@@ -2,37 +2,78 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
+from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.sources import find_logs
+from pipelines.ingest.mapping import read_mapping
+from pipelines.ingest.privacy import user_key
+from pipelines.ingest.stream import ingest_stream
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake, named
 
 
 def ingest(
-    *, logs: Path, lake: str, source: str = "publisher", format: Literal["auto", "jsonl", "mind"] = "auto"
+    *,
+    logs: str,
+    lake: str,
+    source: str = "publisher",
+    format: Literal["auto", "jsonl", "mind", "ebnerd"] = "auto",
+    mapping: Path | None = None,
+    user_key_file: Path | None = None,
+    stream_files: int = 0,
+    max_batch_bytes: int = 1 << 30,
 ) -> dict[str, Any]:
     """Add impression logs to the lake. Running it again, or after a kill, gives the same tables.
 
     Parameters
     ----------
     logs
-        A folder with logs/*.jsonl (JSON lines) or behaviors.tsv (MIND), plain or .gz; or one such file.
+        Folder of logs/*.jsonl, behaviors*.tsv (MIND) or behaviors.parquet (EB-NeRD), one such file, or the mapping's.
     lake
         The folder of the Delta tables; made if it is missing.
     source
         The publisher or collector that wrote the logs; ids of different sources never meet.
     format
-        What the lines are; auto looks at what the folder holds.
+        What the logs are; auto looks at what the folder holds.
+    mapping
+        TOML file that says where other JSON lines, Parquet or a Delta table hold our fields; see jobs/presets/logs.
+    user_key_file
+        File with the key under which user ids are replaced by their HMAC-SHA256; or FEEDLOOP_USER_KEY holds it.
+    stream_files
+        For a folder that keeps growing: let Spark remember what was read, and read so many files at a time. 0 = off.
+    max_batch_bytes
+        Text that one batch reads, about; a file is never parted.
     """
-    find_logs(logs, format)  # refused before Spark starts
+    told, key = read_mapping(mapping) if mapping else None, _user_key(user_key_file)
+    find = None if stream_files else finding(logs, format, told)  # a wrong folder is refused before Spark starts
     with plain_errors():
-        tables = Lake(build_session("feedloop ingest"), str(lake))
-        return ingest_logs(tables, logs=logs, source=named(source), format=format, arrived_at=datetime.now(UTC))
+        tables = Lake(build_session("feedloop ingest"), lake)
+        add = partial(
+            ingest_logs,
+            tables,
+            source=named(source),
+            arrived_at=datetime.now(UTC),
+            user_key=key,
+            max_batch_bytes=max_batch_bytes,
+        )
+        if find is None:
+            summary = ingest_stream(tables, Path(logs), format, told, add, source=source, max_files=stream_files)
+        else:
+            summary = add(partial(find, tables.spark))
+    return all_used(logs, summary)
+
+
+def _user_key(file: Path | None) -> bytes | None:
+    if file is not None:
+        return user_key(file.read_bytes(), where=str(file))
+    told = os.environ.get("FEEDLOOP_USER_KEY")
+    return None if told is None else user_key(told.encode(), where="FEEDLOOP_USER_KEY")
 
 
 if __name__ == "__main__":

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from jobs.config import run
-from jobs.publisher.sample import COUNTS_FILE, PUBLISHER_VERSION, write_sample
+from jobs.publisher.sample import COUNTS_FILE, PUBLISHER_VERSION, write_complete
 from jobs.publisher.sizes import SIZES, SizeName
 from schemas.errors import InputError
 
 
-def make_sample(*, out: Path, size: SizeName = "demo", seed: int = 1) -> dict[str, Any]:
+def make_sample(
+    *, out: Path, size: SizeName = "demo", seed: int = 1, impressions: int | None = None, logs_only: bool = False
+) -> dict[str, Any]:
     """Write synthetic news, raw click logs with the faults of real ones, and the truth beside them.
 
     Parameters
@@ -22,24 +22,32 @@ def make_sample(*, out: Path, size: SizeName = "demo", seed: int = 1) -> dict[st
     out
         Folder to write. It is complete or absent; one that holds this very sample already is left as it is.
     size
-        How much: `tiny` for tests, `demo` for a demonstration.
+        How much: tiny for tests, demo for a demonstration, mindsmall as large as MIND-small, million, five_million.
     seed
         The same seed gives the same bytes.
+    impressions
+        About so many page views instead of the size's own, its users in proportion.
+    logs_only
+        Leave out the news and the table of the truth: logs and their counts alone.
     """
     if size not in SIZES:
         raise InputError(f"size is {size!r}: choose one of {sorted(SIZES)}")
     if seed < 0:
         raise InputError(f"seed is {seed}: use 0 or a positive number")
+    if impressions is not None and impressions < 1:
+        raise InputError(f"impressions is {impressions}: use a positive number, or leave it out")
+    wanted = SIZES[size] if impressions is None else SIZES[size].with_impressions(impressions)
+    name = size if impressions is None else f"{size} with {impressions} impressions"
     found = _counts_of(out)
     if found is not None:
-        wanted = {"publisher_version": PUBLISHER_VERSION, "seed": seed, "size": size}
-        if any(found.get(name) != value for name, value in wanted.items()):
+        asked = {"publisher_version": PUBLISHER_VERSION, "seed": seed, "size": name, "logs_only": logs_only}
+        if any(found.get(key) != value for key, value in asked.items()):
             raise InputError(
-                f"{out} exists and holds something else than the sample of size {size} and seed {seed}. "
-                "Name another folder with --out, or remove this one"
+                f"{out} exists and holds something else than the sample of size {name} and seed {seed}"
+                f"{', logs only' if logs_only else ''}. Name another folder with --out, or remove this one"
             )
         return {"out": str(out), "written": False, **found}
-    return {"out": str(out), "written": True, **_write_whole(out, size, seed)}
+    return {"out": str(out), "written": True, **write_complete(out, wanted, seed, name, logs_only)}
 
 
 def _counts_of(out: Path) -> dict[str, Any] | None:
@@ -51,24 +59,6 @@ def _counts_of(out: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return {}
     return counts if isinstance(counts, dict) else {}
-
-
-def _write_whole(out: Path, size: SizeName, seed: int) -> dict[str, Any]:
-    """Write beside `out` and rename once, so that a run that dies leaves nothing under that name."""
-    parent = out.absolute().parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=parent))
-    except OSError as error:
-        raise InputError(f"{parent} cannot be written to ({error}). Name another folder with --out") from error
-    try:
-        partial.chmod(0o755)
-        counts = write_sample(partial, size, seed)
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return counts
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ def pack(
     *,
     lake: str,
     out: Path,
+    as_of: str | None = None,
     source: str = "publisher",
     batch_trajectories: int = 64,
     batch_items: int = 4096,
@@ -30,6 +31,8 @@ def pack(
         Folder of the Delta tables.
     out
         The directory to make. It is complete or absent, and never changes; packing the same again leaves it as it is.
+    as_of
+        Pack the tables as they were: a versions file that a job wrote below _versions/ of the lake, or a UTC time.
     source
         Which publisher's trajectories.
     batch_trajectories
@@ -49,8 +52,11 @@ def pack(
         shard_trajectories=shard_trajectories,
     )
     with plain_errors():
-        manifest = pack_lake(Lake(build_session("feedloop pack"), str(lake)), out, config)
-    return {"out": str(out), "tokens_rows": manifest.tokens.rows, **manifest.counts}
+        tables = Lake(build_session("feedloop pack"), str(lake))
+        read = tables if as_of is None else tables.as_of(tables.versions_from(as_of))
+        manifest = pack_lake(read, out, config)
+        versions = tables.report("pack", inputs=manifest.inputs, outputs={})
+    return {"out": str(out), "tokens_rows": manifest.tokens.rows, **manifest.counts, **versions}
 
 
 if __name__ == "__main__":

@@ -1,41 +1,47 @@
-"""Our code -> one zip, so that spark-submit runs a job where there is no clone."""
+"""Our code -> what spark-submit needs where there is no clone: one zip, the job scripts, Delta's jars, the presets."""
 
 from __future__ import annotations
 
+import ast
 import shlex
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from jobs.config import run
+from pipelines.news.tokenise import PACKAGED, default_tokenizer_file
+from schemas.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("schemas", "pipelines", "trainer", "jobs")
+SPARK_JOBS = ("ingest", "prepare_news", "build_trajectories", "pack", "maintain")
 _BEFORE_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold: same code, same bytes
 
 
-def package(*, out: Path = ROOT / "build") -> dict[str, Any]:
-    """Pack the code that Spark's driver and workers need into one zip.
+def package(*, out: Path = ROOT / "build" / "spark") -> dict[str, Any]:
+    """Collect what Spark's driver and workers need; prints the command line of every Spark job.
 
     Args:
-        out: folder that gets feedloop.zip
+        out: folder that gets feedloop.zip, the jobs' scripts, jars/ and presets/
     """
-    out.mkdir(parents=True, exist_ok=True)
-    archive = out / "feedloop.zip"
-    unfinished = archive.with_suffix(".zip.new")
-    names = sorted(source_files(ROOT))
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in names:
-            entry = zipfile.ZipInfo(name, _BEFORE_TIME)
-            entry.external_attr = 0o644 << 16
-            packed.writestr(entry, (ROOT / name).read_bytes(), zipfile.ZIP_DEFLATED)
-    unfinished.replace(archive)
+    tokenizer = default_tokenizer_file()
+    if tokenizer is None:
+        raise InputError("the default tokenizer is not installed, and prepare_news needs it. Run ./feedloop setup")
     jars = sorted((ROOT / "build" / "jars").glob("*.jar"))
-    return {
-        "zip": str(archive),
-        "files": len(names),
-        "submit": submit_command(archive, jars, ROOT / "jobs" / "ingest.py"),
+    if not jars:
+        raise InputError("build/jars holds no Delta jars. Run ./feedloop setup, which collects them")
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    entries = {name: ROOT / name for name in source_files(ROOT)} | {f"pipelines/news/{PACKAGED}": tokenizer}
+    archive = write_zip(out / "feedloop.zip", entries)
+    shutil.copytree(ROOT / "jobs" / "presets", out / "presets", dirs_exist_ok=True)
+    (out / "jars").mkdir(exist_ok=True)
+    copies = [Path(shutil.copy2(jar, out / "jars")) for jar in jars]
+    commands = {
+        job: submit_command(archive, copies, Path(shutil.copy2(ROOT / "jobs" / f"{job}.py", out))) for job in SPARK_JOBS
     }
+    return {"zip": str(archive), "files": len(entries), "submit": commands}
 
 
 def source_files(root: Path) -> list[str]:
@@ -45,11 +51,29 @@ def source_files(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in found]
 
 
-def submit_command(archive: Path, jars: list[Path], job: Path) -> str:
-    """The spark-submit command line of one job; its own options follow."""
-    words = ["spark-submit", "--py-files", str(archive)]
-    words += ["--jars", ",".join(map(str, jars))] if jars else []
-    return shlex.join([*words, str(job)])
+def write_zip(archive: Path, entries: dict[str, Path]) -> Path:
+    """The entries as one zip, whose bytes depend on theirs alone."""
+    unfinished = archive.with_suffix(".zip.new")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in sorted(entries):
+            entry = zipfile.ZipInfo(name, _BEFORE_TIME)
+            entry.external_attr = 0o644 << 16
+            packed.writestr(entry, entries[name].read_bytes(), zipfile.ZIP_DEFLATED)
+    return unfinished.replace(archive)
+
+
+def submit_command(archive: Path, jars: list[Path], script: Path) -> str:
+    """The spark-submit command line of one job, with the options that it must be given in capitals."""
+    words = ["spark-submit", "--py-files", str(archive), "--jars", ",".join(map(str, jars)), str(script)]
+    return " ".join([shlex.join(words), *(f"--{name} {name.upper()}" for name in required_options(script))])
+
+
+def required_options(script: Path) -> list[str]:
+    """The job's options without a default; read, not imported, for a job brings Spark or torch along."""
+    functions = [node for node in ast.parse(script.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
+    job = next(function for function in functions if function.name == script.stem).args
+    pairs = zip(job.kwonlyargs, job.kw_defaults, strict=True)
+    return [argument.arg.replace("_", "-") for argument, default in pairs if default is None]
 
 
 if __name__ == "__main__":

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import run
+from pipelines.making import TABLES_OF
 from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
 from pipelines.news.tokenise import DEFAULT, Segmenting, load_tokenizer
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake, named
+
+_STAGE = "prepare_news"
 
 
 def prepare_news(
@@ -42,8 +45,13 @@ def prepare_news(
     name, text = load_tokenizer(tokenizer)
     segmenting = Segmenting(name=name, tokenizer_json=text, tokens_per_segment=tokens_per_segment, fields=fields)
     file = news_file(news)  # refused before Spark starts
+    source = named(source)
     with plain_errors():
-        return prepare(Lake(build_session("feedloop prepare_news"), str(lake)), file, segmenting, source=named(source))
+        tables = Lake(build_session("feedloop prepare_news"), str(lake))
+        with tables.locked(_STAGE):
+            before = tables.versions(TABLES_OF[_STAGE])
+            summary = prepare(tables, file, segmenting, source=source)
+            return summary | tables.report(_STAGE, inputs=before, outputs=tables.versions(TABLES_OF[_STAGE]))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,16 @@ from pyspark.sql import SparkSession
 from schemas.errors import InputError
 
 CODE_ROOT = Path(__file__).resolve().parents[1]  # the folder (or the submitted zip) that holds our packages
+SPARK_ERRORS = (PySparkException, Py4JJavaError)  # what Spark and Delta raise, before or after they planned the work
 _DELTA_CLASS = "io.delta.sql.DeltaSparkSessionExtension"
+_SHUFFLE_PARTITIONS = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
+_PARTITION_BYTES = 96 << 20  # of a shuffle in a local run: between 64 and 128 MB they sort without spilling in 2 GB
+_GIB = 1 << 30
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
+_JVM = {  # the first compiler alone starts a short job faster; the second makes a long one faster
+    "short": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "long": "-XX:+UseParallelGC",
+}
 _WHOLE_FILE_BYTES = 1 << 50  # larger than any file, so that none is split and no two share a partition
 
 _ALWAYS = {
@@ -34,8 +43,6 @@ _ALWAYS = {
 _LOCAL = {  # a MERGE of 20k into 100k rows takes less than half the time with these
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.memory": "2g",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Duser.timezone=UTC",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "2",
@@ -48,8 +55,10 @@ _LOCAL = {  # a MERGE of 20k into 100k rows takes less than half the time with t
 def build_session(app: str) -> SparkSession:
     """The running session, or a new one: spark-submit's master and jars where it started us, else a local one.
 
-    Environment: FEEDLOOP_MASTER (default local[2]), FEEDLOOP_JARS (folder with Delta's jars), FEEDLOOP_SPARK_LOG
-    (file that gets the JVM's own log; without it that log goes when the process ends).
+    Environment, for a local session: FEEDLOOP_MASTER (default local[2]), FEEDLOOP_JARS (folder with Delta's jars),
+    FEEDLOOP_DRIVER_MEMORY (such as 6g; by default a quarter of the machine's, from 2 to 8 GB), FEEDLOOP_JVM (short, or
+    long for runs of many minutes), FEEDLOOP_SPARK_LOG (file that gets the JVM's own log; without it that log goes when
+    the process ends). spark-submit takes all this from its own command line.
     """
     active = SparkSession.getActiveSession()
     if active is not None:
@@ -78,15 +87,33 @@ def build_session(app: str) -> SparkSession:
 def whole_files(spark: SparkSession) -> Iterator[None]:
     """Inside, each file that Spark plans to read is one partition: rows keep the order of the file's lines."""
     names = ("spark.sql.files.maxPartitionBytes", "spark.sql.files.openCostInBytes")
-    before = {name: spark.conf.get(name) for name in names}
+    with with_settings(spark, dict.fromkeys(names, str(_WHOLE_FILE_BYTES))):
+        yield
+
+
+@contextmanager
+def sized_for(spark: SparkSession, shuffled_bytes: int) -> Iterator[None]:
+    """Inside, a local session cuts its shuffles for this many bytes; a cluster's own settings are left alone."""
+    wanted = max(int(_LOCAL[_SHUFFLE_PARTITIONS[0]]), -(-shuffled_bytes // _PARTITION_BYTES))
+    local = str(spark.sparkContext.master).startswith("local")
+    with with_settings(spark, dict.fromkeys(_SHUFFLE_PARTITIONS, str(wanted)) if local else {}):
+        yield
+
+
+@contextmanager
+def with_settings(spark: SparkSession, settings: dict[str, str]) -> Iterator[None]:
+    """Inside, the session has these settings; afterwards those that it had."""
+    before = {name: spark.conf.get(name, None) for name in settings}
     try:
-        for name in names:
-            spark.conf.set(name, str(_WHOLE_FILE_BYTES))
+        for name, value in settings.items():
+            spark.conf.set(name, value)
         yield
     finally:
-        for name, value in before.items():
-            if value is not None:
-                spark.conf.set(name, value)
+        for name, found in before.items():
+            if found is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, found)
 
 
 def literally(path: Path) -> str:
@@ -99,7 +126,12 @@ def plain_errors() -> Iterator[None]:
     """Inside, what Spark or Delta cannot do comes out as one InputError with its innermost reason."""
     try:
         yield
-    except (PySparkException, Py4JJavaError) as error:
+    except SPARK_ERRORS as error:
+        if gone := re.search(r"FAILED_READ_FILE\.FILE_NOT_EXIST\] .*? file (\S+?)\.? ", str(error)):
+            raise InputError(
+                f"{gone.group(1)}: this file is gone. ./feedloop maintain removes what only old versions hold, after "
+                "its retention: name a later --as-of, or, if this was a run without it, run it again"
+            ) from error
         reasons = re.findall(r"Caused by: (.+)", str(error)) or [str(error).strip().splitlines()[0]]
         raise InputError(
             f"Spark could not do it: {reasons[-1]}. Nothing half-written is left: mend it and run the job again "
@@ -111,7 +143,7 @@ def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path) -> None:
     """Start the JVM by our own settings, its chatter kept off the user's terminal."""
     master = os.environ.get("FEEDLOOP_MASTER", "local[2]")
     conf = SparkConf(loadDefaults=False).setMaster(master).setAppName(app).set("spark.jars", _jars())
-    for name, value in (settings | _LOCAL | {"spark.local.dir": str(scratch)}).items():
+    for name, value in (settings | _LOCAL | _driver() | {"spark.local.dir": str(scratch)}).items():
         conf.set(name, value)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     paths = [str(CODE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -126,6 +158,27 @@ def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path) -> None:
             f"Java did not start: {said or error}. Install Java 17 or 21, or run ./feedloop setup, which brings one"
         ) from error
     SparkContext(conf=conf, gateway=gateway)
+
+
+def _driver() -> dict[str, str]:
+    """The JVM that is driver and worker at once: its memory and its compiler are fixed when it starts."""
+    kind = os.environ.get("FEEDLOOP_JVM", "short")
+    if kind not in _JVM:
+        raise InputError(f"FEEDLOOP_JVM is {kind!r}: use one of {', '.join(_JVM)}, or unset it")
+    memory = os.environ.get("FEEDLOOP_DRIVER_MEMORY") or f"{min(max(_machine_bytes() // 4 // _GIB, 2), 8)}g"
+    if not re.fullmatch(r"[1-9]\d*[mg]", memory):
+        raise InputError(f"FEEDLOOP_DRIVER_MEMORY is {memory!r}: give it in GB or MB, such as 6g or 1500m, or unset it")
+    return {
+        "spark.driver.memory": memory,
+        "spark.driver.extraJavaOptions": f"{_JVM[kind]} -Duser.timezone=UTC",
+    }
+
+
+def _machine_bytes() -> int:
+    """The memory of this machine, or of the container that it is."""
+    limits = [Path(file).read_text().strip() for file in _MEMORY_LIMITS if Path(file).is_file()]
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *(int(limit) for limit in limits if limit.isdecimal())])
 
 
 def _jars() -> str:

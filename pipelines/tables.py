@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame, Row, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import Column, DataFrame, SparkSession
 
+from pipelines import locks, versions
+from pipelines.commits import Changes, Commit, Mark, commits_after, marked, merged_changes
 from pipelines.conform import conform
+from pipelines.delta_log import Snapshot, remove, snapshot
+from pipelines.making import TABLES, bring_up_to_date, job_of, literal, make, shaped, with_contract_columns
+from pipelines.refusals import refusal
+from pipelines.session import SPARK_ERRORS
 from schemas.errors import InputError
 from schemas.table import Table
 
 STORED, INCOMING = "stored", "incoming"  # how MERGE expressions name the two sides
-_MADE_BY = {
-    "raw_log": "ingest",
-    "rejects": "ingest",
-    "impressions": "ingest",
-    "histories": "ingest",
-    "ingest_runs": "ingest",
-    "news": "prepare_news",
-    "item_tokens": "prepare_news",
-    "trajectories": "build_trajectories",
-    "evaluation": "build_trajectories",
-}
+_UNMARKED = Mark()
 _NOTE = "feedloop."  # prefix of our own table properties
-_TXN = "spark.databricks.delta.write."
+
+
+class _Made(NamedTuple):
+    new: bool  # made for this write
+    version: int  # before this write
 
 
 class Lake:
-    """The Delta tables below one root: a folder, or a URL that Spark can write to."""
+    """The Delta tables below one root: a folder, or a URL that Spark can write to. `pinned`: tables at old versions."""
 
-    def __init__(self, spark: SparkSession, root: str) -> None:
+    def __init__(self, spark: SparkSession, root: str, *, pinned: Mapping[str, int] | None = None) -> None:
         self.spark = spark
         self.root = root.rstrip("/") if "://" in root else str(Path(root).resolve())
+        self._pinned = None if pinned is None else dict(pinned)
         if "://" not in root and Path(root).exists() and not Path(root).is_dir():
             raise InputError(f"{root}: the lake must be a folder, and this is a file. Name another place")
 
@@ -45,70 +47,116 @@ class Lake:
 
     def exists(self, table: Table) -> bool:
         """Whether the table has been made."""
-        return DeltaTable.isDeltaTable(self.spark, self.path(table))
+        there = self._pinned is None or table.name in self._pinned
+        return there and DeltaTable.isDeltaTable(self.spark, self.path(table))
 
     def version(self, table: Table) -> int:
         """The table's current Delta version."""
-        self._require(table)
-        latest = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("version").first()
-        assert latest is not None, "a Delta table has at least one version"
-        return int(latest["version"])
+        return self._snapshot(table).version
+
+    def versions(self, tables: Iterable[Table]) -> dict[str, int]:
+        """The current versions of those of the tables that exist, by name."""
+        return {table.name: self.version(table) for table in tables if self.exists(table)}
 
     def read(self, table: Table, *, version: int | None = None) -> DataFrame:
         """The table's rows, now or as of a version."""
         self._require(table)
+        if version is None and self._pinned is not None:
+            version = self._pinned[table.name]
         reader = self.spark.read.format("delta")
-        return (reader if version is None else reader.option("versionAsOf", version)).load(self.path(table))
+        with self._explained(table):
+            frame = (reader if version is None else reader.option("versionAsOf", version)).load(self.path(table))
+        return with_contract_columns(frame, table, self.path(table))
 
     def table_id(self, table: Table) -> str:
         """The id that Delta gave the table when it was made; no other table has it."""
-        return str(self._detail(table)["id"])
+        return self._snapshot(table).id
 
     def notes(self, table: Table) -> dict[str, str]:
         """What stages noted about the table: how its rows were made."""
-        found = self._detail(table)["properties"].items()
+        found = self._snapshot(table).properties.items()
         return {name.removeprefix(_NOTE): value for name, value in found if name.startswith(_NOTE)}
 
     def note(self, table: Table, name: str, value: str) -> None:
         """Note something about the table, in a commit of its own unless it is noted already."""
-        if self.notes(table).get(name) != value:
-            pair = " = ".join(literal(text) for text in (_NOTE + name, value))
-            self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` SET TBLPROPERTIES ({pair})")
+        self.set_properties(table, {_NOTE + name: value})
 
-    def _detail(self, table: Table) -> Row:
+    def set_properties(self, table: Table, properties: Mapping[str, str]) -> None:
+        """Set properties of the table, in a commit of their own unless it has them already."""
+        if not properties.items() <= self._snapshot(table).properties.items():
+            pairs = ", ".join(f"{literal(name)} = {literal(value)}" for name, value in properties.items())
+            with self._explained(table):
+                self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` SET TBLPROPERTIES ({pairs})")
+
+    def commits(self, table: Table, *, limit: int = 20) -> list[Commit]:
+        """The table's latest commits, newest first, as far as Delta's log still tells of them."""
         self._require(table)
-        detail = DeltaTable.forPath(self.spark, self.path(table)).detail().select("id", "properties").first()
-        assert detail is not None, "a Delta table has its detail"
-        return detail
+        return list(islice(commits_after(self.spark, self.path(table), after=-1), limit))
+
+    def locked(self, stage: str, *, by: str | None = None) -> AbstractContextManager[None]:
+        """Inside, this process alone is in the stage of this lake, for the job `by`. InputError where another is."""
+        return locks.locked(self.root, stage, by=by)
+
+    def report(self, job: str, *, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> dict[str, Any]:
+        """Write below the lake which table versions a job read and wrote; returns them for its summary."""
+        told = {"inputs": dict(inputs), "outputs": dict(outputs)}
+        versions.write_report(self.spark, self.root, {"job": job} | told)
+        return told
+
+    def as_of(self, pinned: Mapping[str, int]) -> Lake:
+        """The lake as it was at these versions, to be read only; tables that are not named are not there."""
+        return Lake(self.spark, self.root, pinned=pinned)
+
+    def versions_from(self, text: str) -> dict[str, int]:
+        """What `--as-of` names: a versions file that a job wrote, or a time (each table as it was then)."""
+        moment = versions.moment_of(text)
+        if moment is None:
+            return versions.read_report(self.spark, text)
+        return versions.versions_at(self.spark, self.root, TABLES, moment)
 
     def create(self, table: Table) -> bool:
-        """Make the table, empty, if it is missing; says whether it was."""
-        if self.exists(table):
-            return False
-        making = DeltaTable.createIfNotExists(self.spark).location(self.path(table)).comment(table.meaning)
-        for column in table.columns:  # Delta has no NOT NULL inside arrays, so their elements stay nullable there
-            making = making.addColumn(column.name, column.dtype, nullable=column.nullable, comment=column.meaning)
-        # Readers that are not Spark refuse tables with deletion vectors.
-        making.partitionedBy(*table.partition_by).property("delta.enableDeletionVectors", "false").execute()
-        return True
+        """Make the table, empty, if it is missing, and say whether it was; bring an older one up to its contract."""
+        assert self._pinned is None, f"table {table.name}: a lake as of old versions is only read"
+        new = not self.exists(table)
+        with self._explained(table):
+            if new:
+                make(self.spark, table, self.path(table))
+            bring_up_to_date(self.spark, table, self.path(table))
+        return new
 
-    def append(self, table: Table, frame: DataFrame, *, app_id: str, app_version: int) -> None:
-        """Add rows once: a second call with the same or a smaller version of `app_id` changes nothing."""
-        with self._made(table):
-            (
-                conform(frame, table)
-                .write.format("delta")
-                .mode("append")
-                .option("txnAppId", app_id)
-                .option("txnVersion", app_version)
-                .save(self.path(table))
-            )
+    def append(
+        self,
+        table: Table,
+        frame: DataFrame,
+        *,
+        app_id: str,
+        app_version: int,
+        note: Mapping[str, Any] | None = None,
+        evolve: bool = False,
+    ) -> int:
+        """Add rows once and return how many: a second call with the same or a smaller version of `app_id` adds none.
 
-    def overwrite(self, table: Table, frame: DataFrame, *, where: str | None = None) -> None:
+        `evolve`: columns of the frame beyond the contract become columns of the table, null in its older rows.
+        """
+        rows, _ = shaped(frame, table, keep_others=evolve)
+        with self._made(table) as before:
+            return self._append(table, rows, Mark(app_id, app_version, note), after=before.version, evolve=evolve)
+
+    def _append(self, table: Table, rows: DataFrame, mark: Mark, *, after: int, evolve: bool) -> int:
+        writer = rows.write.format("delta").mode("append").option("mergeSchema", evolve)
+        writer.options(**mark.options).save(self.path(table))
+        since = commits_after(self.spark, self.path(table), after)
+        ours = (mark.app_id, mark.app_version)
+        return next((commit.changes.inserted for commit in since if commit.app == ours), 0)
+
+    def overwrite(
+        self, table: Table, frame: DataFrame, *, where: str | None = None, note: Mapping[str, Any] | None = None
+    ) -> None:
         """Replace all rows, or those for which `where` holds, in one commit."""
+        writer = conform(frame, table).write.format("delta").mode("overwrite")
         with self._made(table):
-            writer = conform(frame, table).write.format("delta").mode("overwrite")
-            (writer if where is None else writer.option("replaceWhere", where)).save(self.path(table))
+            writer = writer if where is None else writer.option("replaceWhere", where)
+            writer.options(**Mark(note=note).options).save(self.path(table))
 
     def merge(
         self,
@@ -116,66 +164,78 @@ class Lake:
         frame: DataFrame,
         *,
         set_on_match: Mapping[str, str | Column] | None,
-        app_id: str,
-        app_version: int,
+        mark: Mark = _UNMARKED,
         update_when: str | Column | None = None,
         delete_when: str | Column | None = None,
-    ) -> None:
-        """MERGE by the table's key, once per version of `app_id`: update or delete what matches, insert the rest.
+        where: str | None = None,
+        evolve: bool = False,
+    ) -> Changes:
+        """MERGE by the table's key: update or delete what matches, insert the rest; returns what the commit changed.
 
-        Expressions say `stored.x` and `incoming.x`. Columns of `frame` beyond the contract may serve `delete_when`;
-        a row whose key is new is inserted in any case.
+        Expressions say `stored.x` and `incoming.x`. Columns of `frame` beyond the contract may serve them; with
+        `evolve` they become columns of the table too, null in its older rows. A row whose key is new is inserted in any
+        case. With an app_id in its `mark` the MERGE happens once; without, a replay must change nothing by itself.
+        `where`, with literals, narrows the stored rows that can match, so that Delta reads only their files.
         """
-        with self._made(table) as new:
-            if new:  # nothing can match: the same rows at half the price
-                self.append(table, frame, app_id=app_id, app_version=app_version)
-                return
-            extra = [name for name in frame.columns if name not in table.column_names]
-            incoming = frame.select(*(F.col(name).cast(kind) for name, kind in _types(table)), *extra)
-            same_key = " AND ".join(f"{STORED}.{name} = {INCOMING}.{name}" for name in table.key)
+        rows, others = shaped(frame, table, keep_others=True)
+        same_key = [f"{STORED}.{name} = {INCOMING}.{name}" for name in table.key]
+        condition = " AND ".join([*same_key, *([] if where is None else [f"({where})"])])
+        values: dict[str, str | Column] = {
+            name: f"{INCOMING}.{name}" for name in (*table.column_names, *(others if evolve else ()))
+        }
+        with self._made(table) as before, marked(self.spark, mark):
+            if before.new:  # nothing can match: the same rows at half the price
+                kept = rows.select(*values)
+                return Changes(inserted=self._append(table, kept, mark, after=before.version, evolve=evolve))
             merging = DeltaTable.forPath(self.spark, self.path(table)).alias(STORED)
-            building = merging.merge(incoming.alias(INCOMING), same_key)
+            building = merging.merge(rows.alias(INCOMING), condition)
+            if evolve:
+                building = building.withSchemaEvolution()
             if delete_when is not None:
                 building = building.whenMatchedDelete(delete_when)
             if set_on_match is not None:
                 building = building.whenMatchedUpdate(update_when, dict(set_on_match))
-            values: dict[str, str | Column] = {name: f"{INCOMING}.{name}" for name in table.column_names}
-            with self._transaction(app_id, app_version):
-                building.whenNotMatchedInsert(values=values).execute()
+            return merged_changes(building.whenNotMatchedInsert(values=values).execute())
+
+    def _snapshot(self, table: Table) -> Snapshot:
+        self._require(table)
+        version = None if self._pinned is None else self._pinned[table.name]
+        with self._explained(table):
+            return snapshot(self.spark, self.path(table), version=version)
 
     def _require(self, table: Table) -> None:
-        if not self.exists(table):
-            job = _MADE_BY.get(table.name, table.name)
-            raise InputError(f"{self.path(table)}: no table {table.name} there. Make it with ./feedloop {job}")
+        if self.exists(table):
+            return
+        if self._pinned is not None:
+            raise InputError(
+                f"{self.path(table)}: --as-of names no version of table {table.name}, only of {sorted(self._pinned)}. "
+                "Name the versions file of a job that read or wrote it, or a time"
+            )
+        raise InputError(f"{self.path(table)}: no table {table.name} there. Make it with ./feedloop {job_of(table)}")
 
     @contextmanager
-    def _made(self, table: Table) -> Iterator[bool]:
-        """Inside, the table exists (True if it was made for this write); a failed first write leaves no table."""
-        new = self.create(table)
+    def _made(self, table: Table) -> Iterator[_Made]:
+        """Inside, the table exists and is as its contract says; a failed first write leaves no table."""
+        made = _Made(self.create(table), snapshot(self.spark, self.path(table)).version)
         try:
-            yield new
+            with self._explained(table):
+                yield made
         except BaseException:
-            if new:
-                self._remove(table)
+            # Where the version has moved, another run has written here meanwhile.
+            if made.new and snapshot(self.spark, self.path(table)).version == made.version:
+                remove(self.spark, self.path(table))
             raise
 
-    def _remove(self, table: Table) -> None:
-        jvm, context = self.spark.sparkContext._jvm, self.spark.sparkContext._jsc
-        assert jvm is not None, "a session has a JVM"
-        path = jvm.org.apache.hadoop.fs.Path(self.path(table))
-        path.getFileSystem(context.hadoopConfiguration()).delete(path, True)
-        jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # it may still hold the removed table's snapshot
-
     @contextmanager
-    def _transaction(self, app_id: str, app_version: int) -> Iterator[None]:
-        """Inside, a MERGE carries the pair that makes its replay a no-op."""
-        self.spark.conf.set(_TXN + "txnAppId", app_id)
-        self.spark.conf.set(_TXN + "txnVersion", str(app_version))
+    def _explained(self, table: Table) -> Iterator[None]:
+        """Inside, what Delta refuses comes out with the table's name and what to do."""
         try:
             yield
-        finally:
-            self.spark.conf.unset(_TXN + "txnAppId")
-            self.spark.conf.unset(_TXN + "txnVersion")
+        except SPARK_ERRORS as error:
+            refused = refusal(error, table, self.path(table))
+            if refused is None:
+                raise
+            raise refused from error
 
 
 def named(source: str) -> str:
@@ -183,12 +243,3 @@ def named(source: str) -> str:
     if not source.strip():
         raise InputError("--source is empty: name the publisher that the data comes from")
     return source
-
-
-def _types(table: Table) -> list[tuple[str, str]]:
-    return [(column.name, column.dtype) for column in table.columns]
-
-
-def literal(text: str) -> str:
-    """The text as a literal of Spark SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

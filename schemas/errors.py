@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class InputError(ValueError):
     """The input cannot be used as it is. The message says what was found, where, and what to do."""
@@ -9,3 +12,11 @@ class InputError(ValueError):
 
 class ContractError(InputError):
     """Data does not hold what its contract in schemas/ promises."""
+
+
+class PartlyDone(InputError):
+    """Some of the input could not be used; the rest is done, and `summary` tells of it."""
+
+    def __init__(self, message: str, summary: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.summary = summary

@@ -1,8 +1,10 @@
-"""IMPRESSIONS: one row per page view; HISTORIES: each user's click sequence, stored once."""
+"""IMPRESSIONS: one row per page view; ALIASES: its other names; HISTORIES: each user's click sequence, stored once."""
 
 from __future__ import annotations
 
-from schemas.table import Column, Table
+from schemas.table import Check, Column, Table
+
+_TIME_IS_PLAUSIBLE = "time >= TIMESTAMP '2000-01-01 00:00:00 UTC' AND last_time >= time"
 
 IMPRESSIONS = Table(
     name="impressions",
@@ -13,14 +15,44 @@ IMPRESSIONS = Table(
         Column("user_id", "string", "the publisher's user id"),
         Column("time", "timestamp", "when it was shown, UTC; the earliest told"),
         Column("date", "date", "the UTC date of `time`"),
+        Column("last_time", "timestamp", "the latest time told of it"),
+        Column("span_days", "int", "days from `date` to that of `last_time`; over 1 is rare"),
         Column("history_length", "int", "clicks the history held: a prefix of the user's sequence"),
         Column("history_hash", "long", "xxhash64 of that prefix: picks the sequence in histories"),
         Column("shown", "array<string>", "news ids in the order shown, each once"),
         Column("clicked", "array<boolean>", "click mark of each shown news; null = unlabelled", nullable=True),
+        Column("also_seen_as", "array<string>", "other ids under which it was logged, sorted"),
+        Column("sighting_id", "array<string>", "sightings: the id of each; null = one only", nullable=True),
+        Column("sighting_time", "array<timestamp>", "sightings: the time of each; null = one only", nullable=True),
+        Column("sighting_shown", "array<long>", "sightings: hash of the set of news each showed; never null"),
         Column("first_batch", "long", "the ingest batch that first told of it"),
     ),
     key=("source", "impression_id", "user_id", "time"),
     partition_by=("source", "date"),
+    checks=(
+        Check("something_shown", "size(shown) > 0"),
+        Check("clicked_in_shown", "clicked IS NULL OR size(clicked) = size(shown)"),
+        Check("time_plausible", _TIME_IS_PLAUSIBLE),
+        Check("date_of_time", "date = CAST(time AS DATE)"),
+        Check("history_length", "history_length >= 0"),
+    ),
+    deletion_vectors=True,
+)
+
+ALIASES = Table(
+    name="aliases",
+    meaning="every other id and time under which an impression was logged -> its canonical id and time",
+    columns=(
+        Column("source", "string", "as in impressions"),
+        Column("impression_id", "string", "an id that stood in the log"),
+        Column("user_id", "string", "as in impressions"),
+        Column("time", "timestamp", "the time told with it"),
+        Column("canonical_id", "string", "impression_id of the row in impressions"),
+        Column("canonical_time", "timestamp", "time of the row in impressions"),
+    ),
+    key=("source", "impression_id", "user_id", "time"),
+    partition_by=("source",),
+    deletion_vectors=True,
 )
 
 HISTORIES = Table(
@@ -34,4 +66,5 @@ HISTORIES = Table(
     ),
     key=("source", "user_id", "sequence_hash"),
     partition_by=("source",),
+    deletion_vectors=True,
 )

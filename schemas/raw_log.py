@@ -1,8 +1,10 @@
-"""RAW_LOG, REJECTS and INGEST_RUNS: lines as they came, lines refused, and the books that balance."""
+"""RAW_LOG, REJECTS, INGEST_FILES and INGEST_RUNS: lines as they came, lines refused, and the books that balance."""
 
 from __future__ import annotations
 
-from schemas.table import Column, Table
+from schemas.table import Check, Column, Table
+
+WITHHELD = "withheld"  # RAW_LOG.format of a line kept as its sha256 and length only: user ids are replaced, it had none
 
 RAW_LOG = Table(
     name="raw_log",
@@ -10,20 +12,24 @@ RAW_LOG = Table(
     columns=(
         Column("source", "string", "which publisher or collector family sent it"),
         Column("file", "string", "path of the file it stood in, below the folder that was ingested"),
-        Column("position", "long", "line number in the file, from 0"),
-        Column("line", "binary", "the line's bytes, unchanged"),
+        Column("position", "long", "line or row number in the file, from 0"),
+        Column("line", "binary", "the line's bytes, unchanged; a row of Parquet or Delta as JSON"),
+        Column("format", "string", "how to read the line: jsonl, mind, a log mapping as JSON, or withheld"),
         Column("arrived_at", "timestamp", "when the run that read it began"),
         Column("batch", "long", "the ingest batch that appended it, from 1 in each source"),
     ),
-    key=("source", "file", "position"),
+    key=("source", "file", "position", "batch"),
     partition_by=("source", "batch"),
 )
 
 REJECT_REASONS = (
+    "too_long",
     "not_utf8",
     "not_json",
+    "duplicate_field",
     "wrong_column_count",
     "missing_field",
+    "bad_id",
     "bad_time",
     "bad_click_mark",
     "nothing_shown",
@@ -41,8 +47,25 @@ REJECTS = Table(
         Column("reason", "string", "one of REJECT_REASONS"),
         Column("batch", "long", "the ingest batch that refused it"),
     ),
-    key=("source", "file", "position"),
+    key=("source", "file", "position", "batch"),
     partition_by=("source", "batch"),
+    checks=(Check("known_reason", "reason IN (" + ", ".join(f"'{reason}'" for reason in REJECT_REASONS) + ")"),),
+)
+
+INGEST_FILES = Table(
+    name="ingest_files",
+    meaning="one row per file and batch that read lines of it: what need not be read again",
+    columns=(
+        Column("source", "string", "as in raw_log"),
+        Column("file", "string", "as in raw_log"),
+        Column("batch", "long", "the ingest batch that read it"),
+        Column("bytes", "long", "the file's size when it was read"),
+        Column("lines", "long", "its lines so far: a file that has grown is read from there on"),
+        Column("first_line_sha256", "string", "of its first line's bytes: the same name over other content is refused"),
+        Column("whole_lines", "boolean", "it ended with a line end: if not, its last line is read again when it grows"),
+    ),
+    key=("source", "file", "batch"),
+    partition_by=("source",),
 )
 
 INGEST_RUNS = Table(
@@ -53,10 +76,19 @@ INGEST_RUNS = Table(
         Column("batch", "long", "as in raw_log"),
         Column("files", "long", "files read"),
         Column("lines", "long", "lines in"),
-        Column("impressions", "long", "new rows in impressions"),
-        Column("merged", "long", "lines that told of an impression already known"),
+        Column("impressions", "long", "rows that impressions gained; negative where a line showed that two are one"),
+        Column("merged", "long", "lines that told of an impression already known: the sum of the next three"),
+        Column("replayed", "long", "merged by rule 1: the same line again, or one that told nothing new"),
+        Column("retold", "long", "merged by rule 2: the same id again within 24 h, with other marks, time or history"),
+        Column("double_logged", "long", "merged by rule 3: the same view under another id"),
+        Column("repeated_news", "long", "lines mended by rule 4: a news shown twice is one candidate"),
         Column("rejected", "long", "lines in rejects"),
         Column("finished_at", "timestamp", "when the batch was complete"),
     ),
     key=("source", "batch"),
+    partition_by=("source",),
+    checks=(
+        Check("balanced", "lines = impressions + merged + rejected"),
+        Check("merged_by_rule", "merged = replayed + retold + double_logged"),
+    ),
 )

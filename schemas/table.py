@@ -34,15 +34,29 @@ class Column:
             raise ContractError(f"column {self.name}: {self.dtype!r} is no type of {sorted(SCALARS)}")
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A rule that every row keeps: Delta refuses a write that breaks `sql`, which must be true or null."""
+
+    name: str
+    sql: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One Delta table: columns in order, the unique key, how it is partitioned."""
+    """One Delta table: columns in order, the unique key, how it is partitioned, what every row keeps.
+
+    `deletion_vectors`: a changed row is marked in its file instead of writing the file anew. Cheap for small changes to
+    large tables; readers other than Spark may refuse such a table.
+    """
 
     name: str
     meaning: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     partition_by: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    deletion_vectors: bool = False
 
     def __post_init__(self) -> None:
         names = self.column_names

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from jobs.publisher.newsroom import News
 from jobs.publisher.readers import Readers, Views
 from jobs.publisher.shown import PERSONAL_SHARE, SHOWN_LEAST, draw_shown
-from jobs.publisher.sizes import Bools, Floats, Ints, shuffled_ids, starts_of
+from jobs.publisher.sizes import Bools, Floats, Ids, Ints, shuffled_ids, starts_of
 
 # A shown news is clicked with probability sigmoid(AFFINITY * affinity + APPEAL * log appeal + BASE).
 AFFINITY = 4.4
@@ -25,19 +25,19 @@ NEW_USER_RATE = 0.02  # users whose first click, if any, stands in the log
 class Log:
     """I impressions in time order as they truly happened, their P shown news end to end, each user's C clicks."""
 
-    id_I: NDArray[np.bytes_]
+    id_I: Ids
     user_I: Ints
     time_I: Ints
     shown_start_I1: Ints
-    news_P: Ints
+    news_P: NDArray[np.int32]
     clicked_P: Bools
     probability_P: Floats
     history_length_I: Ints  # clicks of the user before it: a prefix of the user's sequence
     sequence_start_U1: Ints
-    sequence_C: Ints  # news clicked by each user, oldest first
+    sequence_C: NDArray[np.int32]  # news clicked by each user, oldest first
 
 
-def draw_log(views: Views, news: News, readers: Readers, rng: np.random.Generator) -> Log:
+def draw_log(views: Views, news: News, readers: Readers, rng: np.random.Generator, *, first_impression: int = 0) -> Log:
     """The true log. A user is never shown again what they clicked; a page left with too little is no page view."""
     view_P, news_P = draw_shown(views, news, readers, rng)
     probability_P = click_probability(views.user_I[view_P], news_P, news, readers)
@@ -54,18 +54,19 @@ def draw_log(views: Views, news: News, readers: Readers, rng: np.random.Generato
     start_I1 = starts_of(left_I[kept_I])
     click_user_C = np.repeat(user_I, np.diff(start_I1))[clicked_P]
     user_C = np.concatenate([past_user_C, click_user_C])
+    sequence_C = np.concatenate([past_news_C, news_P[clicked_P]])[np.argsort(user_C, kind="stable")]
     users = len(readers.id_U)
     return Log(
-        id_I=shuffled_ids("i", len(kept_I), rng, digits=7),
+        id_I=shuffled_ids("i", len(kept_I), rng, digits=7, first=first_impression),
         user_I=user_I,
         time_I=views.time_I[kept_I],
         shown_start_I1=start_I1,
-        news_P=news_P,
+        news_P=news_P.astype(np.int32),
         clicked_P=clicked_P,
         probability_P=probability_P[kept_P],
         history_length_I=_history_length(user_I, start_I1, clicked_P, np.bincount(past_user_C, minlength=users)),
         sequence_start_U1=starts_of(np.bincount(user_C, minlength=users)),
-        sequence_C=np.concatenate([past_news_C, news_P[clicked_P]])[np.argsort(user_C, kind="stable")],
+        sequence_C=sequence_C.astype(np.int32),
     )
 
 

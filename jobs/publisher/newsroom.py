@@ -6,9 +6,8 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from jobs.publisher.sizes import DAY, DAYS, STOCK_DAYS, Floats, Ints, Size, shuffled_ids, starts_of
+from jobs.publisher.sizes import DAY, DAYS, STOCK_DAYS, Floats, Ids, Ints, Size, shuffled_ids, starts_of
 from jobs.publisher.text import Story, write_story
 from jobs.publisher.topics import TOPICS
 
@@ -23,7 +22,7 @@ _TRIES = 50  # for a title that no other news has
 class News:
     """V news, ordered by topic, so that a topic is a slice: topic t owns rows topic_start_T1[t] up to the next."""
 
-    id_V: NDArray[np.bytes_]
+    id_V: Ids
     topic_V: Ints
     topic_start_T1: Ints
     published_V: Ints  # seconds from START; negative = stock
@@ -38,8 +37,9 @@ class News:
         return np.where(age_V >= 0, self.appeal_V * decay_V, 0.0)
 
 
-def write_news(size: Size, rng: np.random.Generator) -> News:
-    """All news of the sample, published evenly over the stock's days and the log's."""
+def write_news(size: Size, rng: np.random.Generator, *, texts: bool = True) -> News:
+    """All news of the sample, published evenly over the stock's days and the log's; without texts, their stories are
+    left out and all else is the same."""
     share_T = rng.permutation(np.arange(1, size.topics + 1) ** -TOPIC_EXPONENT)
     topic_V = np.sort(rng.choice(size.topics, size.news, p=share_T / share_T.sum()))
     appeal_V = rng.permutation(np.arange(1, size.news + 1) ** -ZIPF_EXPONENT)
@@ -51,19 +51,19 @@ def write_news(size: Size, rng: np.random.Generator) -> News:
         published_V=rng.integers(-STOCK_DAYS * DAY, DAYS * DAY, size.news),
         appeal_V=appeal_V,
         log_appeal_V=(log_V - log_V.mean()) / log_V.std(),
-        stories=_stories(topic_V, random.Random(int(rng.integers(2**62)))),
+        stories=_stories(topic_V, size, random.Random(int(rng.integers(2**62)))) if texts else [],
     )
 
 
-def _stories(topic_V: Ints, pick: random.Random) -> list[Story]:
+def _stories(topic_V: Ints, size: Size, pick: random.Random) -> list[Story]:
     """One story each; a title repeats only where a topic's words run out."""
     seen: set[str] = set()
     stories = []
     for topic in topic_V.tolist():
-        story = write_story(TOPICS[topic], pick)
+        story = write_story(TOPICS[topic], pick, size.body_sentences)
         tries = 0
         while story.title in seen and tries < _TRIES:
-            story, tries = write_story(TOPICS[topic], pick), tries + 1
+            story, tries = write_story(TOPICS[topic], pick, size.body_sentences), tries + 1
         seen.add(story.title)
         stories.append(story)
     return stories

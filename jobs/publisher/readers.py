@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.publisher.sizes import DAY, DAYS, Floats, Ints, Size, shuffled_ids
+from jobs.publisher.sizes import DAY, DAYS, Floats, Ids, Ints, Size, shuffled_ids
 from jobs.publisher.topics import CATEGORIES, TOPICS
 
 FRIENDS_EXPONENT = 1.0  # how often the r-th best loved topic is a favourite: r ** -this
@@ -25,7 +25,7 @@ HOURS = np.array([4, 2, 1, 1, 1, 2, 5, 9, 11, 9, 8, 8, 10, 9, 8, 8, 9, 10, 12, 1
 class Readers:
     """U users: how much each cares for each of T topics (0 to 1), and their favourites in 4 tickets to draw from."""
 
-    id_U: NDArray[np.bytes_]
+    id_U: Ids
     affinity_UT: NDArray[np.float32]
     ticket_U4: Ints
 
@@ -38,7 +38,7 @@ class Views:
     time_I: Ints
 
 
-def gather_readers(size: Size, rng: np.random.Generator) -> Readers:
+def gather_readers(size: Size, rng: np.random.Generator, *, first_user: int = 0) -> Readers:
     """Users with a few favourite topics each; some topics have far more friends than others."""
     users, topics, most = size.users, size.topics, INTERESTS[1]
     share_T = rng.permutation(np.arange(1, topics + 1) ** -FRIENDS_EXPONENT)
@@ -53,7 +53,8 @@ def gather_readers(size: Size, rng: np.random.Generator) -> Readers:
     best = np.stack([affinity_UT[:, category_T == c].max(axis=1) for c in range(int(category_T.max()) + 1)], axis=1)
     affinity_UT = np.maximum(affinity_UT, SIBLING_AFFINITY * best[:, category_T])
     ticket_U4 = np.take_along_axis(favourite_U4, np.arange(most) % count_U1, axis=1)
-    return Readers(id_U=shuffled_ids("u", users, rng), affinity_UT=affinity_UT.astype(np.float32), ticket_U4=ticket_U4)
+    id_U = shuffled_ids("u", users, rng, first=first_user)
+    return Readers(id_U=id_U, affinity_UT=affinity_UT.astype(np.float32), ticket_U4=ticket_U4)
 
 
 def draw_views(size: Size, rng: np.random.Generator) -> Views:

@@ -1,45 +1,50 @@
-"""A whole sample on disk: news, log files by day of arrival, the truth and a label, in a folder that is complete."""
+"""A whole sample on disk: news, log files by time of arrival, the truth and a label, in a folder that is complete."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import random
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from jobs.publisher.clicks import draw_log
-from jobs.publisher.faults import Deliveries, broken, deliver
-from jobs.publisher.lines import line_writer
-from jobs.publisher.newsroom import News, write_news
-from jobs.publisher.readers import draw_views, gather_readers
-from jobs.publisher.sizes import DAY, DAYS, SIZES, START, Ints, SizeName, as_times
+from jobs.publisher.books import Books
+from jobs.publisher.newsroom import News
+from jobs.publisher.sections import Section, draw_news, draw_sections
+from jobs.publisher.sizes import DAY, DAYS, START, Size, as_times
 from jobs.publisher.topics import TOPICS
-from jobs.publisher.truth import truth_counts, truth_table
+from schemas.errors import InputError
 
-PUBLISHER_VERSION = 1  # raised when the same seed gives other bytes
+PUBLISHER_VERSION = 2  # raised when the same seed gives other bytes
 COUNTS_FILE = "truth/counts.json"
-_GZIPPED_DAYS = (1, 4)
+_GZIPPED_DAYS = (1, 4)  # where a day is one file
 _GZIP_LEVEL = 3  # the highest takes longer than drawing the whole sample
+_NEVER = 1 << 62
 
 _README = """\
 SYNTHETIC DATA. Nothing here was written, read or clicked by a person: names, places, events and users are invented.
 
-Drawn by feedloop's publisher (jobs/make_sample.py), version {version}, size {size}, seed {seed}:
+Drawn by feedloop's publisher (jobs/make_sample.py), version {publisher_version}, size {size}, seed {seed}:
 the same three give the same bytes.
 
 news.jsonl     {news} news on {topics} subcategories of {categories} categories, put together from templates and
                word lists.
-logs/          {lines} lines, one file per day of arrival (two of them gzipped): {impressions} impressions of
-               {users} users over {days} days from {start}, and the faults of at-least-once delivery:
-               {merged} lines delivered again (rate {redelivered}), {rejected} malformed lines (rate {malformed}),
-               late lines out of order (rate {late}).
-truth/         impressions.parquet: every impression once, with the probability behind each click mark.
-               counts.json: lines = impressions + merged + rejected, and the oracle's AUC.
+logs/          {lines} lines, {files} files by time of arrival: {impressions} impressions of {users} users over
+               {days} days from {start}, {merged} more lines about them, {rejected} malformed lines.
+truth/         impressions.parquet: every impression once, as all its lines together tell of it, with the probability
+               behind each click mark. counts.json: lines = impressions + merged + rejected, the oracle's AUC.
+
+Faults, with rate and count:
+{faults}
 
 How it was drawn: each user has two to four favourite subcategories. What a page shows is drawn by Zipf appeal, decaying
 with the news' age, and partly from the favourites. Each shown news is clicked, independently of the others, with
@@ -48,32 +53,57 @@ before the log included; those were drawn by the same rule from older news.
 """
 
 
-def write_sample(folder: Path, size_name: SizeName, seed: int) -> dict[str, Any]:
-    """Fill an empty folder; the counts come back as they stand in counts.json."""
-    size = SIZES[size_name]
-    news_rng, readers_rng, views_rng, log_rng, faults_rng = (
-        np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(5)
-    )
-    news, readers = write_news(size, news_rng), gather_readers(size, readers_rng)
-    log = draw_log(draw_views(size, views_rng), news, readers, log_rng)
-    deliveries = deliver(log.time_I, faults_rng)
-    counts = {
-        "publisher_version": PUBLISHER_VERSION,
-        "seed": seed,
-        "size": size_name,
-        **truth_counts(log, deliveries),
-        "news": size.news,
-        "users": len(np.unique(log.user_I)),
-    }
-    for name in ("logs", "truth"):
-        (folder / name).mkdir()
-    _write_news_file(folder / "news.jsonl", news)
-    pick = random.Random(int(faults_rng.integers(2**62)))
-    _write_logs(folder / "logs", deliveries, line_writer(log, news, readers), pick)
-    pq.write_table(truth_table(log, news, readers), folder / "truth/impressions.parquet")
-    (folder / "README.txt").write_text(_label(counts), encoding="utf-8")
+def write_complete(out: Path, size: Size, seed: int, name: str, logs_only: bool) -> dict[str, Any]:
+    """`write_sample` beside `out`, renamed once, so that a run that dies leaves nothing under that name."""
+    parent = out.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=parent))
+    except OSError as error:
+        raise InputError(f"{parent} cannot be written to ({error}). Name another folder with --out") from error
+    try:
+        partial.chmod(0o755)
+        counts = write_sample(partial, size, seed, name=name, logs_only=logs_only)
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return counts
+
+
+def write_sample(folder: Path, size: Size, seed: int, *, name: str, logs_only: bool = False) -> dict[str, Any]:
+    """Fill an empty folder; the counts come back as they stand in counts.json, `name` as its size.
+
+    With `logs_only` there are no news, no table of the truth and no oracle; the logs are the same bytes.
+    """
+    for part in ("logs", "truth"):
+        (folder / part).mkdir()
+    news, books = draw_news(size, seed, texts=not logs_only), Books()
+    if not logs_only:
+        _write_news_file(folder / "news.jsonl", news)
+    truth_file = None if logs_only else folder / "truth/impressions.parquet"
+    sections = _gathered(draw_sections(size, news, seed, truth=not logs_only), books, truth_file)
+    files = _write_logs(folder / "logs", sections, size.files_a_day, random.Random(f"damage {seed}"))
+    head = {"publisher_version": PUBLISHER_VERSION, "seed": seed, "size": name, "logs_only": logs_only}
+    counts = {**head, **books.counts(), "news": size.news, "files": files}
+    (folder / "README.txt").write_text(_label(counts, size), encoding="utf-8")
     (folder / COUNTS_FILE).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
     return counts
+
+
+def _gathered(sections: Iterator[Section], books: Books, truth_file: Path | None) -> list[Section]:
+    """The sections without their truth, which has been written: a row group each."""
+    kept: list[Section] = []
+    with ExitStack() as stack:
+        for section in sections:
+            books.add(section)
+            if truth_file is not None and section.truth is not None:
+                if not kept:
+                    writer = pq.ParquetWriter(truth_file, section.truth.schema, store_schema=False)
+                    stack.enter_context(writer)
+                writer.write_table(section.truth)
+            kept.append(replace(section, truth=None, auc_I=None))
+    return kept
 
 
 def _write_news_file(path: Path, news: News) -> None:
@@ -94,33 +124,44 @@ def _write_news_file(path: Path, news: News) -> None:
             file.write(json.dumps(fields, ensure_ascii=False) + "\n")
 
 
-def _write_logs(
-    folder: Path, deliveries: Deliveries, lines_of: Callable[[Ints], list[bytes]], pick: random.Random
-) -> None:
-    """One file per day of arrival; what arrives after the last day still stands in its file."""
-    day_D = np.minimum(deliveries.arrival_D // DAY, DAYS - 1)
-    for day in range(DAYS):
-        here = np.flatnonzero(day_D == day)
-        lines = lines_of(deliveries.impression_D[here])
-        fault_D = deliveries.fault_D[here]
-        for at in np.flatnonzero(fault_D >= 0).tolist():
-            lines[at] = broken(lines[at], int(fault_D[at]), pick)
-        name = str(START + np.timedelta64(day, "D"))[:10] + ".jsonl"
-        text = b"".join(line + b"\n" for line in lines)
-        if day in _GZIPPED_DAYS:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(text, _GZIP_LEVEL, mtime=0))  # no time stamp in it
-        else:
-            (folder / name).write_bytes(text)
+def _write_logs(folder: Path, sections: list[Section], files_a_day: int, pick: random.Random) -> int:
+    """Write each file's lines in order of arrival; how many files there are."""
+    files = list(_spans(files_a_day))
+    for name, begin, end in files:
+        parts = [section.lines(begin, end, pick) for section in sections]
+        lines = [line for _, part in parts for line in part]
+        order = np.argsort(np.concatenate([arrival_D for arrival_D, _ in parts]), kind="stable")
+        text = b"".join(lines[at] for at in order.tolist())
+        text += b"\n" * text.endswith(b"\r")  # what ends a file is no half of a line end
+        packed = gzip.compress(text, _GZIP_LEVEL, mtime=0) if name.endswith(".gz") else text  # no time stamp in it
+        (folder / name).write_bytes(packed)
+    return len(files)
 
 
-def _label(counts: dict[str, Any]) -> str:
-    topics = TOPICS[: SIZES[counts["size"]].topics]
-    return _README.format(
-        **counts,
-        **counts["rates"],
-        version=PUBLISHER_VERSION,
+def _spans(files_a_day: int) -> Iterator[tuple[str, int, int]]:
+    """(file name, first second, end). What arrives after the last day stands in that day's file, or in one more."""
+    edges = range(0, DAYS * DAY + 1, DAY // files_a_day)
+    whole_days = files_a_day == 1
+    for begin, end in pairwise(edges):
+        last = whole_days and end == DAYS * DAY
+        gzipped = whole_days and begin // DAY in _GZIPPED_DAYS
+        yield f"{_moment(begin, whole_days)}.jsonl{'.gz' * gzipped}", begin, _NEVER if last else end
+    if not whole_days:
+        yield f"{_moment(DAYS * DAY, whole_days)}.jsonl", DAYS * DAY, _NEVER
+
+
+def _moment(second: int, whole_days: bool) -> str:
+    return str(as_times(np.array([second]))[0])[: 10 if whole_days else 13]
+
+
+def _label(counts: dict[str, Any], size: Size) -> str:
+    topics = TOPICS[: size.topics]
+    faults = "\n".join(f"{name:<20} {fault['rate']:<6} {fault['count']:>9}" for name, fault in counts["faults"].items())
+    text = _README.format(
+        **{**counts, "faults": faults},
         topics=len(topics),
         categories=len({topic.category for topic in topics}),
         days=DAYS,
         start=str(START)[:10],
     )
+    return f"{text}\nLOGS ONLY: no news.jsonl, no impressions.parquet.\n" if counts["logs_only"] else text

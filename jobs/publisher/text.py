@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from jobs.publisher.topics import Topic
 
 TITLE_WORDS = range(6, 15)
-BODY_SENTENCES = (6, 40)  # shortest and longest; the typical body has about ten
 
 _TITLES = (
     "{actor} {act} as {crowd} look on",
@@ -95,14 +94,15 @@ class Story:
     body: str
 
 
-def write_story(topic: Topic, pick: random.Random) -> Story:
-    """A story on the topic; headline, abstract and body share their main words."""
+def write_story(topic: Topic, pick: random.Random, body_sentences: tuple[int, int]) -> Story:
+    """A story on the topic; headline, abstract and body share their main words. The typical body is a little longer
+    than the shortest one."""
     words = _words(topic, pick)
     title = _filled(pick.choice(_TITLES), words)
     while len(title.split()) not in TITLE_WORDS:
         title = _filled(pick.choice(_TITLES), _words(topic, pick))
     abstract = _filled(pick.choice(_ABSTRACTS), words)
-    shortest, longest = BODY_SENTENCES
+    shortest, longest = body_sentences
     count = min(longest, shortest + int(pick.expovariate(1 / 5)))
     body = [_filled(pick.choice(_SENTENCES), words if i % 3 == 0 else _words(topic, pick)) for i in range(count)]
     return Story(title, abstract, " ".join(body))

@@ -1,88 +1,216 @@
-"""Third step of ingest: lines that tell of one impression -> one IMPRESSIONS row, in whatever order they came.
+"""Fifth step of ingest: linked sightings -> one IMPRESSIONS row each, in whatever order their lines came.
 
-One impression = one (source, impression_id, user_id, time). What several lines say of it is united by rules that do not
-depend on order, so that any splitting of the log into files, runs and days gives the same row:
+What several sightings say is united by rules that do not depend on order, so that any splitting of the log into files,
+runs and days gives the same row:
 
-- the same line again adds nothing (rule 1 of DESIGN §3);
-- clicked: the union of all clicks; no line with marks = unlabelled (rule 2, its exact part);
-- shown: the list itself where all lines agree; else all news of all lists, sorted by id, for no order can be trusted;
-- history: the longest, and of equally long ones that with the largest hash.
+- impression_id: the smallest; the others stand in also_seen_as; time: the earliest;
+- shown: the list itself where all agree; else all news of all lists, sorted by id, for no order can be trusted;
+- clicked: the union of all clicks; no line with marks = unlabelled;
+- history: the longest, and of equally long ones that with the largest hash;
+- extra columns: the greatest.
 
 Only `first_batch` depends on the runs: it names the one that first told of the impression.
 """
 
 from __future__ import annotations
 
-import functools
-import operator
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.histories import hash_of
-from pipelines.tables import INCOMING, STORED
-from schemas.impression import IMPRESSIONS
+from pipelines.ingest.linking import with_canonical, with_cluster, with_component
+from pipelines.ingest.sightings import ids_of, text_of
+
+_ROW = (
+    "date", "last_time", "span_days", "history_length", "history_hash", "shown", "clicked",
+    "also_seen_as", "sighting_id", "sighting_time", "sighting_shown",
+)  # fmt: skip
+COUNTS = ("lines", "gained", "replayed", "retold", "double_logged", "repeated_news")
+_SUMS = ("lines", "distinct_lines", "repeated_news")
+_KEY = "struct<impression_id:string,time:timestamp>"
 
 
-def per_impression(told: DataFrame) -> DataFrame:
-    """IMPRESSIONS rows from usable lines, with `lines`: how many told of each."""
-    telling = F.struct("shown", "clicked_ids")
-    history = F.struct(F.size("history").alias("history_length"), hash_of(F.col("history")).alias("history_hash"))
+def lonely_impressions(sightings: DataFrame, *, batch: int, extra: Sequence[str] = ()) -> DataFrame:
+    """IMPRESSIONS rows (but for `source`) of sightings that are linked to no other; with the counts of COUNTS."""
+    rows = sightings.select(*_told_parts(batch), *extra).withColumns(
+        {"stored": F.array().cast(f"array<{_KEY}>"), "ids": F.lit(1), "stored_ids": F.lit(0), "changed": F.lit(True)}
+    )
     return (
-        told.groupBy(*IMPRESSIONS.key)
-        .agg(
-            F.collect_set(telling).alias("_tellings"),  # a set: the same line delivered again is not in it twice
-            F.max(history).alias("_history"),
-            F.min("batch").alias("first_batch"),
-            F.count("*").alias("lines"),
+        rows.transform(_with_row)
+        .transform(_with_counts)
+        .select("user_id", "impression_id", "time", *_ROW, "first_batch", *COUNTS, *extra)
+    )
+
+
+def linked_impressions(
+    sightings: DataFrame, stored: DataFrame | None, *, batch: int, extra: Sequence[str] = ()
+) -> DataFrame:
+    """IMPRESSIONS rows (but for `source`) of tangled sightings, united with the `stored` rows that they are linked to.
+
+    Adds the counts of COUNTS; `stored`: keys of the rows that the lake holds of it; `changed`: whether a row must be
+    written.
+    """
+    told = sightings.select(*_told_parts(batch), *extra)
+    if stored is not None:
+        known = [name for name in extra if name in stored.columns]
+        rows = stored.select(*_stored_parts(), _row_hash(known).alias("_stored_hash"), *known)
+        told = told.unionByName(rows, allowMissingColumns=True)
+    else:
+        told = told.withColumns({"_stored_key": F.lit(None).cast(_KEY), "_stored_hash": F.lit(None).cast("long")})
+    kept = [name for name in told.columns if name not in ("impression_id", "time", "sightings")]
+    single = told.select(*kept, F.inline("sightings"))
+    linked = single.transform(with_cluster).transform(with_component).transform(with_canonical)
+    united = linked.groupBy("user_id", "canonical_id", "canonical_time").agg(*_united(), *map(_greatest, extra))
+    rows = united.where("lines > 0").withColumnsRenamed({"canonical_id": "impression_id", "canonical_time": "time"})
+    same = F.array(F.struct("impression_id", "time")) == F.col("stored")
+    unchanged = same & (F.col("_stored_hash") == _row_hash(extra))
+    return (
+        rows.transform(_with_row)
+        .withColumn("changed", ~F.coalesce(unchanged, F.lit(False)))
+        .transform(_with_counts)
+        .select("user_id", "impression_id", "time", *_ROW, "first_batch", *COUNTS, "stored", "changed", *extra)
+    )
+
+
+def gone_rows(rows: DataFrame) -> DataFrame:
+    """Keys of stored rows that stand under another key now: MERGE deletes them in the commit that writes the others."""
+    own = F.struct("impression_id", "time")
+    others = F.filter("stored", lambda key: key != own)
+    return rows.select("user_id", F.inline(others)).distinct()
+
+
+def alias_rows(rows: DataFrame) -> DataFrame:
+    """ALIASES rows (but for `source`): the sightings of `rows` that do not bear the row's own id and time."""
+    seen = F.arrays_zip("sighting_id", "sighting_time")
+    named = rows.where("sighting_id IS NOT NULL").select(
+        "user_id",
+        F.col("impression_id").alias("canonical_id"),
+        F.col("time").alias("canonical_time"),
+        F.explode(seen).alias("seen"),
+    )
+    return (
+        named.select("user_id", "canonical_id", "canonical_time", "seen.*")
+        .withColumnsRenamed({"sighting_id": "impression_id", "sighting_time": "time"})
+        .where("impression_id != canonical_id OR time != canonical_time")
+        .distinct()
+    )
+
+
+def stored_sightings(stored: DataFrame) -> DataFrame:
+    """The sightings of stored rows, one row each, with the key of the row (`row`)."""
+    key = F.struct("user_id", "impression_id", "time", "date").alias("row")
+    return stored.select(key, "user_id", F.inline(_seen()))
+
+
+def _told_parts(batch: int) -> list[Column]:
+    """What a sighting adds to its impression."""
+    return [
+        F.col("user_id"),
+        F.col("impression_id"),
+        F.col("time"),
+        F.array(F.struct("impression_id", "time", "shown_hash")).alias("sightings"),
+        F.array("shown").alias("lists"),
+        F.filter("tellings.clicked", lambda text: text.isNotNull()).alias("marks"),
+        F.col("history"),
+        F.lit(batch).cast("long").alias("first_batch"),
+        F.col("lines"),
+        F.col("repeated").alias("repeated_news"),
+        F.size("tellings").cast("long").alias("distinct_lines"),
+    ]
+
+
+def _stored_parts() -> list[Column]:
+    """What a stored row adds: all that its sightings told."""
+    clicked = F.filter("shown", lambda _, place: F.get("clicked", place))
+    no_marks = F.array().cast("array<string>")
+    return [
+        F.col("user_id"),
+        F.col("impression_id"),
+        F.col("time"),
+        _seen().alias("sightings"),
+        F.array(text_of(F.col("shown"))).alias("lists"),
+        F.when(F.col("clicked").isNull(), no_marks).otherwise(F.array(text_of(clicked))).alias("marks"),
+        F.struct(F.col("history_length").alias("length"), F.col("history_hash").alias("hash")).alias("history"),
+        F.col("first_batch"),
+        *(F.lit(0).cast("long").alias(name) for name in _SUMS),
+        F.struct("impression_id", "time").alias("_stored_key"),
+    ]
+
+
+def _seen() -> Column:
+    """The sightings of a stored row."""
+    ids, times = F.coalesce("sighting_id", F.array("impression_id")), F.coalesce("sighting_time", F.array("time"))
+    return F.arrays_zip(ids.alias("impression_id"), times.alias("time"), F.col("sighting_shown").alias("shown_hash"))
+
+
+def _united() -> list[Column]:
+    """What the sightings of one impression tell together."""
+    sighting = F.struct("impression_id", "time", "shown_hash")
+    return [
+        F.array_sort(F.collect_set(sighting)).alias("sightings"),
+        F.array_distinct(F.flatten(F.collect_set("lists"))).alias("lists"),
+        F.array_distinct(F.flatten(F.collect_set("marks"))).alias("marks"),
+        F.max("history").alias("history"),
+        F.min("first_batch").alias("first_batch"),
+        *(F.sum(name).alias(name) for name in _SUMS),
+        F.count_distinct("impression_id").cast("int").alias("ids"),
+        F.count_distinct(F.when(F.col("_stored_key").isNotNull(), F.col("impression_id")))
+        .cast("int")
+        .alias("stored_ids"),
+        F.array_sort(F.collect_set("_stored_key")).alias("stored"),
+        F.max("_stored_hash").alias("_stored_hash"),
+    ]
+
+
+def _with_row(parts: DataFrame) -> DataFrame:
+    """Adds the columns of _ROW from sightings, lists, marks and history."""
+    all_news = ids_of(text_of(F.col("lists")))
+    shown = F.when(F.size("lists") == 1, all_news).otherwise(F.array_sort(F.array_distinct(all_news)))
+    # No id is empty, so the text of marks without a click, which is, clicks nothing.
+    clicked_ids = F.split(text_of(F.col("marks")), " ")
+    clicked = F.transform("shown", lambda news_id: F.array_contains("_clicked_ids", news_id))
+    last_time = F.array_max("sightings.time")
+    several = F.size("sightings") > 1
+    ids = F.array_distinct("sightings.impression_id")
+    return (
+        parts.withColumns({"shown": shown, "_clicked_ids": clicked_ids})
+        .withColumns(
+            {
+                "clicked": F.when(F.size("marks") > 0, clicked),
+                "date": F.to_date("time"),
+                "last_time": last_time,
+                "span_days": F.date_diff(last_time, "time"),
+                "history_length": F.col("history.length"),
+                "history_hash": F.col("history.hash"),
+                "also_seen_as": F.array_sort(F.array_remove(ids, F.col("impression_id"))),
+                "sighting_id": F.when(several, F.col("sightings.impression_id")),
+                "sighting_time": F.when(several, F.col("sightings.time")),
+                "sighting_shown": F.col("sightings.shown_hash"),
+            }
         )
-        .withColumn("date", F.to_date("time"))
-        .withColumn("shown", _united_lists(F.array_distinct(F.col("_tellings.shown"))))
-        .withColumn("clicked", _marks(F.col("shown"), _united_ids(F.col("_tellings.clicked_ids"))))
-        .select(*IMPRESSIONS.key, "date", "_history.*", "shown", "clicked", "first_batch", "lines")
+        .drop("_clicked_ids")
     )
 
 
-def united_row() -> dict[str, str | Column]:
-    """What MERGE sets where a stored impression is told of again: the same rules, between two rows."""
-    stored, incoming = ({name: F.col(f"{side}.{name}") for name in IMPRESSIONS.column_names} for side in _SIDES)
-    shown = _united_lists(F.array_distinct(F.array(stored["shown"], incoming["shown"])))
-    ids = _united_ids(F.array(*(_clicked_ids(row["shown"], row["clicked"]) for row in (stored, incoming))))
-    history = F.greatest(*(F.struct(row["history_length"], row["history_hash"]) for row in (stored, incoming)))
-    return {
-        "shown": shown,
-        "clicked": _marks(shown, ids),
-        "history_length": history["history_length"],
-        "history_hash": history["history_hash"],
-    }
-
-
-def row_changes() -> Column:
-    """Whether uniting a stored impression with an incoming one changes it: rows that stay are not written again."""
-    changes = [~F.col(f"{STORED}.{name}").eqNullSafe(value) for name, value in united_row().items()]
-    return functools.reduce(operator.or_, changes)
-
-
-_SIDES = (STORED, INCOMING)
-
-
-def _united_lists(lists: Column) -> Column:
-    """One list from the distinct ones: itself if it stands alone."""
-    return F.when(F.size(lists) == 1, F.get(lists, F.lit(0))).otherwise(
-        F.array_sort(F.array_distinct(F.flatten(lists)))
+def _with_counts(rows: DataFrame) -> DataFrame:
+    """Adds what became of the batch's lines: rows `gained`, and the others by the rule that merged them."""
+    gained = 1 - F.size("stored")
+    nothing_new = ~F.col("changed")
+    replayed = F.when(nothing_new, F.col("lines") - gained).otherwise(F.col("lines") - F.col("distinct_lines"))
+    rest = F.col("lines") - F.col("gained") - F.col("replayed")
+    other_ids = F.col("ids") - F.greatest("stored_ids", F.lit(1))
+    return (
+        rows.withColumns({"gained": gained.cast("long"), "replayed": replayed.cast("long")})
+        .withColumn("double_logged", F.least(rest, other_ids.cast("long")))
+        .withColumn("retold", rest - F.col("double_logged"))
     )
 
 
-def _united_ids(lists: Column) -> Column:
-    """Ids of all lists that are not null; null if every one is."""
-    known = F.filter(lists, lambda ids: ids.isNotNull())
-    return F.when(F.size(known) > 0, F.flatten(known))
+def _row_hash(extra: Sequence[str]) -> Column:
+    """One number for all that a run may change in a row."""
+    return F.xxhash64(*_ROW, *extra)
 
 
-def _clicked_ids(shown: Column, clicked: Column) -> Column:
-    return F.when(clicked.isNotNull(), F.filter(shown, lambda _, place: F.get(clicked, place)))
-
-
-def _marks(shown: Column, clicked_ids: Column) -> Column:
-    """A click mark for each shown news; null where no line had marks."""
-    return F.when(clicked_ids.isNotNull(), F.transform(shown, lambda news_id: F.array_contains(clicked_ids, news_id)))
+def _greatest(name: str) -> Column:
+    return F.max(name).alias(name)

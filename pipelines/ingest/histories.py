@@ -1,4 +1,8 @@
-"""Fourth step of ingest: each user's histories, stored once; one that is a prefix of another is not stored."""
+"""Sixth step of ingest: each user's histories, stored once; one that is a prefix of another is not stored.
+
+Histories of one user that disagree (cut to the last clicks, re-ordered, corrected) are sequences of their own, so every
+impression gets back exactly the history that its log told.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +10,40 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of
+from pipelines.ingest.sightings import ids_of, text_of
 
 GONE = "gone"  # the column that marks rows which MERGE must delete
 
 
+def told_histories(sightings: DataFrame) -> DataFrame:
+    """Distinct (user_id, text) of all histories that the sightings' lines told."""
+    return sightings.select("user_id", F.explode(F.array_distinct("tellings.history")).alias("text")).distinct()
+
+
 def history_changes(told: DataFrame, stored: DataFrame | None) -> DataFrame:
-    """HISTORIES rows to insert, and those to delete (`gone`) because a longer history now begins with them."""
-    told = told.select("source", "user_id", F.col("history").alias("clicks"), F.lit(False).alias("_stored"))
+    """HISTORIES rows (but for `source`) to insert, and those to delete (`gone`): a longer one begins with them now.
+
+    `told` has (user_id, text), `stored` is HISTORIES of one source.
+    """
+    every = told.withColumn("_stored", F.lit(False))
     if stored is not None:
-        users = told.select("source", "user_id").distinct()
-        touched = stored.join(users, ["source", "user_id"], how="left_semi").withColumn("_stored", F.lit(True))
-        told = told.unionByName(touched.select(told.columns))
-    return (
-        told.groupBy("source", "user_id", "clicks")
-        .agg(F.max("_stored").alias("_stored"))
-        .transform(with_maximal)
-        .where("maximal != _stored")  # a maximal one that is stored stays, a prefix that is not stored never was
-        .select(
-            "source",
-            "user_id",
-            hash_of(F.col("clicks")).alias("sequence_hash"),
-            "clicks",
-            F.col("_stored").alias(GONE),
-        )
+        touched = stored.join(told.select("user_id").distinct(), "user_id", how="left_semi")
+        kept = touched.select("user_id", text_of(F.col("clicks")).alias("text"), F.lit(True).alias("_stored"))
+        every = every.unionByName(kept).groupBy("user_id", "text").agg(F.max("_stored").alias("_stored"))
+    changes = every.transform(with_maximal).where("maximal != _stored")  # a stored one that is maximal stays
+    clicks = changes.withColumn("clicks", ids_of(F.col("text")))
+    return clicks.select(
+        "user_id", hash_of(F.col("clicks")).alias("sequence_hash"), "clicks", F.col("_stored").alias(GONE)
     )
 
 
 def with_maximal(histories: DataFrame) -> DataFrame:
-    """Distinct (source, user_id, clicks) plus `maximal`: no other history of the user begins with this one.
+    """Distinct (user_id, text) plus `maximal`: no other history of the user begins with this one.
 
-    Sorted as arrays, all histories that begin with one follow it at once: looking at the next row is enough.
+    A blank is less than all that an id can hold. So, sorted with a blank at their ends, all that begin with one follow
+    it at once: looking at the next row is enough.
     """
-    by_user = Window.partitionBy("source", "user_id").orderBy("clicks")
-    following = F.lead("clicks").over(by_user)
-    begins = F.slice(following, 1, F.size("clicks")) == F.col("clicks")
-    return histories.withColumn("maximal", ~F.coalesce(begins, F.lit(False)))
+    ended = F.when(F.col("text") == "", "").otherwise(F.concat("text", F.lit(" ")))
+    following = F.lead("_ended").over(Window.partitionBy("user_id").orderBy("_ended"))
+    begins = F.startswith(following, F.col("_ended"))
+    return histories.withColumn("_ended", ended).withColumn("maximal", ~F.coalesce(begins, F.lit(False))).drop("_ended")

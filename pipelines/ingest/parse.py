@@ -2,11 +2,14 @@
 
 The reasons, in the order in which they are tried (one line has one reason):
 
+- `too_long`: more than 1 MiB
 - `not_utf8`: the bytes are no UTF-8
 - `not_json`: a JSON line that is not exactly one whole object (cut off, two records glued together, blank)
+- `duplicate_field`: a JSON object that has a field which we read twice
 - `wrong_column_count`: a MIND line without exactly five tab-separated columns
 - `missing_field`: impression id, user id, time, history or shown is absent, null or of a wrong type, an id is empty,
   or a list holds something that is no id. An empty history is fine, and numbers are read as ids
+- `bad_id`: an id with a backslash, a control character or white space, or of more than 256 bytes
 - `bad_time`: no time of the format, before the year 2000, or more than a day after the line arrived
 - `nothing_shown`: the list of shown news is empty
 - `bad_click_mark`: click marks on some shown news only, a mark other than 0 or 1, or `clicked` is no list of ids
@@ -17,41 +20,53 @@ A news shown twice in one impression is one candidate, at its first place, click
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.ingest.sources import MIND_COLUMNS
+from pipelines.ingest.ids import bad_ids, no_clicked_ids, no_ids, null_or_long_ids
+from pipelines.ingest.json_fields import with_json_fields
+from pipelines.ingest.mapping import mapping_of
+from pipelines.ingest.mind_fields import with_mind_fields
+from schemas.raw_log import RAW_LOG, WITHHELD
 
-_EARLIEST = "2000-01-01 00:00:00"
-_ISO_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})?$"
-_MIND_TIME = "M/d/yyyy h:mm:ss a"
-_MIND_TIME_SHAPE = r"^\d{1,2}/\d{1,2}/\d{4} \d{1,2}:\d{2}:\d{2} [AP]M$"
-# `clicked` stays text here: a list that cannot be read must be told apart from an absent one (unlabelled).
-_JSON_SCHEMA = (
-    "impression_id string, user_id string, time string, history array<string>, shown array<string>, "
-    "clicked string, _malformed string"
-)
+LONGEST_LINE_BYTES = 1 << 20
 TOLD = ("impression_id", "user_id", "time", "history", "shown", "clicked_ids")
+_EARLIEST = "2000-01-01 00:00:00"
 
 
 def with_told(raw: DataFrame, format: str) -> DataFrame:
-    """RAW_LOG rows plus what each line tells (TOLD; `clicked_ids` null = unlabelled) and `reason`, null if usable."""
-    text = F.rtrim(F.col("line").cast("string"), F.lit("\r"))
-    readable = F.is_valid_utf8(text)
-    fields = raw.withColumn("_utf8", readable).withColumn("_text", F.when(readable, text))
-    return (
-        fields.transform(_FIELDS[format])
-        .withColumn("reason", _reason())
-        .withColumn("shown", F.array_distinct("shown"))
-        .drop("_utf8", "_text", "_malformed", "_bad_mark")
+    """RAW_LOG rows plus what each line tells: TOLD (`clicked_ids` null = unlabelled), `repeated_news` (a news was shown
+    twice), the mapping's extra columns, and `reason`, null if usable. The rows are of one format, or withheld.
+    """
+    judged = with_all_told(raw, format)
+    once = F.array_distinct("shown")
+    others = [name for name in judged.columns if name not in (*raw.columns, *TOLD, "reason")]
+    told = [once.alias("shown") if name == "shown" else F.col(name) for name in TOLD]
+    repeated = (F.size("shown") > F.size(once)).alias("repeated_news")
+    return judged.select(*raw.columns, *told, repeated, *others, "reason")
+
+
+def with_all_told(raw: DataFrame, format: str) -> DataFrame:
+    """As `with_told`, but `shown` as it was told: with the news that stand there twice."""
+    fault = (
+        F.when(F.col("format") == WITHHELD, F.get_json_object(F.col("line").cast("string"), "$.reason"))
+        .when(F.octet_length("line") > LONGEST_LINE_BYTES, "too_long")
+        .when(~F.is_valid_utf8(F.col("line").cast("string")), "not_utf8")
     )
+    lines = raw.withColumn("_fault", fault)
+    lines = lines.withColumn("_text", F.when(F.col("_fault").isNull(), F.col("line").cast("string")))
+    fields = with_mind_fields(lines) if format == "mind" else with_json_fields(lines, mapping_of(format))
+    close = ~F.coalesce("_plain", F.lit(False)) | null_or_long_ids()
+    extra = () if format == "mind" else tuple(mapping_of(format).extra)
+    judged = fields.withColumn("_close", close).withColumn("reason", _reason())
+    return judged.select(*raw.columns, *TOLD, *extra, "reason")
 
 
 def keep_told(judged: DataFrame) -> DataFrame:
-    """The usable lines: where each came from and what it tells."""
-    return judged.where(F.col("reason").isNull()).select("source", "batch", *TOLD)
+    """The usable lines: where each came from and what it tells, extra columns included."""
+    known = {*RAW_LOG.column_names, *TOLD, "reason"}
+    extra = [name for name in judged.columns if name not in known]
+    return judged.where(F.col("reason").isNull()).select("source", "batch", *TOLD, *extra)
 
 
 def keep_rejects(judged: DataFrame) -> DataFrame:
@@ -60,88 +75,25 @@ def keep_rejects(judged: DataFrame) -> DataFrame:
     return judged.where(F.col("reason").isNotNull()).withColumn("line", line)
 
 
-def _with_json_fields(lines: DataFrame) -> DataFrame:
-    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_malformed"}
-    record = lines.withColumn("_record", F.from_json("_text", _JSON_SCHEMA, options))
-    told = [F.col(f"_record.{name}") for name in TOLD[:-1]]
-    nothing = F.coalesce(*(column.cast("string") for column in told), F.col("_record.clicked")).isNull()
-    # The parser stops after the first object: what follows it would be lost without a word.
-    one_object = F.col("_text").rlike(r"^\s*\{") & F.col("_text").rlike(r"\}\s*$") & ~F.col("_text").rlike(r"\}\s*\{")
-    unreadable = ~one_object | (nothing & F.col("_record._malformed").isNotNull())
-    clicked = F.col("_record.clicked")
-    ids = F.from_json(clicked, "array<string>")
-    time = F.when(F.col("_record.time").rlike(_ISO_TIME), F.try_to_timestamp("_record.time"))
-    return record.select(
-        *lines.columns,
-        F.when(unreadable, "not_json").alias("_malformed"),
-        F.col("_record.impression_id").alias("impression_id"),
-        F.col("_record.user_id").alias("user_id"),
-        F.col("_record.time").alias("_time_text"),
-        time.alias("time"),
-        F.col("_record.history").alias("history"),
-        F.col("_record.shown").alias("shown"),
-        ids.alias("clicked_ids"),
-        (clicked.isNotNull() & (ids.isNull() | _has_hole(ids))).alias("_bad_mark"),
-    )
-
-
-def _with_mind_fields(lines: DataFrame) -> DataFrame:
-    columns = F.split("_text", "\t", -1)
-    impression_id, user_id, time, history, shown = (F.trim(F.get(columns, F.lit(i))) for i in range(MIND_COLUMNS))
-    marked, clicked = r"-[01]$", r"-1$"
-    tokens = _ids(shown)
-    labelled = F.forall(tokens, lambda token: token.rlike(marked))
-    unlabelled = ~F.exists(tokens, lambda token: token.contains("-"))  # no id of MIND has a hyphen
-    ids = F.transform(tokens, lambda token: F.regexp_replace(token, marked, ""))
-    clicked_ids = F.transform(
-        F.filter(tokens, lambda token: token.rlike(clicked)), lambda token: F.regexp_replace(token, clicked, "")
-    )
-    return lines.select(
-        *lines.columns,
-        F.when(F.size(columns) != MIND_COLUMNS, "wrong_column_count").alias("_malformed"),
-        impression_id.alias("impression_id"),
-        user_id.alias("user_id"),
-        time.alias("_time_text"),
-        F.when(time.rlike(_MIND_TIME_SHAPE), F.try_to_timestamp(time, F.lit(_MIND_TIME))).alias("time"),
-        _ids(history).alias("history"),
-        F.when(unlabelled, tokens).otherwise(ids).alias("shown"),
-        F.when(labelled, clicked_ids).alias("clicked_ids"),
-        (~labelled & ~unlabelled).alias("_bad_mark"),
-    )
-
-
-_FIELDS: dict[str, Callable[[DataFrame], DataFrame]] = {"jsonl": _with_json_fields, "mind": _with_mind_fields}
-
-
 def _reason() -> Column:
     """The first rule that the line breaks, null if none. A comparison with null decides nothing, hence the coalesce."""
-    ids = [F.col("impression_id"), F.col("user_id")]
-    no_id = [~F.coalesce(F.length(F.trim(column)) > 0, F.lit(False)) | _no_scalar(column) for column in ids]
     absent = F.col("_time_text").isNull() | (F.trim("_time_text") == "")
-    hole = [F.col(name).isNull() | _has_hole(F.col(name)) for name in ("history", "shown")]
-    missing = no_id[0] | no_id[1] | absent | hole[0] | hole[1]
+    nulls = [F.col(name).isNull() for name in ("impression_id", "user_id", "history", "shown")]
+    missing = nulls[0] | nulls[1] | nulls[2] | nulls[3] | absent
+    close = F.col("_close")  # few lines: a cheap look showed that the ids of the others are fine
     latest = F.col("arrived_at") + F.expr("INTERVAL 1 DAY")
     possible = (F.col("time") >= F.lit(_EARLIEST).cast("timestamp")) & (F.col("time") <= latest)
-    strangers = F.size(F.array_except("clicked_ids", "shown")) > 0
+    few = F.exists(
+        "clicked_ids", lambda id: ~F.array_contains("shown", id)
+    )  # dearer than a hash set where they are many
+    strangers = F.when(F.size("clicked_ids") < 20, few).otherwise(F.size(F.array_except("clicked_ids", "shown")) > 0)
     return (
-        F.when(~F.col("_utf8"), "not_utf8")
+        F.when(F.col("_fault").isNotNull(), F.col("_fault"))
         .when(F.col("_malformed").isNotNull(), F.col("_malformed"))
-        .when(missing, "missing_field")
+        .when(missing | (close & no_ids()), "missing_field")
+        .when(close & bad_ids(F.col("_text")), "bad_id")
         .when(~F.coalesce(possible, F.lit(False)), "bad_time")
         .when(F.size("shown") == 0, "nothing_shown")
-        .when(F.col("_bad_mark"), "bad_click_mark")
+        .when(F.col("_bad_mark") | (close & no_clicked_ids()), "bad_click_mark")
         .when(F.col("clicked_ids").isNotNull() & strangers, "clicked_not_shown")
     )
-
-
-def _ids(text: Column) -> Column:
-    return F.filter(F.split(text, " +"), lambda token: token != "")
-
-
-def _has_hole(ids: Column) -> Column:
-    return F.exists(ids, lambda id: id.isNull() | (F.trim(id) == "") | _no_scalar(id))
-
-
-def _no_scalar(id: Column) -> Column:
-    """An object or a list where an id should be: the JSON reader hands it over as its text."""
-    return id.startswith("{") | id.startswith("[")

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Callable
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.ingest.mapping import JSONL
+from pipelines.ingest.places import row_of_file, with_places
+from pipelines.ingest.rows import delta_rows, ebnerd_rows, parquet_rows
 from pipelines.ingest.sources import LogFile
 from pipelines.session import literally
 
-_ROW_BITS = (1 << 33) - 1  # monotonically_increasing_id: partition above bit 33, row of the partition below
+Reader = Callable[[SparkSession, list[LogFile]], DataFrame]
 
 
 def raw_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    """(file, position, line) of every line of `files`, which lie in one folder, plain or gzip.
+    """(file, position, line, format) of the lines of `files`, which have one format, that no run has read.
 
-    Run it inside `session.whole_files`: a file must be one partition for `position` to be its line number. Only
-    line feeds end a line, so a carriage return stays in its bytes.
+    Run it inside `session.whole_files`: a file must be one partition for `position` to be its line number. A line feed,
+    a carriage return or both end a line. Lines that came after the file was looked at are left to the next run.
     """
-    folder = PurePosixPath(files[0].name).parent
-    prefix = "" if str(folder) == "." else f"{folder}/"
-    encoded = F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))  # else a plus is decoded as a blank
-    return (
-        spark.read.option("lineSep", "\n")
-        .text([literally(file.path) for file in files])
-        .select(
-            F.concat(F.lit(prefix), F.url_decode(encoded)).alias("file"),
-            F.monotonically_increasing_id().bitwiseAND(F.lit(_ROW_BITS)).alias("position"),
-            F.col("value").cast("binary").alias("line"),
-        )
-        .coalesce(spark.sparkContext.defaultParallelism)  # few files out, however many came in
+    lines = _reader(files[0])(spark, files).select("file", "position", "line", "format")
+    return lines.coalesce(spark.sparkContext.defaultParallelism)  # few files out, however many came in
+
+
+def _reader(file: LogFile) -> Reader:
+    if file.format == "ebnerd":
+        return ebnerd_rows
+    kind = JSONL if file.mapping is None else file.mapping.format
+    return {JSONL: _text_lines, "parquet": parquet_rows, "delta": delta_rows}[kind]
+
+
+def _text_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
+    text = spark.read.text([literally(file.path) for file in files])
+    lines = text.select(
+        F.col("_metadata.file_path").alias("_path"),
+        row_of_file().alias("position"),
+        F.col("value").cast("binary").alias("line"),
+        F.lit(files[0].lines_format).alias("format"),
     )
+    return with_places(lines, files)

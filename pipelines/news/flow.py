@@ -11,10 +11,12 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.commits import Changes, Mark
 from pipelines.news.items import changed_items, new_rows, with_item
 from pipelines.news.normalise import normalise
 from pipelines.news.readers import COLUMNS, news_file, read_lines, with_columns
 from pipelines.news.tokenise import Segmenting, segment
+from pipelines.refusals import conflict
 from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.errors import InputError
@@ -35,10 +37,11 @@ def prepare_news(lake: Lake, news: Path, segmenting: Segmenting, *, source: str)
     )
     found = _checked_counts(read, file)
     told = read.where("news_id IS NOT NULL").withColumns({"source": F.lit(source), "text_sha256": _text_sha256()})
-    changed = told.transform(keep_changed, _held(lake, NEWS))
+    before, held = _held(lake, NEWS)
+    changed = told.transform(keep_changed, held)
     changed_news = changed.count()
     if changed_news:
-        _merge(lake, NEWS, changed)
+        _merge(lake, NEWS, changed, before)
     items = _update_items(lake, segmenting)
     made = {"tokens": described, "fields": segmenting.fields, "sha256": segmenting.sha256}
     lake.note(ITEM_TOKENS, "made_from", json.dumps(made, sort_keys=True))
@@ -90,7 +93,7 @@ def tokenised(items: DataFrame, segmenting: Segmenting) -> DataFrame:
 
 def _update_items(lake: Lake, segmenting: Segmenting) -> dict[str, int]:
     """Tokenise what is new or outdated in all of NEWS, so that the table always holds one tokenizer's segments."""
-    held = _held(lake, ITEM_TOKENS)
+    before, held = _held(lake, ITEM_TOKENS)
     rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
     news = lake.read(NEWS).transform(with_item, held)
     rows = new_rows(news, after=rows_before)
@@ -102,7 +105,7 @@ def _update_items(lake: Lake, segmenting: Segmenting) -> dict[str, int]:
         F.max("item_row").alias("last_row"),
     ).collect()[0]
     if totals["changed_items"]:
-        _merge(lake, ITEM_TOKENS, tokens)
+        _merge(lake, ITEM_TOKENS, tokens, before)
     tokens.unpersist()
     rows.unpersist()
     return {
@@ -134,12 +137,21 @@ def _text_sha256() -> Any:
     return F.sha2(F.concat_ws("\u001f", *FIELDS), 256)
 
 
-def _held(lake: Lake, table: Table) -> DataFrame:
-    return lake.read(table) if lake.exists(table) else lake.spark.createDataFrame([], spark_schema(table))
+def _held(lake: Lake, table: Table) -> tuple[int, DataFrame]:
+    """The table's version and its rows at that version; version -1 and no rows where it is not made yet."""
+    if not lake.exists(table):
+        return -1, lake.spark.createDataFrame([], spark_schema(table))
+    version = lake.version(table)
+    return version, lake.read(table, version=version)
 
 
-def _merge(lake: Lake, table: Table, frame: DataFrame) -> None:
-    """One commit. The next version as transaction number makes two runs at once exclude each other."""
-    version = lake.version(table) + 1 if lake.exists(table) else 0
+def _merge(lake: Lake, table: Table, frame: DataFrame, before: int) -> None:
+    """One commit, if no other run of this stage has merged since version `before`, which `frame` was compared with.
+
+    Both take the version after `before` as transaction number, so that the second to commit changes nothing: its item
+    rows could be the first one's.
+    """
     values = {name: f"incoming.{name}" for name in table.column_names if name not in table.key}
-    lake.merge(table, frame, set_on_match=values, app_id=_APP, app_version=version)
+    changes = lake.merge(table, frame, set_on_match=values, mark=Mark(_APP, before + 1))
+    if changes == Changes():
+        raise conflict(table, lake.path(table))

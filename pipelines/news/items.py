@@ -7,6 +7,8 @@ from itertools import accumulate
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from schemas.news import FIELDS
+
 KEY = ["source", "item_id"]
 
 
@@ -41,7 +43,8 @@ def new_rows(news: DataFrame, *, after: int) -> DataFrame:
 
 def changed_items(news: DataFrame, rows: DataFrame, *, tokenizer_sha256: str) -> DataFrame:
     """The news whose ITEM_TOKENS row is missing or out of date, with its new values but for the segments."""
-    same_text = Window.partitionBy("text_sha256")
+    own = F.when(F.concat(*FIELDS) == "", F.col("item_id"))  # items without text are not the same news
+    same_text = Window.partitionBy("text_sha256", own)
     numbered = news.join(rows, KEY, how="left").withColumn("item_row", F.coalesce("item_row", "new_row"))
     valued = numbered.withColumns(
         {

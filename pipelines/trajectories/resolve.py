@@ -1,47 +1,46 @@
-"""Resolve: news ids of histories and shown lists -> item rows; ids without an item are dropped and counted."""
+"""Resolve: news ids of histories and shown lists -> canonical rows; ids without an item are dropped and counted."""
 
 from __future__ import annotations
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-HISTORY, SHOWN = 0, 1  # which list of the impression a news stands in
-_CARRIED = ("source", "impression_id", "user_id", "time", "evaluated")
+_PLACE, _CLICKED, _ROW = 33, 1 << 32, (1 << 32) - 1  # one long: place in its list, click mark, canonical row
 
 
 def with_known_news(views: DataFrame, items: DataFrame) -> DataFrame:
-    """Impressions as `found` (their known news: list, position, id, click mark, rows) and `unknown` (how many others).
+    """Impressions that list some news, these as canonical rows in their order: `history_row`, `shown_row`, `clicked`.
 
-    Impressions of which nothing is listed are dropped: they show nothing to learn from or to judge.
+    `unknown` counts the ids that have no item. `shown_id` is kept where the impression is evaluated. Lists are taken
+    apart and put together under the impression's number `view`, which persisted `views` must hold, a long per news:
+    grouping structs by the impression's own key takes seven times as long.
     """
-    listed = views.select(*_CARRIED, F.explode(F.concat(_history(), _shown())).alias("news"))
-    rows = items.select(F.col("item_id").alias("known_id"), "item_row", "canonical_row")
-    known = listed.join(rows, F.col("news.news_id") == F.col("known_id"), how="left")
-    news = F.struct("news.list", "news.position", "news.news_id", "news.clicked", "item_row", "canonical_row")
-    return known.groupBy(*_CARRIED).agg(
-        F.sort_array(F.collect_list(F.when(F.col("item_row").isNotNull(), news))).alias("found"),
-        F.count_if(F.col("item_row").isNull()).alias("unknown"),
+    listed = views.select(
+        "view", "clicked", F.size("history").alias("past"), F.posexplode(F.concat("history", "shown")).alias("at", "id")
+    )
+    known = listed.join(items.select(F.col("item_id").alias("id"), "canonical_row"), "id", how="left")
+    place = F.col("at") - F.col("past")  # negative in histories
+    mark = F.when(F.get("clicked", place), F.lit(_CLICKED)).otherwise(F.lit(0))
+    news = F.shiftleft(place.cast("long"), _PLACE) + mark + F.col("canonical_row")
+    found = known.select("view", news.alias("news")).groupBy("view")
+    both = found.agg(
+        F.sort_array(F.collect_list(F.when(F.col("news") < 0, F.col("news")))).alias("_history"),
+        F.sort_array(F.collect_list(F.when(F.col("news") >= 0, F.col("news")))).alias("_shown"),
+    )
+    shown_id = F.transform("_shown", lambda news: F.get("shown", F.shiftright(news, _PLACE).cast("int")))
+    return views.join(both, "view", how="inner").select(
+        "source",
+        "impression_id",
+        "user_id",
+        "time",
+        "evaluated",
+        F.transform("_history", _row_of).alias("history_row"),
+        F.transform("_shown", _row_of).alias("shown_row"),
+        F.transform("_shown", lambda news: news.bitwiseAND(_CLICKED) != 0).alias("clicked"),
+        F.when(F.col("evaluated"), shown_id).alias("shown_id"),
+        (F.size("history") + F.size("shown") - F.size("_history") - F.size("_shown")).alias("unknown"),
     )
 
 
-def found_in(which: int) -> Column:
-    """The known news of one list, in its order."""
-    return F.filter("found", lambda news: news["list"] == which)
-
-
-def _history() -> Column:
-    return F.transform("history", lambda news_id, at: _entry(HISTORY, at, news_id, F.lit(False)))
-
-
-def _shown() -> Column:
-    both = F.arrays_zip("shown", "clicked")
-    return F.transform(both, lambda news, at: _entry(SHOWN, at, news["shown"], news["clicked"]))
-
-
-def _entry(which: int, position: Column, news_id: Column, clicked: Column) -> Column:
-    return F.struct(
-        F.lit(which).alias("list"),
-        position.alias("position"),
-        news_id.alias("news_id"),
-        clicked.alias("clicked"),
-    )
+def _row_of(news: Column) -> Column:
+    return news.bitwiseAND(_ROW).cast("int")

@@ -7,7 +7,7 @@ from datetime import date
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from pipelines.histories import with_history
+from pipelines.histories import hash_of, with_history
 from schemas.errors import InputError
 
 
@@ -33,20 +33,22 @@ def split_date(labelled: DataFrame, *, asked: str | None, source: str) -> date:
 
 
 def with_split(labelled: DataFrame, histories: DataFrame, *, evaluate_from: date) -> DataFrame:
-    """Adds `evaluated`, and `history` where it counts: of evaluated impressions and of each user's first before them.
+    """Adds `evaluated`, a number (`view`), and `history` where it counts: evaluated, or a user's first before them.
 
-    Later histories repeat clicks that the log holds, so a user's sequence begins with the earliest one alone.
+    A user's impressions may disagree on the history: it grows by logged clicks, is cut to the last n, or re-ordered.
+    What the log holds is counted from the log, so a user's sequence begins with the earliest history alone.
     What an impression without a click showed is no news of anyone's clicks, and is dropped from training.
     """
-    own = Window.partitionBy("source", "user_id", "evaluated").orderBy("time", "impression_id")
-    told = with_history(labelled, histories).withColumn("evaluated", F.col("date") >= F.lit(evaluate_from))
-    first = F.row_number().over(own) == 1
-    nothing = F.array()
-    judged, clicked = F.col("evaluated"), F.array_contains("clicked", True)
-    return told.withColumns(
+    own = Window.partitionBy("source", "user_id").orderBy("time", "impression_id")
+    judged, clicked = F.col("date") >= F.lit(evaluate_from), F.array_contains("clicked", True)
+    asked = labelled.withColumns({"evaluated": judged, "_told": judged | (F.row_number().over(own) == 1)})
+    nothing = F.array().cast("array<string>")  # the empty prefix: every user has it, and it costs nothing to find
+    shortened = asked.withColumns(
         {
-            "history": F.when(judged | first, F.col("history")).otherwise(nothing),
+            "history_length": F.when(F.col("_told"), F.col("history_length")).otherwise(0),
+            "history_hash": F.when(F.col("_told"), F.col("history_hash")).otherwise(hash_of(nothing)),
             "shown": F.when(judged | clicked, F.col("shown")).otherwise(nothing),
-            "clicked": F.when(judged | clicked, F.col("clicked")).otherwise(nothing),
+            "clicked": F.when(judged | clicked, F.col("clicked")).otherwise(F.array()),
         }
     )
+    return with_history(shortened, histories).drop("_told").withColumn("view", F.monotonically_increasing_id())

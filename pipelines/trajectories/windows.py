@@ -7,30 +7,37 @@ from pyspark.sql import functions as F
 
 
 def per_window(views: DataFrame, *, window: int) -> DataFrame:
-    """One TRAJECTORIES row per window that holds a target; window 0 is the user's latest."""
-    users = views.groupBy("source", "user_id").agg(F.sort_array(F.flatten(F.collect_list("events"))).alias("all"))
-    windows = users.withColumn("window", F.explode(F.sequence(F.lit(0), F.floor((F.size("all") - 1) / window))))
-    total = F.size("all")
-    begin = F.greatest(total - (F.col("window") + 1) * window, F.lit(0)).cast("int")
-    length = (total - F.col("window") * window).cast("int") - begin
-    cut = (
-        windows.where("size(all) > 0")
-        .withColumn("begin", begin)
-        .withColumn("events", F.slice("all", begin + 1, length))
+    """(source, user, window, begin, events): each user's events in windows; window 0 is the latest."""
+    told = F.sort_array(F.collect_list(F.struct("_start", "events")))  # empty ones may share a start
+    users = views.groupBy("user_id", "source").agg(F.flatten(told["events"]).alias("_all")).where("size(_all) > 0")
+    total = F.size("_all")
+    windows = users.withColumn("window", F.explode(F.sequence(F.lit(0), F.floor((total - 1) / window).cast("int"))))
+    begin = F.greatest(total - (F.col("window") + 1) * window, F.lit(0))
+    length = total - F.col("window") * window - F.col("begin")
+    return windows.withColumn("begin", begin).select(
+        "source", "user_id", "window", "begin", F.slice("_all", F.col("begin") + 1, length).alias("events")
     )
+
+
+def with_arrays(windows: DataFrame, *, history_weight: float) -> DataFrame:
+    """TRAJECTORIES rows of the windows that hold a target: without one there is nothing to learn."""
     targets = F.filter("events", lambda event: F.size(event["candidate_row"]) > 0)
-    return (
-        cut.withColumn("time", F.array_max(F.transform(targets, lambda event: event["time"])))
-        .select(
-            "source",
-            "user_id",
-            "window",
-            "time",
-            F.transform("events", lambda event: event["row"]).alias("click_row"),
-            F.transform("events", lambda event: F.greatest(event["seen"] - F.col("begin"), F.lit(0))).alias("prefix"),
-            F.transform("events", lambda event: event["candidate_row"]).alias("candidate_row"),
-            F.transform("events", lambda event: (F.size(event["candidate_row"]) > 0).cast("float")).alias("weight"),
-            F.transform("events", lambda event: event["logged"]).alias("logged"),
-        )
-        .where("time IS NOT NULL")
-    )  # no target, nothing to learn
+    return windows.select(
+        "source",
+        "user_id",
+        "window",
+        F.array_max(F.transform(targets, lambda event: event["time"])).alias("time"),
+        F.col("events.row").alias("click_row"),
+        F.transform("events", lambda event: F.greatest(event["seen"] - F.col("begin"), F.lit(0))).alias("prefix"),
+        F.col("events.candidate_row").alias("candidate_row"),
+        F.transform(
+            "events",
+            lambda event: (
+                F.when(F.size(event["candidate_row"]) == 0, 0.0)
+                .when(event["logged"], 1.0)
+                .otherwise(history_weight)
+                .cast("float")
+            ),
+        ).alias("weight"),
+        F.col("events.logged").alias("logged"),
+    ).where("time IS NOT NULL")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,10 @@ from pyspark.sql import SparkSession
 
 from jobs.build_trajectories import build_trajectories
 from jobs.config import run
+from pipelines.tables import Lake
+from schemas.impression import HISTORIES, IMPRESSIONS
+from schemas.news import ITEM_TOKENS
+from tests.pipelines.trajectories.views import AFTER_SPLIT, Items, View, impressions, item_tokens
 
 
 @pytest.mark.parametrize(
@@ -15,6 +20,8 @@ from jobs.config import run
         ([], "no table impressions there. Make it with ./feedloop ingest"),
         (["--candidates", "1"], "candidates is 1: use 2 or more"),
         (["--window", "101"], "window is 101: use 1 to 100 clicks"),
+        (["--targets", "some"], "targets"),
+        (["--targets", "all", "--history-weight", "0"], "history_weight is 0.0: use more than 0"),
     ],
 )
 def test_what_cannot_be_used_is_one_message_and_exit_code_2(
@@ -23,3 +30,31 @@ def test_what_cannot_be_used_is_one_message_and_exit_code_2(
     assert run(build_trajectories, ["--lake", str(tmp_path / "lake"), *options]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "lake").exists()
+
+
+def test_versions_are_told_and_written_and_old_ones_can_be_read_again(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = Lake(spark, str(tmp_path))
+    views = [
+        View("a", "u", 0, "n1", "n2* n3"),
+        View("b", "v", 0, "", "n6* n7"),
+        View("c", "u", AFTER_SPLIT, "n1", "n4* n5"),
+    ]
+    seen, histories = impressions(spark, views)
+    for table, frame in ((IMPRESSIONS, seen), (HISTORIES, histories), (ITEM_TOKENS, item_tokens(spark, Items()))):
+        lake.overwrite(table, frame)
+    options = ["--lake", str(tmp_path), "--source", "p", "--targets", "all"]
+    assert run(build_trajectories, options) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert (first["targets"], first["history_targets"]) == (3, 1)
+    assert first["inputs"] == lake.versions([IMPRESSIONS, HISTORIES, ITEM_TOKENS])
+    (report,) = (tmp_path / "_versions" / "build_trajectories").glob("*.json")
+    assert json.loads(report.read_text())["outputs"] == first["outputs"]
+
+    lake.overwrite(IMPRESSIONS, seen.where("impression_id != 'b'"))
+    assert run(build_trajectories, [*options, "--as-of", str(report)]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert {**again, "outputs": None} == {**first, "outputs": None}
+    assert run(build_trajectories, [*options, "--as-of", "2001-01-01"]) == 2
+    assert "impressions" in capsys.readouterr().err

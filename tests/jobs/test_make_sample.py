@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs import make_sample as module
 from jobs.make_sample import make_sample
+from jobs.publisher import sample as module
 from schemas.errors import InputError
 from tests.conftest import REPOSITORY
 
@@ -61,8 +61,22 @@ def test_a_folder_or_file_of_someone_else_is_refused(tmp_path: Path, name: str) 
     assert path.read_text() == "mine"
 
 
+def test_a_sample_has_about_as_many_impressions_as_asked_for(tmp_path: Path) -> None:
+    summary = make_sample(out=tmp_path / "sample", size="tiny", impressions=2_000, logs_only=True)
+    assert summary["impressions"] == pytest.approx(2_000, rel=0.1)
+    assert summary["users"] == 500
+    assert not (tmp_path / "sample/news.jsonl").exists()
+    with pytest.raises(InputError, match="Name another folder"):
+        make_sample(out=tmp_path / "sample", size="tiny", impressions=2_000)
+
+
+def test_a_sample_of_very_few_impressions_is_whole_too(tmp_path: Path) -> None:
+    summary = make_sample(out=tmp_path / "sample", size="tiny", impressions=5)
+    assert summary["lines"] == summary["impressions"] + summary["merged"] + summary["rejected"]
+
+
 def test_a_run_that_dies_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(folder: Path, size: str, seed: int) -> None:
+    def dies(folder: Path, *args: Any, **options: Any) -> None:
         (folder / "news.jsonl").write_text("half")
         raise KeyboardInterrupt
 
@@ -84,6 +98,8 @@ def test_impossible_options_are_named() -> None:
         make_sample(out=Path("never"), size=huge)
     with pytest.raises(InputError, match="seed is -1"):
         make_sample(out=Path("never"), seed=-1)
+    with pytest.raises(InputError, match="impressions is 0"):
+        make_sample(out=Path("never"), impressions=0)
 
 
 def test_the_command_line_prints_one_line_of_json(tmp_path: Path) -> None:

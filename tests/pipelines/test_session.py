@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.session import build_session, whole_files
+from pipelines.session import build_session, sized_for, whole_files
 from tests.conftest import REPOSITORY
 
 START = """
@@ -20,11 +21,20 @@ except InputError as error:
 """
 
 
-def start(folder: Path, **environment: str) -> str:
-    """What a session that cannot start says, in a process of its own."""
+TELL = """
+from pipelines.session import build_session
+context = build_session("test").sparkContext
+java = context._jvm.java.lang
+arguments = java.management.ManagementFactory.getRuntimeMXBean().getInputArguments()
+print("-Xmx700m" in arguments, any("TieredStopAtLevel" in each for each in arguments))
+"""
+
+
+def start(folder: Path, script: str = START, **environment: str) -> str:
+    """What a session says of itself, or that it cannot start, in a process of its own."""
     env = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
     done = subprocess.run(
-        [sys.executable, "-c", START], cwd=folder, env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script], cwd=folder, env=env, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -36,6 +46,24 @@ def test_missing_jars_are_an_error_with_the_way_out(tmp_path: Path) -> None:
 
 def test_missing_java_is_an_error_with_the_way_out(tmp_path: Path) -> None:
     assert "Install Java 17 or 21, or run ./feedloop setup" in start(tmp_path, JAVA_HOME=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("FEEDLOOP_JVM", "fast", "FEEDLOOP_JVM is 'fast': use one of short, long, or unset it"),
+        ("FEEDLOOP_DRIVER_MEMORY", "6 GB", "FEEDLOOP_DRIVER_MEMORY is '6 GB': give it in GB or MB, such as 6g"),
+    ],
+)
+def test_a_setting_that_is_none_is_an_error_with_the_way_out(
+    tmp_path: Path, name: str, value: str, message: str
+) -> None:
+    assert message in start(tmp_path, **{name: value})
+
+
+def test_the_jvm_starts_with_the_memory_and_the_compilers_asked_for(tmp_path: Path) -> None:
+    said = start(tmp_path, script=TELL, FEEDLOOP_DRIVER_MEMORY="700m", FEEDLOOP_JVM="long")
+    assert said == "True False\n"
 
 
 def test_the_session_speaks_utc_and_is_shared(spark: SparkSession) -> None:
@@ -52,3 +80,17 @@ def test_file_settings_are_put_back(spark: SparkSession) -> None:
     with whole_files(spark):
         assert spark.conf.get(name) != before
     assert spark.conf.get(name) == before
+
+
+def test_a_big_shuffle_is_cut_into_parts_that_fit_and_the_setting_is_put_back(spark: SparkSession) -> None:
+    def parts() -> set[str | None]:
+        names = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
+        return {spark.conf.get(name) for name in names}
+
+    assert parts() == {"2"}
+    with sized_for(spark, 3 << 30):
+        assert parts() == {"32"}
+        with sized_for(spark, 1000):
+            assert parts() == {"2"}
+        assert parts() == {"32"}
+    assert parts() == {"2"}

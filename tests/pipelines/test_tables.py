@@ -1,44 +1,31 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from pipelines.commits import Changes, Mark
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 from schemas.news import NEWS
-from schemas.table import Column, Table
 from tests.builders import rows
-
-WORDS = Table(
-    name="words",
-    meaning="a table of tests",
-    columns=(
-        Column("language", "string", "where it is spoken"),
-        Column("word", "string", "the word"),
-        Column("uses", "array<long>", "counts"),
-    ),
-    key=("word",),
-    partition_by=("language",),
-)
-
-
-@pytest.fixture
-def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    return Lake(spark, str(tmp_path / "away" / ".." / "my lake (1)+%20"))
-
-
-def words(lake: Lake, *told: tuple[Any, ...]) -> DataFrame:
-    return lake.spark.createDataFrame([*told], "language string, word string, uses array<int>")
+from tests.lakes import SHORT, WORDS, words
 
 
 def test_an_append_counts_once_per_version(lake: Lake) -> None:
-    for version, word in ((1, "a"), (1, "again"), (2, "b"), (1, "late")):
-        lake.append(WORDS, words(lake, ("en", word, [1])), app_id="test", app_version=version)
-    assert rows(lake.read(WORDS), "word", "uses") == [("a", [1]), ("b", [1])]
-    assert rows(lake.read(WORDS, version=1), "word") == [("a",)]
+    told = ((1, "a"), (1, "again"), (2, "b"), (1, "late"))
+    frames = [(version, words(lake, ("en", word, [1]), ("de", word * 2, []))) for version, word in told]
+    counts = [lake.append(WORDS, frame, app_id="test", app_version=version) for version, frame in frames]
+    assert counts == [2, 0, 2, 0]
+    assert rows(lake.read(WORDS), "word", "uses") == [("a", [1]), ("aa", []), ("b", [1]), ("bb", [])]
+    assert rows(lake.read(WORDS, version=1), "word") == [("a",), ("aa",)]
     assert lake.version(WORDS) == 2
 
 
@@ -50,17 +37,26 @@ def test_overwrite_replaces_all_rows_or_those_named(lake: Lake) -> None:
     assert rows(lake.read(WORDS), "word") == [("d",)]
 
 
-def merge(lake: Lake, version: int, frame: DataFrame, **how: Any) -> None:
+def merge(lake: Lake, version: int | None, frame: DataFrame, **how: Any) -> Changes:
     how = {"set_on_match": {"uses": "concat(stored.uses, incoming.uses)"}} | how
-    lake.merge(WORDS, frame, app_id="test", app_version=version, **how)
+    return lake.merge(WORDS, frame, mark=Mark() if version is None else Mark("test", version), **how)
+
+
+def settings(lake: Lake) -> dict[str, str]:
+    """Delta's session settings: those that a MERGE needs must not stay behind."""
+    found = {name: value for name, value in lake.spark.conf.getAll.items() if ".delta." in name}
+    return {name: value for name, value in found.items() if not name.endswith("lastCommitVersionInSession")}
 
 
 def test_merge_updates_what_matches_and_inserts_the_rest_once_per_version(lake: Lake) -> None:
-    merge(lake, 1, words(lake, ("en", "a", [1]), ("en", "b", [1])))
-    for _ in range(2):
-        merge(lake, 2, words(lake, ("en", "a", [2]), ("de", "c", [2])))
-    assert rows(lake.read(WORDS), "word", "uses") == [("a", [1, 2]), ("b", [1]), ("c", [2])]
-    assert lake.spark.conf.get("spark.databricks.delta.write.txnAppId", "none") == "none"
+    before = settings(lake)
+    assert merge(lake, 1, words(lake, ("en", "a", [1]), ("en", "b", [1]))) == Changes(inserted=2)
+    frame = words(lake, ("en", "a", [2]), ("de", "c", [2]), ("de", "d", [2]))
+    assert merge(lake, 2, frame, note={"batch": 2}) == Changes(inserted=2, updated=1)
+    version = lake.version(WORDS)
+    assert merge(lake, 2, frame) == Changes()
+    assert rows(lake.read(WORDS), "word", "uses") == [("a", [1, 2]), ("b", [1]), ("c", [2]), ("d", [2])]
+    assert (lake.version(WORDS), settings(lake)) == (version, before)
 
 
 def test_merge_can_update_or_delete_under_a_condition(lake: Lake) -> None:
@@ -68,12 +64,52 @@ def test_merge_can_update_or_delete_under_a_condition(lake: Lake) -> None:
     merge(lake, 1, words(lake, ("en", "a", [5]), ("en", "b", [6])), update_when="incoming.uses[0] > 5")
     assert rows(lake.read(WORDS), "word", "uses") == [("a", [1]), ("b", [1, 6])]
     gone = words(lake, ("en", "a", []), ("en", "z", [])).selectExpr("*", "word = 'a' AS gone")
-    merge(lake, 2, gone, set_on_match=None, delete_when="incoming.gone")
+    assert merge(lake, 2, gone, set_on_match=None, delete_when="incoming.gone") == Changes(inserted=1, deleted=1)
     assert rows(lake.read(WORDS), "word") == [("b",), ("z",)]
+    assert lake.read(WORDS).columns == ["language", "word", "uses"]
+
+
+def test_merge_without_an_app_happens_each_time(lake: Lake) -> None:
+    frame = words(lake, ("en", "a", [1]))
+    assert merge(lake, None, frame) == Changes(inserted=1)
+    assert [merge(lake, None, frame) for _ in range(2)] == [Changes(updated=1)] * 2
+    assert rows(lake.read(WORDS), "uses") == [([1, 1, 1],)]
+
+
+def test_where_narrows_what_a_merge_can_match_and_what_it_reads(lake: Lake) -> None:
+    lake.overwrite(WORDS, words(lake, ("en", "a", [1]), ("de", "b", [1])))
+    changes = merge(lake, 1, words(lake, ("en", "a", [2]), ("de", "b", [2])), where="stored.language IN ('en')")
+    assert changes == Changes(inserted=1, updated=1)
+    assert rows(lake.read(WORDS), "word", "uses") == [("a", [1, 2]), ("b", [1]), ("b", [2])]
+    latest = lake.spark.sql(f"DESCRIBE HISTORY delta.`{lake.path(WORDS)}` LIMIT 1").collect()[0]
+    assert latest["operationMetrics"]["numTargetFilesRemoved"] == "1"
+
+
+def test_new_columns_of_a_frame_come_in_where_they_are_asked_for(lake: Lake) -> None:
+    before = settings(lake)
+    lake.append(WORDS, words(lake, ("en", "a", [1])), app_id="test", app_version=1)
+    told = words(lake, ("en", "b", [1], "noun"), more=", kind string")
+    lake.append(WORDS, told, app_id="test", app_version=2)
+    assert lake.read(WORDS).columns == ["language", "word", "uses"]
+    told = words(lake, ("en", "c", [1], "verb"), more=", kind string")
+    assert lake.append(WORDS, told, app_id="test", app_version=3, evolve=True) == 1
+    told = words(lake, ("en", "a", [1], "noun", 7), ("en", "d", [1], "verb", 8), more=", kind string, rank int")
+    changes = merge(lake, 4, told, set_on_match={"kind": "incoming.kind"}, evolve=True)
+    assert changes == Changes(inserted=1, updated=1)
+    merge(lake, 5, words(lake, ("en", "e", [1])))
+    found = [("a", "noun", None), ("b", None, None), ("c", "verb", None), ("d", "verb", 8), ("e", None, None)]
+    assert rows(lake.read(WORDS), "word", "kind", "rank") == found
+    assert settings(lake) == before
+
+
+def test_a_first_merge_takes_the_frames_new_columns_where_they_are_asked_for(lake: Lake) -> None:
+    told = words(lake, ("en", "a", [1], "noun"), more=", kind string")
+    assert merge(lake, 1, told, evolve=True) == Changes(inserted=1)
+    assert rows(lake.read(WORDS), "word", "kind") == [("a", "noun")]
 
 
 def test_a_null_where_the_contract_has_none_is_refused_and_no_table_is_left(lake: Lake) -> None:
-    with pytest.raises(Exception, match=r"NOT NULL"):
+    with pytest.raises(ContractError, match=r"rows without word were not written.*mend these rows"):
         lake.append(WORDS, words(lake, ("en", None, [1])), app_id="test", app_version=1)
     assert not lake.exists(WORDS)
     assert not Path(lake.path(WORDS)).exists()
@@ -104,3 +140,41 @@ def test_a_file_is_no_lake(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="must be a folder"):
         Lake(spark, str(tmp_path / "file"))
+
+
+def test_a_broken_rule_is_refused_with_its_name_and_nothing_changes(lake: Lake) -> None:
+    table = replace(WORDS, checks=(SHORT,))
+    lake.append(table, words(lake, ("en", "a", [1])), app_id="test", app_version=1)
+    version = lake.version(table)
+    long = words(lake, ("en", "long", [1]), ("en", "b", [1]))
+    for write in (
+        lambda: lake.append(table, long, app_id="test", app_version=2),
+        lambda: lake.merge(table, long, set_on_match={"uses": "incoming.uses"}),
+        lambda: lake.overwrite(table, long),
+    ):
+        with pytest.raises(ContractError, match=r"break the rule short_word of table words .*length\(word\).*mend"):
+            write()
+    assert (lake.version(table), rows(lake.read(table), "word")) == (version, [("a",)])
+
+
+def test_two_writers_at_once_are_told_that_one_of_them_must_run_again(lake: Lake, spark: SparkSession) -> None:
+    """The second writes while the first is planned and not yet committed: between its reading and its writing."""
+    lake.overwrite(WORDS, words(lake, ("en", "a", [1])))
+
+    def late(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        for _ in range(300):  # until the other has committed
+            if len(list(log.glob("*.json"))) > 1:
+                break
+            time.sleep(0.1)
+        yield from batches
+
+    log = Path(lake.path(WORDS)) / "_delta_log"
+    slow = words(lake, ("en", "a", [2])).mapInArrow(late, "language string, word string, uses array<int>")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(lambda: lake.merge(WORDS, slow, set_on_match={"uses": "incoming.uses"}))
+        time.sleep(1)
+        other = Lake(spark.newSession(), lake.root)
+        other.overwrite(WORDS, words(other, ("en", "a", [3])))
+        with pytest.raises(InputError, match=r"another run wrote table words at the same time\. Nothing was lost"):
+            first.result()
+    assert rows(lake.read(WORDS), "uses") == [([3],)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,8 @@ def _flat(column: pa.ChunkedArray) -> tuple[NDArray[Any], IntArray]:
     return values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-TRUTH_COLUMNS = ("impression_id", "shown", "probability")
+_IDENTITY = ("impression_id", "user_id", "time")  # ids are used again: for other users, and days later
+TRUTH_COLUMNS = (*_IDENTITY, "shown", "probability")
 
 
 def read_truth(path: Path) -> pa.Table:
@@ -82,18 +82,22 @@ def true_probabilities(evaluation: pa.Table, truth: pa.Table) -> FloatArray:
 
     `truth` holds TRUTH_COLUMNS. InputError if an impression or a shown news is not in it.
     """
-    known: Mapping[str, tuple[list[str], list[float]]] = {
-        identity: (shown, probability)
-        for identity, shown, probability in zip(*(truth[name].to_pylist() for name in TRUTH_COLUMNS), strict=True)
-    }
+    told = zip(_identities(truth), *(truth[name].to_pylist() for name in TRUTH_COLUMNS[-2:]), strict=True)
+    known = {identity: dict(zip(shown, probability, strict=True)) for identity, shown, probability in told}
     scores: list[float] = []
-    for identity, shown in zip(
-        evaluation["impression_id"].to_pylist(), evaluation["shown_id"].to_pylist(), strict=True
-    ):
+    for identity, shown in zip(_identities(evaluation), evaluation["shown_id"].to_pylist(), strict=True):
         if identity not in known:
-            raise InputError(f"the truth has no impression {identity}: it belongs to other logs")
-        probability_of = dict(zip(*known[identity], strict=True))
+            raise InputError(f"the truth has no impression {identity[0]}: it belongs to other logs")
+        probability_of = known[identity]
         if not probability_of.keys() >= set(shown):
-            raise InputError(f"the truth of impression {identity} lacks news that were shown: it belongs to other logs")
+            raise InputError(
+                f"the truth of impression {identity[0]} lacks news that were shown: it belongs to other logs"
+            )
         scores.extend(probability_of[news] for news in shown)
     return np.array(scores, np.float64)
+
+
+def _identities(table: pa.Table) -> list[tuple[str, str, int]]:
+    """What names an impression for certain, row by row; the time as microseconds, whatever unit a file keeps."""
+    times = table["time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    return list(zip(table["impression_id"].to_pylist(), table["user_id"].to_pylist(), times.to_pylist(), strict=True))

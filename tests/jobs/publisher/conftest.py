@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.publisher.sample import write_sample
+from jobs.publisher.sizes import SIZES, SizeName
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Sample:
 
     folder: Path
     news: list[dict[str, str]]
-    files: dict[str, list[bytes]]  # lines by file name, in file order
+    files: dict[str, list[bytes]]  # lines by file name, in file order; \n, \r\n or \r ended them
     truth: list[dict[str, Any]]
     counts: dict[str, Any]
 
@@ -27,11 +28,19 @@ class Sample:
         return [line for lines in self.files.values() for line in lines]
 
 
+def written(folder: Path, size: SizeName, seed: int) -> Sample:
+    folder.mkdir(exist_ok=True)
+    write_sample(folder, SIZES[size], seed, name=size)
+    return read_sample(folder)
+
+
 def read_sample(folder: Path) -> Sample:
     files = {}
     for path in sorted((folder / "logs").iterdir()):
         text = path.read_bytes()
-        files[path.name] = (gzip.decompress(text) if path.suffix == ".gz" else text).splitlines()
+        whole = gzip.decompress(text) if path.suffix == ".gz" else text
+        assert not whole or whole.endswith(b"\n")
+        files[path.name] = whole.splitlines()
     return Sample(
         folder=folder,
         news=[json.loads(line) for line in (folder / "news.jsonl").read_text(encoding="utf-8").splitlines()],
@@ -43,13 +52,9 @@ def read_sample(folder: Path) -> Sample:
 
 @pytest.fixture(scope="package")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    folder = tmp_path_factory.mktemp("tiny")
-    write_sample(folder, "tiny", 7)
-    return read_sample(folder)
+    return written(tmp_path_factory.mktemp("tiny"), "tiny", 7)
 
 
 @pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    folder = tmp_path_factory.mktemp("demo")
-    write_sample(folder, "demo", 1)
-    return read_sample(folder)
+    return written(tmp_path_factory.mktemp("demo"), "demo", 1)

@@ -38,3 +38,10 @@ def test_appeal_is_zipf_and_weight_decays_with_age_from_publication_on() -> None
     assert at[3] > 0
     ranked = np.sort(news.appeal_V)[::-1]
     np.testing.assert_allclose(ranked[[9, 99]] / ranked[0], np.array([10, 100]) ** -0.7)
+
+
+def test_without_texts_all_else_is_the_same() -> None:
+    whole, bare = demo_news(), write_news(SIZES["demo"], np.random.default_rng(1), texts=False)
+    assert bare.stories == []
+    assert np.array_equal(whole.id_V, bare.id_V)
+    assert np.array_equal(whole.published_V, bare.published_V)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,100 +8,145 @@ from pyspark.sql import functions as F
 
 from pipelines.conform import conform
 from pipelines.histories import hash_of
-from pipelines.ingest.dedupe import per_impression, row_changes, united_row
-from pipelines.ingest.parse import keep_told, with_told
-from pipelines.tables import INCOMING, STORED, Lake
+from pipelines.ingest.dedupe import COUNTS, alias_rows, gone_rows, linked_impressions, lonely_impressions
+from pipelines.ingest.parse import with_told
+from pipelines.ingest.sightings import per_sighting, usable
 from schemas.impression import IMPRESSIONS
 from tests.builders import json_line, raw_logs, rows
 
-
-def impressions(spark: SparkSession, *lines: str, batch: int = 1) -> DataFrame:
-    return keep_told(with_told(raw_logs(spark, *lines, batch=batch), "jsonl")).transform(per_impression)
+LATER = "2026-03-02T10:15:31Z"  # an hour after json_line's own time
 
 
-def shown_and_clicked(frame: DataFrame) -> list[tuple[Any, ...]]:
-    return rows(frame, "impression_id", "shown", "clicked")
+def told(spark: SparkSession, *lines: str) -> DataFrame:
+    return usable(per_sighting(with_told(raw_logs(spark, *lines), "jsonl")).localCheckpoint())
 
 
-def test_a_replayed_line_counts_once(spark: SparkSession) -> None:
-    found = impressions(spark, json_line("1"), json_line("1"), json_line("2"))
-    assert rows(found, "impression_id", "lines") == [("1", 2), ("2", 1)]
+def linked(spark: SparkSession, *lines: str, stored: DataFrame | None = None, batch: int = 1) -> DataFrame:
+    return linked_impressions(told(spark, *lines), stored, batch=batch).localCheckpoint()
 
 
-def test_an_impression_is_one_source_id_user_and_time(spark: SparkSession) -> None:
-    found = impressions(spark, json_line(), json_line(user_id="u2"), json_line(time="2026-03-02T09:15:32Z"))
-    assert found.count() == 3
+def counts(frame: DataFrame) -> dict[str, int]:
+    """The counts that are not 0."""
+    total = frame.agg(*(F.sum(name).alias(name) for name in COUNTS)).collect()[0].asDict()
+    return {name: value for name, value in total.items() if value}
+
+
+def test_a_lonely_sighting_becomes_the_row_that_linking_would_make_of_it(spark: SparkSession) -> None:
+    lines = [json_line("1"), json_line("1"), json_line("2", user_id="u2", clicked=[]), json_line("3", user_id="u3")]
+    alone = lonely_impressions(told(spark, *lines), batch=1)
+    assert rows(alone) == rows(linked(spark, *lines).select(alone.columns))
+    contract = conform(alone.withColumn("source", F.lit("x")), IMPRESSIONS)
+    assert rows(contract, "impression_id", "also_seen_as", "sighting_id", "span_days") == [
+        (name, [], None, 0) for name in ("1", "2", "3")
+    ]
 
 
 def test_a_click_told_later_joins_the_earlier_one(spark: SparkSession) -> None:
     lines = [json_line(shown=["n5", "n3", "n4"], clicked=clicked) for clicked in (["n5"], [], ["n4"])]
-    assert shown_and_clicked(impressions(spark, *lines)) == [("i1", ["n5", "n3", "n4"], [True, False, True])]
+    found = linked(spark, *lines)
+    assert rows(found, "shown", "clicked") == [(["n5", "n3", "n4"], [True, False, True])]
+    assert counts(found) == {"lines": 3, "gained": 1, "retold": 2}
 
 
 def test_unlabelled_stays_unlabelled_until_a_line_has_marks(spark: SparkSession) -> None:
     unlabelled = json_line(without=("clicked",))
-    assert shown_and_clicked(impressions(spark, unlabelled, unlabelled)) == [("i1", ["n3", "n4"], None)]
-    assert shown_and_clicked(impressions(spark, unlabelled, json_line(clicked=[]))) == [
-        ("i1", ["n3", "n4"], [False, False])
-    ]
+    assert rows(linked(spark, unlabelled, unlabelled), "clicked") == [(None,)]
+    assert rows(linked(spark, unlabelled, json_line(clicked=[])), "clicked") == [([False, False],)]
 
 
 def test_shown_lists_that_differ_are_united_by_id(spark: SparkSession) -> None:
     lines = (json_line(shown=["n9", "n3"], clicked=["n9"]), json_line(shown=["n4", "n3"], clicked=["n3"]))
-    assert shown_and_clicked(impressions(spark, *lines)) == [("i1", ["n3", "n4", "n9"], [True, False, True])]
+    assert rows(linked(spark, *lines), "shown", "clicked") == [(["n3", "n4", "n9"], [True, False, True])]
 
 
 def test_of_several_histories_the_longest_stays(spark: SparkSession) -> None:
-    found = impressions(spark, json_line(history=["n1"]), json_line(history=["n7", "n1", "n2"]), json_line())
+    found = linked(spark, json_line(history=["n1"]), json_line(history=["n7", "n1", "n2"]), json_line())
     longest = hash_of(F.array(*(F.lit(n) for n in ("n7", "n1", "n2"))))
     assert rows(found.select("history_length", F.col("history_hash") == longest)) == [(3, True)]
 
 
-VARIANTS = (
-    json_line(shown=["n9", "n3"], clicked=["n9"], history=["n1"]),
-    json_line(shown=["n4", "n3"], clicked=["n3"], history=["n1", "n2"]),
-    json_line(shown=["n4", "n3"], without=("clicked",), history=["n2", "n1"]),
-    json_line(shown=["n3", "n4"], clicked=[], history=[]),
-)
+def test_two_collectors_are_one_row_under_the_smaller_id_and_the_earliest_time(spark: SparkSession) -> None:
+    found = linked(spark, json_line("b"), json_line("a"), json_line("a", time=LATER, shown=["n9"], clicked=["n9"]))
+    assert rows(found.selectExpr("impression_id", "also_seen_as", "string(time)", "string(last_time)")) == [
+        ("a", ["b"], "2026-03-02 09:15:31", "2026-03-02 10:15:31")
+    ]
+    assert counts(found) == {"lines": 3, "gained": 1, "double_logged": 1, "retold": 1}
+    aliases = alias_rows(found).selectExpr("impression_id", "string(time)", "canonical_id", "string(canonical_time)")
+    assert rows(aliases) == [
+        ("a", "2026-03-02 10:15:31", "a", "2026-03-02 09:15:31"),
+        ("b", "2026-03-02 09:15:31", "a", "2026-03-02 09:15:31"),
+    ]
 
 
-def test_uniting_rows_one_by_one_gives_the_same_row_in_every_order(spark: SparkSession) -> None:
-    columns = ("shown", "clicked", "history_length", "history_hash")
-    at_once = rows(impressions(spark, *VARIANTS), *columns)
-    single = {line: impressions(spark, line).localCheckpoint() for line in VARIANTS}
-    for order in list(permutations(VARIANTS))[::5]:
-        united = single[order[0]]
-        for line in order[1:]:
-            pair = united.alias(STORED).crossJoin(single[line].alias(INCOMING))
-            united = pair.select(*(F.expr(f"{STORED}.{key}") for key in IMPRESSIONS.key), *_named(united_row()))
-        assert rows(united, *columns) == at_once
+def test_a_reused_id_is_another_impression(spark: SparkSession) -> None:
+    found = linked(spark, json_line(), json_line(time="2026-03-04T09:15:31Z"), json_line(user_id="u2"))
+    assert found.count() == 3
+    assert counts(found) == {"lines": 3, "gained": 3}
 
 
-def test_a_row_that_tells_nothing_new_is_no_change(spark: SparkSession) -> None:
-    stored = impressions(spark, *VARIANTS[:2]).alias(STORED)
-    for line, changes in ((VARIANTS[0], False), (json_line(shown=["n3"], clicked=[]), False), (VARIANTS[3], False)):
-        pair = stored.crossJoin(impressions(spark, line).alias(INCOMING))
-        assert rows(pair.select(row_changes())) == [(changes,)]
-    new_click = impressions(spark, json_line(shown=["n4"], clicked=["n4"])).alias(INCOMING)
-    assert rows(stored.crossJoin(new_click).select(row_changes())) == [(True,)]
+def as_stored(frame: DataFrame) -> DataFrame:
+    return conform(frame.withColumn("source", F.lit("x")), IMPRESSIONS).localCheckpoint()
 
 
-def test_merge_unites_stored_and_incoming(spark: SparkSession, tmp_path: Path) -> None:
-    lake = Lake(spark, str(tmp_path))
-    for batch, line in enumerate(VARIANTS, start=1):
-        told = impressions(spark, line, batch=batch)
-        lake.merge(
-            IMPRESSIONS, told, set_on_match=united_row(), update_when=row_changes(), app_id="test", app_version=batch
-        )
-    at_once = conform(impressions(spark, *VARIANTS), IMPRESSIONS)
-    assert rows(lake.read(IMPRESSIONS)) == rows(at_once)
-    assert rows(at_once, "first_batch") == [(1,)]
+def test_a_stored_row_that_is_told_of_again_is_unchanged_and_its_lines_are_replays(spark: SparkSession) -> None:
+    stored = as_stored(linked(spark, json_line("b"), json_line("a"), json_line("a", time=LATER)))
+    again = linked(spark, json_line("a"), json_line("a"), json_line("b"), stored=stored, batch=2)
+    assert rows(again, "changed", "first_batch") == [(False, 1)]
+    assert counts(again) == {"lines": 3, "replayed": 3}
 
 
-def _named(row: dict[str, Any]) -> list[Any]:
-    return [value.alias(name) for name, value in row.items()]
+def test_a_smaller_id_moves_the_stored_row_to_another_key(spark: SparkSession) -> None:
+    stored = as_stored(linked(spark, json_line("b", clicked=["n3"])))
+    found = linked(spark, json_line("a", clicked=["n4"]), stored=stored, batch=2)
+    assert rows(found, "impression_id", "also_seen_as", "clicked", "changed") == [("a", ["b"], [True, True], True)]
+    assert rows(gone_rows(found), "user_id", "impression_id") == [("u1", "b")]
+    assert counts(found) == {"lines": 1, "double_logged": 1}
 
 
-@pytest.mark.parametrize("column", ["first_batch", "date"])
-def test_contract_columns_are_all_there(spark: SparkSession, column: str) -> None:
-    assert column in impressions(spark, json_line()).columns
+def test_a_line_that_bridges_two_stored_rows_makes_one_of_them(spark: SparkSession) -> None:
+    ends = [json_line(time="2026-03-02T00:00:00Z"), json_line(time="2026-03-03T10:00:00Z")]
+    stored = as_stored(linked(spark, *ends))
+    assert stored.count() == 2
+    found = linked(spark, json_line(time="2026-03-02T20:00:00Z"), stored=stored, batch=2)
+    assert rows(found.selectExpr("string(time)", "string(last_time)", "span_days")) == [
+        ("2026-03-02 00:00:00", "2026-03-03 10:00:00", 1)
+    ]
+    assert rows(gone_rows(found).selectExpr("string(time)")) == [("2026-03-03 10:00:00",)]
+    assert counts(found) == {"lines": 1, "gained": -1, "retold": 2}
+
+
+def test_two_impressions_that_come_to_one_key_are_one(spark: SparkSession) -> None:
+    """The smallest id and the earliest time may come from different sightings, and so fall together."""
+    lines = [
+        json_line("1", time="2026-03-03T12:00:00Z", shown=["a"], clicked=[]),
+        json_line("2", time="2026-03-03T12:00:00Z", shown=["a"], clicked=[]),
+        json_line("2", time="2026-03-02T20:00:00Z", shown=["b"], clicked=[]),
+        json_line("1", time="2026-03-01T20:00:00Z", shown=["c"], clicked=[]),
+        json_line("3", time="2026-03-01T20:00:00Z", shown=["c"], clicked=[]),
+        json_line("3", time="2026-03-02T19:00:00Z", shown=["d"], clicked=[]),
+    ]
+    found = linked(spark, *lines)
+    keys = rows(found, "user_id", "impression_id", "time")
+    assert len(keys) == len(set(keys)) == 2
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0), (1, 0, 3, 2)])
+def test_uniting_line_by_line_gives_the_same_row_in_every_order(spark: SparkSession, order: tuple[int, ...]) -> None:
+    variants = (
+        json_line("2", shown=["n9", "n3"], clicked=["n9"], history=["n1"]),
+        json_line("1", shown=["n3", "n9"], clicked=["n3"], history=["n1", "n2"]),
+        json_line("2", shown=["n4", "n3"], without=("clicked",), history=["n2", "n1"], time=LATER),
+        json_line("1", shown=["n3", "n4"], clicked=[], history=[], time=LATER),
+    )
+    content = [name for name in IMPRESSIONS.column_names if name not in ("source", "first_batch")]
+    stored: DataFrame | None = None
+    for batch, at in enumerate(order):
+        stored = as_stored(linked(spark, variants[at], stored=stored, batch=batch))
+    assert stored is not None
+    assert rows(stored, *content) == rows(linked(spark, *variants), *content)
+
+
+def test_extra_columns_take_the_greatest_told(spark: SparkSession) -> None:
+    sightings = told(spark, json_line("1"), json_line("2")).withColumn("device", F.col("impression_id"))
+    found: list[tuple[Any, ...]] = rows(linked_impressions(sightings, None, batch=1, extra=["device"]), "device")
+    assert found == [("2",)]

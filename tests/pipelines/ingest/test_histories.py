@@ -1,63 +1,63 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
 
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.conform import conform
-from pipelines.ingest.histories import GONE, history_changes
-from schemas.impression import HISTORIES
+from pipelines.ingest.histories import GONE, history_changes, with_maximal
+from pipelines.ingest.sightings import text_of
 from tests.builders import rows
 
-Told = tuple[str, Sequence[str]]
+
+def told(spark: SparkSession, *histories: Iterable[str], user: str = "u1") -> DataFrame:
+    texts = [(user, " ".join(history)) for history in histories]
+    return spark.createDataFrame(texts, "user_id string, text string").distinct()
 
 
-def told(spark: SparkSession, *histories: Told) -> DataFrame:
-    data = [("publisher", user, list(history)) for user, history in histories]
-    return spark.createDataFrame(data, "source string, user_id string, history array<string>")
+def stored(spark: SparkSession, *histories: Iterable[str], user: str = "u1") -> DataFrame:
+    sequences = [(user, list(history)) for history in histories]
+    frame = spark.createDataFrame(sequences, "user_id string, clicks array<string>")
+    return frame.withColumn("sequence_hash", F.xxhash64("clicks"))
 
 
-def changes(spark: SparkSession, *histories: Told, stored: DataFrame | None = None) -> list[tuple[Any, ...]]:
-    return rows(history_changes(told(spark, *histories), stored), "user_id", "clicks", GONE)
+def changes(frame: DataFrame) -> list[tuple[str, bool]]:
+    return [tuple(row) for row in rows(frame.select(text_of(F.col("clicks")), GONE))]  # type: ignore[misc]
 
 
-def stored_rows(spark: SparkSession, *histories: Told) -> DataFrame:
-    return conform(history_changes(told(spark, *histories), None), HISTORIES)
+@pytest.mark.parametrize(
+    ("histories", "maximal"),
+    [
+        (["a", "ab", "abc"], ["a b c"]),  # a growing history is stored once
+        (["abc", "bc", "c"], ["a b c", "b c", "c"]),  # cut from the front: sequences of their own
+        (["ab", "ba"], ["a b", "b a"]),  # re-ordered
+        (["", "a"], ["a"]),
+        ([""], [""]),
+        ([["n1"], ["n1", "n2"], ["n10"]], ["n1 n2", "n10"]),  # an id that begins another is no prefix
+        ([["a"], ["a", "!"], ["a!"]], ["a !", "a!"]),  # the smallest letter that an id can hold
+    ],
+)
+def test_a_history_that_another_begins_with_is_not_maximal(
+    spark: SparkSession, histories: list[Iterable[str]], maximal: list[str]
+) -> None:
+    found = told(spark, *histories).transform(with_maximal).where("maximal")
+    assert sorted(text for (text,) in rows(found, "text")) == sorted(maximal)
 
 
-def test_only_histories_that_no_other_begins_with_are_stored(spark: SparkSession) -> None:
-    grown = [("u1", "abcd"[:length]) for length in range(5)]
-    assert changes(spark, *grown, ("u1", "abx"), ("u1", "b"), ("u2", "ab")) == [
-        ("u1", list("abcd"), False),
-        ("u1", list("abx"), False),
-        ("u1", ["b"], False),
-        ("u2", list("ab"), False),
-    ]
+def test_a_longer_history_takes_the_place_of_the_stored_ones_that_it_extends(spark: SparkSession) -> None:
+    found = history_changes(told(spark, "abcd", "x"), stored(spark, "ab", "xy", "abq"))
+    assert sorted(changes(found)) == [("a b", True), ("a b c d", False)]
 
 
-def test_a_prefix_is_one_of_clicks_and_not_of_letters(spark: SparkSession) -> None:
-    assert changes(spark, ("u1", ["n1"]), ("u1", ["n12", "n3"])) == [
-        ("u1", ["n1"], False),
-        ("u1", ["n12", "n3"], False),
-    ]
+def test_what_is_stored_already_changes_nothing(spark: SparkSession) -> None:
+    assert changes(history_changes(told(spark, "ab", "a", ""), stored(spark, "ab"))) == []
 
 
-def test_an_empty_history_is_stored_where_a_user_has_no_other(spark: SparkSession) -> None:
-    assert changes(spark, ("u1", ""), ("u2", ""), ("u2", "a")) == [("u1", [], False), ("u2", ["a"], False)]
+def test_users_are_apart(spark: SparkSession) -> None:
+    found = history_changes(told(spark, "ab"), stored(spark, "a", user="u2"))
+    assert changes(found) == [("a b", False)]
 
 
-def test_a_longer_history_replaces_the_stored_one(spark: SparkSession) -> None:
-    stored = stored_rows(spark, ("u1", "ab"), ("u1", "x"), ("u2", "ab"))
-    assert changes(spark, ("u1", "abc"), stored=stored) == [("u1", list("abc"), False), ("u1", ["a", "b"], True)]
-
-
-def test_what_is_stored_already_is_no_change(spark: SparkSession) -> None:
-    stored = stored_rows(spark, ("u1", "ab"), ("u2", "c"))
-    assert changes(spark, ("u1", "ab"), ("u1", "a"), ("u2", ""), stored=stored) == []
-
-
-def test_the_same_history_of_two_sources_is_stored_for_both(spark: SparkSession) -> None:
-    both = told(spark, ("u1", "ab")).withColumn("source", F.explode(F.array(F.lit("x"), F.lit("y"))))
-    assert rows(history_changes(both, None), "source", "clicks") == [("x", ["a", "b"]), ("y", ["a", "b"])]
+def test_the_first_histories_of_a_source_are_inserted(spark: SparkSession) -> None:
+    assert changes(history_changes(told(spark, "ab", "a"), None)) == [("a b", False)]

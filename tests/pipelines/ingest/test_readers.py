@@ -5,23 +5,38 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sources import find_logs
+from pipelines.ingest.sources import Found, Known, find_logs, new_files
 from pipelines.session import whole_files
-from tests.builders import Line, json_line, rows, write_logs
+from tests.builders import Line, json_line, mind_line, rows, write_logs
 
 
-def read(spark: SparkSession, folder: Path) -> list[tuple[object, ...]]:
+def read(spark: SparkSession, found: Found) -> list[tuple[object, ...]]:
     with whole_files(spark):
-        return [(file, at, bytes(line)) for file, at, line in rows(raw_lines(spark, find_logs(folder, "auto")))]
+        lines = rows(raw_lines(spark, found.files), "file", "position", "line")
+        return [(file, at, bytes(line)) for file, at, line in lines]
+
+
+def bytes_of(line: Line) -> bytes:
+    return line if isinstance(line, bytes) else line.encode()
 
 
 def test_each_line_keeps_its_bytes_file_and_number(spark: SparkSession, tmp_path: Path) -> None:
-    odd: list[Line] = [json_line(), b"", b"\xff\xfe no UTF-8", b"carriage\rreturn\r", "\u2028 is no line end"]
-    found = read(spark, write_logs(tmp_path, {"a b+c%20[1]{2}*?.jsonl": odd, "z.jsonl.gz": odd}))
-    told = [line if isinstance(line, bytes) else line.encode() for line in odd]
-    assert found == [
-        (name, at, line) for name in ("logs/a b+c%20[1]{2}*?.jsonl", "logs/z.jsonl.gz") for at, line in enumerate(told)
+    odd: list[Line] = [json_line(), b"", b"\xff\xfe no UTF-8", b"\x00\x01", "\u2028 is no line end"]
+    found = find_logs(write_logs(tmp_path, {"a b+c%20é&;[1]{2}*?.jsonl": odd, "z.jsonl.gz": odd}))
+    assert read(spark, found) == [
+        (name, at, bytes_of(line))
+        for name in ("logs/a b+c%20é&;[1]{2}*?.jsonl", "logs/z.jsonl.gz")
+        for at, line in enumerate(odd)
     ]
+
+
+def test_mixed_line_ends_part_lines_and_stand_in_none(spark: SparkSession, tmp_path: Path) -> None:
+    path = write_logs(tmp_path, {"a.jsonl": []}) / "logs" / "a.jsonl"
+    path.write_bytes(json_line().encode() + b"\r\nb\rc\n\r\r\nd")
+    found = find_logs(tmp_path)
+    told = [json_line().encode(), b"b", b"c", b"", b"", b"d"]
+    assert read(spark, found) == [("logs/a.jsonl", at, line) for at, line in enumerate(told)]
+    assert found.files[0].lines == len(told)
 
 
 def test_numbers_are_exact_in_many_and_in_large_files(spark: SparkSession, tmp_path: Path) -> None:
@@ -30,7 +45,7 @@ def test_numbers_are_exact_in_many_and_in_large_files(spark: SparkSession, tmp_p
     }
     write_logs(tmp_path, files)
     with whole_files(spark):
-        lines = raw_lines(spark, find_logs(tmp_path, "auto"))
+        lines = raw_lines(spark, find_logs(tmp_path).files)
         told = lines.selectExpr(
             "concat('logs/', get_json_object(string(line), '$.impression_id')) AS told", "file", "position"
         )
@@ -38,11 +53,29 @@ def test_numbers_are_exact_in_many_and_in_large_files(spark: SparkSession, tmp_p
         assert (told.count(), wrong.count()) == (3030, 0)
 
 
-def test_a_last_line_without_line_feed_is_a_line_and_a_byte_order_mark_is_none_of_it(
+def test_a_byte_order_mark_is_no_part_of_the_first_line(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + json_line().encode())
+    assert read(spark, find_logs(tmp_path)) == [("logs/a.jsonl", 0, json_line().encode())]
+
+
+def test_only_what_is_new_in_a_grown_file_is_read_and_not_what_comes_meanwhile(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "a.jsonl").write_bytes(
-        b"\xef\xbb\xbf" + json_line("1").encode() + b"\n" + json_line("2").encode()
-    )
-    assert [line for _, _, line in read(spark, tmp_path)] == [json_line("1").encode(), json_line("2").encode()]
+    lines = [json_line(str(at)) for at in range(4)]
+    (file,) = find_logs(write_logs(tmp_path, {"a.jsonl": lines[:1], "b.jsonl.gz": []})).files
+    known = Known(bytes=file.bytes, lines=1, first_line_sha256=file.first_line_sha256, whole_lines=True)
+    write_logs(tmp_path, {"a.jsonl": lines[:3], "b.jsonl.gz": lines[:2]})
+    found = new_files(find_logs(tmp_path), {file.name: known})
+    write_logs(tmp_path, {"a.jsonl": lines})
+    assert [(name, at) for name, at, _ in read(spark, found)] == [
+        *(("logs/a.jsonl", at) for at in (1, 2)),
+        *(("logs/b.jsonl.gz", at) for at in (0, 1)),
+    ]
+
+
+def test_each_line_says_how_to_read_it(spark: SparkSession, tmp_path: Path) -> None:
+    for format, name, line in (("jsonl", "a.jsonl", json_line()), ("mind", "behaviors.tsv", mind_line())):
+        found = find_logs(write_logs(tmp_path / format, {name: [line]}))
+        with whole_files(spark):
+            assert rows(raw_lines(spark, found.files), "format") == [(format,)]

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from pipelines.commits import Changes
 from pipelines.news.flow import prepare_news
 from pipelines.news.items import new_rows
 from pipelines.news.tokenise import DEFAULT, Segmenting, load_tokenizer
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.news import ITEM_TOKENS, NEWS
+from schemas.table import Table
 from tests.builders import rows
 
 NAME, TEXT = load_tokenizer(DEFAULT)
@@ -92,3 +94,44 @@ def test_new_rows_are_dense_in_key_order_over_all_parts(spark: SparkSession) -> 
     expected = sorted((source, item) for source, item, row in keys if row is None)
     found = rows(new_rows(frame, after=7), "new_row", "source", "item_id")
     assert sorted(found) == [(8 + place, *key) for place, key in enumerate(expected)]
+
+
+class Overtaken(Lake):
+    """A lake on which another run of prepare_news is done just before this one's MERGE into a table."""
+
+    def overtake_at(self, table: Table, news: Path) -> Overtaken:
+        self.table, self.news = table.name, news
+        return self
+
+    def merge(self, table: Table, *what: Any, **how: Any) -> Changes:
+        if table.name == self.table:
+            prepare_news(Lake(self.spark, self.root), self.news, SEGMENTING, source="s")
+        return super().merge(table, *what, **how)
+
+
+@pytest.mark.parametrize(("table", "made"), [(NEWS, False), (ITEM_TOKENS, True)], ids=["first run", "later run"])
+def test_of_two_runs_at_once_one_is_told_to_run_again_and_no_news_are_lost(
+    spark: SparkSession, tmp_path: Path, table: Table, made: bool
+) -> None:
+    folders = [tmp_path / name for name in ("before", "ours", "theirs")]
+    for folder in folders:
+        folder.mkdir()
+    before, ours, theirs = (
+        write_news(folder, *told)
+        for folder, told in zip(
+            folders, ([("a", "Hello")], [("b", "World"), ("c", "x")], [("d", "Hello")]), strict=True
+        )
+    )
+    lake = Overtaken(spark, str(tmp_path / "lake")).overtake_at(table, theirs)
+    if made:
+        prepare_news(Lake(spark, lake.root), before, SEGMENTING, source="s")
+    with pytest.raises(InputError, match=rf"another run wrote table {table.name} at the same time.*run this again"):
+        prepare_news(lake, ours, SEGMENTING, source="s")
+    prepare_news(Lake(spark, lake.root), ours, SEGMENTING, source="s")
+    ids = (["a"] if made else []) + ["b", "c", "d"]
+    assert [row[1] for row in items(lake)] == rows_of(lake.read(NEWS)) == ids
+    assert sorted(row[2] for row in items(lake, "item_row")) == list(range(1, len(ids) + 1))
+
+
+def rows_of(news: DataFrame) -> list[str]:
+    return [row[0] for row in rows(news, "news_id")]

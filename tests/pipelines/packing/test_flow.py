@@ -123,6 +123,21 @@ def test_the_same_inputs_give_the_same_bytes_but_for_names(lake: Lake, tmp_path:
     assert first.counts == second.counts
 
 
+def test_packing_as_of_old_versions_gives_what_was_packed_then(lake: Lake, tmp_path: Path) -> None:
+    first = pack(lake, tmp_path / "first", CONFIG)
+    before, noted = lake.version(TRAJECTORIES), lake.notes(ITEM_TOKENS)["made_from"]
+    try:
+        lake.overwrite(TRAJECTORIES, lake.read(TRAJECTORIES).where("user_id < 'u4'"))
+        lake.note(ITEM_TOKENS, "made_from", "{}")
+        then = pack(lake.as_of(first.inputs), tmp_path / "then", CONFIG)
+    finally:
+        lake.overwrite(TRAJECTORIES, lake.read(TRAJECTORIES, version=before))
+        lake.note(ITEM_TOKENS, "made_from", noted)
+    assert (then.inputs, then.counts, then.tokens) == (first.inputs, first.counts, first.tokens)
+    contents = [[e.sha256 for e in made.files if not e.path.endswith("_common_metadata")] for made in (first, then)]
+    assert contents[0] == contents[1]
+
+
 def test_packing_again_leaves_the_directory_and_other_options_are_refused(lake: Lake, tmp_path: Path) -> None:
     out = tmp_path / "packed"
     manifest = pack(lake, out, CONFIG)

@@ -1,0 +1,182 @@
+"""Benchmark: what a line costs ingest as the table grows, beside plain Spark and DuckDB; how small histories get."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jobs.bench.history_bytes import history_bytes
+from jobs.bench.log_parts import Part, copied_lake, cut_logs, removed
+from jobs.config import run
+from jobs.make_sample import make_sample
+from jobs.terminal.child import run_child
+from jobs.terminal.progress import stage
+from schemas.errors import ContractError, InputError
+
+LINES_PER_IMPRESSION = 1.16  # of the publisher, about
+_BOOKS = ("lines", "impressions", "merged", "rejected")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Seconds of a process: the median of `every` without those that Spark takes to start, and what it told last."""
+
+    seconds: float
+    every: list[float]
+    summary: dict[str, Any]
+
+
+def ingest(
+    *,
+    work: Path = Path("runs/bench-ingest"),
+    lines: int = 5_000_000,
+    repeats: int = 3,
+    seed: int = 1,
+    ebnerd: Path | None = None,
+) -> dict[str, Any]:
+    """Seconds per million lines at three sizes, adding to a small and a large table, rivals, bytes of histories.
+
+    Every measurement is a process of its own, as ./feedloop ingest is; the seconds that Spark takes to start are
+    measured apart and taken off. What is repeated tells its median.
+
+    Parameters
+    ----------
+    work
+        Folder for logs and lakes, some 3 KB a line; logs that are there are used again.
+    lines
+        Of the largest table. The middle one has a fifth of them; the small one, and what is added, a fiftieth.
+    repeats
+        How often all but the largest ingest is measured.
+    seed
+        Seed of the synthetic publisher.
+    ebnerd
+        An EB-NeRD folder (behaviors.parquet, history.parquet), for the bytes of its histories.
+    """
+    if lines < 5_000 or repeats < 1:
+        raise InputError(f"--lines is {lines} and --repeats {repeats}: use at least 5000 and 1")
+    small, middle = lines // 50, lines // 5
+    with stage("logs of the publisher"):
+        truth = _sample(work / "middle", middle, seed)
+        _sample(work / "large", lines + small, seed)
+        parts = cut_logs(work / "large", work / "parts", small=small, added=small)
+    names = _short(small), _short(middle), _short(lines)
+    folders = dict(zip(names, (parts.small.folder, work / "middle", parts.large.folder), strict=True))
+    figures = _figures(work, folders, parts.added, repeats=repeats, truth=truth)
+    return figures | _histories(work, work / "lakes" / _short(middle), ebnerd)
+
+
+def _figures(work: Path, logs: dict[str, Path], added: Part, *, repeats: int, truth: dict[str, Any]) -> dict[str, Any]:
+    """All that is measured in seconds; `logs` are the small, the middle and the large ones."""
+    small, middle, large = logs
+    rival, lakes = partial(_rival, work, repeats), work / "lakes"
+    start = rival("start", 0.0)
+    runs = {
+        name: _ingested(folder, lakes / name, repeats=1 if name == large else repeats, start=start.seconds)
+        for name, folder in logs.items()
+    }
+    adding = {
+        name: _ingested(added.folder, lakes / "copy", lakes / name, repeats=repeats, start=start.seconds)
+        for name in (small, large)
+    }
+    rivals = {"spark_copy": rival("spark_copy", start.seconds), "duckdb": rival("duckdb", 0.0)}
+    _check(runs[middle].summary, rivals["duckdb"].summary, truth)
+    return {
+        "start_seconds": start.every,
+        **_costs(runs, adding, added.lines),
+        **_beside(runs[middle], rivals),
+        **{name: runs[large].summary[name] for name in _BOOKS},
+    }
+
+
+def _sample(folder: Path, lines: int, seed: int) -> dict[str, Any]:
+    impressions = round(lines / LINES_PER_IMPRESSION)
+    return make_sample(out=folder, size="million", seed=seed, impressions=impressions, logs_only=True)
+
+
+def _ingested(logs: Path, lake: Path, base: Path | None = None, repeats: int = 1, start: float = 0.0) -> Measured:
+    """Ingest into a new lake, or into a copy of `base`."""
+    before = partial(removed, lake) if base is None else partial(copied_lake, base, lake)
+    words = f"ingest {lake.name}" if base is None else f"add to {base.name}"
+    return _measured(words, "jobs.ingest", ["--logs", logs, "--lake", lake], before, repeats=repeats, start=start)
+
+
+def _rival(work: Path, repeats: int, rival: str, start: float) -> Measured:
+    out = work / "rival"
+    options = ["--logs", work / "middle", "--out", out, "--rival", rival]
+    return _measured(rival, "jobs.bench.rivals", options, partial(removed, out), repeats=repeats, start=start)
+
+
+def _measured(
+    words: str, module: str, options: Sequence[object], before: Callable[[], object], *, repeats: int, start: float
+) -> Measured:
+    every = []
+    for _ in range(repeats):
+        before()
+        began = time.perf_counter()
+        with stage(words):
+            summary = run_child(module, options)
+        every.append(round(time.perf_counter() - began - start, 2))
+    return Measured(seconds=statistics.median(every), every=every, summary=summary)
+
+
+def _costs(runs: dict[str, Measured], adding: dict[str, Measured], added_lines: int) -> dict[str, Any]:
+    """Seconds per million lines, and the two ratios that say whether a line costs more where there are more of them."""
+    per_million = {name: found.seconds / found.summary["lines"] * 1e6 for name, found in runs.items()}
+    small, middle, large = runs
+    return {
+        "seconds_per_million": {name: round(seconds, 2) for name, seconds in per_million.items()},
+        "large_to_middle": round(per_million[large] / per_million[middle], 3),
+        "seconds_adding": {name: found.every for name, found in adding.items()},
+        "lines_added": added_lines,
+        "adding_to_large_to_small": round(adding[large].seconds / adding[small].seconds, 3),
+    }
+
+
+def _beside(ours: Measured, rivals: dict[str, Measured]) -> dict[str, Any]:
+    """Lines a second of all on the same logs."""
+    lines = ours.summary["lines"]
+    speeds = {name: round(lines / found.seconds) for name, found in {"ingest": ours, **rivals}.items()}
+    shares = {f"speed_to_{name}": round(speeds["ingest"] / speeds[name], 3) for name in rivals}
+    every = {name: found.every for name, found in {"ingest": ours, **rivals}.items()}
+    return {"lines_per_second": speeds, **shares, "seconds_on_the_same_logs": every}
+
+
+def _check(ours: dict[str, Any], duckdb: dict[str, Any], truth: dict[str, Any]) -> None:
+    """Speed counts only where all come to the same impressions.
+
+    DuckDB may have some more: it does not see that a field stands twice, and so takes such lines for good.
+    """
+    for name in _BOOKS:
+        if ours[name] != truth[name]:
+            raise ContractError(f"ingest finds {ours[name]} {name}, the publisher's truth is {truth[name]}")
+    unseen = truth["rejected_by_reason"].get("duplicate_field", 0)
+    if not 0 <= duckdb["impressions"] - truth["impressions"] <= unseen:
+        raise ContractError(f"DuckDB finds {duckdb['impressions']} impressions, the truth is {truth['impressions']}")
+
+
+def _histories(work: Path, lake: Path, ebnerd: Path | None) -> dict[str, Any]:
+    """Bytes of the publisher's histories, and of EB-NeRD's where that is given: its ratio is then the one to quote."""
+    lakes = {"publisher": lake}
+    if ebnerd is not None:
+        lakes["ebnerd"] = work / "lakes/ebnerd"
+        _ingested(ebnerd, lakes["ebnerd"])
+    with stage("bytes of histories"):
+        found = {name: history_bytes(where, work / "scratch") for name, where in lakes.items()}
+    return {"histories": found, "history_ratio": list(found.values())[-1]["history_ratio"]}
+
+
+def _short(lines: int) -> str:
+    """5m, 100k or 400."""
+    for unit, letter in ((1_000_000, "m"), (1_000, "k")):
+        if lines % unit == 0:
+            return f"{lines // unit}{letter}"
+    return str(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(ingest))

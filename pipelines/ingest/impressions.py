@@ -1,0 +1,164 @@
+"""How a batch's sightings reach IMPRESSIONS and ALIASES: lonely ones appended, linked ones merged with stored rows.
+
+What a batch will do is planned before anything is written, and the plan's figures go into the first commit's note: a
+run that completes a killed one finds them there, for by then the lines look as if they told nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from pipelines.commits import Mark
+from pipelines.ingest.books import app, impression_notes, of_source
+from pipelines.ingest.dedupe import (
+    COUNTS,
+    alias_rows,
+    gone_rows,
+    linked_impressions,
+    lonely_impressions,
+    stored_sightings,
+)
+from pipelines.ingest.linking import shared_keys, with_keys, with_tangled
+from pipelines.making import literal
+from pipelines.tables import INCOMING, STORED, Lake
+from schemas.impression import ALIASES, IMPRESSIONS
+
+_ROW_KEY = ("user_id", "impression_id", "time", "date")
+_SUMS = ("lines", "distinct_lines", "repeated", "sightings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A batch's rows for IMPRESSIONS, and what becomes of its lines."""
+
+    lonely: DataFrame
+    linked: DataFrame | None
+    counts: dict[str, int]  # of COUNTS
+
+
+def plan_impressions(lake: Lake, told: DataFrame, *, source: str, batch: int, extra: Sequence[str]) -> Plan:
+    """What the batch's sightings (`told`, cached) do to IMPRESSIONS as it stands."""
+    dates, sums = _dates_and_sums(told)
+    stored = of_source(lake, IMPRESSIONS, source) if lake.exists(IMPRESSIONS) else None
+    near = None if stored is None else _stored_near(stored, dates)
+    known = None if near is None else near.transform(stored_sightings).transform(with_keys).persist()
+    keyed = told.transform(with_keys)
+    # Checkpoints, not caches, of all that rests on IMPRESSIONS: Spark empties such caches at the first commit there.
+    shared = shared_keys(keyed, known).localCheckpoint()
+    lonely, linked, counts = told, None, _lonely_counts(sums)
+    if not shared.isEmpty():
+        judged = with_tangled(keyed, shared)
+        tangled = judged.where("tangled").localCheckpoint()
+        touched = None if near is None or known is None else _touched(near, known, shared)
+        linked = linked_impressions(tangled, touched, batch=batch, extra=extra).localCheckpoint()
+        alone = {name: sums[name] - value for name, value in _dates_and_sums(tangled)[1].items()}
+        found = linked.agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in COUNTS)).collect()[0]
+        counts = {name: count + found[name] for name, count in _lonely_counts(alone).items()}
+        lonely = judged.where("NOT tangled")
+    if known is not None:
+        known.unpersist()
+    return Plan(lonely=lonely_impressions(lonely, batch=batch, extra=extra), linked=linked, counts=counts)
+
+
+def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since: int) -> dict[str, int]:
+    """Commit the plan; returns the figures that hold: those of the run that first came here with the batch."""
+    note = {"source": source, "batch": batch}
+    first = next((told["plan"] for told in impression_notes(lake, source, batch, since=since) if "plan" in told), None)
+    lake.append(
+        IMPRESSIONS,
+        plan.lonely.withColumn("source", F.lit(source)).drop(*COUNTS),
+        app_id=app(IMPRESSIONS, source),
+        app_version=batch,
+        note=note | {"plan": plan.counts},
+        evolve=True,
+    )
+    if plan.linked is not None:
+        _merge_linked(lake, plan.linked, source, note)
+        _merge_aliases(lake, plan.linked, source)
+    return first or plan.counts
+
+
+def _merge_linked(lake: Lake, linked: DataFrame, source: str, note: dict[str, object]) -> None:
+    """Write the rows that changed and delete those that stand under another key now, in one commit."""
+    changed = linked.where("changed").drop("stored", "changed", *COUNTS)
+    gone = gone_rows(linked).withColumn("date", F.to_date("time"))
+    rows = changed.unionByName(gone, allowMissingColumns=True)  # a row that is gone shows nothing
+    dates = sorted({row["date"] for row in rows.select("date").distinct().collect()})
+    if not dates:
+        return
+    columns = [name for name in changed.columns if name not in ("user_id", "impression_id", "time", "date")]
+    lake.merge(
+        IMPRESSIONS,
+        rows.withColumn("source", F.lit(source)),
+        set_on_match={name: f"{INCOMING}.{name}" for name in columns},
+        delete_when=f"{INCOMING}.shown IS NULL",
+        where=f"{STORED}.source = {literal(source)} AND {_in_dates(f'{STORED}.date', dates)}",
+        mark=Mark(note=note),
+        evolve=True,
+    )
+
+
+def _merge_aliases(lake: Lake, linked: DataFrame, source: str) -> None:
+    canonical = ("canonical_id", "canonical_time")
+    differs = " OR ".join(f"{STORED}.{name} != {INCOMING}.{name}" for name in canonical)
+    lake.merge(
+        ALIASES,
+        alias_rows(linked).withColumn("source", F.lit(source)),
+        set_on_match={name: f"{INCOMING}.{name}" for name in canonical},
+        update_when=differs,
+        where=f"{STORED}.source = {literal(source)}",
+    )
+
+
+def _dates_and_sums(sightings: DataFrame) -> tuple[list[date], dict[str, int]]:
+    """The UTC dates of the sightings and the sums of _SUMS."""
+    row = sightings.agg(
+        F.collect_set("date").alias("dates"),
+        F.coalesce(F.sum("lines"), F.lit(0)).alias("lines"),
+        F.coalesce(F.sum(F.size("tellings")), F.lit(0)).alias("distinct_lines"),
+        F.coalesce(F.sum("repeated"), F.lit(0)).alias("repeated"),
+        F.count("*").alias("sightings"),
+    ).collect()[0]
+    return sorted(row["dates"]), {name: row[name] for name in _SUMS}
+
+
+def _lonely_counts(sums: dict[str, int]) -> dict[str, int]:
+    """COUNTS of sightings that are linked to no other: each gains a row, copies of its lines are replays."""
+    return {
+        "lines": sums["lines"],
+        "gained": sums["sightings"],
+        "replayed": sums["lines"] - sums["distinct_lines"],
+        "retold": sums["distinct_lines"] - sums["sightings"],
+        "double_logged": 0,
+        "repeated_news": sums["repeated"],
+    }
+
+
+def _stored_near(stored: DataFrame, dates: list[date]) -> DataFrame:
+    """Stored rows that may be linked to sightings of these dates: others lie more than 24 h off all of these."""
+    around = sorted({day + timedelta(days=shift) for day in dates for shift in (-2, -1, 0, 1)})
+    inside = _in_dates("date", around)
+    long = stored.where(f"NOT ({inside}) AND span_days > 1")  # told of for days: its date says little
+    return stored.where(inside).unionByName(long)
+
+
+def _in_dates(column: str, dates: list[date]) -> str:
+    """A condition on a partition column, written so that Delta can tell which files it needs."""
+    if not dates:
+        return "false"
+    if len(dates) > 366:  # a log with times all over the centuries: a range is enough
+        return f"{column} BETWEEN DATE '{dates[0]}' AND DATE '{dates[-1]}'"
+    days = ", ".join(f"DATE '{day}'" for day in dates)
+    return f"{column} IN ({days})"
+
+
+def _touched(near: DataFrame, known: DataFrame, shared: DataFrame) -> DataFrame:
+    """Stored rows of which a sighting has a shared key."""
+    keys = known.select("row.*", F.explode("keys").alias("key")).join(shared, "key", how="left_semi")
+    wanted = keys.select(*_ROW_KEY).distinct()
+    return near.join(wanted, [*_ROW_KEY], how="left_semi").localCheckpoint()

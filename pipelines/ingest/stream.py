@@ -1,0 +1,70 @@
+"""A folder of logs that keeps growing: the files that are new since the last run, some at a time, each time once.
+
+Structured Streaming finds the files and remembers them; what it hands on is their paths alone. So lines are read,
+counted and refused exactly as in a batch, and the lake's own books tell which of them it has, whatever the checkpoint
+remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pyspark.sql import DataFrame
+
+from pipelines.ingest.mapping import LogMapping
+from pipelines.ingest.sources import Found, Known, find_new, log_patterns
+from pipelines.session import literally
+from pipelines.tables import Lake
+from schemas.errors import InputError
+
+_FILE = "path string, modificationTime timestamp, length long, content binary"
+_FOR_EVER = "36500d"  # by default, a file that comes with an old date is passed over without a word
+
+Add = Callable[[Callable[[Mapping[str, Known]], Found]], Mapping[str, Any]]  # a batch ingest of what is found
+
+
+def ingest_stream(
+    lake: Lake, logs: Path, format: str, mapping: LogMapping | None, add: Add, *, source: str, max_files: int
+) -> dict[str, Any]:
+    """All files below `logs` that are new or changed, at most `max_files` at a time, through `add`; its sums."""
+    if not logs.is_dir() or (mapping is not None and ("**" in mapping.files or not mapping.files)) or max_files < 0:
+        raise InputError(f"{logs}: a stream reads a folder, by a pattern without **. Leave --stream-files out")
+    patterns = log_patterns(logs, format, mapping)
+    summaries: list[Mapping[str, Any]] = []
+
+    def each(files: DataFrame, _: int) -> None:
+        paths = [Path("/" + row["path"].removeprefix("file:").lstrip("/")) for row in files.collect()]
+        if paths:
+            summaries.append(add(partial(find_new, sorted(paths), logs, mapping)))
+
+    found = (
+        lake.spark.readStream.format("binaryFile")
+        .schema(_FILE)
+        .option("maxFilesPerTrigger", max_files)
+        .option("maxFileAge", _FOR_EVER)
+        .load(f"{literally(logs)}/{{{','.join(patterns)}}}")
+        .select("path")  # the content is never read
+    )
+    checkpoint = f"{lake.root}/_streams/{quote(source, safe='')}"
+    writing = found.writeStream.foreachBatch(each).option("checkpointLocation", checkpoint)
+    writing.trigger(availableNow=True).start().awaitTermination()
+    return summed(summaries or [add(lambda _: Found(files=[]))])  # completes what a killed run left, in any case
+
+
+def summed(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The runs' figures added up, and what they named by name put together."""
+    total: dict[str, Any] = {}
+    for summary in summaries:
+        for name, value in summary.items():
+            total[name] = _added(total[name], value) if name in total else value
+    return total
+
+
+def _added(one: Any, other: Any) -> Any:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return summed([one, other])
+    return one + other if isinstance(one, int) and isinstance(other, int) else other

@@ -1,0 +1,83 @@
+"""A Delta table as a source of logs: the files of its current version, and their rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from pipelines.ingest.mapping import LogMapping
+from pipelines.ingest.sources import Found, Known, LogFile, new_files
+from pipelines.making import literal
+from schemas.errors import InputError
+
+_EVERY_ROW = 1 << 62  # Delta never adds rows to a file
+
+
+def find_in_table(spark: SparkSession, table: str, mapping: LogMapping, known: Mapping[str, Known]) -> Found:
+    """What the lake lacks of the table's current version, never what else lies there. InputError if that is empty."""
+    root = table.rstrip("/") if "://" in table else str(Path(table).absolute())
+    log = _log(spark, root)
+    if not log.tableExists():
+        raise InputError(f"{table}: no Delta table there. Name the folder that holds its _delta_log")
+    kind = _time_kind(spark.read.format("delta").load(root), table, mapping)
+    snapshot = log.unsafeVolatileSnapshot()
+    files = [
+        LogFile(
+            path=Path(root) / unquote(row["path"]),
+            name=unquote(row["path"]),
+            format="mapped",
+            lines_format=mapping.of_rows(typed_time=kind.startswith("timestamp")).as_format,
+            bytes=row["size"],
+            lines=_EVERY_ROW,
+            first_line_sha256=hashlib.sha256(row["path"].encode()).hexdigest(),  # nor writes one anew
+            whole_lines=True,
+            mapping=mapping,
+            table=root,
+            table_version=snapshot.version(),
+        )
+        for row in DataFrame(snapshot.allFiles().toDF(), spark).select("path", "size").collect()
+    ]
+    if not files:
+        raise InputError(f"{table}: the Delta table has no rows in its current version")
+    return new_files(Found(files=sorted(files, key=lambda file: file.name)), known)
+
+
+def table_frame(spark: SparkSession, files: list[LogFile]) -> DataFrame:
+    """The rows of these files of a table, as of the version in which they were listed.
+
+    Spark's own reader takes no list of files: it would read the whole table to add one file's rows. Delta's frame of
+    some of a snapshot's files (what OPTIMIZE reads by) also leaves out deleted rows and knows partition columns.
+    """
+    jvm: Any = spark._jvm
+    none = jvm.scala.Option.empty()
+    log = _log(spark, files[0].table)
+    snapshot = log.getSnapshotAt(files[0].table_version, none, none)
+    wanted = ", ".join(literal(file.name) for file in files)
+    chosen = snapshot.allFiles().filter(f"url_decode(replace(path, '+', '%2B')) IN ({wanted})").collectAsList()
+    return DataFrame(
+        log.createDataFrame(snapshot, jvm.org.apache.spark.api.python.PythonUtils.toSeq(chosen), False, none), spark
+    )
+
+
+def _log(spark: SparkSession, root: str) -> Any:
+    jvm: Any = spark._jvm
+    return jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, root)
+
+
+def _time_kind(rows: DataFrame, table: str, mapping: LogMapping) -> str:
+    """The type of the column that holds the time, once every column that is read was found."""
+    for column in mapping.read_columns.values():
+        try:
+            rows.select(column)
+        except AnalysisException as error:
+            raise InputError(
+                f"{table}: has no column {column}; its columns are {', '.join(rows.columns)}. Mend the mapping"
+            ) from error
+    return dict(rows.select(F.col(mapping.columns["time"]).alias("time")).dtypes)["time"]

@@ -1,0 +1,57 @@
+"""One writer per stage and lake: a lock that the kernel frees when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from schemas.errors import InputError
+
+FOLDER = "_locks"  # below the lake; Spark and Delta pass over names with an underscore
+
+
+@contextmanager
+def locked(root: str, stage: str, *, by: str | None = None) -> Iterator[None]:
+    """Inside, no other process on this file system is in the stage of this lake; InputError names the one that is.
+
+    `by`: the job that holds the stage, where it is not the stage's own. A lake behind a URL has no lock: Delta's own
+    conflict detection must do there.
+    """
+    if "://" in root:
+        yield
+        return
+    file = Path(root) / FOLDER / f"{stage}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+", encoding="utf-8") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            held.seek(0)
+            raise InputError(f"{root}: {_holder(stage, held.read())}. Run this again when it is done") from error
+        held.truncate(0)  # the file stays, empty: removing it would let two processes lock two files of one name
+        held.write(json.dumps({"job": by or stage, "pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
+        held.flush()
+        try:
+            yield
+        finally:
+            held.truncate(0)
+
+
+def _holder(stage: str, text: str) -> str:
+    """Who holds the lock, as it wrote itself; it may be about to."""
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return f"{stage} of this lake has just begun elsewhere"
+    process = f"process {told['pid']} on {told['host']}, since {told['since']}"
+    return f"{told['job']} of this lake is running already ({process})"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,152 @@
+"""Care of the lake's tables beside the stages: fewer and larger files, old versions gone after their retention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import functions as F
+
+from pipelines.commits import Changes, Mark, marked
+from pipelines.delta_log import file_system, hadoop_path
+from pipelines.making import TABLES, TABLES_OF
+from pipelines.session import with_settings
+from pipelines.tables import Lake
+from schemas.errors import InputError
+from schemas.impression import HISTORIES, IMPRESSIONS
+from schemas.table import Table
+
+SAFE_DAYS = 7  # Delta's own limit: no reader or writer is thought to take longer
+_DELTA = "spark.databricks.delta."
+_ZORDER = {IMPRESSIONS.name: ("user_id",), HISTORIES.name: ("user_id",)}  # what a user's rows are looked up by
+_ZORDERED = {"maintain": "zorder"}  # the note of a commit that ordered a table
+_FEATURE = "deletionVectors"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CareConfig:
+    """What is done to each table."""
+
+    small_file_mb: int = 32  # files below this are put together with others of their partition
+    zorder: bool = False  # also lay impressions and histories out by user, where rows have changed since
+    purge: bool = False  # write out deletion vectors, so that other readers open the tables until their job runs again
+    retention_days: int | None = None  # keep files of old versions so long; by default what the table says, at first 7
+    log_days: int | None = None  # keep the log of old versions so long; by default what the table says, at first 30
+    below_safe_retention: bool = False  # allow a retention below 7 days, once: only when nobody reads or writes
+
+    def __post_init__(self) -> None:
+        if self.small_file_mb < 1:
+            raise InputError(f"small_file_mb is {self.small_file_mb}: use 1 or more")
+        days = self.retention_days
+        if days is not None and (days < 0 or (days < SAFE_DAYS and not self.below_safe_retention)):
+            raise InputError(
+                f"retention_days is {days}: below {SAFE_DAYS} days, files that a running job reads can go, and old "
+                f"versions with them. Use {SAFE_DAYS} or more; or, when nobody reads or writes this lake, add "
+                "--below-safe-retention"
+            )
+        if self.log_days is not None and self.log_days < max(days or SAFE_DAYS, 1):
+            raise InputError(
+                f"log_days is {self.log_days}, and files are kept {days or SAFE_DAYS} days: a version without its log "
+                "cannot be read. Use as many days or more"
+            )
+
+
+def maintain_lake(lake: Lake, config: CareConfig) -> dict[str, dict[str, Any]]:
+    """Care for every table of our contracts that exists; per table what it was before and is now."""
+    with _alone(lake):
+        return {table.name: _care(lake, table, config) for table in TABLES if lake.exists(table)}
+
+
+def history(lake: Lake, table: Table, *, limit: int) -> list[dict[str, Any]]:
+    """The table's latest commits, newest first: version, time in UTC, operation, rows changed."""
+    time = F.date_format("timestamp", "yyyy-MM-dd HH:mm:ss").alias("time")
+    rows = DeltaTable.forPath(lake.spark, lake.path(table)).history(limit).select("version", time, "operation")
+    changes = {commit.version: commit.changes for commit in lake.commits(table, limit=limit)}
+    return [row.asDict() | asdict(changes.get(row["version"], Changes())) for row in rows.collect()]
+
+
+@contextmanager
+def _alone(lake: Lake) -> Iterator[None]:
+    """Inside, no job of this lake that writes tables runs."""
+    with ExitStack() as held:
+        for stage in ("maintain", *TABLES_OF):
+            held.enter_context(lake.locked(stage, by="maintain"))
+        yield
+
+
+def _care(lake: Lake, table: Table, config: CareConfig) -> dict[str, Any]:
+    before = _state(lake, table)
+    _set_retention(lake, table, config)
+    order = _ZORDER.get(table.name, ()) if config.zorder and _changed_since_ordered(lake, table) else ()
+    _compact(lake, table, order, small_bytes=config.small_file_mb << 20)
+    if config.purge:
+        _purge(lake, table)
+    _vacuum(lake, table, config)
+    return {"before": before, "after": _state(lake, table)}
+
+
+def _state(lake: Lake, table: Table) -> dict[str, int]:
+    """Version, files and bytes of the current version, its rows, and bytes in the folder: old versions and log too."""
+    detail = DeltaTable.forPath(lake.spark, lake.path(table)).detail().select("numFiles", "sizeInBytes").first()
+    assert detail is not None, "a Delta table has its detail"
+    folder = hadoop_path(lake.spark, lake.path(table))
+    return {
+        "version": lake.version(table),
+        "files": detail["numFiles"],
+        "bytes": detail["sizeInBytes"],
+        "rows": lake.read(table).count(),
+        "bytes_in_folder": file_system(lake.spark, folder).getContentSummary(folder).getLength(),
+    }
+
+
+def _set_retention(lake: Lake, table: Table, config: CareConfig) -> None:
+    """Delta keeps these with the table. A retention below the safe one is for this run only."""
+    days = config.retention_days
+    wanted = {"delta.deletedFileRetentionDuration": days if days is not None and days >= SAFE_DAYS else None}
+    wanted["delta.logRetentionDuration"] = config.log_days
+    lake.set_properties(table, {name: f"interval {days} days" for name, days in wanted.items() if days is not None})
+
+
+def _changed_since_ordered(lake: Lake, table: Table) -> bool:
+    """Whether a commit changed rows after the latest that ordered them."""
+    for commit in lake.commits(table, limit=lake.version(table) + 1):
+        if commit.note == _ZORDERED:
+            return False
+        if commit.changes != Changes():
+            return True
+    return True
+
+
+def _compact(lake: Lake, table: Table, order: tuple[str, ...], *, small_bytes: int) -> None:
+    """Put small files of a partition together; with `order`, write all anew, ordered by these columns."""
+    optimizing = DeltaTable.forPath(lake.spark, lake.path(table)).optimize()
+    with with_settings(lake.spark, {_DELTA + "optimize.minFileSize": str(small_bytes)}):
+        if not order:
+            optimizing.executeCompaction()
+            return
+        with marked(lake.spark, Mark(note=_ZORDERED)):
+            optimizing.executeZOrderBy(*order)
+
+
+def _purge(lake: Lake, table: Table) -> None:
+    """No row is marked as deleted any more, and the protocol asks no reader to know of such marks."""
+    detail = DeltaTable.forPath(lake.spark, lake.path(table)).detail().select("tableFeatures").first()
+    if detail is None or _FEATURE not in detail["tableFeatures"]:
+        return
+    lake.set_properties(table, {"delta.enableDeletionVectors": "false"})
+    lake.spark.sql(f"REORG TABLE delta.`{lake.path(table)}` APPLY (PURGE)")
+    lake.spark.sql(f"ALTER TABLE delta.`{lake.path(table)}` DROP FEATURE {_FEATURE}")
+
+
+def _vacuum(lake: Lake, table: Table, config: CareConfig) -> None:
+    unsafe = config.retention_days is not None and config.retention_days < SAFE_DAYS
+    vacuuming = DeltaTable.forPath(lake.spark, lake.path(table))
+    if not unsafe:
+        vacuuming.vacuum()  # by the table's own retention
+        return
+    assert config.retention_days is not None
+    with with_settings(lake.spark, {_DELTA + "retentionDurationCheck.enabled": "false"}):
+        vacuuming.vacuum(config.retention_days * 24.0)

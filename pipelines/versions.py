@@ -1,0 +1,68 @@
+"""Which versions of the lake's tables a job read and wrote: written beside the tables, and read again for `--as-of`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from pipelines.delta_log import file_system, hadoop_path, java, read_text
+from schemas.errors import InputError
+from schemas.table import Table
+
+FOLDER = "_versions"  # below the lake
+
+
+def write_report(spark: SparkSession, root: str, told: Mapping[str, Any]) -> str:
+    """The path of the JSON file that now holds `told`, below the lake and named for the job and this moment."""
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    path = f"{root}/{FOLDER}/{told['job']}/{moment}.json"
+    file = hadoop_path(spark, path)
+    stream = java(spark).java.io.OutputStreamWriter(file_system(spark, file).create(file, False), "UTF-8")
+    try:
+        stream.write(json.dumps(told, sort_keys=True) + "\n")
+    finally:
+        stream.close()
+    return path
+
+
+def read_report(spark: SparkSession, path: str) -> dict[str, int]:
+    """The table versions in a report: what its job wrote, else what it read."""
+    text = read_text(spark, path) if path else None
+    try:
+        told = json.loads(text or "")
+        return {str(name): int(version) for name, version in (told["inputs"] | told["outputs"]).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found = "there is no such file, and this is no time" if text is None else "this is no file of table versions"
+        raise InputError(
+            f"--as-of {path}: {found}. Name a JSON file that a job wrote below {FOLDER}/ of the lake, "
+            "or a time such as 2026-03-02T09:00:00Z"
+        ) from error
+
+
+def moment_of(text: str) -> datetime | None:
+    """The text as a moment (UTC unless it names its zone); None where it is no ISO time."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def versions_at(spark: SparkSession, root: str, tables: Iterable[Table], moment: datetime) -> dict[str, int]:
+    """The version that each table had at that moment; those that were not there yet are left out."""
+    found = {table.name: _version_at(spark, f"{root}/{table.name}", moment) for table in tables}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+def _version_at(spark: SparkSession, path: str, moment: datetime) -> int | None:
+    if not DeltaTable.isDeltaTable(spark, path):
+        return None
+    history = DeltaTable.forPath(spark, path).history().where(F.col("timestamp") <= F.lit(moment))
+    latest = history.agg(F.max("version").alias("version")).first()
+    return None if latest is None else latest["version"]

@@ -1,0 +1,150 @@
+"""A real standalone cluster of two workers on loopback ingests to the same tables as local mode does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.request import urlopen
+
+import pyspark
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.config import run
+from jobs.ingest import ingest
+from jobs.make_sample import make_sample
+from jobs.package import package
+from pipelines.tables import Lake
+from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
+from schemas.raw_log import INGEST_RUNS, REJECTS
+from schemas.table import Table
+from tests.builders import rows
+
+HOST = "127.0.0.1"
+SPARK_HOME = Path(pyspark.__file__).parent
+WORKERS = 2
+_QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+SETTINGS = {
+    "spark.driver.host": HOST,
+    "spark.driver.bindAddress": HOST,
+    "spark.driver.extraJavaOptions": _QUICK,
+    "spark.executor.extraJavaOptions": _QUICK,
+    "spark.executor.memory": "768m",
+    "spark.ui.enabled": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
+OF_THE_MOMENT = {"arrived_at", "finished_at"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def environment() -> dict[str, str]:
+    """Without our repository on the path: workers get the zip alone."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "SPARK_HOME"}}
+    return kept | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": HOST, "SPARK_LOCAL_HOSTNAME": HOST}
+
+
+@contextmanager
+def process(log: Path, *words: str) -> Iterator[None]:
+    """A Spark daemon in a process group of its own; the whole group is gone afterwards."""
+    spark_class = str(SPARK_HOME / "bin" / "spark-class")
+    with log.open("wb") as stream:
+        daemon = subprocess.Popen(
+            [spark_class, *words], env=environment(), stdout=stream, stderr=stream, start_new_session=True
+        )
+        try:
+            yield
+        finally:
+            os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait()
+
+
+def alive_workers(web_port: int) -> int:
+    try:
+        with urlopen(f"http://{HOST}:{web_port}/json/", timeout=5) as answer:
+            return int(json.load(answer)["aliveworkers"])
+    except OSError:
+        return 0  # the master is not up yet
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[str]:
+    """The URL of a master that knows its workers."""
+    port, web_port = free_port(), free_port()
+    url = f"spark://{HOST}:{port}"
+    ports = ["--port", str(port), "--webui-port", str(web_port)]
+    with process(folder / "master.log", "org.apache.spark.deploy.master.Master", "--host", HOST, *ports):
+        size = ["--cores", "1", "--memory", "1g"]
+        work = [["--work-dir", str(folder / f"worker{n}"), "--webui-port", str(free_port())] for n in range(WORKERS)]
+        name = "org.apache.spark.deploy.worker.Worker"
+        with (
+            process(folder / "worker0.log", name, "--host", HOST, *size, *work[0], url),
+            process(folder / "worker1.log", name, "--host", HOST, *size, *work[1], url),
+        ):
+            until = time.monotonic() + 60
+            while alive_workers(web_port) < WORKERS:
+                assert time.monotonic() < until, "\n".join(log.read_text()[-2000:] for log in folder.glob("*.log"))
+                time.sleep(0.2)
+            yield url
+
+
+def submitted(command: str, url: str, cwd: Path) -> str:
+    """What the printed command line prints, with the settings that a user adds for so small a cluster."""
+    _, *words = shlex.split(command)
+    options = [word for name, value in SETTINGS.items() for word in ("--conf", f"{name}={value}")]
+    with (cwd / "driver.log").open("wb") as log:
+        driver = subprocess.Popen(
+            [str(SPARK_HOME / "bin" / "spark-submit"), "--master", url, *options, *words],
+            cwd=cwd,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            printed, _ = driver.communicate(timeout=240)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(driver.pid, signal.SIGKILL)
+    assert driver.returncode == 0, (cwd / "driver.log").read_text()[-3000:]
+    return printed
+
+
+def stored(lake: Lake, table: Table) -> list[tuple[object, ...]]:
+    return rows(lake.read(table), *(name for name in table.column_names if name not in OF_THE_MOMENT))
+
+
+def test_two_workers_give_the_same_tables_as_local_mode(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_sample(size="tiny", out=tmp_path / "sample")
+    assert run(ingest, ["--logs", str(tmp_path / "sample"), "--lake", str(tmp_path / "local")]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    command = package(out=tmp_path / "package")["submit"]["ingest"]
+    with cluster(tmp_path) as url:
+        printed = submitted(command.replace("LOGS", "sample").replace("LAKE", "lake"), url, tmp_path)
+    executors = list(tmp_path.glob("worker[01]/app-*/*/stderr"))
+    assert len(executors) == WORKERS, "each worker ran an executor"
+
+    books = ("lines", "impressions", "merged", "rejected")
+    assert {name: json.loads(printed.splitlines()[-1])[name] for name in books} == {name: told[name] for name in books}
+    local, ours = Lake(spark, str(tmp_path / "local")), Lake(spark, str(tmp_path / "lake"))
+    for table in (IMPRESSIONS, ALIASES, HISTORIES, REJECTS, INGEST_RUNS):
+        assert stored(ours, table) == stored(local, table), table.name
+    assert stored(ours, IMPRESSIONS)

@@ -1,0 +1,129 @@
+"""A slow, obvious reader of the publisher's logs: why a line is refused, and what the good ones resolve to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+LONGEST = 1 << 20
+ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a good line says."""
+
+    impression_id: str
+    user_id: str
+    time: datetime
+    history: list[str]
+    shown: list[str]
+    clicked: set[str] | None
+
+
+def reason_against(line: bytes) -> str | None:
+    """Why the line holds no impression, None if it does."""
+    if len(line) > LONGEST:
+        return "too_long"
+    try:
+        pairs = json.loads(line.decode("utf-8"), object_pairs_hook=Pairs)
+    except UnicodeDecodeError:
+        return "not_utf8"
+    except ValueError:
+        return "not_json"
+    if not isinstance(pairs, Pairs):
+        return "not_json"
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        return "duplicate_field"
+    if any(fields.get(name) is None for name in ("impression_id", "user_id", "time", "shown")):
+        return "missing_field"
+    if any(re.search(r"[\x00-\x1f\\]", fields[name]) for name in ("impression_id", "user_id")):
+        return "bad_id"
+    time = time_of(fields["time"])
+    if time is None or not 2000 <= time.year <= 2030:
+        return "bad_time"
+    if not fields["shown"]:
+        return "nothing_shown"
+    clicked = fields.get("clicked") or []
+    if not isinstance(clicked, list) or isinstance(clicked, Pairs) or not all(clicked):
+        return "bad_click_mark"
+    return None if set(clicked) <= set(fields["shown"]) else "clicked_not_shown"
+
+
+class Pairs(list[tuple[str, Any]]):
+    """A JSON object with every field that it has, also those of one name."""
+
+
+def time_of(text: str) -> datetime | None:
+    """The time in UTC, None if it is none."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if ISO_TIME.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
+def told_by(line: bytes) -> Told:
+    """What a good line says, its times in UTC and each shown news once."""
+    fields = json.loads(line)
+    time = time_of(fields["time"])
+    assert time is not None
+    clicked = fields.get("clicked")
+    return Told(
+        impression_id=fields["impression_id"],
+        user_id=fields["user_id"],
+        time=time,
+        history=fields["history"],
+        shown=list(dict.fromkeys(fields["shown"])),
+        clicked=None if clicked is None else set(clicked),
+    )
+
+
+def one_impression(a: Told, b: Told) -> bool:
+    """Whether two lines of one user tell of one page view by themselves, without a third that joins them."""
+    same_id = a.impression_id == b.impression_id and abs(a.time - b.time) <= timedelta(hours=24)
+    return same_id or (a.time == b.time and set(a.shown) == set(b.shown))
+
+
+def impressions_of(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    """Every impression that the good lines tell of, by comparing each line of a user with each other one."""
+    by_user: dict[str, list[Told]] = defaultdict(list)
+    for line in lines:
+        if reason_against(line) is None:
+            told = told_by(line)
+            by_user[told.user_id].append(told)
+    return [united(group) for told in by_user.values() for group in groups_of(told)]
+
+
+def groups_of(told: list[Told]) -> list[list[Told]]:
+    """Lines joined pair by pair: a group for each that no pair joins with another."""
+    groups: list[list[Told]] = []
+    for line in told:
+        joined = [group for group in groups if any(one_impression(line, other) for other in group)]
+        groups = [group for group in groups if not any(group is taken for taken in joined)]
+        groups.append([line, *(other for group in joined for other in group)])
+    return groups
+
+
+def united(group: list[Told]) -> dict[str, Any]:
+    """The row of one impression."""
+    ids = sorted({told.impression_id for told in group})
+    lists = {tuple(told.shown) for told in group}
+    shown = list(*lists) if len(lists) == 1 else sorted({news for told in group for news in told.shown})
+    marks = [told.clicked for told in group if told.clicked is not None]
+    clicked = set[str]().union(*marks)
+    return {
+        "impression_id": ids[0],
+        "also_seen_as": ids[1:],
+        "user_id": group[0].user_id,
+        "time": min(told.time for told in group),
+        "last_time": max(told.time for told in group),
+        "history": max((told.history for told in group), key=len),
+        "shown": shown,
+        "clicked": [news in clicked for news in shown] if marks else None,
+    }

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.config import run
+from jobs.maintain import maintain
+from pipelines.tables import Lake
+from schemas.news import NEWS
+
+
+def test_tables_and_their_history_are_printed_and_told_as_json(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    lake.create(NEWS)
+    assert run(maintain, ["--lake", lake.root, "--retention-days", "8", "--history-rows", "2"]) == 0
+    *screen, last = capsys.readouterr().out.splitlines()
+    assert "news" in "\n".join(screen)
+    assert "VACUUM END" in "\n".join(screen)
+    told = json.loads(last)
+    assert told["tables"]["news"]["before"] | {"version": 0, "bytes_in_folder": 0} == {
+        "version": 0,
+        "files": 0,
+        "bytes": 0,
+        "rows": 0,
+        "bytes_in_folder": 0,
+    }
+    assert [commit["operation"] for commit in told["history"]["news"]] == ["VACUUM END", "VACUUM START"]
+    assert (told["inputs"], told["outputs"]) == ({"news": 0}, {"news": 3})
+    assert len(list((tmp_path / "lake" / "_versions" / "maintain").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--retention-days", "3"], "Use 7 or more; or, when nobody reads or writes this lake, add --below-safe"),
+        ([], "no table of feedloop lies there. Name the folder that ingest wrote with --lake"),
+    ],
+)
+def test_what_cannot_be_done_is_one_message_and_exit_code_2(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert run(maintain, ["--lake", str(tmp_path / "lake"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,20 @@
+"""A lake of its own for each test that asks for one, at a path as awkward as users' are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from pipelines.tables import Lake
+
+
+@pytest.fixture
+def lake(spark: SparkSession, tmp_path: Path) -> Lake:
+    from pipelines.tables import Lake
+
+    return Lake(spark, str(tmp_path / "away" / ".." / "my lake (1)+%20"))

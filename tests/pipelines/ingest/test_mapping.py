@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.ingest.mapping import FIELDS, Extra, LogMapping, mapping_of, read_mapping
+from schemas.errors import InputError
+from tests.conftest import REPOSITORY
+
+COLUMNS = '[columns]\nimpression_id = "i"\nuser_id = "u"\ntime = "t"\nshown = "s"\n'
+LOG = '[log]\nformat = "jsonl"\nfiles = "*.json"\n'
+
+
+def told(tmp_path: Path, text: str) -> LogMapping:
+    (tmp_path / "m.toml").write_text(text)
+    return read_mapping(tmp_path / "m.toml")
+
+
+def test_each_example_can_be_read() -> None:
+    examples = {path.stem: read_mapping(path) for path in (REPOSITORY / "jobs/presets/logs").glob("*.toml")}
+    assert {name: mapping.format for name, mapping in examples.items()} == {
+        "jsonl": "jsonl",
+        "parquet": "parquet",
+        "delta": "delta",
+    }
+    assert examples["jsonl"].extra == {
+        "device": Extra("event.device"),
+        "read_seconds": Extra("payload.seconds", "double"),
+    }
+
+
+def test_history_and_clicks_may_be_absent(tmp_path: Path) -> None:
+    assert set(told(tmp_path, LOG + COLUMNS).columns) == set(FIELDS) - {"history", "clicked"}
+
+
+def test_raw_log_format_holds_all_that_parsing_needs(tmp_path: Path) -> None:
+    mapping = told(tmp_path, LOG + 'time_zone = "Europe/Oslo"\n' + COLUMNS + '[extra]\nx = "a.b"')
+    again = mapping_of(mapping.as_format)
+    assert (again.columns, again.extra, again.time_zone) == (mapping.columns, mapping.extra, "Europe/Oslo")
+    assert again.as_format == mapping.as_format
+    assert "\n" not in mapping.as_format
+    assert "files" not in json.loads(mapping.as_format)
+
+
+def test_our_own_fields_need_no_mapping() -> None:
+    assert LogMapping().as_format == "jsonl"
+    assert mapping_of("jsonl") == LogMapping()
+    assert LogMapping(format="parquet", files="*").of_rows(typed_time=True).as_format == "jsonl"
+
+
+def test_rows_keep_what_their_lines_still_need() -> None:
+    mapping = LogMapping(time_format="epoch_seconds", clicked_as="marks", extra={"x": Extra("a.b", "long")})
+    kept = mapping.of_rows(typed_time=False)
+    assert (kept.time_format, kept.clicked_as, kept.extra) == ("epoch_seconds", "marks", {"x": Extra("x", "long")})
+    assert mapping.of_rows(typed_time=True, clicked_as="ids").time_format == "iso"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LOG.replace("files", "file") + COLUMNS, r"unknown key log\.file\. The nearest is files"),
+        (LOG + COLUMNS.replace("user_id", "userid"), r"unknown key columns\.userid\. The nearest is user_id"),
+        (LOG + COLUMNS + "[extras]\n", r"unknown key extras\. The nearest is extra"),
+        (LOG + COLUMNS + '[extra]\nx = {column = "a", kind = "long"}', r"unknown key extra\.x\.kind"),
+        (LOG + COLUMNS + '[extra]\nx = {column = "a", type = "int"}', r"one of string, long, double, boolean"),
+        (LOG + COLUMNS + '[extra]\ndate = "a"', r"\[extra\] date: use a name .* leave free"),
+        (LOG + COLUMNS + '[extra]\nX = "a"', r"\[extra\] X"),
+        (LOG + COLUMNS + "[extra]\nx = 5", r'write x = "column"'),
+        (LOG + '[columns]\nuser_id = "u"\n', r"lacks impression_id, time, shown"),
+        (LOG + COLUMNS.replace('"s"', '"a..b"'), r"shown = 'a\.\.b': name a column"),
+        (LOG + COLUMNS.replace('"s"', "5"), r"shown = 5: name a column"),
+        (LOG + COLUMNS.replace('"s"', '"t.x"'), r"time = 't' holds 't\.x'"),
+        (LOG.replace("jsonl", "csv") + COLUMNS, r"log\.format is 'csv': it is one of jsonl, parquet, delta"),
+        (LOG + 'time_format = "iso8601"\n' + COLUMNS, r"log\.time_format is 'iso8601'.*yyyy-MM-dd"),
+        (LOG + 'time_zone = "Mars/Base"\n' + COLUMNS, r"log\.time_zone is 'Mars/Base'.*Europe/Berlin"),
+        (LOG + 'clicked_as = "bits"\n' + COLUMNS, r"one of ids, marks"),
+        (LOG + "time_zone = 1\n" + COLUMNS, r"\[log\] time_zone: write a text in quotes"),
+        ('[log]\nformat = "jsonl"\n' + COLUMNS, "and files"),
+        (LOG.replace("jsonl", "delta") + COLUMNS, "unless that is delta"),
+        ("log = 5\n" + COLUMNS, r"log is a table: write \[log\]"),
+        ("[log\n", "cannot be read"),
+    ],
+)
+def test_a_wrong_mapping_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        told(tmp_path, text)
+    assert "m.toml" in str(caught.value)
+
+
+def test_a_missing_file_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.toml cannot be read.*jobs/presets/logs"):
+        read_mapping(tmp_path / "none.toml")

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from pipelines.ingest.mapping import Extra, LogMapping, read_mapping
+from pipelines.ingest.parse import TOLD, with_told
+from pipelines.ingest.readers import raw_lines
+from pipelines.ingest.sources import Found, find_logs
+from pipelines.ingest.table_source import find_in_table
+from pipelines.session import whole_files
+from schemas.errors import InputError
+from tests.builders import ARRIVED, rows
+from tests.conftest import REPOSITORY
+
+PRESETS = REPOSITORY / "jobs" / "presets" / "logs"
+NINE = datetime(2026, 3, 2, 9, 15, 31, 250_000)  # as Spark tells it: UTC without saying so
+GOOD = ("i1", "u1", NINE, ["n1", "n2"], ["n3", "n4"], ["n3"])
+
+
+def judged(spark: SparkSession, found: Found) -> DataFrame:
+    """What the rows tell, parsed from the lines that RAW_LOG would hold and by nothing else."""
+    with whole_files(spark):
+        lines = raw_lines(spark, found.files).withColumn("arrived_at", F.lit(ARRIVED)).persist()
+        ((format,),) = rows(lines.select("format").distinct())
+        assert format == found.files[0].lines_format
+        return with_told(lines, format)
+
+
+def write(path: Path, **columns: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def parquet_log(path: Path, **columns: Any) -> Path:
+    """Two rows by the parquet preset; the columns given instead of its own."""
+    told: dict[str, Any] = {
+        "view_id": [1, 2],
+        "reader": ["u1", "u2"],
+        "shown_at": [1772442931250, 1772442931250],
+        "slate": [["n3", "n4"], ["n3", "n3"]],
+        "opened": [["n3"], None],
+        "postcode": [2100, 2200],
+    }
+    return write(path, **(told | columns))
+
+
+def test_parquet_by_the_example_mapping(spark: SparkSession, tmp_path: Path) -> None:
+    parquet_log(tmp_path / "day=1" / "part-0.parquet")
+    parquet_log(tmp_path / "b.parquet", view_id=[3, 4])
+    found = find_logs(tmp_path, mapping=read_mapping(PRESETS / "parquet.toml"))
+    frame = judged(spark, found)
+    assert rows(frame, "file", "position", *TOLD, "reason") == [
+        ("b.parquet", 0, "3", "u1", NINE, [], ["n3", "n4"], ["n3"], None),
+        ("b.parquet", 1, "4", "u2", NINE, [], ["n3"], None, None),
+        ("day=1/part-0.parquet", 0, "1", "u1", NINE, [], ["n3", "n4"], ["n3"], None),
+        ("day=1/part-0.parquet", 1, "2", "u2", NINE, [], ["n3"], None, None),
+    ]
+    assert not [line for (line,) in rows(frame, "line") if b"2100" in line]
+
+
+def test_a_column_of_times_needs_no_format(spark: SparkSession, tmp_path: Path) -> None:
+    aware = pa.array([NINE.replace(tzinfo=UTC)] * 2, pa.timestamp("us", "UTC"))
+    local = pa.array([NINE.replace(hour=10)] * 2, pa.timestamp("us"))
+    mapping = LogMapping(
+        columns=dict(read_mapping(PRESETS / "parquet.toml").columns),
+        format="parquet",
+        files="*.parquet",
+        time_format="epoch_seconds",
+        time_zone="Europe/Copenhagen",
+    )
+    for name, times in (("aware", aware), ("local", local)):
+        parquet_log(tmp_path / name / "a.parquet", shown_at=times)
+        found = find_logs(tmp_path / name, mapping=mapping)
+        assert found.files[0].lines_format == "jsonl"
+        assert rows(judged(spark, found), "time") == [(NINE,), (NINE,)]
+
+
+def test_rows_that_tell_no_impression_are_refused_and_extra_columns_carried(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    marks = [[1, 0], [0, 2]]
+    parquet_log(tmp_path / "a.parquet", opened=marks, reader=["u1", None], seconds=["1.5", "many"])
+    parquet_log(tmp_path / "b.parquet", opened=marks, slate=[[], ["n 1", "n2"]], seconds=["2", None])
+    mapping = LogMapping(
+        columns=dict(read_mapping(PRESETS / "parquet.toml").columns),
+        extra={"seconds": Extra("seconds", "double")},
+        format="parquet",
+        files="*.parquet",
+        time_format="epoch_milliseconds",
+        clicked_as="marks",
+    )
+    frame = judged(spark, find_logs(tmp_path, mapping=mapping))
+    assert rows(frame, "file", "position", "clicked_ids", "seconds", "reason") == [
+        ("a.parquet", 0, ["n3"], 1.5, None),
+        ("a.parquet", 1, [], None, "missing_field"),
+        ("b.parquet", 0, [], 2.0, "nothing_shown"),
+        ("b.parquet", 1, [], None, "bad_id"),
+    ]
+
+
+def delta_log(spark: SparkSession, path: Path, *ids: str) -> str:
+    """One more file of each section, by the delta preset; New York is five hours behind."""
+    told = [
+        (name, "u1", NINE.replace(hour=4), ["n1"], ["n3", "n4"], ["n4"], f"s{at % 2}") for at, name in enumerate(ids)
+    ]
+    kinds = (
+        "impression string, visitor string, ts timestamp_ntz, clicked_before array<string>, articles array<string>, "
+    )
+    frame = spark.createDataFrame(told, kinds + "clicked_articles array<string>, section string")
+    frame.coalesce(1).write.format("delta").mode("append").partitionBy("section").save(str(path))
+    return str(path)
+
+
+def test_a_delta_table_by_the_example_mapping_only_in_its_current_version(spark: SparkSession, tmp_path: Path) -> None:
+    mapping = read_mapping(PRESETS / "delta.toml")
+    table = delta_log(spark, tmp_path / "a table+1", "i1", "i2")
+    spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
+    delta_log(spark, tmp_path / "a table+1", "i3", "i5", "i4")
+    spark.sql(f"DELETE FROM delta.`{table}` WHERE impression IN ('i1', 'i4')")  # a whole file, and a row of another
+    found = find_in_table(spark, table, mapping, {})
+    delta_log(spark, tmp_path / "a table+1", "later")
+    frame = judged(spark, found)
+    assert rows(frame, *TOLD, "section", "reason") == [
+        (name, "u1", NINE, ["n1"], ["n3", "n4"], ["n4"], section, None)
+        for name, section in (("i2", "s1"), ("i3", "s0"), ("i5", "s1"))
+    ]
+    assert {file for (file,) in rows(frame, "file")} == {file.name for file in found.files}
+    assert all(file.name.startswith("section=s") for file in found.files)
+
+
+def test_of_a_delta_table_only_files_that_came_since_are_read(spark: SparkSession, tmp_path: Path) -> None:
+    mapping = read_mapping(PRESETS / "delta.toml")
+    table = delta_log(spark, tmp_path / "t", "i1")
+    from tests.pipelines.ingest.test_sources import known
+
+    before = {file.name: known(file) for file in find_in_table(spark, table, mapping, {}).files}
+    assert find_in_table(spark, table, mapping, before) == Found(files=[])
+    delta_log(spark, tmp_path / "t", "i2")
+    assert rows(judged(spark, find_in_table(spark, table, mapping, before)), "impression_id") == [("i2",)]
+
+
+def test_a_delta_table_that_cannot_be_read_says_why(spark: SparkSession, tmp_path: Path) -> None:
+    mapping = read_mapping(PRESETS / "delta.toml")
+    with pytest.raises(InputError, match="no Delta table there"):
+        find_in_table(spark, str(tmp_path / "nowhere"), mapping, {})
+    table = delta_log(spark, tmp_path / "t", "i1")
+    other = LogMapping(columns=dict(mapping.columns) | {"user_id": "who"}, format="delta")
+    with pytest.raises(InputError, match=r"no column who; its columns are impression, visitor"):
+        find_in_table(spark, table, other, {})
+    spark.sql(f"DELETE FROM delta.`{table}`")
+    with pytest.raises(InputError, match="no rows in its current version"):
+        find_in_table(spark, table, mapping, {})
+
+
+def ebnerd(folder: Path, user: int = 7) -> Path:
+    shown = {"article_ids_inview": [[1, 2], [3]], "article_ids_clicked": [[2], []], "gender": [1, None], "age": [33, 3]}
+    write(
+        folder / "behaviors.parquet",
+        impression_id=pa.array([10, 11], "uint32"),
+        user_id=pa.array([user, 99], "uint32"),
+        impression_time=pa.array([NINE, NINE], pa.timestamp("us")),
+        **shown,
+    )
+    write(folder / "history.parquet", user_id=pa.array([user], "uint32"), article_id_fixed=[[5, 6, 5]], age=[33])
+    return folder
+
+
+def test_ebnerd_gets_each_users_history_and_keeps_nothing_personal(spark: SparkSession, tmp_path: Path) -> None:
+    ebnerd(tmp_path / "train")
+    ebnerd(tmp_path / "validation", user=8)
+    frame = judged(spark, find_logs(tmp_path))
+    assert rows(frame, "file", "position", *TOLD, "reason") == [
+        ("train/behaviors.parquet", 0, "10", "7", NINE, ["5", "6", "5"], ["1", "2"], ["2"], None),
+        ("train/behaviors.parquet", 1, "11", "99", NINE, [], ["3"], [], None),
+        ("validation/behaviors.parquet", 0, "10", "8", NINE, ["5", "6", "5"], ["1", "2"], ["2"], None),
+        ("validation/behaviors.parquet", 1, "11", "99", NINE, [], ["3"], [], None),
+    ]
+    fields = {name for (line,) in rows(frame, "line") for name in json.loads(line)}
+    assert fields == {"impression_id", "user_id", "time", "history", "shown", "clicked"}
+
+
+def test_ebnerd_without_its_history_is_unreadable(tmp_path: Path) -> None:
+    ebnerd(tmp_path / "train")
+    (ebnerd(tmp_path / "validation") / "history.parquet").unlink()
+    found = find_logs(tmp_path)
+    assert [file.name for file in found.files] == ["train/behaviors.parquet"]
+    assert (
+        "its history.parquet is no readable Parquet file (No such file"
+        in found.unreadable["validation/behaviors.parquet"]
+    )
+
+
+def test_the_ebnerd_week_is_read_whole(spark: SparkSession, shared_data: Path) -> None:
+    frame = judged(spark, find_logs(shared_data / "ebnerd_demo")).persist()
+    told = frame.selectExpr("count(*)", "count(reason)", "count(distinct user_id)", "count(distinct impression_id)")
+    assert rows(told) == [(24_724, 0, 1_590, 24_724)]
+    days = frame.selectExpr("string(min(time))", "string(max(time))", "min(size(history))", "count(clicked_ids)")
+    assert rows(days)[0][:2] == ("2023-05-18 07:00:03", "2023-05-25 06:59:52")
+    assert rows(days)[0][2] > 0
+    frame.unpersist()

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.ingest import scan
+from pipelines.ingest.mapping import LogMapping
+from pipelines.ingest.scan import json_fault, mind_fault, scan_lines, scan_parquet, start_of
+from schemas.errors import InputError
+from tests.builders import json_line, mind_line
+
+JSON = json_fault(LogMapping())
+COLUMNS = {"impression_id": "id", "shown": "page.news"}
+
+
+def content(path: Path, text: bytes) -> tuple[int, bool, bool]:
+    """Lines, whether they are whole, and whether the first line's hash is that of the text."""
+    path.write_bytes(text)
+    found = scan_lines(path, lambda line: None if line else "is empty")
+    assert found is not None
+    first = text.removeprefix(b"\xef\xbb\xbf").splitlines()[0]
+    assert start_of(path) == found.first_line_sha256
+    return found.lines, found.whole_lines, found.first_line_sha256 == hashlib.sha256(first).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "whole"),
+    [
+        (b"a\nb\r\nc\rd", 4, False),
+        (b"a\r\n", 1, True),
+        (b"a\r", 1, True),
+        (b"\n\r\n\ra", 4, False),
+        (b"\xef\xbb\xbfa\n", 1, True),
+        (b"a" * 100, 1, False),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 2, 3, 1 << 20])
+def test_lines_end_with_line_feed_carriage_return_or_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, lines: int, whole: bool, chunk: int
+) -> None:
+    if not (chunk < 3 and text.startswith(b"\xef")):  # the mark stands in one chunk, always
+        monkeypatch.setattr(scan, "_CHUNK_BYTES", chunk)
+    assert content(tmp_path / "a", text) == (lines, whole, True)
+
+
+def test_a_file_without_bytes_has_no_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    assert scan_lines(tmp_path / "a", JSON) is None
+
+
+def test_a_line_that_no_worker_could_hold_makes_the_file_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "_LONGEST_LINE", 3 << 20)
+    (tmp_path / "a").write_bytes(json_line().encode() + b"\n" + b"x" * (5 << 20))
+    with pytest.raises(InputError, match="a line of over 3 MiB"):
+        scan_lines(tmp_path / "a", JSON)
+
+
+def test_an_impression_is_told_from_other_lines() -> None:
+    assert JSON(json_line().encode()) is None
+    assert "is not JSON" in str(JSON(mind_line().encode()))
+    assert "is not JSON" in str(JSON(b"[" * 100_000))
+    assert "is no JSON object" in str(JSON(b'["n1"]'))
+    assert "lacks ['user_id', 'shown']" in str(JSON(json_line(without=("user_id", "shown")).encode()))
+    assert (mind_fault(mind_line().encode()), mind_fault(b"a,b")) == (
+        None,
+        "has 1 tab-separated columns instead of 5",
+    )
+
+
+def test_nested_columns_are_looked_for() -> None:
+    columns = {"impression_id": "e.id", "user_id": "u", "time": "t", "shown": "s"}
+    fault = json_fault(LogMapping(columns=columns))
+    assert fault(b'{"e": {"id": 1}, "u": 1, "t": 1, "s": 1}') is None
+    assert "lacks ['e.id']" in str(fault(b'{"e": 5, "u": 1, "t": 1, "s": 1}'))
+
+
+def parquet(path: Path, **columns: object) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_a_parquet_file_tells_its_rows_and_types(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", id=[1, 2], page=[{"news": ["a"]}, {"news": ["b"]}], other=[1, 2])
+    found = scan_parquet(path, COLUMNS)
+    assert found is not None
+    assert (found.lines, found.whole_lines, found.first_line_sha256) == (2, True, start_of(path))
+    assert [name for name, _ in found.types] == ["impression_id", "shown"]
+    assert (
+        scan_parquet(parquet(tmp_path / "b.parquet", id=pa.array([], "int64"), page=pa.array([], "int64")), {}) is None
+    )
+
+
+def test_a_parquet_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"rubbish" * 10)
+    with pytest.raises(InputError, match="no readable Parquet file"):
+        scan_parquet(tmp_path / "a.parquet", COLUMNS)
+    whole = parquet(tmp_path / "b.parquet", id=list(range(50_000)), page=[{"news": ["a"]}] * 50_000).read_bytes()
+    (tmp_path / "c.parquet").write_bytes(whole[:4] + b"\xff" * 2000 + whole[2004:])  # its footer is whole
+    with pytest.raises(InputError, match="no readable Parquet file"):
+        scan_parquet(tmp_path / "c.parquet", COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({"id": [1], "pages": [1]}, "no column page.news; it has id, pages"),
+        ({"id": [1], "page": [{"other": 1}]}, "no column page.news; it has other"),
+        ({"id": [1], "page": [{"news": "a b"}]}, "page.news is string, and shown is read from a list"),
+        ({"id": [[1]], "page": [{"news": ["a"]}]}, "impression_id is a single value"),
+    ],
+)
+def test_a_parquet_file_of_another_shape_says_what_it_has(tmp_path: Path, columns: dict[str, object], why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        scan_parquet(parquet(tmp_path / "a.parquet", **columns), COLUMNS)

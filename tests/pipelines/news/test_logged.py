@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pyspark.sql import DataFrame, SparkSession
+
+from pipelines.news.flow import tokenised
+from pipelines.news.items import changed_items, new_rows, with_item
+from pipelines.news.logged import news_of_log
+from pipelines.news.tokenise import DEFAULT, Segmenting, load_tokenizer
+from schemas.as_spark import spark_schema
+from schemas.news import ITEM_TOKENS, NEWS
+from tests.builders import rows
+
+
+def log(spark: SparkSession, shown: list[str], clicks: list[str]) -> tuple[DataFrame, DataFrame]:
+    """The columns of IMPRESSIONS and HISTORIES that name news."""
+    seen = spark.createDataFrame([("s", shown), ("s", shown[:1])], "source string, shown array<string>")
+    return seen, spark.createDataFrame([("s", clicks)], "source string, clicks array<string>")
+
+
+def test_ids_of_a_log_without_news_become_items_of_their_own_without_text(spark: SparkSession) -> None:
+    nothing = spark.createDataFrame([], spark_schema(NEWS))
+    news = news_of_log(*log(spark, ["b", "a"], ["c", "a", "c"]), nothing)
+    assert rows(news, "source", "news_id", "title", "body") == [("s", name, "", "") for name in "abc"]
+
+    known = news.transform(with_item, spark.createDataFrame([], spark_schema(ITEM_TOKENS)))
+    numbered = new_rows(known, after=4)
+    name, text = load_tokenizer(DEFAULT)
+    segmenting = Segmenting(name=name, tokenizer_json=text)
+    items = changed_items(known, numbered, tokenizer_sha256="k").transform(tokenised, segmenting)
+    empty = [[101, 102]]  # [CLS] and [SEP]
+    assert rows(items, "item_id", "item_row", "canonical_row", "segment_tokens") == [
+        ("a", 5, 5, empty),  # no text is no equal text
+        ("b", 6, 6, empty),
+        ("c", 7, 7, empty),
+    ]
+    numbered.unpersist()
+
+
+def test_ids_that_have_text_keep_it(spark: SparkSession) -> None:
+    held = spark.createDataFrame([("s", "a", "", "", "text", "", "", "x")], spark_schema(NEWS))
+    assert rows(news_of_log(*log(spark, ["a", "b"], []), held), "news_id") == [("b",)]

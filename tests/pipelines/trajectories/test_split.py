@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from pyspark.sql import SparkSession
+
+from pipelines.trajectories.split import labelled_of, split_date
+from schemas.errors import InputError
+from tests.pipelines.trajectories.views import AFTER_SPLIT, View, built, impressions
+
+
+def test_a_history_that_grows_by_logged_clicks_counts_each_click_once(spark: SparkSession) -> None:
+    views = [
+        View("a", "u", 0, "n1", "n2* n3"),
+        View("b", "u", 1, "n1 n2", "n4* n5"),
+        View("c", "u", 2, "n1 n2 n4", "n6* n7"),
+    ]
+    ((row,), _) = built(spark, views)
+    assert (row["click_row"], row["prefix"]) == ([1, 2, 4, 6], [0, 1, 2, 3])
+
+
+def test_where_histories_disagree_a_users_sequence_begins_with_the_earliest(spark: SparkSession) -> None:
+    views = [
+        View("b", "u", 1, "n2 n4", "n6* n7"),  # cut to the last two
+        View("c", "u", 2, "n8 n1 n2", "n9* n10"),  # re-ordered, with a click that the log lacks
+        View("a", "u", 0, "n1 n2 n3", "n4* n5"),
+    ]
+    ((row,), _) = built(spark, views)
+    assert row["click_row"] == [1, 2, 3, 4, 6, 9]
+    assert row["logged"] == [False] * 3 + [True] * 3
+
+
+def test_the_earliest_impression_tells_the_history_even_without_a_click(spark: SparkSession) -> None:
+    views = [View("a", "u", 0, "n1", "n2 n3"), View("b", "u", 1, "n1 n8", "n4* n5")]
+    ((row,), _) = built(spark, views)
+    assert (row["click_row"], row["candidate_row"]) == ([1, 4], [[], [4, 5]])  # n2 and n3 are no news of a click
+
+
+def test_unlabelled_impressions_neither_train_nor_judge(spark: SparkSession) -> None:
+    views = [
+        View("a", "u", 0, "n8 n9", "n2 n3", labelled=False),
+        View("b", "u", 1, "n1", "n4* n5"),
+        View("c", "u", AFTER_SPLIT, "n1", "n4 n5", labelled=False),
+    ]
+    ((row,), judged) = built(spark, views)
+    assert (row["click_row"], judged) == ([1, 4], [])
+
+
+def test_each_evaluated_impression_has_the_history_that_it_was_logged_with(spark: SparkSession) -> None:
+    views = [
+        View("a", "u", 0, "n1", "n2* n3"),
+        View("b", "u", AFTER_SPLIT, "n1 n2", "n4* n5"),
+        View("c", "u", AFTER_SPLIT + 1, "n2", "n6 n7*"),
+    ]
+    _, judged = built(spark, views)
+    assert [row["history_row"] for row in judged] == [[1, 2], [2]]
+
+
+def test_the_split_is_the_last_date_with_click_marks_or_the_one_asked_for(spark: SparkSession) -> None:
+    views = [View("a", "u", 0, "", "n1*"), View("b", "u", 30, "", "n1"), View("c", "u", 80, "", "n1", labelled=False)]
+    labelled = labelled_of(impressions(spark, views)[0], "p")
+    assert split_date(labelled, asked=None, source="p") == date(2026, 3, 3)
+    assert split_date(labelled, asked="2026-03-02", source="p") == date(2026, 3, 2)
+    with pytest.raises(InputError, match="write a UTC date such as"):
+        split_date(labelled, asked="tomorrow", source="p")
