@@ -59,10 +59,10 @@ def ingest_logs(
     replaced before anything is written.
     """
     with lake.locked("ingest"):
-        settle_user_key(lake, source, user_key)
         before = _versions(lake)
         books = [ingest_batch(lake, source, batch) for batch in pending_batches(lake, source)]
         new = find(known_files(lake, source))
+        settle_user_key(lake, source, user_key)
         for files in in_batches(new.files, max_batch_bytes):
             batch = last_batch(lake, source) + 1
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -26,7 +27,7 @@ def call(logs: Path, lake: Path, *more: str) -> int:
     ("files", "more", "message"),
     [
         ({}, (), "no such folder"),
-        ({"1.jsonl": ["rubbish"]}, (), "1.jsonl: not one line is an impression of format jsonl"),
+        ({"1.jsonl": ["rubbish"]}, (), "1.jsonl: not one line is an impression"),
         ({"behaviors.tsv": ["a\tb\tc"]}, (), "has 3 tab-separated columns instead of 5"),
         ({"1.jsonl": [json_line()]}, ("--format", "csv"), "csv"),
         ({"1.jsonl": [json_line()]}, ("--format", "mind"), "behaviors.tsv"),
@@ -41,7 +42,54 @@ def test_bad_input_is_one_message_and_exit_code_2_and_no_table(
     said = capfd.readouterr()
     assert message in said.err
     assert ("Traceback" in said.err, said.out) == (False, "")
-    assert not (tmp_path / "lake").exists()
+    assert not list((tmp_path / "lake").glob("*/_delta_log"))
+
+
+@pytest.mark.usefixtures("spark")
+def test_files_that_cannot_be_used_are_named_and_the_others_land(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs = write_logs(tmp_path, {"1.jsonl": [json_line()], "2.jsonl": ["rubbish"]})
+    (logs / "logs" / "3.jsonl").symlink_to(tmp_path / "nowhere")
+    assert call(logs, tmp_path / "lake") == 2
+    said = capfd.readouterr()
+    summary = json.loads(said.out)
+    assert summary["impressions"] == 1
+    assert sorted(summary["unreadable_files"]) == ["logs/2.jsonl", "logs/3.jsonl"]
+    assert "2 files could not be used, the others are in" in said.err
+    assert "logs/2.jsonl: not one line is an impression" in said.err
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_mapped_log_is_streamed_and_its_users_replaced(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = {"event": {"id": 1, "at": "2026-03-02 10:15:31", "user": {"id": "person"}}, "payload": {"items": ["n1"]}}
+    folder = tmp_path / "events" / "2026" / "03"
+    folder.mkdir(parents=True)
+    (folder / "a.json.gz").write_bytes(gzip.compress(json.dumps(record).encode()))
+    monkeypatch.setenv("FEEDLOOP_USER_KEY", "a key of 16 bytes or more")
+    mapping = str(REPOSITORY / "jobs" / "presets" / "logs" / "jsonl.toml")
+    assert call(tmp_path, tmp_path / "lake", "--mapping", mapping, "--stream-files", "10") == 0
+    said = capfd.readouterr()
+    assert [json.loads(said.out)[name] for name in ("files", "impressions")] == [1, 1]
+    assert "a key of 16" not in said.out + said.err
+    monkeypatch.delenv("FEEDLOOP_USER_KEY")
+    (folder / "b.json.gz").write_bytes(gzip.compress(json.dumps(record).encode()))
+    assert call(tmp_path, tmp_path / "lake", "--mapping", mapping) == 2
+    assert "with a user key so far, and this run is without one" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["", "short"])
+def test_a_key_that_is_empty_or_short_is_refused_before_anything_is_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    (tmp_path / "key").write_text(key)
+    assert call(tmp_path, tmp_path / "lake", "--user-key-file", str(tmp_path / "key")) == 2
+    assert f"key: a user key of {len(key)} bytes" in capfd.readouterr().err
+    monkeypatch.setenv("FEEDLOOP_USER_KEY", key)
+    assert call(tmp_path, tmp_path / "lake") == 2
+    assert f"FEEDLOOP_USER_KEY: a user key of {len(key)} bytes" in capfd.readouterr().err
 
 
 def test_one_spark_submit_with_the_packaged_code(tmp_path: Path) -> None:

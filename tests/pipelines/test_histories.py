@@ -10,10 +10,11 @@ from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of, with_history
 from pipelines.ingest.histories import GONE, history_changes
+from pipelines.ingest.sightings import text_of
 from tests.builders import rows
 
 COLUMNS = "source string, user_id string, impression_id string, history array<string>"
-clicks = st.lists(st.sampled_from(["n1", "n2", "n12", ""]), max_size=6)
+clicks = st.lists(st.sampled_from(["n1", "n2", "n12", "!"]), max_size=6)
 
 
 @st.composite
@@ -36,6 +37,11 @@ def kept(frame: DataFrame) -> DataFrame:
     return frame.select("source", "user_id", "impression_id", length, hash)
 
 
+def changes_of(everything: DataFrame, stored: DataFrame | None) -> DataFrame:
+    texts = everything.select("user_id", text_of(F.col("history")).alias("text")).distinct()
+    return history_changes(texts, stored).withColumn("source", F.lit("p"))
+
+
 # No shrinking: every attempt is several Spark jobs.
 @settings(
     max_examples=6,
@@ -50,13 +56,13 @@ def test_every_history_comes_back_exactly_even_if_it_came_in_two_batches(
     spark: SparkSession, users: list[list[list[str]]], cut: int
 ) -> None:
     everything = told(spark, users)
-    whole = history_changes(everything, None)
+    whole = changes_of(everything, None)
     assert rows(with_history(kept(everything), whole), *everything.columns) == rows(everything)
 
     late = [hs[cut % (len(hs) + 1) :] for hs in users]
     early = [hs[: cut % (len(hs) + 1)] for hs in users]
-    stored = history_changes(told(spark, early), None).drop(GONE)
-    changes = history_changes(told(spark, late), stored)
+    stored = changes_of(told(spark, early), None).drop(GONE)
+    changes = changes_of(told(spark, late), stored)
     key = ["source", "user_id", "sequence_hash"]
     after = stored.join(changes.where(GONE), key, how="left_anti").unionByName(changes.where(f"NOT {GONE}").drop(GONE))
     assert rows(after) == rows(whole.drop(GONE))
@@ -64,13 +70,11 @@ def test_every_history_comes_back_exactly_even_if_it_came_in_two_batches(
 
 def test_a_history_that_is_not_stored_is_an_error_that_names_the_impression(spark: SparkSession) -> None:
     everything = told(spark, [[["n1", "n2"]]])
-    other = history_changes(told(spark, [[["n2", "n1"]]]), None)
+    other = changes_of(told(spark, [[["n2", "n1"]]]), None)
     with pytest.raises(Exception, match="lacks the history of impression p 0-0 u0"):
         with_history(kept(everything), other).collect()
 
 
 def test_two_sequences_with_a_common_beginning_give_one_row(spark: SparkSession) -> None:
     everything = told(spark, [[["a"], ["a", "b"], ["a", "c"], []]])
-    assert rows(with_history(kept(everything), history_changes(everything, None)), *everything.columns) == rows(
-        everything
-    )
+    assert rows(with_history(kept(everything), changes_of(everything, None)), *everything.columns) == rows(everything)

@@ -74,7 +74,7 @@ def ingest_in_runs(lake: Lake, folder: Path, runs: list[list[bytes]]) -> None:
 
 
 @settings(
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),

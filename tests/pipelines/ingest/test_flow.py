@@ -234,6 +234,21 @@ def test_the_mind_sample_is_read_whole(spark: SparkSession, tmp_path: Path, shar
     )
 
 
+def test_the_ebnerd_week_is_read_whole_and_without_personal_columns(
+    spark: SparkSession, tmp_path: Path, shared_data: Path
+) -> None:
+    lake = Lake(spark, str(tmp_path))
+    summary = run(lake, shared_data / "ebnerd_demo")
+    assert [summary[name] for name in ("lines", "impressions", "merged", "rejected")] == [24724, 24724, 0, 0]
+    assert rows(lake.read(IMPRESSIONS).selectExpr("count(distinct user_id)")) == [(1590,)]
+    told = lake.read(RAW_LOG).selectExpr("string(line) AS line")
+    assert told.where("line RLIKE '(?i)gender|postcode|age|scroll'").count() == 0
+    restored = with_history(lake.read(IMPRESSIONS), lake.read(HISTORIES))
+    raw = told.selectExpr("from_json(line, 'impression_id string, history array<string>') AS told").select("told.*")
+    lengths = "impression_id", "xxhash64(history) AS history"
+    assert rows(restored.selectExpr(*lengths)) == rows(raw.selectExpr(*lengths))
+
+
 def _histories_told(lake: Lake) -> list[tuple[Any, ...]]:
     raw = lake.read(RAW_LOG).selectExpr("split(string(line), '\t', -1) AS told")
     told: DataFrame = raw.selectExpr("told[0] AS impression_id", "told[1] AS user_id", "trim(told[3]) AS history")
