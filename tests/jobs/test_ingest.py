@@ -30,7 +30,7 @@ def call(logs: Path, lake: Path, *more: str) -> int:
         ({"1.jsonl": ["rubbish"]}, (), "1.jsonl: not one line is an impression"),
         ({"behaviors.tsv": ["a\tb\tc"]}, (), "has 3 tab-separated columns instead of 5"),
         ({"1.jsonl": [json_line()]}, ("--format", "csv"), "csv"),
-        ({"1.jsonl": [json_line()]}, ("--format", "mind"), "behaviors.tsv"),
+        ({"1.jsonl": [json_line()]}, ("--format", "mind"), "behaviors*.tsv"),
         ({"1.jsonl": [json_line()]}, ("--sorce", "x"), "sorce"),
     ],
 )
