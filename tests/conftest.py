@@ -60,6 +60,8 @@ def spark(worker_environment: None, tmp_path_factory: pytest.TempPathFactory) ->
     from pipelines.session import build_session
 
     os.environ.setdefault("SPARK_LOCAL_DIRS", str(tmp_path_factory.mktemp("spark")))
-    session = build_session("feedloop tests")
+    with pytest.MonkeyPatch.context() as patch:  # of this JVM alone: the jobs that tests start are short
+        patch.setenv("FEEDLOOP_JVM", os.environ.get("FEEDLOOP_JVM", "long"))
+        session = build_session("feedloop tests")
     yield session
     session.stop()

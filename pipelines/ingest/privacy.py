@@ -71,7 +71,7 @@ def with_replaced_users(lines: DataFrame, format: str, key: bytes) -> DataFrame:
         "history",
         "shown",
         F.col("clicked_ids").alias("clicked"),
-        *(F.col(name).cast("string") for name in mapping.extra),
+        *(F.col(name).cast("string").alias(name) for name in mapping.extra),
     )
     withheld = F.struct(F.sha2("line", 256).alias("sha256"), F.octet_length("line").alias("bytes"), "reason")
     usable = F.col("reason").isNull()

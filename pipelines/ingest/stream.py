@@ -37,7 +37,8 @@ def ingest_stream(
     summaries: list[Mapping[str, Any]] = []
 
     def each(files: DataFrame, _: int) -> None:
-        paths = [Path("/" + row["path"].removeprefix("file:").lstrip("/")) for row in files.collect()]
+        # A set: Spark may list a file twice, by its folder and by its name.
+        paths = {Path("/" + row["path"].removeprefix("file:").lstrip("/")) for row in files.collect()}
         if paths:
             summaries.append(add(partial(find_new, sorted(paths), logs, mapping)))
 

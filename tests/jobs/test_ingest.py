@@ -65,7 +65,7 @@ def test_a_mapped_log_is_streamed_and_its_users_replaced(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = {"event": {"id": 1, "at": "2026-03-02 10:15:31", "user": {"id": "person"}}, "payload": {"items": ["n1"]}}
-    folder = tmp_path / "events" / "2026" / "03"
+    folder = tmp_path / "events" / "2026-03"
     folder.mkdir(parents=True)
     (folder / "a.json.gz").write_bytes(gzip.compress(json.dumps(record).encode()))
     monkeypatch.setenv("FEEDLOOP_USER_KEY", "a key of 16 bytes or more")
@@ -97,7 +97,8 @@ def test_one_spark_submit_with_the_packaged_code(tmp_path: Path) -> None:
     for package in ("schemas", "pipelines", "jobs"):
         shutil.copytree(REPOSITORY / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
     package = shutil.make_archive(str(tmp_path / "feedloop"), "zip", code)
-    logs = write_logs(tmp_path, {"1.jsonl": [json_line("1"), json_line("1"), json_line("2"), "rubbish"]})
+    lines = [json_line("1"), json_line("1"), json_line("2", shown=["n5"], clicked=[]), "rubbish"]
+    logs = write_logs(tmp_path, {"1.jsonl": lines})
     jars = ",".join(str(jar) for jar in (REPOSITORY / "build" / "jars").glob("*.jar"))
     submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     command = [str(submit), "--master", "local[2]", "--py-files", package, "--jars", jars]

@@ -52,7 +52,7 @@ def test_merge_updates_what_matches_and_inserts_the_rest_once_per_version(lake: 
     before = settings(lake)
     assert merge(lake, 1, words(lake, ("en", "a", [1]), ("en", "b", [1]))) == Changes(inserted=2)
     frame = words(lake, ("en", "a", [2]), ("de", "c", [2]), ("de", "d", [2]))
-    assert merge(lake, 2, frame, note={"batch": 2}) == Changes(inserted=2, updated=1)
+    assert merge(lake, 2, frame) == Changes(inserted=2, updated=1)
     version = lake.version(WORDS)
     assert merge(lake, 2, frame) == Changes()
     assert rows(lake.read(WORDS), "word", "uses") == [("a", [1, 2]), ("b", [1]), ("c", [2]), ("d", [2])]

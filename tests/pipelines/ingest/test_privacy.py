@@ -23,7 +23,7 @@ from schemas.table import Table
 from tests.builders import ARRIVED, Line, json_line, mind_line, raw_logs, rows, write_logs
 
 KEY = b"a secret of 16 bytes or more"
-BAD = json_line(user_id="secret person", shown=[])
+BAD = json_line(user_id="secret", shown=[])
 
 
 def replaced(user_id: str, key: bytes = KEY) -> str:

@@ -24,7 +24,7 @@ def stream(lake: Lake, logs: Path, max_files: int = 2) -> dict[str, Any]:
 
 
 def lines(file: str, count: int) -> list[str]:
-    return [json_line(f"{file}-{at}") for at in range(count)]
+    return [json_line(f"{file}-{at}", shown=[f"{file}{at}", "n4"], clicked=["n4"]) for at in range(count)]
 
 
 def test_a_growing_folder_is_read_some_files_at_a_time_each_line_once(spark: SparkSession, tmp_path: Path) -> None:
