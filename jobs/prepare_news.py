@@ -1,4 +1,4 @@
-"""A publisher's news file -> news and token segments under permanent item rows in the lake."""
+"""A publisher's news file, or its log -> news and token segments under permanent item rows in the lake."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import Any
 
 from jobs.config import run
 from pipelines.making import TABLES_OF
+from pipelines.news.flow import prepare_logged_news
 from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
 from pipelines.news.tokenise import DEFAULT, Segmenting, load_tokenizer
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake, named
+from schemas.impression import HISTORIES, IMPRESSIONS
 
 _STAGE = "prepare_news"
+_LOGGED = (IMPRESSIONS, HISTORIES)
 
 
 def prepare_news(
     *,
-    news: Path,
     lake: str,
+    news: Path | None = None,
     source: str = "publisher",
     tokenizer: str = DEFAULT,
     tokens_per_segment: int = 32,
@@ -29,10 +32,11 @@ def prepare_news(
 
     Parameters
     ----------
-    news
-        news.jsonl or MIND's news.tsv, plain or .gz, or the folder that holds it.
     lake
         Folder of the Delta tables.
+    news
+        news.jsonl or MIND's news.tsv, plain or .gz, or the folder that holds it. Left out, for a publisher that gives
+        no text: each news that its ingested log names is an item without text.
     source
         Which publisher the news are from.
     tokenizer
@@ -44,13 +48,17 @@ def prepare_news(
     """
     name, text = load_tokenizer(tokenizer)
     segmenting = Segmenting(name=name, tokenizer_json=text, tokens_per_segment=tokens_per_segment, fields=fields)
-    file = news_file(news)  # refused before Spark starts
+    file = None if news is None else news_file(news)  # refused before Spark starts
     source = named(source)
     with plain_errors():
         tables = Lake(build_session("feedloop prepare_news"), str(lake))
         with tables.locked(_STAGE):
-            before = tables.versions(TABLES_OF[_STAGE])
-            summary = prepare(tables, file, segmenting, source=source)
+            read = (*TABLES_OF[_STAGE], *(_LOGGED if file is None else ()))
+            before = tables.versions(read)
+            if file is None:
+                summary = prepare_logged_news(tables, segmenting, source=source)
+            else:
+                summary = prepare(tables, file, segmenting, source=source)
             return summary | tables.report(_STAGE, inputs=before, outputs=tables.versions(TABLES_OF[_STAGE]))
 
 

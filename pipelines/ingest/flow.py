@@ -35,6 +35,7 @@ from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import per_sighting, refused, usable
 from pipelines.ingest.sources import Found, Known, LogFile, in_batches
 from pipelines.making import literal
+from pipelines.refusals import conflict
 from pipelines.session import sized_for, whole_files
 from pipelines.tables import INCOMING, STORED, Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
@@ -83,12 +84,16 @@ def ingest_logs(
 
 
 def append_lines(lake: Lake, files: list[LogFile], lines: DataFrame, *, source: str, batch: int) -> None:
-    """Add the lines of `files` to RAW_LOG as the source's batch; the commit notes all that completing it needs."""
+    """Add the lines of `files` to RAW_LOG as the source's batch; the commit notes all that completing it needs.
+
+    InputError where another run has added a batch of this number meanwhile, as it can where no lock holds (URLs).
+    """
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     with whole_files(lake.spark):
-        lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
+        if not lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note):
+            raise conflict(RAW_LOG, lake.path(RAW_LOG))
 
 
 def ingest_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""News: a publisher's news file -> NEWS, and ITEM_TOKENS for every news that is new or has changed."""
+"""News: a publisher's news file, or its log -> NEWS, and ITEM_TOKENS for every news that is new or has changed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, Mark
 from pipelines.news.items import changed_items, new_rows, with_item
+from pipelines.news.logged import news_of_log
 from pipelines.news.normalise import normalise
 from pipelines.news.readers import COLUMNS, news_file, read_lines, with_columns
 from pipelines.news.tokenise import Segmenting, segment
@@ -20,6 +21,7 @@ from pipelines.refusals import conflict
 from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.errors import InputError
+from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import FIELDS, ITEM_TOKENS, NEWS
 from schemas.table import Table
 
@@ -30,23 +32,35 @@ _ITEM = ("source", "item_id", "item_row", "canonical_row", "text_sha256", "text_
 
 def prepare_news(lake: Lake, news: Path, segmenting: Segmenting, *, source: str) -> dict[str, Any]:
     """Bring NEWS and ITEM_TOKENS up to date with the file; returns what was found and changed."""
-    described = segmenting.described()  # a tokenizer that does not load must stop the run before any write
+    segmenting.described()  # a tokenizer that does not load must stop the run before any write
     file = news_file(news)
     read = (
         read_lines(lake.spark, file).transform(with_columns, file).transform(per_news).transform(normalised).persist()
     )
     found = _checked_counts(read, file)
     told = read.where("news_id IS NOT NULL").withColumns({"source": F.lit(source), "text_sha256": _text_sha256()})
-    before, held = _held(lake, NEWS)
-    changed = told.transform(keep_changed, held)
-    changed_news = changed.count()
-    if changed_news:
-        _merge(lake, NEWS, changed, before)
-    items = _update_items(lake, segmenting)
-    made = {"tokens": described, "fields": segmenting.fields, "sha256": segmenting.sha256}
-    lake.note(ITEM_TOKENS, "made_from", json.dumps(made, sort_keys=True))
+    updated = _update(lake, told, segmenting)
     read.unpersist()
-    return found | {"changed_news": changed_news} | items
+    return found | updated
+
+
+def prepare_logged_news(lake: Lake, segmenting: Segmenting, *, source: str) -> dict[str, Any]:
+    """For a publisher that gives no text: every id that its log shows or clicks becomes an item without any.
+
+    InputError where the source has news with text, for a news file is what was forgotten there.
+    """
+    segmenting.described()
+    impressions, histories = (lake.read(table).where(F.col("source") == source) for table in (IMPRESSIONS, HISTORIES))
+    _, held = _held(lake, NEWS)
+    if not held.where((F.col("source") == source) & (F.concat(*FIELDS) != "")).isEmpty():
+        raise InputError(f"{lake.root}: {source} has news with text. Name its news file with --news")
+    news = news_of_log(impressions, histories, held).persist()
+    found = news.count()
+    if not found and held.where(F.col("source") == source).isEmpty():
+        raise InputError(f"{lake.root}: {source} has no impressions. Run ./feedloop ingest first, or name its --source")
+    updated = _update(lake, news, segmenting)
+    news.unpersist()
+    return {"news": found} | updated
 
 
 def per_news(lines: DataFrame) -> DataFrame:
@@ -89,6 +103,19 @@ def tokenised(items: DataFrame, segmenting: Segmenting) -> DataFrame:
             yield pa.RecordBatch.from_pydict(columns | {"segment_field": field, "segment_tokens": tokens})
 
     return items.select(*_ITEM, *fields).mapInArrow(tokenise, spark_schema(ITEM_TOKENS))
+
+
+def _update(lake: Lake, told: DataFrame, segmenting: Segmenting) -> dict[str, int]:
+    """Merge what NEWS lacks of `told` (its rows), and tokenise what is new."""
+    before, held = _held(lake, NEWS)
+    changed = told.transform(keep_changed, held)
+    changed_news = changed.count()
+    if changed_news:
+        _merge(lake, NEWS, changed, before)
+    items = _update_items(lake, segmenting)
+    made = {"tokens": segmenting.described(), "fields": segmenting.fields, "sha256": segmenting.sha256}
+    lake.note(ITEM_TOKENS, "made_from", json.dumps(made, sort_keys=True))
+    return {"changed_news": changed_news} | items
 
 
 def _update_items(lake: Lake, segmenting: Segmenting) -> dict[str, int]:

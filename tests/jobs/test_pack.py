@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -44,6 +45,31 @@ def test_logs_and_news_become_a_packed_directory_job_by_job(
     manifest = Manifest.from_json((out / MANIFEST_FILE).read_text(), str(out))
     assert set(manifest.inputs) == {"impressions", "histories", "item_tokens", "trajectories", "evaluation"}
     assert (manifest.tokens.tokenizer, manifest.tokens.rows, manifest.config["batch_trajectories"]) == ("minilm", 6, 2)
+
+
+def test_a_publisher_without_text_goes_as_far_as_packing(
+    spark: SparkSession, tmp_path: Path, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def summary(job: Job, *options: str) -> dict[str, Any]:
+        assert run(job, ["--lake", str(tmp_path / "lake"), *options]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    for name in ("behaviors", "history"):
+        table = pq.read_table(shared_data / "ebnerd_demo" / f"{name}.parquet")
+        few = table if name == "history" else table.sort_by("impression_time").take(range(0, table.num_rows, 40))
+        pq.write_table(few, tmp_path / f"{name}.parquet")
+    made = summary(ingest, "--logs", str(tmp_path))
+    assert (made["lines"], made["rejected"]) == (619, 0)
+    news = summary(prepare_news)
+    assert news["news"] == news["new_items"] > 1000
+    assert set(news["inputs"]) == {"impressions", "histories"}
+    assert summary(prepare_news)["new_items"] == 0
+    built = summary(build_trajectories)
+    packed = summary(pack, "--out", str(tmp_path / "packed"), "--batch-trajectories", "16")
+    assert packed["targets"] == built["targets"] > 0
+    manifest = Manifest.from_json((tmp_path / "packed" / MANIFEST_FILE).read_text(), str(tmp_path))
+    assert manifest.tokens.rows == news["items"] + 1
 
 
 def test_a_lake_without_trajectories_is_one_message_and_exit_code_2(

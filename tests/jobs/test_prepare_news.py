@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 from jobs.config import run
 from jobs.prepare_news import prepare_news
 from pipelines.tables import Lake
+from schemas.impression import HISTORIES, IMPRESSIONS
 
 
 def test_the_options_reach_the_tables(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,3 +60,19 @@ def test_a_run_waits_for_none_and_says_who_is_at_work(
     with Lake(spark, str(tmp_path / "lake")).locked("prepare_news"):
         assert run(prepare_news, ["--news", str(tmp_path), "--lake", str(tmp_path / "lake")]) == 2
     assert f"prepare_news of this lake is running already (process {os.getpid()} " in capsys.readouterr().err
+
+
+def test_a_forgotten_news_file_is_told(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake = ["--lake", str(tmp_path / "lake")]
+    assert run(prepare_news, lake) == 2
+    assert "no table impressions there. Make it with ./feedloop ingest" in capsys.readouterr().err
+    tables = Lake(spark, str(tmp_path / "lake"))
+    for table in (IMPRESSIONS, HISTORIES):
+        tables.create(table)
+    assert run(prepare_news, lake) == 2
+    assert "publisher has no impressions" in capsys.readouterr().err
+    (tmp_path / "news.jsonl").write_text('{"news_id": "n1", "title": "Hello"}')
+    assert run(prepare_news, [*lake, "--news", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert run(prepare_news, lake) == 2
+    assert "publisher has news with text. Name its news file with --news" in capsys.readouterr().err
