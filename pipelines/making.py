@@ -35,10 +35,15 @@ def job_of(table: Table) -> str:
 
 
 def make(spark: SparkSession, table: Table, path: str) -> None:
-    """The table, empty, at `path`; its CHECK constraints follow in `bring_up_to_date`, for Delta takes none here."""
+    """The table at `path`, empty and with its rules, in one commit.
+
+    CHECK constraints are properties here, which is how Delta stores them: ALTER TABLE would check each one by a scan.
+    """
     making = DeltaTable.createIfNotExists(spark).location(path).comment(table.meaning)
     for column in table.columns:  # Delta has no NOT NULL inside arrays, so their elements stay nullable there
         making = making.addColumn(column.name, column.dtype, nullable=column.nullable, comment=column.meaning)
+    for check in table.checks:
+        making = making.property(_CONSTRAINT + check.name.lower(), check.sql)
     making.partitionedBy(*table.partition_by).property(_DELETION_VECTORS, _vectors(table)).execute()
 
 
