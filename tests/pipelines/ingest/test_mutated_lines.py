@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.parse import keep_rejects, keep_told, with_told
-from schemas.raw_log import REJECT_REASONS
-from tests.builders import json_line, mind_line, raw_logs, rows
+from pipelines.ingest.sources import find_new, log_paths
+from pipelines.tables import Lake
+from schemas.impression import IMPRESSIONS
+from schemas.raw_log import REJECT_REASONS, REJECTS
+from tests.builders import ARRIVED, json_line, mind_line, raw_logs, rows, write_logs
 from tests.conftest import SEED
 
 LINES = 10_000
@@ -111,3 +117,16 @@ def test_every_line_is_usable_or_has_a_reason(spark: SparkSession, format: str, 
     broken = odd | (F.size("shown") == 0) | (F.size(F.array_except("clicked_ids", "shown")) > 0)
     assert told.where(broken | F.col("time").isNull()).count() == 0
     judged.unpersist()
+
+
+def test_files_of_them_are_ingested_and_the_books_balance(spark: SparkSession, tmp_path: Path) -> None:
+    lines = mutated(json_lines())
+    logs = write_logs(tmp_path / "logs", {"a.jsonl": lines[: LINES // 2], "b.jsonl.gz": lines[LINES // 2 :]})
+    lake = Lake(spark, str(tmp_path / "lake"))
+    find = partial(find_new, log_paths(logs, "auto", None), logs, None)
+    summary = ingest_logs(lake, find, source="publisher", arrived_at=ARRIVED)
+    told = (b"\n".join(lines) + b"\n").splitlines()
+    assert summary["lines"] == len(told) > LINES  # some hold line ends
+    assert summary["lines"] == summary["impressions"] + summary["merged"] + summary["rejected"]
+    assert lake.read(IMPRESSIONS).count() == summary["impressions"] > 0
+    assert lake.read(REJECTS).count() == summary["rejected"] > LINES // 2
