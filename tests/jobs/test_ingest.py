@@ -64,7 +64,8 @@ def test_files_that_cannot_be_used_are_named_and_the_others_land(
 def test_a_mapped_log_is_streamed_and_its_users_replaced(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = {"event": {"id": 1, "at": "2026-03-02 10:15:31", "user": {"id": "person"}}, "payload": {"items": ["n1"]}}
+    user = {"id": "person", "recent": ["n0"]}
+    record = {"event": {"id": 1, "at": "2026-03-02 10:15:31", "user": user}, "payload": {"items": ["n1"]}}
     folder = tmp_path / "events" / "2026-03"
     folder.mkdir(parents=True)
     (folder / "a.json.gz").write_bytes(gzip.compress(json.dumps(record).encode()))
