@@ -71,7 +71,7 @@ def log_paths(logs: Path, format: str, mapping: LogMapping | None) -> list[Path]
             raise InputError(f"{logs}: a {format_of(logs.name)} file by its name, but the format asked for is {format}")
         return [logs]
     patterns = log_patterns(logs, format, mapping)
-    paths = _matching(logs, patterns)
+    paths = matching(logs, patterns)
     if mapping is not None:
         paths = [path for path in paths if not path.is_dir()]  # **/*.parquet also finds folders that Spark wrote
     if not paths:
@@ -85,7 +85,7 @@ def log_patterns(logs: Path, format: str, mapping: LogMapping | None) -> tuple[s
         return (mapping.files,)
     if format != "auto":
         return PATTERNS[format]
-    present = [name for name in FORMATS if _matching(logs, PATTERNS[name])]
+    present = [name for name in FORMATS if matching(logs, PATTERNS[name])]
     if len(present) > 1:
         raise InputError(f"{logs}: holds logs of several formats, {' and '.join(present)}. Say which with --format")
     if not present:
@@ -183,7 +183,8 @@ def _continues(file: LogFile, before: Known) -> bool:
     return begun and begins_with(file.path, before.bytes, before.first_line_sha256)
 
 
-def _matching(logs: Path, patterns: Iterable[str]) -> list[Path]:
+def matching(logs: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files below the folder that match one of the globs, but for hidden ones."""
     paths = {path for pattern in patterns for path in logs.glob(pattern)}
     return sorted(path for path in paths if not any(part[0] in "._" for part in path.relative_to(logs).parts))
 

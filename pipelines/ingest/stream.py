@@ -1,8 +1,9 @@
-"""A folder of logs that keeps growing: the files that are new since the last run, some at a time, each time once.
+"""A folder of logs that keeps growing: the files that are new since the last run, some at a time, each line once.
 
 Structured Streaming finds the files and remembers them; what it hands on is their paths alone. So lines are read,
 counted and refused exactly as in a batch, and the lake's own books tell which of them it has, whatever the checkpoint
-remembers.
+remembers. Spark never looks again at a file that it has seen: what has grown since, or could not be used then, is found
+by its size after the stream.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from urllib.parse import quote
 from pyspark.sql import DataFrame
 
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.sources import Found, Known, find_new, log_patterns
+from pipelines.ingest.sources import Found, Known, find_new, log_patterns, matching
 from pipelines.session import literally
 from pipelines.tables import Lake
 from schemas.errors import InputError
@@ -30,7 +31,9 @@ Add = Callable[[Callable[[Mapping[str, Known]], Found]], Mapping[str, Any]]  # a
 def ingest_stream(
     lake: Lake, logs: Path, format: str, mapping: LogMapping | None, add: Add, *, source: str, max_files: int
 ) -> dict[str, Any]:
-    """All files below `logs` that are new or changed, at most `max_files` at a time, through `add`; its sums."""
+    """All files below `logs` that are new, at most `max_files` at a time, then those that have changed, through `add`;
+    the sums of its figures.
+    """
     if not logs.is_dir() or (mapping is not None and ("**" in mapping.files or not mapping.files)) or max_files < 0:
         raise InputError(f"{logs}: a stream reads a folder, by a pattern without **. Leave --stream-files out")
     patterns = log_patterns(logs, format, mapping)
@@ -53,7 +56,8 @@ def ingest_stream(
     checkpoint = f"{lake.root}/_streams/{quote(source, safe='')}"
     writing = found.writeStream.foreachBatch(each).option("checkpointLocation", checkpoint)
     writing.trigger(availableNow=True).start().awaitTermination()
-    return summed(summaries or [add(lambda _: Found(files=[]))])  # completes what a killed run left, in any case
+    summaries.append(add(partial(find_new, matching(logs, patterns), logs, mapping)))
+    return summed(summaries) | {"inputs": summaries[0]["inputs"], "outputs": summaries[-1]["outputs"]}
 
 
 def summed(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

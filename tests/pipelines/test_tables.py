@@ -157,22 +157,26 @@ def test_a_broken_rule_is_refused_with_its_name_and_nothing_changes(lake: Lake) 
     assert (lake.version(table), rows(lake.read(table), "word")) == (version, [("a",)])
 
 
-def test_two_writers_at_once_are_told_that_one_of_them_must_run_again(lake: Lake, spark: SparkSession) -> None:
+def test_two_writers_at_once_are_told_that_one_of_them_must_run_again(
+    lake: Lake, spark: SparkSession, tmp_path: Path
+) -> None:
     """The second writes while the first is planned and not yet committed: between its reading and its writing."""
     lake.overwrite(WORDS, words(lake, ("en", "a", [1])))
 
     def late(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        begun.touch()
         for _ in range(300):  # until the other has committed
             if len(list(log.glob("*.json"))) > 1:
                 break
             time.sleep(0.1)
         yield from batches
 
-    log = Path(lake.path(WORDS)) / "_delta_log"
+    log, begun = Path(lake.path(WORDS)) / "_delta_log", tmp_path / "begun"
     slow = words(lake, ("en", "a", [2])).mapInArrow(late, "language string, word string, uses array<int>")
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(lambda: lake.merge(WORDS, slow, set_on_match={"uses": "incoming.uses"}))
-        time.sleep(1)
+        while not (begun.exists() or first.done()):
+            time.sleep(0.1)
         other = Lake(spark.newSession(), lake.root)
         other.overwrite(WORDS, words(other, ("en", "a", [3])))
         with pytest.raises(InputError, match=r"another run wrote table words at the same time\. Nothing was lost"):
