@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
-from pipelines.ingest.finding import all_used, finding
+from pipelines.ingest.finding import all_used, finding, jvm_for
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping import read_mapping
 from pipelines.ingest.privacy import user_key
@@ -52,8 +52,9 @@ def ingest(
     """
     told, key = read_mapping(mapping) if mapping else None, _user_key(user_key_file)
     find = None if stream_files else finding(logs, format, told)  # a wrong folder is refused before Spark starts
+    jvm = "short" if stream_files else jvm_for(logs, format, told)
     with plain_errors():
-        tables = Lake(build_session("feedloop ingest"), lake)
+        tables = Lake(build_session("feedloop ingest", jvm=jvm), lake)
         add = partial(
             ingest_logs,
             tables,

@@ -52,8 +52,10 @@ _LOCAL = {  # a MERGE of 20k into 100k rows takes less than half the time with t
 }
 
 
-def build_session(app: str) -> SparkSession:
+def build_session(app: str, *, jvm: str = "short") -> SparkSession:
     """The running session, or a new one: spark-submit's master and jars where it started us, else a local one.
+
+    `jvm` is what FEEDLOOP_JVM is where the user sets none.
 
     Environment, for a local session: FEEDLOOP_MASTER (default local[2]), FEEDLOOP_JARS (folder with Delta's jars),
     FEEDLOOP_DRIVER_MEMORY (such as 6g; by default a quarter of the machine's, from 2 to 8 GB), FEEDLOOP_JVM (short, or
@@ -69,7 +71,7 @@ def build_session(app: str) -> SparkSession:
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         _check_submitted_jars()
     else:
-        _start_local_jvm(app, settings, scratch)
+        _start_local_jvm(app, settings, scratch, jvm)
     started = SparkConf()  # what the JVM was started with: by us, or by spark-submit
     if started.get("spark.master", "local").startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take python3 from PATH
@@ -139,11 +141,11 @@ def plain_errors() -> Iterator[None]:
         ) from error
 
 
-def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path) -> None:
+def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path, jvm: str) -> None:
     """Start the JVM by our own settings, its chatter kept off the user's terminal."""
     master = os.environ.get("FEEDLOOP_MASTER", "local[2]")
     conf = SparkConf(loadDefaults=False).setMaster(master).setAppName(app).set("spark.jars", _jars())
-    for name, value in (settings | _LOCAL | _driver() | {"spark.local.dir": str(scratch)}).items():
+    for name, value in (settings | _LOCAL | _driver(jvm) | {"spark.local.dir": str(scratch)}).items():
         conf.set(name, value)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     paths = [str(CODE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -160,9 +162,9 @@ def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path) -> None:
     SparkContext(conf=conf, gateway=gateway)
 
 
-def _driver() -> dict[str, str]:
+def _driver(jvm: str) -> dict[str, str]:
     """The JVM that is driver and worker at once: its memory and its compiler are fixed when it starts."""
-    kind = os.environ.get("FEEDLOOP_JVM", "short")
+    kind = os.environ.get("FEEDLOOP_JVM", jvm)
     if kind not in _JVM:
         raise InputError(f"FEEDLOOP_JVM is {kind!r}: use one of {', '.join(_JVM)}, or unset it")
     memory = os.environ.get("FEEDLOOP_DRIVER_MEMORY") or f"{min(max(_machine_bytes() // 4 // _GIB, 2), 8)}g"

@@ -14,6 +14,7 @@ from pipelines.ingest.table_source import find_in_table
 from schemas.errors import PartlyDone
 
 Find = Callable[[SparkSession, Mapping[str, Known]], Found]
+_LARGE_BYTES = 200 << 20  # above, what the JVM's second compiler saves is more than it costs
 
 
 def finding(logs: str, format: str, mapping: LogMapping | None) -> Find:
@@ -23,6 +24,14 @@ def finding(logs: str, format: str, mapping: LogMapping | None) -> Find:
     folder = Path(logs)
     paths = log_paths(folder, format, mapping)
     return lambda _, known: find_usable(paths, folder, mapping, known)
+
+
+def jvm_for(logs: str, format: str, mapping: LogMapping | None) -> str:
+    """The JVM of `build_session` for logs of this size: short or long. Files that were read before count as well."""
+    if mapping is not None and mapping.format == "delta":
+        return "long"
+    sizes = (path.stat().st_size for path in log_paths(Path(logs), format, mapping) if path.exists())
+    return "long" if sum(sizes) > _LARGE_BYTES else "short"
 
 
 def all_used(logs: str, summary: dict[str, Any]) -> dict[str, Any]:
