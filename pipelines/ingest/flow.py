@@ -27,7 +27,7 @@ from pipelines.ingest.books import (
     write_files,
 )  # fmt: skip
 from pipelines.ingest.histories import GONE, history_changes, told_histories
-from pipelines.ingest.impressions import plan_impressions, write_impressions
+from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.mapping import mapping_of
 from pipelines.ingest.parse import with_told
 from pipelines.ingest.privacy import settle_user_key, with_replaced_users
@@ -65,6 +65,7 @@ def ingest_logs(
         new = find(known_files(lake, source))
         settle_user_key(lake, source, user_key)
         for files in in_batches(new.files, max_batch_bytes):
+            refuse_other_types(lake, files[0].lines_format)
             batch = last_batch(lake, source) + 1
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))
             if user_key is not None:
@@ -92,8 +93,9 @@ def append_lines(lake: Lake, files: list[LogFile], lines: DataFrame, *, source: 
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     with whole_files(lake.spark):
-        if not lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note):
-            raise conflict(RAW_LOG, lake.path(RAW_LOG))
+        written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
+    if not written and raw_note(lake, source, batch)["files"] != note["files"]:
+        raise conflict(RAW_LOG, lake.path(RAW_LOG))
 
 
 def ingest_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:

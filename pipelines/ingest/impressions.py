@@ -24,11 +24,14 @@ from pipelines.ingest.dedupe import (
     stored_sightings,
 )
 from pipelines.ingest.linking import shared_keys, with_keys, with_tangled
+from pipelines.ingest.mapping import mapping_of
 from pipelines.making import literal
 from pipelines.tables import INCOMING, STORED, Lake
+from schemas.errors import InputError
 from schemas.impression import ALIASES, IMPRESSIONS
 
 _ROW_KEY = ("user_id", "impression_id", "time", "date")
+_SPARK_TYPES = {"long": "bigint"}
 _SUMS = ("lines", "distinct_lines", "repeated", "sightings")
 
 
@@ -55,7 +58,8 @@ def plan_impressions(lake: Lake, told: DataFrame, *, source: str, batch: int, ex
         judged = with_tangled(keyed, shared)
         tangled = judged.where("tangled").localCheckpoint()
         touched = None if near is None or known is None else _touched(near, known, shared)
-        linked = linked_impressions(tangled, touched, batch=batch, extra=extra).localCheckpoint()
+        every = _with_stored_columns(tangled, stored, extra)
+        linked = linked_impressions(every, touched, batch=batch, extra=_extra_of(stored, extra)).localCheckpoint()
         alone = {name: sums[name] - value for name, value in _dates_and_sums(tangled)[1].items()}
         found = linked.agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in COUNTS)).collect()[0]
         counts = {name: count + found[name] for name, count in _lonely_counts(alone).items()}
@@ -63,6 +67,20 @@ def plan_impressions(lake: Lake, told: DataFrame, *, source: str, batch: int, ex
     if known is not None:
         known.unpersist()
     return Plan(lonely=lonely_impressions(lonely, batch=batch, extra=extra), linked=linked, counts=counts)
+
+
+def refuse_other_types(lake: Lake, format: str) -> None:
+    """InputError, before anything is written, where an extra column of these lines has another type in IMPRESSIONS."""
+    if format == "mind" or not lake.exists(IMPRESSIONS):
+        return
+    held = dict(lake.read(IMPRESSIONS).dtypes)
+    for name, extra in mapping_of(format).extra.items():
+        wanted = _SPARK_TYPES.get(extra.type, extra.type)
+        if held.get(name, wanted) != wanted:
+            raise InputError(
+                f"{lake.path(IMPRESSIONS)}: extra column {name} is {held[name]} there, and {extra.type} in this run's "
+                "mapping. Give it the type that it had, or another name"
+            )
 
 
 def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since: int) -> dict[str, int]:
@@ -137,6 +155,18 @@ def _lonely_counts(sums: dict[str, int]) -> dict[str, int]:
         "double_logged": 0,
         "repeated_news": sums["repeated"],
     }
+
+
+def _extra_of(stored: DataFrame | None, extra: Sequence[str]) -> list[str]:
+    """The batch's extra columns, and those that only stored rows have: a row that gets another key keeps them."""
+    held = [] if stored is None else stored.columns
+    return [*extra, *(name for name in held if name not in (*IMPRESSIONS.column_names, *extra))]
+
+
+def _with_stored_columns(sightings: DataFrame, stored: DataFrame | None, extra: Sequence[str]) -> DataFrame:
+    types = {} if stored is None else dict(stored.dtypes)
+    others = [name for name in _extra_of(stored, extra) if name not in extra]
+    return sightings.withColumns({name: F.lit(None).cast(types[name]) for name in others}) if others else sightings
 
 
 def _stored_near(stored: DataFrame, dates: list[date]) -> DataFrame:

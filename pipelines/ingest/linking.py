@@ -13,7 +13,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from pipelines.ingest.sightings import link_keys
+from pipelines.ingest.sightings import link_keys, second_of
 
 LINK_SECONDS = 24 * 3600
 
@@ -59,7 +59,8 @@ def with_cluster(sightings: DataFrame) -> DataFrame:
 
 def with_component(clustered: DataFrame) -> DataFrame:
     """Rule 3, and both together. Adds `component`: the smallest cluster of the connected ones."""
-    same_view = clustered.groupBy("user_id", "time", "shown_hash").agg(F.collect_set("cluster").alias("link"))
+    view = ("user_id", second_of(F.col("time")).alias("second"), "shown_hash")
+    same_view = clustered.groupBy(*view).agg(F.collect_set("cluster").alias("link"))
     links = same_view.where("size(link) > 1").groupBy("user_id").agg(F.collect_set("link").alias("links"))
     labels = (
         links.select("user_id", F.explode(_joined("links")).alias("joined"))

@@ -81,8 +81,13 @@ def ids_of(text: Column) -> Column:
     return F.when(text == "", F.array().cast("array<string>")).otherwise(F.split(text, " "))
 
 
+def second_of(time: Column) -> Column:
+    """The second in which a view was logged: two collectors need not agree on its fractions."""
+    return F.date_trunc("second", time)
+
+
 def link_keys(sighting: dict[str, Column]) -> Column:
     """Two sightings can only be linked, by rule 2 or rule 3, if they share one of these two hashes."""
     by_id = F.xxhash64(F.lit(2), sighting["user_id"], sighting["impression_id"])
-    by_view = F.xxhash64(F.lit(3), sighting["user_id"], sighting["time"], sighting["shown_hash"])
+    by_view = F.xxhash64(F.lit(3), sighting["user_id"], second_of(sighting["time"]), sighting["shown_hash"])
     return F.array(by_id, by_view)

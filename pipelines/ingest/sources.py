@@ -143,7 +143,9 @@ def new_files(found: Found, known: Mapping[str, Known]) -> Found:
                 "Give this folder its own --source, or the file its own name"
             )
         elif file.bytes > before.bytes:
-            new.files.append(replace(file, skip=before.lines - (not before.whole_lines)))
+            skip = before.lines - (not before.whole_lines)
+            if skip < file.lines:  # the same lines may take more bytes: packed again, other line ends
+                new.files.append(replace(file, skip=skip))
     return new
 
 

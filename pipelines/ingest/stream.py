@@ -18,11 +18,12 @@ from pyspark.sql import DataFrame
 
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.sources import Found, Known, find_new, log_patterns, matching
-from pipelines.session import literally
+from pipelines.session import SPARK_ERRORS, literally
 from pipelines.tables import Lake
 from schemas.errors import InputError
 
 _FILE = "path string, modificationTime timestamp, length long, content binary"
+_UNREADABLE = "unreadable_files"
 _FOR_EVER = "36500d"  # by default, a file that comes with an old date is passed over without a word
 
 Add = Callable[[Callable[[Mapping[str, Known]], Found]], Mapping[str, Any]]  # a batch ingest of what is found
@@ -38,12 +39,18 @@ def ingest_stream(
         raise InputError(f"{logs}: a stream reads a folder, by a pattern without **. Leave --stream-files out")
     patterns = log_patterns(logs, format, mapping)
     summaries: list[Mapping[str, Any]] = []
+    failures: list[Exception] = []
 
     def each(files: DataFrame, _: int) -> None:
         # A set: Spark may list a file twice, by its folder and by its name.
         paths = {Path("/" + row["path"].removeprefix("file:").lstrip("/")) for row in files.collect()}
-        if paths:
-            summaries.append(add(partial(find_new, sorted(paths), logs, mapping)))
+        new = sorted(paths & set(_files(logs, patterns)))
+        try:
+            if new:
+                summaries.append(add(partial(find_new, new, logs, mapping)))
+        except Exception as error:
+            failures.append(error)  # Spark would pass on its text alone
+            raise
 
     found = (
         lake.spark.readStream.format("binaryFile")
@@ -55,9 +62,19 @@ def ingest_stream(
     )
     checkpoint = f"{lake.root}/_streams/{quote(source, safe='')}"
     writing = found.writeStream.foreachBatch(each).option("checkpointLocation", checkpoint)
-    writing.trigger(availableNow=True).start().awaitTermination()
-    summaries.append(add(partial(find_new, matching(logs, patterns), logs, mapping)))
-    return summed(summaries) | {"inputs": summaries[0]["inputs"], "outputs": summaries[-1]["outputs"]}
+    try:
+        writing.trigger(availableNow=True).start().awaitTermination()
+    except SPARK_ERRORS:
+        if failures:
+            raise failures[0] from None
+        raise
+    summaries.append(add(partial(find_new, _files(logs, patterns), logs, mapping)))
+    first, last = summaries[0], summaries[-1]  # the last one looks at all files
+    return summed(summaries) | {"inputs": first["inputs"]} | {name: last[name] for name in ("outputs", _UNREADABLE)}
+
+
+def _files(logs: Path, patterns: Sequence[str]) -> list[Path]:
+    return [path for path in matching(logs, patterns) if not path.is_dir()]
 
 
 def summed(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pipelines.ingest.flow import append_lines, ingest_logs
 from pipelines.ingest.mapping import Extra, LogMapping
 from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sources import find_logs, find_new, log_paths
+from pipelines.ingest.sources import LogFile, find_logs, find_new, log_paths
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
@@ -50,14 +50,32 @@ def test_new_columns_of_a_log_come_into_the_table_by_append_and_by_merge(spark: 
 
 def test_a_batch_that_another_run_wrote_meanwhile_is_told(spark: SparkSession, tmp_path: Path) -> None:
     """Where no lock parts two runs, as behind a URL: both take the same number, and Delta lets one of them in."""
-    lake, logs = Lake(spark, str(tmp_path / "lake")), write_logs(tmp_path, {"1.jsonl": [json_line("1")]})
+    lake, logs = (
+        Lake(spark, str(tmp_path / "lake")),
+        write_logs(tmp_path, {"1.jsonl": [json_line("1")], "2.jsonl": [json_line("2")]}),
+    )
     files = find_logs(logs).files
 
-    def append() -> None:
-        lines = raw_lines(spark, files).selectExpr("*", f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at")
-        append_lines(lake, files, lines, source="publisher", batch=1)
+    def append(*some: LogFile) -> None:
+        lines = raw_lines(spark, [*some]).selectExpr("*", f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at")
+        append_lines(lake, [*some], lines, source="publisher", batch=1)
 
-    append()
+    append(files[0])
     with pytest.raises(InputError, match="another run wrote table raw_log at the same time"):
-        append()
+        append(files[1])
     assert lake.read(RAW_LOG).count() == 1
+
+
+def test_an_impression_that_gets_another_key_keeps_its_extra_columns(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    write_logs(tmp_path, {"1.jsonl": [json_line("1", device="phone")]})
+    run(lake, tmp_path, device=Extra("device"))
+    write_logs(tmp_path, {"2.jsonl": [json_line("1", time="2026-03-02T09:15:30Z")]})
+    run(lake, tmp_path)
+    told = rows(lake.read(IMPRESSIONS).selectExpr("date_format(time, 'ss')", "device"))
+    assert told == [("30", "phone")]
+    write_logs(tmp_path, {"3.jsonl": [json_line("2")]})
+    with pytest.raises(InputError, match="extra column device is string there, and long in this run's mapping"):
+        run(lake, tmp_path, device=Extra("device", "long"))
+    write_logs(tmp_path, {"3.jsonl": [json_line("2", shown=["n3", "n9"], device="desk")]})
+    assert run(lake, tmp_path, device=Extra("device"))["impressions"] == 1

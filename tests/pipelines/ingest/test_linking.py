@@ -39,8 +39,8 @@ def test_a_sighting_that_bridges_a_gap_links_what_was_apart(spark: SparkSession)
 
 
 def test_one_user_second_and_set_of_news_is_one_impression_whatever_its_ids(spark: SparkSession) -> None:
-    seen = sightings(spark, ("1", 0, 7), ("2", 0, 7), ("3", 0, 8), ("4", 1, 7))
-    assert together(seen) == [["u1/1@0", "u1/2@0"], ["u1/3@0"], ["u1/4@1"]]
+    seen = sightings(spark, ("1", 0, 7), ("2", 0.9 / 3600, 7), ("3", 0, 8), ("4", 1, 7), ("5", 1.1 / 3600, 7))
+    assert together(seen) == [["u1/1@0", "u1/2@0"], ["u1/3@0"], ["u1/4@1"], ["u1/5@0"]]
 
 
 def test_users_never_meet(spark: SparkSession) -> None:

@@ -136,6 +136,13 @@ def test_a_grown_file_is_read_from_where_it_ended(tmp_path: Path, name: str) -> 
     assert (file.skip, file.lines) == (2, 3)
 
 
+def test_the_same_lines_in_more_bytes_are_nothing_new(tmp_path: Path) -> None:
+    first = find_logs(write_logs(tmp_path, {"a.jsonl": [json_line("1"), json_line("2")]}))
+    path = tmp_path / "logs" / "a.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert again(tmp_path, first) == Found(files=[])
+
+
 def test_a_last_line_that_was_half_written_is_read_again(tmp_path: Path) -> None:
     path = write_logs(tmp_path, {"a.jsonl": []}) / "logs" / "a.jsonl"
     path.write_text(json_line("1") + "\n" + json_line("2")[:30])
