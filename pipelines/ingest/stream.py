@@ -37,6 +37,7 @@ def ingest_stream(
     """
     if not logs.is_dir() or (mapping is not None and ("**" in mapping.files or not mapping.files)) or max_files < 0:
         raise InputError(f"{logs}: a stream reads a folder, by a pattern without **. Leave --stream-files out")
+    logs = logs.absolute()  # as Spark names its files
     patterns = log_patterns(logs, format, mapping)
     summaries: list[Mapping[str, Any]] = []
     failures: list[Exception] = []
@@ -68,6 +69,8 @@ def ingest_stream(
         if failures:
             raise failures[0] from None
         raise
+    finally:
+        lake.spark.createDataFrame([], "path string")  # makes ours the active session again, not the stream's own
     summaries.append(add(partial(find_new, _files(logs, patterns), logs, mapping)))
     first, last = summaries[0], summaries[-1]  # the last one looks at all files
     return summed(summaries) | {"inputs": first["inputs"]} | {name: last[name] for name in ("outputs", _UNREADABLE)}
