@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
-from pipelines.ingest.finding import all_used, finding, jvm_for
+from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping import read_mapping
 from pipelines.ingest.privacy import user_key
@@ -51,8 +51,7 @@ def ingest(
         Text that one batch reads, about; a file is never parted.
     """
     told, key = read_mapping(mapping) if mapping else None, _user_key(user_key_file)
-    find = None if stream_files else finding(logs, format, told)  # a wrong folder is refused before Spark starts
-    jvm = "short" if stream_files else jvm_for(logs, format, told)
+    find, jvm = (None, "short") if stream_files else finding(logs, format, told)
     with plain_errors():
         tables = Lake(build_session("feedloop ingest", jvm=jvm), lake)
         add = partial(

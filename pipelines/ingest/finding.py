@@ -17,21 +17,18 @@ Find = Callable[[SparkSession, Mapping[str, Known]], Found]
 _LARGE_BYTES = 200 << 20  # above, what the JVM's second compiler saves is more than it costs
 
 
-def finding(logs: str, format: str, mapping: LogMapping | None) -> Find:
-    """What finds new files, told which ones are known. InputError, before Spark runs, for a folder without logs."""
+def finding(logs: str, format: str, mapping: LogMapping | None) -> tuple[Find, str]:
+    """What finds new files, told which ones are known; and the JVM of `build_session` that suits logs of this size.
+
+    InputError, before Spark runs, for a folder without logs. Files that were read before count in the size as well.
+    """
     if mapping is not None and mapping.format == "delta":
-        return lambda spark, known: find_in_table(spark, logs, mapping, known)
+        return lambda spark, known: find_in_table(spark, logs, mapping, known), "long"
     folder = Path(logs)
     paths = log_paths(folder, format, mapping)
-    return lambda _, known: find_usable(paths, folder, mapping, known)
-
-
-def jvm_for(logs: str, format: str, mapping: LogMapping | None) -> str:
-    """The JVM of `build_session` for logs of this size: short or long. Files that were read before count as well."""
-    if mapping is not None and mapping.format == "delta":
-        return "long"
-    sizes = (path.stat().st_size for path in log_paths(Path(logs), format, mapping) if path.exists())
-    return "long" if sum(sizes) > _LARGE_BYTES else "short"
+    size = sum(path.stat().st_size for path in paths if path.exists())
+    jvm = "long" if size > _LARGE_BYTES else "short"
+    return lambda _, known: find_usable(paths, folder, mapping, known), jvm
 
 
 def all_used(logs: str, summary: dict[str, Any]) -> dict[str, Any]:
