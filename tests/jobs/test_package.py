@@ -34,7 +34,7 @@ def test_every_spark_job_has_its_command_line_with_what_it_must_be_given(tmp_pat
     start = f"spark-submit --py-files {tmp_path}/feedloop.zip --jars {tmp_path}/jars/antlr4-runtime-4.13.1.jar,{jars}"
     assert commands == {
         "ingest": f"{start} {tmp_path}/ingest.py --logs LOGS --lake LAKE",
-        "prepare_news": f"{start} {tmp_path}/prepare_news.py --news NEWS --lake LAKE",
+        "prepare_news": f"{start} {tmp_path}/prepare_news.py --lake LAKE",
         "build_trajectories": f"{start} {tmp_path}/build_trajectories.py --lake LAKE",
         "pack": f"{start} {tmp_path}/pack.py --lake LAKE --out OUT",
         "maintain": f"{start} {tmp_path}/maintain.py --lake LAKE",
@@ -50,7 +50,7 @@ def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenize
     search = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": search, "PYTHONPATH": str(tmp_path), "PYSPARK_PYTHON": sys.executable}
     done = subprocess.run(
-        shlex.split(command.replace("NEWS", "news.jsonl").replace("LAKE", "lake")),
+        [*shlex.split(command.replace("LAKE", "lake")), "--news", "news.jsonl"],
         cwd=tmp_path,
         env={name: value for name, value in environment.items() if name != "SPARK_HOME"},
         capture_output=True,
