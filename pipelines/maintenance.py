@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ _DELTA = "spark.databricks.delta."
 _ZORDER = {IMPRESSIONS.name: ("user_id",), HISTORIES.name: ("user_id",)}  # what a user's rows are looked up by
 _ZORDERED = {"maintain": "zorder"}  # the note of a commit that ordered a table
 _FEATURE = "deletionVectors"
+_FILES_KEPT = "delta.deletedFileRetentionDuration"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +59,9 @@ class CareConfig:
 def maintain_lake(lake: Lake, config: CareConfig) -> dict[str, dict[str, Any]]:
     """Care for every table of our contracts that exists; per table what it was before and is now."""
     with _alone(lake):
+        for table in TABLES:
+            if lake.exists(table):
+                _refuse_short_log(lake, table, config)
         return {table.name: _care(lake, table, config) for table in TABLES if lake.exists(table)}
 
 
@@ -105,9 +110,22 @@ def _state(lake: Lake, table: Table) -> dict[str, int]:
 def _set_retention(lake: Lake, table: Table, config: CareConfig) -> None:
     """Delta keeps these with the table. A retention below the safe one is for this run only."""
     days = config.retention_days
-    wanted = {"delta.deletedFileRetentionDuration": days if days is not None and days >= SAFE_DAYS else None}
+    wanted = {_FILES_KEPT: days if days is not None and days >= SAFE_DAYS else None}
     wanted["delta.logRetentionDuration"] = config.log_days
     lake.set_properties(table, {name: f"interval {days} days" for name, days in wanted.items() if days is not None})
+
+
+def _refuse_short_log(lake: Lake, table: Table, config: CareConfig) -> None:
+    """InputError where the log would go before the files that an earlier run has told the table to keep."""
+    told = lake.properties(table).get(_FILES_KEPT, "")
+    kept = re.fullmatch(r"interval (\d+) days", told)
+    if config.log_days is None or config.retention_days is not None or kept is None:
+        return
+    if config.log_days < int(kept[1]):
+        raise InputError(
+            f"log_days is {config.log_days}, and table {table.name} keeps its files {kept[1]} days: a version without "
+            "its log cannot be read. Use as many days or more, or name --retention-days too"
+        )
 
 
 def _changed_since_ordered(lake: Lake, table: Table) -> bool:

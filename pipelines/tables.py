@@ -72,9 +72,13 @@ class Lake:
         """The id that Delta gave the table when it was made; no other table has it."""
         return self._snapshot(table).id
 
+    def properties(self, table: Table) -> dict[str, str]:
+        """The table's properties, Delta's and ours."""
+        return self._snapshot(table).properties
+
     def notes(self, table: Table) -> dict[str, str]:
         """What stages noted about the table: how its rows were made."""
-        found = self._snapshot(table).properties.items()
+        found = self.properties(table).items()
         return {name.removeprefix(_NOTE): value for name, value in found if name.startswith(_NOTE)}
 
     def note(self, table: Table, name: str, value: str) -> None:

@@ -11,7 +11,7 @@ IMPRESSIONS = Table(
     meaning="one row per page view, whatever the number of lines that told of it",
     columns=(
         Column("source", "string", "which publisher it comes from"),
-        Column("impression_id", "string", "the publisher's id; canonical = the smallest"),
+        Column("impression_id", "string", "the publisher's id; canonical = the smallest of its first second"),
         Column("user_id", "string", "the publisher's user id"),
         Column("time", "timestamp", "when it was shown, UTC; the earliest told"),
         Column("date", "date", "the UTC date of `time`"),

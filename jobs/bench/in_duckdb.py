@@ -65,9 +65,11 @@ CREATE TEMP TABLE impressions AS
 SELECT impression_id, user_id, t AS time, t AS last_time, history, shown, clicked, []::VARCHAR[] AS also_seen_as
 FROM parts ANTI JOIN joined USING (impression)
 UNION ALL
-SELECT ids[1], user_id, time, last_time, history, CASE WHEN first = last THEN first ELSE every END, clicked, ids[2:]
+SELECT head.id, user_id, time, last_time, history, CASE WHEN first = last THEN first ELSE every END, clicked,
+  list_filter(ids, lambda id: id <> head.id)
 FROM (
   SELECT list_sort(list_distinct(list(impression_id))) AS ids, min(user_id) AS user_id, min(t) AS time,
+    min({'second': date_trunc('second', t), 'id': impression_id}) AS head,
     max(t) AS last_time, arg_max(history, len(history)) AS history, min(shown) AS first, max(shown) AS last,
     list_sort(list_distinct(flatten(list(shown)))) AS every,
     flatten(list(clicked) FILTER (clicked IS NOT NULL)) AS clicked

@@ -43,8 +43,11 @@ def pending_batches(lake: Lake, source: str) -> list[int]:
     """Batches of RAW_LOG that are not in the books yet, oldest first."""
     if not lake.exists(RAW_LOG):
         return []
-    later = of_source(lake, RAW_LOG, source).where(F.col("batch") > last_batch(lake, source))
-    return sorted(row["batch"] for row in later.select("batch").distinct().collect())
+    last = last_batch(lake, source)
+    later = of_source(lake, RAW_LOG, source).where(F.col("batch") > last).select("batch").distinct()
+    noted = [commit.note or {} for commit in lake.commits(RAW_LOG, limit=_FEW)]  # a batch may be without a line
+    empty = {note["batch"] for note in noted if note.get("source") == source and note["batch"] > last}
+    return sorted(empty | {row["batch"] for row in later.collect()})
 
 
 def known_files(lake: Lake, source: str) -> dict[str, Known]:

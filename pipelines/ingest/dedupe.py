@@ -3,7 +3,7 @@
 What several sightings say is united by rules that do not depend on order, so that any splitting of the log into files,
 runs and days gives the same row:
 
-- impression_id: the smallest; the others stand in also_seen_as; time: the earliest;
+- time: the earliest; impression_id: the smallest id of that second; the others stand in also_seen_as;
 - shown: the list itself where all agree; else all news of all lists, sorted by id, for no order can be trusted;
 - clicked: the union of all clicks; no line with marks = unlabelled;
 - history: the longest, and of equally long ones that with the largest hash;

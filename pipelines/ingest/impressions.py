@@ -23,7 +23,7 @@ from pipelines.ingest.dedupe import (
     lonely_impressions,
     stored_sightings,
 )
-from pipelines.ingest.linking import shared_keys, with_keys, with_tangled
+from pipelines.ingest.linking import counted_keys, met_keys, shared_keys, with_keys, with_tangled
 from pipelines.ingest.mapping import mapping_of
 from pipelines.making import literal
 from pipelines.tables import INCOMING, STORED, Lake
@@ -33,6 +33,7 @@ from schemas.impression import ALIASES, IMPRESSIONS
 _ROW_KEY = ("user_id", "impression_id", "time", "date")
 _SPARK_TYPES = {"long": "bigint"}
 _SUMS = ("lines", "distinct_lines", "repeated", "sightings")
+_BROADCAST = 2_000_000  # sightings whose keys every task can hold: some 50 bytes each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,23 +50,23 @@ def plan_impressions(lake: Lake, told: DataFrame, *, source: str, batch: int, ex
     dates, sums = _dates_and_sums(told)
     stored = of_source(lake, IMPRESSIONS, source) if lake.exists(IMPRESSIONS) else None
     near = None if stored is None else _stored_near(stored, dates)
-    known = None if near is None else near.transform(stored_sightings).transform(with_keys).persist()
     keyed = told.transform(with_keys)
     # Checkpoints, not caches, of all that rests on IMPRESSIONS: Spark empties such caches at the first commit there.
-    shared = shared_keys(keyed, known).localCheckpoint()
+    keys = counted_keys(keyed).localCheckpoint()
+    near_by = F.broadcast if sums["sightings"] <= _BROADCAST else _as_it_is  # the stored rows then stay where they are
+    met = None if near is None else met_keys(_keyed_sightings(near), near_by(keys)).localCheckpoint()
+    shared = near_by(shared_keys(keys, met).localCheckpoint())
     lonely, linked, counts = told, None, _lonely_counts(sums)
     if not shared.isEmpty():
         judged = with_tangled(keyed, shared)
         tangled = judged.where("tangled").localCheckpoint()
-        touched = None if near is None or known is None else _touched(near, known, shared)
+        touched = None if near is None or met is None else _touched(near, met)
         every = _with_stored_columns(tangled, stored, extra)
         linked = linked_impressions(every, touched, batch=batch, extra=_extra_of(stored, extra)).localCheckpoint()
         alone = {name: sums[name] - value for name, value in _dates_and_sums(tangled)[1].items()}
         found = linked.agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in COUNTS)).collect()[0]
         counts = {name: count + found[name] for name, count in _lonely_counts(alone).items()}
         lonely = judged.where("NOT tangled")
-    if known is not None:
-        known.unpersist()
     return Plan(lonely=lonely_impressions(lonely, batch=batch, extra=extra), linked=linked, counts=counts)
 
 
@@ -187,8 +188,15 @@ def _in_dates(column: str, dates: list[date]) -> str:
     return f"{column} IN ({days})"
 
 
-def _touched(near: DataFrame, known: DataFrame, shared: DataFrame) -> DataFrame:
+def _keyed_sightings(stored: DataFrame) -> DataFrame:
+    return stored.transform(stored_sightings).transform(with_keys)
+
+
+def _touched(near: DataFrame, met: DataFrame) -> DataFrame:
     """Stored rows of which a sighting has a shared key."""
-    keys = known.select("row.*", F.explode("keys").alias("key")).join(shared, "key", how="left_semi")
-    wanted = keys.select(*_ROW_KEY).distinct()
+    wanted = met.select("row.*").distinct()
     return near.join(wanted, [*_ROW_KEY], how="left_semi").localCheckpoint()
+
+
+def _as_it_is(frame: DataFrame) -> DataFrame:
+    return frame

@@ -23,13 +23,20 @@ def with_keys(sightings: DataFrame) -> DataFrame:
     return sightings.withColumn("keys", link_keys({name: F.col(name) for name in sightings.columns}))
 
 
-def shared_keys(incoming: DataFrame, stored: DataFrame | None) -> DataFrame:
-    """Keys (`key`) that stand in a sighting of `incoming` and in a second one, incoming or stored. Both have `keys`."""
-    keys = incoming.select(F.explode("keys").alias("key"), F.lit(1).alias("fresh"))
-    if stored is not None:
-        keys = keys.unionByName(stored.select(F.explode("keys").alias("key"), F.lit(0).alias("fresh")))
-    counted = keys.groupBy("key").agg(F.count("*").alias("count"), F.max("fresh").alias("fresh"))
-    return counted.where("count > 1 AND fresh = 1").select("key")
+def counted_keys(sightings: DataFrame) -> DataFrame:
+    """Every `key` of the sightings, which have `keys`, with the `count` of those that have it."""
+    return sightings.select(F.explode("keys").alias("key")).groupBy("key").agg(F.count("*").alias("count"))
+
+
+def met_keys(stored: DataFrame, keys: DataFrame) -> DataFrame:
+    """(`row`, `key`) of stored sightings, which have `row` and `keys`, for each key that stands in `keys` too."""
+    return stored.select("row", F.explode("keys").alias("key")).join(keys.select("key"), "key", how="left_semi")
+
+
+def shared_keys(keys: DataFrame, met: DataFrame | None) -> DataFrame:
+    """Keys (`key`) of incoming sightings that a second one has, incoming (`keys`, counted) or stored (`met`)."""
+    shared = keys.where("count > 1").select("key")
+    return shared if met is None else shared.unionByName(met.select("key")).distinct()
 
 
 def with_tangled(sightings: DataFrame, shared: DataFrame) -> DataFrame:
@@ -76,13 +83,15 @@ def with_component(clustered: DataFrame) -> DataFrame:
 
 
 def with_canonical(components: DataFrame) -> DataFrame:
-    """Adds `canonical_id` and `canonical_time`: the component's smallest id and earliest time."""
+    """Adds `canonical_id` and `canonical_time`: the component's earliest time, and its smallest id of that second.
+
+    No two impressions come to one key: each has a sighting of its canonical id in that second, so rule 2 would have
+    linked them. The smallest of all its ids could also be that of an impression days before.
+    """
     component = Window.partitionBy("user_id", "component")
+    first = F.min(F.struct(second_of(F.col("time")).alias("second"), "impression_id")).over(component)
     return components.withColumns(
-        {
-            "canonical_id": F.min("impression_id").over(component),
-            "canonical_time": F.min("time").over(component),
-        }
+        {"canonical_id": first["impression_id"], "canonical_time": F.min("time").over(component)}
     )
 
 

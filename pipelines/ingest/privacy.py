@@ -60,7 +60,7 @@ def settle_user_key(lake: Lake, source: str, key: bytes | None) -> None:
 
 def with_replaced_users(lines: DataFrame, format: str, key: bytes) -> DataFrame:
     """RAW_LOG rows that hold no user id: a usable line as JSON of our own fields with the replaced id, another as its
-    sha256, its length and the reason why it is refused (`format` withheld).
+    HMAC, its length and the reason why it is refused (`format` withheld).
     """
     judged = with_all_told(lines, format)
     mapping = mapping_of(JSONL if format == "mind" else format)
@@ -73,8 +73,9 @@ def with_replaced_users(lines: DataFrame, format: str, key: bytes) -> DataFrame:
         F.col("clicked_ids").alias("clicked"),
         *(F.col(name).cast("string").alias(name) for name in mapping.extra),
     )
-    withheld = F.struct(F.sha2("line", 256).alias("sha256"), F.octet_length("line").alias("bytes"), "reason")
     usable = F.col("reason").isNull()
+    sealed = _sealed(key)(F.when(~usable, F.col("line")))  # a bare hash would tell who can guess the line
+    withheld = F.struct(sealed.alias("hmac_sha256"), F.octet_length("line").alias("bytes"), "reason")
     own = mapping.of_rows(typed_time=True, clicked_as="ids").as_format
     kept = {
         "line": F.when(usable, F.to_json(record)).otherwise(F.to_json(withheld)).cast("binary"),
@@ -94,6 +95,16 @@ def _replaced(key: bytes) -> Callable[[Column], Column]:
         return pd.Series([told[code] if code >= 0 else None for code in codes], dtype=object)
 
     return pandas_udf(replaced, "string")  # type: ignore[call-overload, no-any-return]
+
+
+def _sealed(key: bytes) -> Callable[[Column], Column]:
+    """As `_replaced`, of whole lines."""
+
+    def sealed(lines: pd.Series) -> pd.Series:
+        told = [None if line is None else hmac.digest(key, bytes(line), "sha256").hex() for line in lines]
+        return pd.Series(told, dtype=object)
+
+    return pandas_udf(sealed, "string")  # type: ignore[call-overload, no-any-return]
 
 
 def _fingerprint(key: bytes | None) -> str:

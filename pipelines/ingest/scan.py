@@ -24,6 +24,7 @@ Fault = Callable[[bytes], str | None]  # why a line could not be an impression, 
 _CHUNK_BYTES = 1 << 20
 _FOOTER_BYTES = 1 << 16
 _LONGEST_LINE = 64 << 20  # a longer one is no log line, and would not fit into a worker's memory
+_SHOWN = 8  # bytes of a strange line that are told: they may show its format, and hardly whose it is
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # Spark's reader drops it too
 
 
@@ -86,9 +87,9 @@ def json_fault(mapping: LogMapping) -> Fault:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
-            return f"is not JSON: {line[:80]!r}"
+            return f"is not JSON: it begins with {line[:_SHOWN]!r}"
         if not isinstance(record, dict):
-            return f"is no JSON object: {line[:80]!r}"
+            return f"is no JSON object: it begins with {line[:_SHOWN]!r}"
         missing = [column for column in wanted if not _holds(record, column.split("."))]
         return f"has the fields {sorted(record)} and lacks {missing}" if missing else None
 

@@ -18,6 +18,7 @@ from pipelines.making import literal
 from schemas.errors import InputError
 
 _EVERY_ROW = 1 << 62  # Delta never adds rows to a file
+_ELSEWHERE = ("/", "file:")  # how the path of a file begins that is not below the table
 
 
 def find_in_table(spark: SparkSession, table: str, mapping: LogMapping, known: Mapping[str, Known]) -> Found:
@@ -28,6 +29,12 @@ def find_in_table(spark: SparkSession, table: str, mapping: LogMapping, known: M
         raise InputError(f"{table}: no Delta table there. Name the folder that holds its _delta_log")
     kind = _time_kind(spark.read.format("delta").load(root), table, mapping)
     snapshot = log.unsafeVolatileSnapshot()
+    listed = DataFrame(snapshot.allFiles().toDF(), spark).select("path", "size").collect()
+    strange = [row["path"] for row in listed if "://" in row["path"] or row["path"].startswith(_ELSEWHERE)]
+    if strange:
+        raise InputError(
+            f"{table}: its file {strange[0]} lies outside of it, as a clone's do. Name the table that holds it"
+        )
     files = [
         LogFile(
             path=Path(root) / unquote(row["path"]),
@@ -42,7 +49,7 @@ def find_in_table(spark: SparkSession, table: str, mapping: LogMapping, known: M
             table=root,
             table_version=snapshot.version(),
         )
-        for row in DataFrame(snapshot.allFiles().toDF(), spark).select("path", "size").collect()
+        for row in listed
     ]
     if not files:
         raise InputError(f"{table}: the Delta table has no rows in its current version")

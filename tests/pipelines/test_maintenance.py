@@ -114,6 +114,17 @@ def test_the_log_is_kept_as_long_as_the_files() -> None:
         CareConfig(small_file_mb=0)
 
 
+def test_the_log_is_kept_as_long_as_the_table_keeps_its_files_by_now(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    lake.create(NEWS)
+    maintain_lake(lake, CareConfig(retention_days=60, log_days=60))
+    before = lake.version(NEWS)
+    with pytest.raises(InputError, match=r"log_days is 10, and table news keeps its files 60 days"):
+        maintain_lake(lake, CareConfig(log_days=10))
+    assert lake.version(NEWS) == before
+    maintain_lake(lake, CareConfig(retention_days=10, log_days=10))
+
+
 def test_a_lake_without_tables_needs_no_care(lake: Lake) -> None:
     assert maintain_lake(lake, CareConfig()) == {}
     assert not lake.exists(NEWS)

@@ -112,16 +112,17 @@ def groups_of(told: list[Told]) -> list[list[Told]]:
 
 def united(group: list[Told]) -> dict[str, Any]:
     """The row of one impression."""
-    ids = sorted({told.impression_id for told in group})
+    time = min(told.time for told in group)
+    impression_id = min(told.impression_id for told in group if told.time == time)
     lists = {tuple(told.shown) for told in group}
     shown = list(*lists) if len(lists) == 1 else sorted({news for told in group for news in told.shown})
     marks = [told.clicked for told in group if told.clicked is not None]
     clicked = set[str]().union(*marks)
     return {
-        "impression_id": ids[0],
-        "also_seen_as": ids[1:],
+        "impression_id": impression_id,
+        "also_seen_as": sorted({told.impression_id for told in group} - {impression_id}),
         "user_id": group[0].user_id,
-        "time": min(told.time for told in group),
+        "time": time,
         "last_time": max(told.time for told in group),
         "history": max((told.history for told in group), key=len),
         "shown": shown,

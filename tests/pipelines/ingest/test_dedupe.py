@@ -115,19 +115,17 @@ def test_a_line_that_bridges_two_stored_rows_makes_one_of_them(spark: SparkSessi
     assert counts(found) == {"lines": 1, "gained": -1, "retold": 2}
 
 
-def test_two_impressions_that_come_to_one_key_are_one(spark: SparkSession) -> None:
-    """The smallest id and the earliest time may come from different sightings, and so fall together."""
-    lines = [
-        json_line("1", time="2026-03-03T12:00:00Z", shown=["a"], clicked=[]),
-        json_line("2", time="2026-03-03T12:00:00Z", shown=["a"], clicked=[]),
-        json_line("2", time="2026-03-02T20:00:00Z", shown=["b"], clicked=[]),
-        json_line("1", time="2026-03-01T20:00:00Z", shown=["c"], clicked=[]),
-        json_line("3", time="2026-03-01T20:00:00Z", shown=["c"], clicked=[]),
-        json_line("3", time="2026-03-02T19:00:00Z", shown=["d"], clicked=[]),
-    ]
-    found = linked(spark, *lines)
-    keys = rows(found, "user_id", "impression_id", "time")
-    assert len(keys) == len(set(keys)) == 2
+def test_an_id_of_another_view_in_the_first_second_does_not_take_its_key(spark: SparkSession) -> None:
+    """A view told of for days, at its end under an id smaller than its own, which another one bore at its beginning."""
+    hours = [f"2026-03-0{1 + hour // 24}T{hour % 24:02}:00:00Z" for hour in (0, 20, 40, 60, 80)]
+    told_for_days = [json_line("b", time=time, shown=["n1"], clicked=[]) for time in hours]
+    smaller = json_line("a", time=hours[-1], shown=["n1"], clicked=[])
+    another = json_line("a", time=hours[0], shown=["n3"], clicked=[])
+    found = linked(spark, *told_for_days, smaller, another)
+    assert rows(found, "impression_id", "shown", "also_seen_as") == [("a", ["n3"], []), ("b", ["n1"], ["a"])]
+    stored = as_stored(linked(spark, *told_for_days, smaller))
+    later = linked(spark, another, stored=stored, batch=2)
+    assert rows(later, "impression_id", "shown") == [("a", ["n3"])]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0), (1, 0, 3, 2)])

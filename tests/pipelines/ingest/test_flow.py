@@ -12,6 +12,7 @@ from pipelines.histories import with_history
 from pipelines.ingest import books, flow, impressions
 from pipelines.ingest.books import book_of
 from pipelines.ingest.flow import ingest_logs
+from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import find_new, log_paths
 from pipelines.tables import Lake
 from schemas.errors import ContractError
@@ -190,6 +191,21 @@ def test_sources_do_not_meet_and_may_differ_in_format(spark: SparkSession, tmp_p
     assert run(lake, json_logs, "x")["rejected_by_reason"] == {}
     assert run(lake, mind_logs, "y")["rejected_by_reason"] == {"bad_time": 1}
     assert rows(lake.read(INGEST_RUNS), "source", "batch", "impressions") == [("x", 1, 1), ("y", 1, 1)]
+
+
+def test_a_batch_without_a_line_that_was_killed_is_completed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    logs = write_logs(tmp_path, {"1.jsonl": [json_line()]})
+    with monkeypatch.context() as killed:
+        killed.setattr(flow, "raw_lines", lambda spark, files: raw_lines(spark, files).where("position < 0"))
+        killed.setattr(flow, "ingest_batch", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(lake, logs)
+    summary = run(lake, write_logs(tmp_path, {"1.jsonl": [json_line()], "2.jsonl": [json_line("2")]}))
+    assert (summary["batches"], summary["impressions"]) == (2, 1)
+    assert rows(lake.read(INGEST_RUNS), "batch", "lines") == [(1, 0), (2, 1)]
 
 
 def test_only_rejects_still_make_every_table(spark: SparkSession, tmp_path: Path) -> None:

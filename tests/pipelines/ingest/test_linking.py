@@ -6,7 +6,15 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.ingest.linking import shared_keys, with_cluster, with_component, with_keys, with_tangled
+from pipelines.ingest.linking import (
+    counted_keys,
+    met_keys,
+    shared_keys,
+    with_cluster,
+    with_component,
+    with_keys,
+    with_tangled,
+)
 from tests.builders import rows
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -70,7 +78,10 @@ def test_only_sightings_that_share_a_key_with_another_one_are_tangled(
     spark: SparkSession, incoming: list[Told], stored: list[Told], tangled: list[str]
 ) -> None:
     fresh = sightings(spark, *incoming).transform(with_keys)
-    known = sightings(spark, *stored).transform(with_keys) if stored else None
-    found = with_tangled(fresh, shared_keys(fresh, known))
+    known = sightings(spark, *stored).withColumn("row", F.struct("impression_id")).transform(with_keys)
+    keys = counted_keys(fresh)
+    met = met_keys(known, keys) if stored else None
+    assert met is None or met.count() == len(tangled)
+    found = with_tangled(fresh, shared_keys(keys, met))
     assert found.count() == len(incoming)
     assert [name for (name,) in rows(found.where("tangled"), "impression_id")] == tangled

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from functools import partial
@@ -72,7 +71,7 @@ def test_nothing_of_an_unusable_line_is_kept(spark: SparkSession) -> None:
     withheld = [json.loads(line) for _, line in rows(kept.where(F.col("format") == WITHHELD), "position", "line")]
     told = [line.encode() if isinstance(line, str) else line for line in lines[:2]]
     assert withheld == [
-        {"sha256": hashlib.sha256(line).hexdigest(), "bytes": len(line), "reason": reason}
+        {"hmac_sha256": hmac.digest(KEY, line, "sha256").hex(), "bytes": len(line), "reason": reason}
         for line, reason in zip(told, ("nothing_shown", "not_utf8"), strict=True)
     ]
     assert rows(with_told(kept, "jsonl"), "position", "reason") == [(0, "nothing_shown"), (1, "not_utf8"), (2, None)]

@@ -149,6 +149,14 @@ def test_of_a_delta_table_only_files_that_came_since_are_read(spark: SparkSessio
     assert rows(judged(spark, find_in_table(spark, table, mapping, before)), "impression_id") == [("i2",)]
 
 
+def test_a_clone_whose_files_lie_elsewhere_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    mapping = read_mapping(PRESETS / "delta.toml")
+    table, clone = delta_log(spark, tmp_path / "events", "i1"), tmp_path / "clone"
+    spark.sql(f"CREATE TABLE delta.`{clone}` SHALLOW CLONE delta.`{table}`")
+    with pytest.raises(InputError, match=r"lies outside of it.*Name the table that holds it"):
+        find_in_table(spark, str(clone), mapping, {})
+
+
 def test_a_delta_table_that_cannot_be_read_says_why(spark: SparkSession, tmp_path: Path) -> None:
     mapping = read_mapping(PRESETS / "delta.toml")
     with pytest.raises(InputError, match="no Delta table there"):
