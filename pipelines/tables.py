@@ -12,16 +12,16 @@ from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from pipelines import locks, versions
-from pipelines.commits import Changes, Commit, Mark, commits_after, marked, merged_changes
+from pipelines.commits import Changes, Commit, Mark, commits_after, marked
 from pipelines.conform import conform
 from pipelines.delta_log import Snapshot, remove, snapshot
 from pipelines.making import TABLES, bring_up_to_date, job_of, literal, make, shaped, with_contract_columns
+from pipelines.merging import merged, replaced
 from pipelines.refusals import refusal
 from pipelines.session import SPARK_ERRORS
 from schemas.errors import InputError
 from schemas.table import Table
 
-STORED, INCOMING = "stored", "incoming"  # how MERGE expressions name the two sides
 _UNMARKED = Mark()
 _NOTE = "feedloop."  # prefix of our own table properties
 
@@ -167,39 +167,37 @@ class Lake:
         table: Table,
         frame: DataFrame,
         *,
-        set_on_match: Mapping[str, str | Column] | None,
+        set_on_match: Mapping[str, str | Column],
         mark: Mark = _UNMARKED,
         update_when: str | Column | None = None,
-        delete_when: str | Column | None = None,
         where: str | None = None,
-        evolve: bool = False,
     ) -> Changes:
-        """MERGE by the table's key: update or delete what matches, insert the rest; returns what the commit changed.
+        """MERGE by the table's key: update what matches, insert the rest; returns what the commit changed.
 
-        Expressions say `stored.x` and `incoming.x`. Columns of `frame` beyond the contract may serve them; with
-        `evolve` they become columns of the table too, null in its older rows. A row whose key is new is inserted in any
-        case. With an app_id in its `mark` the MERGE happens once; without, a replay must change nothing by itself.
-        `where`, with literals, narrows the stored rows that can match, so that Delta reads only their files.
+        Expressions say `stored.x` and `incoming.x`; columns of `frame` beyond the contract may serve them. A row whose
+        key is new is inserted in any case. With an app_id in its `mark` the MERGE happens once; without, a replay must
+        change nothing by itself. `where`, with literals, narrows the stored rows that can match, so that Delta reads
+        only their files.
         """
-        rows, others = shaped(frame, table, keep_others=True)
-        same_key = [f"{STORED}.{name} = {INCOMING}.{name}" for name in table.key]
-        condition = " AND ".join([*same_key, *([] if where is None else [f"({where})"])])
-        values: dict[str, str | Column] = {
-            name: f"{INCOMING}.{name}" for name in (*table.column_names, *(others if evolve else ()))
-        }
+        rows, _ = shaped(frame, table, keep_others=True)
+        values = table.column_names
         with self._made(table) as before, marked(self.spark, mark):
             if before.new:  # nothing can match: the same rows at half the price
                 kept = rows.select(*values)
-                return Changes(inserted=self._append(table, kept, mark, after=before.version, evolve=evolve))
-            merging = DeltaTable.forPath(self.spark, self.path(table)).alias(STORED)
-            building = merging.merge(rows.alias(INCOMING), condition)
-            if evolve:
-                building = building.withSchemaEvolution()
-            if delete_when is not None:
-                building = building.whenMatchedDelete(delete_when)
-            if set_on_match is not None:
-                building = building.whenMatchedUpdate(update_when, dict(set_on_match))
-            return merged_changes(building.whenNotMatchedInsert(values=values).execute())
+                return Changes(inserted=self._append(table, kept, mark, after=before.version, evolve=False))
+            how: dict[str, Any] = {"set_on_match": set_on_match, "update_when": update_when, "where": where}
+            return merged(self.path(table), rows, key=table.key, values=values, **how)
+
+    def change(self, table: Table, frame: DataFrame, *, where: str, mark: Mark = _UNMARKED) -> Changes:
+        """Replace or delete stored rows in one commit, and insert none: what Delta does without sorting the table.
+
+        Each row of `frame` has the columns of the row to come, which may be another's key, a struct `old` with the key
+        of the stored one, and `gone`: whether that one is deleted instead. `where` as in `merge`. The frame is counted
+        first: it should be a checkpoint, or cheap.
+        """
+        rows, _ = shaped(frame, table, keep_others=True)
+        with self._made(table), marked(self.spark, mark):
+            return replaced(self.path(table), rows, where=where)
 
     def _snapshot(self, table: Table) -> Snapshot:
         self._require(table)

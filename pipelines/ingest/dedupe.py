@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 
 from pipelines.ingest.linking import with_canonical, with_cluster, with_component
 from pipelines.ingest.sightings import ids_of, text_of
+from pipelines.merging import GONE, OLD
 
 _ROW = (
     "date", "last_time", "span_days", "history_length", "history_hash", "shown", "clicked",
@@ -73,11 +74,23 @@ def linked_impressions(
     )
 
 
-def gone_rows(rows: DataFrame) -> DataFrame:
-    """Keys of stored rows that stand under another key now: MERGE deletes them in the commit that writes the others."""
+def new_rows(linked: DataFrame) -> DataFrame:
+    """The IMPRESSIONS rows of linked ones of which the lake holds nothing."""
+    return linked.where("size(stored) = 0").drop("stored", "changed", *COUNTS)
+
+
+def stored_changes(linked: DataFrame) -> DataFrame:
+    """One row per stored row that changes: `old` its key, and the IMPRESSIONS row that it becomes.
+
+    Of several stored rows that are one now, one becomes it, and the others are `gone`.
+    """
     own = F.struct("impression_id", "time")
-    others = F.filter("stored", lambda key: key != own)
-    return rows.select("user_id", F.inline(others)).distinct()
+    kept = F.when(F.array_contains("stored", own), own).otherwise(F.element_at("stored", 1))
+    told = linked.where("changed AND size(stored) > 0").withColumn("_kept", kept)
+    each = told.withColumn("_old", F.explode("stored"))
+    old = F.struct("user_id", "_old.impression_id", "_old.time", F.to_date("_old.time").alias("date"))
+    rows = each.withColumns({OLD: old, GONE: F.col("_old") != F.col("_kept")})
+    return rows.drop("_old", "_kept", "stored", "changed", *COUNTS)
 
 
 def alias_rows(rows: DataFrame) -> DataFrame:

@@ -26,7 +26,7 @@ from pipelines.ingest.books import (
     write_book,
     write_files,
 )  # fmt: skip
-from pipelines.ingest.histories import GONE, history_changes, told_histories
+from pipelines.ingest.histories import history_changes, told_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.mapping import mapping_of
 from pipelines.ingest.parse import with_told
@@ -35,9 +35,10 @@ from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import per_sighting, refused, usable
 from pipelines.ingest.sources import Found, Known, LogFile, in_batches
 from pipelines.making import literal
+from pipelines.merging import GONE, OLD, STORED
 from pipelines.refusals import conflict
 from pipelines.session import sized_for, whole_files
-from pipelines.tables import INCOMING, STORED, Lake
+from pipelines.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECT_REASONS, REJECTS, WITHHELD
 
@@ -107,7 +108,7 @@ def ingest_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
     with sized_for(lake.spark, sum(file["bytes"] for file in note["files"])):
         sightings = per_sighting(with_told(raw, format), extra).persist()
         told = usable(sightings)
-        merge_histories(lake, told, source)  # first: at no moment does an impression lack its history
+        write_histories(lake, told, source, batch)  # first: at no moment does an impression lack its history
         plan = plan_impressions(lake, told, source=source, batch=batch, extra=extra)
         counts = write_impressions(lake, plan, source=source, batch=batch, since=note["impressions_version"])
         rows = refused(sightings).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
@@ -119,17 +120,17 @@ def ingest_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
     return book
 
 
-def merge_histories(lake: Lake, told: DataFrame, source: str) -> None:
-    """Insert the batch's longest histories and delete those that they extend, in one commit."""
+def write_histories(lake: Lake, told: DataFrame, source: str, batch: int) -> None:
+    """Add the batch's longest histories; then those that extend a stored one take its place."""
     stored = of_source(lake, HISTORIES, source) if lake.exists(HISTORIES) else None
     changes = history_changes(told_histories(told), stored).withColumn("source", F.lit(source))
-    lake.merge(
-        HISTORIES,
-        changes,
-        set_on_match=None,
-        delete_when=f"{INCOMING}.{GONE}",
-        where=f"{STORED}.source = {literal(source)}",
-    )
+    if stored is not None:
+        changes = changes.localCheckpoint()  # both writes rest on the table as it was
+    new = changes.where(f"{OLD} IS NULL").drop(OLD)
+    lake.append(HISTORIES, new, app_id=app(HISTORIES, source), app_version=batch)
+    if stored is not None:
+        grown = changes.where(f"{OLD} IS NOT NULL").withColumn(GONE, F.lit(False))
+        lake.change(HISTORIES, grown, where=f"{STORED}.source = {literal(source)}")
 
 
 def _versions(lake: Lake) -> dict[str, int]:

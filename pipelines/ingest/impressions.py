@@ -1,4 +1,4 @@
-"""How a batch's sightings reach IMPRESSIONS and ALIASES: lonely ones appended, linked ones merged with stored rows.
+"""How a batch's sightings reach IMPRESSIONS and ALIASES: new rows appended, stored ones that are told of again changed.
 
 What a batch will do is planned before anything is written, and the plan's figures go into the first commit's note: a
 run that completes a killed one finds them there, for by then the lines look as if they told nothing new.
@@ -6,7 +6,7 @@ run that completes a killed one finds them there, for by then the lines look as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -18,15 +18,17 @@ from pipelines.ingest.books import app, impression_notes, of_source
 from pipelines.ingest.dedupe import (
     COUNTS,
     alias_rows,
-    gone_rows,
     linked_impressions,
     lonely_impressions,
+    new_rows,
+    stored_changes,
     stored_sightings,
 )
 from pipelines.ingest.linking import counted_keys, met_keys, shared_keys, with_keys, with_tangled
 from pipelines.ingest.mapping import mapping_of
 from pipelines.making import literal
-from pipelines.tables import INCOMING, STORED, Lake
+from pipelines.merging import INCOMING, STORED
+from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import ALIASES, IMPRESSIONS
 
@@ -60,7 +62,7 @@ def plan_impressions(lake: Lake, told: DataFrame, *, source: str, batch: int, ex
     if not shared.isEmpty():
         judged = with_tangled(keyed, shared)
         tangled = judged.where("tangled").localCheckpoint()
-        touched = None if near is None or met is None else _touched(near, met)
+        touched = None if near is None or met is None else _touched(near, met, near_by)
         every = _with_stored_columns(tangled, stored, extra)
         linked = linked_impressions(every, touched, batch=batch, extra=_extra_of(stored, extra)).localCheckpoint()
         alone = {name: sums[name] - value for name, value in _dates_and_sums(tangled)[1].items()}
@@ -88,49 +90,46 @@ def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since:
     """Commit the plan; returns the figures that hold: those of the run that first came here with the batch."""
     note = {"source": source, "batch": batch}
     first = next((told["plan"] for told in impression_notes(lake, source, batch, since=since) if "plan" in told), None)
+    rows = plan.lonely.drop(*COUNTS)
+    if plan.linked is not None:
+        rows = rows.unionByName(new_rows(plan.linked), allowMissingColumns=True)
     lake.append(
         IMPRESSIONS,
-        plan.lonely.withColumn("source", F.lit(source)).drop(*COUNTS),
+        rows.withColumn("source", F.lit(source)),
         app_id=app(IMPRESSIONS, source),
         app_version=batch,
         note=note | {"plan": plan.counts},
         evolve=True,
     )
     if plan.linked is not None:
-        _merge_linked(lake, plan.linked, source, note)
+        _change_linked(lake, plan.linked, source, note)
         _merge_aliases(lake, plan.linked, source)
     return first or plan.counts
 
 
-def _merge_linked(lake: Lake, linked: DataFrame, source: str, note: dict[str, object]) -> None:
-    """Write the rows that changed and delete those that stand under another key now, in one commit."""
-    changed = linked.where("changed").drop("stored", "changed", *COUNTS)
-    gone = gone_rows(linked).withColumn("date", F.to_date("time"))
-    rows = changed.unionByName(gone, allowMissingColumns=True)  # a row that is gone shows nothing
-    dates = sorted({row["date"] for row in rows.select("date").distinct().collect()})
-    if not dates:
-        return
-    columns = [name for name in changed.columns if name not in ("user_id", "impression_id", "time", "date")]
-    lake.merge(
-        IMPRESSIONS,
-        rows.withColumn("source", F.lit(source)),
-        set_on_match={name: f"{INCOMING}.{name}" for name in columns},
-        delete_when=f"{INCOMING}.shown IS NULL",
-        where=f"{STORED}.source = {literal(source)} AND {_in_dates(f'{STORED}.date', dates)}",
-        mark=Mark(note=note),
-        evolve=True,
-    )
+def _change_linked(lake: Lake, linked: DataFrame, source: str, note: dict[str, object]) -> None:
+    """Stored rows that the batch tells more of become what they are now, whatever their key, in one commit."""
+    changes = stored_changes(linked).withColumn("source", F.lit(source))
+    dates = sorted({row["date"] for row in changes.select("old.date").distinct().collect()})
+    if dates:
+        where = f"{STORED}.source = {literal(source)} AND {_in_dates(f'{STORED}.date', dates)}"
+        lake.change(IMPRESSIONS, changes, where=where, mark=Mark(note=note))
 
 
 def _merge_aliases(lake: Lake, linked: DataFrame, source: str) -> None:
+    aliases = alias_rows(linked)
+    first, last = aliases.agg(*(limit("time").cast("string") for limit in (F.min, F.max))).collect()[0]
+    if first is None:
+        return
     canonical = ("canonical_id", "canonical_time")
     differs = " OR ".join(f"{STORED}.{name} != {INCOMING}.{name}" for name in canonical)
+    between = f"{STORED}.time BETWEEN TIMESTAMP '{first} UTC' AND TIMESTAMP '{last} UTC'"
     lake.merge(
         ALIASES,
-        alias_rows(linked).withColumn("source", F.lit(source)),
+        aliases.withColumn("source", F.lit(source)),
         set_on_match={name: f"{INCOMING}.{name}" for name in canonical},
         update_when=differs,
-        where=f"{STORED}.source = {literal(source)}",
+        where=f"{STORED}.source = {literal(source)} AND {between}",
     )
 
 
@@ -192,9 +191,9 @@ def _keyed_sightings(stored: DataFrame) -> DataFrame:
     return stored.transform(stored_sightings).transform(with_keys)
 
 
-def _touched(near: DataFrame, met: DataFrame) -> DataFrame:
+def _touched(near: DataFrame, met: DataFrame, near_by: Callable[[DataFrame], DataFrame]) -> DataFrame:
     """Stored rows of which a sighting has a shared key."""
-    wanted = met.select("row.*").distinct()
+    wanted = near_by(met.select("row.*").distinct())
     return near.join(wanted, [*_ROW_KEY], how="left_semi").localCheckpoint()
 
 

@@ -9,8 +9,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of, with_history
-from pipelines.ingest.histories import GONE, history_changes
+from pipelines.ingest.histories import history_changes
 from pipelines.ingest.sightings import text_of
+from pipelines.merging import OLD
 from tests.builders import rows
 
 COLUMNS = "source string, user_id string, impression_id string, history array<string>"
@@ -61,11 +62,12 @@ def test_every_history_comes_back_exactly_even_if_it_came_in_two_batches(
 
     late = [hs[cut % (len(hs) + 1) :] for hs in users]
     early = [hs[: cut % (len(hs) + 1)] for hs in users]
-    stored = changes_of(told(spark, early), None).drop(GONE)
+    stored = changes_of(told(spark, early), None).drop(OLD)
     changes = changes_of(told(spark, late), stored)
-    key = ["source", "user_id", "sequence_hash"]
-    after = stored.join(changes.where(GONE), key, how="left_anti").unionByName(changes.where(f"NOT {GONE}").drop(GONE))
-    assert rows(after.select(whole.drop(GONE).columns)) == rows(whole.drop(GONE))
+    replaced = changes.where(f"{OLD} IS NOT NULL").select(f"{OLD}.*")
+    after = stored.join(replaced, ["user_id", "sequence_hash"], how="left_anti").unionByName(changes.drop(OLD))
+    assert replaced.count() == replaced.distinct().count()
+    assert rows(after.select(whole.drop(OLD).columns)) == rows(whole.drop(OLD))
 
 
 def test_a_history_that_is_not_stored_is_an_error_that_names_the_impression(spark: SparkSession) -> None:

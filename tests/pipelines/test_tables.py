@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from pipelines import merging
 from pipelines.commits import Changes, Mark
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
@@ -59,14 +60,28 @@ def test_merge_updates_what_matches_and_inserts_the_rest_once_per_version(lake: 
     assert (lake.version(WORDS), settings(lake)) == (version, before)
 
 
-def test_merge_can_update_or_delete_under_a_condition(lake: Lake) -> None:
+def test_merge_can_update_under_a_condition(lake: Lake) -> None:
     lake.overwrite(WORDS, words(lake, ("en", "a", [1]), ("en", "b", [1])))
     merge(lake, 1, words(lake, ("en", "a", [5]), ("en", "b", [6])), update_when="incoming.uses[0] > 5")
     assert rows(lake.read(WORDS), "word", "uses") == [("a", [1]), ("b", [1, 6])]
-    gone = words(lake, ("en", "a", []), ("en", "z", [])).selectExpr("*", "word = 'a' AS gone")
-    assert merge(lake, 2, gone, set_on_match=None, delete_when="incoming.gone") == Changes(inserted=1, deleted=1)
-    assert rows(lake.read(WORDS), "word") == [("b",), ("z",)]
     assert lake.read(WORDS).columns == ["language", "word", "uses"]
+
+
+@pytest.mark.parametrize("few", [0, 50_000])
+def test_stored_rows_change_their_keys_and_go_in_one_commit(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(merging, "_FEW", few)
+    lake.overwrite(WORDS, words(lake, ("en", "a", [1]), ("en", "b", [2]), ("en", "c", [3]), ("de", "a", [4])))
+    told = words(lake, ("de", "x", [5]), ("en", "b", []), ("en", "q", [6]))
+    old = told.selectExpr("*", "struct(IF(word = 'x', 'a', word) AS word) AS old", "word = 'b' AS gone")
+    before = lake.version(WORDS)
+    assert lake.change(WORDS, old, where="stored.language = 'en'", mark=Mark("test", 1)) == Changes(
+        updated=1, deleted=1
+    )
+    assert rows(lake.read(WORDS)) == [("de", "a", [4]), ("de", "x", [5]), ("en", "c", [3])]
+    assert lake.change(WORDS, old.where("word = 'none'"), where="true") == Changes()
+    assert lake.version(WORDS) == before + 1
 
 
 def test_merge_without_an_app_happens_each_time(lake: Lake) -> None:
@@ -94,18 +109,13 @@ def test_new_columns_of_a_frame_come_in_where_they_are_asked_for(lake: Lake) -> 
     told = words(lake, ("en", "c", [1], "verb"), more=", kind string")
     assert lake.append(WORDS, told, app_id="test", app_version=3, evolve=True) == 1
     told = words(lake, ("en", "a", [1], "noun", 7), ("en", "d", [1], "verb", 8), more=", kind string, rank int")
-    changes = merge(lake, 4, told, set_on_match={"kind": "incoming.kind"}, evolve=True)
-    assert changes == Changes(inserted=1, updated=1)
-    merge(lake, 5, words(lake, ("en", "e", [1])))
-    found = [("a", "noun", None), ("b", None, None), ("c", "verb", None), ("d", "verb", 8), ("e", None, None)]
+    assert lake.append(WORDS, told.where("word = 'd'"), app_id="test", app_version=4, evolve=True) == 1
+    changed = told.where("word = 'a'").selectExpr("*", "struct(word) AS old", "false AS gone")
+    assert lake.change(WORDS, changed, where="stored.language = 'en'") == Changes(updated=1)
+    assert merge(lake, 5, words(lake, ("en", "e", [1]))) == Changes(inserted=1)
+    found = [("a", "noun", 7), ("b", None, None), ("c", "verb", None), ("d", "verb", 8), ("e", None, None)]
     assert rows(lake.read(WORDS), "word", "kind", "rank") == found
     assert settings(lake) == before
-
-
-def test_a_first_merge_takes_the_frames_new_columns_where_they_are_asked_for(lake: Lake) -> None:
-    told = words(lake, ("en", "a", [1], "noun"), more=", kind string")
-    assert merge(lake, 1, told, evolve=True) == Changes(inserted=1)
-    assert rows(lake.read(WORDS), "word", "kind") == [("a", "noun")]
 
 
 def test_a_null_where_the_contract_has_none_is_refused_and_no_table_is_left(lake: Lake) -> None:

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from pipelines.conform import conform
 from pipelines.histories import hash_of
-from pipelines.ingest.dedupe import COUNTS, alias_rows, gone_rows, linked_impressions, lonely_impressions
+from pipelines.ingest.dedupe import COUNTS, alias_rows, linked_impressions, lonely_impressions, stored_changes
 from pipelines.ingest.parse import with_told
 from pipelines.ingest.sightings import per_sighting, usable
 from schemas.impression import IMPRESSIONS
@@ -99,7 +99,7 @@ def test_a_smaller_id_moves_the_stored_row_to_another_key(spark: SparkSession) -
     stored = as_stored(linked(spark, json_line("b", clicked=["n3"])))
     found = linked(spark, json_line("a", clicked=["n4"]), stored=stored, batch=2)
     assert rows(found, "impression_id", "also_seen_as", "clicked", "changed") == [("a", ["b"], [True, True], True)]
-    assert rows(gone_rows(found), "user_id", "impression_id") == [("u1", "b")]
+    assert rows(stored_changes(found), "old.impression_id", "impression_id", "gone") == [("b", "a", False)]
     assert counts(found) == {"lines": 1, "double_logged": 1}
 
 
@@ -111,7 +111,10 @@ def test_a_line_that_bridges_two_stored_rows_makes_one_of_them(spark: SparkSessi
     assert rows(found.selectExpr("string(time)", "string(last_time)", "span_days")) == [
         ("2026-03-02 00:00:00", "2026-03-03 10:00:00", 1)
     ]
-    assert rows(gone_rows(found).selectExpr("string(time)")) == [("2026-03-03 10:00:00",)]
+    assert rows(stored_changes(found).selectExpr("string(old.time)", "gone")) == [
+        ("2026-03-02 00:00:00", False),
+        ("2026-03-03 10:00:00", True),
+    ]
     assert counts(found) == {"lines": 1, "gained": -1, "retold": 2}
 
 

@@ -135,10 +135,10 @@ def test_runs_file_by_file_in_another_order_give_the_same_tables(
 
 STEPS: tuple[tuple[Any, str], ...] = (
     (flow, "ingest_batch"),
-    (flow, "merge_histories"),
+    (flow, "write_histories"),
     (flow, "plan_impressions"),
     (flow, "write_impressions"),
-    (impressions, "_merge_linked"),
+    (impressions, "_change_linked"),
     (impressions, "_merge_aliases"),
     (flow, "refused"),
     (flow, "book_of"),

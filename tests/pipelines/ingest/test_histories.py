@@ -6,8 +6,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.ingest.histories import GONE, history_changes, with_maximal
+from pipelines.histories import hash_of
+from pipelines.ingest.histories import history_changes, with_maximal
 from pipelines.ingest.sightings import text_of
+from pipelines.merging import OLD
 from tests.builders import rows
 
 
@@ -22,8 +24,13 @@ def stored(spark: SparkSession, *histories: Iterable[str], user: str = "u1") -> 
     return frame.withColumn("sequence_hash", F.xxhash64("clicks"))
 
 
-def changes(frame: DataFrame) -> list[tuple[str, bool]]:
-    return [tuple(row) for row in rows(frame.select(text_of(F.col("clicks")), GONE))]  # type: ignore[misc]
+def changes(frame: DataFrame, *known: str) -> list[tuple[str, str | None]]:
+    """Each history to write, and which of the `known` ones it takes the place of."""
+    hashes = {
+        frame.sparkSession.range(1).select(hash_of(F.array(*map(F.lit, text)))).first()[0]: text for text in known
+    }
+    told = frame.select(text_of(F.col("clicks")), F.col(OLD).sequence_hash)
+    return [(text, None if hash is None else hashes[hash]) for text, hash in rows(told)]
 
 
 @pytest.mark.parametrize(
@@ -46,8 +53,8 @@ def test_a_history_that_another_begins_with_is_not_maximal(
 
 
 def test_a_longer_history_takes_the_place_of_the_stored_ones_that_it_extends(spark: SparkSession) -> None:
-    found = history_changes(told(spark, "abcd", "x"), stored(spark, "ab", "xy", "abq"))
-    assert sorted(changes(found)) == [("a b", True), ("a b c d", False)]
+    found = history_changes(told(spark, "abcd", "abc", "abce", "x", "b"), stored(spark, "ab", "xy", "xq"))
+    assert changes(found, "ab") == [("a b c d", "ab"), ("a b c e", None), ("b", None)]
 
 
 def test_what_is_stored_already_changes_nothing(spark: SparkSession) -> None:
@@ -56,8 +63,8 @@ def test_what_is_stored_already_changes_nothing(spark: SparkSession) -> None:
 
 def test_users_are_apart(spark: SparkSession) -> None:
     found = history_changes(told(spark, "ab"), stored(spark, "a", user="u2"))
-    assert changes(found) == [("a b", False)]
+    assert changes(found) == [("a b", None)]
 
 
 def test_the_first_histories_of_a_source_are_inserted(spark: SparkSession) -> None:
-    assert changes(history_changes(told(spark, "ab", "a"), None)) == [("a b", False)]
+    assert changes(history_changes(told(spark, "ab", "a"), None)) == [("a b", None)]
