@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.bench.history_bytes import history_bytes
 from jobs.bench.log_parts import Part, copied_lake, cut_logs, removed
 from jobs.config import run
 from jobs.make_sample import make_sample
 from jobs.terminal.child import run_child
 from jobs.terminal.progress import stage
+from pipelines.history_bytes import history_bytes
+from pipelines.session import build_session
+from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 
 LINES_PER_IMPRESSION = 1.16  # of the publisher, about
@@ -166,7 +168,8 @@ def _histories(work: Path, lake: Path, ebnerd: Path | None) -> dict[str, Any]:
         lakes["ebnerd"] = work / "lakes/ebnerd"
         _ingested(ebnerd, lakes["ebnerd"])
     with stage("bytes of histories"):
-        found = {name: history_bytes(where, work / "scratch") for name, where in lakes.items()}
+        session = build_session("feedloop bench")
+        found = {name: history_bytes(Lake(session, str(where))) for name, where in lakes.items()}
     return {"histories": found, "history_ratio": list(found.values())[-1]["history_ratio"]}
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from jobs.bench.history_bytes import history_bytes
 from jobs.ingest import ingest
+from pipelines import history_bytes
+from pipelines.tables import Lake
 from tests.builders import json_line, write_logs
 
 
@@ -19,8 +20,9 @@ def test_histories_stored_once_take_less_than_in_every_impression(spark: SparkSe
         for user in range(20)
     ]
     logs = write_logs(tmp_path / "logs", {"a.jsonl": lines})
-    ingest(logs=logs, lake=str(tmp_path / "lake"))
-    found = history_bytes(tmp_path / "lake", tmp_path / "scratch")
+    summary = ingest(logs=str(logs), lake=str(tmp_path / "lake"), history_bytes=True)
+    found = history_bytes.written_both_ways(Lake(spark, str(tmp_path / "lake")), tmp_path / "scratch")
+    assert summary["histories"] == found
     assert 0 < found["histories"] < found["unsorted"]
     assert found["pointers"] > 0
     assert found["history_ratio"] == found["unsorted"] / (found["histories"] + found["pointers"])

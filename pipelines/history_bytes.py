@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -9,19 +10,28 @@ from urllib.parse import unquote, urlparse
 import pyarrow.parquet as pq
 
 from pipelines.histories import with_history
-from pipelines.session import build_session
 from pipelines.tables import Lake
+from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 
 _POINTERS = ("history_length", "history_hash")  # what an impression keeps of its history
 
 
-def history_bytes(lake: Path, scratch: Path) -> dict[str, float]:
+def history_bytes(lake: Lake) -> dict[str, float]:
     """Bytes of HISTORIES and of what impressions keep beside it, against each impression's whole history in zstd
-    Parquet: in the order of the log, and sorted by user.
+    Parquet: in the order of the log, and sorted by user. Both are written for this, and removed.
+
+    InputError where the lake lies behind a URL: the bytes are counted in the files.
     """
-    tables = Lake(build_session("feedloop bench"), str(lake))
-    impressions, histories = tables.read(IMPRESSIONS), tables.read(HISTORIES)
+    if "://" in lake.root:
+        raise InputError(f"{lake.root}: bytes of histories are counted only in a lake that is a folder")
+    with tempfile.TemporaryDirectory(prefix="feedloop-histories-") as scratch:
+        return written_both_ways(lake, Path(scratch))
+
+
+def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
+    """As `history_bytes`, with what is written left below `scratch`."""
+    impressions, histories = lake.read(IMPRESSIONS), lake.read(HISTORIES)
     whole = with_history(impressions, histories)
     for name, order in (("unsorted", ["time", "impression_id"]), ("sorted", ["user_id", "time"])):
         whole.orderBy(*order).coalesce(1).select("history").write.mode("overwrite").parquet(str(scratch / name))
