@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
-from pipelines.history_bytes import history_bytes as bytes_of
 from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping import read_mapping
-from pipelines.ingest.privacy import found_key
+from pipelines.ingest.privacy import user_key
 from pipelines.ingest.stream import ingest_stream
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake, named
@@ -28,7 +28,6 @@ def ingest(
     user_key_file: Path | None = None,
     stream_files: int = 0,
     max_batch_bytes: int = 1 << 30,
-    history_bytes: bool = False,
 ) -> dict[str, Any]:
     """Add impression logs to the lake. Running it again, or after a kill, gives the same tables.
 
@@ -50,10 +49,8 @@ def ingest(
         For a folder that keeps growing: let Spark remember what was read, and read so many files at a time. 0 = off.
     max_batch_bytes
         Text that one batch reads, about; a file is never parted.
-    history_bytes
-        Tell how many bytes the lake's histories take, beside a list in each impression: some seconds a million.
     """
-    told, key = read_mapping(mapping) if mapping else None, found_key(user_key_file)
+    told, key = read_mapping(mapping) if mapping else None, _user_key(user_key_file)
     find, jvm = (None, "short") if stream_files else finding(logs, format, told)
     with plain_errors():
         tables = Lake(build_session("feedloop ingest", jvm=jvm), lake)
@@ -69,9 +66,14 @@ def ingest(
             summary = ingest_stream(tables, Path(logs), format, told, add, source=source, max_files=stream_files)
         else:
             summary = add(partial(find, tables.spark))
-        if history_bytes:
-            summary["histories"] = bytes_of(tables)
     return all_used(logs, summary)
+
+
+def _user_key(file: Path | None) -> bytes | None:
+    if file is not None:
+        return user_key(file.read_bytes(), where=str(file))
+    told = os.environ.get("FEEDLOOP_USER_KEY")
+    return None if told is None else user_key(told.encode(), where="FEEDLOOP_USER_KEY")
 
 
 if __name__ == "__main__":

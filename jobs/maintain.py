@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table as Screen
-
 from jobs.config import run
+from jobs.terminal.care import show_care
+from pipelines.history_bytes import history_bytes as bytes_of
 from pipelines.maintenance import CareConfig, history, maintain_lake
 from pipelines.making import TABLES
 from pipelines.session import build_session, plain_errors
@@ -19,6 +18,7 @@ def maintain(
     *,
     lake: str,
     history_rows: int = 5,
+    history_bytes: bool = False,
     config: CareConfig = CareConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Compact the lake's tables and remove old versions. No job that writes the lake runs meanwhile.
@@ -29,6 +29,8 @@ def maintain(
         Folder of the Delta tables.
     history_rows
         Commits of each table to print, newest first.
+    history_bytes
+        Also tell what storing each history once saves: writes them into every impression, twice, to compare.
     """
     with plain_errors():
         tables = Lake(build_session("feedloop maintain"), str(lake))
@@ -41,33 +43,9 @@ def maintain(
             {name: state[when]["version"] for name, state in states.items()} for when in ("before", "after")
         )
         versions = tables.report("maintain", inputs=before, outputs=after)
-    console = Console(highlight=False)
-    console.print(_sizes(states))
-    console.print(_history(commits))
-    return {"tables": states, "history": commits, **versions}
-
-
-def _sizes(states: dict[str, dict[str, Any]]) -> Screen:
-    screen = Screen("table", title="Tables, before → after")
-    for name in ("rows", "files", "kB", "kB with old versions and log"):
-        screen.add_column(name, justify="right")
-    for name, state in states.items():
-        before, after = state["before"], state["after"]
-        sizes = [f"{before['rows']:,}", f"{before['files']:,} → {after['files']:,}"]
-        for key in ("bytes", "bytes_in_folder"):
-            sizes.append(f"{before[key] / 1e3:,.0f} → {after[key] / 1e3:,.0f}")
-        screen.add_row(name, *sizes)
-    return screen
-
-
-def _history(commits: dict[str, list[dict[str, Any]]]) -> Screen:
-    columns = ("version", "time", "operation", "inserted", "updated", "deleted")
-    screen = Screen("table", *columns, title="History (UTC)")
-    for name, rows in commits.items():
-        for row in rows:
-            screen.add_row(name, *(str(row[column]) for column in columns))
-        screen.add_section()
-    return screen
+        told = {"histories": bytes_of(tables)} if history_bytes else {}
+    show_care(states, commits, told.get("histories"))
+    return {"tables": states, "history": commits, **told, **versions}
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -37,14 +35,6 @@ def user_key(text: bytes, *, where: str) -> bytes:
             "`openssl rand -hex 32` writes"
         )
     return key
-
-
-def found_key(file: Path | None) -> bytes | None:
-    """The key of the file, or else of FEEDLOOP_USER_KEY; None where there is neither."""
-    if file is not None:
-        return user_key(file.read_bytes(), where=str(file))
-    told = os.environ.get("FEEDLOOP_USER_KEY")
-    return None if told is None else user_key(told.encode(), where="FEEDLOOP_USER_KEY")
 
 
 def settle_user_key(lake: Lake, source: str, key: bytes | None) -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from jobs.config import run
+from jobs.ingest import ingest
 from jobs.maintain import maintain
 from pipelines.tables import Lake
 from schemas.news import NEWS
+from tests.builders import json_line, write_logs
 
 
 def test_tables_and_their_history_are_printed_and_told_as_json(
@@ -32,6 +35,20 @@ def test_tables_and_their_history_are_printed_and_told_as_json(
     assert [commit["operation"] for commit in told["history"]["news"]] == ["VACUUM END", "VACUUM START"]
     assert (told["inputs"], told["outputs"]) == ({"news": 0}, {"news": 3})
     assert len(list((tmp_path / "lake" / "_versions" / "maintain").glob("*.json"))) == 1
+
+
+def test_what_storing_each_history_once_saves_is_told(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json_line(str(at), time=f"2026-03-02T10:{at:02}:00Z", history=["n1", "n2"]) for at in range(5)]
+    logs = write_logs(tmp_path / "logs", {"a.jsonl": lines})
+    ingest(logs=str(logs), lake=str(tmp_path / "lake"))
+    assert run(maintain, ["--lake", str(tmp_path / "lake"), "--history-bytes"]) == 0
+    *screen, last = capsys.readouterr().out.splitlines()
+    assert re.search(
+        r"Histories once: \d+ kB\. In every impression: \d+ kB unsorted, \d+ kB sorted by user", "\n".join(screen)
+    )
+    assert json.loads(last)["histories"]["unsorted"] > 0
 
 
 @pytest.mark.parametrize(
