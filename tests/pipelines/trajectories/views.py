@@ -101,7 +101,9 @@ def built(
     kept = known.transform(evaluation).select("impression_id", "user_id", "time", *ARRAYS).collect()
     for frame in (split, known):
         frame.unpersist()
-    return sorted(made, key=lambda r: (r["user_id"], r["window"])), sorted(kept, key=lambda r: r["impression_id"])
+    return sorted(made, key=lambda r: (r["user_id"], r["window"])), sorted(
+        kept, key=lambda r: (r["impression_id"], r["user_id"])
+    )
 
 
 ARRAYS = ("history_row", "shown_row", "shown_id", "clicked")
