@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import run
-from pipelines.news.tokenise import PACKAGED, default_tokenizer_file
+from pipelines.news.tokenizer_file import PACKAGED, default_tokenizer_file
 from schemas.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from pipelines.making import TABLES_OF
 from pipelines.news.flow import prepare_logged_news
 from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
-from pipelines.news.tokenise import DEFAULT, Segmenting, load_tokenizer
+from pipelines.news.segmenting import NewsConfig
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake, named
 from schemas.impression import HISTORIES, IMPRESSIONS
@@ -24,9 +24,7 @@ def prepare_news(
     lake: str,
     news: Path | None = None,
     source: str = "publisher",
-    tokenizer: str = DEFAULT,
-    tokens_per_segment: int = 32,
-    fields: tuple[str, ...] = ("title",),
+    text: NewsConfig = NewsConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Bring the news tables up to date with a news file; only new and changed text is tokenised.
 
@@ -35,20 +33,16 @@ def prepare_news(
     lake
         Folder of the Delta tables.
     news
-        news.jsonl or MIND's news.tsv, plain or .gz, or the folder that holds it. Left out, for a publisher that gives
-        no text: each news that its ingested log names is an item without text.
+        news.jsonl or MIND's news.tsv, plain or .gz, or the folder that holds it; or a .tsv of id, category,
+        subcategory, title, abstract and body. Left out, for a publisher that gives no text: each news that its
+        ingested log names is an item without text.
     source
         Which publisher the news are from.
-    tokenizer
-        A tokenizer.json, a folder that holds one, or "minilm" for the language model that is installed with feedloop.
-    tokens_per_segment
-        Word pieces that a segment holds at most, [CLS] and [SEP] included.
-    fields
-        Which of title, abstract and body become segments.
+    text
+        How text becomes tokens, and which items stand for others.
     """
-    name, text = load_tokenizer(tokenizer)
-    segmenting = Segmenting(name=name, tokenizer_json=text, tokens_per_segment=tokens_per_segment, fields=fields)
-    file = None if news is None else news_file(news)  # refused before Spark starts
+    text.segmenting()
+    file = None if news is None else news_file(news)  # as what stands above, refused before Spark starts
     source = named(source)
     with plain_errors():
         tables = Lake(build_session("feedloop prepare_news"), str(lake))
@@ -56,9 +50,9 @@ def prepare_news(
             read = (*TABLES_OF[_STAGE], *(_LOGGED if file is None else ()))
             before = tables.versions(read)
             if file is None:
-                summary = prepare_logged_news(tables, segmenting, source=source)
+                summary = prepare_logged_news(tables, text, source=source)
             else:
-                summary = prepare(tables, file, segmenting, source=source)
+                summary = prepare(tables, file, text, source=source)
             return summary | tables.report(_STAGE, inputs=before, outputs=tables.versions(TABLES_OF[_STAGE]))
 
 

@@ -83,17 +83,17 @@ def _alone(lake: Lake) -> Iterator[None]:
 
 
 def _care(lake: Lake, table: Table, config: CareConfig) -> dict[str, Any]:
-    before = _state(lake, table)
+    before = state_of(lake, table)
     _set_retention(lake, table, config)
     order = _ZORDER.get(table.name, ()) if config.zorder and _changed_since_ordered(lake, table) else ()
     _compact(lake, table, order, small_bytes=config.small_file_mb << 20)
     if config.purge:
         _purge(lake, table)
     _vacuum(lake, table, config)
-    return {"before": before, "after": _state(lake, table)}
+    return {"before": before, "after": state_of(lake, table)}
 
 
-def _state(lake: Lake, table: Table) -> dict[str, int]:
+def state_of(lake: Lake, table: Table) -> dict[str, int]:
     """Version, files and bytes of the current version, its rows, and bytes in the folder: old versions and log too."""
     detail = DeltaTable.forPath(lake.spark, lake.path(table)).detail().select("numFiles", "sizeInBytes").first()
     assert detail is not None, "a Delta table has its detail"

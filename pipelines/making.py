@@ -14,14 +14,14 @@ from pipelines.conform import conform
 from pipelines.delta_log import Snapshot, snapshot
 from schemas.errors import ContractError, InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
-from schemas.news import ITEM_TOKENS, NEWS
+from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECTS
 from schemas.table import Table
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 TABLES_OF = {  # job -> the tables that it makes
     "ingest": (RAW_LOG, REJECTS, INGEST_FILES, IMPRESSIONS, ALIASES, HISTORIES, INGEST_RUNS),
-    "prepare_news": (NEWS, ITEM_TOKENS),
+    "prepare_news": (NEWS, CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES),
     "build_trajectories": (TRAJECTORIES, EVALUATION),
 }
 TABLES = tuple(table for made in TABLES_OF.values() for table in made)

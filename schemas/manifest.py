@@ -44,8 +44,11 @@ class Tokens:
     tokenizer_sha256: str
     vocabulary: int
     pad_id: int
+    special_tokens: int  # around each text
     tokens_per_segment: int  # T
     segments_per_item: int  # S
+    fields: tuple[str, ...]  # which of schemas.news.FIELDS became segments
+    select: str  # what of a field longer than T was kept
     rows: int  # V
 
 
@@ -85,7 +88,8 @@ class Manifest:
                 FileEntry(**{**entry, "superblocks": tuple(_superblock(block) for block in entry["superblocks"])})
                 for entry in raw["files"]
             )
-            return cls(**{**raw, "files": files, "tokens": Tokens(**raw["tokens"])})
+            tokens = Tokens(**{**raw["tokens"], "fields": tuple(raw["tokens"]["fields"])})
+            return cls(**{**raw, "files": files, "tokens": tokens})
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ContractError(
                 f"{where}: not a packed directory's manifest ({error!r}). Pack again with jobs.pack"

@@ -1,4 +1,4 @@
-"""NEWS: one row per news id; ITEM_TOKENS: its token segments under a permanent item row."""
+"""NEWS: one row per news id; ITEM_TOKENS: its token segments under a permanent item row; what made them beside."""
 
 from __future__ import annotations
 
@@ -34,9 +34,53 @@ ITEM_TOKENS = Table(
         Column("canonical_row", "int", "the row that stands for it when packed; itself unless the text repeats"),
         Column("text_sha256", "string", "hash of the text that was tokenised"),
         Column("text_version", "int", "from 1, plus one with each change of the text"),
-        Column("tokenizer_sha256", "string", "hash of the tokenizer.json, T, and fields that made the segments"),
+        Column("tokenizer_sha256", "string", "hash of tokenizer.json and all settings that made the segments"),
         Column("segment_field", "array<int>", "index into FIELDS of each segment"),
         Column("segment_tokens", "array<array<int>>", "token ids of each segment, [CLS] and [SEP] included"),
+        Column(
+            "tokens_version", "int", "from 1, plus one when its tokens change: older vectors are stale", nullable=True
+        ),
+        Column("segment_full_tokens", "array<int>", "tokens that each segment's whole field would have", nullable=True),
+        Column(
+            "segment_frequency",
+            "array<array<int>>",
+            "of refined segments: how often each token's word stands in its field, at most 99; 0: a special token",
+            nullable=True,
+        ),
+        Column(
+            "segment_position",
+            "array<array<int>>",
+            "of refined segments: where each token's word stands first, from 1; 0: a special token",
+            nullable=True,
+        ),
     ),
     key=("source", "item_id"),
+)
+
+CORPUS_STATISTICS = Table(
+    name="corpus_statistics",
+    meaning="in how many texts of a field each word stands: what content refinement scores by until it is made anew",
+    columns=(
+        Column("source", "string", "as in news"),
+        Column("field", "string", "one of FIELDS"),
+        Column("corpus", "int", "from 1, plus one each time this field's corpus is made anew"),
+        Column("word", "string", "lower case; the empty word's row counts the texts that have any word"),
+        Column("texts_with", "long", "texts in which the word stands"),
+        Column("idf", "double", "its weight; in the empty word's row that of a word which the corpus lacks"),
+    ),
+    key=("source", "field", "word"),
+    partition_by=("source", "field"),
+)
+
+NEAR_DUPLICATES = Table(
+    name="near_duplicates",
+    meaning="items that another stands for because their texts are nearly the same; empty where that is not asked for",
+    columns=(
+        Column("item_row", "int", "the item that is folded"),
+        Column(
+            "kept_row", "int", "the item that stands for it, and for all whose text is the same as the folded one's"
+        ),
+        Column("similarity", "double", "Jaccard similarity of their sets of word shingles"),
+    ),
+    key=("item_row",),
 )

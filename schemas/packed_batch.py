@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ContractError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

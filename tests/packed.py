@@ -90,6 +90,10 @@ def token_table(rows: int, *, seed: int = 0, longest: int = 10) -> TokenTable:
         segment_field_S=np.zeros(rows, np.uint8),
         token_values=np.concatenate(values).astype(np.uint16),
         canonical_row_V=np.arange(rows + 1, dtype=np.int32),
+        tokens_version_V=np.ones(rows + 1, np.int32),
+        refined_S=np.zeros(rows, np.bool_),
+        keyword_frequency_R=np.zeros(0, np.uint8),
+        keyword_position_R=np.zeros(0, np.uint16),
     )
 
 
@@ -113,8 +117,11 @@ def packed_directory(
             tokenizer_sha256="0" * 64,
             vocabulary=VOCABULARY,
             pad_id=0,
+            special_tokens=2,
             tokens_per_segment=10,
             segments_per_item=1,
+            fields=("title",),
+            select="text",
             rows=table.rows,
         )
         facts = [facts_of(batch) for batch in batches]

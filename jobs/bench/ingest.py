@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jobs.bench.children import Measured, measured
 from jobs.bench.log_parts import Part, copied_lake, cut_logs, removed
 from jobs.config import run
 from jobs.make_sample import make_sample
-from jobs.terminal.child import run_child
 from jobs.terminal.progress import stage
 from pipelines.history_bytes import history_bytes
 from pipelines.session import build_session
@@ -22,15 +18,6 @@ from schemas.errors import ContractError, InputError
 
 LINES_PER_IMPRESSION = 1.16  # of the publisher, about
 _BOOKS = ("lines", "impressions", "merged", "rejected")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """Seconds of a process: the median of `every` without those that Spark takes to start, and what it told last."""
-
-    seconds: float
-    every: list[float]
-    summary: dict[str, Any]
 
 
 def ingest(
@@ -104,26 +91,13 @@ def _ingested(logs: Path, lake: Path, base: Path | None = None, repeats: int = 1
     """Ingest into a new lake, or into a copy of `base`."""
     before = partial(removed, lake) if base is None else partial(copied_lake, base, lake)
     words = f"ingest {lake.name}" if base is None else f"add to {base.name}"
-    return _measured(words, "jobs.ingest", ["--logs", logs, "--lake", lake], before, repeats=repeats, start=start)
+    return measured(words, "jobs.ingest", ["--logs", logs, "--lake", lake], before, repeats=repeats, start=start)
 
 
 def _rival(work: Path, repeats: int, rival: str, start: float) -> Measured:
     out = work / "rival"
     options = ["--logs", work / "middle", "--out", out, "--rival", rival]
-    return _measured(rival, "jobs.bench.rivals", options, partial(removed, out), repeats=repeats, start=start)
-
-
-def _measured(
-    words: str, module: str, options: Sequence[object], before: Callable[[], object], *, repeats: int, start: float
-) -> Measured:
-    every = []
-    for _ in range(repeats):
-        before()
-        began = time.perf_counter()
-        with stage(words):
-            summary = run_child(module, options)
-        every.append(round(time.perf_counter() - began - start, 2))
-    return Measured(seconds=statistics.median(every), every=every, summary=summary)
+    return measured(rival, "jobs.bench.rivals", options, partial(removed, out), repeats=repeats, start=start)
 
 
 def _costs(runs: dict[str, Measured], adding: dict[str, Measured], added_lines: int) -> dict[str, Any]:

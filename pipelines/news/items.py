@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import accumulate
 
 from pyspark.sql import Column, DataFrame, Window
@@ -41,18 +42,29 @@ def new_rows(news: DataFrame, *, after: int) -> DataFrame:
     return ordered.select(*KEY, (F.get(offsets, F.col("part")) + in_part).cast("int").alias("new_row"))
 
 
-def changed_items(news: DataFrame, rows: DataFrame, *, tokenizer_sha256: str) -> DataFrame:
-    """The news whose ITEM_TOKENS row is missing or out of date, with its new values but for the segments."""
+def numbered(news: DataFrame, rows: DataFrame) -> DataFrame:
+    """Adds to news with their items, and their new rows, item_row and canonical_row: the smallest of the same text."""
     own = F.when(F.concat(*FIELDS) == "", F.col("item_id"))  # items without text are not the same news
     same_text = Window.partitionBy("text_sha256", own)
-    numbered = news.join(rows, KEY, how="left").withColumn("item_row", F.coalesce("item_row", "new_row"))
-    valued = numbered.withColumns(
-        {
-            "canonical_row": F.min("item_row").over(same_text),
-            "text_version": F.coalesce("old_text_version", F.lit(0)) + _differs("text_sha256").cast("int"),
-            "tokenizer_sha256": F.lit(tokenizer_sha256),
-        }
-    )
+    all_rows = news.join(rows, KEY, how="left").withColumn("item_row", F.coalesce("item_row", "new_row"))
+    return all_rows.withColumn("canonical_row", F.min("item_row").over(same_text))
+
+
+def resolved(items: DataFrame, near: DataFrame) -> DataFrame:
+    """The numbered items with canonical_row as NEAR_DUPLICATES says."""
+    kept = near.select(F.col("item_row").alias("canonical_row"), "kept_row")
+    found = items.join(F.broadcast(kept), "canonical_row", how="left")
+    return found.withColumn("canonical_row", F.coalesce("kept_row", "canonical_row")).drop("kept_row")
+
+
+def changed_items(items: DataFrame, sha256_of: Mapping[str, str]) -> DataFrame:
+    """Those whose ITEM_TOKENS row is missing or out of date, with its new values but for the segments.
+
+    `sha256_of`: source -> what its segments are made by.
+    """
+    sha256 = F.create_map(*(F.lit(value) for pair in sha256_of.items() for value in pair))[F.col("source")]
+    version = F.coalesce("old_text_version", F.lit(0)) + _differs("text_sha256").cast("int")
+    valued = items.withColumns({"text_version": version, "tokenizer_sha256": sha256})
     outdated = _differs("text_sha256") | _differs("tokenizer_sha256") | _differs("canonical_row")
     return valued.where(outdated)
 

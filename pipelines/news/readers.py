@@ -66,8 +66,10 @@ def _from_json(lines: DataFrame) -> DataFrame:
 
 
 def _from_tsv(lines: DataFrame) -> DataFrame:
-    """MIND's columns, quoting off; it has no body."""
+    """MIND's columns, which hold no body, or COLUMNS as they are; quoting off."""
     cells = F.split("value", "\t", -1)
-    whole = lines.withColumn("cells", F.when(F.size(cells) == _MIND_COLUMNS, cells))
-    named = {name: F.col("cells")[index] for index, name in enumerate(COLUMNS[:-1])}
-    return whole.select("place", *(cell.alias(name) for name, cell in named.items()), F.lit("").alias("body"))
+    sizes = F.size(cells).isin(_MIND_COLUMNS, len(COLUMNS))
+    whole = lines.withColumn("cells", F.when(sizes, cells))
+    named = {name: F.col("cells")[index] for index, name in enumerate(COLUMNS)}
+    named["body"] = F.when(F.size("cells") == len(COLUMNS), named["body"]).otherwise("")
+    return whole.select("place", *(cell.alias(name) for name, cell in named.items()))

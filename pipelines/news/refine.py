@@ -6,30 +6,29 @@ field's corpus, and the best are kept, each once, whole, where it stands first.
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import regex
+
 MOST_KEYWORDS = 100
 MOST_OFTEN = 99  # a word's frequency is clipped here
-_WORD = re.compile(r"[\w]+|[.,!?;|]")
+# Letters, numbers and _, as Python's \w, and marks: without those, Hindi and pointed Hebrew fall into single letters.
+_WORD = regex.compile(r"[\p{L}\p{N}\p{M}_]+|[.,!?;|]")
 _K2 = 2.0
-_FREQUENT_SHARE = 0.25  # of the mean positive idf: what a word in half of all texts or more is worth
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """How rare the words of one field are: the texts that have any, and each word's idf, never below 0."""
+    """How rare the words of one field are."""
 
-    texts: int
     idf: Mapping[str, float]
+    unseen: float  # idf of a word that is not among them
 
     def idf_of(self, word: str) -> float:
-        """Of a word that the corpus has not seen, too: the rarest of all."""
-        found = self.idf.get(word)
-        return _raw_idf(0, self.texts) if found is None else found
+        """The word's weight, greater the rarer it is; never below 0."""
+        return self.idf.get(word, self.unseen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +43,13 @@ class Keyword:
 
 def words_of(text: str) -> list[str]:
     """The lower-cased words and punctuation marks of a text, in their order."""
-    return _WORD.findall(text.lower())
+    found: list[str] = _WORD.findall(text.lower())
+    return found
 
 
 def is_keyword(word: str, stop_words: Collection[str]) -> bool:
     """Whether the word can tell texts apart: no stop word, no single character, no punctuation."""
     return len(word) > 1 and word not in stop_words
-
-
-def corpus_of(texts_with: Mapping[str, int], texts: int) -> Corpus:
-    """The corpus in which each word stands in `texts_with` of `texts` texts.
-
-    Where that are half of them or more, the idf is a quarter of the mean positive one, or 1 where none is positive.
-    """
-    raw = {word: _raw_idf(count, texts) for word, count in texts_with.items()}
-    positive = [idf for idf in raw.values() if idf > 0]
-    frequent = _FREQUENT_SHARE * math.fsum(positive) / len(positive) if positive else 1.0
-    return Corpus(texts, {word: idf if idf > 0 else frequent for word, idf in raw.items()})
 
 
 def keywords_of(text: str, corpus: Corpus, stop_words: Collection[str]) -> list[Keyword]:
@@ -83,16 +72,12 @@ def fitting(keywords: Sequence[Keyword], pieces: Iterable[int], room: int, *, by
 
     They are taken in text order, or with `by_score` best first; one that does not fit any more is passed over.
     """
-    counted = list(zip(keywords, pieces, strict=True))
-    if not by_score:
-        counted.sort(key=lambda pair: pair[0].position)
+    counted = sorted(zip(keywords, pieces, strict=True), key=lambda pair: pair[0].position)
+    if by_score:
+        counted.sort(key=lambda pair: -pair[0].score)  # of equal ones still the earlier
     kept = []
     for keyword, length in counted:
         if length <= room:
             kept.append(keyword)
             room -= length
     return sorted(kept, key=lambda keyword: keyword.position)
-
-
-def _raw_idf(texts_with: int, texts: int) -> float:
-    return math.log(texts - texts_with + 0.5) - math.log(texts_with + 0.5)

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from pipelines.packing import tasks
 from pipelines.packing.budget import superblock_size
 from pipelines.packing.sharding import per_hour, shard_starts, with_shard
-from pipelines.packing.tokens import token_table
+from pipelines.packing.tokens import COLUMNS, token_table
 from pipelines.packing.write import (
     directory_at,
     entry_of,
@@ -61,12 +61,12 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
             f"{lake.root}: build_trajectories was stopped between its two tables of source {config.source!r}. "
             "Run ./feedloop build_trajectories again"
         )
-    segmenting = json.loads(lake.notes(ITEM_TOKENS).get("made_from", "{}"))
+    news = json.loads(lake.notes(ITEM_TOKENS).get("made_from", "{}"))
     described = asdict(config) | {
         "order": "time",
         "table_ids": {table.name: lake.table_id(table) for table in _TABLES},
         "trajectories": made.get("config", {}),
-        "fields": segmenting.get("fields", []),
+        "news": {name: news.get(name) for name in ("near_duplicates", "sources")},
     }
     inputs = made.get("inputs", {}) | inputs
     existing = existing_manifest(out)
@@ -79,7 +79,7 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
     with directory_at(out) as folder:
         batch_files, counts = _pack_batches(folder, trajectories.where(ours), config)
         schema_file = write_schema(folder, batch_files)
-        tokens, token_files = _pack_tokens(folder, items, segmenting)
+        tokens, token_files = _pack_tokens(folder, items, news)
         path, rows = tasks.write_evaluation(evaluation.where(ours), folder)
         evaluation_file = entry_of(folder, folder / path, rows=rows)
         manifest = Manifest(
@@ -184,15 +184,16 @@ def _counts(written: list[Row]) -> dict[str, int]:
     }
 
 
-def _pack_tokens(folder: Path, items: DataFrame, segmenting: dict[str, Any]) -> tuple[Tokens, list[FileEntry]]:
-    """The token table of all items; InputError unless one known tokenizer made all of it."""
-    ours = (F.col("tokenizer_sha256") == segmenting.get("sha256", "")).alias("ours")
-    arrays = items.select("item_row", "canonical_row", "segment_field", "segment_tokens", ours).toArrow()
+def _pack_tokens(folder: Path, items: DataFrame, news: dict[str, Any]) -> tuple[Tokens, list[FileEntry]]:
+    """The token table of all items; InputError unless the noted settings made all of it."""
+    made_by = [f"{source}\n{told['sha256']}" for source, told in news.get("sources", {}).items()]
+    ours = F.concat_ws("\n", "source", "tokenizer_sha256").isin(made_by).alias("ours")
+    arrays = items.select(*COLUMNS, ours).toArrow()
     if not pc.all(arrays["ours"]).as_py():
         raise InputError(
-            "table item_tokens: some tokens are not of the tokenizer that the table notes: prepare_news was stopped. "
-            "Run ./feedloop prepare_news again"
+            "table item_tokens: some tokens are not of the settings that the table notes: prepare_news was stopped, or "
+            "an older feedloop made them. Run ./feedloop prepare_news again"
         )
-    made = segmenting["tokens"]
+    made = news["tokens"]
     table = token_table(arrays, vocabulary=made["vocabulary"])
-    return Tokens(**made, rows=table.rows), write_tokens(folder, table)
+    return Tokens(**made | {"fields": tuple(made["fields"])}, rows=table.rows), write_tokens(folder, table)

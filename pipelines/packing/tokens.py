@@ -10,11 +10,21 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from schemas.errors import ContractError
-from schemas.token_table import TokenTable
+from schemas.token_table import FURTHEST, TokenTable
+
+COLUMNS = (
+    "item_row",
+    "canonical_row",
+    "tokens_version",
+    "segment_field",
+    "segment_tokens",
+    "segment_frequency",
+    "segment_position",
+)
 
 
 def token_table(items: pa.Table, *, vocabulary: int) -> TokenTable:
-    """The token table of all rows of ITEM_TOKENS (columns item_row, canonical_row, segment_field, segment_tokens)."""
+    """The token table of all rows of ITEM_TOKENS; `items` has the columns COLUMNS."""
     items = items.take(pc.sort_indices(items, [("item_row", "ascending")])).combine_chunks()
     rows = items["item_row"].to_numpy()
     if not np.array_equal(rows, np.arange(1, len(rows) + 1)):
@@ -25,12 +35,17 @@ def token_table(items: pa.Table, *, vocabulary: int) -> TokenTable:
     segments = items["segment_tokens"].combine_chunks()
     tokens = segments.flatten()
     values = tokens.flatten().to_numpy()
+    frequency, position = (items[f"segment_{name}"].combine_chunks().flatten() for name in ("frequency", "position"))
     return TokenTable(
         segment_start_V1=np.concatenate([[0], _starts(pc.list_value_length(segments))]),  # row 0, the pad: no segment
         token_start_S1=_starts(pc.list_value_length(tokens)),
         segment_field_S=items["segment_field"].combine_chunks().flatten().to_numpy().astype(np.uint8),
         token_values=values.astype(np.uint16 if vocabulary <= 1 << 16 else np.uint32),
         canonical_row_V=np.concatenate([[0], items["canonical_row"].to_numpy()]).astype(np.int32),
+        tokens_version_V=np.concatenate([[0], items["tokens_version"].to_numpy()]).astype(np.int32),
+        refined_S=pc.list_value_length(frequency).to_numpy() > 0,
+        keyword_frequency_R=frequency.flatten().to_numpy().astype(np.uint8),
+        keyword_position_R=np.minimum(position.flatten().to_numpy(), FURTHEST).astype(np.uint16),
     )
 
 

@@ -28,7 +28,11 @@ THEIRS = {
         "pandas": ["*"],
         "pyarrow": ["*"],
         "py4j": ["pipelines/session.py"],  # pyspark's bridge: what the JVM says when it does not start
-        "tokenizers": ["pipelines/news/tokenise.py"],
+        "tokenizers": ["pipelines/news/segmenting.py", "pipelines/news/segment.py"],
+        "regex": ["pipelines/news/refine.py"],
+        "stopwordsiso": ["pipelines/news/stop_words.py"],
+        "html_text": ["pipelines/news/markup.py"],
+        "lxml": ["pipelines/news/markup.py"],
         "petastorm": ["pipelines/packing/write.py"],
     },
     "trainer": {

@@ -23,8 +23,9 @@ def manifest() -> Manifest:
         FileEntry(path="tokens/token_values.npy", sha256="3", bytes=7),
     )
     tokens = Tokens(
-        tokenizer="t", tokenizer_sha256="4", vocabulary=9, pad_id=0, tokens_per_segment=32, segments_per_item=1, rows=5
-    )
+        tokenizer="t", tokenizer_sha256="4", vocabulary=9, pad_id=0, special_tokens=2, tokens_per_segment=32,
+        segments_per_item=1, fields=("title",), select="text", rows=5,
+    )  # fmt: skip
     return Manifest(
         format_version=FORMAT_VERSION, files=files, tokens=tokens, inputs={"news": 1}, config={"seed": 1},
         counts={"batches": 4}, created_at="2026-03-02T09:15:31Z",

@@ -24,7 +24,7 @@ from trainer.loop.checkpoint import Checkpoint, ResumeError
 from trainer.loop.frozen_store import frozen_store, rows_needed
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
-from trainer.model.pretrained import SplitEncoder, plm_path
+from trainer.model.pretrained import PACKAGED, SplitEncoder, plm_path
 from trainer.model.text_encoder import TextEncoder
 from trainer.tasks.ranking import RankingHead
 
@@ -83,18 +83,24 @@ def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDA
 
 def check_tokens(tokens: Tokens, plm: str, split: SplitEncoder) -> None:
     """ContractError unless the directory's token ids are those of the language model's own tokenizer."""
-    again = "Make them of its tokenizer: prepare_news --tokenizer, then build_trajectories and pack"
-    if tokens.vocabulary > split.vocabulary:
-        raise ContractError(
-            f"tokens of a vocabulary of {tokens.vocabulary}, plm {plm!r} has {split.vocabulary}. {again}"
-        )
-    if tokens.tokens_per_segment > split.longest:
-        raise ContractError(
-            f"segments of {tokens.tokens_per_segment} tokens, plm {plm!r} reads {split.longest}. {again}"
-        )
     own = Path(plm_path(plm), "tokenizer.json")
-    if own.is_file() and hashlib.sha256(own.read_bytes()).hexdigest() != tokens.tokenizer_sha256:
-        raise ContractError(f"tokens of tokenizer {tokens.tokenizer!r}, which is not that of plm {plm!r}. {again}")
+    others = own.is_file() and hashlib.sha256(own.read_bytes()).hexdigest() != tokens.tokenizer_sha256
+    longest = min(tokens.tokens_per_segment, split.longest)
+    if tokens.vocabulary > split.vocabulary:
+        wrong = f"tokens of a vocabulary of {tokens.vocabulary}, plm {plm!r} has {split.vocabulary}"
+    elif tokens.tokens_per_segment > split.longest:
+        wrong = f"segments of {tokens.tokens_per_segment} tokens, plm {plm!r} reads {split.longest}"
+    elif others:
+        wrong = f"tokens of tokenizer {tokens.tokenizer!r}, which is not that of plm {plm!r}"
+    else:
+        return
+    named = plm if plm in PACKAGED or Path(plm).is_dir() else "TOKENIZER.JSON"
+    fields = " ".join(f"--fields {field}" for field in tokens.fields)
+    raise ContractError(
+        f"{wrong}. Make them of its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS "
+        f"--tokenizer {named} --tokens-per-segment {longest} {fields} --select {tokens.select}, "
+        f"then ./feedloop build_trajectories and ./feedloop pack as before"
+    )
 
 
 def prepare_again(checkpoint: Checkpoint, data: Path, *, store: Path | None, device: torch.device) -> Prepared:

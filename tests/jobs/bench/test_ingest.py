@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs.bench.ingest import Measured, _beside, _check, _costs, _short, ingest
+from jobs.bench.children import Measured
+from jobs.bench.ingest import _beside, _check, _costs, _short, ingest
 from schemas.errors import ContractError, InputError
 from tests.conftest import REPOSITORY, SHARED
 

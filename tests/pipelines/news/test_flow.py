@@ -10,17 +10,17 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.commits import Changes
+from pipelines.making import TABLES_OF
 from pipelines.news.flow import prepare_news
 from pipelines.news.items import new_rows
-from pipelines.news.tokenise import DEFAULT, Segmenting, load_tokenizer
+from pipelines.news.segmenting import NewsConfig
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.news import ITEM_TOKENS, NEWS
 from schemas.table import Table
 from tests.builders import rows
 
-NAME, TEXT = load_tokenizer(DEFAULT)
-SEGMENTING = Segmenting(name=NAME, tokenizer_json=TEXT, tokens_per_segment=6)
+CONFIG = NewsConfig(tokens_per_segment=6)
 CLS, SEP, HELLO, WORLD = 101, 102, 7592, 2088
 
 
@@ -38,7 +38,7 @@ def items(lake: Lake, *columns: str) -> list[tuple[Any, ...]]:
 def test_rows_are_permanent_and_canonical_rows_follow_the_text(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
     first = write_news(tmp_path, ("b", "Hello"), ("a", "World"), ("b", "Hello  World "), "broken", ("c", "World"))
-    assert prepare_news(lake, first, SEGMENTING, source="s") == {
+    assert prepare_news(lake, first, CONFIG, source="s") == {
         "lines": 5,
         "rejected": 1,
         "news": 3,
@@ -46,21 +46,30 @@ def test_rows_are_permanent_and_canonical_rows_follow_the_text(spark: SparkSessi
         "changed_news": 3,
         "new_items": 3,
         "retokenised_items": 0,
+        "items_without_text": 0,
+        "segments": 3,
+        "refined_segments": 0,
+        "tokens": 10,
+        "full_tokens": 10,
         "items": 3,
+        "folded_items": 1,
+        "encodes_saved": 0.3333,
+        "corpora": {"title": {"corpus": 1, "texts": 3, "texts_now": 3}},
     }
     assert items(lake, "item_row", "canonical_row", "text_version", "segment_tokens") == [
         ("s", "a", 1, 1, 1, [[CLS, WORLD, SEP]]),
         ("s", "b", 2, 2, 1, [[CLS, HELLO, WORLD, SEP]]),  # the later line
         ("s", "c", 3, 1, 1, [[CLS, WORLD, SEP]]),
     ]
-    versions = [lake.version(table) for table in (NEWS, ITEM_TOKENS)]
-    assert prepare_news(lake, first, SEGMENTING, source="s")["changed_news"] == 0
-    assert [lake.version(table) for table in (NEWS, ITEM_TOKENS)] == versions  # nothing new, no commit
+    versions = lake.versions(TABLES_OF["prepare_news"])
+    assert prepare_news(lake, first, CONFIG, source="s")["changed_news"] == 0
+    assert lake.versions(TABLES_OF["prepare_news"]) == versions  # nothing new, no commit
 
     second = write_news(tmp_path, ("a", "Hello"), ("aa", ""), ("z", "World"))
-    counts = prepare_news(lake, second, SEGMENTING, source="s")
+    counts = prepare_news(lake, second, CONFIG, source="s")
     # a, aa and z are tokenised; c becomes its own canonical, for a's text has changed
     assert (counts["changed_news"], counts["new_items"], counts["retokenised_items"]) == (3, 2, 2)
+    assert (counts["items_without_text"], counts["corpora"]["title"]) == (1, {"corpus": 1, "texts": 3, "texts_now": 4})
     assert items(lake, "item_row", "canonical_row", "text_version", "segment_tokens") == [
         ("s", "a", 1, 1, 2, [[CLS, HELLO, SEP]]),
         ("s", "aa", 4, 4, 1, [[CLS, SEP]]),
@@ -70,12 +79,19 @@ def test_rows_are_permanent_and_canonical_rows_follow_the_text(spark: SparkSessi
     ]
 
     other = prepare_news(
-        lake, write_news(tmp_path, ("a", "Hello")), replace(SEGMENTING, fields=("title", "body")), source="r"
+        lake, write_news(tmp_path, ("a", "Hello")), replace(CONFIG, fields=("title", "body")), source="r"
     )
     assert (other["new_items"], other["retokenised_items"], other["items"]) == (1, 5, 6)
     assert items(lake, "item_row", "canonical_row")[:2] == [("r", "a", 6, 1), ("s", "a", 1, 1)]
-    assert len({row[-1] for row in items(lake, "tokenizer_sha256")}) == 1  # one tokenizer for the whole table
-    assert json.loads(lake.notes(ITEM_TOKENS)["made_from"])["fields"] == ["title", "body"]
+    made = json.loads(lake.notes(ITEM_TOKENS)["made_from"])
+    assert made["tokens"]["fields"] == ["title", "body"]
+    by_source = {(row[0], row[-1]) for row in items(lake, "tokenizer_sha256")}
+    assert by_source == {(name, told["sha256"]) for name, told in made["sources"].items()}
+    assert [told["corpora"] for told in made["sources"].values()] == [{"title": 1}, {"title": 1}]
+    assert {row[-1] for row in items(lake, "tokens_version")} == {
+        1,
+        2,
+    }  # 2: a, whose title changed
 
 
 @pytest.mark.parametrize("lines", [(), ('{"id": "n1", "headline": "x"}',), (("n1", ""), '{"title": "no id"}')])
@@ -84,7 +100,7 @@ def test_a_file_without_ids_and_titles_is_refused_before_any_write(
 ) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
     with pytest.raises(InputError, match=rf"of {len(lines)} lines none holds a news id and a title. Expected JSON"):
-        prepare_news(lake, write_news(tmp_path, *lines), SEGMENTING, source="s")
+        prepare_news(lake, write_news(tmp_path, *lines), CONFIG, source="s")
     assert not (tmp_path / "lake").exists()
 
 
@@ -105,7 +121,7 @@ class Overtaken(Lake):
 
     def merge(self, table: Table, *what: Any, **how: Any) -> Changes:
         if table.name == self.table:
-            prepare_news(Lake(self.spark, self.root), self.news, SEGMENTING, source="s")
+            prepare_news(Lake(self.spark, self.root), self.news, CONFIG, source="s")
         return super().merge(table, *what, **how)
 
 
@@ -124,10 +140,10 @@ def test_of_two_runs_at_once_one_is_told_to_run_again_and_no_news_are_lost(
     )
     lake = Overtaken(spark, str(tmp_path / "lake")).overtake_at(table, theirs)
     if made:
-        prepare_news(Lake(spark, lake.root), before, SEGMENTING, source="s")
+        prepare_news(Lake(spark, lake.root), before, CONFIG, source="s")
     with pytest.raises(InputError, match=rf"another run wrote table {table.name} at the same time.*run this again"):
-        prepare_news(lake, ours, SEGMENTING, source="s")
-    prepare_news(Lake(spark, lake.root), ours, SEGMENTING, source="s")
+        prepare_news(lake, ours, CONFIG, source="s")
+    prepare_news(Lake(spark, lake.root), ours, CONFIG, source="s")
     ids = (["a"] if made else []) + ["b", "c", "d"]
     assert [row[1] for row in items(lake)] == rows_of(lake.read(NEWS)) == ids
     assert sorted(row[2] for row in items(lake, "item_row")) == list(range(1, len(ids) + 1))

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines.news.flow import tokenised
-from pipelines.news.items import changed_items, new_rows, with_item
+from pipelines.news.items import changed_items, new_rows, numbered, with_item
 from pipelines.news.logged import news_of_log
-from pipelines.news.tokenise import DEFAULT, Segmenting, load_tokenizer
+from pipelines.news.segmenting import NewsConfig
+from pipelines.news.update import tokenised
 from schemas.as_spark import spark_schema
 from schemas.news import ITEM_TOKENS, NEWS
 from tests.builders import rows
@@ -23,17 +23,16 @@ def test_ids_of_a_log_without_news_become_items_of_their_own_without_text(spark:
     assert rows(news, "source", "news_id", "title", "body") == [("s", name, "", "") for name in "abc"]
 
     known = news.transform(with_item, spark.createDataFrame([], spark_schema(ITEM_TOKENS)))
-    numbered = new_rows(known, after=4)
-    name, text = load_tokenizer(DEFAULT)
-    segmenting = Segmenting(name=name, tokenizer_json=text)
-    items = changed_items(known, numbered, tokenizer_sha256="k").transform(tokenised, segmenting)
+    new = new_rows(known, after=4)
+    changed = changed_items(numbered(known, new), {"s": "k"})
+    items = changed.transform(tokenised, NewsConfig().segmenting(), {})
     empty = [[101, 102]]  # [CLS] and [SEP]
     assert rows(items, "item_id", "item_row", "canonical_row", "segment_tokens") == [
         ("a", 5, 5, empty),  # no text is no equal text
         ("b", 6, 6, empty),
         ("c", 7, 7, empty),
     ]
-    numbered.unpersist()
+    new.unpersist()
 
 
 def test_ids_that_have_text_keep_it(spark: SparkSession) -> None:

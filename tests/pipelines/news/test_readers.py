@@ -21,6 +21,13 @@ def test_mind_lines_are_read_without_quoting(spark: SparkSession, tmp_path: Path
     assert found == [("N1", "sport", "golf", 'A "quote" that never ends', "About it", ""), (*[None] * 5, "")]
 
 
+def test_a_file_of_our_own_six_columns_may_hold_bodies(spark: SparkSession, tmp_path: Path) -> None:
+    file = tmp_path / "articles.tsv"
+    file.write_text("N1\tsport\tgolf\tTitle\tAbout it\tAll of it\nN2\ta\tb\tc\td\te\tf\n")
+    found = rows(with_columns(read_lines(spark, news_file(file)), file), "news_id", "title", "body")
+    assert found == [("N1", "Title", "All of it"), (None, None, "")]
+
+
 def test_json_lines_may_lack_fields_or_be_broken(spark: SparkSession, tmp_path: Path) -> None:
     file = tmp_path / "news.jsonl"
     lines = ["\ufeff" + json.dumps({"news_id": 7, "title": "T", "more": 1}), "not json", '{"title": "no id"}']

@@ -45,11 +45,14 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     later = START + timedelta(days=2)
     judged = [("p", f"i{n}", "u1", later, [1], [2, 3], ["n2", "n3"], [True, False]) for n in range(5)]
     lake.overwrite(EVALUATION, spark.createDataFrame(judged, spark_schema(EVALUATION)))
-    items = [("p", f"n{n}", n, n, "t", 1, "k", [0], [[101, 1000 + n, 102]]) for n in range(1, ITEMS + 1)]
+    items = [
+        ("p", f"n{n}", n, n, "t", 1, "k", [0], [[101, 1000 + n, 102]], 1, [3], [[]], [[]]) for n in range(1, ITEMS + 1)
+    ]
     lake.overwrite(ITEM_TOKENS, spark.createDataFrame(items, spark_schema(ITEM_TOKENS)).repartition(2))
     tokens = {"tokenizer": "t", "tokenizer_sha256": "h", "vocabulary": 30522, "pad_id": 0}
-    tokens |= {"tokens_per_segment": 8, "segments_per_item": 1}
-    lake.note(ITEM_TOKENS, "made_from", json.dumps({"tokens": tokens, "fields": ["title"], "sha256": "k"}))
+    tokens |= {"special_tokens": 2, "tokens_per_segment": 8, "segments_per_item": 1, "fields": ["title"]}
+    made = {"tokens": tokens | {"select": "text"}, "sources": {"p": {"sha256": "k"}}}
+    lake.note(ITEM_TOKENS, "made_from", json.dumps(made))
     return lake
 
 

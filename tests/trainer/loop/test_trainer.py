@@ -128,8 +128,10 @@ def test_a_non_finite_loss_leaves_everything_as_it_was(config: TrainConfig, data
 
 def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path) -> None:
     (Path(config.encoder.plm) / "tokenizer.json").write_text("{}")
-    with pytest.raises(ContractError, match=r"tokens of tokenizer 'random'.*prepare_news --tokenizer"):
+    with pytest.raises(ContractError, match=r"tokens of tokenizer 'random'.*\./feedloop prepare_news --lake") as told:
         ready(config, data)
+    options = f"--tokenizer {config.encoder.plm} --tokens-per-segment 10 --fields title --select text, then"
+    assert options in str(told.value)
 
 
 def test_a_smaller_vocabulary_than_the_tokens_is_refused(data: Path, tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_a_smaller_vocabulary_than_the_tokens_is_refused(data: Path, tmp_path: P
     split = SplitEncoder(load_plm(tiny_plm(tmp_path / "small")), frozen_layers=0)
     with pytest.raises(ContractError, match="vocabulary of 201, plm 'x' has 200"):
         check_tokens(replace(tokens, vocabulary=201), "x", split)
-    with pytest.raises(ContractError, match="segments of 65 tokens, plm 'x' reads 64"):
+    with pytest.raises(ContractError, match=r"segments of 65 tokens, plm 'x' reads 64\..*--tokens-per-segment 64 "):
         check_tokens(replace(tokens, tokens_per_segment=65), "x", split)
 
 

@@ -1,0 +1,129 @@
+"""Benchmark: news a second into tokens, a second run with few new ones, bytes a news, tokens kept by refinement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.bench.children import Measured, measured
+from jobs.bench.log_parts import copied_lake, removed
+from jobs.config import run
+from jobs.make_sample import make_sample
+from jobs.terminal.progress import stage
+from pipelines.maintenance import state_of
+from pipelines.news.refine import words_of
+from pipelines.news.segmenting import Select
+from pipelines.packing.tokens import COLUMNS, token_table
+from pipelines.session import build_session
+from pipelines.tables import Lake
+from schemas.errors import InputError
+from schemas.news import FIELDS, ITEM_TOKENS, NEWS
+
+
+def news(
+    *,
+    news: tuple[Path, ...] = (),
+    work: Path = Path("runs/bench-news"),
+    added: int = 100,
+    repeats: int = 3,
+    fields: tuple[str, ...] = FIELDS,
+    select: Select = "text",
+) -> dict[str, Any]:
+    """Measure prepare_news on news files, each in lakes of its own; every run is a process, Spark's start included.
+
+    Parameters
+    ----------
+    news
+        News files or folders as prepare_news takes them; left out, the synthetic publisher's.
+    work
+        Folder for lakes and samples.
+    added
+        How many news the second run finds beside those it knows.
+    repeats
+        How often each run is measured.
+    fields
+        Which of title, abstract and body become segments.
+    select
+        What is kept of a field that is too long.
+    """
+    if added < 1 or repeats < 1:
+        raise InputError(f"--added is {added} and --repeats {repeats}: use 1 or more")
+    if not news:
+        make_sample(out=work / "publisher", size="demo")
+    options = [*(word for field in fields for word in ("--fields", field)), "--select", select]
+    files = news or (work / "publisher",)
+    return {_name(file): _figures(file, work / _name(file), options, added, repeats) for file in files}
+
+
+def _figures(file: Path, work: Path, options: list[str], added: int, repeats: int) -> dict[str, Any]:
+    """All that is told of one news file."""
+    lake, copy = work / "lake", work / "copy"
+    first = _prepared("all news", [*options, "--news", file, "--lake", lake], partial(removed, lake), repeats)
+    with stage("bytes, words, new news"):
+        tables = Lake(build_session("feedloop bench"), str(lake))
+        more = _write_more(tables, work / "more" / "news.jsonl", added)
+        facts = _words(tables) | _stored(tables, first.summary["news"])
+    again = [*options, "--news", more, "--lake", copy]
+    second = _prepared(f"{added} news more", again, partial(copied_lake, lake, copy), repeats)
+    told = first.summary
+    return {
+        "news": told["news"],
+        "news_per_second": round(told["news"] / first.seconds),
+        "seconds": first.every,
+        "seconds_with_few_new": second.every,
+        "touched_with_few_new": {name: second.summary[name] for name in ("new_items", "retokenised_items")},
+        "segments": told["segments"],
+        "refined_segments": told["refined_segments"],
+        "tokens_before": told["full_tokens"],
+        "tokens_after": told["tokens"],
+        "kept": round(told["tokens"] / told["full_tokens"], 4),
+        **facts,
+    }
+
+
+def _prepared(words: str, options: Sequence[object], before: Callable[[], object], repeats: int) -> Measured:
+    return measured(words, "jobs.prepare_news", options, before, repeats=repeats, start=0.0)
+
+
+def _stored(lake: Lake, count: int) -> dict[str, Any]:
+    """Bytes a news in Delta and in the token table that travels with packed batches; how much of that is padding."""
+    made = json.loads(lake.notes(ITEM_TOKENS)["made_from"])["tokens"]
+    table = token_table(lake.read(ITEM_TOKENS).select(*COLUMNS).toArrow(), vocabulary=made["vocabulary"])
+    sizes = {each.name: state_of(lake, each)["bytes"] for each in (NEWS, ITEM_TOKENS)}
+    sizes["token_table"] = sum(array.nbytes for array in table.arrays().values())
+    width = made["tokens_per_segment"] * len(table.segment_field_S)
+    return {
+        "bytes_per_news": {name: round(size / count, 1) for name, size in sizes.items()},
+        "padding_stored": float(np.mean(table.token_values == made["pad_id"])),
+        "padding_at_full_width": round(1 - len(table.token_values) / width, 4),
+    }
+
+
+def _words(lake: Lake) -> dict[str, int]:
+    """Words and punctuation marks in the fields that became segments."""
+    fields = json.loads(lake.notes(ITEM_TOKENS)["made_from"])["tokens"]["fields"]
+    rows = lake.read(NEWS).select(*fields).toLocalIterator()
+    return {"words": sum(len(words_of(text)) for row in rows for text in row)}
+
+
+def _write_more(lake: Lake, file: Path, count: int) -> Path:
+    """A news file of `count` news that the lake does not hold, as long as those that it holds."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8") as out:
+        for row in lake.read(NEWS).orderBy("source", "news_id").limit(count).collect():
+            texts = {field: f"More: {row[field]}" for field in FIELDS if row[field]}
+            out.write(json.dumps({"news_id": f"{row['news_id']}-more"} | texts) + "\n")
+    return file
+
+
+def _name(file: Path) -> str:
+    return file.resolve().name.split(".")[0]
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(news))

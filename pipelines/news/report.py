@@ -1,0 +1,83 @@
+"""What a run of prepare_news tells: tokens kept of the whole texts, items folded, what rare words are counted by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from pipelines.news.corpus import corpus_texts
+from pipelines.tables import Lake
+from schemas.news import ITEM_TOKENS, NEWS
+
+_EXAMPLES = 5
+
+
+def totals(tokens: DataFrame, *, rows_before: int, special_tokens: int) -> dict[str, int]:
+    """Of the rows that a run writes into ITEM_TOKENS: items, segments, tokens kept, tokens that all text would have."""
+    new = F.col("item_row") > rows_before
+    refined = F.filter("segment_frequency", lambda counts: F.size(counts) > 0)
+    counted = tokens.agg(
+        F.count_if(new).alias("new_items"),
+        F.count_if(~new).alias("retokenised_items"),
+        F.count_if(F.array_max("segment_full_tokens") <= special_tokens).alias("items_without_text"),
+        _sum(F.size("segment_field")).alias("segments"),
+        _sum(F.size(refined)).alias("refined_segments"),
+        _sum(F.size(F.flatten("segment_tokens"))).alias("tokens"),
+        _sum(F.aggregate("segment_full_tokens", F.lit(0).cast("long"), lambda a, b: a + b)).alias("full_tokens"),
+    )
+    return counted.collect()[0].asDict()
+
+
+def folded(lake: Lake, near: DataFrame | None, threshold: float | None) -> dict[str, Any]:
+    """Of all items, how many another stands for, so that packing never asks for their encoding."""
+    gone = F.count_if(F.col("item_row") != F.col("canonical_row")).alias("folded_items")
+    told = lake.read(ITEM_TOKENS).agg(F.count("*").alias("items"), gone).collect()[0].asDict()
+    told["encodes_saved"] = round(told["folded_items"] / max(1, told["items"]), 4)
+    if near is None:
+        return told
+    return told | {
+        "near_duplicates": {
+            "threshold": threshold,
+            "folded_texts": near.count(),
+            "least_similar": _examples(lake, near),
+        }
+    }
+
+
+def corpora(lake: Lake, source: str, numbers: Mapping[str, int], texts: Mapping[str, int]) -> dict[str, Any]:
+    """Of each refined field: number and texts of its corpus, and how many news have text there by now."""
+    counted = corpus_texts(lake, source)
+    return {
+        field: {"corpus": number, "texts": counted.get(field, 0), "texts_now": texts[field]}
+        for field, number in numbers.items()
+    }
+
+
+def _examples(lake: Lake, near: DataFrame) -> list[dict[str, Any]]:
+    """The folded items that are least like what stands for them, with both titles."""
+    least = near.orderBy("similarity", "item_row").limit(_EXAMPLES)
+    titles = lake.read(ITEM_TOKENS).join(
+        lake.read(NEWS).select("source", F.col("news_id").alias("item_id"), "title"), ["source", "item_id"]
+    )
+    folded, kept = (
+        titles.select(F.col("item_row").alias(key), F.struct("item_id", "title").alias(name))
+        for key, name in (("item_row", "folded"), ("kept_row", "kept"))
+    )
+    rows = least.join(folded, "item_row").join(kept, "kept_row").orderBy("similarity", "item_row").collect()
+    return [
+        {
+            "similarity": round(row["similarity"], 3),
+            "folded": row["folded"]["item_id"],
+            "folded_title": row["folded"]["title"],
+            "kept": row["kept"]["item_id"],
+            "kept_title": row["kept"]["title"],
+        }
+        for row in rows
+    ]
+
+
+def _sum(column: Column) -> Column:
+    return F.coalesce(F.sum(column), F.lit(0))

@@ -1,0 +1,128 @@
+"""Segmenting: which fields of a news become token segments, by which tokenizer, and what is kept of a long field."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from tokenizers import Tokenizer
+
+from pipelines.news.stop_words import stop_words
+from pipelines.news.tokenizer_file import DEFAULT, load_tokenizer
+from schemas.errors import InputError
+from schemas.news import FIELDS
+
+Select = Literal["text", "score", "start"]
+
+_RULES = 2  # goes up when the same settings give other segments
+_PAD_TOKENS = ("[PAD]", "<pad>")
+_SHORTEST = 3  # [CLS], one word piece, [SEP]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Language:
+    """By what the long fields of one source are refined."""
+
+    language: str
+    corpora: Mapping[str, int]  # field -> number of its corpus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segmenting:
+    """How text becomes segments: one per named field that holds text, each of at most T tokens."""
+
+    name: str
+    tokenizer_json: str
+    tokens_per_segment: int = 32
+    fields: tuple[str, ...] = ("title",)
+    select: Select = "text"
+
+    def __post_init__(self) -> None:
+        if self.tokens_per_segment < _SHORTEST:
+            raise InputError(f"tokens_per_segment is {self.tokens_per_segment}: use {_SHORTEST} or more")
+        wanted = tuple(field for field in FIELDS if field in self.fields)
+        if not wanted or set(wanted) != set(self.fields):
+            raise InputError(f"fields are {list(self.fields)}: name one or more of {list(FIELDS)}")
+        object.__setattr__(self, "fields", wanted)  # segments stand in the order of FIELDS
+
+    @property
+    def refines(self) -> bool:
+        """Whether words are chosen from a field that is too long, rather than its start taken."""
+        return self.select != "start"
+
+    def sha256(self, language: Language) -> str:
+        """Differs when any segment of the source might."""
+        settings: list[Any] = [_RULES, self.tokens_per_segment, self.fields, self.select]
+        if self.refines:
+            corpora = [language.corpora.get(field, 0) for field in self.fields]
+            settings += [sorted(stop_words(language.language)), corpora]
+        return hashlib.sha256(f"{self.tokenizer_json}\0{json.dumps(settings)}".encode()).hexdigest()
+
+    def build(self) -> Tokenizer:
+        """The tokenizer, neither cutting nor padding; `[SEP]` written in a text is text."""
+        try:
+            tokenizer = Tokenizer.from_str(self.tokenizer_json)
+        except Exception as error:  # the library raises nothing narrower
+            raise InputError(f"{self.name}: not a tokenizer.json that tokenizers can load ({error})") from error
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = True
+        return tokenizer
+
+    def described(self) -> dict[str, Any]:
+        """What the packed manifest says of the tokens; InputError if no encoder could use them."""
+        tokenizer = self.build()
+        around = len(tokenizer.encode("").ids)
+        if not around:
+            raise InputError(
+                f"{self.name}: this tokenizer puts nothing around a text, and an empty title would have no token. "
+                f"Use one that adds [CLS] and [SEP], such as --tokenizer {DEFAULT}"
+            )
+        if self.tokens_per_segment <= around:
+            raise InputError(
+                f"tokens_per_segment is {self.tokens_per_segment}, and {self.name} puts {around} tokens around each "
+                f"text: use {around + 1} or more"
+            )
+        pads = [tokenizer.token_to_id(token) for token in _PAD_TOKENS]
+        return {
+            "tokenizer": self.name,
+            "tokenizer_sha256": hashlib.sha256(self.tokenizer_json.encode()).hexdigest(),
+            "vocabulary": max(tokenizer.get_vocab().values()) + 1,
+            "pad_id": next((pad for pad in pads if pad is not None), 0),
+            "special_tokens": around,
+            "tokens_per_segment": self.tokens_per_segment,
+            "segments_per_item": len(self.fields),
+            "fields": list(self.fields),
+            "select": self.select,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewsConfig:
+    """The options of prepare_news that decide the tokens, and which items stand for others."""
+
+    tokenizer: str = DEFAULT  # a tokenizer.json, a folder that holds one, or "minilm", which is installed with feedloop
+    tokens_per_segment: int = 32  # word pieces that a segment holds at most, [CLS] and [SEP] included
+    fields: tuple[str, ...] = ("title",)  # which of title, abstract and body become segments
+    select: Select = "text"  # of a longer field keep its best words in text order, those of best score, or its start
+    language: str | None = None  # of the source's stop words, such as en, or none; by default as before, at first en
+    new_corpus: bool = False  # count anew how rare words are, from all news of the source that the lake holds now
+    near_duplicates: float | None = None  # fold items whose texts are at least so similar (Jaccard, .5 to 1) into one
+
+    def __post_init__(self) -> None:
+        if self.near_duplicates is not None and not 0.5 <= self.near_duplicates <= 1:
+            raise InputError(f"near_duplicates is {self.near_duplicates}: use a similarity from 0.5 to 1")
+        if self.language is not None:
+            stop_words(self.language)
+
+    def segmenting(self) -> Segmenting:
+        """With the tokenizer read. InputError where a value cannot be used."""
+        name, text = load_tokenizer(self.tokenizer)
+        taken = ("tokens_per_segment", "fields", "select")
+        values = {key: value for key, value in asdict(self).items() if key in taken}
+        found = Segmenting(name=name, tokenizer_json=text, **values)
+        found.described()  # a tokenizer that does not load must stop the run before any write
+        return found

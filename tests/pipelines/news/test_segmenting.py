@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipelines.news.segmenting import Language, NewsConfig, Segmenting
+from schemas.errors import InputError
+from tests.pipelines.news.toy_tokenizer import tokenizer_json
+
+ENGLISH = Language(language="en", corpora={"title": 1, "body": 1})
+
+
+def segmenting(*, tokens: int = 4, fields: tuple[str, ...] = ("title",)) -> Segmenting:
+    return Segmenting(name="t", tokenizer_json=tokenizer_json(), tokens_per_segment=tokens, fields=fields)
+
+
+def test_segments_stand_in_the_order_of_the_contract_whatever_the_order_asked() -> None:
+    assert segmenting(fields=("body", "title")) == segmenting(fields=("title", "body"))
+
+
+def test_the_hash_differs_where_segments_could() -> None:
+    plain = segmenting()
+    variants = [plain, segmenting(tokens=5), segmenting(fields=("title", "body")), replace(plain, select="score")]
+    languages = [ENGLISH, replace(ENGLISH, language="da"), replace(ENGLISH, corpora={"title": 2, "body": 1})]
+    found = {variant.sha256(language) for variant in variants for language in languages}
+    assert len(found) == len(variants) * len(languages)
+    assert segmenting().sha256(ENGLISH) == segmenting().sha256(replace(ENGLISH, corpora={"title": 1, "body": 9}))
+
+
+def test_where_a_field_keeps_its_start_no_corpus_can_change_it() -> None:
+    start = replace(segmenting(), select="start")
+    assert start.sha256(ENGLISH) == start.sha256(Language(language="da", corpora={}))
+
+
+def test_the_manifest_is_told_which_tokenizer_it_was() -> None:
+    told = segmenting(fields=("title", "abstract")).described()
+    assert told.pop("tokenizer_sha256") == segmenting(tokens=9).described()["tokenizer_sha256"]
+    assert told == {
+        "tokenizer": "t",
+        "vocabulary": 7,
+        "pad_id": 0,
+        "special_tokens": 2,
+        "tokens_per_segment": 4,
+        "segments_per_item": 2,
+        "fields": ["title", "abstract"],
+        "select": "text",
+    }
+
+
+def test_a_file_that_is_no_tokenizer_is_named() -> None:
+    with pytest.raises(InputError, match=r"broken: not a tokenizer\.json"):
+        Segmenting(name="broken", tokenizer_json="{}").described()
+
+
+def test_a_tokenizer_without_special_tokens_is_refused() -> None:
+    with pytest.raises(InputError, match="puts nothing around a text"):
+        Segmenting(name="bare", tokenizer_json=tokenizer_json(special=False)).described()
+
+
+def test_a_segment_without_room_for_text_is_refused() -> None:
+    wide = tokenizer_json().replace('"single":[', '"single":[{"SpecialToken":{"id":"[SEP]","type_id":0}},')
+    assert wide != tokenizer_json()
+    with pytest.raises(InputError, match=r"puts 3 tokens around each text: use 4 or more"):
+        Segmenting(name="wide", tokenizer_json=wide, tokens_per_segment=3).described()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokens_per_segment": 2}, "use 3 or more"),
+        ({"fields": ("url",)}, "name one or more of"),
+        ({"fields": ()}, "fields are"),
+        ({"near_duplicates": 0.4}, "use a similarity from 0.5 to 1"),
+        ({"language": "xx"}, "--language xx: no list of stop words. Use one of af, ar,.*or none"),
+        ({"tokenizer": "absent"}, "tokenizer absent: absent is no file"),
+    ],
+)
+def test_options_out_of_range_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        NewsConfig(**options).segmenting()
