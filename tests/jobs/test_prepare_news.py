@@ -21,7 +21,10 @@ def test_the_options_reach_the_tables(spark: SparkSession, tmp_path: Path, capsy
     assert run(prepare_news, [*argv, "--tokens-per-segment", "4", "--source", "mind"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["new_items"] == 2
-    assert (told["inputs"], told["outputs"]) == ({}, {"news": 1, "item_tokens": 2})
+    assert (told["inputs"], told["outputs"]) == (
+        {},
+        {"news": 1, "corpus_statistics": 1, "item_tokens": 2},
+    )
     written = next((tmp_path / "lake" / "_versions" / "prepare_news").glob("*.json"))
     assert json.loads(written.read_text()) == {name: told[name] for name in ("inputs", "outputs")} | {
         "job": "prepare_news"

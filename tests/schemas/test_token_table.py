@@ -18,6 +18,10 @@ def token_table(**changed: NDArray[Any]) -> TokenTable:
         "segment_field_S": np.array([0, 0, 1], np.uint8),
         "token_values": np.arange(6, dtype=np.uint16),
         "canonical_row_V": np.array([0, 1, 2], np.int32),
+        "tokens_version_V": np.array([0, 1, 1], np.int32),
+        "refined_S": np.array([False, True, False]),
+        "keyword_frequency_R": np.array([0, 2, 0], np.uint8),
+        "keyword_position_R": np.array([0, 7, 0], np.uint16),
     }
     return TokenTable(**(good | changed))
 
@@ -36,6 +40,10 @@ def test_rows_count_the_pad_and_arrays_are_named() -> None:
         ("token_start_S1", [0, 2, 5, 7], "offsets do not end"),
         ("segment_field_S", [0, 0], "arrays disagree"),
         ("canonical_row_V", [0, 1], "arrays disagree"),
+        ("tokens_version_V", [0, 1], "arrays disagree"),
+        ("refined_S", [True, True], "arrays disagree"),
+        ("refined_S", [True, False, False], "keywords are not those of the refined segments"),
+        ("keyword_frequency_R", [0, 2], "keywords are not those of the refined segments"),
     ],
 )
 def test_offsets_that_do_not_fit_are_refused(name: str, values: list[int], message: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from pipelines.commits import Changes
 from pipelines.making import TABLES_OF
@@ -92,6 +93,20 @@ def test_rows_are_permanent_and_canonical_rows_follow_the_text(spark: SparkSessi
         1,
         2,
     }  # 2: a, whose title changed
+
+
+def test_a_lake_of_an_older_feedloop_gets_its_tokens_anew_under_the_same_rows(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    file = write_news(tmp_path, ("b", "Hello"), ("a", "World"))
+    prepare_news(lake, file, CONFIG, source="s")
+    made = items(lake, *ITEM_TOKENS.column_names[2:])
+    newer = [column.name for column in ITEM_TOKENS.columns if column.nullable]
+    older = lake.read(ITEM_TOKENS).drop(*newer).withColumn("tokenizer_sha256", F.lit("old")).localCheckpoint()
+    older.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(lake.path(ITEM_TOKENS))
+    assert prepare_news(lake, file, CONFIG, source="s")["retokenised_items"] == 2
+    assert items(lake, *ITEM_TOKENS.column_names[2:]) == made
 
 
 @pytest.mark.parametrize("lines", [(), ('{"id": "n1", "headline": "x"}',), (("n1", ""), '{"title": "no id"}')])

@@ -26,7 +26,16 @@ from schemas.errors import InputError
 from schemas.manifest import BATCH_FOLDER, FileEntry, Manifest, Superblock, Tokens
 
 TOKENS = Tokens(
-    tokenizer="t", tokenizer_sha256="0", vocabulary=9, pad_id=0, tokens_per_segment=4, segments_per_item=1, rows=1
+    special_tokens=2,
+    fields=("title",),
+    select="text",
+    tokenizer="t",
+    tokenizer_sha256="0",
+    vocabulary=9,
+    pad_id=0,
+    tokens_per_segment=4,
+    segments_per_item=1,
+    rows=1,
 )
 
 
