@@ -22,7 +22,7 @@ from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, UNISCHEMA_KE
 
 from pipelines.packing.assemble import Arrays
 from schemas.as_petastorm import encoded, packed_batch_unischema
-from schemas.errors import InputError
+from schemas.errors import ContractError, InputError
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, MANIFEST_FILE, FileEntry, Manifest
 from schemas.packed_batch import PACKED_BATCH
 from schemas.token_table import TOKEN_FOLDER, TokenTable, file_of
@@ -56,7 +56,12 @@ def existing_manifest(out: Path) -> Manifest | None:
     file = out / MANIFEST_FILE
     if not file.is_file():
         raise InputError(f"{out}: something stands here that is no packed directory. Name another --out, or remove it")
-    manifest = Manifest.from_json(file.read_text(), str(file))
+    try:
+        manifest = Manifest.from_json(file.read_text(), str(file))
+    except ContractError as error:
+        raise InputError(
+            f"{out}: what stands here is of another version of feedloop, or damaged. Name another --out, or remove it"
+        ) from error
     for entry in manifest.files:
         path = out / entry.path
         if not path.is_file() or path.stat().st_size != entry.bytes:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipelines.packing.write import (
 )
 from schemas.errors import InputError
 from schemas.manifest import BATCH_FOLDER, FileEntry, Manifest, Superblock, Tokens
+from schemas.packed_batch import FORMAT_VERSION
 
 TOKENS = Tokens(
     special_tokens=2,
@@ -66,7 +68,13 @@ def batch_file(folder: Path, name: str, batches: list[Arrays], size: int) -> Fil
 
 def manifest_of(*files: FileEntry) -> Manifest:
     return Manifest(
-        format_version=1, files=files, tokens=TOKENS, inputs={"trajectories": 3}, config={}, counts={}, created_at="now"
+        format_version=FORMAT_VERSION,
+        files=files,
+        tokens=TOKENS,
+        inputs={"trajectories": 3},
+        config={},
+        counts={},
+        created_at="now",
     )
 
 
@@ -142,6 +150,14 @@ def test_something_else_in_the_place_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Name another --out"), directory_at(tmp_path):
         pass
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    with directory_at(tmp_path / "packed") as folder:
+        older = replace(manifest_of(batch_file(folder, "a.parquet", random_batches(2), 1)), format_version=1)
+        write_manifest(folder, older)
+    with pytest.raises(InputError, match=r"packed: what stands here is of another version of feedloop"):
+        existing_manifest(tmp_path / "packed")
 
 
 def test_a_directory_that_lost_a_file_is_named(tmp_path: Path) -> None:
