@@ -34,7 +34,7 @@ ITEM_TOKENS = Table(
         Column("canonical_row", "int", "the row that stands for it when packed; itself unless the text repeats"),
         Column("text_sha256", "string", "hash of the text that was tokenised"),
         Column("text_version", "int", "from 1, plus one with each change of the text"),
-        Column("tokenizer_sha256", "string", "hash of tokenizer.json and all settings that made the segments"),
+        Column("tokenizer_sha256", "string", "hash of tokenizer.json and all settings that made this row"),
         Column("segment_field", "array<int>", "index into FIELDS of each segment"),
         Column("segment_tokens", "array<array<int>>", "token ids of each segment, [CLS] and [SEP] included"),
         Column(
@@ -63,7 +63,7 @@ CORPUS_STATISTICS = Table(
     columns=(
         Column("source", "string", "as in news"),
         Column("field", "string", "one of FIELDS"),
-        Column("corpus", "int", "from 1, plus one each time this field's corpus is made anew"),
+        Column("corpus", "int", "its number: the version of this table at which it was counted"),
         Column("word", "string", "lower case; the empty word's row counts the texts that have any word"),
         Column("texts_with", "long", "texts in which the word stands"),
         Column("idf", "double", "its weight; in the empty word's row that of a word which the corpus lacks"),
@@ -74,7 +74,7 @@ CORPUS_STATISTICS = Table(
 
 NEAR_DUPLICATES = Table(
     name="near_duplicates",
-    meaning="items that another stands for because their texts are nearly the same; empty where that is not asked for",
+    meaning="items that another stands for because their texts are nearly the same; none while that is not asked for",
     columns=(
         Column("item_row", "int", "the item that is folded"),
         Column(

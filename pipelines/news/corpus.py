@@ -28,7 +28,7 @@ _FREQUENT_SHARE = 0.25  # of the mean positive idf: what a word in half of all t
 
 
 def word_counts(news: DataFrame, fields: Sequence[str]) -> DataFrame:
-    """(source, field, word, texts_with): in how many of the texts each word stands; the empty word: how many there are.
+    """(source, field, word, texts_with): in how many of the texts each word stands; the empty word: how many have any.
 
     Words are cut in Python, for Java's idea of a letter is another.
     """
@@ -40,7 +40,9 @@ def word_counts(news: DataFrame, fields: Sequence[str]) -> DataFrame:
             for field in fields:
                 for source, text in zip(sources, batch[field].to_pylist(), strict=True):
                     words = set(words_of(text))
-                    counts.update((source, field, word) for word in (words | {_ALL} if words else ()))
+                    counts.update((source, field, word) for word in words)
+                    if text:
+                        counts[source, field, _ALL] += bool(words)  # a field of emoji alone has its corpus, too
             rows = [(*key, number) for key, number in counts.items()]
             columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
             types = (pa.string(), pa.string(), pa.string(), pa.int64())
@@ -64,17 +66,18 @@ def with_idf(counts: DataFrame) -> DataFrame:
 
 def kept_corpora(lake: Lake, news: DataFrame, texts: Texts, *, renewed: str | None = None) -> Numbers:
     """The corpora of the fields that hold `texts`; those that are missing, and all of source `renewed`, are made."""
-    held = _held_numbers(lake)
-    found: dict[str, dict[str, int]] = {}
-    for source, fields in texts.items():
-        filled = [field for field in fields if fields[field]]
-        missing = [field for field in filled if source == renewed or (source, field) not in held]
-        if missing:
-            _make(
-                lake, news.where(F.col("source") == source), source, {f: held.get((source, f), 0) + 1 for f in missing}
-            )
-        found[source] = {f: held.get((source, f), 0) + (f in missing) for f in filled}
-    return found
+    held = _numbers(lake)
+    for source, counts in texts.items():
+        lacking = [
+            field for field, count in counts.items() if count and (source == renewed or (source, field) not in held)
+        ]
+        if lacking:
+            _make(lake, news.where(F.col("source") == source), source, lacking)
+    kept = _numbers(lake)
+    return {
+        source: {field: kept[source, field] for field in counts if (source, field) in kept}
+        for source, counts in texts.items()
+    }
 
 
 def corpora_for(lake: Lake, news: DataFrame, fields: Sequence[str]) -> dict[str, dict[str, Corpus]]:
@@ -107,15 +110,15 @@ def corpus_texts(lake: Lake, source: str) -> dict[str, int]:
     return {row["field"]: row["texts_with"] for row in rows.select("field", "texts_with").collect()}
 
 
-def _make(lake: Lake, news: DataFrame, source: str, numbers: Mapping[str, int]) -> None:
-    """Replace the corpora of these fields of the source, in one commit."""
-    number = F.create_map(*(F.lit(value) for pair in numbers.items() for value in pair))
-    counted = word_counts(news, list(numbers)).transform(with_idf).withColumn("corpus", number[F.col("field")])
-    fields = ", ".join(literal(field) for field in numbers)
-    lake.overwrite(CORPUS_STATISTICS, counted, where=f"source = {literal(source)} AND field IN ({fields})")
+def _make(lake: Lake, news: DataFrame, source: str, fields: Sequence[str]) -> None:
+    """Replace the corpora of these fields of the source, in one commit; that commit's version is their number."""
+    number = lake.version(CORPUS_STATISTICS) + 1 if lake.exists(CORPUS_STATISTICS) else 1
+    counted = word_counts(news, fields).transform(with_idf).withColumn("corpus", F.lit(number))
+    names = ", ".join(map(literal, fields))
+    lake.overwrite(CORPUS_STATISTICS, counted, where=f"source = {literal(source)} AND field IN ({names})")
 
 
-def _held_numbers(lake: Lake) -> dict[tuple[str, str], int]:
+def _numbers(lake: Lake) -> dict[tuple[str, str], int]:
     if not lake.exists(CORPUS_STATISTICS):
         return {}
     rows = lake.read(CORPUS_STATISTICS).where(F.col("word") == _ALL).select(*_OF_FIELD, "corpus").collect()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from pyspark.sql import Column, DataFrame, Window
@@ -57,16 +57,22 @@ def resolved(items: DataFrame, near: DataFrame) -> DataFrame:
     return found.withColumn("canonical_row", F.coalesce("kept_row", "canonical_row")).drop("kept_row")
 
 
-def changed_items(items: DataFrame, sha256_of: Mapping[str, str]) -> DataFrame:
+def changed_items(items: DataFrame, sha256_of: Mapping[tuple[str, tuple[str, ...]], str]) -> DataFrame:
     """Those whose ITEM_TOKENS row is missing or out of date, with its new values but for the segments.
 
-    `sha256_of`: source -> what its segments are made by.
+    `sha256_of`: (source, the fields that hold text) -> what such an item is made by.
     """
-    sha256 = F.create_map(*(F.lit(value) for pair in sha256_of.items() for value in pair))[F.col("source")]
+    keys = {f"{_marks(filled)}{source}": sha256 for (source, filled), sha256 in sha256_of.items()}
+    filled = (F.when(F.col(field) != "", "1").otherwise("0") for field in FIELDS)
+    sha256 = F.create_map(*(F.lit(value) for pair in keys.items() for value in pair))[F.concat(*filled, "source")]
     version = F.coalesce("old_text_version", F.lit(0)) + _differs("text_sha256").cast("int")
     valued = items.withColumns({"text_version": version, "tokenizer_sha256": sha256})
     outdated = _differs("text_sha256") | _differs("tokenizer_sha256") | _differs("canonical_row")
     return valued.where(outdated)
+
+
+def _marks(filled: Sequence[str]) -> str:
+    return "".join(str(int(field in filled)) for field in FIELDS)
 
 
 def _differs(name: str) -> Column:

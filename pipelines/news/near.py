@@ -25,17 +25,22 @@ def near_duplicates(items: DataFrame, fields: Sequence[str], *, threshold: float
     """NEAR_DUPLICATES of items (item_row and text fields, one of each text): Jaccard similarity >= threshold.
 
     Items are taken in order of their rows, and each is folded into the first kept one that is similar enough. So a
-    chain of small changes does not make one item of its two ends, and a new item never moves an earlier one.
+    chain of small changes does not make one item of its two ends, and a new item never moves an earlier one. The driver
+    sees the pairs one after another and keeps the folded items; n items that are all alike make n * n / 2 pairs.
     """
-    pairs = similar_pairs(shingled(items, fields), threshold=threshold)
-    rows = [(row["late"], row["early"], row["similarity"]) for row in pairs.collect()]
-    return items.sparkSession.createDataFrame(folded(rows), spark_schema(NEAR_DUPLICATES))
+    sets = shingled(items, fields).persist()
+    pairs = (
+        () if sets.isEmpty() else similar_pairs(sets, threshold=threshold).orderBy("late", "early").toLocalIterator()
+    )
+    rows = folded((row["late"], row["early"], row["similarity"]) for row in pairs)
+    sets.unpersist()
+    return items.sparkSession.createDataFrame(rows, spark_schema(NEAR_DUPLICATES))
 
 
 def folded(pairs: Iterable[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
-    """(item row, kept row, similarity) of the (later row, earlier row, similarity) pairs."""
+    """(item row, kept row, similarity) of the (later row, earlier row, similarity) pairs, which come in this order."""
     kept: dict[int, tuple[int, float]] = {}
-    for late, early, similarity in sorted(pairs):
+    for late, early, similarity in pairs:
         if late not in kept and early not in kept:
             kept[late] = early, similarity
     return [(late, early, similarity) for late, (early, similarity) in kept.items()]

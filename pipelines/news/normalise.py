@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.news.markup import MARKUP, plain_text
+from pipelines.news.markup import plain_text
 
 # Control characters that are no white space. U+001C to U+001F separate, so they count as white space.
 _CONTROL = r"[\x00-\x08\x0E-\x1B\x7F-\x{84}\x{86}-\x{9F}]+"
@@ -18,7 +17,7 @@ _WHITE_SPACE = r"[\x09-\x0D\x1C-\x20\x{85}\x{FEFF}\p{Z}]+"
 
 def normalise(texts: pa.Array) -> pa.Array:
     """The texts in one spelling; a missing text is an empty one."""
-    plain = _plain(_printable(pc.fill_null(texts, "")))
+    plain = plain_text(_printable(pc.fill_null(texts, "")))
     printable = _printable(_composed(plain))  # again: an entity can name a control character
     folded = pc.replace_substring_regex(printable, pattern=_WHITE_SPACE, replacement=" ")
     return pc.utf8_trim(folded, characters=" ")
@@ -28,16 +27,8 @@ def _printable(texts: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(texts, pattern=_CONTROL, replacement="")
 
 
-def _plain(texts: pa.Array) -> pa.Array:
-    return _where(texts, pc.match_substring_regex(texts, MARKUP), plain_text)
-
-
 def _composed(texts: pa.Array) -> pa.Array:
     """NFC by Python's own tables: pyarrow 14's utf8_normalize decomposes under every form. ASCII needs none."""
-    return _where(texts, pc.invert(pc.string_is_ascii(texts)), lambda text: unicodedata.normalize("NFC", text))
-
-
-def _where(texts: pa.Array, mask: pa.Array, change: Callable[[str], str]) -> pa.Array:
-    """The texts, those under the mask changed."""
-    values = [change(text) for text in texts.filter(mask).to_pylist()]
-    return pc.replace_with_mask(texts, mask, pa.array(values, pa.string()))
+    odd = pc.invert(pc.string_is_ascii(texts))
+    values = [unicodedata.normalize("NFC", text) for text in texts.filter(odd).to_pylist()]
+    return pc.replace_with_mask(texts, odd, pa.array(values, pa.string()))

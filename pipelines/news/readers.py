@@ -56,7 +56,7 @@ def read_lines(spark: SparkSession, file: Path) -> DataFrame:
 
 def with_columns(lines: DataFrame, file: Path) -> DataFrame:
     """Adds COLUMNS. Lines that cannot be read have no news_id."""
-    return _from_tsv(lines) if ".tsv" in file.name else _from_json(lines)
+    return _from_tsv(lines, _columns_of(file)) if ".tsv" in file.name else _from_json(lines)
 
 
 def _from_json(lines: DataFrame) -> DataFrame:
@@ -65,11 +65,18 @@ def _from_json(lines: DataFrame) -> DataFrame:
     return parsed.select("place", *(F.col(f"news.{name}").alias(name) for name in COLUMNS))
 
 
-def _from_tsv(lines: DataFrame) -> DataFrame:
+def _columns_of(file: Path) -> int:
+    """How many columns the first line of a .tsv has: ours, else MIND's."""
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+        first = next((line for line in stream if line.strip()), b"")
+    return len(COLUMNS) if first.count(b"\t") + 1 == len(COLUMNS) else _MIND_COLUMNS
+
+
+def _from_tsv(lines: DataFrame, columns: int) -> DataFrame:
     """MIND's columns, which hold no body, or COLUMNS as they are; quoting off."""
     cells = F.split("value", "\t", -1)
-    sizes = F.size(cells).isin(_MIND_COLUMNS, len(COLUMNS))
-    whole = lines.withColumn("cells", F.when(sizes, cells))
+    whole = lines.withColumn("cells", F.when(F.size(cells) == columns, cells))
     named = {name: F.col("cells")[index] for index, name in enumerate(COLUMNS)}
-    named["body"] = F.when(F.size("cells") == len(COLUMNS), named["body"]).otherwise("")
+    if columns == _MIND_COLUMNS:
+        named["body"] = F.lit("")
     return whole.select("place", *(cell.alias(name) for name, cell in named.items()))

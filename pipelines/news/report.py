@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.news.corpus import corpus_texts
+from pipelines.news.made_by import MadeBy
 from pipelines.tables import Lake
 from schemas.news import ITEM_TOKENS, NEWS
 
@@ -47,13 +47,17 @@ def folded(lake: Lake, near: DataFrame | None, threshold: float | None) -> dict[
     }
 
 
-def corpora(lake: Lake, source: str, numbers: Mapping[str, int], texts: Mapping[str, int]) -> dict[str, Any]:
-    """Of each refined field: number and texts of its corpus, and how many news have text there by now."""
+def corpora(lake: Lake, made: MadeBy, source: str) -> dict[str, Any]:
+    """Of each refined field of the source: number and texts of its corpus, and how many news have text there by now."""
+    numbers = made.languages[source].corpora if source in made.languages else {}
+    if not numbers:
+        return {}
     counted = corpus_texts(lake, source)
-    return {
-        field: {"corpus": number, "texts": counted.get(field, 0), "texts_now": texts[field]}
+    told = {
+        field: {"corpus": number, "texts": counted.get(field, 0), "texts_now": made.texts[source][field]}
         for field, number in numbers.items()
     }
+    return {"corpora": told}
 
 
 def _examples(lake: Lake, near: DataFrame) -> list[dict[str, Any]]:

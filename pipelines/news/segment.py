@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipelines.news.refine import Corpus, Keyword, fitting, keywords_of
 from pipelines.news.segmenting import Segmenting
 from schemas.news import FIELDS
 
-_AT_ONCE = 128  # texts: the library keeps a hundred bytes and more for each token of each
+_AT_ONCE = 1 << 19  # characters, about: the library keeps two hundred bytes for each of their tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,14 @@ def _ids_by_word(words: Sequence[str], encoding: Encoding) -> list[list[int]]:
     return ids
 
 
-def _parts(texts: Sequence[tuple[str, str, str]], size: int) -> Iterator[list[tuple[str, str, str]]]:
-    left = iter(texts)
-    while part := list(islice(left, size)):
+def _parts(texts: Sequence[tuple[str, str, str]], characters: int) -> Iterator[list[tuple[str, str, str]]]:
+    part: list[tuple[str, str, str]] = []
+    left = characters
+    for asked in texts:
+        part.append(asked)
+        left -= len(asked[2])
+        if left <= 0:
+            yield part
+            part, left = [], characters
+    if part:
         yield part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ class Language:
 
     language: str
     corpora: Mapping[str, int]  # field -> number of its corpus
+    statistics: str = ""  # id of the table that numbers them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,12 +54,17 @@ class Segmenting:
         """Whether words are chosen from a field that is too long, rather than its start taken."""
         return self.select != "start"
 
-    def sha256(self, language: Language) -> str:
-        """Differs when any segment of the source might."""
-        settings: list[Any] = [_RULES, self.tokens_per_segment, self.fields, self.select]
+    @property
+    def special_tokens(self) -> int:
+        """How many the tokenizer puts around a text."""
+        return len(self.build().encode("").ids)
+
+    def sha256(self, language: Language, filled: Sequence[str], *, near_duplicates: float | None = None) -> str:
+        """Differs when an item might whose `filled` fields hold text: its segments, or what stands for it."""
+        settings: list[Any] = [_RULES, self.tokens_per_segment, self.fields, self.select, near_duplicates]
         if self.refines:
-            corpora = [language.corpora.get(field, 0) for field in self.fields]
-            settings += [sorted(stop_words(language.language)), corpora]
+            corpora = [language.corpora.get(field, 0) for field in self.fields if field in filled]
+            settings += [sorted(stop_words(language.language)), language.statistics, corpora]
         return hashlib.sha256(f"{self.tokenizer_json}\0{json.dumps(settings)}".encode()).hexdigest()
 
     def build(self) -> Tokenizer:
@@ -74,8 +80,7 @@ class Segmenting:
 
     def described(self) -> dict[str, Any]:
         """What the packed manifest says of the tokens; InputError if no encoder could use them."""
-        tokenizer = self.build()
-        around = len(tokenizer.encode("").ids)
+        tokenizer, around = self.build(), self.special_tokens
         if not around:
             raise InputError(
                 f"{self.name}: this tokenizer puts nothing around a text, and an empty title would have no token. "
@@ -110,11 +115,13 @@ class NewsConfig:
     select: Select = "text"  # of a longer field keep its best words in text order, those of best score, or its start
     language: str | None = None  # of the source's stop words, such as en, or none; by default as before, at first en
     new_corpus: bool = False  # count anew how rare words are, from all news of the source that the lake holds now
-    near_duplicates: float | None = None  # fold items whose texts are at least so similar (Jaccard, .5 to 1) into one
+    near_duplicates: float | None = None  # fold items that share so much of their 3-word shingles (Jaccard, .5 to 1)
 
     def __post_init__(self) -> None:
         if self.near_duplicates is not None and not 0.5 <= self.near_duplicates <= 1:
             raise InputError(f"near_duplicates is {self.near_duplicates}: use a similarity from 0.5 to 1")
+        if self.new_corpus and self.select == "start":
+            raise InputError("new_corpus counts words for the refinement that select = start leaves out: drop one")
         if self.language is not None:
             stop_words(self.language)
 

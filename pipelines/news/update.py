@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,11 +11,12 @@ from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, Mark
 from pipelines.news import report
-from pipelines.news.corpus import Texts, corpora_for, kept_corpora, texts_of
+from pipelines.news.corpus import corpora_for
 from pipelines.news.items import changed_items, new_rows, numbered, resolved, with_item
+from pipelines.news.made_by import MadeBy, made_by
 from pipelines.news.near import near_duplicates
 from pipelines.news.segment import Refinement, Segmenter, segment_columns
-from pipelines.news.segmenting import Language, NewsConfig, Segmenting
+from pipelines.news.segmenting import NewsConfig, Segmenting
 from pipelines.news.stop_words import stop_words
 from pipelines.refusals import conflict
 from pipelines.tables import Lake
@@ -24,40 +24,33 @@ from schemas.as_spark import spark_schema
 from schemas.news import ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.table import Table
 
-MADE_FROM = "made_from"  # note of ITEM_TOKENS: by what its tokens were made
-FIRST_LANGUAGE = "en"  # of a source of which no other was told
-
 _APP = "prepare_news"
 _ITEM = ("source", "item_id", "item_row", "canonical_row", "text_sha256", "text_version", "tokenizer_sha256")
 
 
 def update_items(lake: Lake, config: NewsConfig, segmenting: Segmenting, *, source: str) -> dict[str, Any]:
-    """Tokenise what is new or outdated in all of NEWS, so that all of a table is made by the same settings.
-
-    `config`'s language and new corpus concern `source` alone; the other sources keep theirs.
-    """
+    """Tokenise what is new or outdated in all of NEWS, so that all of a table is made by the same settings."""
     before, held = held_rows(lake, ITEM_TOKENS)
     rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
     news = lake.read(NEWS)
-    texts = texts_of(news)
-    languages = _languages(lake, config, segmenting, news, texts, source=source)
-    sha256_of = {name: segmenting.sha256(language) for name, language in languages.items()}
+    made = made_by(lake, config, segmenting, news, source=source)
+    sha256_of = made.sha256_of()
 
     with_items = news.transform(with_item, held)
     rows = new_rows(with_items, after=rows_before)
     items = numbered(with_items, rows)
     near = _near_duplicates(lake, items, config, segmenting)
     changed = changed_items(items if near is None else resolved(items, near), sha256_of).persist()
-    refinements = _refinements(lake, changed, segmenting, languages)
-    tokens = changed.transform(tokenised, segmenting, refinements).persist()
-    described = segmenting.described()
-    totals = report.totals(tokens, rows_before=rows_before, special_tokens=described["special_tokens"])
+    tokens = changed.transform(tokenised, segmenting, _refinements(lake, changed, made)).persist()
+    totals = report.totals(tokens, rows_before=rows_before, special_tokens=segmenting.special_tokens)
+    if before >= 0:  # before the rows: pack refuses those that the note does not tell of, and the next run makes them
+        made.note(lake, sha256_of)
     if totals["new_items"] + totals["retokenised_items"]:
         merge_once(lake, ITEM_TOKENS, tokens, before, tokens_version=_tokens_version())
     for frame in (tokens, changed, rows):
         frame.unpersist()
-    _note(lake, config, languages, sha256_of, described)
-    return totals | report.folded(lake, near, config.near_duplicates) | _told_corpora(lake, languages, texts, source)
+    made.note(lake, sha256_of)
+    return totals | report.folded(lake, near, config.near_duplicates) | report.corpora(lake, made, source)
 
 
 def tokenised(items: DataFrame, segmenting: Segmenting, refinements: Mapping[str, Refinement]) -> DataFrame:
@@ -97,50 +90,13 @@ def merge_once(lake: Lake, table: Table, frame: DataFrame, before: int, **instea
         raise conflict(table, lake.path(table))
 
 
-def _languages(
-    lake: Lake, config: NewsConfig, segmenting: Segmenting, news: DataFrame, texts: Texts, *, source: str
-) -> dict[str, Language]:
-    """By what each source of NEWS is refined; corpora that are missing or asked for anew are counted."""
-    noted = json.loads(lake.notes(ITEM_TOKENS).get(MADE_FROM, "{}")) if lake.exists(ITEM_TOKENS) else {}
-    known = {name: told["language"] for name, told in noted.get("sources", {}).items()}
-    if config.language is not None:
-        known[source] = config.language
-    chosen = {name: {field: counts[field] for field in segmenting.fields} for name, counts in texts.items()}
-    renewed = source if config.new_corpus else None
-    corpora = kept_corpora(lake, news, chosen, renewed=renewed) if segmenting.refines else {}
-    return {
-        name: Language(language=known.get(name, FIRST_LANGUAGE), corpora=corpora.get(name, {}))
-        for name in sorted(texts)
-    }
-
-
-def _note(
-    lake: Lake,
-    config: NewsConfig,
-    languages: Mapping[str, Language],
-    sha256_of: Mapping[str, str],
-    described: Mapping[str, Any],
-) -> None:
-    sources = {
-        name: {"language": found.language, "corpora": found.corpora, "sha256": sha256_of[name]}
-        for name, found in languages.items()
-    }
-    made = {"tokens": described, "near_duplicates": config.near_duplicates, "sources": sources}
-    lake.note(ITEM_TOKENS, MADE_FROM, json.dumps(made, sort_keys=True))
-
-
-def _told_corpora(lake: Lake, languages: Mapping[str, Language], texts: Texts, source: str) -> dict[str, Any]:
-    numbers = languages[source].corpora if source in languages else {}
-    return {"corpora": report.corpora(lake, source, numbers, texts[source])} if numbers else {}
-
-
-def _refinements(
-    lake: Lake, changed: DataFrame, segmenting: Segmenting, languages: Mapping[str, Language]
-) -> dict[str, Refinement]:
-    if not segmenting.refines:
+def _refinements(lake: Lake, changed: DataFrame, made: MadeBy) -> dict[str, Refinement]:
+    if not made.segmenting.refines:
         return {}
-    corpora = corpora_for(lake, changed, segmenting.fields)
-    return {name: Refinement(stop_words(found.language), corpora.get(name, {})) for name, found in languages.items()}
+    corpora = corpora_for(lake, changed, made.segmenting.fields)
+    return {
+        name: Refinement(stop_words(found.language), corpora.get(name, {})) for name, found in made.languages.items()
+    }
 
 
 def _near_duplicates(lake: Lake, items: DataFrame, config: NewsConfig, segmenting: Segmenting) -> DataFrame | None:

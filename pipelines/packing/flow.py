@@ -186,7 +186,7 @@ def _counts(written: list[Row]) -> dict[str, int]:
 
 def _pack_tokens(folder: Path, items: DataFrame, news: dict[str, Any]) -> tuple[Tokens, list[FileEntry]]:
     """The token table of all items; InputError unless the noted settings made all of it."""
-    made_by = [f"{source}\n{told['sha256']}" for source, told in news.get("sources", {}).items()]
+    made_by = [f"{source}\n{sha256}" for source, told in news.get("sources", {}).items() for sha256 in told["sha256"]]
     ours = F.concat_ws("\n", "source", "tokenizer_sha256").isin(made_by).alias("ours")
     arrays = items.select(*COLUMNS, ours).toArrow()
     if not pc.all(arrays["ours"]).as_py():

@@ -31,8 +31,6 @@ THEIRS = {
         "tokenizers": ["pipelines/news/segmenting.py", "pipelines/news/segment.py"],
         "regex": ["pipelines/news/refine.py"],
         "stopwordsiso": ["pipelines/news/stop_words.py"],
-        "html_text": ["pipelines/news/markup.py"],
-        "lxml": ["pipelines/news/markup.py"],
         "petastorm": ["pipelines/packing/write.py"],
     },
     "trainer": {

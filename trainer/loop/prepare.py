@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from schemas.errors import ContractError, InputError
-from schemas.manifest import Tokens
+from schemas.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.data.backends import BACKENDS
 from trainer.data.directory import PackedDirectory
@@ -24,7 +24,7 @@ from trainer.loop.checkpoint import Checkpoint, ResumeError
 from trainer.loop.frozen_store import frozen_store, rows_needed
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
-from trainer.model.pretrained import PACKAGED, SplitEncoder, plm_path
+from trainer.model.pretrained import PACKAGED, SplitEncoder, tokenizer_file
 from trainer.model.text_encoder import TextEncoder
 from trainer.tasks.ranking import RankingHead
 
@@ -81,10 +81,11 @@ def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDA
     return clicks_V, np.flatnonzero(seen_V)
 
 
-def check_tokens(tokens: Tokens, plm: str, split: SplitEncoder) -> None:
+def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
     """ContractError unless the directory's token ids are those of the language model's own tokenizer."""
-    own = Path(plm_path(plm), "tokenizer.json")
-    others = own.is_file() and hashlib.sha256(own.read_bytes()).hexdigest() != tokens.tokenizer_sha256
+    tokens = manifest.tokens
+    own = tokenizer_file(plm)
+    others = own is not None and hashlib.sha256(own.read_bytes()).hexdigest() != tokens.tokenizer_sha256
     longest = min(tokens.tokens_per_segment, split.longest)
     if tokens.vocabulary > split.vocabulary:
         wrong = f"tokens of a vocabulary of {tokens.vocabulary}, plm {plm!r} has {split.vocabulary}"
@@ -94,12 +95,18 @@ def check_tokens(tokens: Tokens, plm: str, split: SplitEncoder) -> None:
         wrong = f"tokens of tokenizer {tokens.tokenizer!r}, which is not that of plm {plm!r}"
     else:
         return
-    named = plm if plm in PACKAGED or Path(plm).is_dir() else "TOKENIZER.JSON"
-    fields = " ".join(f"--fields {field}" for field in tokens.fields)
+    options = {
+        "source": manifest.config.get("source"),
+        "tokenizer": plm if plm in PACKAGED or Path(plm).is_dir() else own or "TOKENIZER.JSON",
+        "tokens-per-segment": longest,
+        "select": tokens.select,
+        "near-duplicates": (manifest.config.get("news") or {}).get("near_duplicates"),
+    }
+    words = [f"--{name} {value}" for name, value in options.items() if value is not None]
+    words += [f"--fields {field}" for field in tokens.fields]
     raise ContractError(
-        f"{wrong}. Make them of its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS "
-        f"--tokenizer {named} --tokens-per-segment {longest} {fields} --select {tokens.select}, "
-        f"then ./feedloop build_trajectories and ./feedloop pack as before"
+        f"{wrong}. Make them of its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS {' '.join(words)}, "
+        "then ./feedloop build_trajectories and ./feedloop pack as before"
     )
 
 
@@ -126,7 +133,7 @@ def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torc
     directory = PackedDirectory.open(data)
     model = build_model(config)
     encoder = cast(TextEncoder, model["encoder"])
-    check_tokens(directory.manifest.tokens, config.encoder.plm, encoder.split)
+    check_tokens(directory.manifest, config.encoder.plm, encoder.split)
     encoder.split.to_device(device)
     clicks_V, batch_rows = clicks_per_row(directory, config)
     stored = None

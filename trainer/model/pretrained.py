@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 from transformers.utils import logging as hf_logging
+from transformers.utils.hub import cached_file
 
 from schemas.errors import InputError
 
@@ -31,6 +32,18 @@ def plm_path(name: str) -> str:
             f"plm {name!r}: the package {package} is not installed. Run ./feedloop setup, or name a folder"
         )
     return str(Path(spec.submodule_search_locations[0]) / folder)
+
+
+def tokenizer_file(name: str) -> Path | None:
+    """The PLM's own tokenizer.json: in its folder, or where a downloaded model is kept; None if it has none."""
+    file = Path(plm_path(name), "tokenizer.json")
+    if file.is_file():
+        return file
+    try:
+        found = None if Path(name).exists() else cached_file(name, file.name, local_files_only=True)
+    except OSError:  # nothing of that name has been downloaded
+        return None
+    return Path(found) if found else None
 
 
 def load_plm(name: str) -> Any:

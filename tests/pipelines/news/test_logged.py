@@ -24,7 +24,7 @@ def test_ids_of_a_log_without_news_become_items_of_their_own_without_text(spark:
 
     known = news.transform(with_item, spark.createDataFrame([], spark_schema(ITEM_TOKENS)))
     new = new_rows(known, after=4)
-    changed = changed_items(numbered(known, new), {"s": "k"})
+    changed = changed_items(numbered(known, new), {("s", ()): "k"})
     items = changed.transform(tokenised, NewsConfig().segmenting(), {})
     empty = [[101, 102]]  # [CLS] and [SEP]
     assert rows(items, "item_id", "item_row", "canonical_row", "segment_tokens") == [

@@ -6,6 +6,11 @@ import pytest
 from pipelines.news.normalise import normalise
 
 
+def test_a_text_of_endless_markup_is_read_like_any_other() -> None:
+    texts = ["<p>" + "a<!-- -->" * 60_000, "<script></script>" * 60_000, "<p " + "a=b " * 100_000, "<b>" * 300_000]
+    assert [len(text) for text in normalise(pa.array(texts)).to_pylist()] == [60_000, 0, 400_002, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -24,6 +29,16 @@ from pipelines.news.normalise import normalise
         ("I <3 you, 5 < 6, Vector<int>", "I <3 you, 5 < 6, Vector<int>"),
         ("bell&#7; nul&#0;", "bell nul\ufffd"),
         ("<b>" * 5000 + "deep", "deep"),
+        ("<p>By Jane</p></body></html><p>The council voted</p>", "By Jane The council voted"),
+        ("<p>Intro.</p>" + "<div>" * 300 + "The article" + "</div>" * 300, "Intro. The article"),
+        (
+            "<span class='cap'>W</span>ashington H<sub>2</sub>O <b>COVID</b>-19 $<b>5</b>m",
+            "Washington H2O COVID-19 $5m",
+        ),
+        ("<style>.a{color:red}</style>", ""),
+        ("<script>window.dataLayer=[]", ""),
+        ('<a title="x > y" href=\'z\'>link</a><p title="open>text', "link text"),
+        ("<!DOCTYPE html><?xml version='1.0'?><![CDATA[kept]]>", "kept"),
         ("<br>", ""),
         ("\U0001f600 <i>\u05e9\u05dc\u05d5\u05dd</i>", "\U0001f600 \u05e9\u05dc\u05d5\u05dd"),
         (" \n ", ""),

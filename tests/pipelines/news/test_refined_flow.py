@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pyspark.sql import SparkSession
 from tokenizers import Tokenizer
 
+from pipelines.making import TABLES_OF
 from pipelines.news.flow import prepare_news
 from pipelines.news.segmenting import NewsConfig, Segmenting
 from pipelines.news.stop_words import stop_words
@@ -102,7 +105,96 @@ def test_a_field_gets_its_corpus_when_first_it_holds_text(spark: SparkSession, t
     lake = Lake(spark, str(tmp_path / "lake"))
     config = NewsConfig(tokens_per_segment=8, fields=("title", "body"))
     assert set(prepare_news(lake, write(tmp_path, a=""), config, source="s")["corpora"]) == {"title"}
-    assert set(prepare_news(lake, write(tmp_path, b=LONG), config, source="s")["corpora"]) == {"title", "body"}
+    counts = prepare_news(lake, write(tmp_path, b=LONG, c="😀" * 9), config, source="s")
+    assert set(counts["corpora"]) == {"title", "body"}
+    assert counts["retokenised_items"] == 0  # a has no body: this corpus does not concern it
+    versions = lake.versions(TABLES_OF["prepare_news"])
+    assert prepare_news(lake, tmp_path, config, source="s")["new_items"] == 0
+    assert lake.versions(TABLES_OF["prepare_news"]) == versions
+
+
+def test_a_field_of_signs_alone_is_counted_once(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    config = NewsConfig(tokens_per_segment=5, fields=("body",))
+    counts = prepare_news(lake, write(tmp_path, a="😀 " * 9), config, source="s")
+    assert counts["corpora"] == {"body": {"corpus": 1, "texts": 0, "texts_now": 1}}
+    assert (counts["tokens"], counts["refined_segments"]) == (5, 0)
+    versions = lake.versions(TABLES_OF["prepare_news"])
+    assert prepare_news(lake, tmp_path, config, source="s")["retokenised_items"] == 0
+    assert lake.versions(TABLES_OF["prepare_news"]) == versions
+
+
+def test_statistics_that_were_lost_are_counted_anew_and_all_is_made_by_them(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    config = NewsConfig(tokens_per_segment=5, fields=("body",))
+    prepare_news(lake, write(tmp_path, a=LONG, b=""), config, source="s")
+    shutil.rmtree(tmp_path / "lake" / "corpus_statistics")
+    counts = prepare_news(lake, tmp_path, config, source="s")
+    assert (counts["retokenised_items"], counts["corpora"]["body"]["corpus"]) == (2, 1)
+
+
+@dataclass
+class Failing:
+    """Counts commits, and stands for a kill before the `at`-th."""
+
+    at: int
+    commits: int = 0
+
+    def next(self) -> None:
+        self.commits += 1
+        if self.commits == self.at:
+            raise KeyboardInterrupt
+
+
+def failing(lake: Lake, monkeypatch: pytest.MonkeyPatch, at: int) -> Failing:
+    """The lake's commits counted, the `at`-th never made."""
+    kill = Failing(at)
+    for name in ("merge", "overwrite", "set_properties"):
+        write = getattr(lake, name)
+
+        def counted(*args: Any, write: Any = write, **options: Any) -> Any:
+            kill.next()
+            return write(*args, **options)
+
+        monkeypatch.setattr(lake, name, counted)
+    return kill
+
+
+def test_a_run_killed_before_any_of_its_commits_is_completed_by_the_next(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, more = tmp_path / "first", tmp_path / "more"
+    for folder in (first, more):
+        folder.mkdir()
+    write(first, a=LONG, b="harbour news")
+    write(more, a=LONG + " zebra", c="lantern og zebra news and more of it", d="lantern og zebra news and more of them")
+    before = NewsConfig(tokens_per_segment=5, fields=("body",))
+    after = replace(before, language="da", new_corpus=True, near_duplicates=0.6)
+    prepare_news(Lake(spark, str(tmp_path / "base")), first, before, source="s")
+
+    def copied(name: str) -> Lake:
+        shutil.copytree(tmp_path / "base", tmp_path / name)
+        return Lake(spark, str(tmp_path / name))
+
+    def held(lake: Lake) -> list[Any]:
+        kept = [name for name in ITEM_TOKENS.column_names if name != "tokenizer_sha256"]
+        return [rows(lake.read(ITEM_TOKENS), *kept), rows(lake.read(CORPUS_STATISTICS), "word", "texts_with")]
+
+    whole = copied("whole")
+    with monkeypatch.context() as patch:
+        counted = failing(whole, patch, at=-1)
+        prepare_news(whole, more, after, source="s")
+    assert counted.commits >= 5  # NEWS, corpus, near-duplicates, note, ITEM_TOKENS
+    for at in range(1, counted.commits + 1):
+        lake = copied(f"killed-{at}")
+        with monkeypatch.context() as patch:
+            failing(lake, patch, at)
+            with pytest.raises(KeyboardInterrupt):
+                prepare_news(lake, more, after, source="s")
+        prepare_news(lake, more, after, source="s")
+        assert held(lake) == held(whole)
 
 
 def test_each_source_keeps_its_language_and_corpus(spark: SparkSession, tmp_path: Path) -> None:

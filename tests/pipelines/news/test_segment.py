@@ -90,6 +90,7 @@ def test_a_source_without_refinement_keeps_the_start() -> None:
 
 def test_long_and_short_texts_come_out_in_their_order() -> None:
     texts = [f"{'fox runs ' * (place % 3)}red" for place in range(300)]
+    texts.insert(150, "fox " * 200_000)  # longer than what is encoded at once
     one_by_one = [columns(TOY, title=[text])["tokens"][0] for text in texts]
     assert columns(TOY, title=texts)["tokens"] == one_by_one
 

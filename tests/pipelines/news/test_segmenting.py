@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.news.segmenting import Language, NewsConfig, Segmenting
 from schemas.errors import InputError
+from schemas.news import FIELDS
 from tests.pipelines.news.toy_tokenizer import tokenizer_json
 
 ENGLISH = Language(language="en", corpora={"title": 1, "body": 1})
@@ -23,15 +24,32 @@ def test_segments_stand_in_the_order_of_the_contract_whatever_the_order_asked() 
 def test_the_hash_differs_where_segments_could() -> None:
     plain = segmenting()
     variants = [plain, segmenting(tokens=5), segmenting(fields=("title", "body")), replace(plain, select="score")]
-    languages = [ENGLISH, replace(ENGLISH, language="da"), replace(ENGLISH, corpora={"title": 2, "body": 1})]
-    found = {variant.sha256(language) for variant in variants for language in languages}
-    assert len(found) == len(variants) * len(languages)
-    assert segmenting().sha256(ENGLISH) == segmenting().sha256(replace(ENGLISH, corpora={"title": 1, "body": 9}))
+    languages = [
+        ENGLISH,
+        replace(ENGLISH, language="da"),
+        replace(ENGLISH, corpora={"title": 2}),
+        replace(ENGLISH, statistics="x"),
+    ]
+    found = {
+        variant.sha256(language, FIELDS, near_duplicates=near)
+        for variant in variants
+        for language in languages
+        for near in (None, 0.9)
+    }
+    assert len(found) == len(variants) * len(languages) * 2
+
+
+def test_a_corpus_matters_to_those_alone_who_have_text_there() -> None:
+    later = replace(ENGLISH, corpora={"title": 1, "body": 9})
+    both = segmenting(fields=("title", "body"))
+    assert both.sha256(ENGLISH, ("title",)) == both.sha256(later, ("title",))
+    assert both.sha256(ENGLISH, FIELDS) != both.sha256(later, FIELDS)
+    assert segmenting().sha256(ENGLISH, FIELDS) == segmenting().sha256(later, FIELDS)
 
 
 def test_where_a_field_keeps_its_start_no_corpus_can_change_it() -> None:
     start = replace(segmenting(), select="start")
-    assert start.sha256(ENGLISH) == start.sha256(Language(language="da", corpora={}))
+    assert start.sha256(ENGLISH, FIELDS) == start.sha256(Language(language="da", corpora={}), FIELDS)
 
 
 def test_the_manifest_is_told_which_tokenizer_it_was() -> None:
@@ -73,6 +91,7 @@ def test_a_segment_without_room_for_text_is_refused() -> None:
         ({"fields": ("url",)}, "name one or more of"),
         ({"fields": ()}, "fields are"),
         ({"near_duplicates": 0.4}, "use a similarity from 0.5 to 1"),
+        ({"new_corpus": True, "select": "start"}, "drop one"),
         ({"language": "xx"}, "--language xx: no list of stop words. Use one of af, ar,.*or none"),
         ({"tokenizer": "absent"}, "tokenizer absent: absent is no file"),
     ],

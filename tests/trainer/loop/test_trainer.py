@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from schemas.errors import ContractError
+from schemas.manifest import Manifest
 from tests.packed import packed_directory, tiny_plm
 from trainer.config import TrainConfig
 from trainer.data.directory import PackedDirectory
@@ -130,17 +131,25 @@ def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path
     (Path(config.encoder.plm) / "tokenizer.json").write_text("{}")
     with pytest.raises(ContractError, match=r"tokens of tokenizer 'random'.*\./feedloop prepare_news --lake") as told:
         ready(config, data)
-    options = f"--tokenizer {config.encoder.plm} --tokens-per-segment 10 --fields title --select text, then"
+    options = f"--tokenizer {config.encoder.plm} --tokens-per-segment 10 --select text --fields title, then"
     assert options in str(told.value)
 
 
 def test_a_smaller_vocabulary_than_the_tokens_is_refused(data: Path, tmp_path: Path) -> None:
-    tokens = PackedDirectory.open(data).manifest.tokens
+    manifest = PackedDirectory.open(data).manifest
+
+    def with_tokens(**changed: int) -> Manifest:
+        config = {"source": "mind", "news": {"near_duplicates": 0.9}}
+        return replace(manifest, tokens=replace(manifest.tokens, **changed), config=config)
+
     split = SplitEncoder(load_plm(tiny_plm(tmp_path / "small")), frozen_layers=0)
     with pytest.raises(ContractError, match="vocabulary of 201, plm 'x' has 200"):
-        check_tokens(replace(tokens, vocabulary=201), "x", split)
-    with pytest.raises(ContractError, match=r"segments of 65 tokens, plm 'x' reads 64\..*--tokens-per-segment 64 "):
-        check_tokens(replace(tokens, tokens_per_segment=65), "x", split)
+        check_tokens(with_tokens(vocabulary=201), "x", split)
+    with pytest.raises(
+        ContractError,
+        match=r"segments of 65 tokens, plm 'x' reads 64\..* --source mind .*-segment 64 .*-duplicates 0.9 ",
+    ):
+        check_tokens(with_tokens(tokens_per_segment=65), "x", split)
 
 
 def test_a_checkpoint_above_other_frozen_layers_is_refused(config: TrainConfig, data: Path) -> None:
