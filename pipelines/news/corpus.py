@@ -66,14 +66,13 @@ def with_idf(counts: DataFrame) -> DataFrame:
 
 def kept_corpora(lake: Lake, news: DataFrame, texts: Texts, *, renewed: str | None = None) -> Numbers:
     """The corpora of the fields that hold `texts`; those that are missing, and all of source `renewed`, are made."""
-    held = _numbers(lake)
-    for source, counts in texts.items():
-        lacking = [
-            field for field, count in counts.items() if count and (source == renewed or (source, field) not in held)
-        ]
-        if lacking:
-            _make(lake, news.where(F.col("source") == source), source, lacking)
     kept = _numbers(lake)
+    for source, counts in texts.items():
+        filled = [field for field, count in counts.items() if count]
+        lacking = [field for field in filled if source == renewed or (source, field) not in kept]
+        if lacking:
+            number = _make(lake, news.where(F.col("source") == source), source, lacking)
+            kept |= {(source, field): number for field in lacking}
     return {
         source: {field: kept[source, field] for field in counts if (source, field) in kept}
         for source, counts in texts.items()
@@ -110,12 +109,13 @@ def corpus_texts(lake: Lake, source: str) -> dict[str, int]:
     return {row["field"]: row["texts_with"] for row in rows.select("field", "texts_with").collect()}
 
 
-def _make(lake: Lake, news: DataFrame, source: str, fields: Sequence[str]) -> None:
+def _make(lake: Lake, news: DataFrame, source: str, fields: Sequence[str]) -> int:
     """Replace the corpora of these fields of the source, in one commit; that commit's version is their number."""
     number = lake.version(CORPUS_STATISTICS) + 1 if lake.exists(CORPUS_STATISTICS) else 1
     counted = word_counts(news, fields).transform(with_idf).withColumn("corpus", F.lit(number))
     names = ", ".join(map(literal, fields))
     lake.overwrite(CORPUS_STATISTICS, counted, where=f"source = {literal(source)} AND field IN ({names})")
+    return number
 
 
 def _numbers(lake: Lake) -> dict[tuple[str, str], int]:

@@ -88,7 +88,7 @@ def test_rows_are_permanent_and_canonical_rows_follow_the_text(spark: SparkSessi
     assert made["tokens"]["fields"] == ["title", "body"]
     by_source = {(row[0], row[-1]) for row in items(lake, "tokenizer_sha256")}
     assert by_source <= {(name, sha256) for name, told in made["sources"].items() for sha256 in told["sha256"]}
-    assert [told["corpora"] for told in made["sources"].values()] == [{"title": 1}, {"title": 1}]
+    assert [told["corpora"] for told in made["sources"].values()] == [{"title": 2}, {"title": 1}]
     assert {row[-1] for row in items(lake, "tokens_version")} == {
         1,
         2,

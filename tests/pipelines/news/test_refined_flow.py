@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,12 @@ from tokenizers import Tokenizer
 
 from pipelines.making import TABLES_OF
 from pipelines.news.flow import prepare_news
-from pipelines.news.segmenting import NewsConfig, Segmenting
+from pipelines.news.segmenting import NewsConfig, Segmenting, Select
 from pipelines.news.stop_words import stop_words
 from pipelines.tables import Lake
 from schemas.news import CORPUS_STATISTICS, FIELDS, ITEM_TOKENS, NEWS
 from tests.builders import rows
 from tests.pipelines.news.slow_refinement import slow_idf, slow_keywords, slow_words
-
-ARTICLES = NewsConfig(fields=FIELDS)
 
 
 def write(folder: Path, **bodies: str) -> Path:
@@ -50,28 +48,27 @@ def slow_segment(text: str, segmenting: Segmenting, tokenizer: Tokenizer, idf: d
     return [whole[0], *tokens, whole[-1]], len(whole), often, places
 
 
+@pytest.mark.parametrize("select", ["text", pytest.param("score", marks=pytest.mark.slow)])
 def test_real_articles_are_refined_word_for_word_as_the_formulas_say(
-    spark: SparkSession, tmp_path: Path, shared_data: Path
+    spark: SparkSession, tmp_path: Path, shared_data: Path, select: Select
 ) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
     file = shared_data / "articles" / "articles.tsv.gz"
-    for select in ("text", "score"):
-        config = replace(ARTICLES, select=select)
-        counts = prepare_news(lake, file, config, source="s")
-        assert (counts["news"], counts["rejected"]) == (500, 0)
-        news = {row["news_id"]: row for row in lake.read(NEWS).collect()}
-        segmenting = config.segmenting()
-        tokenizer = segmenting.build()
-        idf = {field: slow_idf([slow_words(row[field]) for row in news.values()]) for field in FIELDS}
-        for row in lake.read(ITEM_TOKENS).collect():
-            texts = {place: news[row["item_id"]][field] for place, field in enumerate(FIELDS)}
-            assert row["segment_field"] == [place for place, text in texts.items() if text]
-            columns = ("segment_tokens", "segment_full_tokens", "segment_frequency", "segment_position")
-            segments = list(zip(*(row[name] for name in columns), strict=True))
-            for place, segment in zip(row["segment_field"], segments, strict=True):
-                assert segment == slow_segment(texts[place], segmenting, tokenizer, idf[FIELDS[place]])
-        assert counts["tokens"] < counts["full_tokens"] / 5
-    assert lake.versions([CORPUS_STATISTICS]) == {"corpus_statistics": 1}  # one corpus for both runs
+    config = NewsConfig(fields=FIELDS, select=select)
+    counts = prepare_news(lake, file, config, source="s")
+    assert (counts["news"], counts["rejected"]) == (500, 0)
+    news = {row["news_id"]: row for row in lake.read(NEWS).collect()}
+    segmenting = config.segmenting()
+    tokenizer = segmenting.build()
+    idf = {field: slow_idf([slow_words(row[field]) for row in news.values()]) for field in FIELDS}
+    for row in lake.read(ITEM_TOKENS).collect():
+        texts = {place: news[row["item_id"]][field] for place, field in enumerate(FIELDS)}
+        assert row["segment_field"] == [place for place, text in texts.items() if text]
+        columns = ("segment_tokens", "segment_full_tokens", "segment_frequency", "segment_position")
+        segments = list(zip(*(row[name] for name in columns), strict=True))
+        for place, segment in zip(row["segment_field"], segments, strict=True):
+            assert segment == slow_segment(texts[place], segmenting, tokenizer, idf[FIELDS[place]])
+    assert counts["tokens"] < counts["full_tokens"] / 5
 
 
 LONG = "volcano harbour morning lantern copper"  # one piece each
@@ -133,91 +130,3 @@ def test_statistics_that_were_lost_are_counted_anew_and_all_is_made_by_them(
     shutil.rmtree(tmp_path / "lake" / "corpus_statistics")
     counts = prepare_news(lake, tmp_path, config, source="s")
     assert (counts["retokenised_items"], counts["corpora"]["body"]["corpus"]) == (2, 1)
-
-
-@dataclass
-class Failing:
-    """Counts commits, and stands for a kill before the `at`-th."""
-
-    at: int
-    commits: int = 0
-
-    def next(self) -> None:
-        self.commits += 1
-        if self.commits == self.at:
-            raise KeyboardInterrupt
-
-
-def failing(lake: Lake, monkeypatch: pytest.MonkeyPatch, at: int) -> Failing:
-    """The lake's commits counted, the `at`-th never made."""
-    kill = Failing(at)
-    for name in ("merge", "overwrite", "set_properties"):
-        write = getattr(lake, name)
-
-        def counted(*args: Any, write: Any = write, **options: Any) -> Any:
-            kill.next()
-            return write(*args, **options)
-
-        monkeypatch.setattr(lake, name, counted)
-    return kill
-
-
-def test_a_run_killed_before_any_of_its_commits_is_completed_by_the_next(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, more = tmp_path / "first", tmp_path / "more"
-    for folder in (first, more):
-        folder.mkdir()
-    write(first, a=LONG, b="harbour news")
-    write(more, a=LONG + " zebra", c="lantern og zebra news and more of it", d="lantern og zebra news and more of them")
-    before = NewsConfig(tokens_per_segment=5, fields=("body",))
-    after = replace(before, language="da", new_corpus=True, near_duplicates=0.6)
-    prepare_news(Lake(spark, str(tmp_path / "base")), first, before, source="s")
-
-    def copied(name: str) -> Lake:
-        shutil.copytree(tmp_path / "base", tmp_path / name)
-        return Lake(spark, str(tmp_path / name))
-
-    def held(lake: Lake) -> list[Any]:
-        kept = [name for name in ITEM_TOKENS.column_names if name != "tokenizer_sha256"]
-        return [rows(lake.read(ITEM_TOKENS), *kept), rows(lake.read(CORPUS_STATISTICS), "word", "texts_with")]
-
-    whole = copied("whole")
-    with monkeypatch.context() as patch:
-        counted = failing(whole, patch, at=-1)
-        prepare_news(whole, more, after, source="s")
-    assert counted.commits >= 5  # NEWS, corpus, near-duplicates, note, ITEM_TOKENS
-    for at in range(1, counted.commits + 1):
-        lake = copied(f"killed-{at}")
-        with monkeypatch.context() as patch:
-            failing(lake, patch, at)
-            with pytest.raises(KeyboardInterrupt):
-                prepare_news(lake, more, after, source="s")
-        prepare_news(lake, more, after, source="s")
-        assert held(lake) == held(whole)
-
-
-def test_each_source_keeps_its_language_and_corpus(spark: SparkSession, tmp_path: Path) -> None:
-    lake = Lake(spark, str(tmp_path / "lake"))
-    config = NewsConfig(tokens_per_segment=5, fields=("body",))
-    danish = {"a": "og det er en havn ved byen", "b": "the harbour of the town and the people"}
-    prepare_news(lake, write(tmp_path, **danish), replace(config, language="da"), source="danish")
-    prepare_news(lake, write(tmp_path, c="the harbour of the town and the people"), config, source="english")
-    made = json.loads(lake.notes(ITEM_TOKENS)["made_from"])["sources"]
-    assert {name: found["language"] for name, found in made.items()} == {"danish": "da", "english": "en"}
-    positions = told(lake, "segment_position")
-    assert 1 in positions["b"][0]  # to Danish, "the" is a word as any other
-    assert 1 not in positions["c"][0]
-    again = prepare_news(lake, tmp_path, replace(config, tokens_per_segment=6), source="english")
-    assert again["retokenised_items"] == 3
-    assert 1 in told(lake, "segment_position")["b"][0]
-
-
-def test_without_refinement_there_is_no_corpus(spark: SparkSession, tmp_path: Path) -> None:
-    lake = Lake(spark, str(tmp_path / "lake"))
-    config = NewsConfig(tokens_per_segment=5, fields=("body",), select="start")
-    counts = prepare_news(lake, write(tmp_path, a=LONG), config, source="s")
-    assert "corpora" not in counts
-    assert not lake.exists(CORPUS_STATISTICS)
-    assert (counts["tokens"], counts["refined_segments"]) == (5, 0)
-    assert prepare_news(lake, tmp_path, replace(config, select="text"), source="s")["refined_segments"] == 1
