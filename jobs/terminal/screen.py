@@ -17,7 +17,7 @@ def show(facts: dict[str, Any], out: Path, console: Console | None = None) -> No
     console = console or Console(highlight=False)
     console.rule("feedloop demo")
     console.print(f"[bold]Data[/bold]     {facts['data']}")
-    for line in (*_ingested(facts), *_encoded(facts)):
+    for line in (*_ingested(facts), *_prepared(facts), *_encoded(facts)):
         console.print(line)
     console.print(_speed_table(facts["speed"]))
     console.print(_quality_table(facts["quality"]))
@@ -42,6 +42,16 @@ def _ingested(facts: dict[str, Any]) -> list[str]:
             "         rejected: " + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         )
     return lines
+
+
+def _prepared(facts: dict[str, Any]) -> list[str]:
+    news = facts["news"]
+    fresh = news["new_items"] + news["retokenised_items"]
+    tokens = f"{fresh:,} of them tokenised now"
+    if fresh:
+        tokens += f": {news['full_tokens']:,} tokens, {news['tokens']:,} kept"
+    folded = f"{news['folded_items']:,} with the text of another"
+    return [f"[bold]News[/bold]     {news['items']:,} items, {folded}; {tokens}"]
 
 
 def _encoded(facts: dict[str, Any]) -> list[str]:

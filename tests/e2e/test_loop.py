@@ -37,7 +37,8 @@ def facts(folder: Path) -> dict[str, Any]:
 
 def test_the_demo_runs_from_raw_logs_to_one_screen(folder: Path, done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stderr
-    for words in ("lines in =", "Encodes", "naive_per_target", "cached", "nDCG@10", "popularity", "oracle", "Outputs"):
+    told = ("lines in =", "of them tokenised now: ", "Encodes", "naive_per_target", "cached", "nDCG@10", "Outputs")
+    for words in (*told, "popularity", "oracle"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
 
@@ -65,6 +66,7 @@ def test_running_again_adds_nothing_and_trains_anew(folder: Path, done: subproce
     again = demo(folder, "--size", "tiny", "--seed", 3)
     assert again.returncode == 0, again.stderr
     assert "no new files" in again.stdout
+    assert "0 of them tokenised now" in again.stdout
     second = facts(folder)
     assert second["pack"] == first["pack"]
     assert second["training"]["checkpoint"] != first["training"]["checkpoint"]
