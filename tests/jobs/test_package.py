@@ -59,7 +59,10 @@ def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenize
     )
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["new_items"], told["outputs"]) == (1, {"news": 1, "item_tokens": 2})
+    assert (told["new_items"], told["outputs"]) == (
+        1,
+        {"news": 1, "corpus_statistics": 1, "item_tokens": 2},
+    )
     assert (tmp_path / "lake" / "item_tokens" / "_delta_log").is_dir()
 
 

@@ -4,12 +4,13 @@ import pytest
 
 from schemas.errors import ContractError
 from schemas.impression import HISTORIES, IMPRESSIONS
-from schemas.news import ITEM_TOKENS, NEWS
+from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.raw_log import INGEST_RUNS, RAW_LOG, REJECTS
 from schemas.table import Column, Table, element_type
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
-TABLES = (RAW_LOG, REJECTS, INGEST_RUNS, IMPRESSIONS, HISTORIES, NEWS, ITEM_TOKENS, TRAJECTORIES, EVALUATION)
+_NEWS = (NEWS, CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES)
+TABLES = (RAW_LOG, REJECTS, INGEST_RUNS, IMPRESSIONS, HISTORIES, *_NEWS, TRAJECTORIES, EVALUATION)
 
 
 def test_element_types_are_read_from_inside() -> None:

@@ -83,7 +83,10 @@ def impressions(spark: SparkSession, views: Sequence[View]) -> tuple[DataFrame, 
 
 def item_tokens(spark: SparkSession, items: Items) -> DataFrame:
     """ITEM_TOKENS; an item's own row says nothing here, only its canonical one."""
-    data = [("p", name, at, row, "t", 1, "k", [0], [[1, 2]]) for at, (name, row) in enumerate(items.rows.items(), 1)]
+    data = [
+        ("p", name, at, row, "t", 1, "k", [0], [[1, 2]], 1, [2], [[]], [[]])
+        for at, (name, row) in enumerate(items.rows.items(), 1)
+    ]
     return spark.createDataFrame(data, spark_schema(ITEM_TOKENS))
 
 
