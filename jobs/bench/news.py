@@ -16,6 +16,7 @@ from jobs.config import run
 from jobs.make_sample import make_sample
 from jobs.terminal.progress import stage
 from pipelines.maintenance import state_of
+from pipelines.news.made_by import NOTE
 from pipelines.news.refine import words_of
 from pipelines.news.segmenting import Select
 from pipelines.packing.tokens import COLUMNS, token_table
@@ -92,7 +93,7 @@ def _prepared(words: str, options: Sequence[object], before: Callable[[], object
 
 def _stored(lake: Lake, count: int) -> dict[str, Any]:
     """Bytes a news in Delta and in the token table that travels with packed batches; how much of that is padding."""
-    made = json.loads(lake.notes(ITEM_TOKENS)["made_from"])["tokens"]
+    made = _made(lake)
     table = token_table(lake.read(ITEM_TOKENS).select(*COLUMNS).toArrow(), vocabulary=made["vocabulary"])
     sizes = {each.name: state_of(lake, each)["bytes"] for each in (NEWS, ITEM_TOKENS)}
     sizes["token_table"] = sum(array.nbytes for array in table.arrays().values())
@@ -106,9 +107,13 @@ def _stored(lake: Lake, count: int) -> dict[str, Any]:
 
 def _words(lake: Lake) -> dict[str, int]:
     """Words and punctuation marks in the fields that became segments."""
-    fields = json.loads(lake.notes(ITEM_TOKENS)["made_from"])["tokens"]["fields"]
-    rows = lake.read(NEWS).select(*fields).toLocalIterator()
+    rows = lake.read(NEWS).select(*_made(lake)["fields"]).toLocalIterator()
     return {"words": sum(len(words_of(text)) for row in rows for text in row)}
+
+
+def _made(lake: Lake) -> dict[str, Any]:
+    """By which tokenizer and settings the tokens were made."""
+    return dict(json.loads(lake.notes(ITEM_TOKENS)[NOTE])["tokens"])
 
 
 def _write_more(lake: Lake, file: Path, count: int) -> Path:

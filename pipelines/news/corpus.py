@@ -66,7 +66,7 @@ def with_idf(counts: DataFrame) -> DataFrame:
 
 def kept_corpora(lake: Lake, news: DataFrame, texts: Texts, *, renewed: str | None = None) -> Numbers:
     """The corpora of the fields that hold `texts`; those that are missing, and all of source `renewed`, are made."""
-    kept = _numbers(lake)
+    kept = {key: number for key, (number, _) in held_corpora(lake).items()}
     for source, counts in texts.items():
         filled = [field for field, count in counts.items() if count]
         lacking = [field for field in filled if source == renewed or (source, field) not in kept]
@@ -101,12 +101,13 @@ def texts_of(news: DataFrame) -> dict[str, dict[str, int]]:
     return {row["source"]: {field: row[field] for field in FIELDS} for row in counted.orderBy("source").collect()}
 
 
-def corpus_texts(lake: Lake, source: str) -> dict[str, int]:
-    """Field -> how many texts of the source its corpus counts."""
+def held_corpora(lake: Lake) -> dict[tuple[str, str], tuple[int, int]]:
+    """(source, field) -> the number of its corpus, and how many texts that counts."""
     if not lake.exists(CORPUS_STATISTICS):
         return {}
-    rows = lake.read(CORPUS_STATISTICS).where((F.col("source") == source) & (F.col("word") == _ALL))
-    return {row["field"]: row["texts_with"] for row in rows.select("field", "texts_with").collect()}
+    rows = lake.read(CORPUS_STATISTICS).where(F.col("word") == _ALL)
+    counted = rows.select(*_OF_FIELD, "corpus", "texts_with").collect()
+    return {(row["source"], row["field"]): (row["corpus"], row["texts_with"]) for row in counted}
 
 
 def _make(lake: Lake, news: DataFrame, source: str, fields: Sequence[str]) -> int:
@@ -116,13 +117,6 @@ def _make(lake: Lake, news: DataFrame, source: str, fields: Sequence[str]) -> in
     names = ", ".join(map(literal, fields))
     lake.overwrite(CORPUS_STATISTICS, counted, where=f"source = {literal(source)} AND field IN ({names})")
     return number
-
-
-def _numbers(lake: Lake) -> dict[tuple[str, str], int]:
-    if not lake.exists(CORPUS_STATISTICS):
-        return {}
-    rows = lake.read(CORPUS_STATISTICS).where(F.col("word") == _ALL).select(*_OF_FIELD, "corpus").collect()
-    return {(row["source"], row["field"]): row["corpus"] for row in rows}
 
 
 def _raw_idf(texts: Column, texts_with: Column) -> Column:

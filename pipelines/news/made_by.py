@@ -27,6 +27,7 @@ class MadeBy:
 
     config: NewsConfig
     segmenting: Segmenting
+    tokens: Mapping[str, Any]  # the segmenting, described
     languages: Mapping[str, Language]  # by source
     texts: Texts
 
@@ -50,8 +51,7 @@ class MadeBy:
             }
             for name, found in self.languages.items()
         }
-        made: dict[str, Any] = {"tokens": self.segmenting.described(), "sources": sources}
-        made["near_duplicates"] = self.config.near_duplicates
+        made = {"tokens": self.tokens, "sources": sources, "near_duplicates": self.config.near_duplicates}
         lake.note(ITEM_TOKENS, NOTE, json.dumps(made, sort_keys=True))
 
 
@@ -73,4 +73,4 @@ def made_by(lake: Lake, config: NewsConfig, segmenting: Segmenting, news: DataFr
         name: Language(language=known.get(name, FIRST_LANGUAGE), corpora=corpora.get(name, {}), statistics=statistics)
         for name in sorted(texts)
     }
-    return MadeBy(config, segmenting, languages, texts)
+    return MadeBy(config, segmenting, segmenting.described(), languages, texts)

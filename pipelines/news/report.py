@@ -7,7 +7,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.news.corpus import corpus_texts
+from pipelines.news.corpus import held_corpora
 from pipelines.news.made_by import MadeBy
 from pipelines.tables import Lake
 from schemas.news import ITEM_TOKENS, NEWS
@@ -52,9 +52,9 @@ def corpora(lake: Lake, made: MadeBy, source: str) -> dict[str, Any]:
     numbers = made.languages[source].corpora if source in made.languages else {}
     if not numbers:
         return {}
-    counted = corpus_texts(lake, source)
+    held = held_corpora(lake)
     told = {
-        field: {"corpus": number, "texts": counted.get(field, 0), "texts_now": made.texts[source][field]}
+        field: {"corpus": number, "texts": held[source, field][1], "texts_now": made.texts[source][field]}
         for field, number in numbers.items()
     }
     return {"corpora": told}

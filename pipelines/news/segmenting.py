@@ -54,11 +54,6 @@ class Segmenting:
         """Whether words are chosen from a field that is too long, rather than its start taken."""
         return self.select != "start"
 
-    @property
-    def special_tokens(self) -> int:
-        """How many the tokenizer puts around a text."""
-        return len(self.build().encode("").ids)
-
     def sha256(self, language: Language, filled: Sequence[str], *, near_duplicates: float | None = None) -> str:
         """Differs when an item might whose `filled` fields hold text: its segments, or what stands for it."""
         settings: list[Any] = [_RULES, self.tokens_per_segment, self.fields, self.select, near_duplicates]
@@ -80,7 +75,8 @@ class Segmenting:
 
     def described(self) -> dict[str, Any]:
         """What the packed manifest says of the tokens; InputError if no encoder could use them."""
-        tokenizer, around = self.build(), self.special_tokens
+        tokenizer = self.build()
+        around = len(tokenizer.encode("").ids)
         if not around:
             raise InputError(
                 f"{self.name}: this tokenizer puts nothing around a text, and an empty title would have no token. "

@@ -42,7 +42,7 @@ def update_items(lake: Lake, config: NewsConfig, segmenting: Segmenting, *, sour
     near = _near_duplicates(lake, items, config, segmenting)
     changed = changed_items(items if near is None else resolved(items, near), sha256_of).persist()
     tokens = changed.transform(tokenised, segmenting, _refinements(lake, changed, made)).persist()
-    totals = report.totals(tokens, rows_before=rows_before, special_tokens=segmenting.special_tokens)
+    totals = report.totals(tokens, rows_before=rows_before, special_tokens=made.tokens["special_tokens"])
     if before >= 0:  # before the rows: pack refuses those that the note does not tell of, and the next run makes them
         made.note(lake, sha256_of)
     if totals["new_items"] + totals["retokenised_items"]:
