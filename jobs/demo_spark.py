@@ -13,6 +13,7 @@ from jobs.prepare_news import prepare_news
 from jobs.terminal.progress import stage
 from pipelines.ingest.sources import find_logs
 from pipelines.news.readers import news_file
+from pipelines.packing.config import PackingConfig
 from pipelines.session import build_session
 from pipelines.trajectories.flow import TrajectoryConfig
 
@@ -41,7 +42,7 @@ def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
         facts["trajectories"] = build_trajectories(lake=lake, config=TrajectoryConfig(source=source))
     with stage("packing"):
         version = facts["trajectories"]["outputs"]["trajectories"]
-        facts["pack"] = pack(lake=lake, source=source, out=out / f"packed-v{version}")
+        facts["pack"] = pack(lake=lake, config=PackingConfig(source=source), out=out / f"packed-v{version}")
     spark.stop()
     return facts
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import run
-from pipelines.packing.flow import PackingConfig
+from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack as pack_lake
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake
@@ -17,13 +17,9 @@ def pack(
     lake: str,
     out: Path,
     as_of: str | None = None,
-    source: str = "publisher",
-    batch_trajectories: int = 64,
-    batch_items: int = 4096,
-    superblock_batches: int = 24,
-    shard_trajectories: int = 100_000,
+    config: PackingConfig = PackingConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
-    """Pack trajectories into batches that hold each news once.
+    """Pack trajectories into batches that hold each news once, grouped so that neighbours share news.
 
     Parameters
     ----------
@@ -33,24 +29,9 @@ def pack(
         The directory to make. It is complete or absent, and never changes; packing the same again leaves it as it is.
     as_of
         Pack the tables as they were: a versions file that a job wrote below _versions/ of the lake, or a UTC time.
-    source
-        Which publisher's trajectories.
-    batch_trajectories
-        Trajectories of a batch, at most.
-    batch_items
-        Distinct news of a batch, at most; a trajectory with more gets a batch of its own.
-    superblock_batches
-        Consecutive batches that are read and shuffled together, at most.
-    shard_trajectories
-        Near how many trajectories one Spark task packs.
+    config
+        What decides the batches.
     """
-    config = PackingConfig(
-        source=source,
-        batch_trajectories=batch_trajectories,
-        batch_items=batch_items,
-        superblock_batches=superblock_batches,
-        shard_trajectories=shard_trajectories,
-    )
     with plain_errors():
         tables = Lake(build_session("feedloop pack"), str(lake))
         read = tables if as_of is None else tables.as_of(tables.versions_from(as_of))

@@ -23,6 +23,7 @@ class Superblock:
     weights: tuple[float, ...]  # sum of target weights of each
     items: tuple[int, ...]  # distinct items of each
     trajectories: int
+    variant: int = 0  # epoch e reads the superblocks of variant e modulo their number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,4 +99,4 @@ class Manifest:
 
 def _superblock(raw: dict[str, Any]) -> Superblock:
     lists = {name: tuple(raw[name]) for name in ("batches", "targets", "weights", "items")}
-    return Superblock(**lists, trajectories=raw["trajectories"])
+    return Superblock(**lists, trajectories=raw["trajectories"], variant=raw["variant"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ContractError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ TRAJECTORIES = Table(
         ),
         Column("weight", "array<float>", "L weights in the loss, history clicks by history_weight; 0 = context only"),
         Column("logged", "array<boolean>", "L marks: the click was made inside an impression of the log"),
+        Column("variant", "int", "which drawing of the negatives, from 0; null = 0", nullable=True),
     ),
-    key=("source", "user_id", "window"),
+    key=("source", "user_id", "window", "variant"),
     partition_by=("source",),
 )
 

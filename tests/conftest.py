@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"  # data and tools beside the project; the only place that knows where
 SEED = 20260302
+
+settings.register_profile("feedloop", deadline=None)  # a first call may compile, and no test is timed
+settings.load_profile("feedloop")
 
 
 @pytest.fixture(scope="session")

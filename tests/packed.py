@@ -98,15 +98,25 @@ def token_table(rows: int, *, seed: int = 0, longest: int = 10) -> TokenTable:
 
 
 def packed_directory(
-    out: Path, *, trajectories: int = 48, items: int = 30, size: int = 4, superblock: int = 3, seed: int = 0
+    out: Path,
+    *,
+    trajectories: int = 48,
+    items: int = 30,
+    size: int = 4,
+    superblock: int = 3,
+    seed: int = 0,
+    variants: int = 1,
 ) -> Path:
-    """A complete packed directory of random trajectories, in two batch files, with evaluation impressions."""
+    """A complete packed directory of random trajectories, in two batch files, with evaluation impressions.
+
+    With two variants, the second file is the second: other trajectories, but as many.
+    """
     rng = np.random.default_rng(seed)
     batches = batches_of([random_trajectory(rng, items=items) for _ in range(trajectories)], size=size)
     half = -(-len(batches) // (2 * superblock)) * superblock
     with directory_at(out) as folder:
         files = [
-            _batch_file(folder, f"part-{n}.parquet", part, superblock)
+            _batch_file(folder, f"part-{n}.parquet", part, superblock, variant=n if variants == 2 else 0)
             for n, part in enumerate((batches[:half], batches[half:]))
         ]
         evaluation = _evaluation(folder, rng, items)
@@ -140,14 +150,14 @@ def packed_directory(
     return out
 
 
-def _batch_file(folder: Path, name: str, batches: list[Arrays], superblock: int) -> FileEntry:
+def _batch_file(folder: Path, name: str, batches: list[Arrays], superblock: int, *, variant: int) -> FileEntry:
     path = folder / BATCH_FOLDER / name
     write_batches(path, batches, superblock_batches=superblock)
     groups = [batches[start : start + superblock] for start in range(0, len(batches), superblock)]
-    return entry_of(folder, path, rows=len(batches), superblocks=tuple(_superblock(group) for group in groups))
+    return entry_of(folder, path, rows=len(batches), superblocks=tuple(_superblock(group, variant) for group in groups))
 
 
-def _superblock(batches: list[Arrays]) -> Superblock:
+def _superblock(batches: list[Arrays], variant: int) -> Superblock:
     facts = [facts_of(batch) for batch in batches]
     return Superblock(
         batches=tuple(int(batch["batch_id"][0]) for batch in batches),
@@ -155,6 +165,7 @@ def _superblock(batches: list[Arrays]) -> Superblock:
         weights=tuple(float(fact["weights"]) for fact in facts),
         items=tuple(int(fact["items"]) for fact in facts),
         trajectories=sum(int(fact["trajectories"]) for fact in facts),
+        variant=variant,
     )
 
 

@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from pipelines.packing.shard import IntArray, Shard
+from pipelines.packing.compiled import compiled
+from pipelines.packing.graph import Graph
+from pipelines.packing.shard import IntArray
+
+UNLIMITED = np.iinfo(np.int64).max
 
 
-def cut(shard: Shard, *, batch_trajectories: int, batch_items: int) -> IntArray:
-    """Starts of the batches, the end included: batch i holds trajectories starts[i] up to starts[i + 1].
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a batch may hold, at most."""
 
-    A batch ends where one more trajectory would pass the budget of trajectories or of distinct items; a trajectory
-    that alone holds more items than the budget gets a batch of its own.
+    trajectories: int
+    items: int = UNLIMITED  # distinct
+    tokens: int = UNLIMITED  # of the distinct items' text
+
+
+def cut(graph: Graph, order: IntArray, budget: Budget, tokens_V: IntArray | None = None) -> IntArray:
+    """Starts of the batches, the end included: batch i holds order[starts[i]] up to order[starts[i + 1]].
+
+    A batch ends where one more trajectory would pass a budget; a trajectory that alone passes one gets a batch of its
+    own. `tokens_V` are the tokens of each item row.
     """
-    pin_start, pin_row = distinct_pins(shard)
+    tokens = np.zeros(graph.items, np.int64) if tokens_V is None else tokens_V[graph.row].astype(np.int64)
+    return _cut(graph.start, graph.item, order, tokens, budget.trajectories, budget.items, budget.tokens)
+
+
+@compiled
+def _cut(
+    start: IntArray, item: IntArray, order: IntArray, tokens: IntArray,
+    most_trajectories: int, most_items: int, most_tokens: int,
+) -> IntArray:  # fmt: skip
+    seen = np.full(len(tokens), -1, np.int64)
     starts = [0]
-    while starts[-1] < shard.trajectories:
-        start = starts[-1]
-        stop = min(start + batch_trajectories, shard.trajectories)
-        fitting = _fitting(pin_start[start : stop + 1], pin_row, batch_items)
-        starts.append(start + max(1, fitting))
-    return np.array(starts, np.int64)
-
-
-def distinct_pins(shard: Shard) -> tuple[IntArray, IntArray]:
-    """(starts, rows): the distinct items of each trajectory, clicks and candidates, as compressed sparse rows."""
-    owner = shard.click_owner
-    owners = np.concatenate([owner, np.repeat(owner, np.diff(shard.candidate_start))]).astype(np.int64)
-    rows = np.concatenate([shard.click_row, shard.candidate_row]).astype(np.int64)
-    width = int(rows.max(initial=0)) + 1
-    pairs = np.unique(owners * width + rows)
-    starts = np.searchsorted(pairs, np.arange(shard.trajectories + 1) * width)
-    return starts, pairs % width
-
-
-def _fitting(pin_start: IntArray, pin_row: IntArray, batch_items: int) -> int:
-    """How many of these trajectories, from the first on, hold at most `batch_items` distinct items together."""
-    first = pin_start[0]
-    _, first_seen = np.unique(pin_row[first : pin_start[-1]], return_index=True)
-    owner = np.searchsorted(pin_start - first, first_seen, side="right") - 1
-    new_items = np.bincount(owner, minlength=len(pin_start) - 1)
-    return int(np.searchsorted(np.cumsum(new_items), batch_items, side="right"))
+    held_items, held_tokens = 0, 0
+    for place in range(len(order)):
+        u = order[place]
+        for attempt in range(2):
+            more_items, more_tokens = 0, 0
+            for at in range(start[u], start[u + 1]):
+                if seen[item[at]] != starts[-1]:
+                    more_items += 1
+                    more_tokens += tokens[item[at]]
+            fits = held_items + more_items <= most_items and held_tokens + more_tokens <= most_tokens
+            if attempt == 1 or place == starts[-1] or (fits and place - starts[-1] < most_trajectories):
+                break
+            starts.append(place)
+            held_items, held_tokens = 0, 0
+        held_items += more_items
+        held_tokens += more_tokens
+        for at in range(start[u], start[u + 1]):
+            seen[item[at]] = starts[-1]
+    if len(order):
+        starts.append(len(order))
+    return np.array(starts)
 
 
 def superblock_size(batches: int, *, wanted: int, superblocks_at_least: int = 8) -> int:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from itertools import accumulate
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.packing import tasks
-from pipelines.packing.budget import superblock_size
-from pipelines.packing.sharding import per_hour, shard_starts, with_shard
+from pipelines.packing.batches import pack_batches
+from pipelines.packing.config import PackingConfig
 from pipelines.packing.tokens import COLUMNS, token_table
 from pipelines.packing.write import (
     directory_at,
@@ -28,28 +26,12 @@ from pipelines.packing.write import (
 )
 from pipelines.tables import Lake
 from schemas.errors import InputError
-from schemas.manifest import FileEntry, Manifest, Superblock, Tokens
+from schemas.manifest import FileEntry, Manifest, Tokens
 from schemas.news import ITEM_TOKENS
 from schemas.packed_batch import FORMAT_VERSION
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 _TABLES = (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackingConfig:
-    """What decides the batches, beside the data."""
-
-    source: str = "publisher"
-    batch_trajectories: int = 64
-    batch_items: int = 4096  # distinct items of a batch; a trajectory with more gets a batch of its own
-    superblock_batches: int = 24  # at most: a data set has at least 8 superblocks if it has 8 batches
-    shard_trajectories: int = 100_000  # near this many per Spark task
-
-    def __post_init__(self) -> None:
-        for name in ("batch_trajectories", "batch_items", "superblock_batches", "shard_trajectories"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: use 1 or more")
 
 
 def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
@@ -62,8 +44,8 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
             "Run ./feedloop build_trajectories again"
         )
     news = json.loads(lake.notes(ITEM_TOKENS).get("made_from", "{}"))
+    _check_variants(config, made)
     described = asdict(config) | {
-        "order": "time",
         "table_ids": {table.name: lake.table_id(table) for table in _TABLES},
         "trajectories": made.get("config", {}),
         "news": {name: news.get(name) for name in ("near_duplicates", "sources")},
@@ -77,7 +59,8 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
     ours = F.col("source") == config.source
     _check_split(trajectories.where(ours), evaluation.where(ours), config.source)
     with directory_at(out) as folder:
-        batch_files, counts = _pack_batches(folder, trajectories.where(ours), config)
+        chosen = trajectories.where(ours).where(F.coalesce("variant", F.lit(0)) < config.variants)
+        batch_files, counts = pack_batches(folder, chosen, items, config)
         schema_file = write_schema(folder, batch_files)
         tokens, token_files = _pack_tokens(folder, items, news)
         path, rows = tasks.write_evaluation(evaluation.where(ours), folder)
@@ -93,6 +76,15 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
         )
         write_manifest(folder, manifest)
     return manifest
+
+
+def _check_variants(config: PackingConfig, made: dict[str, Any]) -> None:
+    there = made.get("config", {}).get("variants", 1)
+    if config.variants > there:
+        raise InputError(
+            f"variants is {config.variants}, and the trajectories of source {config.source!r} hold {there}. "
+            f"Run ./feedloop build_trajectories --variants {config.variants}"
+        )
 
 
 def _unchanged(existing: Manifest, out: Path, inputs: dict[str, int], config: dict[str, Any]) -> Manifest:
@@ -127,61 +119,6 @@ def _check_split(trajectories: DataFrame, evaluation: DataFrame, source: str) ->
             f"trajectories of source {source!r} reach {found[0]['last']}, and evaluation begins {found[1]['first']}: "
             "the two were made by different runs. Run ./feedloop build_trajectories again"
         )
-
-
-def _pack_batches(
-    folder: Path, trajectories: DataFrame, config: PackingConfig
-) -> tuple[list[FileEntry], dict[str, int]]:
-    hours = per_hour(trajectories).collect()
-    starts = shard_starts(
-        [row["hour"] for row in hours],
-        [row["trajectories"] for row in hours],
-        shard_trajectories=config.shard_trajectories,
-    )
-    sharded = with_shard(trajectories, starts)
-    budget = {"batch_trajectories": config.batch_trajectories, "batch_items": config.batch_items}
-    batches = tasks.batches_per_shard(sharded, **budget)
-    first_batch = dict(
-        zip(sorted(batches), accumulate([0, *(batches[shard] for shard in sorted(batches))]), strict=False)
-    )
-    size = superblock_size(sum(batches.values()), wanted=config.superblock_batches)
-    written = tasks.write_shards(sharded, folder, first_batch, **budget, superblock_batches=size)
-    files = [
-        entry_of(
-            folder,
-            folder / row["path"],
-            rows=len(row["targets"]),
-            superblocks=_superblocks(row, first_batch[row["shard"]], size),
-        )
-        for row in written
-    ]
-    return files, _counts(written) | {"superblocks": sum(len(entry.superblocks) for entry in files)}
-
-
-def _superblocks(row: Row, first_batch: int, size: int) -> tuple[Superblock, ...]:
-    """The row groups of one shard's file."""
-    count = len(row["targets"])
-    return tuple(
-        Superblock(
-            batches=tuple(range(first_batch + start, first_batch + min(start + size, count))),
-            targets=tuple(row["targets"][start : start + size]),
-            weights=tuple(row["weights"][start : start + size]),
-            items=tuple(row["items"][start : start + size]),
-            trajectories=sum(row["trajectories"][start : start + size]),
-        )
-        for start in range(0, count, size)
-    )
-
-
-def _counts(written: list[Row]) -> dict[str, int]:
-    summed = ("trajectories", "targets", "clicks", "item_occurrences", "items_per_target_sample")
-    counts = {name: sum(sum(row[name]) for row in written) for name in summed}
-    distinct = len(np.unique(np.concatenate([np.array(row["item_row"], np.int32) for row in written])))
-    return counts | {
-        "batches": sum(len(row["targets"]) for row in written),
-        "distinct_items": distinct,
-        "distinct_items_per_epoch": sum(sum(row["items"]) for row in written),
-    }
 
 
 def _pack_tokens(folder: Path, items: DataFrame, news: dict[str, Any]) -> tuple[Tokens, list[FileEntry]]:

@@ -1,33 +1,139 @@
-"""Sharding: trajectories -> shards by time range, one task's work each; boundaries depend on the data alone."""
+"""Sharding: trajectories -> shards, one task's work each; by time range, by their items, or at random.
+
+Which shard a trajectory gets depends on the data alone: never on how Spark cut it into partitions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import IntegerType
+
+from pipelines.packing.graph import Graph
+from pipelines.packing.sampled_key import SampledKey
+from pipelines.packing.shard import IntArray, Shard
+
+ShardBy = Literal["time", "items", "random"]
+
+_SAMPLED = 0.1  # of the trajectories teach the sampled key, but
+_MOST_SAMPLED = 50_000
+_CELL = 20_000  # near this many are assigned by one task
+_FULLEST = 1.25  # of a shard's size: whole hours make shards near the size, a fuller hour is split by content
+_MOST_SHARDS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What one shard may hold, near enough: both bound the memory and the time of its task."""
+
+    trajectories: int
+    pins: int  # clicks and candidates
+
+    def of(self, trajectories: IntArray, pins: IntArray) -> Any:
+        """1 is a full shard."""
+        return np.maximum(trajectories / self.trajectories, pins / self.pins)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Shards of the hours from `first_hour` on, up to the next range."""
+
+    first_hour: int
+    first_shard: int
+    parts: int  # more than one where the hours cannot be told apart finely enough
+
+
+def with_fingerprint(trajectories: DataFrame) -> DataFrame:
+    """Adds `fingerprint`, a hash of the content that orders trajectories of one time, and `variant` 0 if it is none."""
+    content = F.xxhash64("click_row", "prefix", "candidate_row", "weight", "logged")
+    return trajectories.withColumns({"fingerprint": content, "variant": F.coalesce("variant", F.lit(0))})
+
+
+def with_shard(trajectories: DataFrame, *, by: ShardBy, load: Load, seed: int) -> DataFrame:
+    """Adds `shard`, numbered from 0 through all variants; each variant is cut in the same way."""
+    hours = per_hour(trajectories.where("variant = 0")).collect()
+    columns = [np.array([row[name] for row in hours], np.int64) for name in ("hour", "trajectories", "pins")]
+    if by == "time":
+        ranges = time_ranges(*columns, load=load)
+        shards = ranges[-1].first_shard + ranges[-1].parts
+        placed = trajectories.withColumn("shard", _shard_of(ranges))
+    else:
+        _, counts, pins = columns
+        shards = max(1, int(np.ceil(load.of(counts.sum(), pins.sum()))))
+        if by == "random":
+            placed = trajectories.withColumn("shard", _drawn(seed, shards))
+        else:
+            placed = _by_items(trajectories, shards=shards, count=int(counts.sum()), seed=seed)
+    return placed.withColumn("shard", (F.col("variant") * shards + F.col("shard")).cast("int"))
 
 
 def per_hour(trajectories: DataFrame) -> DataFrame:
-    """(hour since 1970, trajectories) of every hour that has some."""
-    return trajectories.groupBy(_hour().alias("hour")).agg(F.count("*").alias("trajectories"))
+    """(hour since 1970, trajectories, pins) of every hour that has some."""
+    pins = F.size("click_row") + F.aggregate("candidate_row", F.lit(0), lambda sum_, each: sum_ + F.size(each))
+    return trajectories.groupBy(_hour().alias("hour")).agg(
+        F.count("*").alias("trajectories"), F.sum(pins).alias("pins")
+    )
 
 
-def shard_starts(hours: Sequence[int], trajectories: Sequence[int], *, shard_trajectories: int) -> list[int]:
-    """The first hour of each shard, ascending. Whole hours only, so that shards are near the size, not at it."""
+def time_ranges(hours: IntArray, trajectories: IntArray, pins: IntArray, *, load: Load) -> list[Range]:
+    """Whole hours put together to shards of even load; one that is too full all the same is split by content."""
     order = np.argsort(hours)
-    sizes = np.asarray(trajectories, np.int64)[order]
-    shard = (np.cumsum(sizes) - sizes) // shard_trajectories
-    first = np.unique(shard, return_index=True)[1]
-    return [int(hour) for hour in np.asarray(hours, np.int64)[order][first]]
+    loads = load.of(trajectories[order], pins[order])
+    even = loads.sum() / max(1, np.ceil(loads.sum()))
+    found: list[Range] = []
+    held, next_shard = np.inf, 0
+    for hour, more in zip(hours[order].tolist(), loads.tolist(), strict=True):
+        if held >= even or held + more > _FULLEST:
+            parts = int(np.ceil(more)) if more > _FULLEST else 1
+            found.append(Range(hour, next_shard, parts))
+            held, next_shard = 0.0, next_shard + parts
+        held += more
+    return found
 
 
-def with_shard(trajectories: DataFrame, starts: Sequence[int]) -> DataFrame:
-    """Adds `shard`, and `fingerprint`: a hash of the content that orders trajectories of one time."""
-    begun = F.filter(F.array(*map(F.lit, starts)), lambda start: start <= _hour())
-    content = F.xxhash64("click_row", "prefix", "candidate_row", "weight", "logged")
-    return trajectories.withColumns({"shard": F.size(begun) - 1, "fingerprint": content})
+def _shard_of(ranges: Sequence[Range]) -> Column:
+    """Row by row: its range, and the part of it by content."""
+    starts, first, parts = (F.array(*(F.lit(getattr(each, name)) for each in ranges)) for name in Range.__slots__)
+    place = F.size(F.filter(starts, lambda start: start <= _hour()))
+    return F.element_at(first, place) + F.pmod(F.xxhash64("fingerprint"), F.element_at(parts, place))
+
+
+def _by_items(trajectories: DataFrame, *, shards: int, count: int, seed: int) -> DataFrame:
+    share = min(_SAMPLED, _MOST_SAMPLED / count)
+    in_sample = _drawn(seed + 1, _MOST_SHARDS) < round(share * _MOST_SHARDS)
+    sample = trajectories.where(in_sample & (F.col("variant") == 0)).toArrow()
+    if sample.num_rows < 2 * shards:
+        return trajectories.withColumn("shard", _drawn(seed, shards))  # too few to learn from
+    key = SampledKey.learnt(Graph.of_shard(Shard.from_arrow(in_time_order(sample))), shards=shards, seed=seed)
+
+    def assign(cell: pa.Table) -> pa.Table:
+        cell = in_time_order(cell)
+        found = key.assigned(Graph.of_shard(Shard.from_arrow(cell)))
+        return cell.append_column("shard", pa.array(found.astype(np.int32)))
+
+    fields = trajectories.drop("cell").schema.add("shard", IntegerType())
+    cells = trajectories.withColumn("cell", _drawn(seed + 2, -(-count // _CELL)))
+    grouped = cells.groupBy("variant", "cell").applyInArrow(lambda table: assign(table.drop_columns(["cell"])), fields)
+    return grouped.persist()
+
+
+def in_time_order(table: pa.Table) -> pa.Table:
+    """Rows by time. Equal times are ordered by the fingerprint of the content, so that neither row order nor user ids
+    decide: trajectories that agree in both are interchangeable.
+    """
+    time = table["time"].cast(pa.int64()).to_numpy()
+    return table.take(np.lexsort((table["fingerprint"].to_numpy(), time)))
+
+
+def _drawn(seed: int, sides: int) -> Column:
+    """A die with so many sides, thrown by content."""
+    return F.pmod(F.xxhash64(F.lit(seed).cast("long"), "fingerprint"), F.lit(sides)).cast("int")
 
 
 def _hour() -> Column:

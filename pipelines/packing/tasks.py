@@ -14,9 +14,9 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
 from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
-from pipelines.packing.budget import cut
-from pipelines.packing.grouping import time_order
+from pipelines.packing.ordering import Recipe, ordered
 from pipelines.packing.shard import IntArray, Shard
+from pipelines.packing.sharding import in_time_order
 from pipelines.packing.write import write_batches, write_plain
 from schemas.as_spark import spark_schema
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER
@@ -25,39 +25,39 @@ from schemas.trajectory import EVALUATION
 _WRITTEN = pa.schema(
     [
         ("shard", pa.int32()),
+        ("variant", pa.int32()),
         ("path", pa.string()),
         ("item_row", pa.list_(pa.int32())),
         *((name, pa.list_(pa.float64() if name == "weights" else pa.int64())) for name in FACTS),
     ]
 )
-_TASK_COLUMNS = ("shard", "fingerprint", "time", "click_row", "prefix", "candidate_row", "weight", "logged")
+_TASK_COLUMNS = ("shard", "variant", "fingerprint", "time", "click_row", "prefix", "candidate_row", "weight", "logged")
 
 
-def batches_per_shard(sharded: DataFrame, *, batch_trajectories: int, batch_items: int) -> dict[int, int]:
-    """How many batches each shard will hold: later shards need it to number theirs."""
+def order_shards(sharded: DataFrame, recipe: Recipe, tokens_V: IntArray | None = None) -> DataFrame:
+    """(shard, batches, order, starts) of each shard: the costly part, to be kept for `write_shards`."""
+    told = None if tokens_V is None else sharded.sparkSession.sparkContext.broadcast(tokens_V)
 
-    def count(key: tuple[Any, ...], table: pa.Table) -> pa.Table:
-        _, starts = _cut_in_order(table, batch_trajectories, batch_items)
-        return pa.table({"shard": pa.array([key[0].as_py()], pa.int32()), "batches": [len(starts) - 1]})
+    def order_one(key: tuple[Any, ...], table: pa.Table) -> pa.Table:
+        number = key[0].as_py()
+        shard = Shard.from_arrow(in_time_order(table))
+        order, starts = ordered(shard, recipe, number, None if told is None else told.value)
+        cells = {"order": [order.astype(np.int32).tobytes()], "starts": [starts.astype(np.int32).tobytes()]}
+        return pa.table({"shard": pa.array([number], pa.int32()), "batches": [len(starts) - 1]} | cells)
 
-    counted = sharded.select(*_TASK_COLUMNS).groupBy("shard").applyInArrow(count, "shard int, batches long")
-    return {row["shard"]: row["batches"] for row in counted.collect()}
+    grouped = sharded.select(*_TASK_COLUMNS).groupBy("shard")
+    return grouped.applyInArrow(order_one, "shard int, batches long, order binary, starts binary")
 
 
 def write_shards(
-    sharded: DataFrame,
-    folder: Path,
-    first_batch: Mapping[int, int],
-    *,
-    batch_trajectories: int,
-    batch_items: int,
-    superblock_batches: int,
+    sharded: DataFrame, orders: DataFrame, folder: Path, first_batch: Mapping[int, int], *, superblock_batches: int
 ) -> list[Row]:
     """One Parquet file per shard; returns (path, facts of each batch, distinct items) of each, by shard."""
 
-    def write(key: tuple[Any, ...], table: pa.Table) -> pa.Table:
+    def write(key: tuple[Any, ...], table: pa.Table, order: pa.Table) -> pa.Table:
         number = key[0].as_py()
-        shard, starts = _cut_in_order(table, batch_trajectories, batch_items)
+        places, starts = (np.frombuffer(order[name][0].as_py(), np.int32) for name in ("order", "starts"))
+        shard = Shard.from_arrow(in_time_order(table).take(places))
         path = f"{BATCH_FOLDER}/shard-{number:05d}-{_attempt()}.parquet"
         facts: dict[str, list[float]] = {name: [] for name in FACTS}
 
@@ -70,10 +70,12 @@ def write_shards(
 
         write_batches(folder / path, batches(), superblock_batches=superblock_batches)
         rows = np.unique(np.concatenate([shard.click_row, shard.candidate_row])).astype(np.int32)
-        row = {"shard": number, "path": path, "item_row": rows.tolist()} | facts
+        variant = table["variant"][0].as_py()
+        row = {"shard": number, "variant": variant, "path": path, "item_row": rows.tolist()} | facts
         return pa.Table.from_pylist([row], _WRITTEN)
 
-    written = sharded.select(*_TASK_COLUMNS).groupBy("shard").applyInArrow(write, from_arrow_schema(_WRITTEN))
+    grouped = sharded.select(*_TASK_COLUMNS).groupBy("shard").cogroup(orders.groupBy("shard"))
+    written = grouped.applyInArrow(write, from_arrow_schema(_WRITTEN))
     return sorted(written.collect(), key=lambda row: int(row["shard"]))
 
 
@@ -86,15 +88,9 @@ def write_evaluation(evaluation: DataFrame, folder: Path) -> tuple[str, int]:
         yield pa.RecordBatch.from_pydict({"path": [path], "rows": [rows]})
 
     evaluation_schema = to_arrow_schema(spark_schema(EVALUATION))
-    ordered = evaluation.repartition(1).sortWithinPartitions("time", "impression_id", "user_id")
-    (row,) = ordered.select(*EVALUATION.column_names).mapInArrow(write, "path string, rows long").collect()
+    ordered_rows = evaluation.repartition(1).sortWithinPartitions("time", "impression_id", "user_id")
+    (row,) = ordered_rows.select(*EVALUATION.column_names).mapInArrow(write, "path string, rows long").collect()
     return row["path"], row["rows"]
-
-
-def _cut_in_order(table: pa.Table, batch_trajectories: int, batch_items: int) -> tuple[Shard, IntArray]:
-    order = time_order(table["time"].cast(pa.int64()).to_numpy(), table["fingerprint"].to_numpy())
-    shard = Shard.from_arrow(table.take(order))
-    return shard, cut(shard, batch_trajectories=batch_trajectories, batch_items=batch_items)
 
 
 def _attempt() -> str:

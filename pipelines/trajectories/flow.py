@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any, Literal
 
 from pyspark.sql import DataFrame
@@ -23,6 +24,8 @@ from schemas.news import ITEM_TOKENS
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 _LONGEST_WINDOW = 100
+_MOST_VARIANTS = 100
+_NEXT_SEED = 0x9E3779B97F4A7C15  # variants draw by seeds far apart, the first by the seed itself
 _INPUTS = (IMPRESSIONS, HISTORIES, ITEM_TOKENS)
 _OUTPUTS = (TRAJECTORIES, EVALUATION)
 
@@ -37,6 +40,7 @@ class TrajectoryConfig:
     candidates: int = 5  # K: the clicked news and at most K - 1 others
     targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
     history_weight: float = 1.0  # weight in the loss of a history click, with targets = all
+    variants: int = 1  # drawings of the negatives, each for epochs of its own: pack takes as many of them as it is told
     seed: int = 1  # decides which unclicked news become candidates
 
     def __post_init__(self) -> None:
@@ -44,6 +48,8 @@ class TrajectoryConfig:
             raise InputError(f"window is {self.window}: use 1 to {_LONGEST_WINDOW} clicks")
         if self.candidates < 2:
             raise InputError(f"candidates is {self.candidates}: use 2 or more, the clicked news counts as one")
+        if not 1 <= self.variants <= _MOST_VARIANTS:
+            raise InputError(f"variants is {self.variants}: use 1 to {_MOST_VARIANTS}")
         if self.targets not in ("logged", "all"):
             raise InputError(f"targets is {self.targets!r}: use logged or all")
         if not 0 < self.history_weight < math.inf:
@@ -82,13 +88,19 @@ def known_views(views: DataFrame, items: DataFrame) -> DataFrame:
 
 
 def trajectories(known: DataFrame, config: TrajectoryConfig) -> DataFrame:
-    """One row per user window of the impressions before the split."""
+    """One row per user window and variant of the impressions before the split."""
     training = known.where("NOT evaluated")
-    chosen = {"candidates": config.candidates, "seed": config.seed}
+    variants = (_variant(training, config, number) for number in range(config.variants))
+    return reduce(DataFrame.unionByName, variants)
+
+
+def _variant(training: DataFrame, config: TrajectoryConfig, number: int) -> DataFrame:
+    seed = (config.seed + number * _NEXT_SEED + 2**63) % 2**64 - 2**63  # of 64 bits, with sign
+    chosen = {"candidates": config.candidates, "seed": seed}
     windows = training.transform(with_events, **chosen).transform(per_window, window=config.window)
     if config.targets == "all":
         windows = windows.transform(with_drawn, popularity(training), **chosen)
-    return windows.transform(with_arrays, history_weight=config.history_weight)
+    return windows.transform(with_arrays, history_weight=config.history_weight).withColumn("variant", F.lit(number))
 
 
 def evaluation(known: DataFrame) -> DataFrame:
@@ -110,7 +122,8 @@ def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryCon
     finally:
         for kept in (views, known):
             kept.unpersist()
-    return summary | _written(lake.read(TRAJECTORIES).where(ours))
+    first = lake.read(TRAJECTORIES).where(ours).where("variant = 0")  # the others differ in nothing that is counted
+    return summary | _written(first) | {"variants": config.variants}
 
 
 def _write(lake: Lake, known: DataFrame, config: TrajectoryConfig, ours: str) -> None:

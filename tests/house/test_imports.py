@@ -47,6 +47,7 @@ THEIRS = {
         "cyclopts": ["jobs/config.py"],
         "docstring_parser": ["jobs/config.py"],  # cyclopts' own reader of docstrings: help comes from both
         "rich": ["*"],
+        "matplotlib": ["jobs/terminal/plot.py"],
         "numpy": ["*"],
         "pyarrow": ["*"],
         "duckdb": ["jobs/bench/in_duckdb.py"],  # a rival in the benchmark

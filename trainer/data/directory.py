@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.errors import ContractError, InputError
-from schemas.manifest import EVALUATION_FOLDER, MANIFEST_FILE, FileEntry, Manifest
+from schemas.manifest import EVALUATION_FOLDER, MANIFEST_FILE, FileEntry, Manifest, Superblock
 from schemas.token_table import ARRAYS, TokenTable, file_of
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -27,6 +28,7 @@ class PackedDirectory:
     path: Path
     manifest: Manifest
     manifest_sha256: str
+    superblocks: tuple[tuple[str, int, Superblock], ...]  # (path, row group, what it holds), in packed order
 
     @classmethod
     def open(cls, path: Path) -> PackedDirectory:
@@ -40,12 +42,33 @@ class PackedDirectory:
         manifest = Manifest.from_json(text, str(file))
         for entry in manifest.files:
             _verify(path / entry.path, entry)
-        return cls(path, manifest, hashlib.sha256(text.encode()).hexdigest())
+        return cls(path, manifest, hashlib.sha256(text.encode()).hexdigest(), manifest.superblocks)
 
-    @property
-    def superblock_sizes(self) -> list[int]:
-        """Batches per superblock, in packed order."""
-        return [len(block.batches) for _, _, block in self.manifest.superblocks]
+    def superblock_sizes(self, epoch: int) -> dict[int, int]:
+        """Number of each superblock that the epoch reads -> its batches, in packed order.
+
+        Where several variants were packed, epochs take turns with them.
+        """
+        blocks = [block for _, _, block in self.superblocks]
+        variant = epoch % (1 + max((block.variant for block in blocks), default=0))
+        return {number: len(block.batches) for number, block in enumerate(blocks) if block.variant == variant}
+
+    def place_of(self, superblock: int) -> str:
+        """File and row group, for messages."""
+        path, row_group, _ = self.superblocks[superblock]
+        return f"{self.path / path}, row group {row_group}"
+
+    @contextmanager
+    def reading(self, superblock: int) -> Iterator[None]:
+        """Inside, what a library says of a file that is gone or damaged becomes a ContractError that names it."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+            raise ContractError(
+                f"{self.place_of(superblock)}: gone or damaged since it was opened ({error}). Pack again with jobs.pack"
+            ) from error
 
     def token_table(self) -> TokenTable:
         """The token table, memory-mapped."""

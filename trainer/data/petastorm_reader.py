@@ -55,7 +55,7 @@ def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> 
     if MISSING is not None:
         raise InputError(f"petastorm cannot be imported ({MISSING}): install it, or read with --reader arrow")
     legacy.RestrictedUnpickler.find_class = _find_class
-    superblocks = directory.manifest.superblocks
+    superblocks = directory.superblocks
     places = [superblocks[number][:2] for number in wanted]
     with warnings.catch_warnings():  # pyarrow 14 warns of each old name that petastorm uses
         warnings.simplefilter("ignore", FutureWarning)
@@ -67,8 +67,9 @@ def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> 
             ) from error
         with rows:
             for number in wanted:
-                count = len(superblocks[number][2].batches)
-                yield [row._asdict() for row in itertools.islice(rows, count)]
+                with directory.reading(number):
+                    found = [row._asdict() for row in itertools.islice(rows, len(superblocks[number][2].batches))]
+                yield found
 
 
 if MISSING is None:
@@ -96,6 +97,11 @@ if MISSING is None:
             found = {
                 (piece.path.removeprefix(root).lstrip("/"), piece.row_group): n for n, piece in enumerate(row_groups)
             }
+            gone = {path for path, row_group in self._places if (path, row_group) not in found}
+            if gone:
+                raise ContractError(
+                    f"{self._root / min(gone)}: gone or damaged since it was opened. Pack again with jobs.pack"
+                )
             return [found[place] for place in self._places], None
 
         def cleanup_cache(self) -> None:

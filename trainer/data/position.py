@@ -6,7 +6,7 @@ straddle two superblocks, and only the last step is short. Rank r takes batches 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,18 +36,19 @@ class Place:
     index: int
 
 
-def epoch_line(sizes: Sequence[int], order: Order, epoch: int) -> list[Place]:
-    """All batches of one epoch, end to end. `sizes` = batches per superblock, in packed order."""
-    shuffled = np.random.default_rng([order.seed, epoch]).permutation(len(sizes))
-    return [Place(int(block), index) for block in shuffled for index in range(sizes[block])]
+def epoch_line(sizes: Mapping[int, int], order: Order, epoch: int) -> list[Place]:
+    """All batches of one epoch, end to end. `sizes` = batches of each superblock that it reads, in packed order."""
+    blocks = list(sizes)
+    shuffled = np.random.default_rng([order.seed, epoch]).permutation(len(blocks))
+    return [Place(blocks[number], index) for number in shuffled for index in range(sizes[blocks[number]])]
 
 
-def steps_per_epoch(sizes: Sequence[int], order: Order) -> int:
-    """Steps of every epoch, the short last one included."""
-    return -(-sum(sizes) // order.batches_per_step)
+def steps_per_epoch(sizes: Mapping[int, int], order: Order) -> int:
+    """Steps of an epoch, the short last one included."""
+    return -(-sum(sizes.values()) // order.batches_per_step)
 
 
-def epoch_steps(sizes: Sequence[int], order: Order, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
+def epoch_steps(sizes: Mapping[int, int], order: Order, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
     """For each step from `first_step` on: this rank's batches; empty where the step has none for it."""
     line = epoch_line(sizes, order, epoch)
     starts = range(first_step * order.batches_per_step, len(line), order.batches_per_step)

@@ -104,7 +104,7 @@ def planned(
 
 def epoch_targets(reader: Reader, epoch: int) -> list[int]:
     """Targets of each packed step of an epoch, from the manifest alone."""
-    superblocks = reader.directory.manifest.superblocks
+    superblocks = reader.directory.superblocks
     return [
         sum(superblocks[place.superblock][2].targets[place.index] for place in step) for step in reader.places(epoch)
     ]

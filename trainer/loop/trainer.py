@@ -62,8 +62,8 @@ class Trainer:
         return optimiser_steps(epoch_targets(self.reader, epoch), policy, samples)
 
     def packed_steps(self) -> int:
-        """Packed steps of an epoch."""
-        return steps_per_epoch(self.directory.superblock_sizes, self.reader.order)
+        """Packed steps of the present epoch."""
+        return steps_per_epoch(self.directory.superblock_sizes(self.epoch), self.reader.order)
 
     def epoch_steps(self, *, packed_steps: int | None = None) -> Generator[PlannedStep, None, None]:
         """What is left of the present epoch, or its next `packed_steps`, planned ahead in the loader thread."""

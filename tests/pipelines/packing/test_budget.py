@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.packing.budget import cut, distinct_pins, superblock_size
+from pipelines.packing.budget import Budget, cut, superblock_size
+from pipelines.packing.graph import Graph
 from pipelines.packing.shard import Shard
 
 # A trajectory: its clicks, each with its candidates.
@@ -33,32 +34,42 @@ def items_of(users: list[Clicks]) -> set[int]:
     return {each for user in users for click, candidates in user for each in (click, *candidates)}
 
 
-def greedy(users: list[Clicks], batch_trajectories: int, batch_items: int) -> list[int]:
+def greedy(users: list[Clicks], budget: Budget, tokens_V: np.ndarray) -> list[int]:
     """The rule, one trajectory at a time."""
+
+    def fits(batch: list[Clicks]) -> bool:
+        items = items_of(batch)
+        within = len(items) <= budget.items and sum(tokens_V[row] for row in items) <= budget.tokens
+        return len(batch) <= budget.trajectories and within
+
     starts, batch = [0], []
     for number, user in enumerate(users):
-        if batch and (len(batch) == batch_trajectories or len(items_of([*batch, user])) > batch_items):
+        if batch and not fits([*batch, user]):
             starts, batch = [*starts, number], []
         batch.append(user)
     return [*starts, len(users)] if users else [0]
 
 
-@given(users=trajectories, batch_trajectories=st.integers(1, 6), batch_items=st.integers(1, 15))
+@given(
+    users=trajectories,
+    most_trajectories=st.integers(1, 6),
+    most_items=st.integers(1, 15),
+    most_tokens=st.integers(1, 90),
+    seed=st.integers(0, 9),
+)
 def test_batches_are_cut_where_one_more_trajectory_would_pass_a_budget(
-    users: list[Clicks], batch_trajectories: int, batch_items: int
+    users: list[Clicks], most_trajectories: int, most_items: int, most_tokens: int, seed: int
 ) -> None:
-    starts = cut(shard_of(users), batch_trajectories=batch_trajectories, batch_items=batch_items).tolist()
-    assert starts == greedy(users, batch_trajectories, batch_items)
-    for start, stop in itertools.pairwise(starts):
-        assert 1 <= stop - start <= batch_trajectories
-        assert stop - start == 1 or len(items_of(users[start:stop])) <= batch_items
-
-
-@given(users=trajectories)
-def test_pins_are_the_distinct_items_of_each_trajectory(users: list[Clicks]) -> None:
-    starts, rows = distinct_pins(shard_of(users))
-    found = [rows[start:stop].tolist() for start, stop in itertools.pairwise(starts)]
-    assert found == [sorted(items_of([user])) for user in users]
+    rng = np.random.default_rng(seed)
+    order, tokens_V = rng.permutation(len(users)), rng.integers(1, 12, 13)
+    budget = Budget(trajectories=most_trajectories, items=most_items, tokens=most_tokens)
+    found = cut(Graph.of_shard(shard_of(users)), order, budget, tokens_V).tolist()
+    in_order = [users[u] for u in order]
+    assert found == greedy(in_order, budget, tokens_V)
+    for start, stop in itertools.pairwise(found):
+        items = items_of(in_order[start:stop])
+        assert 1 <= stop - start <= most_trajectories
+        assert stop - start == 1 or (len(items) <= most_items and tokens_V[list(items)].sum() <= most_tokens)
 
 
 @pytest.mark.parametrize(

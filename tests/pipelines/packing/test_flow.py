@@ -6,13 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.packing.flow import PackingConfig, pack
+from pipelines.packing.config import OrderName, PackingConfig
+from pipelines.packing.flow import pack
 from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.errors import InputError
@@ -29,7 +31,7 @@ ITEMS, USERS = 40, 60
 
 @pytest.fixture(scope="module")
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """Random trajectories of two days, evaluation impressions of the next, and another source's."""
+    """Random trajectories of two days in two variants, evaluation impressions of the next, and another source's."""
     lake = Lake(spark, str(tmp_path_factory.mktemp("lake")))
     rng = np.random.default_rng(3)
     users = []
@@ -38,10 +40,10 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
         listed = [[row, *map(int, rng.integers(1, ITEMS + 1, 2))] for row in clicks]
         time = START + timedelta(hours=int(rng.integers(0, 48)))
         users.append((clicks, list(range(len(clicks))), listed, [1.0] * len(clicks), [True] * len(clicks), time))
-    rows = [("p", f"u{n}", 0, time, *arrays) for n, (*arrays, time) in enumerate(users)]
-    lake.overwrite(
-        TRAJECTORIES, spark.createDataFrame([*rows, ("q", *rows[0][1:])], spark_schema(TRAJECTORIES)).repartition(3)
-    )
+    rows = [("p", f"u{n}", 0, time, *arrays, None) for n, (*arrays, time) in enumerate(users)]
+    second = [(*row[:6], [[each[0]] for each in row[6]], *row[7:-1], 1) for row in rows]
+    found = spark.createDataFrame([*rows, *second, ("q", *rows[0][1:])], spark_schema(TRAJECTORIES))
+    lake.overwrite(TRAJECTORIES, found.repartition(3))
     later = START + timedelta(days=2)
     judged = [("p", f"i{n}", "u1", later, [1], [2, 3], ["n2", "n3"], [True, False]) for n in range(5)]
     lake.overwrite(EVALUATION, spark.createDataFrame(judged, spark_schema(EVALUATION)))
@@ -53,6 +55,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     tokens |= {"special_tokens": 2, "tokens_per_segment": 8, "segments_per_item": 1, "fields": ["title"]}
     made = {"tokens": tokens | {"select": "text"}, "sources": {"p": {"sha256": ["k"]}}}
     lake.note(ITEM_TOKENS, "made_from", json.dumps(made))
+    lake.note(EVALUATION, "made_from.p", json.dumps({"config": {"variants": 2}}))
     return lake
 
 
@@ -86,7 +89,7 @@ def test_a_packed_directory_holds_every_trajectory_once(lake: Lake, tmp_path: Pa
                     [items[slots[at][mask[b, at]]].tolist() for at in range(length)],
                 )
             )
-    stored = lake.read(TRAJECTORIES).where("source = 'p'").orderBy("time").collect()
+    stored = lake.read(TRAJECTORIES).where("source = 'p' AND variant IS NULL").collect()
     assert sorted(found) == sorted((row["click_row"], row["candidate_row"]) for row in stored)
 
     counts = manifest.counts
@@ -97,6 +100,43 @@ def test_a_packed_directory_holds_every_trajectory_once(lake: Lake, tmp_path: Pa
     assert counts["distinct_items_per_epoch"] == sum(len(batch["item_row_N"]) for batch in batches)
     assert counts["distinct_items"] == len(set(np.concatenate([batch["item_row_N"] for batch in batches]).tolist()))
     assert counts["evaluation_impressions"] == 5
+
+
+@pytest.mark.parametrize("order", ["random", "length", "minhash", "shp", "shp_kway"])
+def test_every_order_packs_every_trajectory(lake: Lake, tmp_path: Path, order: OrderName) -> None:
+    config = replace(CONFIG, order=order, mixing=0.2, shard_by="items")
+    manifest = pack(lake, tmp_path / "packed", config)
+    assert (manifest.counts["trajectories"], manifest.config["order"]) == (USERS, order)
+    assert sum(len(batch["click_mask_BL"]) for batch in batches_of(tmp_path / "packed", manifest)) == USERS
+
+
+def test_each_variant_holds_every_trajectory_in_superblocks_of_its_own(lake: Lake, tmp_path: Path) -> None:
+    manifest = pack(lake, tmp_path / "packed", replace(CONFIG, variants=2))
+    assert (manifest.counts["variants"], manifest.counts["trajectories"]) == (2, 2 * USERS)
+    variants = [block.variant for _, _, block in manifest.superblocks]
+    assert variants == sorted(variants)
+    batches = batches_of(tmp_path / "packed", manifest)
+    assert [int(batch["batch_id"][0]) for batch in batches] == list(range(manifest.counts["batches"]))
+    widths: dict[int, set[int]] = {0: set(), 1: set()}
+    for _, _, block in manifest.superblocks:
+        widths[block.variant] |= {batches[number]["target_mask_BLK"].shape[2] for number in block.batches}
+    assert widths == {0: {3}, 1: {1}}  # the second was drawn without negatives
+    rows = [sum(block.trajectories for _, _, block in manifest.superblocks if block.variant == v) for v in (0, 1)]
+    assert rows == [USERS, USERS]
+
+
+def test_more_variants_than_were_drawn_are_refused(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"variants is 3, .*hold 2. Run ./feedloop build_trajectories --variants 3"):
+        pack(lake, tmp_path / "packed", replace(CONFIG, variants=3))
+
+
+def test_a_budget_of_tokens_is_kept(lake: Lake, tmp_path: Path) -> None:
+    manifest = pack(lake, tmp_path / "packed", replace(CONFIG, batch_trajectories=10, batch_tokens=45))
+    found = batches_of(tmp_path / "packed", manifest)
+    for batch in found:  # each item has three tokens
+        assert 3 * len(batch["item_row_N"]) <= 45 or len(batch["click_mask_BL"]) == 1
+    assert manifest.counts["batches"] == len(found) > USERS / 10
+    assert manifest.counts["trajectories"] == USERS
 
 
 def test_tokens_evaluation_and_manifest_travel_along(lake: Lake, tmp_path: Path) -> None:
@@ -182,6 +222,19 @@ def test_a_table_that_was_never_made_is_named_with_its_job(spark: SparkSession, 
         pack(Lake(spark, str(tmp_path)), tmp_path / "packed", CONFIG)
 
 
-def test_options_out_of_range_are_named() -> None:
-    with pytest.raises(InputError, match="batch_trajectories is 0: use 1 or more"):
-        PackingConfig(batch_trajectories=0)
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("batch_trajectories", 0, "batch_trajectories is 0: use 1 or more"),
+        ("batch_tokens", -1, "batch_tokens is -1: use 0 or more"),
+        ("variants", 0, "variants is 0: use 1 or more"),
+        ("mixing", 1.5, "mixing is 1.5: use a share from 0 to 1"),
+        ("mixing", float("nan"), "mixing is nan: use a share"),
+        ("order", "best", "order is 'best': use one of random, time"),
+        ("shard_by", "user", "shard_by is 'user': use one of time, items, random"),
+        ("seed", 2**40, "use a whole number of 32 bits"),
+    ],
+)
+def test_options_out_of_range_are_named(option: str, value: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        PackingConfig(**{option: value})

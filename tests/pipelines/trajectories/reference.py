@@ -87,9 +87,9 @@ def training_clicks(views: Sequence[View], items: Items) -> Counter[int]:
 
 
 def as_tuples(found: list[Row]) -> list[tuple[Any, ...]]:
-    """Rows of TRAJECTORIES as `expected` writes them."""
+    """Rows of TRAJECTORIES as `expected` writes them: without source and variant."""
     utc = [row.asDict() | {"time": row["time"].astimezone(UTC).replace(tzinfo=None)} for row in found]
-    return [tuple(row[name] for name in TRAJECTORIES.column_names[1:]) for row in utc]
+    return [tuple(row[name] for name in TRAJECTORIES.column_names[1:-1]) for row in utc]
 
 
 def random_log(rng: random.Random, case: int = 0) -> tuple[list[View], Items]:

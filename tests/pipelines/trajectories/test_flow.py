@@ -37,6 +37,23 @@ def test_random_logs_give_what_the_rules_say_one_click_at_a_time(
     assert len(rows) > 60
 
 
+def test_variants_hold_the_same_clicks_beside_other_negatives(spark: SparkSession) -> None:
+    views, items = random_logs(5, cases=20)
+    options: dict[str, Any] = {"window": 5, "candidates": 2, "seed": 5}
+
+    def window_of(row: Row) -> tuple[Any, ...]:
+        return row["user_id"], row["window"], row["click_row"], row["prefix"], row["weight"]
+
+    alone, _ = built(spark, views, items, **options)
+    found, _ = built(spark, views, items, **options, variants=3)
+    variants = [sorted((row for row in found if row["variant"] == v), key=window_of) for v in range(3)]
+    assert as_tuples(variants[0]) == as_tuples(alone)
+    assert [window_of(row) for row in variants[1]] == [window_of(row) for row in variants[0]]
+    drawn = [[row["candidate_row"] for row in rows] for rows in variants]
+    assert len(found) == 3 * len(alone) > 60
+    assert all(drawn[a] != drawn[b] for a, b in [(0, 1), (0, 2), (1, 2)])
+
+
 def test_with_all_targets_every_history_click_has_candidates_that_keep_the_rules(spark: SparkSession) -> None:
     views, items = random_logs(4, cases=10)
     pool = training_clicks(views, items)
@@ -159,6 +176,7 @@ def test_both_tables_are_written_and_a_second_run_leaves_them_as_they_are(spark:
         "clicks": 3,
         "targets": 2,
         "history_targets": 0,
+        "variants": 1,
     }
     assert made.inputs == lake.versions([IMPRESSIONS, HISTORIES, ITEM_TOKENS])
     assert build_trajectories(lake, config) == made

@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from trainer.data.batch import StepBatch
 from trainer.data.directory import PackedDirectory
 from trainer.data.petastorm_reader import ALLOWED
 from trainer.data.position import Order
+from trainer.data.prefetch import prefetch
 from trainer.data.reader import Reader
 
 
@@ -53,10 +55,45 @@ def test_a_path_with_blanks_and_letters_of_any_kind_is_read(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("backend", ["petastorm", "arrow"])
-def test_ten_epochs_lose_no_target(directory: Path, backend: BackendName) -> None:
-    targets = PackedDirectory.open(directory).manifest.counts["targets"]
-    for epoch in range(10):
-        assert sum(batch.targets for step in read(directory, backend, epoch=epoch) for batch in step) == targets
+def test_fifty_epochs_through_the_thread_lose_and_reorder_nothing(directory: Path, backend: BackendName) -> None:
+    """Each epoch against the batches as they were packed, in the order that the position alone says."""
+    opened = PackedDirectory.open(directory)
+    reader = Reader(opened, Order(seed=5, batches_per_step=2), BACKENDS[backend])
+    plain = Reader(opened, Order(seed=0, batches_per_step=1))
+    packed = {place: batch for (place,), (batch,) in zip(plain.places(0), plain.steps(0), strict=True)}
+    lines = set()
+    for epoch in range(50):
+        places = reader.places(epoch)
+        lines.add(str(places))
+        delivered = list(prefetch(reader.steps(epoch), depth=3))
+        assert [len(step) for step in delivered] == [len(step) for step in places]
+        for step, wanted in zip(delivered, places, strict=True):
+            assert all(same(batch, packed[place]) for batch, place in zip(step, wanted, strict=True))
+    assert len(lines) > 15  # of four superblocks' 24 orders
+
+
+@pytest.mark.parametrize("backend", ["petastorm", "arrow"])
+def test_ranks_read_disjoint_batches_that_make_up_the_step(directory: Path, backend: BackendName) -> None:
+    opened = PackedDirectory.open(directory)
+    whole = list(Reader(opened, Order(seed=5, batches_per_step=5), BACKENDS[backend]).steps(3))
+    ranks = [
+        list(Reader(opened, Order(seed=5, batches_per_step=5, rank=rank, world=3), BACKENDS[backend]).steps(3))
+        for rank in range(3)
+    ]
+    for number, step in enumerate(whole):
+        for place, batch in enumerate(step):
+            assert same(ranks[place % 3][number][place // 3], batch)
+    assert [sum(len(rank[number]) for rank in ranks) for number in range(3)] == [5, 5, 2]
+
+
+@pytest.mark.parametrize("backend", ["petastorm", "arrow"])
+def test_epochs_take_turns_with_the_variants(tmp_path: Path, backend: BackendName) -> None:
+    path = packed_directory(tmp_path / "packed", variants=2)
+    opened = PackedDirectory.open(path)
+    assert [list(opened.superblock_sizes(epoch)) for epoch in range(4)] == [[0, 1], [2, 3]] * 2
+    targets = [sum(batch.targets for step in read(path, backend, epoch=epoch) for batch in step) for epoch in range(4)]
+    listed = [sum(sum(block.targets) for _, _, block in opened.superblocks if block.variant == v) for v in (0, 1)]
+    assert targets == listed * 2
 
 
 @pytest.mark.parametrize("backend", ["petastorm", "arrow"])
@@ -85,6 +122,24 @@ def test_a_damaged_file_is_refused_by_name(directory: Path, damage: str) -> None
         path.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
     with pytest.raises(ContractError, match=r"part-1\.parquet.*jobs\.pack"):
         PackedDirectory.open(directory)
+
+
+@pytest.mark.parametrize("backend", ["petastorm", "arrow"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "garbled"])
+def test_a_file_that_is_damaged_while_training_is_told_by_name(
+    directory: Path, backend: BackendName, damage: str
+) -> None:
+    reader = Reader(PackedDirectory.open(directory), Order(seed=5, batches_per_step=1), BACKENDS[backend])
+    path = directory / "batches" / "part-1.parquet"
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"PAR1" + bytes(len(content)))
+    with pytest.raises(ContractError, match=r"(part-1\.parquet|batches).*[Pp]ack again"):
+        for _ in prefetch(reader.steps(0), depth=2):
+            pass
+    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
 
 
 def test_another_format_version_is_refused_with_the_way_out(directory: Path) -> None:

@@ -1,0 +1,106 @@
+"""Benchmark: what the order of packing costs or wins: AUC over seeds, items encoded, clicks per second of training."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jobs.config import run
+from jobs.terminal.child import run_child
+from jobs.terminal.progress import console, stage
+from pipelines.packing.orders import ORDERS
+from schemas.errors import InputError
+
+_ARMS = ("random", "time", "shp", "shp_balanced", "shp_kway", "shp_balanced+0.25")
+
+
+class Arm(NamedTuple):
+    """An order, and the share of trajectories placed at random; written `shp_balanced+0.25`."""
+
+    order: str
+    mixing: str
+
+    @classmethod
+    def of(cls, text: str) -> Arm:
+        """InputError unless it names an order and a share."""
+        order, _, mixing = text.partition("+")
+        if order not in ORDERS:
+            raise InputError(f"--arms names {order!r}: use {', '.join(ORDERS)}, with +0.25 for a mixing of 0.25")
+        return cls(order, mixing or "0")
+
+
+def orders(
+    *,
+    lake: str,
+    out: Path,
+    preset: Path,
+    source: str = "publisher",
+    arms: tuple[str, ...] = _ARMS,
+    seeds: int = 3,
+    truth: Path | None = None,
+) -> dict[str, Any]:
+    """Pack by each order, train with each seed on the same clicks, and judge on the same impressions.
+
+    Parameters
+    ----------
+    lake
+        Folder of the Delta tables, with trajectories.
+    out
+        Folder for packed directories and runs; what is there already is not made again.
+    preset
+        TOML of the training.
+    source
+        Which publisher's trajectories.
+    arms
+        Orders, each with +SHARE if trajectories are to be mixed.
+    seeds
+        Seeds of training, from 1 on.
+    truth
+        Parquet with the probabilities that drew the clicks (synthetic data only).
+    """
+    found = {text: _figures(Arm.of(text), lake, out, preset, source, seeds, truth) for text in arms}
+    first = found[arms[0]]["auc"]
+    for figures in found.values():
+        differences = [mine - theirs for mine, theirs in zip(figures["auc"], first, strict=True)]
+        figures["auc_mean"] = round(statistics.mean(figures["auc"]), 4)
+        figures["auc_minus_first"] = round(statistics.mean(differences), 4)
+        figures["auc_minus_first_spread"] = round(statistics.stdev(differences), 4) if seeds > 1 else 0.0
+    return {"seeds": seeds, "compared_with": arms[0], "arms": found}
+
+
+def _figures(
+    arm: Arm, lake: str, out: Path, preset: Path, source: str, seeds: int, truth: Path | None
+) -> dict[str, Any]:
+    name = f"{arm.order}+{arm.mixing}"
+    packed = out / name
+    with stage(f"packing {name}"):
+        options = ["--lake", lake, "--source", source, "--order", arm.order, "--mixing", arm.mixing, "--out", packed]
+        counts = run_child("jobs.pack", options)
+    runs = [
+        _trained(packed, out / f"{name}-{seed}", out / "store", preset, seed, truth) for seed in range(1, seeds + 1)
+    ]
+    figures = {
+        "auc": [each["auc"] for each in runs],
+        "encoded": [each["encoded"] for each in runs],
+        "clicks_per_second": [each["clicks_per_second"] for each in runs],
+        "distinct_items_per_epoch": counts["distinct_items_per_epoch"],
+        "batches": counts["batches"],
+    }
+    console.print(f"{name:20} AUC {figures['auc']}  encoded {figures['encoded']}")
+    return figures
+
+
+def _trained(packed: Path, out: Path, store: Path, preset: Path, seed: int, truth: Path | None) -> dict[str, Any]:
+    options: Sequence[object] = ["--data", packed, "--out", out, "--store", store, "--config", preset]
+    trained = run_child("jobs.train", [*options, "--run.seed", seed])
+    oracle = [] if truth is None else ["--truth", truth]
+    judged = run_child(
+        "jobs.evaluate", ["--checkpoint", trained["checkpoint"], "--data", packed, "--store", store, *oracle]
+    )
+    return {"auc": judged["model"]["auc"], **{name: trained[name] for name in ("encoded", "clicks_per_second")}}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(orders))

@@ -1,0 +1,204 @@
+"""Benchmark: items encoded under every order of packing, beside random order, with its speed and its memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import statistics
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.table import Table
+
+from jobs.bench.graphs import graph_of
+from jobs.config import run
+from jobs.terminal.progress import console, stage
+from pipelines.packing.graph import Graph
+from pipelines.packing.orders import ORDERS, Leaves, Order, mixed
+from pipelines.packing.quality import distinct_items, encodes, redrawn, training_line
+from pipelines.packing.shard import IntArray
+
+_AGES = (2, 20, 100)  # steps that a cached vector lives
+_LINES = 5  # shuffles of superblocks over which cached figures are averaged
+
+
+class Figures(NamedTuple):
+    """Of one order at one batch size."""
+
+    items: int
+    spread: float  # items of the largest full batch / mean
+    cached: dict[int, float]  # max_age -> items encoded in the order that training sees
+    seconds: float
+    per_second: float  # trajectories, on one core
+    peak_bytes: int  # beside the graph
+
+
+def packing(
+    *,
+    graph: Path,
+    batches: tuple[int, ...] = (64, 256),
+    superblock: int = 21,
+    mixing: tuple[float, ...] = (0.1, 0.25, 0.5),
+    shards: int = 8,
+    repeats: int = 3,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Sum of distinct items over batches, relative to random order, of every order that `pack` knows.
+
+    Parameters
+    ----------
+    graph
+        An .npz with indptr, indices (items of each trajectory) and last_slot (its time), or a directory that `pack`
+        wrote with --order time.
+    batches
+        Trajectories of a batch.
+    superblock
+        Batches of a superblock: training shuffles them whole.
+    mixing
+        Shares of trajectories placed at random, tried on shp_balanced.
+    shards
+        Time ranges ordered one by one, to see how much of the saving they keep.
+    repeats
+        Runs of each order; seconds are the median, on one core.
+    seed
+        Of all draws.
+    """
+    with stage("reading the graph"):
+        whole = graph_of(graph)
+        null = redrawn(whole, seed=seed)
+    found = {}
+    for batch in batches:
+        leaves = Leaves(batch=batch, superblock=superblock)
+        with stage(f"batches of {batch}") as bar:
+            tried = _tried(whole, null, leaves, mixing, shards, seed)
+            for done, (name, (of, order)) in enumerate(tried.items(), start=1):
+                bar.at(done, len(tried), name)
+                found[name, batch] = _measured(of, leaves, order, seed, repeats)
+    for batch in batches:
+        _print(found, batch)
+    return {"graph": graph.name, "trajectories": whole.trajectories, "pins": len(whole.item)} | _summary(found, batches)
+
+
+def _tried(
+    whole: Graph, null: Graph, leaves: Leaves, mixing: tuple[float, ...], shards: int, seed: int
+) -> dict[str, tuple[Graph, Order]]:
+    """Name -> graph and order. `null ...` stand for the graph whose pins are drawn anew."""
+    found: dict[str, tuple[Graph, Order]] = {name: (whole, order) for name, order in ORDERS.items()}
+    for share in mixing:
+        found[f"shp_balanced+{share}"] = (whole, _mixing(share))
+    found["shp, sharded"] = (whole, _sharded(shards))
+    return found | {"null random": (null, ORDERS["random"]), "null": (null, ORDERS["shp"])}
+
+
+def _mixing(share: float) -> Order:
+    return lambda graph, leaves, seed: mixed(ORDERS["shp_balanced"](graph, leaves, seed), share=share, seed=seed)
+
+
+def _sharded(shards: int) -> Order:
+    """SHP of each of so many time ranges."""
+
+    def order(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
+        parts = np.array_split(np.arange(graph.trajectories), shards)
+        return np.concatenate([part[ORDERS["shp"](graph.taken(part), leaves, seed)] for part in parts])
+
+    return order
+
+
+def _measured(graph: Graph, leaves: Leaves, order: Order, seed: int, repeats: int) -> Figures:
+    order(graph.taken(np.arange(min(graph.trajectories, 3 * leaves.batch))), leaves, seed)  # compiles
+    runs = [_in_child(graph, leaves, order, seed) for _ in range(repeats)]
+    found = runs[0][0]
+    starts = np.append(np.arange(0, len(found), leaves.batch), len(found))
+    items = distinct_items(graph, found, starts)
+    full = items[: len(found) // leaves.batch]
+    lines = [training_line(len(items), superblock=leaves.superblock, seed=seed + n) for n in range(_LINES)]
+    return Figures(
+        items=int(items.sum()),
+        spread=float(full.max() / full.mean()) if len(full) else 1.0,
+        cached={
+            age: statistics.mean(encodes(graph, found, starts, line, max_age=age) for line in lines) for age in _AGES
+        },
+        seconds=(seconds := statistics.median(seconds for _, seconds, _ in runs)),
+        per_second=graph.trajectories / seconds,
+        peak_bytes=max(peak for _, _, peak in runs),
+    )
+
+
+def _in_child(graph: Graph, leaves: Leaves, order: Order, seed: int) -> tuple[IntArray, float, int]:
+    """(order, seconds, peak bytes) of one call in a forked process: its peak memory is its own."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def work() -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began = time.perf_counter()
+        found = order(graph, leaves, seed)
+        seconds = time.perf_counter() - began
+        sender.send((found, seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024))
+
+    child = context.Process(target=work)
+    child.start()
+    sender.close()
+    result: tuple[IntArray, float, int] = receiver.recv()
+    child.join()
+    return result
+
+
+def _ratio(found: dict[tuple[str, int], Figures], name: str, batch: int, age: int | None = None) -> float:
+    base = found["null random" if name.startswith("null") else "random", batch]
+    mine = found[name, batch]
+    return round(mine.items / base.items if age is None else mine.cached[age] / base.cached[age], 4)
+
+
+def _names(found: dict[tuple[str, int], Figures]) -> list[str]:
+    return [name for name in dict.fromkeys(name for name, _ in found) if name != "null random"]
+
+
+def _print(found: dict[tuple[str, int], Figures], batch: int) -> None:
+    table = Table(title=f"Items encoded / random order, batches of {batch} ({found['random', batch].items:,})")
+    columns = ("order", "ratio", "spread", *(f"cached, age {age}" for age in _AGES), "trajectories/s", "peak MB")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "order" else "right")
+    for name in _names(found):
+        mine = found[name, batch]
+        cached = (f"{_ratio(found, name, batch, age):.3f}" for age in _AGES)
+        speed = f"{mine.per_second:,.0f}"
+        row = (
+            f"{_ratio(found, name, batch):.3f}",
+            f"{mine.spread:.2f}",
+            *cached,
+            speed,
+            f"{mine.peak_bytes / 1e6:.0f}",
+        )
+        table.add_row(name, *row)
+    console.print(table)
+
+
+def _summary(found: dict[tuple[str, int], Figures], batches: tuple[int, ...]) -> dict[str, Any]:
+    def each(figure: Any) -> dict[str, dict[str, Any]]:
+        return {name: {str(batch): figure(name, batch) for batch in batches} for name in _names(found)}
+
+    kept = {str(batch): _kept(found, batch) for batch in batches}
+    return {
+        "ratio": each(lambda name, batch: _ratio(found, name, batch)),
+        "cached_ratio": each(lambda name, batch: _ratio(found, name, batch, 20)),
+        "per_second": {name: round(min(found[name, batch].per_second for batch in batches)) for name in _names(found)},
+        "cached_by_age": {str(age): each(lambda name, b, a=age: _ratio(found, name, b, a)) for age in _AGES},
+        "spread": each(lambda name, batch: round(found[name, batch].spread, 3)),
+        "seconds": each(lambda name, batch: round(found[name, batch].seconds, 3)),
+        "peak_bytes": each(lambda name, batch: found[name, batch].peak_bytes),
+        "random_items": {str(batch): found["random", batch].items for batch in batches},
+        "sharded_keeps": kept,
+    }
+
+
+def _kept(found: dict[tuple[str, int], Figures], batch: int) -> float:
+    """Share of SHP's saving that is left when time ranges are ordered one by one."""
+    whole = 1 - _ratio(found, "shp", batch)
+    return round((1 - _ratio(found, "shp, sharded", batch)) / whole, 3) if whole > 0 else 1.0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(packing))

@@ -1,0 +1,43 @@
+"""Verify a packed directory to the last batch and tell what it is worth: counts, reuse, padding, spread, a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobs.config import run
+from jobs.terminal.batches import show_batches
+from jobs.terminal.plot import draw
+from jobs.terminal.progress import stage
+from schemas.errors import InputError
+from trainer.data.description import describe
+from trainer.data.directory import PackedDirectory
+
+
+def inspect_batches(*, data: Path, plot: Path | None = None) -> dict[str, Any]:
+    """Verify a packed directory and describe its batches.
+
+    Parameters
+    ----------
+    data
+        The packed directory that `pack` wrote.
+    plot
+        PNG to draw; by default `<data>.png`, beside the directory.
+    """
+    path = data.with_name(f"{data.resolve().name}.png") if plot is None else plot
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--plot {path}: name a file that ends in .png")
+    with stage("sizes and sha256 of files"):
+        directory = PackedDirectory.open(data)
+    with stage("every batch"):
+        found = describe(directory)
+    show_batches(directory.manifest, found)
+    counts, config = directory.manifest.counts, directory.manifest.config
+    title = f"{data.resolve().name}: {found.summary['batches']:,} batches in order {config.get('order')}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(found, path, title=title)
+    return found.summary | {"variants": counts.get("variants", 1), "order": config.get("order"), "plot": str(path)}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(inspect_batches))

@@ -1,0 +1,87 @@
+"""Graph: which distinct items each trajectory holds. Packing is a partition of this hypergraph's vertices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.packing.compiled import compiled
+from pipelines.packing.shard import IntArray, Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """Trajectories as vertices, items as hyperedges, in compressed sparse rows; a *pin* is an item in a trajectory."""
+
+    start: IntArray  # (B + 1,) int64: trajectory b owns pins start[b] up to start[b + 1]
+    item: IntArray  # (pins,) int32, each once per trajectory, numbered 0 to items - 1
+    items: int
+    row: IntArray  # (items,) the item row that each number stands for
+
+    @property
+    def trajectories(self) -> int:
+        """B."""
+        return len(self.start) - 1
+
+    @property
+    def pins(self) -> IntArray:
+        """Distinct items of each trajectory."""
+        return np.diff(self.start)
+
+    @classmethod
+    def of_shard(cls, shard: Shard) -> Graph:
+        """Clicks and candidates alike: both are encoded."""
+        most = max(int(shard.click_row.max(initial=0)), int(shard.candidate_row.max(initial=0)))
+        owned = shard.candidate_start[shard.click_start]
+        start, rows = _distinct(shard.click_start, shard.click_row, owned, shard.candidate_row, most + 1)
+        return cls.of_rows(start, rows)
+
+    @classmethod
+    def of_rows(cls, start: IntArray, rows: IntArray) -> Graph:
+        """From item rows (distinct within each trajectory) to numbers without gaps."""
+        there = np.zeros(int(rows.max(initial=0)) + 1, np.bool_)
+        there[rows] = True
+        number = np.cumsum(there, dtype=np.int32) - 1
+        return cls(start=start.astype(np.int64), item=number[rows], items=int(there.sum()), row=np.flatnonzero(there))
+
+    def taken(self, chosen: IntArray) -> Graph:
+        """The graph of these trajectories alone, in this order, items numbered anew."""
+        start = np.concatenate([[0], np.cumsum(self.pins[chosen])]).astype(np.int64)
+        part = self.of_rows(start, _gathered(self.start, self.item, chosen, int(start[-1])))
+        return Graph(start=part.start, item=part.item, items=part.items, row=self.row[part.row])
+
+
+@compiled
+def _distinct(
+    click_start: IntArray, click_row: IntArray, candidate_start: IntArray, candidate_row: IntArray, rows: int
+) -> tuple[IntArray, NDArray[np.int32]]:
+    seen = np.full(rows, -1, np.int32)
+    start = np.zeros(len(click_start), np.int64)
+    found = np.empty(len(click_row) + len(candidate_row), np.int32)
+    count = 0
+    for b in range(len(click_start) - 1):
+        for place in range(click_start[b], click_start[b + 1]):
+            if seen[click_row[place]] != b:
+                seen[click_row[place]] = b
+                found[count] = click_row[place]
+                count += 1
+        for place in range(candidate_start[b], candidate_start[b + 1]):
+            if seen[candidate_row[place]] != b:
+                seen[candidate_row[place]] = b
+                found[count] = candidate_row[place]
+                count += 1
+        start[b + 1] = count
+    return start, found[:count].copy()
+
+
+@compiled
+def _gathered(start: IntArray, item: IntArray, chosen: IntArray, pins: int) -> NDArray[np.int32]:
+    found = np.empty(pins, np.int32)
+    count = 0
+    for b in chosen:
+        for pin in range(start[b], start[b + 1]):
+            found[count] = item[pin]
+            count += 1
+    return found

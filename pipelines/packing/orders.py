@@ -1,0 +1,104 @@
+"""Orders: by what rule a shard's trajectories stand one after another before they are cut into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.packing.compiled import compiled, hashed
+from pipelines.packing.exchange import exchanged
+from pipelines.packing.graph import Graph
+from pipelines.packing.grouping import social_hash_order
+from pipelines.packing.shard import IntArray
+
+_SIGNATURE = 4  # hash functions of minhash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaves:
+    """What an order is made for: trajectories of a batch, batches of a superblock."""
+
+    batch: int
+    superblock: int
+
+
+# A shard's graph, its trajectories in time order -> the order (B,).
+Order = Callable[[Graph, Leaves, int], IntArray]
+
+
+def random_order(graph: Graph, _: Leaves, seed: int) -> IntArray:
+    """As without packing: what every other order is compared with."""
+    return np.random.default_rng(seed).permutation(graph.trajectories)
+
+
+def time_order(graph: Graph, _leaves: Leaves, _seed: int) -> IntArray:
+    """As they come: news of one time are read together."""
+    return np.arange(graph.trajectories)
+
+
+def length_order(graph: Graph, _leaves: Leaves, _seed: int) -> IntArray:
+    """Fewest distinct items first: what grouping would gain from lengths alone."""
+    return np.argsort(graph.pins, kind="stable")
+
+
+def minhash_order(graph: Graph, _: Leaves, seed: int) -> IntArray:
+    """Sorted by the smallest hashes of their items: those that are alike often share them (Broder, 1997)."""
+    signature = _signatures(graph.start, graph.item, _SIGNATURE, seed)
+    order: IntArray = np.lexsort(signature[::-1])
+    return order
+
+
+def shp(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
+    """Fewest items: social-hash bisection."""
+    return social_hash_order(
+        graph, np.arange(graph.trajectories), batch=leaves.batch, superblock=leaves.superblock, seed=seed
+    )
+
+
+def shp_balanced(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
+    """Few items in batches of even size: bisection that keeps sides even, then exchange within superblocks."""
+    tree = social_hash_order(
+        graph, np.arange(graph.trajectories), batch=leaves.batch, superblock=leaves.superblock, even=True, seed=seed
+    )
+    return exchanged(graph, tree, batch=leaves.batch, span=leaves.superblock, even=True)
+
+
+def shp_kway(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
+    """Fewest items where nothing is cached between batches: bisection, then exchange between all batches."""
+    return exchanged(graph, shp(graph, leaves, seed), batch=leaves.batch)
+
+
+ORDERS: dict[str, Order] = {
+    "random": random_order,
+    "time": time_order,
+    "length": length_order,
+    "minhash": minhash_order,
+    "shp": shp,
+    "shp_balanced": shp_balanced,
+    "shp_kway": shp_kway,
+}
+
+
+def mixed(order: IntArray, *, share: float, seed: int) -> IntArray:
+    """`order` with this share of its places drawn, and what stood there shuffled among them.
+
+    Trades reuse for independence of the batches: 0 leaves the order as it is, 1 is a random order.
+    """
+    rng = np.random.default_rng([seed, 1])
+    places = rng.permutation(len(order))[: round(share * len(order))]
+    found = np.array(order)
+    found[places] = order[rng.permutation(places)]
+    return found
+
+
+@compiled
+def _signatures(start: IntArray, item: IntArray, functions: int, seed: int) -> NDArray[np.int64]:
+    smallest = np.full((functions, len(start) - 1), np.iinfo(np.int64).max)
+    for b in range(len(start) - 1):
+        for at in range(start[b], start[b + 1]):
+            for function in range(functions):
+                smallest[function, b] = min(smallest[function, b], hashed(seed, item[at], function))
+    return smallest

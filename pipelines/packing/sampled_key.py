@@ -1,0 +1,69 @@
+"""Sampled key: which shard a trajectory belongs to by its items, learnt from a sample by the same bisection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.packing.compiled import compiled
+from pipelines.packing.graph import Graph
+from pipelines.packing.grouping import social_hash_order
+from pipelines.packing.shard import IntArray
+
+_FULLER = 1.05  # a shard may take this much of its share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledKey:
+    """How many of each shard's sample hold each item; items that one sampled trajectory alone holds tell nothing."""
+
+    row: IntArray  # (R,) item rows, ascending
+    holders: NDArray[np.int32]  # (shards, R)
+
+    @classmethod
+    def learnt(cls, sample: Graph, *, shards: int, seed: int) -> SampledKey:
+        """From a sample in time order: its bisection into as many parts as there will be shards."""
+        size = max(1, -(-sample.trajectories // shards))
+        order = social_hash_order(sample, np.arange(sample.trajectories), batch=size, superblock=1, seed=seed)
+        holders = np.zeros((shards, sample.items), np.int32)
+        for shard in range(shards):
+            part = sample.taken(order[shard * size : (shard + 1) * size])
+            holders[shard, np.searchsorted(sample.row, part.row)] = np.bincount(part.item, minlength=part.items)
+        telling = holders.sum(axis=0) > 1
+        return cls(row=sample.row[telling], holders=holders[:, telling])
+
+    def assigned(self, graph: Graph) -> IntArray:
+        """The shard of each trajectory (B,), none above its share: where most of its items are held already.
+
+        The counts learn as trajectories are taken in, one after another.
+        """
+        rows = np.union1d(self.row, graph.row)
+        holders = np.zeros((len(self.holders), len(rows)), np.int32)
+        holders[:, np.searchsorted(rows, self.row)] = self.holders
+        number = np.searchsorted(rows, graph.row)[graph.item]
+        most = int(np.ceil(_FULLER * graph.trajectories / len(holders)))
+        return _assigned(graph.start, number, holders, most)
+
+
+@compiled
+def _assigned(start: IntArray, item: IntArray, holders: NDArray[np.int32], most: int) -> IntArray:
+    """Each to the shard that has most of its items' holders, in shares: what all shards hold alike decides nothing."""
+    found = np.empty(len(start) - 1, np.int64)
+    taken = np.zeros(len(holders), np.int64)
+    everywhere = holders.sum(axis=0)
+    for u in range(len(found)):
+        best, best_score = -1, -1.0
+        for shard in range(len(holders)):
+            score = 0.0
+            for at in range(start[u], start[u + 1]):
+                score += holders[shard, item[at]] / (1.0 + everywhere[item[at]])
+            if taken[shard] < most and score > best_score:
+                best, best_score = shard, score
+        found[u] = best
+        taken[best] += 1
+        for at in range(start[u], start[u + 1]):
+            holders[best, item[at]] += 1
+            everywhere[item[at]] += 1
+    return found

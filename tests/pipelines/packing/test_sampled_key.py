@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.packing.graph import Graph
+from pipelines.packing.sampled_key import SampledKey
+from tests.pipelines.packing.graphs import graphs, topical
+
+
+@given(sample=graphs, graph=graphs, shards=st.integers(1, 5))
+def test_no_shard_takes_more_than_its_share(sample: Graph, graph: Graph, shards: int) -> None:
+    found = SampledKey.learnt(sample, shards=shards, seed=1).assigned(graph)
+    assert len(found) == graph.trajectories
+    if len(found):
+        assert found.min() >= 0
+        assert np.bincount(found, minlength=shards).max() <= np.ceil(1.05 * len(found) / shards)
+
+
+def test_a_sample_teaches_which_items_go_together() -> None:
+    graph = topical(4000, topics=8)
+    key = SampledKey.learnt(graph.taken(np.arange(0, 4000, 10)), shards=8, seed=1)
+    found = key.assigned(graph)
+
+    owner = np.repeat(np.arange(4000), graph.pins)
+    topic = (graph.row[graph.item] - 1) // 40
+
+    def purity(shard: np.ndarray) -> float:
+        """Share of a shard's pins that are of its commonest topic."""
+        parts = (np.bincount(topic[shard[owner] == each], minlength=8) for each in range(8))
+        return float(np.mean([counts.max() / counts.sum() for counts in parts]))
+
+    assert purity(found) > 0.5 > 0.2 > purity(np.arange(4000) % 8)

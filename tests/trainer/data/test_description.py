@@ -1,0 +1,106 @@
+"""A packed directory told in figures: right ones, and none where it is not what its manifest says."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.errors import ContractError
+from schemas.manifest import MANIFEST_FILE
+from tests.packed import packed_directory, random_trajectory
+from trainer.data.description import FIGURES, Description, describe
+from trainer.data.directory import PackedDirectory
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return packed_directory(tmp_path / "packed")
+
+
+def test_figures_are_those_of_the_trajectories(directory: Path) -> None:
+    found = describe(PackedDirectory.open(directory))
+    rng = np.random.default_rng(0)
+    trajectories = [random_trajectory(rng, items=30) for _ in range(48)]
+    groups = [trajectories[start : start + 4] for start in range(0, 48, 4)]
+
+    def items(trajectory: Any) -> set[int]:
+        return {*trajectory[0], *(row for listed in trajectory[1] for row in listed)}
+
+    batches = [set().union(*map(items, group)) for group in groups]
+    assert found.columns["items"].tolist() == [len(batch) for batch in batches]
+    assert found.columns["items_of_batch_before"].tolist() == [0] + [len(a & b) for a, b in itertools.pairwise(batches)]
+    assert found.columns["pins"].tolist() == [sum(len(items(each)) for each in group) for group in groups]
+    assert found.columns["trajectories"].tolist() == [4] * 12
+    assert found.columns["superblock"].tolist() == [n // 3 for n in range(12)]
+    assert found.length_B.tolist() == [len(each[0]) for each in trajectories]
+    assert found.holders_V.tolist() == [sum(row in items(each) for each in trajectories) for row in range(31)]
+    longest = [max(len(each[0]) for each in group) for group in groups]
+    summary = found.summary
+    assert summary["click_padding"] == pytest.approx(1 - found.length_B.sum() / (4 * sum(longest)), abs=1e-4)
+    assert summary["length_spread"] == pytest.approx(np.mean(longest) / found.length_B.mean(), abs=1e-3)
+    assert summary["uses_of_an_item"] == pytest.approx(found.sum("item_occurrences") / found.sum("items"), abs=1e-3)
+
+
+def test_what_chance_would_hold_is_what_dealing_out_gives(directory: Path) -> None:
+    found = describe(PackedDirectory.open(directory))
+    rng = np.random.default_rng(0)
+    trajectories = [random_trajectory(rng, items=30) for _ in range(48)]
+    pins = [{*clicks, *(row for listed in lists for row in listed)} for clicks, lists, _ in trajectories]
+    dealt = []
+    for _ in range(400):
+        order = rng.permutation(48)
+        dealt.append(sum(len(set().union(*(pins[u] for u in order[s : s + 4]))) for s in range(0, 48, 4)))
+    assert found.expected_at_random() == pytest.approx(np.mean(dealt), rel=0.01)
+
+
+def test_two_variants_are_expected_twice() -> None:
+    def description(variants: int) -> Description:
+        batches = 3 * variants
+        columns = dict.fromkeys(FIGURES, np.full(batches, 4))
+        columns["variant"] = np.repeat(np.arange(variants), 3)
+        return Description(columns, np.full(4 * batches, 2), variants * np.array([0, 1, 2, 12, 5]))
+
+    assert description(2).expected_at_random() == pytest.approx(2 * description(1).expected_at_random())
+
+
+def changed(directory: Path, change: dict[str, Any]) -> PackedDirectory:
+    """The directory with another manifest."""
+    file = directory / MANIFEST_FILE
+    raw = json.loads(file.read_text())
+    for name, value in change.items():
+        raw[name] = raw[name] | value
+    file.write_text(json.dumps(raw))
+    return PackedDirectory.open(directory)
+
+
+def test_counts_that_differ_from_the_manifest_are_named(directory: Path) -> None:
+    with pytest.raises(ContractError, match=r"the manifest says clicks 1, found \d+\. Pack again"):
+        describe(changed(directory, {"counts": {"clicks": 1}}))
+
+
+def test_items_beyond_the_token_table_are_named(directory: Path) -> None:
+    with pytest.raises(ContractError, match=r"part-0\.parquet, row group 0, batch 0: its items are not rising rows"):
+        describe(changed(directory, {"tokens": {"rows": 9}}))
+
+
+def test_a_superblock_that_the_manifest_lost_is_missed(directory: Path) -> None:
+    file = directory / MANIFEST_FILE
+    raw = json.loads(file.read_text())
+    batch_files = [entry for entry in raw["files"] if entry["superblocks"]]
+    batch_files[0]["superblocks"].pop()
+    file.write_text(json.dumps(raw))
+    with pytest.raises(ContractError, match=r"begins with batch 6, 3 is missing"):
+        describe(PackedDirectory.open(directory))
+
+
+def test_variants_of_unequal_size_are_named(tmp_path: Path) -> None:
+    whole = describe(PackedDirectory.open(packed_directory(tmp_path / "even", variants=2)))
+    assert set(whole.columns["variant"].tolist()) == {0, 1}
+    uneven = packed_directory(tmp_path / "uneven", variants=2, trajectories=44)
+    with pytest.raises(ContractError, match=r"variants hold \{0: 24, 1: 20\} trajectories"):
+        describe(PackedDirectory.open(uneven))

@@ -1,0 +1,166 @@
+"""Description: every batch of a packed directory read once, checked against the manifest, and told in figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import ContractError
+from schemas.manifest import Superblock
+from trainer.data.directory import Arrays, PackedDirectory
+from trainer.data.reader import arrow_superblocks, checked_superblock
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+FIGURES = (
+    "variant", "superblock", "trajectories", "targets", "clicks", "item_occurrences", "click_cells", "candidate_cells",
+    "candidates", "items", "items_of_batch_before", "pins",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Figures of each batch, in packed order; `holders_V` = trajectories that hold each item row, all variants."""
+
+    columns: dict[str, IntArray]  # by the names of FIGURES, one number per batch
+    length_B: IntArray  # clicks of each trajectory, in packed order
+    holders_V: IntArray
+
+    def sum(self, name: str) -> int:
+        """Of one figure, over all batches."""
+        return int(self.columns[name].sum())
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """What the directory is worth: reuse, padding, spread."""
+        items, batches = self.columns["items"], len(self.columns["items"])
+        occurrences, clicks = self.sum("item_occurrences"), self.sum("clicks")
+        return {
+            "batches": batches,
+            "trajectories": self.sum("trajectories"),
+            "targets": self.sum("targets"),
+            "items_per_batch": round(float(items.mean()), 1),
+            "items_spread": round(float(items.max() / items.mean()), 3),
+            "uses_of_an_item": round(occurrences / self.sum("items"), 3),
+            "ratio_to_random": round(self.sum("items") / self.expected_at_random(), 4),
+            "of_batch_before": round(self.sum("items_of_batch_before") / self.sum("items"), 4),
+            "click_padding": round(1 - clicks / self.sum("click_cells"), 4),
+            "candidate_padding": round(1 - self.sum("candidates") / max(1, self.sum("candidate_cells")), 4),
+            "clicks_per_trajectory": round(float(self.length_B.mean()), 2),
+            "length_spread": round(float(self._longest().mean() / self.length_B.mean()), 3),
+        }
+
+    def expected_at_random(self) -> float:
+        """Distinct items, summed over batches of the same sizes, if trajectories were dealt out at random.
+
+        An item that h of n trajectories hold is missing from a batch of b with probability C(n-h, b) / C(n, b).
+        """
+        variants = 1 + int(self.columns["variant"].max())
+        count = self.sum("trajectories") // variants
+        held = np.bincount(self.holders_V[self.holders_V > 0])  # how many items are held by h trajectories
+        held_by = np.flatnonzero(held)
+        in_one = np.minimum(held_by / variants, count)
+        total = 0.0
+        sizes, batches = np.unique(self.columns["trajectories"], return_counts=True)
+        for size, many in zip(sizes.tolist(), batches.tolist(), strict=True):
+            missing = [math.exp(_log_choose(count - h, size) - _log_choose(count, size)) for h in in_one.tolist()]
+            total += many * float((held[held_by] * (1 - np.array(missing))).sum())
+        return total
+
+    def _longest(self) -> IntArray:
+        """Clicks of each batch's longest trajectory."""
+        starts = np.concatenate([[0], np.cumsum(self.columns["trajectories"])[:-1]])
+        longest: IntArray = np.maximum.reduceat(self.length_B, starts)
+        return longest
+
+
+def describe(directory: PackedDirectory) -> Description:
+    """Read all superblocks; ContractError, by name, where anything differs from what the manifest or the tokens say."""
+    rows: list[list[int]] = []
+    lengths: list[IntArray] = []
+    holders_V = np.zeros(directory.manifest.tokens.rows, np.int64)
+    before = np.zeros(0, np.int32)
+    for number, entry, batch in _batches(directory):
+        lengths.append(batch["click_mask_BL"].sum(axis=1))
+        held = _pins(batch)
+        holders_V[batch["item_row_N"]] += np.bincount(held, minlength=len(batch["item_row_N"]))
+        rows.append([entry.variant, number, *_figures(batch, before), len(held)])
+        before = batch["item_row_N"]
+    columns = dict(zip(FIGURES, np.array(rows, np.int64).reshape(-1, len(FIGURES)).T, strict=True))
+    found = Description(columns, np.concatenate(lengths), holders_V)
+    _check_counts(directory, found)
+    return found
+
+
+def _batches(directory: PackedDirectory) -> Iterator[tuple[int, Superblock, Arrays]]:
+    superblocks = directory.superblocks
+    delivered = arrow_superblocks(directory, range(len(superblocks)))
+    next_batch = 0
+    for number, arrays in enumerate(delivered):
+        checked_superblock(directory, number, arrays)
+        where, entry = directory.place_of(number), superblocks[number][2]
+        if entry.batches[0] != next_batch:
+            raise ContractError(f"{where}: begins with batch {entry.batches[0]}, {next_batch} is missing. Pack again")
+        next_batch = entry.batches[-1] + 1
+        for batch in arrays:
+            _check_items(batch, directory.manifest.tokens.rows, where)
+            yield number, entry, batch
+
+
+def _check_items(batch: Arrays, rows: int, where: str) -> None:
+    items, used = batch["item_row_N"], np.zeros(len(batch["item_row_N"]), np.bool_)
+    for slots, mask in (("click_slot_BL", "click_mask_BL"), ("target_slot_BLK", "target_mask_BLK")):
+        used[batch[slots][batch[mask]]] = True
+    if not (used.all() and np.all(np.diff(items) > 0) and items[0] > 0 and items[-1] < rows):
+        raise ContractError(
+            f"{where}, batch {int(batch['batch_id'][0])}: its items are not rising rows of the token table, each used "
+            "by a slot. Pack again with jobs.pack"
+        )
+
+
+def _pins(batch: Arrays) -> IntArray:
+    """Slot of each distinct item of each trajectory."""
+    count = len(batch["item_row_N"])
+    pairs = []
+    for slots, mask in (("click_slot_BL", "click_mask_BL"), ("target_slot_BLK", "target_mask_BLK")):
+        owner = np.nonzero(batch[mask])[0]
+        pairs.append(owner * count + batch[slots][batch[mask]])
+    distinct: IntArray = np.unique(np.concatenate(pairs)) % count
+    return distinct
+
+
+def _figures(batch: Arrays, before: NDArray[np.int32]) -> list[int]:
+    """As FIGURES, from `trajectories` to `items_of_batch_before`."""
+    clicks, candidates = batch["click_mask_BL"], batch["target_mask_BLK"]
+    targets = batch["weight_BL"] > 0
+    again = np.isin(batch["item_row_N"], before, assume_unique=True)
+    counts = (clicks.sum(), clicks.sum() + candidates.sum(), clicks.size, targets.sum() * candidates.shape[2])
+    return [len(clicks), *map(int, (targets.sum(), *counts, candidates.sum(), len(again), again.sum()))]
+
+
+def _check_counts(directory: PackedDirectory, found: Description) -> None:
+    told = directory.manifest.counts
+    summed = ("trajectories", "targets", "clicks", "item_occurrences")
+    counted = {name: found.sum(name) for name in summed}
+    counted |= {"batches": len(found.columns["items"]), "distinct_items_per_epoch": found.sum("items")}
+    differing = [
+        f"{name} {told[name]}, found {count}" for name, count in counted.items() if told.get(name, count) != count
+    ]
+    if differing:
+        raise ContractError(f"{directory.path}: the manifest says {'; '.join(differing)}. Pack again with jobs.pack")
+    pairs = zip(found.columns["variant"].tolist(), found.columns["trajectories"].tolist(), strict=True)
+    sizes = {variant: sum(size for _, size in group) for variant, group in groupby(pairs, key=lambda pair: pair[0])}
+    if len(set(sizes.values())) > 1:
+        raise ContractError(f"{directory.path}: variants hold {sizes} trajectories, not as many each. Pack again")
+
+
+def _log_choose(total: float, chosen: float) -> float:
+    if chosen > total:
+        return -math.inf
+    return math.lgamma(total + 1) - math.lgamma(chosen + 1) - math.lgamma(total - chosen + 1)
