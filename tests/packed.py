@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -106,6 +107,7 @@ def packed_directory(
     superblock: int = 3,
     seed: int = 0,
     variants: int = 1,
+    config: dict[str, Any] | None = None,
 ) -> Path:
     """A complete packed directory of random trajectories, in two batch files, with evaluation impressions.
 
@@ -142,7 +144,7 @@ def packed_directory(
                 files=tuple(sorted(entries, key=lambda entry: entry.path)),
                 tokens=tokens,
                 inputs={"trajectories": seed},
-                config={},
+                config=config or {},
                 counts={name: int(sum(fact[name] for fact in facts)) for name in FACTS},
                 created_at="2026-01-01T00:00:00+00:00",
             ),
