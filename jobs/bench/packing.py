@@ -72,7 +72,7 @@ def packing(
     for batch in batches:
         leaves = Leaves(batch=batch, superblock=superblock)
         with stage(f"batches of {batch}") as bar:
-            tried = _tried(whole, null, leaves, mixing, shards, seed)
+            tried = _tried(whole, null, mixing, shards)
             for done, (name, (of, order)) in enumerate(tried.items(), start=1):
                 bar.at(done, len(tried), name)
                 found[name, batch] = _measured(of, leaves, order, seed, repeats)
@@ -81,9 +81,7 @@ def packing(
     return {"graph": graph.name, "trajectories": whole.trajectories, "pins": len(whole.item)} | _summary(found, batches)
 
 
-def _tried(
-    whole: Graph, null: Graph, leaves: Leaves, mixing: tuple[float, ...], shards: int, seed: int
-) -> dict[str, tuple[Graph, Order]]:
+def _tried(whole: Graph, null: Graph, mixing: tuple[float, ...], shards: int) -> dict[str, tuple[Graph, Order]]:
     """Name -> graph and order. `null ...` stand for the graph whose pins are drawn anew."""
     found: dict[str, tuple[Graph, Order]] = {name: (whole, order) for name, order in ORDERS.items()}
     for share in mixing:

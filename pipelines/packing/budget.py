@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from pipelines.packing.compiled import compiled
-from pipelines.packing.graph import Graph
+from pipelines.packing.graph import Graph, Pins
 from pipelines.packing.shard import IntArray
 
 UNLIMITED = np.iinfo(np.int64).max
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(NamedTuple):
     """What a batch may hold, at most."""
 
     trajectories: int
@@ -29,34 +28,29 @@ def cut(graph: Graph, order: IntArray, budget: Budget, tokens_V: IntArray | None
     own. `tokens_V` are the tokens of each item row.
     """
     tokens = np.zeros(graph.items, np.int64) if tokens_V is None else tokens_V[graph.row].astype(np.int64)
-    return _cut(graph.start, graph.item, order, tokens, budget.trajectories, budget.items, budget.tokens)
+    return _cut(graph.pins, order, tokens, budget)
 
 
 @compiled
-def _cut(
-    start: IntArray, item: IntArray, order: IntArray, tokens: IntArray,
-    most_trajectories: int, most_items: int, most_tokens: int,
-) -> IntArray:  # fmt: skip
-    seen = np.full(len(tokens), -1, np.int64)
+def _cut(pins: Pins, order: IntArray, tokens: IntArray, budget: Budget) -> IntArray:
+    seen = np.full(pins.items, -1, np.int64)
     starts = [0]
-    held_items, held_tokens = 0, 0
+    items_held, tokens_held = 0, 0
     for place in range(len(order)):
-        u = order[place]
-        for attempt in range(2):
-            more_items, more_tokens = 0, 0
-            for at in range(start[u], start[u + 1]):
-                if seen[item[at]] != starts[-1]:
-                    more_items += 1
-                    more_tokens += tokens[item[at]]
-            fits = held_items + more_items <= most_items and held_tokens + more_tokens <= most_tokens
-            if attempt == 1 or place == starts[-1] or (fits and place - starts[-1] < most_trajectories):
-                break
+        own = pins.item[pins.start[order[place]] : pins.start[order[place] + 1]]
+        more_items, more_tokens = 0, 0
+        for item in own:
+            if seen[item] != starts[-1]:
+                more_items += 1
+                more_tokens += tokens[item]
+        fits = items_held + more_items <= budget.items and tokens_held + more_tokens <= budget.tokens
+        if place > starts[-1] and (not fits or place - starts[-1] == budget.trajectories):
             starts.append(place)
-            held_items, held_tokens = 0, 0
-        held_items += more_items
-        held_tokens += more_tokens
-        for at in range(start[u], start[u + 1]):
-            seen[item[at]] = starts[-1]
+            items_held, tokens_held = 0, 0
+            more_items, more_tokens = len(own), tokens[own].sum()  # a new batch holds none of them yet
+        items_held += more_items
+        tokens_held += more_tokens
+        seen[own] = starts[-1]
     if len(order):
         starts.append(len(order))
     return np.array(starts)

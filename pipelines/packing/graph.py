@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,20 @@ from pipelines.packing.compiled import compiled
 from pipelines.packing.shard import IntArray, Shard
 
 
+class Pins(NamedTuple):
+    """What the compiled loops take of a graph."""
+
+    start: IntArray
+    item: NDArray[np.int32]
+    items: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
     """Trajectories as vertices, items as hyperedges, in compressed sparse rows; a *pin* is an item in a trajectory."""
 
     start: IntArray  # (B + 1,) int64: trajectory b owns pins start[b] up to start[b + 1]
-    item: IntArray  # (pins,) int32, each once per trajectory, numbered 0 to items - 1
+    item: NDArray[np.int32]  # (pins,), each once per trajectory, numbered 0 to items - 1
     items: int
     row: IntArray  # (items,) the item row that each number stands for
 
@@ -26,9 +35,14 @@ class Graph:
         return len(self.start) - 1
 
     @property
-    def pins(self) -> IntArray:
+    def lengths(self) -> IntArray:
         """Distinct items of each trajectory."""
         return np.diff(self.start)
+
+    @property
+    def pins(self) -> Pins:
+        """The rows themselves."""
+        return Pins(self.start, self.item, self.items)
 
     @classmethod
     def of_shard(cls, shard: Shard) -> Graph:
@@ -48,8 +62,8 @@ class Graph:
 
     def taken(self, chosen: IntArray) -> Graph:
         """The graph of these trajectories alone, in this order, items numbered anew."""
-        start = np.concatenate([[0], np.cumsum(self.pins[chosen])]).astype(np.int64)
-        part = self.of_rows(start, _gathered(self.start, self.item, chosen, int(start[-1])))
+        start = np.concatenate([[0], np.cumsum(self.lengths[chosen])]).astype(np.int64)
+        part = self.of_rows(start, _gathered(self.pins, chosen, int(start[-1])))
         return Graph(start=part.start, item=part.item, items=part.items, row=self.row[part.row])
 
 
@@ -77,11 +91,11 @@ def _distinct(
 
 
 @compiled
-def _gathered(start: IntArray, item: IntArray, chosen: IntArray, pins: int) -> NDArray[np.int32]:
-    found = np.empty(pins, np.int32)
+def _gathered(pins: Pins, chosen: IntArray, total: int) -> NDArray[np.int32]:
+    found = np.empty(total, np.int32)
     count = 0
     for b in chosen:
-        for pin in range(start[b], start[b + 1]):
-            found[count] = item[pin]
+        for at in range(pins.start[b], pins.start[b + 1]):
+            found[count] = pins.item[at]
             count += 1
     return found

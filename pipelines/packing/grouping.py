@@ -12,11 +12,13 @@ and swaps that keep both sides even.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.packing.compiled import compiled, hashed
-from pipelines.packing.graph import Graph
+from pipelines.packing.graph import Graph, Pins
 from pipelines.packing.shard import IntArray
 
 _ONE = 1 << 20  # gains are whole numbers, in 2^-20 of an item
@@ -28,6 +30,32 @@ _ITERATIONS = 20
 _SWAPPED_AT_LEAST = 0.005  # of the trajectories, or the halving is done
 _CLASSES = 8  # of length, when sides are kept even: swaps between classes move pins, swaps within one hardly do
 _UNEVEN = 0.02  # a side may stray from its share of pins by this much of the smaller side's
+
+
+class Part(NamedTuple):
+    """Trajectories to be halved, and what their left half is to be."""
+
+    member: IntArray  # trajectories; the first `left` of them begin on the left
+    length: IntArray  # pins of each
+    length_class: IntArray
+    left: int
+    share: float  # pins of the left side, if both are even
+    allowed: float  # pins that the left side may have more, or fewer
+
+
+class Sides(NamedTuple):
+    """Where a halving stands; swaps change it."""
+
+    on_right: NDArray[np.bool_]
+    held: NDArray[np.int32]  # (2, items): trajectories of each side that hold each item
+
+
+class Offers(NamedTuple):
+    """Trajectories in queues by side and class of length, those that gain most by a move across first."""
+
+    gain: IntArray
+    queue: IntArray
+    start: IntArray  # queue `side * classes + class` begins there
 
 
 def social_hash_order(
@@ -47,10 +75,9 @@ def social_hash_order(
         left = _left_size(high - low, batch=batch, superblock=superblock)
         if left == high - low:
             continue
-        part = order[low:high]
-        shared = _shared_pins(graph.start, graph.item, part, holders, number)
-        on_right = _halved(*shared, graph.pins[part], part, left, even, seed + low)
-        order[low:high] = np.concatenate([part[~on_right], part[on_right]])
+        part = _part(order[low:high], graph.lengths, left, even=even)
+        on_right = _halved(part, _shared_pins(graph.pins, part.member, holders, number), seed + low)
+        order[low:high] = np.concatenate([part.member[~on_right], part.member[on_right]])
         open_parts += [(low, low + left), (low + left, high)]
     return order
 
@@ -63,159 +90,139 @@ def _left_size(trajectories: int, *, batch: int, superblock: int) -> int:
     return min(trajectories, -(-units // 2) * unit * batch)
 
 
-@compiled
-def _halved(
-    pin_start: IntArray, pin: NDArray[np.int32], shared: int, length: IntArray,
-    part: IntArray, left: int, even: bool, seed: int,
-) -> NDArray[np.bool_]:  # fmt: skip
-    """Which of `part` stand on the right, after swaps; its first `left` stand on the left before."""
-    on_right = np.arange(len(part)) >= left
-    held = np.zeros((2, shared), np.int32)
-    for u in range(len(part)):
-        for at in range(pin_start[u], pin_start[u + 1]):
-            held[int(on_right[u]), pin[at]] += 1
-    share = length.sum() * left / len(part)
-    surplus = length[:left].sum() - share  # pins that the left side has over its share
+def _part(member: IntArray, lengths: IntArray, left: int, *, even: bool) -> Part:
+    length = lengths[member]
+    share = float(length.sum() * left / len(member))
     allowed = _UNEVEN * min(share, length.sum() - share) if even else np.inf
-    length_class = _classes(length, _CLASSES if even else 1)
-    for iteration in range(_ITERATIONS):
-        gain = _gains(pin_start, pin, on_right, held)
-        queue, queue_start = _queues(gain, on_right, length_class)
-        swaps, surplus = _swap(
-            gain, queue, queue_start, on_right, held, pin_start, pin, part, length, surplus, allowed, seed, iteration
-        )
-        if swaps < _SWAPPED_AT_LEAST * len(part):
-            break
-    return on_right
+    length_class = np.zeros(len(member), np.int64)  # as many of each class, shortest first
+    length_class[np.argsort(length, kind="stable")] = np.arange(len(member)) * (_CLASSES if even else 1) // len(member)
+    return Part(member.copy(), length, length_class, left, share, float(allowed))
 
 
 @compiled
-def _shared_pins(
-    start: IntArray, item: IntArray, part: IntArray, holders: NDArray[np.int32], number: NDArray[np.int32]
-) -> tuple[IntArray, NDArray[np.int32], int]:
-    """The pins of `part` whose item at least two of it hold, items numbered anew: others cost the same anywhere.
+def _shared_pins(pins: Pins, member: IntArray, holders: NDArray[np.int32], number: NDArray[np.int32]) -> Pins:
+    """The pins of `member` whose item at least two of it hold, items numbered anew: others cost the same anywhere.
 
     `holders` is all 0 and `number` all -1, before and after.
     """
-    pins = 0
-    for u in part:
-        pins += start[u + 1] - start[u]
-        for at in range(start[u], start[u + 1]):
-            holders[item[at]] += 1
-    pin_start = np.zeros(len(part) + 1, np.int64)
-    pin = np.empty(pins, np.int32)
+    total = 0
+    for u in member:
+        total += pins.start[u + 1] - pins.start[u]
+        for item in pins.item[pins.start[u] : pins.start[u + 1]]:
+            holders[item] += 1
+    start = np.zeros(len(member) + 1, np.int64)
+    found = np.empty(total, np.int32)
     shared = 0
     count = 0
-    for place in range(len(part)):
-        for at in range(start[part[place]], start[part[place] + 1]):
-            if holders[item[at]] > 1:
-                if number[item[at]] < 0:
-                    number[item[at]] = shared
+    for place in range(len(member)):
+        u = member[place]
+        for item in pins.item[pins.start[u] : pins.start[u + 1]]:
+            if holders[item] > 1:
+                if number[item] < 0:
+                    number[item] = shared
                     shared += 1
-                pin[count] = number[item[at]]
+                found[count] = number[item]
                 count += 1
-        pin_start[place + 1] = count
-    for u in part:
-        for at in range(start[u], start[u + 1]):
-            holders[item[at]] = 0
-            number[item[at]] = -1
-    return pin_start, pin[:count], shared
+        start[place + 1] = count
+    for u in member:
+        for item in pins.item[pins.start[u] : pins.start[u + 1]]:
+            holders[item] = 0
+            number[item] = -1
+    return Pins(start, found[:count], shared)
 
 
 @compiled
-def _classes(length: IntArray, classes: int) -> IntArray:
-    """Equally many trajectories in each class, shortest first."""
-    found = np.empty(len(length), np.int64)
-    by_length = np.argsort(length, kind="mergesort")
-    for place in range(len(length)):
-        found[by_length[place]] = place * classes // len(length)
-    return found
+def _halved(part: Part, pins: Pins, seed: int) -> NDArray[np.bool_]:
+    """Which of the part stand on the right, after swaps."""
+    sides = Sides(np.arange(len(part.member)) >= part.left, np.zeros((2, pins.items), np.int32))
+    for u in range(len(part.member)):
+        for item in pins.item[pins.start[u] : pins.start[u + 1]]:
+            sides.held[int(sides.on_right[u]), item] += 1
+    for iteration in range(_ITERATIONS):
+        offers = _offers(_gains(pins, sides), sides.on_right, part.length_class)
+        if _swap(offers, sides, pins, part, hashed(seed, iteration, 0)) < _SWAPPED_AT_LEAST * len(part.member):
+            break
+    return sides.on_right
 
 
 @compiled
-def _gains(
-    pin_start: IntArray, pin: NDArray[np.int32], on_right: NDArray[np.bool_], held: NDArray[np.int32]
-) -> IntArray:
+def _gains(pins: Pins, sides: Sides) -> IntArray:
     """What each move across would save: the sum over its items of q^(others here) - q^(those there)."""
     last = len(_WORTH) - 1
-    saved = np.empty(held.shape, np.int32)
+    saved = np.empty((2, pins.items), np.int32)
     for side in range(2):
-        for item in range(held.shape[1]):
-            here, there = held[side, item], held[1 - side, item]
+        for item in range(pins.items):
+            here, there = sides.held[side, item], sides.held[1 - side, item]
             saved[side, item] = _WORTH[min(max(here - 1, 0), last)] - _WORTH[min(there, last)]
-    gain = np.zeros(len(on_right), np.int64)
-    for u in range(len(on_right)):
-        side = int(on_right[u])
-        for at in range(pin_start[u], pin_start[u + 1]):
-            gain[u] += saved[side, pin[at]]
+    gain = np.zeros(len(sides.on_right), np.int64)
+    for u in range(len(gain)):
+        side = int(sides.on_right[u])
+        for item in pins.item[pins.start[u] : pins.start[u + 1]]:
+            gain[u] += saved[side, item]
     return gain
 
 
 @compiled
-def _queues(gain: IntArray, on_right: NDArray[np.bool_], length_class: IntArray) -> tuple[IntArray, IntArray]:
-    """Trajectories by side, class and falling gain; and where each queue begins: (side * classes + class)."""
+def _offers(gain: IntArray, on_right: NDArray[np.bool_], length_class: IntArray) -> Offers:
     classes = length_class.max() + 1
-    queue_start = np.zeros(2 * classes + 1, np.int64)
+    start = np.zeros(2 * classes + 1, np.int64)
     for u in range(len(gain)):
-        queue_start[int(on_right[u]) * classes + length_class[u] + 1] += 1
-    queue_start = np.cumsum(queue_start)
-    free = queue_start.copy()
+        start[int(on_right[u]) * classes + length_class[u] + 1] += 1
+    start = np.cumsum(start)
+    free = start.copy()
     queue = np.empty(len(gain), np.int64)
     for u in np.argsort(-gain, kind="mergesort"):
         number = int(on_right[u]) * classes + length_class[u]
         queue[free[number]] = u
         free[number] += 1
-    return queue, queue_start
+    return Offers(gain, queue, start)
 
 
 @compiled
-def _best_pair(
-    gain: IntArray, queue: IntArray, head: IntArray, queue_start: IntArray, length: IntArray,
-    surplus: float, allowed: float,
-) -> tuple[int, int]:  # fmt: skip
+def _swap(offers: Offers, sides: Sides, pins: Pins, part: Part, seed: int) -> int:
+    """Swap pairs across, best first, until none gains; returns how many were swapped."""
+    head = offers.start[:-1].copy()
+    surplus = -part.share  # pins that the left side has over its share
+    for u in range(len(part.length)):
+        surplus += 0 if sides.on_right[u] else part.length[u]
+    swaps = 0
+    while True:
+        left, right = _best_pair(offers, head, part, surplus)
+        if left < 0:
+            return swaps
+        x, y = offers.queue[head[left]], offers.queue[head[right]]
+        head[left] += 1
+        head[right] += 1
+        if abs(surplus) <= part.allowed and hashed(seed, part.member[x], 0) >= _ACCEPTED:
+            continue
+        swaps += 1
+        surplus += part.length[y] - part.length[x]
+        sides.on_right[x], sides.on_right[y] = True, False
+        for item in pins.item[pins.start[x] : pins.start[x + 1]]:
+            sides.held[0, item] -= 1
+            sides.held[1, item] += 1
+        for item in pins.item[pins.start[y] : pins.start[y + 1]]:
+            sides.held[1, item] -= 1
+            sides.held[0, item] += 1
+
+
+@compiled
+def _best_pair(offers: Offers, head: IntArray, part: Part, surplus: float) -> tuple[int, int]:
     """The queues (left, right) whose heads gain most by a swap that leaves the sides even, or more even; or -1, -1."""
     classes = len(head) // 2
     best, best_gain = (-1, -1), _LEAST_GAIN
-    if abs(surplus) > allowed:
+    if abs(surplus) > part.allowed:
         best_gain = -(1 << 62)  # evenness first, whatever it costs
     for left in range(classes):
-        if head[left] == queue_start[left + 1]:
+        if head[left] == offers.start[left + 1]:
             continue
-        x = queue[head[left]]
+        x = offers.queue[head[left]]
         for right in range(classes, 2 * classes):
-            if head[right] == queue_start[right + 1]:
+            if head[right] == offers.start[right + 1]:
                 continue
-            y = queue[head[right]]
-            after = abs(surplus - length[x] + length[y])
-            if gain[x] + gain[y] > best_gain and (after <= allowed or after < abs(surplus)):
-                best, best_gain = (left, right), gain[x] + gain[y]
+            y = offers.queue[head[right]]
+            after = abs(surplus - part.length[x] + part.length[y])
+            gain = offers.gain[x] + offers.gain[y]
+            if gain > best_gain and (after <= part.allowed or after < abs(surplus)):
+                best, best_gain = (left, right), gain
     return best
-
-
-@compiled
-def _swap(
-    gain: IntArray, queue: IntArray, queue_start: IntArray, on_right: NDArray[np.bool_], held: NDArray[np.int32],
-    pin_start: IntArray, pin: NDArray[np.int32], part: IntArray, length: IntArray,
-    surplus: float, allowed: float, seed: int, iteration: int,
-) -> tuple[int, float]:  # fmt: skip
-    """Swap pairs, best first, until none gains; (swaps, the left side's surplus of pins afterwards)."""
-    head = queue_start[:-1].copy()
-    swaps = 0
-    while True:
-        left, right = _best_pair(gain, queue, head, queue_start, length, surplus, allowed)
-        if left < 0:
-            return swaps, surplus
-        x, y = queue[head[left]], queue[head[right]]
-        head[left] += 1
-        head[right] += 1
-        if abs(surplus) <= allowed and hashed(seed, part[x], iteration) >= _ACCEPTED:
-            continue
-        swaps += 1
-        surplus += length[y] - length[x]
-        on_right[x], on_right[y] = True, False
-        for at in range(pin_start[x], pin_start[x + 1]):
-            held[0, pin[at]] -= 1
-            held[1, pin[at]] += 1
-        for at in range(pin_start[y], pin_start[y + 1]):
-            held[1, pin[at]] -= 1
-            held[0, pin[at]] += 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.packing.compiled import compiled, hashed
 from pipelines.packing.exchange import exchanged
-from pipelines.packing.graph import Graph
+from pipelines.packing.graph import Graph, Pins
 from pipelines.packing.grouping import social_hash_order
 from pipelines.packing.shard import IntArray
 
@@ -41,12 +41,12 @@ def time_order(graph: Graph, _leaves: Leaves, _seed: int) -> IntArray:
 
 def length_order(graph: Graph, _leaves: Leaves, _seed: int) -> IntArray:
     """Fewest distinct items first: what grouping would gain from lengths alone."""
-    return np.argsort(graph.pins, kind="stable")
+    return np.argsort(graph.lengths, kind="stable")
 
 
 def minhash_order(graph: Graph, _: Leaves, seed: int) -> IntArray:
     """Sorted by the smallest hashes of their items: those that are alike often share them (Broder, 1997)."""
-    signature = _signatures(graph.start, graph.item, _SIGNATURE, seed)
+    signature = _signatures(graph.pins, _SIGNATURE, seed)
     order: IntArray = np.lexsort(signature[::-1])
     return order
 
@@ -95,10 +95,10 @@ def mixed(order: IntArray, *, share: float, seed: int) -> IntArray:
 
 
 @compiled
-def _signatures(start: IntArray, item: IntArray, functions: int, seed: int) -> NDArray[np.int64]:
-    smallest = np.full((functions, len(start) - 1), np.iinfo(np.int64).max)
-    for b in range(len(start) - 1):
-        for at in range(start[b], start[b + 1]):
+def _signatures(pins: Pins, functions: int, seed: int) -> NDArray[np.int64]:
+    smallest = np.full((functions, len(pins.start) - 1), np.iinfo(np.int64).max)
+    for b in range(len(pins.start) - 1):
+        for item in pins.item[pins.start[b] : pins.start[b + 1]]:
             for function in range(functions):
-                smallest[function, b] = min(smallest[function, b], hashed(seed, item[at], function))
+                smallest[function, b] = min(smallest[function, b], hashed(seed, item, function))
     return smallest

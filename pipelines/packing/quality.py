@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.packing.compiled import compiled
-from pipelines.packing.graph import Graph
+from pipelines.packing.graph import Graph, Pins
 from pipelines.packing.shard import IntArray
 
 
 def distinct_items(graph: Graph, order: IntArray, starts: IntArray) -> IntArray:
     """Distinct items of each batch; batch i holds order[starts[i]] up to order[starts[i + 1]]."""
-    return _distinct_items(graph.start, graph.item, graph.items, order, starts)
+    return _distinct_items(graph.pins, order, starts)
 
 
 def encodes(graph: Graph, order: IntArray, starts: IntArray, line: IntArray, *, max_age: int) -> int:
@@ -19,7 +19,7 @@ def encodes(graph: Graph, order: IntArray, starts: IntArray, line: IntArray, *, 
 
     `line` is the order in which the epoch walks the batches.
     """
-    return _encodes(graph.start, graph.item, graph.items, order, starts, line, max_age)
+    return _encodes(graph.pins, order, starts, line, max_age)
 
 
 def training_line(batches: int, *, superblock: int, seed: int) -> IntArray:
@@ -36,7 +36,7 @@ def redrawn(graph: Graph, *, seed: int) -> Graph:
     """
     rng = np.random.default_rng(seed)
     item = rng.permutation(graph.item)
-    owner = np.repeat(np.arange(graph.trajectories), graph.pins)
+    owner = np.repeat(np.arange(graph.trajectories), graph.lengths)
     for _ in range(1000):
         pairs = owner * graph.items + item
         by_pair = np.argsort(pairs, kind="stable")
@@ -51,34 +51,26 @@ def redrawn(graph: Graph, *, seed: int) -> Graph:
 
 
 @compiled
-def _distinct_items(start: IntArray, item: IntArray, items: int, order: IntArray, starts: IntArray) -> IntArray:
-    seen = np.full(items, -1, np.int64)
+def _distinct_items(pins: Pins, order: IntArray, starts: IntArray) -> IntArray:
+    seen = np.full(pins.items, -1, np.int64)
     count = np.zeros(len(starts) - 1, np.int64)
     for batch in range(len(count)):
         for b in order[starts[batch] : starts[batch + 1]]:
-            for at in range(start[b], start[b + 1]):
-                if seen[item[at]] != batch:
-                    seen[item[at]] = batch
+            for item in pins.item[pins.start[b] : pins.start[b + 1]]:
+                if seen[item] != batch:
+                    seen[item] = batch
                     count[batch] += 1
     return count
 
 
 @compiled
-def _encodes(
-    start: IntArray,
-    item: IntArray,
-    items: int,
-    order: IntArray,
-    starts: IntArray,
-    line: IntArray,
-    max_age: int,
-) -> int:
-    encoded = np.full(items, -max_age - 1, np.int64)
+def _encodes(pins: Pins, order: IntArray, starts: IntArray, line: IntArray, max_age: int) -> int:
+    encoded = np.full(pins.items, -max_age - 1, np.int64)
     count = 0
     for step in range(len(line)):
         for b in order[starts[line[step]] : starts[line[step] + 1]]:
-            for at in range(start[b], start[b + 1]):
-                if step - encoded[item[at]] > max_age:
-                    encoded[item[at]] = step
+            for item in pins.item[pins.start[b] : pins.start[b + 1]]:
+                if step - encoded[item] > max_age:
+                    encoded[item] = step
                     count += 1
     return count

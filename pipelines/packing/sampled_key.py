@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.packing.compiled import compiled
-from pipelines.packing.graph import Graph
+from pipelines.packing.graph import Graph, Pins
 from pipelines.packing.grouping import social_hash_order
 from pipelines.packing.shard import IntArray
 
@@ -44,26 +44,27 @@ class SampledKey:
         holders[:, np.searchsorted(rows, self.row)] = self.holders
         number = np.searchsorted(rows, graph.row)[graph.item]
         most = int(np.ceil(_FULLER * graph.trajectories / len(holders)))
-        return _assigned(graph.start, number, holders, most)
+        return _assigned(Pins(graph.start, number, len(rows)), holders, most)
 
 
 @compiled
-def _assigned(start: IntArray, item: IntArray, holders: NDArray[np.int32], most: int) -> IntArray:
+def _assigned(pins: Pins, holders: NDArray[np.int32], most: int) -> IntArray:
     """Each to the shard that has most of its items' holders, in shares: what all shards hold alike decides nothing."""
-    found = np.empty(len(start) - 1, np.int64)
+    found = np.empty(len(pins.start) - 1, np.int64)
     taken = np.zeros(len(holders), np.int64)
     everywhere = holders.sum(axis=0)
     for u in range(len(found)):
+        own = pins.item[pins.start[u] : pins.start[u + 1]]
         best, best_score = -1, -1.0
         for shard in range(len(holders)):
             score = 0.0
-            for at in range(start[u], start[u + 1]):
-                score += holders[shard, item[at]] / (1.0 + everywhere[item[at]])
+            for item in own:
+                score += holders[shard, item] / (1.0 + everywhere[item])
             if taken[shard] < most and score > best_score:
                 best, best_score = shard, score
         found[u] = best
         taken[best] += 1
-        for at in range(start[u], start[u + 1]):
-            holders[best, item[at]] += 1
-            everywhere[item[at]] += 1
+        for item in own:
+            holders[best, item] += 1
+            everywhere[item] += 1
     return found

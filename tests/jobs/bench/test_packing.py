@@ -46,7 +46,7 @@ def test_a_packed_directory_in_time_order_is_a_graph_too(tmp_path: Path) -> None
     path = packed_directory(tmp_path / "packed", config={"order": "time"})
     graph = graph_of(path)
     assert graph.trajectories == 48
-    assert all(len(items_of(graph, u)) == graph.pins[u] > 0 for u in range(48))
+    assert all(len(items_of(graph, u)) == graph.lengths[u] > 0 for u in range(48))
     with pytest.raises(InputError, match=r"packed in order 'shp'. Pack it with --order time"):
         graph_of(packed_directory(tmp_path / "other", config={"order": "shp"}))
 

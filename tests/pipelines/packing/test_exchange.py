@@ -48,7 +48,7 @@ def test_one_pass_saves_just_what_its_swaps_were_judged_to_save(graph: Graph, ba
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exchange, "_partner", noted)
         patch.setattr(exchange, "_move", exchange._move.py_func)  # type: ignore[attr-defined]
-        patch.setattr(exchange, "_exchanged", exchange._exchanged.py_func)  # type: ignore[attr-defined]
+        patch.setattr(exchange, "_exchange", exchange._exchange.py_func)  # type: ignore[attr-defined]
         found = exchanged(graph, order, batch=batch, passes=1)
     assert cost(graph, order, batch) - cost(graph, found, batch) == sum(said)
 
@@ -60,7 +60,7 @@ def test_it_betters_a_random_order_and_keeps_batches_even() -> None:
     assert cost(graph, free, 32) < cost(graph, even, 32) < 0.85 * cost(graph, order, 32)
 
     def spread(found: IntArray) -> float:
-        pins = graph.pins[found].reshape(-1, 32).sum(axis=1)
+        pins = graph.lengths[found].reshape(-1, 32).sum(axis=1)
         return float(pins.max() / pins.mean())
 
     assert spread(even) <= max(1.03, spread(order))

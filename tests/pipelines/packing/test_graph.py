@@ -16,7 +16,7 @@ from tests.pipelines.packing.test_budget import items_of as items_of_users
 def test_pins_are_the_distinct_items_of_each_trajectory(users: list[Clicks]) -> None:
     graph = Graph.of_shard(shard_of(users))
     assert [items_of(graph, u) for u in range(graph.trajectories)] == [items_of_users([user]) for user in users]
-    assert graph.pins.tolist() == [len(items_of_users([user])) for user in users]  # each once
+    assert graph.lengths.tolist() == [len(items_of_users([user])) for user in users]  # each once
     assert graph.items == len(items_of_users(users))
 
 

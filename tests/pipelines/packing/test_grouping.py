@@ -36,13 +36,13 @@ def test_gains_are_what_the_formula_says(graph: Graph, seed: int) -> None:
     part = np.random.default_rng(seed).permutation(graph.trajectories)
     on_right = np.random.default_rng(seed + 1).random(len(part)) < 0.5
     holders, number = np.zeros(graph.items, np.int32), np.full(graph.items, -1, np.int32)
-    pin_start, pin, shared = grouping._shared_pins(graph.start, graph.item, part, holders, number)
+    pins = grouping._shared_pins(graph.pins, part, holders, number)
     assert (holders == 0).all()  # as they were given
     assert (number == -1).all()
-    held = np.zeros((2, shared), np.int32)
+    held = np.zeros((2, pins.items), np.int32)
     for u in range(len(part)):
-        np.add.at(held[int(on_right[u])], pin[pin_start[u] : pin_start[u + 1]], 1)
-    found = grouping._gains(pin_start, pin, on_right, held)
+        held[int(on_right[u]), pins.item[pins.start[u] : pins.start[u + 1]]] += 1
+    found = grouping._gains(pins, grouping.Sides(on_right, held))
     sides = [[items_of(graph, part[u]) for u in range(len(part)) if on_right[u] == side] for side in (False, True)]
     for u in range(len(part)):
         own, other = sides[int(on_right[u])], sides[1 - int(on_right[u])]
@@ -63,11 +63,11 @@ def test_topics_are_found_and_lengths_need_not_decide() -> None:
 
 def test_sides_are_kept_even_from_an_uneven_start() -> None:
     graph = topical(1024)
-    by_length = np.argsort(graph.pins, kind="stable")
+    by_length = np.argsort(graph.lengths, kind="stable")
 
     def spread(even: bool) -> float:
         order = social_hash_order(graph, by_length, batch=32, superblock=4, even=even)
-        pins = graph.pins[order].reshape(-1, 32).sum(axis=1)
+        pins = graph.lengths[order].reshape(-1, 32).sum(axis=1)
         return float(pins.max() / pins.mean())
 
     assert spread(even=True) < 1.15 < 1.3 < spread(even=False)

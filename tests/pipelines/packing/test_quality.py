@@ -53,8 +53,8 @@ def test_training_walks_whole_superblocks_in_another_order() -> None:
 def test_a_redrawn_graph_keeps_lengths_and_popularity_and_nothing_else(seed: int) -> None:
     graph = topical(300)
     drawn = redrawn(graph, seed=seed)
-    assert drawn.pins.tolist() == graph.pins.tolist()
+    assert drawn.lengths.tolist() == graph.lengths.tolist()
     assert np.bincount(drawn.item).tolist() == np.bincount(graph.item).tolist()
-    assert all(len(items_of(drawn, u)) == graph.pins[u] for u in range(300))
-    kept = np.mean([len(items_of(drawn, u) & items_of(graph, u)) / graph.pins[u] for u in range(300)])
+    assert all(len(items_of(drawn, u)) == graph.lengths[u] for u in range(300))
+    kept = np.mean([len(items_of(drawn, u) & items_of(graph, u)) / graph.lengths[u] for u in range(300)])
     assert kept < 0.15

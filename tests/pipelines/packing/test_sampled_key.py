@@ -23,7 +23,7 @@ def test_a_sample_teaches_which_items_go_together() -> None:
     key = SampledKey.learnt(graph.taken(np.arange(0, 4000, 10)), shards=8, seed=1)
     found = key.assigned(graph)
 
-    owner = np.repeat(np.arange(4000), graph.pins)
+    owner = np.repeat(np.arange(4000), graph.lengths)
     topic = (graph.row[graph.item] - 1) // 40
 
     def purity(shard: np.ndarray) -> float:
