@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import run
-from jobs.terminal.progress import stage
+from jobs.terminal.progress import console, stage
 from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.loop.checkpoint import save_checkpoint
 from trainer.loop.logs import RunLog
-from trainer.loop.prepare import DeviceName, device_of, prepare
+from trainer.loop.prepare import DeviceName, device_of, prepare, short_superblocks
 from trainer.loop.trainer import Trainer
 
 
@@ -44,6 +44,8 @@ def train(
         raise InputError(f"{out}: holds a training run already. Name another --out, or remove it")
     with stage("frozen layers, once per news") as bar:
         prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
+    if hint := short_superblocks(prepared):
+        console.print(f"  {hint}", style="yellow")
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
     trainer = Trainer(prepared)

@@ -106,7 +106,7 @@ def _sharded(shards: int) -> Order:
 
 def _measured(graph: Graph, leaves: Leaves, order: Order, seed: int, repeats: int) -> Figures:
     order(graph.taken(np.arange(min(graph.trajectories, 3 * leaves.batch))), leaves, seed)  # compiles
-    runs = [_in_child(graph, leaves, order, seed) for _ in range(repeats)]
+    runs = [in_child(graph, leaves, order, seed) for _ in range(repeats)]
     found = runs[0][0]
     starts = np.append(np.arange(0, len(found), leaves.batch), len(found))
     items = distinct_items(graph, found, starts)
@@ -124,7 +124,7 @@ def _measured(graph: Graph, leaves: Leaves, order: Order, seed: int, repeats: in
     )
 
 
-def _in_child(graph: Graph, leaves: Leaves, order: Order, seed: int) -> tuple[IntArray, float, int]:
+def in_child(graph: Graph, leaves: Leaves, order: Order, seed: int) -> tuple[IntArray, float, int]:
     """(order, seconds, peak bytes) of one call in a forked process: its peak memory is its own."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)

@@ -1,4 +1,4 @@
-"""A real standalone cluster of two workers on loopback ingests to the same tables as local mode does."""
+"""A real standalone cluster of two workers on loopback ingests and packs as local mode does."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.build_trajectories import build_trajectories
 from jobs.config import run
 from jobs.ingest import ingest
 from jobs.make_sample import make_sample
+from jobs.pack import pack
 from jobs.package import package
+from jobs.prepare_news import prepare_news
 from pipelines.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
+from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.raw_log import INGEST_RUNS, REJECTS
 from schemas.table import Table
 from tests.builders import rows
+from trainer.data.directory import PackedDirectory
 
 HOST = "127.0.0.1"
 SPARK_HOME = Path(pyspark.__file__).parent
@@ -148,3 +153,25 @@ def test_two_workers_give_the_same_tables_as_local_mode(
     for table in (IMPRESSIONS, ALIASES, HISTORIES, REJECTS, INGEST_RUNS):
         assert stored(ours, table) == stored(local, table), table.name
     assert stored(ours, IMPRESSIONS)
+
+
+def test_two_workers_pack_the_same_bytes_as_local_mode(spark: SparkSession, tmp_path: Path) -> None:
+    """Order, cuts and files from executors that have the zip alone: numba compiles there, nothing else is at hand."""
+    sample, lake = tmp_path / "sample", str(tmp_path / "lake")
+    make_sample(size="tiny", out=sample)
+    ingest(logs=str(sample), lake=lake)
+    prepare_news(news=sample, lake=lake)
+    build_trajectories(lake=lake)
+    options = ["--batch-trajectories", "8", "--shard-trajectories", "60"]
+    assert run(pack, ["--lake", lake, "--out", str(tmp_path / "local"), *options]) == 0
+
+    command = package(out=tmp_path / "package")["submit"]["pack"].replace("LAKE", lake).replace("OUT", "packed")
+    with cluster(tmp_path) as url:
+        submitted(f"{command} {' '.join(options)}", url, tmp_path)
+
+    def made(out: Path) -> list[str]:
+        manifest = Manifest.from_json((out / MANIFEST_FILE).read_text(), str(out))
+        return [entry.sha256 for entry in manifest.files if not entry.path.endswith("_common_metadata")]
+
+    assert made(tmp_path / "packed") == made(tmp_path / "local")
+    assert len(PackedDirectory.open(tmp_path / "packed").superblocks) >= 8

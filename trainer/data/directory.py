@@ -44,14 +44,16 @@ class PackedDirectory:
             _verify(path / entry.path, entry)
         return cls(path, manifest, hashlib.sha256(text.encode()).hexdigest(), manifest.superblocks)
 
-    def superblock_sizes(self, epoch: int) -> dict[int, int]:
-        """Number of each superblock that the epoch reads -> its batches, in packed order.
+    @property
+    def variants(self) -> int:
+        """How many drawings of negatives and batches there are; epochs take turns with them."""
+        return 1 + max((block.variant for _, _, block in self.superblocks), default=0)
 
-        Where several variants were packed, epochs take turns with them.
-        """
-        blocks = [block for _, _, block in self.superblocks]
-        variant = epoch % (1 + max((block.variant for block in blocks), default=0))
-        return {number: len(block.batches) for number, block in enumerate(blocks) if block.variant == variant}
+    def superblock_sizes(self, epoch: int) -> dict[int, int]:
+        """Number of each superblock that the epoch reads -> its batches, in packed order."""
+        own = epoch % self.variants
+        blocks = enumerate(block for _, _, block in self.superblocks)
+        return {number: len(block.batches) for number, block in blocks if block.variant == own}
 
     def place_of(self, superblock: int) -> str:
         """File and row group, for messages."""

@@ -70,14 +70,16 @@ def build_model(config: TrainConfig) -> nn.ModuleDict:
 
 
 def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(clicks of each item row in the training trajectories, the item rows that batches hold)."""
+    """(clicks of each item row in the training trajectories, the item rows that batches of any variant hold)."""
     clicks_V = np.zeros(directory.manifest.tokens.rows, np.int64)
     seen_V = np.zeros(len(clicks_V), np.bool_)
     order = Order(seed=config.run.seed, batches_per_step=1)
-    for batches in Reader(directory, order, BACKENDS[config.run.reader]).steps(0):
-        for batch in batches:
-            np.add.at(clicks_V, batch.ask_M[batch.click_slot_BL[batch.click_mask_BL]], 1)
-            seen_V[batch.ask_M] = True
+    for variant in range(directory.variants):
+        for batches in Reader(directory, order, BACKENDS[config.run.reader]).steps(variant):
+            for batch in batches:
+                seen_V[batch.ask_M] = True
+                if variant == 0:  # the others hold the same clicks
+                    np.add.at(clicks_V, batch.ask_M[batch.click_slot_BL[batch.click_mask_BL]], 1)
     return clicks_V, np.flatnonzero(seen_V)
 
 
@@ -107,6 +109,19 @@ def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
     raise ContractError(
         f"{wrong}. Make them of its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS {' '.join(words)}, "
         "then ./feedloop build_trajectories and ./feedloop pack as before"
+    )
+
+
+def short_superblocks(prepared: Prepared) -> str | None:
+    """What to tell where superblocks end before cached vectors do, though larger ones could have been packed."""
+    planner, per_step = prepared.config.planner, prepared.config.run.batches_per_step
+    lived = (planner.max_age_steps + 1) * per_step
+    packed = prepared.directory.manifest.config.get("superblock_batches", lived)
+    if planner.policy != "cached" or packed >= lived:
+        return None
+    return (
+        f"superblocks hold {packed} batches, and a cached vector lives for {lived}: fewer would be encoded from a "
+        f"directory packed with --superblock-batches {lived}"
     )
 
 

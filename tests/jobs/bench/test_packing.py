@@ -10,8 +10,10 @@ import pytest
 
 from jobs.bench.graphs import graph_of
 from jobs.bench.orders import Arm
-from jobs.bench.packing import packing
+from jobs.bench.packing import in_child, packing
 from jobs.bench.reader import reader
+from pipelines.packing.graph import Graph
+from pipelines.packing.orders import ORDERS, Leaves
 from schemas.errors import InputError
 from tests.conftest import REPOSITORY
 from tests.packed import packed_directory
@@ -40,6 +42,21 @@ def test_every_order_is_told_beside_random_and_null_and_the_last_line_is_json(tm
     assert set(found["cached_ratio"]) == set(ratio) == set(found["per_second"])
     assert found["per_second"]["shp"] > 0
     assert 0 < found["sharded_keeps"]["16"] <= 1.1
+
+
+@pytest.mark.parametrize("name", ["shp", "shp_balanced", "shp_kway"])
+def test_an_orders_memory_is_bounded_by_the_shards_pins(name: str) -> None:
+    """Of one order in a process of its own: what `--shard-pins` rests on, beside exchange.MOST_BYTES."""
+    rng = np.random.default_rng(1)
+    start = np.arange(0, 3_000_001, 60)
+    rows = (np.repeat(np.arange(50_000) % 977, 60) * 61 + rng.integers(0, 3000, len(start[:-1]) * 60)) % 60_000
+    pairs = np.unique(np.repeat(np.arange(50_000), 60) * 60_000 + rows)
+    graph = Graph.of_rows(np.searchsorted(pairs, np.arange(50_001) * 60_000), pairs % 60_000)
+    leaves = Leaves(batch=64, superblock=24)
+    ORDERS[name](graph.taken(np.arange(500)), leaves, 1)  # compiles
+    _, _, peak = in_child(graph, leaves, ORDERS[name], 1)
+    counts = 2 * graph.items * -(-graph.trajectories // leaves.batch) if name == "shp_kway" else 0
+    assert peak < 40 * len(graph.item) + counts
 
 
 def test_a_packed_directory_in_time_order_is_a_graph_too(tmp_path: Path) -> None:

@@ -14,14 +14,16 @@ from schemas.manifest import Manifest
 from tests.packed import packed_directory, tiny_plm
 from trainer.config import TrainConfig
 from trainer.data.directory import PackedDirectory
+from trainer.data.position import Order
+from trainer.data.reader import Reader
 from trainer.encode.planner import PlannerConfig, Policy
 from trainer.eval.impressions import Impressions
 from trainer.eval.ranking import encode_rows, model_scores, zero_shot_scores
 from trainer.loop.checkpoint import ResumeError, load_checkpoint, save_checkpoint
 from trainer.loop.logs import RunLog
 from trainer.loop.optimiser import OptimiserConfig
-from trainer.loop.prepare import Prepared, check_tokens, prepare
-from trainer.loop.run import RunConfig
+from trainer.loop.prepare import Prepared, check_tokens, clicks_per_row, prepare, short_superblocks
+from trainer.loop.run import RunConfig, epoch_targets
 from trainer.loop.step import NonFiniteLossError
 from trainer.loop.trainer import Trainer
 from trainer.model.pretrained import SplitEncoder, load_plm
@@ -103,6 +105,53 @@ def test_a_run_that_goes_on_equals_one_that_never_stopped(
     ours, theirs = whole.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert torch.equal(whole.table.vector_VD, second.table.vector_VD)
+
+
+def test_variants_take_turns_and_the_run_goes_on_in_the_right_one(config: TrainConfig, tmp_path: Path) -> None:
+    data = packed_directory(tmp_path / "packed", variants=2)
+    opened = PackedDirectory.open(data)
+    whole = start(config, data)
+    targets = [sum(sum(b.targets) for _, _, b in opened.superblocks if b.variant == v) for v in (0, 1, 0)]
+    assert whole.total_steps == 9
+    losses = fit(whole, tmp_path / "whole")
+    assert [sum(epoch_targets(whole.reader, epoch)) for epoch in range(3)] == targets
+    first = start(config, data)
+    begun = fit(first, tmp_path / "first", stop_at=4)
+    save_checkpoint(first.checkpoint(), tmp_path / "checkpoint")
+    second = start(config, data)
+    second.restore(load_checkpoint(tmp_path / "checkpoint"))
+    assert begun + fit(second, tmp_path / "second") == losses
+
+
+def test_the_frozen_store_holds_the_items_of_every_variant(config: TrainConfig, tmp_path: Path) -> None:
+    prepared = ready(config, packed_directory(tmp_path / "packed", variants=2, trajectories=8, items=300))
+    later = {
+        int(row)
+        for batches in Reader(prepared.directory, Order(seed=1, batches_per_step=1)).steps(1)
+        for batch in batches
+        for row in batch.ask_M
+    }
+    _, rows = clicks_per_row(prepared.directory, config)
+    assert later <= set(rows.tolist())
+
+
+def test_a_file_that_breaks_while_training_stops_the_run_by_name(
+    config: TrainConfig, data: Path, tmp_path: Path
+) -> None:
+    trainer = start(config, data)
+    path = data / "batches" / "part-1.parquet"
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(ContractError, match=r"part-1\.parquet.*gone or damaged since it was opened"):
+        fit(trainer, tmp_path / "run")
+
+
+def test_superblocks_shorter_than_a_vectors_life_are_told(config: TrainConfig, tmp_path: Path) -> None:
+    def told(batches: int, policy: Policy) -> str | None:
+        data = packed_directory(tmp_path / f"{batches}-{policy}", config={"superblock_batches": batches})
+        return short_superblocks(ready(replace(config, planner=replace(config.planner, policy=policy)), data))
+
+    assert (told(10, "cached"), told(9, "once")) == (None, None)
+    assert "packed with --superblock-batches 10" in str(told(9, "cached"))
 
 
 def test_a_checkpoint_of_other_data_or_config_is_refused(config: TrainConfig, data: Path, tmp_path: Path) -> None:
