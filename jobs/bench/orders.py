@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,18 @@ class Arm(NamedTuple):
         if order not in ORDERS:
             raise InputError(f"--arms names {order!r}: use {', '.join(ORDERS)}, with +0.25 for a mixing of 0.25")
         return cls(order, mixing or "0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What all arms have in common."""
+
+    lake: str
+    out: Path
+    preset: Path
+    source: str
+    seeds: int
+    truth: Path | None
 
 
 def orders(
@@ -60,7 +72,8 @@ def orders(
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
     """
-    found = {text: _figures(Arm.of(text), lake, out, preset, source, seeds, truth) for text in arms}
+    trial = Trial(lake=lake, out=out, preset=preset, source=source, seeds=seeds, truth=truth)
+    found = {text: _figures(arm, trial) for text, arm in {text: Arm.of(text) for text in arms}.items()}
     first = found[arms[0]]["auc"]
     for figures in found.values():
         differences = [mine - theirs for mine, theirs in zip(figures["auc"], first, strict=True)]
@@ -70,17 +83,13 @@ def orders(
     return {"seeds": seeds, "compared_with": arms[0], "arms": found}
 
 
-def _figures(
-    arm: Arm, lake: str, out: Path, preset: Path, source: str, seeds: int, truth: Path | None
-) -> dict[str, Any]:
+def _figures(arm: Arm, trial: Trial) -> dict[str, Any]:
     name = f"{arm.order}+{arm.mixing}"
-    packed = out / name
+    packed = trial.out / name
     with stage(f"packing {name}"):
-        options = ["--lake", lake, "--source", source, "--order", arm.order, "--mixing", arm.mixing, "--out", packed]
-        counts = run_child("jobs.pack", options)
-    runs = [
-        _trained(packed, out / f"{name}-{seed}", out / "store", preset, seed, truth) for seed in range(1, seeds + 1)
-    ]
+        options = ["--lake", trial.lake, "--source", trial.source, "--order", arm.order, "--mixing", arm.mixing]
+        counts = run_child("jobs.pack", [*options, "--out", packed])
+    runs = [_trained(packed, trial.out / f"{name}-{seed}", seed, trial) for seed in range(1, trial.seeds + 1)]
     figures = {
         "auc": [each["auc"] for each in runs],
         "encoded": [each["encoded"] for each in runs],
@@ -92,13 +101,11 @@ def _figures(
     return figures
 
 
-def _trained(packed: Path, out: Path, store: Path, preset: Path, seed: int, truth: Path | None) -> dict[str, Any]:
-    options: Sequence[object] = ["--data", packed, "--out", out, "--store", store, "--config", preset]
-    trained = run_child("jobs.train", [*options, "--run.seed", seed])
-    oracle = [] if truth is None else ["--truth", truth]
-    judged = run_child(
-        "jobs.evaluate", ["--checkpoint", trained["checkpoint"], "--data", packed, "--store", store, *oracle]
-    )
+def _trained(packed: Path, out: Path, seed: int, trial: Trial) -> dict[str, Any]:
+    options: list[object] = ["--data", packed, "--store", trial.out / "store"]
+    trained = run_child("jobs.train", [*options, "--out", out, "--config", trial.preset, "--run.seed", seed])
+    oracle = [] if trial.truth is None else ["--truth", trial.truth]
+    judged = run_child("jobs.evaluate", [*options, "--checkpoint", trained["checkpoint"], *oracle])
     return {"auc": judged["model"]["auc"], **{name: trained[name] for name in ("encoded", "clicks_per_second")}}
 
 

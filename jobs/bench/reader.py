@@ -21,7 +21,7 @@ from trainer.data.backends import BACKENDS
 from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
 from trainer.data.prefetch import prefetch
-from trainer.data.reader import Backend, Reader, arrow_superblocks
+from trainer.data.reader import Reader, arrow_superblocks
 
 
 def reader(
@@ -46,18 +46,9 @@ def reader(
         raise InputError(f"--epochs is {epochs} and --repeats {repeats}: use 1 or more")
     directory = PackedDirectory.open(data)
     order = Order(seed=1, batches_per_step=batches_per_step)
-
-    def through(backend: Backend) -> Callable[[], None]:
-        loader = Reader(directory, order, backend)
-
-        def read() -> None:
-            for epoch in range(epochs):
-                for _ in prefetch(loader.steps(epoch), depth=plan_ahead):
-                    pass
-
-        return read
-
-    ways = {"raw": partial(_raw, directory, order, epochs)} | {name: through(way) for name, way in BACKENDS.items()}
+    loaders = {str(name): Reader(directory, order, backend) for name, backend in BACKENDS.items()}
+    ways: dict[str, Callable[[], None]] = {"raw": partial(_raw, directory, order, epochs)}
+    ways |= {name: partial(_through, loader, epochs, plan_ahead) for name, loader in loaders.items()}
     bytes_read = _decoded_bytes(directory, order, epochs)
     every: dict[str, list[float]] = {name: [] for name in ways}
     with stage("reading") as bar:
@@ -75,6 +66,13 @@ def reader(
         "of_raw": {name: round(each / speed["raw"], 3) for name, each in speed.items()},
         "seconds": {name: [round(each, 3) for each in seconds] for name, seconds in every.items()},
     }
+
+
+def _through(loader: Reader, epochs: int, depth: int) -> None:
+    """As training reads: in the loader's thread, checked, in steps."""
+    for epoch in range(epochs):
+        for _ in prefetch(loader.steps(epoch), depth=depth):
+            pass
 
 
 def _raw(directory: PackedDirectory, order: Order, epochs: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from schemas.errors import ContractError, InputError
 from schemas.manifest import BATCH_FOLDER
 from schemas.packed_batch import PACKED_BATCH
+from trainer.data.cells import decoded_rows
 from trainer.data.directory import Arrays, PackedDirectory
 
 with warnings.catch_warnings():  # petastorm imports pyarrow names that warn of their age
@@ -24,6 +26,7 @@ with warnings.catch_warnings():  # petastorm imports pyarrow names that warn of 
         from petastorm.etl import legacy
         from petastorm.fs_utils import get_filesystem_and_path_or_paths
         from petastorm.py_dict_reader_worker import PyDictReaderWorker
+        from petastorm.workers_pool import EmptyResultError
         from petastorm.workers_pool.dummy_pool import DummyPool
     except ImportError as error:  # a GPU machine may have none; the Arrow reader needs none
         MISSING: ImportError | None = error
@@ -42,6 +45,9 @@ ALLOWED = frozenset(
         ),
     }
 )
+
+
+_LATE_SECONDS = 0.0005
 
 
 def _find_class(unpickler: Any, module: str, name: str) -> Any:
@@ -74,6 +80,30 @@ def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> 
 
 if MISSING is None:
 
+    class _Pool(DummyPool):  # type: ignore[misc]  # petastorm is untyped
+        """Petastorm's dummy pool, which sleeps a tenth of a second whenever its thread that hands out row groups is
+        late, and for ever if that thread ends meanwhile."""
+
+        def get_results(self) -> Any:
+            while not self._results_queue:
+                all_handed_out = self._ventilator.completed()
+                if self._ventilator_queue:
+                    positional, named = self._ventilator_queue.pop(0)
+                    self._worker.process(*positional, **named)
+                    self._ventilator.processed_item()
+                elif all_handed_out:
+                    raise EmptyResultError
+                else:
+                    time.sleep(_LATE_SECONDS)
+            return self._results_queue.pop(0)
+
+    class _Worker(PyDictReaderWorker):  # type: ignore[misc]  # petastorm is untyped
+        """Petastorm's worker, which reads a row group by way of a pandas frame; this one decodes it as it comes."""
+
+        def _load_rows(self, pq_file: Any, piece: Any, _drop: Any) -> list[Any]:
+            names = [field.name for field in self._schema.fields.values()]
+            return decoded_rows(pq_file.read_row_group(piece.row_group, columns=names))
+
     class _OrderedReader(petastorm_reader.Reader):  # type: ignore[misc]  # petastorm is untyped
         """A petastorm reader whose row groups come in the order given, each once."""
 
@@ -85,10 +115,10 @@ if MISSING is None:
             super().__init__(
                 filesystem,
                 str((directory.path / BATCH_FOLDER).resolve()),
-                reader_pool=DummyPool(),
+                reader_pool=_Pool(),
                 shuffle_row_groups=False,
                 num_epochs=1,
-                worker_class=PyDictReaderWorker,
+                worker_class=_Worker,
             )
 
         def _filter_row_groups(self, _dataset: Any, row_groups: Sequence[Any], *_: Any) -> tuple[list[int], None]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from schemas.errors import ContractError
 from schemas.packed_batch import PACKED_BATCH
 from trainer.data.batch import StepBatch, check_batch
+from trainer.data.cells import decoded_rows
 from trainer.data.directory import Arrays, PackedDirectory
 from trainer.data.position import Order, Place, epoch_steps, superblocks_of
 
@@ -27,12 +26,8 @@ def arrow_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iter
         with directory.reading(number):
             if path not in open_files:
                 open_files[path] = pq.ParquetFile(directory.path / path)
-            columns = open_files[path].read_row_group(row_group, columns=[field.name for field in PACKED_BATCH])
-            cells = {name: columns.column(name).to_pylist() for name in columns.column_names}
-            batches: list[Arrays] = [
-                {name: np.load(io.BytesIO(cell[row]), allow_pickle=False) for name, cell in cells.items()}
-                for row in range(columns.num_rows)
-            ]
+            names = [field.name for field in PACKED_BATCH]
+            batches: list[Arrays] = [*decoded_rows(open_files[path].read_row_group(row_group, columns=names))]
         yield batches
 
 
