@@ -24,6 +24,14 @@ _AGES = (2, 20, 100)  # steps that a cached vector lives
 _LINES = 5  # shuffles of superblocks over which cached figures are averaged
 
 
+class Tried(NamedTuple):
+    """An order of a graph, and into how many time ranges the graph is cut first, each with batches of its own."""
+
+    graph: Graph
+    order: Order
+    shards: int = 1
+
+
 class Figures(NamedTuple):
     """Of one order at one batch size."""
 
@@ -73,21 +81,20 @@ def packing(
         leaves = Leaves(batch=batch, superblock=superblock)
         with stage(f"batches of {batch}") as bar:
             tried = _tried(whole, null, mixing, shards)
-            for done, (name, (of, order)) in enumerate(tried.items(), start=1):
+            for done, (name, one) in enumerate(tried.items(), start=1):
                 bar.at(done, len(tried), name)
-                found[name, batch] = _measured(of, leaves, order, seed, repeats)
+                found[name, batch] = _measured(one, leaves, seed, repeats)
     for batch in batches:
         _print(found, batch)
     return {"graph": graph.name, "trajectories": whole.trajectories, "pins": len(whole.item)} | _summary(found, batches)
 
 
-def _tried(whole: Graph, null: Graph, mixing: tuple[float, ...], shards: int) -> dict[str, tuple[Graph, Order]]:
-    """Name -> graph and order. `null ...` stand for the graph whose pins are drawn anew."""
-    found: dict[str, tuple[Graph, Order]] = {name: (whole, order) for name, order in ORDERS.items()}
-    for share in mixing:
-        found[f"shp_balanced+{share}"] = (whole, _mixing(share))
-    found["shp, sharded"] = (whole, _sharded(shards))
-    return found | {"null random": (null, ORDERS["random"]), "null": (null, ORDERS["shp"])}
+def _tried(whole: Graph, null: Graph, mixing: tuple[float, ...], shards: int) -> dict[str, Tried]:
+    """By name. `null ...` stand for the graph whose pins are drawn anew."""
+    found = {name: Tried(whole, order) for name, order in ORDERS.items()}
+    found |= {f"shp_balanced+{share}": Tried(whole, _mixing(share)) for share in mixing}
+    found["shp, sharded"] = Tried(whole, _sharded(shards), shards)
+    return found | {"null random": Tried(null, ORDERS["random"]), "null": Tried(null, ORDERS["shp"])}
 
 
 def _mixing(share: float) -> Order:
@@ -104,13 +111,14 @@ def _sharded(shards: int) -> Order:
     return order
 
 
-def _measured(graph: Graph, leaves: Leaves, order: Order, seed: int, repeats: int) -> Figures:
+def _measured(tried: Tried, leaves: Leaves, seed: int, repeats: int) -> Figures:
+    graph, order, shards = tried
     order(graph.taken(np.arange(min(graph.trajectories, 3 * leaves.batch))), leaves, seed)  # compiles
     runs = [in_child(graph, leaves, order, seed) for _ in range(repeats)]
     found = runs[0][0]
-    starts = np.append(np.arange(0, len(found), leaves.batch), len(found))
+    starts = _starts(len(found), leaves.batch, shards)
     items = distinct_items(graph, found, starts)
-    full = items[: len(found) // leaves.batch]
+    full = items[np.diff(starts) == leaves.batch]
     lines = [training_line(len(items), superblock=leaves.superblock, seed=seed + n) for n in range(_LINES)]
     return Figures(
         items=int(items.sum()),
@@ -122,6 +130,12 @@ def _measured(graph: Graph, leaves: Leaves, order: Order, seed: int, repeats: in
         per_second=graph.trajectories / seconds,
         peak_bytes=max(peak for _, _, peak in runs),
     )
+
+
+def _starts(trajectories: int, batch: int, shards: int) -> IntArray:
+    """Of the batches; only the last of a shard is short."""
+    parts = np.array_split(np.arange(trajectories), shards)
+    return np.append(np.concatenate([part[::batch] for part in parts]), trajectories)
 
 
 def in_child(graph: Graph, leaves: Leaves, order: Order, seed: int) -> tuple[IntArray, float, int]:
@@ -157,9 +171,9 @@ def _names(found: dict[tuple[str, int], Figures]) -> list[str]:
 def _print(found: dict[tuple[str, int], Figures], batch: int) -> None:
     table = Table(
         title=f"Items / random order's {found['random', batch].items:,}, batches of {batch}",
-        caption="γ: encoded with a cache of so many steps; 1,000 trajectories a second, one core; peak memory",
+        caption="age n: encoded with a cache of n steps; 1,000 trajectories a second, one core; peak memory",
     )
-    for column in ("order", "ratio", "spread", *(f"γ {age}" for age in _AGES), "1,000/s", "MB"):
+    for column in ("order", "ratio", "spread", *(f"age {age}" for age in _AGES), "1,000/s", "MB"):
         table.add_column(column, justify="left" if column == "order" else "right", no_wrap=True)
     for name in _names(found):
         mine = found[name, batch]
