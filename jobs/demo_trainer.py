@@ -10,6 +10,8 @@ from jobs.config import run
 from jobs.evaluate import evaluate
 from jobs.train import train
 from trainer.config import TrainConfig
+from trainer.data.description import describe
+from trainer.data.directory import PackedDirectory
 
 
 def demo_trainer(
@@ -20,7 +22,7 @@ def demo_trainer(
     truth: Path | None = None,
     speed_steps: int = 2,
 ) -> dict[str, Any]:
-    """Train on a packed directory, judge the checkpoint, measure every policy: the torch half of the demo.
+    """Verify a packed directory, train on it, judge the checkpoint, measure every policy: the torch half of the demo.
 
     Parameters
     ----------
@@ -35,11 +37,12 @@ def demo_trainer(
     speed_steps
         Packed steps on which every policy is timed.
     """
+    batches = describe(PackedDirectory.open(data)).summary
     training = train(data=data, out=out, config=config)
     checkpoint = Path(training["checkpoint"])
     quality = evaluate(checkpoint=checkpoint, data=data, truth=truth)
     speed = encode_once(checkpoint=checkpoint, data=data, steps=speed_steps)
-    return {"training": training, "quality": quality, "speed": speed}
+    return {"batches": batches, "training": training, "quality": quality, "speed": speed}
 
 
 if __name__ == "__main__":

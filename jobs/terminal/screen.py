@@ -65,7 +65,8 @@ def _encoded(facts: dict[str, Any]) -> list[str]:
     return [
         f"[bold]Encodes[/bold]  per epoch of {packed['targets']:,} targets, {packed['distinct_items']:,} news:",
         f"         {naive:,} one sample per target, {packed['item_occurrences']:,} one pass per user,",
-        f"         {once:,} once per packed batch ({naive / once:.1f}x fewer),",
+        f"         {once:,} once per packed batch ({naive / once:.1f}x fewer; "
+        f"batches dealt out at random would hold {once / facts['batches']['ratio_to_random']:,.0f}),",
         f"         {cached:,.0f} with the cache ({naive / cached:.1f}x fewer; mean of all epochs)",
     ]
 
