@@ -31,6 +31,8 @@ def pack_batches(
     load = Load(trajectories=config.shard_trajectories, pins=config.shard_pins)
     by = "random" if config.order == "random" else config.shard_by
     sharded = with_shard(with_fingerprint(trajectories), by=by, load=load, seed=config.seed)
+    if by == "items":  # assigned once, for what follows reads it three times
+        sharded = sharded.persist(StorageLevel.DISK_ONLY)
     budget = Budget(trajectories=config.batch_trajectories, items=config.batch_items)
     tokens_V = None
     if config.batch_tokens:
@@ -53,6 +55,7 @@ def pack_batches(
         written = tasks.write_shards(sharded, orders, folder, first_batch, superblock_batches=size)
     finally:
         orders.unpersist()
+        sharded.unpersist()
     files = [_entry(folder, row, first_batch, size) for row in written]
     superblocks = {"superblocks": sum(len(entry.superblocks) for entry in files)}
     return files, _counts(written) | superblocks | {"variants": config.variants}

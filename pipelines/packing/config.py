@@ -36,8 +36,8 @@ class PackingConfig:
                 raise InputError(f"{name} is {getattr(self, name)}: use {least} or more")
         if not 0 <= self.mixing <= 1:
             raise InputError(f"mixing is {self.mixing}: use a share from 0 to 1")
-        if not -(2**31) <= self.seed < 2**31:
-            raise InputError(f"seed is {self.seed}: use a whole number of 32 bits")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed is {self.seed}: use a whole number from 0 to 2^31 - 1")
         for name, known in (("order", get_args(OrderName)), ("shard_by", get_args(ShardBy))):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}: use one of {', '.join(known)}")

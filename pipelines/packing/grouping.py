@@ -67,7 +67,7 @@ def social_hash_order(
     `superblock` batches, are split off before they are split themselves, so that each is a subtree. `even` keeps the
     pins of both sides near their share, so that batches do not sort themselves by length.
     """
-    order = np.array(first, np.int64)
+    order, lengths = np.array(first, np.int64), graph.lengths
     holders, number = np.zeros(graph.items, np.int32), np.full(graph.items, -1, np.int32)
     open_parts = [(0, len(order))]
     while open_parts:
@@ -75,7 +75,7 @@ def social_hash_order(
         left = _left_size(high - low, batch=batch, superblock=superblock)
         if left == high - low:
             continue
-        part = _part(order[low:high], graph.lengths, left, even=even)
+        part = _part(order[low:high], lengths, left, even=even)
         on_right = _halved(part, _shared_pins(graph.pins, part.member, holders, number), seed + low)
         order[low:high] = np.concatenate([part.member[~on_right], part.member[on_right]])
         open_parts += [(low, low + left), (low + left, high)]

@@ -120,7 +120,7 @@ def _by_items(trajectories: DataFrame, *, shards: int, count: int, seed: int) ->
     fields = trajectories.drop("cell").schema.add("shard", IntegerType())
     cells = trajectories.withColumn("cell", _drawn(seed + 2, -(-count // _CELL)))
     grouped = cells.groupBy("variant", "cell").applyInArrow(lambda table: assign(table.drop_columns(["cell"])), fields)
-    return grouped.persist()
+    return grouped
 
 
 def in_time_order(table: pa.Table) -> pa.Table:

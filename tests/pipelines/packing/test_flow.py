@@ -232,7 +232,8 @@ def test_a_table_that_was_never_made_is_named_with_its_job(spark: SparkSession, 
         ("mixing", float("nan"), "mixing is nan: use a share"),
         ("order", "best", "order is 'best': use one of random, time"),
         ("shard_by", "user", "shard_by is 'user': use one of time, items, random"),
-        ("seed", 2**40, "use a whole number of 32 bits"),
+        ("seed", 2**40, "use a whole number from 0"),
+        ("seed", -1, "use a whole number from 0"),
     ],
 )
 def test_options_out_of_range_are_named(option: str, value: Any, said: str) -> None:
