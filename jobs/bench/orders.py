@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +62,7 @@ def orders(
     lake
         Folder of the Delta tables, with trajectories.
     out
-        Folder for packed directories and runs; what is there already is not made again.
+        Folder for packed directories and runs; complete runs that are there already are not made again.
     preset
         TOML of the training.
     source
@@ -102,11 +104,17 @@ def _figures(arm: Arm, trial: Trial) -> dict[str, Any]:
 
 
 def _trained(packed: Path, out: Path, seed: int, trial: Trial) -> dict[str, Any]:
+    kept = out.with_name(f"{out.name}.json")  # written when a run is complete: a broken benchmark goes on
+    if kept.is_file():
+        return dict(json.loads(kept.read_text()))
+    shutil.rmtree(out, ignore_errors=True)
     options: list[object] = ["--data", packed, "--store", trial.out / "store"]
     trained = run_child("jobs.train", [*options, "--out", out, "--config", trial.preset, "--run.seed", seed])
     oracle = [] if trial.truth is None else ["--truth", trial.truth]
     judged = run_child("jobs.evaluate", [*options, "--checkpoint", trained["checkpoint"], *oracle])
-    return {"auc": judged["model"]["auc"], **{name: trained[name] for name in ("encoded", "clicks_per_second")}}
+    figures = {"auc": judged["model"]["auc"]} | {name: trained[name] for name in ("encoded", "clicks_per_second")}
+    kept.write_text(json.dumps(figures))
+    return figures
 
 
 if __name__ == "__main__":
