@@ -57,6 +57,7 @@ def train(
         "loss": log.last_loss,
         "clicks_per_second": log.totals.clicks_per_second,
         **asdict(log.totals),
+        **({f"drift_{key}": value for key, value in asdict(log.drifts[-1]).items()} if log.drifts else {}),
     }
 
 

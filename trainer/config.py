@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from schemas.errors import InputError
-from trainer.encode.planner import PlannerConfig
+from trainer.encode.policies import PlannerConfig
 from trainer.loop.optimiser import OptimiserConfig
 from trainer.loop.run import RunConfig
 from trainer.model.text_encoder import TextEncoderConfig

@@ -1,8 +1,9 @@
-"""Benchmark: clicks per second of every policy on the same targets, model and frozen store, in one run."""
+"""Benchmark: clicks per second of every policy with the same model and frozen store, in one run."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,7 +14,7 @@ from typing import Any, get_args
 from jobs.config import run
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
-from trainer.encode.planner import Policy
+from trainer.encode.policies import Policy
 from trainer.loop.checkpoint import Checkpoint, load_checkpoint
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare_again
 from trainer.loop.trainer import Trainer
@@ -39,7 +40,7 @@ def encode_once(
     data
         The packed directory that it was trained on.
     steps
-        Packed steps that are measured, the same for every policy; whole steps, data wait included.
+        Packed steps that are measured, data wait included; `accumulated` goes on to the encoder's next update.
     policies
         Which to measure.
     store
@@ -68,15 +69,16 @@ def measure(prepared: Prepared, saved: Checkpoint, *, steps: int, policies: Sequ
 
 
 def _measured(prepared: Prepared, saved: Checkpoint, policy: Policy, steps: int) -> dict[str, float]:
-    trainer = _going_on(prepared, saved, policy)
+    trainer = going_on(prepared, saved, policy)
     trainer.model.train()  # dropout costs time too
-    with closing(trainer.epoch_steps(packed_steps=1)) as first:
-        trainer.take(next(first))  # not timed: first calls open files and choose kernels
-    trainer.epoch_step = 1 if trainer.packed_steps() > 1 else 0
-    planned = trainer.epoch_steps(packed_steps=steps)
+    window = window_of(trainer)
+    with closing(trainer.epoch_steps(packed_steps=window)) as first:
+        for step in itertools.islice(first, window):
+            trainer.take(step)  # not timed: first calls open files and choose kernels
+    trainer.epoch_step = window if 2 * window <= trainer.packed_steps() else 0
     targets = encoded = 0
     began = time.perf_counter()
-    for step in planned:
+    for step in trainer.epoch_steps(packed_steps=-(-steps // window) * window):
         trainer.take(step)
         targets += step.targets
         encoded += step.plan.encoded
@@ -84,13 +86,19 @@ def _measured(prepared: Prepared, saved: Checkpoint, policy: Policy, steps: int)
     return {"clicks_per_second": targets / seconds, "targets": targets, "encoded": encoded, "seconds": seconds}
 
 
-def _going_on(prepared: Prepared, saved: Checkpoint, policy: Policy) -> Trainer:
+def window_of(trainer: Trainer) -> int:
+    """Packed steps that are measured as one: those between two updates of the encoder, or there were no backward."""
+    wanted = trainer.config.planner.accumulate_steps if trainer.config.planner.policy == "accumulated" else 1
+    return min(wanted, trainer.packed_steps())
+
+
+def going_on(prepared: Prepared, saved: Checkpoint, policy: Policy, *, kept_chunks: int | None = None) -> Trainer:
     """A trainer with this policy, at the start of the epoch that would follow the checkpoint's last."""
     config = prepared.config
-    chosen = replace(config, planner=replace(config.planner, policy=policy))
+    planner, run = replace(config.planner, policy=policy), replace(config.run, kept_chunks=kept_chunks)
+    chosen = replace(config, planner=planner, run=run)
     trainer = Trainer(replace(prepared, config=chosen, model=copy.deepcopy(prepared.model)))
-    state = {**saved.state, "config": chosen.to_dict()}
-    trainer.restore(replace(saved, state=state))
+    trainer.restore(replace(saved, state={**saved.state, "config": chosen.to_dict()}))
     trainer.epoch, trainer.epoch_step = config.run.epochs, 0
     return trainer
 

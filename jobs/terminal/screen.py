@@ -72,7 +72,7 @@ def _encoded(facts: dict[str, Any]) -> list[str]:
 
 
 def _speed_table(speed: dict[str, dict[str, float]]) -> Table:
-    table = Table(title="Speed, same targets, model and frozen store", title_justify="left")
+    table = Table(title="Speed, same model and frozen store", title_justify="left")
     for name in ("policy", "clicks/s", "x naive_per_target", "items encoded", "targets"):
         table.add_column(name, justify="left" if name == "policy" else "right")
     for policy, found in speed.items():

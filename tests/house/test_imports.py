@@ -63,6 +63,7 @@ TRAINER_PARTS = {
     "tasks": {"tasks", "data", "model", "encode", "eval.metrics"},
     "eval": {"eval", "eval.metrics", "tasks", "data", "model", "encode"},
     "loop": {"loop", "eval", "eval.metrics", "tasks", "data", "model", "encode"},
+    "exact": {"exact", "loop", "eval", "eval.metrics", "tasks", "data", "model", "encode"},
     "config": {"loop", "eval", "eval.metrics", "tasks", "data", "model", "encode"},
 }
 # These put the parts of a config together and so stand above it; no part imports them.
@@ -81,6 +82,7 @@ TOUCHES_THE_WORLD = [
     "trainer/loop/checkpoint.py",
     "trainer/loop/logs.py",
     "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
+    "trainer/exact/ranks.py",  # what a process found, for the one that started it
     "trainer/eval/export.py",
 ]
 _WRITES = {

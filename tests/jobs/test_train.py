@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from tests.conftest import REPOSITORY
 from tests.packed import packed_directory, tiny_plm
+from trainer.encode.policies import Policy
 
-POLICIES = ["naive_per_target", "naive", "once", "cached"]
+POLICIES = list(get_args(Policy))
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,32 @@ def test_training_leaves_checkpoint_config_and_metrics(made: Path, trained: dict
     ]
 
 
+def test_memory_is_told_for_each_policy(made: Path, trained: dict[str, object]) -> None:
+    options = ("--checkpoint", trained["checkpoint"], "--data", made / "packed", "--repeats", 1)
+    done = job(made, "bench.memory", *options)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["memory_ratio"]["naive"] == found["throughput_ratio"]["once"] == 1
+    assert 0 < found["peak_bytes"]["once"] < found["peak_bytes"]["naive"]
+
+
+def test_the_chain_compares_arms_over_seeds_and_goes_on_where_it_stopped(made: Path) -> None:
+    (made / "chain.toml").write_text(f"[encoder]\nplm = '{made / 'plm'}'\nfrozen_layers = 1\n")
+    options = ("--full", made / "packed", "--out", made / "chain", "--preset", made / "chain.toml", "--seeds", 1)
+    arms = ("--arms", "naive", "--arms", "accumulated")
+    done = job(made, "bench.chain", *options, *arms)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])["arms"]
+    assert found["naive"]["auc_minus_first"] == 0
+    assert found["accumulated"]["encoded_per_1000_clicks"] < found["naive"]["encoded_per_1000_clicks"]
+    assert len(found["accumulated"]["auc"]) == 1
+    again = job(made, "bench.chain", *options, *arms)
+    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+    refused = job(made, "bench.chain", *options, "--arms", "nonce")
+    assert refused.returncode == 2
+    assert "--arms names ['nonce']" in refused.stderr
+
+
 def test_evaluation_judges_the_model_beside_its_baselines(made: Path, trained: dict[str, object]) -> None:
     done = job(made, "evaluate", "--checkpoint", trained["checkpoint"], "--data", made / "packed")
     assert done.returncode == 0, done.stderr
@@ -82,7 +110,9 @@ def test_the_benchmark_times_every_policy_on_the_same_targets(made: Path, traine
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert list(found) == POLICIES
+    of_window = found.pop("accumulated")  # its backward comes with the window's last step
     assert len({figures["targets"] for figures in found.values()}) == 1
+    assert of_window["targets"] > found["once"]["targets"]
     assert found["naive"]["encoded"] > found["once"]["encoded"] >= found["cached"]["encoded"] > 0
 
 

@@ -27,6 +27,7 @@ class StepBatch:
     ask_M: IntArray
     click_slot_BL: IntArray
     click_mask_BL: BoolArray
+    earlier_BL: IntArray  # clicks of earlier impressions than the click's own
     target_slot_BPK: IntArray
     target_mask_BPK: BoolArray
     prefix_BP: IntArray
@@ -53,6 +54,7 @@ def check_batch(arrays: Mapping[str, NDArray[Any]], where: str) -> StepBatch:
         ask_M=arrays["item_row_N"],
         click_slot_BL=arrays["click_slot_BL"],
         click_mask_BL=arrays["click_mask_BL"],
+        earlier_BL=arrays["prefix_BL"],
         target_slot_BPK=np.take_along_axis(arrays["target_slot_BLK"], order_BP[:, :, None], axis=1),
         target_mask_BPK=np.take_along_axis(arrays["target_mask_BLK"], order_BP[:, :, None], axis=1),
         prefix_BP=np.take_along_axis(arrays["prefix_BL"], order_BP, axis=1),
@@ -121,6 +123,7 @@ def per_target(batch: StepBatch) -> StepBatch:
         batch,
         click_slot_BL=batch.click_slot_BL[sample_U, :longest],
         click_mask_BL=batch.click_mask_BL[sample_U, :longest] & (np.arange(longest) < prefix_U[:, None]),
+        earlier_BL=batch.earlier_BL[sample_U, :longest],
         target_slot_BPK=batch.target_slot_BPK[sample_U, position_U][:, None],
         target_mask_BPK=batch.target_mask_BPK[sample_U, position_U][:, None],
         prefix_BP=prefix_U[:, None],

@@ -16,6 +16,7 @@ class StepTensors:
 
     click_slot_BL: Tensor
     click_mask_BL: Tensor
+    earlier_BL: Tensor
     target_slot_BPK: Tensor
     target_mask_BPK: Tensor
     prefix_BP: Tensor
@@ -29,6 +30,7 @@ class StepTensors:
         return cls(
             click_slot_BL=torch.from_numpy(click_slot).long(),
             click_mask_BL=torch.from_numpy(batch.click_mask_BL),
+            earlier_BL=torch.from_numpy(batch.earlier_BL).long(),
             target_slot_BPK=torch.from_numpy(target_slot).long(),
             target_mask_BPK=torch.from_numpy(batch.target_mask_BPK),
             prefix_BP=torch.from_numpy(batch.prefix_BP).long(),

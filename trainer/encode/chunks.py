@@ -41,6 +41,11 @@ class Chunk:
     slots: IntArray
     seed: int
 
+    @property
+    def items(self) -> int:
+        """Rows that are not padding."""
+        return len(self.slots)
+
 
 def cut_chunks(
     rows: IntArray, slots: IntArray, *, sizes: Sequence[int], seed_parts: Sequence[int]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.encode.chunks import Chunk, Encode, seeded
-from trainer.encode.planner import Plan
+from trainer.encode.plan import Plan
 
 
 @dataclass(slots=True)
@@ -42,15 +42,15 @@ class VectorTable:
         self._device = device
         self._kept_chunks = kept_chunks
         self.vector_VD = torch.zeros(rows, width, device=device, dtype=dtype)
+        self.waiting_VD: Tensor | None = None  # gradients that outlive their step; made when a plan first keeps one
         self._runs: list[_Run] = []
         self._leaf_ND: Tensor | None = None
 
     def refresh(self, plan: Plan) -> None:
-        """Encode the plan's chunks and stage their vectors."""
-        kept = len(plan.encode) if self._kept_chunks is None else self._kept_chunks
-        self._runs = [
-            _Run(chunk, self._encoded(chunk, with_graph=number < kept)) for number, chunk in enumerate(plan.encode)
-        ]
+        """Encode the plan's chunks and stage their vectors. A chunk that is not back-propagated needs no graph."""
+        kept = len(plan.backward) if self._kept_chunks is None else self._kept_chunks
+        keeping = {id(chunk) for chunk in plan.backward[:kept]}
+        self._runs = [_Run(chunk, self._encoded(chunk, with_graph=id(chunk) in keeping)) for chunk in plan.encode]
 
     def read(self, plan: Plan) -> Tensor:
         """The leaf (N, D) of the plan's rows: staged vectors where encoded in this step, the table's otherwise."""
@@ -59,36 +59,64 @@ class VectorTable:
         else:
             leaf_ND = self.vector_VD[self._index(plan.rows_N)]
         for run in self._runs:
-            leaf_ND[self._index(run.chunk.slots)] = run.output_CD.detach()[: len(run.chunk.slots)]
+            leaf_ND[self._index(run.chunk.slots)] = run.output_CD.detach()[: run.chunk.items]
         self._leaf_ND = leaf_ND.requires_grad_()
         return self._leaf_ND
 
-    def settle(self, plan: Plan) -> None:
-        """Send each chunk of plan.backward its items' summed gradients, once."""
-        assert self._leaf_ND is not None, "settle comes after read and the head's backward"
-        gradient_ND = self._leaf_ND.grad
-        if gradient_ND is None:
+    def settle(self, plan: Plan, count: float) -> None:
+        """Send each chunk of plan.backward its items' summed gradients, once. `count`: the step's, over all ranks."""
+        if not plan.backward:
             return
+        gradient_ND = self._due(plan, count)
         for chunk in plan.backward:
             output_CD = self._graph_of(chunk)
             gradient_CD = torch.zeros_like(output_CD)
-            gradient_CD[: len(chunk.slots)] = gradient_ND[self._index(chunk.slots)]
+            gradient_CD[: chunk.items] = gradient_ND[self._index(chunk.slots)]
             torch.autograd.backward(output_CD, gradient_CD)
 
-    def commit(self, plan: Plan) -> None:
-        """After the optimisers: staged vectors become the table's, and the step's graphs are let go."""
+    def commit(self, plan: Plan, count: float) -> None:
+        """After the optimisers: staged vectors become the table's, what is to wait waits, and graphs are let go."""
         for run in self._runs:
-            rows = run.chunk.rows_C[: len(run.chunk.slots)]
+            rows = run.chunk.rows_C[: run.chunk.items]
             self.vector_VD[self._index(rows)] = run.output_CD.detach()[: len(rows)]
+        self._keep_waiting(plan, count)
         self._runs, self._leaf_ND = [], None
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps: the vectors as of the last commit."""
-        return {"vector_VD": self.vector_VD.clone()}
+        """What a checkpoint keeps: the vectors and waiting gradients as of the last commit."""
+        state = {"vector_VD": self.vector_VD.clone()}
+        return state if self.waiting_VD is None else {**state, "waiting_VD": self.waiting_VD.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from `state`."""
         self.vector_VD.copy_(state["vector_VD"])
+        waiting = state.get("waiting_VD")
+        self.waiting_VD = None if waiting is None else waiting.to(self.vector_VD, copy=True)
+
+    def _leaf_gradient(self) -> Tensor:
+        assert self._leaf_ND is not None, "settle and commit come after read and the head's backward"
+        gradient_ND = self._leaf_ND.grad
+        return torch.zeros_like(self._leaf_ND) if gradient_ND is None else gradient_ND
+
+    def _due(self, plan: Plan, count: float) -> Tensor:
+        """The leaf's gradient (N, D), with what waited for the rows that are collected."""
+        gradient_ND = self._leaf_gradient()
+        if plan.waiting is None or self.waiting_VD is None:
+            return gradient_ND
+        slots = self._index(plan.waiting.collect_N.nonzero()[0])
+        waited = self.waiting_VD[self._index(plan.rows_N)[slots]]
+        return gradient_ND.index_add(0, slots, waited, alpha=count if plan.waiting.per_count else 1.0)
+
+    def _keep_waiting(self, plan: Plan, count: float) -> None:
+        if plan.waiting is None or (plan.waiting.per_count and count <= 0):  # no update: nothing was taken along
+            return
+        if self.waiting_VD is None:
+            self.waiting_VD = torch.zeros_like(self.vector_VD)
+        rows = self._index(plan.rows_N)
+        self.waiting_VD[rows[self._index(plan.waiting.clear_N.nonzero()[0])]] = 0
+        slots = self._index(plan.waiting.keep_N.nonzero()[0])
+        scale = 1 / count if plan.waiting.per_count else 1.0
+        self.waiting_VD.index_add_(0, rows[slots], self._leaf_gradient()[slots], alpha=scale)
 
     def _encoded(self, chunk: Chunk, *, with_graph: bool) -> Tensor:
         with seeded(chunk.seed, self._device), torch.set_grad_enabled(with_graph):

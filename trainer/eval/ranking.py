@@ -13,7 +13,7 @@ from trainer.eval.impressions import Impressions
 from trainer.eval.metrics import FloatArray
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder
-from trainer.model.user_encoder import AutoregressiveUserEncoder
+from trainer.model.user_encoder import UserEncoder
 
 CHUNK_ROWS = 256
 CHUNK_IMPRESSIONS = 1024
@@ -38,7 +38,7 @@ def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64]) -> 
 @torch.no_grad()
 def model_scores(
     encoder: TextEncoder,
-    user: AutoregressiveUserEncoder,
+    user: UserEncoder,
     items: ItemInput,
     impressions: Impressions,
     *,
@@ -52,13 +52,18 @@ def model_scores(
     vector_RD = encode_rows(lambda row_C: encoder(row_C, items), items, rows)
     user_ID = torch.cat(
         [
-            user(vector_RD[slot_IL], mask_IL, mask_IL.sum(1, keepdim=True))[:, 0]
+            user(vector_RD[slot_IL], mask_IL, _each_before(mask_IL), mask_IL.sum(1, keepdim=True))[:, 0]
             for slot_IL, mask_IL in _histories(impressions, rows, history_clicks, items.device)
         ]
     )
     encoder.train(was_training)
     user.train(was_training)
     return _dot(user_ID, vector_RD, rows, impressions)
+
+
+def _each_before(mask_IL: Tensor) -> Tensor:
+    """A history does not say which clicks were of one impression: each may see all before it."""
+    return torch.arange(mask_IL.shape[1], device=mask_IL.device).expand_as(mask_IL)
 
 
 def _histories(

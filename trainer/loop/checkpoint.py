@@ -17,7 +17,7 @@ from torch import Tensor
 
 from schemas.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STATE_FILE = "state.json"
 
 
@@ -71,23 +71,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def flat_optimiser(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """An Optimiser's state as (tensors by 'group/parameter/moment', JSON)."""
-    tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {"taken": state["taken"], "groups": {}}
-    for name, inner in state.items():
-        if name == "taken":
-            continue
-        plain["groups"][name] = inner["param_groups"]
-        for index, moments in inner["state"].items():
-            tensors.update({f"{name}/{index}/{moment}": torch.as_tensor(value) for moment, value in moments.items()})
-    return tensors, plain
+    tensors = {
+        f"{name}/{index}/{moment}": torch.as_tensor(value)
+        for name, inner in state["groups"].items()
+        for index, moments in inner["state"].items()
+        for moment, value in moments.items()
+    }
+    return tensors, {**state, "groups": {name: inner["param_groups"] for name, inner in state["groups"].items()}}
 
 
 def nested_optimiser(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of flat_optimiser."""
-    state: dict[str, Any] = {"taken": plain["taken"]}
-    for name, groups in plain["groups"].items():
-        state[name] = {"param_groups": groups, "state": {}}
+    state: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in plain["groups"]}
     for key, tensor in tensors.items():
         name, index, moment = key.split("/")
-        state[name]["state"].setdefault(int(index), {})[moment] = tensor
-    return state
+        state[name].setdefault(int(index), {})[moment] = tensor
+    groups = {name: {"param_groups": plain["groups"][name], "state": inner} for name, inner in state.items()}
+    return {**plain, "groups": groups}

@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from trainer.loop.run import PlannedStep
+from trainer.loop.staleness import Drift
 
 
 @dataclass(slots=True)
@@ -25,6 +27,10 @@ class Totals:
     """items that the heads asked for, each packed batch's counted once"""
     encoded: int = 0
     looked_up: int = 0
+    looked_up_by_age: list[int] = field(default_factory=list)
+    """place n: vectors that were n steps old when looked up"""
+    dropped: int = 0
+    """items whose waiting gradients were too old (carried)"""
     seconds: float = 0.0
     data_wait_seconds: float = 0.0
 
@@ -34,7 +40,11 @@ class Totals:
         self.targets += step.targets
         self.asked += step.asked
         self.encoded += step.plan.encoded
-        self.looked_up += len(step.plan.rows_N) - step.plan.encoded
+        self.looked_up += step.plan.looked_up
+        ages = np.bincount(step.plan.age_L, minlength=len(self.looked_up_by_age))
+        ages[: len(self.looked_up_by_age)] += np.array(self.looked_up_by_age, np.int64)
+        self.looked_up_by_age = ages.tolist()
+        self.dropped += step.plan.dropped
         self.seconds += seconds
         self.data_wait_seconds += waited
 
@@ -54,6 +64,7 @@ class RunLog:
     told: Callable[[dict[str, Any]], None] = lambda _: None
     totals: Totals = field(default_factory=Totals)
     last_loss: float = float("nan")
+    drifts: list[Drift] = field(default_factory=list)
     _since: Totals = field(default_factory=Totals)
     _losses: list[Tensor] = field(default_factory=list)
     _counts: float = 0.0
@@ -71,8 +82,9 @@ class RunLog:
                     return
                 yield step
 
-    def taken(self, step: PlannedStep, loss: Tensor, *, epoch: int) -> None:
-        """Count a finished step; write a line on logging steps and on the last."""
+    def taken(self, step: PlannedStep, loss: Tensor, *, epoch: int, drift: Drift | None = None) -> None:
+        """Count a finished step; write a line on logging steps and on the last. `drift`: if it was measured."""
+        self.drifts += [] if drift is None else [drift]
         now = time.perf_counter()
         for totals in (self.totals, self._since):
             totals.add(step, seconds=now - self._mark, waited=self._waited)
@@ -93,6 +105,7 @@ class RunLog:
             "loss": loss,
             "clicks_per_second": self._since.clicks_per_second,
             **{key: value for key, value in asdict(self._since).items() if key != "steps"},
+            **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
         }
         with self.path.open("a") as stream:
             stream.write(json.dumps(line) + "\n")

@@ -1,10 +1,10 @@
-"""Optimiser: AdamW for language model and rest, with one schedule; gradients are sums and divided here, once."""
+"""Optimiser: AdamW for encoder and head, with one schedule; gradients are sums and divided here, once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -17,17 +17,19 @@ class OptimiserConfig:
     encoder_learning_rate: float = 8e-6
     """Peak rate of the language model's layers."""
     learning_rate: float = 1e-4
-    """Peak rate of pooling, projection and user model."""
+    """Peak rate of the task head, and of pooling and projection."""
+    pooling_learning_rate: float | None = None
+    """Peak rate of pooling and projection, where it is another than the head's."""
     weight_decay: float = 0.01
     """AdamW's decoupled decay; vectors and biases are not decayed."""
     warm_up_share: float = 0.1
     """Share of all steps in which the rate rises from 0; then it falls to 0 in a line."""
     clip_norm: float = 1.0
-    """Largest gradient norm of each group, after the division by the count."""
+    """Largest gradient norm, of the encoder and of the head apart, after the division by the count."""
 
     def __post_init__(self) -> None:
-        if min(self.encoder_learning_rate, self.learning_rate) < 0:
-            raise ValueError("optimiser.learning_rate and optimiser.encoder_learning_rate must be 0 or more")
+        if min(self.encoder_learning_rate, self.learning_rate, self.pooling_learning_rate or 0.0) < 0:
+            raise ValueError("optimiser's learning rates must be 0 or more")
         if self.weight_decay < 0:
             raise ValueError(f"optimiser.weight_decay is {self.weight_decay}: use 0 or more")
         if not 0 <= self.warm_up_share < 1:
@@ -36,55 +38,87 @@ class OptimiserConfig:
             raise ValueError(f"optimiser.clip_norm is {self.clip_norm}: use a positive norm")
 
 
+class Parameters(NamedTuple):
+    """What is trained: the language model's layers, what pools and projects their output, and the task head."""
+
+    plm: Sequence[nn.Parameter]
+    pooling: Sequence[nn.Parameter]
+    head: Sequence[nn.Parameter]
+
+
+_Part = Literal["encoder", "head"]
+
+
 class Optimiser:
-    """Two AdamW optimisers, since the encoder's may rest while the other steps."""
+    """Two AdamW optimisers, since the encoder's may rest while the head's steps."""
 
     def __init__(
-        self, config: OptimiserConfig, *, plm: Sequence[nn.Parameter], rest: Sequence[nn.Parameter], steps: int
+        self, config: OptimiserConfig, parameters: Parameters, *, steps: int, encoder_factor: float = 1.0
     ) -> None:
-        """`plm`: the language model's parameters; `rest`: all others. `steps` = length of the schedule."""
+        """`steps` = length of the schedule; `encoder_factor` multiplies the rates of language model and pooling."""
         self._config = config
         self._steps = steps
         self.taken = 0
-        self._groups = {"plm": list(plm), "rest": list(rest)}
-        rates = {"plm": config.encoder_learning_rate, "rest": config.learning_rate}
-        self._optimisers = {
-            name: torch.optim.AdamW(_decay_groups(group, config.weight_decay), lr=rates[name], fused=_can_fuse(group))
-            for name, group in self._groups.items()
-            if group
+        self._waiting_count = 0.0  # of the steps whose gradients the encoder's next update divides
+        rate, decay = config.learning_rate, config.weight_decay
+        pooling_rate = rate if config.pooling_learning_rate is None else config.pooling_learning_rate
+        groups = {
+            "encoder": [
+                *_decay_groups(parameters.plm, config.encoder_learning_rate * encoder_factor, decay),
+                *_decay_groups(parameters.pooling, pooling_rate * encoder_factor, decay),
+            ],
+            "head": _decay_groups(parameters.head, rate, decay),
         }
-        self._rates = rates
+        self._parameters = {name: [p for group in parts for p in group["params"]] for name, parts in groups.items()}
+        self._optimisers = {
+            name: torch.optim.AdamW(parts, fused=_can_fuse(self._parameters[name]))
+            for name, parts in groups.items()
+            if parts
+        }
 
     def zero_grad(self) -> None:
         """Forget the gradients of the step before."""
         for optimiser in self._optimisers.values():
             optimiser.zero_grad(set_to_none=True)
 
-    def step(self, count: float, *, update_encoder: bool) -> None:
-        """Divide by the count, clip each group, update. A count of 0 updates nothing; the schedule goes on."""
+    def due(self, *, update_encoder: bool) -> list[nn.Parameter]:
+        """The parameters that the next step updates, in one order on every rank."""
+        return [*(self._parameters["encoder"] if update_encoder else ()), *self._parameters["head"]]
+
+    def step(self, count: float, *, update_encoder: bool, back_propagated: bool) -> None:
+        """Divide by the count, clip, update. The encoder's gradients are divided by the counts since its last update.
+
+        A count of 0 updates nothing, and an encoder to which nothing was back-propagated rests; the schedule goes on.
+        """
         factor = schedule(self.taken, self._steps, self._config.warm_up_share)
         self.taken += 1
-        if count <= 0:
+        self._waiting_count += count
+        if count > 0:
+            self._update("head", count, factor)
+        if update_encoder:
+            if back_propagated and self._waiting_count > 0:
+                self._update("encoder", self._waiting_count, factor)
+            self._waiting_count = 0.0
+
+    def _update(self, part: _Part, count: float, factor: float) -> None:
+        if part not in self._optimisers:
             return
-        for name, optimiser in self._optimisers.items():
-            if name == "plm" and not update_encoder:
-                continue
-            gradients = [p.grad for p in self._groups[name] if p.grad is not None]
-            torch._foreach_div_(gradients, count)
-            torch.nn.utils.clip_grad_norm_(self._groups[name], self._config.clip_norm)
-            for group in optimiser.param_groups:
-                group["lr"] = self._rates[name] * factor
-            optimiser.step()
+        torch._foreach_div_([p.grad for p in self._parameters[part] if p.grad is not None], count)
+        torch.nn.utils.clip_grad_norm_(self._parameters[part], self._config.clip_norm)
+        for group in self._optimisers[part].param_groups:
+            group["lr"] = group["peak_rate"] * factor
+        self._optimisers[part].step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments and steps taken."""
-        return {"taken": self.taken, **{name: o.state_dict() for name, o in self._optimisers.items()}}
+        """Moments, steps taken, and the count that waits for the encoder's next update."""
+        groups = {name: optimiser.state_dict() for name, optimiser in self._optimisers.items()}
+        return {"taken": self.taken, "waiting_count": self._waiting_count, "groups": groups}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
-        self.taken = state["taken"]
+        self.taken, self._waiting_count = state["taken"], state["waiting_count"]
         for name, optimiser in self._optimisers.items():
-            optimiser.load_state_dict(state[name])
+            optimiser.load_state_dict(state["groups"][name])
 
 
 def schedule(step: int, steps: int, warm_up_share: float) -> float:
@@ -95,10 +129,13 @@ def schedule(step: int, steps: int, warm_up_share: float) -> float:
     return max(0.0, (steps - step) / max(1, steps - warm_up))
 
 
-def _decay_groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+def _decay_groups(parameters: Sequence[nn.Parameter], rate: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, vectors and biases do not; groups without parameters are left out."""
+    matrices, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
     return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": group, "lr": rate, "peak_rate": rate, "weight_decay": decay}
+        for group, decay in ((matrices, weight_decay), (others, 0.0))
+        if group
     ]
 
 

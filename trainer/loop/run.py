@@ -9,7 +9,8 @@ from typing import Literal
 from trainer.data.batch import StepBatch, cut_samples, merge, per_occurrence, per_target
 from trainer.data.reader import Reader
 from trainer.data.tensors import StepTensors
-from trainer.encode.planner import Plan, Planner, Policy
+from trainer.encode.plan import Plan, Planner
+from trainer.encode.policies import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +31,16 @@ class RunConfig:
     """Steps that the loader thread may be ahead."""
     log_every_steps: int = 10
     """Steps between two lines of metrics.jsonl."""
+    drift_every_steps: int = 50
+    """Steps between two looks at how far looked-up vectors are from fresh ones. 0 = never."""
     kept_chunks: int | None = None
     """Chunks that keep their graph; the others are replayed, which bounds memory. None = all."""
     history_clicks: int = 50
     """Evaluation: latest clicks of a history that are seen."""
 
     def __post_init__(self) -> None:
+        if self.drift_every_steps < 0:
+            raise ValueError(f"run.drift_every_steps is {self.drift_every_steps}: use 0 for never, or more")
         if self.seed < 0:
             raise ValueError(f"run.seed is {self.seed}: use 0 or more")
         for name in (
@@ -72,6 +77,8 @@ SHAPES: dict[Policy, Callable[[StepBatch, int], list[StepBatch]]] = {
     "naive": lambda batch, _: [per_occurrence(batch)],
     "once": lambda batch, _: [batch],
     "cached": lambda batch, _: [batch],
+    "accumulated": lambda batch, _: [batch],
+    "carried": lambda batch, _: [batch],
 }
 
 
@@ -83,21 +90,28 @@ def optimiser_steps(step_targets: list[int], policy: Policy, samples_per_step: i
 
 
 def planned(
-    batches: Iterator[list[StepBatch]], planner: Planner, *, policy: Policy, samples_per_step: int, first: int
+    batches: Iterator[list[StepBatch]],
+    planner: Planner,
+    *,
+    policy: Policy,
+    samples_per_step: int,
+    first: int,
+    left: int,
 ) -> Iterator[PlannedStep]:
-    """Plan every step of `batches`; steps are numbered from `first` on."""
+    """Plan every step of `batches`. Steps are numbered from `first` on; `left` packed steps end the epoch."""
     step = first
-    for group in batches:
+    for packed, group in enumerate(batches, start=1):
         parts = SHAPES[policy](merge(group), samples_per_step)
         for number, part in enumerate(parts, start=1):
-            plan = planner.plan(step, [part.ask_M])
+            completes = number == len(parts)
+            plan = planner.plan(step, [part.ask_M], last=completes and packed == left)
             yield PlannedStep(
                 plan=plan,
                 batch=StepTensors.of(part, plan.inverse_M),
                 targets=part.targets,
                 count=part.weight_sum,
                 asked=len(part.ask_M),
-                completes=number == len(parts),
+                completes=completes,
             )
             step += 1
 

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from schemas.errors import InputError
 from trainer.data.tensors import StepTensors
-from trainer.encode.planner import Plan
+from trainer.encode.plan import Plan
 from trainer.encode.vector_table import VectorTable
-from trainer.loop.optimiser import Optimiser
+from trainer.loop.distributed import summed_over_ranks
+from trainer.loop.optimiser import Optimiser, Parameters
+from trainer.model.text_encoder import TextEncoder
 
 Head = Callable[[Tensor, StepTensors], Tensor]  # leaf (N, D), batch -> loss summed over targets
 
@@ -37,12 +39,17 @@ def train_step(
         )
     if loss.requires_grad:
         loss.backward()  # ends at the leaf: each item's gradient is summed there
-    table.settle(plan)  # and goes through the encoder once
-    optimiser.step(count, update_encoder=plan.update_encoder and bool(plan.backward))
-    table.commit(plan)  # only now do the new vectors become the table's
+    table.settle(plan, count)  # and goes through the encoder once, now or with a later step's
+    due = optimiser.due(update_encoder=plan.update_encoder)
+    (back_propagated,) = summed_over_ranks(due, float(bool(plan.backward)))
+    optimiser.step(count, update_encoder=plan.update_encoder, back_propagated=back_propagated > 0)
+    table.commit(plan, count)  # only now do the new vectors become the table's
     return loss.detach()
 
 
-def parameters_of(*modules: nn.Module) -> list[nn.Parameter]:
-    """Every trained parameter of the modules, in order."""
-    return [p for module in modules for p in module.parameters() if p.requires_grad]
+def trained_parameters(encoder: TextEncoder, head: nn.Module) -> Parameters:
+    """Every parameter that is not frozen, by what it belongs to."""
+    plm = [p for p in encoder.split.parameters() if p.requires_grad]
+    of_plm = {id(p) for p in plm}
+    pooling = [p for p in encoder.parameters() if p.requires_grad and id(p) not in of_plm]
+    return Parameters(plm=plm, pooling=pooling, head=[p for p in head.parameters() if p.requires_grad])

@@ -14,14 +14,16 @@ from trainer.data.backends import BACKENDS
 from trainer.data.position import Order, steps_per_epoch
 from trainer.data.prefetch import prefetch
 from trainer.data.reader import Reader
-from trainer.encode.planner import PlannerState, StepPlanner
+from trainer.encode.plan import PlannerState, Shortening
+from trainer.encode.planner import planner_of
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
 from trainer.loop.logs import RunLog, Totals
 from trainer.loop.optimiser import Optimiser
 from trainer.loop.prepare import Prepared, load_weights
 from trainer.loop.run import PlannedStep, epoch_targets, optimiser_steps, planned
-from trainer.loop.step import parameters_of, train_step
+from trainer.loop.staleness import Drift, StalenessWatch, measure_drift
+from trainer.loop.step import train_step, trained_parameters
 from trainer.model.frozen import weights_sha256
 
 
@@ -30,6 +32,7 @@ class Trainer:
 
     def __init__(self, prepared: Prepared) -> None:
         config, directory, device = prepared.config, prepared.directory, prepared.device
+        self.prepared = prepared
         items, encoder = prepared.items, prepared.encoder
         self.config = config
         self.directory = directory
@@ -40,7 +43,7 @@ class Trainer:
             directory, Order(seed=run.seed, batches_per_step=run.batches_per_step), BACKENDS[run.reader]
         )
         rows = directory.manifest.tokens.rows
-        self.planner = StepPlanner(config.planner, rows=rows, seed=run.seed, cost_V=items.tokens_V)
+        self.planner = planner_of(config.planner, rows=rows, seed=run.seed, cost_V=items.tokens_V)
         self.table = VectorTable(
             lambda row_C: torch.as_tensor(encoder(row_C, items)),
             rows=rows,
@@ -48,13 +51,14 @@ class Trainer:
             device=device,
             kept_chunks=run.kept_chunks,
         )
-        plm = parameters_of(encoder.split)
-        known = {id(p) for p in plm}
-        rest = [p for p in parameters_of(self.model) if id(p) not in known]
         self.total_steps = sum(self._steps_of(epoch) for epoch in range(run.epochs))
-        self.optimiser = Optimiser(config.optimiser, plm=plm, rest=rest, steps=self.total_steps)
+        trained = trained_parameters(encoder, prepared.head)
+        self.optimiser = Optimiser(
+            config.optimiser, trained, steps=self.total_steps, encoder_factor=config.planner.encoder_rate_factor
+        )
         self.epoch, self.epoch_step, self.step = 0, 0, 0
         self._planner_state = self.planner.state_dict()
+        self.watch = StalenessWatch(config.planner, self.planner, plan_ahead=run.plan_ahead)
         self._frozen_sha256 = weights_sha256(encoder.split)
 
     def _steps_of(self, epoch: int) -> int:
@@ -73,6 +77,7 @@ class Trainer:
             policy=self.config.planner.policy,
             samples_per_step=self.config.run.samples_per_step,
             first=self.step,
+            left=self.packed_steps() - self.epoch_step,
         )
         return prefetch(steps, depth=self.config.run.plan_ahead)
 
@@ -82,7 +87,7 @@ class Trainer:
         while self.epoch < self.config.run.epochs:
             with closing(log.arriving(self.epoch_steps())) as steps:
                 for step in steps:
-                    log.taken(step, self.take(step), epoch=self.epoch)
+                    log.taken(step, self.take(step), epoch=self.epoch, drift=self.drift(step))
                     if self.step == stop_at:
                         return log.totals
             self.epoch, self.epoch_step = self.epoch + 1, 0
@@ -99,6 +104,16 @@ class Trainer:
         self.epoch_step += step.completes
         return loss
 
+    def drift(self, step: PlannedStep) -> Drift | None:
+        """On every run.drift_every_steps-th step: how far its looked-up vectors are from fresh ones."""
+        every = self.config.run.drift_every_steps
+        if not every or self.step % every:
+            return None
+        drift = measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan)
+        if drift is not None:
+            self.watch.heed(drift, step.plan.step)
+        return drift
+
     def checkpoint(self) -> Checkpoint:
         """Everything that changes what comes after."""
         moments, plain = flat_optimiser(self.optimiser.state_dict())
@@ -106,7 +121,7 @@ class Trainer:
             tensors={
                 "model": self.model.state_dict(),
                 "table": self.table.state_dict(),
-                "planner": {"last_encode_V": torch.from_numpy(self._planner_state.last_encode_V)},
+                "planner": {name: torch.from_numpy(a) for name, a in self._planner_state.arrays().items()},
                 "optimiser": moments,
                 "random": {"torch": torch.get_rng_state()},
             },
@@ -116,6 +131,7 @@ class Trainer:
                 "position": {"epoch": self.epoch, "epoch_step": self.epoch_step, "step": self.step},
                 "data": {"manifest_sha256": self.directory.manifest_sha256, "inputs": self.directory.manifest.inputs},
                 "frozen_sha256": self._frozen_sha256,
+                "shortened": [list(change) for change in self.watch.changes],
             },
         )
 
@@ -128,8 +144,9 @@ class Trainer:
             raise ResumeError("the checkpoint is of another config: resume with the config in its state.json")
         load_weights(self.model, checkpoint)
         self.table.load_state_dict(dict(checkpoint.tensors["table"]))
-        self._planner_state = PlannerState(last_encode_V=checkpoint.tensors["planner"]["last_encode_V"].numpy())
+        self._planner_state = PlannerState.of({name: t.numpy() for name, t in checkpoint.tensors["planner"].items()})
         self.planner.load_state_dict(self._planner_state)
+        self.watch.go_on([Shortening(*change) for change in checkpoint.state["shortened"]])
         self.optimiser.load_state_dict(nested_optimiser(checkpoint.tensors["optimiser"], checkpoint.state["optimiser"]))
         torch.set_rng_state(checkpoint.tensors["random"]["torch"])
         for name, value in checkpoint.state["position"].items():

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.token_table import TokenTable
+
+FREQUENCIES = 16  # a keyword that stands more often in its text counts as one that stands FREQUENCIES - 1 times
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class ItemInput:
         self.token_start_S1 = torch.from_numpy(np.array(table.token_start_S1)).to(device)
         self.value = torch.from_numpy(np.asarray(table.token_values).astype(np.int32)).to(device)
         self.store_H = store_H
+        self.frequency, self.position = (torch.from_numpy(a).to(device) for a in _of_keywords(table))
+        self.refined = bool(np.any(table.refined_S))
         self.tokens_V = tokens_per_row(table)
 
     def segments(self, row_C: Tensor) -> Segments:
@@ -54,10 +59,35 @@ class ItemInput:
         """Token ids CST."""
         return self.value[segments.token_CST].long()
 
+    def frequencies(self, segments: Segments) -> Tensor | None:
+        """How often each token's keyword stands in its text, CST, below FREQUENCIES; 0 outside refined segments.
+
+        None where no segment of the table is refined.
+        """
+        return self.frequency[segments.token_CST].long() if self.refined else None
+
+    def positions(self, segments: Segments) -> Tensor | None:
+        """Where each token stood in the text that its segment was refined from, CST; None as for frequencies."""
+        return self.position[segments.token_CST].long() if self.refined else None
+
     def stored(self, segments: Segments, dtype: torch.dtype) -> Tensor:
         """Stored output of the frozen layers, CSTH, in `dtype`."""
         assert self.store_H is not None, "the frozen layers' output has not been stored"
         return self.store_H[segments.token_CST.to(self.store_H.device)].to(self.device, dtype)
+
+
+def _of_keywords(table: TokenTable) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """(frequency, position) of every token value. Outside refined segments: 0, and the place in its segment."""
+    starts = np.asarray(table.token_start_S1)
+    lengths = np.diff(starts)
+    position = (np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)).astype(np.int32)
+    frequency = np.zeros(len(position), np.uint8)
+    refined = np.repeat(np.asarray(table.refined_S), lengths)
+    frequency[refined] = np.minimum(table.keyword_frequency_R, FREQUENCIES - 1)
+    position[refined] = table.keyword_position_R
+    last = starts[1:][np.asarray(table.refined_S) & (lengths > 1)] - 1  # [SEP] follows the last keyword
+    position[last] = position[last - 1] + 1
+    return frequency, position
 
 
 def tokens_per_row(table: TokenTable) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from trainer.model.attention_pool import AdditiveAttention
-from trainer.model.item_input import ItemInput
+from trainer.model.item_input import FREQUENCIES, ItemInput
 from trainer.model.pretrained import SplitEncoder, load_plm
 
 
@@ -24,6 +24,12 @@ class TextEncoderConfig:
     pooling_width: int = 128
     """Hidden width of the attention that pools tokens and segments."""
 
+    bus: bool = True
+    """Segments of one item hear each other's first token in the trained layers (BusLM). One segment has no bus."""
+
+    keyword_frequency: bool = True
+    """Refined text: how often a keyword stood in the text is told to the first trained layer."""
+
     def __post_init__(self) -> None:
         if self.frozen_layers < 0:
             raise ValueError(f"encoder.frozen_layers is {self.frozen_layers}: use 0 to train the whole PLM")
@@ -32,11 +38,15 @@ class TextEncoderConfig:
 
 
 class TextEncoder(nn.Module):
-    """Item rows (C,) -> vectors (C, D). Segments are encoded apart and meet in the pooling."""
+    """Item rows (C,) -> vectors (C, D). Segments hear each other on the bus, and meet in the pooling."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
-        self.split = SplitEncoder(load_plm(config.plm), frozen_layers=config.frozen_layers)
+        self.split = SplitEncoder(load_plm(config.plm), frozen_layers=config.frozen_layers, bus=config.bus)
+        self.frequency: nn.Embedding | None = None
+        if config.keyword_frequency:
+            self.frequency = nn.Embedding(FREQUENCIES, self.split.input_width, padding_idx=0)
+            nn.init.zeros_(self.frequency.weight)
         self.token_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
         self.segment_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
         self.project = nn.Linear(self.split.hidden, config.vector_width)
@@ -55,9 +65,21 @@ class TextEncoder(nn.Module):
         frozen = self.split.frozen_layers > 0
         input_CST = items.stored(segments, self.project.weight.dtype) if frozen else items.ids(segments)
         mask_CT = segments.mask_CST.flatten(0, 1)
-        hidden_CTH = self.split(input_CST.flatten(0, 1), mask_CT)
+        hidden_CTH = self.split(
+            input_CST.flatten(0, 1),
+            mask_CT,
+            segments.segment_mask_CS,
+            added_CTH=self._of_keywords(items.frequencies(segments)),
+            position_CT=None if (position_CST := items.positions(segments)) is None else position_CST.flatten(0, 1),
+        )
         segment_CSH: Tensor = self.token_pool(hidden_CTH, mask_CT).unflatten(0, segments.segment_mask_CS.shape)
         if segment_CSH.shape[1] == 1:
             return segment_CSH[:, 0]
         pooled_CH: Tensor = self.segment_pool(segment_CSH, segments.segment_mask_CS)
         return pooled_CH
+
+    def _of_keywords(self, frequency_CST: Tensor | None) -> Tensor | None:
+        if self.frequency is None or frequency_CST is None:
+            return None
+        added_CTH: Tensor = self.frequency(frequency_CST.flatten(0, 1))
+        return added_CTH

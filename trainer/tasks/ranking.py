@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from trainer.data.tensors import StepTensors
-from trainer.model.user_encoder import AutoregressiveUserEncoder, UserEncoderConfig
+from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
 
 
 class RankingHead(nn.Module):
@@ -15,13 +15,13 @@ class RankingHead(nn.Module):
 
     def __init__(self, config: UserEncoderConfig, *, vector_width: int) -> None:
         super().__init__()
-        self.user = AutoregressiveUserEncoder(config, vector_width=vector_width)
+        self.user = UserEncoder(config, vector_width=vector_width)
 
     def scores(self, item_ND: Tensor, batch: StepTensors) -> Tensor:
         """Scores BPK; -inf where no candidate stands, but not in a padded target: no softmax is empty."""
         # embedding, not item_ND[slot]: on a CPU the latter's backward adds with atomics, in no fixed order.
         click_BLD, target_BPKD = (embedding(slot, item_ND) for slot in (batch.click_slot_BL, batch.target_slot_BPK))
-        user_BPD = self.user(click_BLD, batch.click_mask_BL, batch.prefix_BP)
+        user_BPD = self.user(click_BLD, batch.click_mask_BL, batch.earlier_BL, batch.prefix_BP)
         score_BPK = torch.einsum("bpd,bpkd->bpk", user_BPD, target_BPKD)
         hidden_BPK = ~batch.target_mask_BPK & (batch.weight_BP > 0)[:, :, None]
         return score_BPK.masked_fill(hidden_BPK, float("-inf"))

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from schemas.errors import ContractError
 from trainer.encode.chunks import cut_chunks, mix
-from trainer.encode.planner import NEVER, Plan, PlannerConfig, Policy, StepPlanner
+from trainer.encode.plan import NEVER, Plan, PlannerState
+from trainer.encode.planner import planner_of
+from trainer.encode.policies import PlannerConfig, Policy
 
 V = 40
 BATCHES = st.lists(st.lists(st.integers(1, V - 1), min_size=0, max_size=30), min_size=1, max_size=12)
@@ -23,7 +25,7 @@ def chosen(plan: Plan) -> list[int]:
 
 
 def plans(config: PlannerConfig, batches: list[list[int]], *, seed: int = 7) -> list[Plan]:
-    planner = StepPlanner(config, rows=V, seed=seed)
+    planner = planner_of(config, rows=V, seed=seed)
     return [planner.plan(step, [np.array(batch, np.int32)]) for step, batch in enumerate(batches)]
 
 
@@ -70,35 +72,22 @@ def test_once_encodes_each_distinct_item_and_naive_each_occurrence(batches: list
 
 def test_reuse_approaches_its_limit_and_tosses_differ_by_row_and_step() -> None:
     config = PlannerConfig(policy="cached", max_age_steps=10**6, max_reuse=0.9, warm_up_steps=1)
-    planner = StepPlanner(config, rows=20_000, seed=1)
+    planner = planner_of(config, rows=20_000, seed=1)
     rows = [np.arange(1, 20_000)]
     shares = [planner.plan(step, rows).encoded / 19_999 for step in range(30)]
     assert shares[0] == 1.0
     assert abs(np.mean(shares[5:]) - 0.1) < 0.005
 
 
-def test_a_planner_that_goes_on_from_its_state_decides_the_same() -> None:
-    rng = np.random.default_rng(0)
-    batches = [rng.integers(1, V, 20).tolist() for _ in range(12)]
-    config = PlannerConfig(policy="cached", max_age_steps=3)
-    whole = plans(config, batches)
-    again = StepPlanner(config, rows=V, seed=7)
-    again.load_state_dict(whole[5].state)
-    for step in range(6, 12):
-        plan = again.plan(step, [np.array(batches[step])])
-        assert chosen(plan) == chosen(whole[step])
-        assert [chunk.seed for chunk in plan.encode] == [chunk.seed for chunk in whole[step].encode]
-
-
 def test_a_state_of_another_token_table_is_refused() -> None:
-    state = StepPlanner(PlannerConfig(), rows=5, seed=1).state_dict()
+    state = planner_of(PlannerConfig(), rows=5, seed=1).state_dict()
     with pytest.raises(ContractError, match="5 item rows, the token table has 6"):
-        StepPlanner(PlannerConfig(), rows=6, seed=1).load_state_dict(state)
+        planner_of(PlannerConfig(), rows=6, seed=1).load_state_dict(state)
 
 
 def test_ranks_plan_their_own_rows_with_their_own_seeds() -> None:
     asked = [np.array([1, 2, 3]), np.array([3, 4])]
-    plan_of = [StepPlanner(PlannerConfig(policy="once"), rows=V, seed=1, rank=rank).plan(0, asked) for rank in (0, 1)]
+    plan_of = [planner_of(PlannerConfig(policy="once"), rows=V, seed=1, rank=rank).plan(0, asked) for rank in (0, 1)]
     assert [chosen(plan) for plan in plan_of] == [[1, 2, 3], [3, 4]]
     assert plan_of[0].encode[0].seed != plan_of[1].encode[0].seed
 
@@ -126,6 +115,99 @@ def test_impossible_settings_are_refused_with_advice(values: dict[str, int], adv
 def test_policies_are_those_that_the_type_names() -> None:
     from typing import get_args
 
-    from trainer.encode.planner import POLICIES
+    from trainer.loop.run import SHAPES
 
-    assert set(get_args(Policy)) == set(POLICIES)
+    assert set(get_args(Policy)) == set(SHAPES)
+    for policy in get_args(Policy):
+        planner_of(PlannerConfig(policy=policy), rows=V, seed=1).plan(0, [np.array([1, 2])])
+
+
+@settings(max_examples=60)
+@given(BATCHES, st.integers(1, 5), st.integers(1, 12))
+def test_accumulated_encodes_at_the_first_touch_and_sends_back_at_the_update(
+    batches: list[list[int]], every: int, epoch: int
+) -> None:
+    config = PlannerConfig(policy="accumulated", accumulate_steps=every, chunk_sizes=(4, 2))
+    planner = planner_of(config, rows=V, seed=7)
+    touched: list[int] = []  # since the last update
+    waiting: set[int] = set()
+    begun = 0
+    for step, batch in enumerate(batches):
+        last = (step + 1) % epoch == 0
+        plan = planner.plan(step, [np.array(batch, np.int32)], last=last)
+        mine = sorted(set(batch))
+        assert chosen(plan) == [row for row in mine if row not in touched]
+        touched += chosen(plan)
+        assert plan.rows_N[: plan.read_rows].tolist() == mine
+        assert plan.rows_N[plan.inverse_M].tolist() == batch
+        assert plan.waiting is not None
+        updates = last or step - begun + 1 == every
+        assert plan.update_encoder == updates
+        if updates:
+            back = [int(plan.rows_N[slot]) for chunk in plan.backward for slot in chunk.slots]
+            again = [int(row) for chunk in plan.backward for row in chunk.rows_C[: chunk.items]]
+            assert back == again
+            assert sorted(back) == sorted(touched)
+            assert len(plan.rows_N) == len(set(plan.rows_N.tolist()))
+            assert waiting <= set(plan.rows_N[plan.waiting.collect_N].tolist())
+            assert set(touched) == set(plan.rows_N[plan.waiting.clear_N].tolist())
+            touched, waiting, begun = [], set(), step + 1
+        else:
+            assert plan.backward == ()
+            assert plan.waiting.keep_N.all()
+            waiting |= set(mine)
+
+
+@settings(max_examples=60)
+@given(BATCHES, st.integers(0, 6), st.integers(0, 6), st.integers(1, 12))
+def test_carried_takes_along_what_look_ups_left(batches: list[list[int]], max_age: int, carry: int, epoch: int) -> None:
+    rules = {"max_age_steps": max_age, "max_reuse": 0.7, "warm_up_steps": 1}
+    planner = planner_of(PlannerConfig(policy="carried", carry_max_age_steps=carry, **rules), rows=V, seed=7)  # type: ignore[arg-type]
+    encoded_at: dict[int, int] = {}
+    since: dict[int, int] = {}
+    for step, batch in enumerate(batches):
+        last = (step + 1) % epoch == 0
+        plan = planner.plan(step, [np.array(batch, np.int32)], last=last)
+        p = 0.7 * (1 - math.exp(-2.3 * step))
+        fresh = {
+            row
+            for row in set(batch)
+            if row not in encoded_at or step - encoded_at[row] > max_age or int(mix(7, step, row)) / 2**64 >= p
+        }
+        if last:
+            fresh = set(batch) | set(since)
+        too_old = {row for row in set(batch) | fresh if row in since and carry and step - since[row] > carry}
+        assert chosen(plan) == sorted(fresh)
+        assert plan.backward == plan.encode
+        assert plan.waiting is not None
+        kept, collected, cleared = (
+            set(plan.rows_N[mask].tolist())
+            for mask in (plan.waiting.keep_N, plan.waiting.collect_N, plan.waiting.clear_N)
+        )
+        assert kept == set(batch) - fresh
+        assert collected == {row for row in fresh if row in since} - too_old
+        assert cleared == collected | too_old
+        assert plan.dropped == len(too_old)
+        assert sorted(plan.age_L.tolist()) == sorted(step - encoded_at[row] for row in kept)
+        encoded_at |= dict.fromkeys(fresh, step)
+        since = {row: at for row, at in since.items() if row not in cleared}
+        since |= {row: step for row in kept if row not in since}
+        assert not (last and since)
+
+
+@pytest.mark.parametrize("policy", ["cached", "accumulated", "carried"])
+@pytest.mark.parametrize("at", [4, 5, 6])
+def test_a_planner_that_goes_on_from_its_state_decides_the_same(policy: Policy, at: int) -> None:
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(1, V, 20) for _ in range(12)]
+    config = PlannerConfig(policy=policy, max_age_steps=3, accumulate_steps=3, chunk_sizes=(4,))
+    first, again = planner_of(config, rows=V, seed=7), planner_of(config, rows=V, seed=7)
+    whole = [first.plan(step, [batch], last=step == 7) for step, batch in enumerate(batches)]
+    again.load_state_dict(PlannerState.of(whole[at].state.arrays()))
+    for step in range(at + 1, 12):
+        plan = again.plan(step, [batches[step]], last=step == 7)
+        for mine, theirs in ((plan.encode, whole[step].encode), (plan.backward, whole[step].backward)):
+            assert [chunk.seed for chunk in mine] == [chunk.seed for chunk in theirs]
+            assert [chunk.rows_C.tolist() for chunk in mine] == [chunk.rows_C.tolist() for chunk in theirs]
+            assert [chunk.slots.tolist() for chunk in mine] == [chunk.slots.tolist() for chunk in theirs]
+        assert plan.rows_N.tolist() == whole[step].rows_N.tolist()

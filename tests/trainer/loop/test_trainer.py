@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from trainer.config import TrainConfig
 from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
-from trainer.encode.planner import PlannerConfig, Policy
+from trainer.encode.policies import PlannerConfig, Policy
 from trainer.eval.impressions import Impressions
 from trainer.eval.ranking import encode_rows, model_scores, zero_shot_scores
 from trainer.loop.checkpoint import ResumeError, load_checkpoint, save_checkpoint
@@ -70,7 +71,17 @@ def fit(trainer: Trainer, folder: Path, *, stop_at: int | None = None) -> list[f
     return losses
 
 
-@pytest.mark.parametrize("policy", ["naive_per_target", "naive", "once", "cached"])
+def fit_in_two(config: TrainConfig, data: Path, folder: Path, *, stop_at: int) -> tuple[Trainer, list[float]]:
+    """A run that is saved at `stop_at` and gone on with by another trainer: that one, and all losses."""
+    first = start(config, data)
+    begun = fit(first, folder / "first", stop_at=stop_at)
+    save_checkpoint(first.checkpoint(), folder / "checkpoint")
+    second = start(config, data)
+    second.restore(load_checkpoint(folder / "checkpoint"))
+    return second, begun + fit(second, folder / "second")
+
+
+@pytest.mark.parametrize("policy", get_args(Policy))
 def test_every_policy_learns(config: TrainConfig, data: Path, tmp_path: Path, policy: Policy) -> None:
     config = replace(config, planner=replace(config.planner, policy=policy), run=replace(config.run, epochs=6))
     trainer = start(config, data)
@@ -90,18 +101,17 @@ def test_naive_and_once_take_the_same_first_step(config: TrainConfig, data: Path
     assert first["naive"] == pytest.approx(first["once"], rel=1e-4)
 
 
-@pytest.mark.parametrize("stop_at", [1, 6, 7, 11])
+@pytest.mark.parametrize(
+    ("policy", "stop_at"), [("cached", 1), ("cached", 6), ("accumulated", 4), ("accumulated", 6), ("carried", 7)]
+)
 def test_a_run_that_goes_on_equals_one_that_never_stopped(
-    config: TrainConfig, data: Path, tmp_path: Path, stop_at: int
+    config: TrainConfig, data: Path, tmp_path: Path, policy: Policy, stop_at: int
 ) -> None:
+    config = replace(config, planner=replace(config.planner, policy=policy))
     whole = start(config, data)
     losses = fit(whole, tmp_path / "whole")
-    first = start(config, data)
-    begun = fit(first, tmp_path / "first", stop_at=stop_at)
-    save_checkpoint(first.checkpoint(), tmp_path / "checkpoint")
-    second = start(config, data)
-    second.restore(load_checkpoint(tmp_path / "checkpoint"))
-    assert begun + fit(second, tmp_path / "second") == losses
+    second, in_two = fit_in_two(config, data, tmp_path, stop_at=stop_at)
+    assert in_two == losses
     ours, theirs = whole.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert torch.equal(whole.table.vector_VD, second.table.vector_VD)
@@ -115,12 +125,7 @@ def test_variants_take_turns_and_the_run_goes_on_in_the_right_one(config: TrainC
     assert whole.total_steps == 9
     losses = fit(whole, tmp_path / "whole")
     assert [sum(epoch_targets(whole.reader, epoch)) for epoch in range(3)] == targets
-    first = start(config, data)
-    begun = fit(first, tmp_path / "first", stop_at=4)
-    save_checkpoint(first.checkpoint(), tmp_path / "checkpoint")
-    second = start(config, data)
-    second.restore(load_checkpoint(tmp_path / "checkpoint"))
-    assert begun + fit(second, tmp_path / "second") == losses
+    assert fit_in_two(config, data, tmp_path, stop_at=4)[1] == losses
 
 
 def test_the_frozen_store_holds_the_items_of_every_variant(config: TrainConfig, tmp_path: Path) -> None:
@@ -218,7 +223,11 @@ def test_frozen_output_is_stored_once_and_read_again(config: TrainConfig, data: 
     assert store.stat().st_mtime_ns == written
 
 
-def test_scores_equal_one_impression_at_a_time(config: TrainConfig, data: Path) -> None:
+@pytest.mark.parametrize("model", ["autoregressive", "nrms"])
+def test_scores_equal_one_impression_at_a_time(
+    config: TrainConfig, data: Path, model: Literal["autoregressive", "nrms"]
+) -> None:
+    config = replace(config, user=replace(config.user, model=model))
     prepared = ready(config, data)
     impressions = Impressions.of(prepared.directory.evaluation())
     scores = model_scores(prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=2)
@@ -230,7 +239,8 @@ def test_scores_equal_one_impression_at_a_time(config: TrainConfig, data: Path) 
             x, y = impressions.shown_start_I1[number : number + 2]
             history, shown = impressions.history_Y[a:b].astype(np.int64), impressions.shown_X[x:y].astype(np.int64)
             seen = encoder(torch.from_numpy(history[-2:]), prepared.items) if b > a else torch.zeros(0, 8)
-            state = user(seen[None], torch.ones(1, len(seen), dtype=torch.bool), torch.tensor([[len(seen)]]))[0, 0]
+            mask, earlier = torch.ones(1, len(seen), dtype=torch.bool), torch.arange(len(seen))[None]
+            state = user(seen[None], mask, earlier, torch.tensor([[len(seen)]]))[0, 0]
             vectors = encode_rows(lambda row_C: encoder(row_C, prepared.items), prepared.items, shown)
             assert scores[x:y] == pytest.approx((vectors @ state).numpy(), abs=1e-5)
             if b == a:

@@ -1,0 +1,100 @@
+"""Benchmark: the chain of speed-ups, one idea after the other: clicks per second, items encoded, AUC over seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.bench.trials import Trial, compared
+from jobs.config import run
+from schemas.errors import InputError
+from trainer.encode.policies import Policy
+
+# Arm -> (packed directory: whole texts or refined segments, policy).
+ARMS: dict[str, tuple[str, Policy]] = {
+    "naive_per_target": ("full", "naive_per_target"),
+    "naive": ("full", "naive"),
+    "once": ("full", "once"),
+    "cached": ("full", "cached"),
+    "once_refined": ("refined", "once"),
+    "cached_refined": ("refined", "cached"),
+    "accumulated": ("refined", "accumulated"),
+    "carried": ("refined", "carried"),
+}
+_ALL = tuple(ARMS)
+
+
+def chain(
+    *,
+    full: Path,
+    out: Path,
+    preset: Path,
+    refined: Path | None = None,
+    arms: tuple[str, ...] = _ALL,
+    seeds: int = 3,
+    truth: Path | None = None,
+) -> dict[str, Any]:
+    """Train each arm over the same clicks with each seed, and judge on the same impressions.
+
+    Parameters
+    ----------
+    full
+        Packed directory with whole texts.
+    out
+        Folder for the runs; complete ones that are there already are not made again.
+    preset
+        TOML of the training.
+    refined
+        Packed directory of the same trajectories with refined segments; without it, arms go on with whole texts.
+    arms
+        Which to train, in order; the first is what the others are compared with.
+    seeds
+        Seeds of training, from 1 on.
+    truth
+        Parquet with the probabilities that drew the clicks (synthetic data only).
+    """
+    unknown = set(arms) - set(ARMS)
+    if unknown or not arms:
+        raise InputError(f"--arms names {sorted(unknown)}: use {', '.join(ARMS)}")
+    trial = Trial(out=out, preset=preset, seeds=seeds, truth=truth)
+    found: dict[str, dict[str, Any]] = {}
+    for name in arms:
+        data, policy = ARMS[name]
+        packed = full if data == "full" or refined is None else refined
+        runs = trial.trained(name, packed, ["--planner.policy", policy])
+        found[name] = {
+            "auc": [each["auc"] for each in runs],
+            "clicks_per_second": [each["clicks_per_second"] for each in runs],
+            "targets": [each["targets"] for each in runs],
+            "encoded_per_1000_clicks": round(1000 * median(each["encoded"] / each["targets"] for each in runs), 1),
+            "drift": [each.get("drift_looked_up") for each in runs],
+        }
+    return _told(found, arms[0])
+
+
+def _told(found: dict[str, dict[str, Any]], first: str) -> dict[str, Any]:
+    table = Table("arm", title="The chain of speed-ups, over the same clicks")
+    for name in ("clicks/s", "speed-up", "encoded per 1,000 clicks", "AUC", "AUC less the first (± deviation)"):
+        table.add_column(name, justify="right")
+    slowest = median(found[first]["clicks_per_second"])
+    for name, figures in found.items():
+        speed = median(figures["clicks_per_second"])
+        figures |= compared(figures["auc"], found[first]["auc"]) | {"speed_up": round(speed / slowest, 2)}
+        table.add_row(
+            name,
+            f"{speed:,.1f}",
+            f"{speed / slowest:.1f}",
+            f"{figures['encoded_per_1000_clicks']:,.0f}",
+            f"{figures['auc_mean']:.4f}",
+            f"{figures['auc_minus_first']:+.4f} ± {figures['auc_minus_first_spread']:.4f}",
+        )
+    Console(highlight=False).print(table)
+    return {"compared_with": first, "arms": found}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(chain))

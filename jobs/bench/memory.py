@@ -1,0 +1,108 @@
+"""Benchmark: peak memory above weights and optimiser, and clicks per second, of each policy on the same batches."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.bench.encode_once import going_on
+from jobs.config import run
+from jobs.terminal.progress import stage
+from schemas.errors import InputError
+from trainer.encode.policies import Policy
+from trainer.loop.checkpoint import load_checkpoint
+from trainer.loop.memory import peak_memory, settled
+from trainer.loop.prepare import DeviceName, device_of, prepare_again
+from trainer.loop.trainer import Trainer
+
+
+class _Arm(NamedTuple):
+    policy: Policy
+    kept_chunks: int | None
+
+
+ARMS = {
+    "naive": _Arm("naive", None),
+    "once": _Arm("once", None),
+    "once, 4 chunks kept": _Arm("once", 4),
+    "once, two-phase": _Arm("once", 0),
+    "cached": _Arm("cached", None),
+    "cached, two-phase": _Arm("cached", 0),
+    "accumulated": _Arm("accumulated", 0),
+}
+
+
+def memory(
+    *, checkpoint: Path, data: Path, repeats: int = 5, store: Path | None = None, device: DeviceName = "auto"
+) -> dict[str, Any]:
+    """Peak memory of a window of steps (planner.accumulate_steps) by what the allocator gave out, and its speed.
+
+    Parameters
+    ----------
+    checkpoint
+        A checkpoint that `train` wrote.
+    data
+        The packed directory that it was trained on.
+    repeats
+        Windows that are timed for each policy, in turns; medians are told.
+    store
+        Folder that keeps the frozen layers' output; by default `<data>.frozen`.
+    device
+        Where to train.
+    """
+    if repeats < 1:
+        raise InputError(f"--repeats is {repeats}: use 1 or more")
+    saved = load_checkpoint(checkpoint)
+    prepared = prepare_again(saved, data, store=store, device=device_of(device))
+    trainers = {name: going_on(prepared, saved, arm.policy, kept_chunks=arm.kept_chunks) for name, arm in ARMS.items()}
+    peaks, speeds = {}, {name: [] for name in ARMS}  # type: dict[str, int], dict[str, list[float]]
+    for name, trainer in trainers.items():
+        with stage(f"memory of {name}"):
+            _window(trainer)  # moments and kernels are there from now on
+            with peak_memory(trainer.device) as peak:
+                _window(trainer)
+            peaks[name] = peak[0]
+    with stage("speed of all, in turns") as bar:
+        for repeat in range(repeats):
+            for name, trainer in trainers.items():
+                speeds[name].append(_window(trainer))
+            bar.at(repeat + 1, repeats)
+    return _told(peaks, {name: statistics.median(every) for name, every in speeds.items()})
+
+
+def _window(trainer: Trainer) -> float:
+    """Clicks per second over the first packed steps of the epoch, as many as accumulated waits for."""
+    trainer.model.train()
+    trainer.epoch_step = 0
+    targets, began = 0, time.perf_counter()
+    with closing(trainer.epoch_steps(packed_steps=trainer.config.planner.accumulate_steps)) as steps:
+        for step in steps:
+            trainer.take(step)
+            targets += step.targets
+    settled(trainer.device)
+    return targets / (time.perf_counter() - began)
+
+
+def _told(peaks: dict[str, int], speeds: dict[str, float]) -> dict[str, Any]:
+    table = Table("policy", title="Memory above weights and optimiser")
+    for name in ("peak MB", "÷ naive", "clicks/s", "÷ once"):
+        table.add_column(name, justify="right")
+    for name in ARMS:
+        share, speed = peaks[name] / peaks["naive"], speeds[name] / speeds["once"]
+        table.add_row(name, f"{peaks[name] / 1e6:,.1f}", f"{share:.3f}", f"{speeds[name]:,.0f}", f"{speed:.2f}")
+    Console(highlight=False).print(table)
+    return {
+        "peak_bytes": peaks,
+        "memory_ratio": {name: round(peak / peaks["naive"], 4) for name, peak in peaks.items()},
+        "throughput_ratio": {name: round(speed / speeds["once"], 3) for name, speed in speeds.items()},
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(memory))

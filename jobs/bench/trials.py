@@ -1,0 +1,51 @@
+"""Trials: train with a seed and judge, in processes of their own; a broken benchmark goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from jobs.terminal.child import run_child
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What all arms of a comparison have in common."""
+
+    out: Path
+    preset: Path
+    seeds: int
+    truth: Path | None
+
+    def trained(self, name: str, packed: Path, options: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """AUC and what training tells, for each seed from 1 on; runs that are there already are not made again."""
+        return [self._with_seed(f"{name}-{seed}", packed, options, seed) for seed in range(1, self.seeds + 1)]
+
+    def _with_seed(self, name: str, packed: Path, options: Sequence[object], seed: int) -> dict[str, Any]:
+        out, kept = self.out / name, self.out / f"{name}.json"  # the file is written when a run is complete
+        if kept.is_file():
+            return dict(json.loads(kept.read_text()))
+        shutil.rmtree(out, ignore_errors=True)
+        common: list[object] = ["--data", packed, "--store", self.out / "store"]
+        train = [*common, "--out", out, "--config", self.preset, "--run.seed", seed, *options]
+        trained = run_child("jobs.train", train)
+        oracle = [] if self.truth is None else ["--truth", self.truth]
+        judged = run_child("jobs.evaluate", [*common, "--checkpoint", trained["checkpoint"], *oracle])
+        figures = {"auc": judged["model"]["auc"], "zero_shot": judged["zero_shot"]["auc"]} | trained
+        kept.write_text(json.dumps(figures))
+        return figures
+
+
+def compared(mine: Sequence[float], first: Sequence[float]) -> dict[str, float]:
+    """Mean AUC, and mean and standard deviation of the differences from the first arm's, seed by seed."""
+    differences = [a - b for a, b in zip(mine, first, strict=True)]
+    return {
+        "auc_mean": round(mean(mine), 4),
+        "auc_minus_first": round(mean(differences), 4),
+        "auc_minus_first_spread": round(stdev(differences), 4) if len(differences) > 1 else 0.0,
+    }

@@ -1,0 +1,147 @@
+"""The bus: equal to one long row under a mask, harmless for one segment, refused where a family ignores it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    ModernBertConfig,
+    ModernBertModel,
+    MPNetConfig,
+    MPNetModel,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
+from transformers import RobertaModel as Roberta
+from transformers import XLMRobertaModel as XLMRoberta
+
+from schemas.errors import InputError
+from tests.packed import VOCABULARY, tiny_plm
+from trainer.exact.scene import random_tokens
+from trainer.model.item_input import ItemInput
+from trainer.model.pretrained import SplitEncoder, load_plm
+from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
+
+SMALL: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+MASK = torch.tensor(
+    [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 0, 0, 0, 0]]
+)
+PRESENT = torch.tensor([[True, True, True], [True, True, False]])  # two items of three segments; the last is absent
+
+
+def segments(seed: int = 0) -> tuple[Tensor, Tensor]:
+    ids_XT = torch.from_numpy(np.random.default_rng(seed).integers(5, VOCABULARY, (6, 5)))
+    ids_XT[:, 0] = 1
+    return ids_XT, MASK.bool()
+
+
+def one_long_row(plm: Any, ids_XT: Tensor, mask_XT: Tensor) -> Tensor:
+    """The obvious form: an item's segments end to end, positions anew in each, a mask over all pairs of tokens."""
+    items, tokens = PRESENT.shape[0], ids_XT.shape[1]
+    long = ids_XT.reshape(items, -1)
+    place = torch.arange(long.shape[1])
+    segment, offset = place // tokens, place % tokens
+    hidden = plm.embeddings(input_ids=long, position_ids=offset.expand(items, -1))
+    real = (mask_XT.reshape(items, -1)) & PRESENT[:, segment]
+    same = segment[:, None] == segment[None, :]
+    for number, layer in enumerate(plm.encoder.layer):
+        seen = same | ((offset == 0)[None, :] & (number > 0))
+        visible = (seen & real[:, None, :]) | torch.eye(len(place), dtype=torch.bool)  # a pad sees itself
+        output = layer(hidden, attention_mask=visible[:, None])
+        hidden = output[0] if isinstance(output, tuple) else output
+    return hidden.reshape(len(ids_XT), tokens, -1)
+
+
+def test_it_equals_one_long_row_under_a_mask(tmp_path: Path) -> None:
+    ids_XT, mask_XT = segments()
+    real = mask_XT & PRESENT.reshape(-1, 1)
+    wanted = one_long_row(load_plm(tiny_plm(tmp_path, layers=3)).eval(), ids_XT, mask_XT)[real]
+    for frozen in (0, 1):  # layer 0 has no bus, so that freezing it changes nothing
+        split = SplitEncoder(load_plm(tiny_plm(tmp_path, layers=3)), frozen_layers=frozen, bus=True).eval()
+        found = split(split.lower(ids_XT, mask_XT) if frozen else ids_XT, mask_XT, PRESENT)[real]
+        assert (found - wanted).abs().max() < 1e-5
+    apart = split(split.lower(ids_XT, mask_XT), mask_XT)[real]
+    assert (apart - wanted).abs().max() > 1e-3
+
+
+def test_one_minilm_segment_equals_the_library_with_the_bus_on_and_off() -> None:
+    ids_XT, mask_XT = segments()
+    plain = load_plm("minilm").eval()
+    whole = plain(input_ids=ids_XT, attention_mask=mask_XT.long()).last_hidden_state
+    for bus in (False, True):
+        split = SplitEncoder(load_plm("minilm"), frozen_layers=0, bus=bus).eval()
+        hidden = split(ids_XT, mask_XT, torch.ones(6, 1, dtype=torch.bool))
+        assert (hidden - whole)[mask_XT].abs().max() < 1e-5
+
+
+def test_a_sibling_changes_a_vector_and_another_item_never_does(tmp_path: Path) -> None:
+    table = random_tokens(np.random.default_rng(3), 12, vocabulary=VOCABULARY)
+    many = [row for row in range(1, 13) if np.diff(table.segment_start_V1)[row] > 1][:2]
+    (item, other), items = many, ItemInput(table, device=torch.device("cpu"))
+    config = TextEncoderConfig(plm=tiny_plm(tmp_path), frozen_layers=0, vector_width=8, pooling_width=8)
+    encoder = TextEncoder(config).eval()
+    with torch.no_grad():
+        encoder.segment_pool.query.weight.fill_(1.0)
+        alone = encoder(torch.tensor([item]), items)
+        assert torch.allclose(encoder(torch.tensor([item, other, 0]), items)[0], alone[0], atol=1e-6)
+        pooled = TextEncoder(config).eval()
+        pooled.load_state_dict(encoder.state_dict())
+        pooled.split.bus = False
+        assert (pooled(torch.tensor([item]), items) - alone).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    "plm",
+    [
+        BertModel(BertConfig(num_hidden_layers=2, **SMALL)),
+        Roberta(RobertaConfig(num_hidden_layers=2, **SMALL)),
+        XLMRoberta(XLMRobertaConfig(num_hidden_layers=2, **SMALL)),
+        ElectraModel(ElectraConfig(num_hidden_layers=2, embedding_size=8, **SMALL)),
+        AlbertModel(AlbertConfig(num_hidden_layers=2, embedding_size=8, **SMALL)),
+        DistilBertModel(DistilBertConfig(vocab_size=VOCABULARY, dim=16, n_heads=2, hidden_dim=32, n_layers=2)),
+        ModernBertModel(ModernBertConfig(num_hidden_layers=2, pad_token_id=0, **SMALL)),
+    ],
+    ids=lambda plm: type(plm).__name__,
+)
+def test_families_that_hear_the_bus(plm: Any) -> None:
+    split = SplitEncoder(plm, frozen_layers=0, bus=True).eval()
+    ids_XT, mask_XT = segments()
+    before = split(ids_XT, mask_XT, PRESENT)
+    changed = ids_XT.clone()
+    changed[1, 1] += 1
+    after = split(changed, mask_XT, PRESENT)
+    moved = [(before - after)[x][mask_XT[x]].abs().max() > 1e-7 for x in range(6)]
+    assert moved == [True, True, True, False, False, False]
+    changed = ids_XT.clone()
+    changed[5, 0] += 1  # a segment that is not there
+    assert torch.allclose(split(changed, mask_XT, PRESENT)[:5], before[:5], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "plm",
+    [
+        DebertaV2Model(DebertaV2Config(num_hidden_layers=2, **SMALL)),
+        MPNetModel(MPNetConfig(num_hidden_layers=2, **SMALL)),
+        BertModel(BertConfig(num_hidden_layers=1, **SMALL)),
+    ],
+    ids=["deberta", "mpnet", "one-layer"],
+)
+def test_a_family_that_ignores_the_bus_is_refused_with_the_way_out(plm: Any) -> None:
+    with pytest.raises(InputError, match=r"Set encoder\.bus = false"):
+        SplitEncoder(plm, frozen_layers=0, bus=True)
+    SplitEncoder(plm, frozen_layers=0)

@@ -1,0 +1,93 @@
+"""Policies: how often an item is encoded. Rules on integers, each of one line of the papers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from trainer.encode.chunks import IntArray, mix
+from trainer.encode.plan import NEVER, BoolArray
+
+Policy = Literal["naive_per_target", "naive", "once", "cached", "accumulated", "carried"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannerConfig:
+    """How often an item is encoded."""
+
+    policy: Policy = "cached"
+    """naive_per_target, naive: each occurrence; once: each distinct item of a step; cached: only stale ones;
+    accumulated: once between two updates of the encoder; carried: cached, and no gradient is lost."""
+    max_age_steps: int = 10
+    """cached, carried: a vector older than this is encoded again (SpeedyFeed's gamma). 0 = always encode."""
+    drift_limit: float = 0.0
+    """cached, carried: halve max_age_steps when looked-up vectors are further than this from fresh ones, as a share
+    of all vectors' spread and beyond what dropout does. 0 = never."""
+    max_reuse: float = 0.9
+    """cached, carried: share of young vectors that are looked up, once warmed up (p_max)."""
+    warm_up_steps: int = 50
+    """cached, carried: steps after which nine tenths of max_reuse are reached (2.3 / beta)."""
+    coin: Literal["item", "batch"] = "item"
+    """cached, carried: one coin per item and step, or one per step (SpeedyRec's code)."""
+    accumulate_steps: int = 4
+    """accumulated: steps between two updates of the encoder (GRAM's multi-step); the rates of the language model and
+    of pooling are multiplied by its square root."""
+    carry_max_age_steps: int = 80
+    """carried: a gradient that waited longer is dropped. 0 = never."""
+    chunk_sizes: tuple[int, ...] = (128, 32)
+    """Items that are encoded together; two or three sizes, so that a compiler sees few shapes."""
+
+    @property
+    def encoder_rate_factor(self) -> float:
+        """What the fewer updates of `accumulated` ask of the encoder's learning rates."""
+        return math.sqrt(self.accumulate_steps) if self.policy == "accumulated" else 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_age_steps < 0:
+            raise ValueError(f"planner.max_age_steps is {self.max_age_steps}: use 0 to always encode, or more")
+        if self.drift_limit < 0:
+            raise ValueError(f"planner.drift_limit is {self.drift_limit}: use 0 for no limit, or more")
+        if not 0 <= self.max_reuse <= 1:
+            raise ValueError(f"planner.max_reuse is {self.max_reuse}: it is a probability, use 0 to 1")
+        if self.warm_up_steps < 1:
+            raise ValueError(f"planner.warm_up_steps is {self.warm_up_steps}: use 1 or more")
+        if self.accumulate_steps < 1:
+            raise ValueError(f"planner.accumulate_steps is {self.accumulate_steps}: use 1 to update in every step")
+        if self.carry_max_age_steps < 0:
+            raise ValueError(f"planner.carry_max_age_steps is {self.carry_max_age_steps}: use 0 for no limit, or more")
+        if not self.chunk_sizes or min(self.chunk_sizes) < 1:
+            raise ValueError(f"planner.chunk_sizes is {self.chunk_sizes}: name one or more sizes of at least 1")
+
+
+Rows = Callable[[IntArray], tuple[IntArray, IntArray]]
+Choose = Callable[["PlannerConfig", int, int, IntArray, IntArray], BoolArray]
+
+
+def distinct(asked_M: IntArray) -> tuple[IntArray, IntArray]:
+    """(each item once, ascending; where each asked item stands among them)."""
+    rows_N, inverse_M = np.unique(asked_M, return_inverse=True)
+    return rows_N, inverse_M
+
+
+def occurrences(asked_M: IntArray) -> tuple[IntArray, IntArray]:
+    """Every asked item as a row of its own: nothing is shared."""
+    return asked_M, np.arange(len(asked_M))
+
+
+def all_rows(_config: PlannerConfig, _seed: int, _step: int, rows_N: IntArray, _encoded_N: IntArray) -> BoolArray:
+    """Encode everything."""
+    return np.ones(len(rows_N), np.bool_)
+
+
+def stale_rows(config: PlannerConfig, seed: int, step: int, rows_N: IntArray, encoded_N: IntArray) -> BoolArray:
+    """Encode what was never encoded or more than max_age_steps ago, and of the rest each with probability 1 - p,
+    p = max_reuse * (1 - exp(-beta * step)) (SpeedyFeed, section 4.3)."""
+    must_N: BoolArray = (encoded_N == NEVER) | (step - encoded_N > config.max_age_steps)
+    reuse = config.max_reuse * -math.expm1(-2.3 / config.warm_up_steps * step)
+    coin = mix(seed, step, rows_N) if config.coin == "item" else mix(seed, step)
+    reused_N: BoolArray = coin < np.uint64(min(reuse * 2.0**64, 2.0**64 - 2048))  # 2048: the largest float below 2^64
+    return np.asarray(must_N | ~reused_N)

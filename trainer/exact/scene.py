@@ -1,0 +1,180 @@
+"""Scene: a float64 model over random items and trajectories, on which the rules of encode once are put to the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from schemas.token_table import TokenTable
+from trainer.data.batch import StepBatch
+from trainer.data.tensors import StepTensors
+from trainer.encode.plan import Plan
+from trainer.encode.planner import planner_of
+from trainer.encode.policies import PlannerConfig
+from trainer.encode.vector_table import VectorTable
+from trainer.loop.optimiser import Optimiser, OptimiserConfig
+from trainer.loop.step import train_step, trained_parameters
+from trainer.model.item_input import ItemInput
+from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
+from trainer.model.user_encoder import UserEncoderConfig
+from trainer.tasks.ranking import RankingHead
+
+CPU = torch.device("cpu")
+SIZES = (6, 2)
+ONCE = PlannerConfig(policy="once", chunk_sizes=SIZES)
+_WIDTH = 16
+_STILL = OptimiserConfig(encoder_learning_rate=0.0, learning_rate=0.0, clip_norm=1e300)  # gradients, and no update
+
+# A plan -> factor (N,) on the leaf's gradient: how a control switches a mechanism off.
+Spoil = Callable[[Plan], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """What the optimiser is given in each step, divided by the count: encoder and head apart, flat."""
+
+    encoder: list[Tensor]
+    head: list[Tensor]
+    counts: list[float]
+
+    def total(self) -> Tensor:
+        """Everything, summed over the steps."""
+        return torch.cat([torch.stack(self.encoder).sum(0), torch.stack(self.head).sum(0)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneConfig:
+    """A scene is made of this alone, the same in every process."""
+
+    encoder: TextEncoderConfig
+    user: UserEncoderConfig = field(default_factory=UserEncoderConfig)
+    items: int = 12
+    steps: int = 4
+    seed: int = 1
+
+
+class Scene:
+    """Items, trajectories and a model, all from a seed. Weights never move: only gradients are looked at.
+
+    All layers are trained: a store of frozen layers' output is rounded to half precision, and would hide the digits.
+    """
+
+    def __init__(self, config: SceneConfig) -> None:
+        self.config = config
+        torch.manual_seed(config.seed)
+        self.encoder = TextEncoder(replace(config.encoder, frozen_layers=0, vector_width=_WIDTH)).double()
+        self.head = RankingHead(config.user, vector_width=_WIDTH).double()
+        for table in (module for module in self.encoder.split.modules() if isinstance(module, nn.Embedding)):
+            table.requires_grad_(False)  # half of a small model, and a gradient of zeros but for a few rows
+        for module in (self.encoder.token_pool, self.encoder.segment_pool, self.head.user.attention):
+            nn.init.normal_(module.query.weight)  # it starts at zero, which would hide mistakes in pooling
+        if self.head.user.among is not None:
+            nn.init.normal_(self.head.user.among.out.weight)
+        self.rows = config.items + 1
+        rng = np.random.default_rng(config.seed)
+        tokens = random_tokens(rng, config.items, vocabulary=self.encoder.split.vocabulary)
+        self.items = ItemInput(tokens, device=CPU)
+        self.batches = [random_batch(rng, config.items) for _ in range(config.steps)]
+
+    @cached_property
+    def once(self) -> Gradients:
+        """What `once` gives without dropout: what most rules are measured against."""
+        return self.gradients(ONCE)
+
+    @cached_property
+    def once_with_dropout(self) -> Gradients:
+        """The same with the language model's own dropout."""
+        return self.gradients(ONCE, dropout=True)
+
+    def gradients(
+        self,
+        policy: PlannerConfig,
+        *,
+        batches: Sequence[StepBatch] | None = None,
+        counts: Sequence[float] | None = None,
+        kept_chunks: int | None = None,
+        dropout: bool = False,
+        seed: int = 3,
+        rank: int = 0,
+        spoil: Spoil | None = None,
+    ) -> Gradients:
+        """What `policy` gives over one epoch of `batches`. `counts`: of all ranks, where there are several."""
+        batches = self.batches if batches is None else batches
+        planner = planner_of(policy, rows=self.rows, seed=seed, rank=rank)
+        table = VectorTable(
+            lambda row_C: torch.as_tensor(self.encoder(row_C, self.items)),
+            rows=self.rows,
+            width=_WIDTH,
+            device=CPU,
+            kept_chunks=kept_chunks,
+            dtype=torch.float64,
+        )
+        parameters = trained_parameters(self.encoder, self.head)
+        optimiser = Optimiser(_STILL, parameters, steps=len(batches))
+        self.encoder.train(dropout)
+        found = Gradients([], [], list(counts or [batch.weight_sum for batch in batches]))
+        for step, batch in enumerate(batches):
+            asked = [np.zeros(0, np.int64)] * rank + [batch.ask_M]
+            plan = planner.plan(step, asked, last=step + 1 == len(batches))
+            tensors = StepTensors.of(batch, plan.inverse_M)
+            tensors = replace(tensors, weight_BP=tensors.weight_BP.double())
+            head = self.head if spoil is None else _spoiled(self.head, spoil(plan))
+            train_step(plan, tensors, found.counts[step], table=table, head=head, optimiser=optimiser)
+            found.encoder.append(_flat([*parameters.plm, *parameters.pooling]))
+            found.head.append(_flat(parameters.head))
+        return found
+
+
+def _spoiled(head: nn.Module, factor_N: Tensor) -> Callable[[Tensor, StepTensors], Tensor]:
+    def scored(leaf_ND: Tensor, batch: StepTensors) -> Tensor:
+        leaf_ND.register_hook(lambda gradient_ND: gradient_ND * factor_N[:, None])
+        return torch.as_tensor(head(leaf_ND, batch))
+
+    return scored
+
+
+def _flat(parameters: Sequence[nn.Parameter]) -> Tensor:
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+
+
+def random_tokens(rng: np.random.Generator, items: int, *, vocabulary: int) -> TokenTable:
+    """Items 1 to `items` with one or two segments of 3 to 6 random tokens each."""
+    segments = rng.integers(1, 3, items)
+    lengths = rng.integers(3, 7, int(segments.sum()))
+    return TokenTable(
+        segment_start_V1=np.r_[0, 0, np.cumsum(segments)].astype(np.int64),
+        token_start_S1=np.r_[0, np.cumsum(lengths)].astype(np.int64),
+        segment_field_S=np.zeros(len(lengths), np.uint8),
+        token_values=rng.integers(5, vocabulary, int(lengths.sum())).astype(np.uint32),
+        canonical_row_V=np.arange(items + 1, dtype=np.int32),
+        tokens_version_V=np.ones(items + 1, np.int32),
+        refined_S=np.zeros(len(lengths), np.bool_),
+        keyword_frequency_R=np.zeros(0, np.uint8),
+        keyword_position_R=np.zeros(0, np.uint16),
+    )
+
+
+def random_batch(
+    rng: np.random.Generator, items: int, *, users: int = 3, clicks: int = 4, targets: int = 2
+) -> StepBatch:
+    """Trajectories of unequal length over few items, so that each stands in several places."""
+    asked = rng.permutation(np.arange(1, items + 1))[: items // 2]
+    length_B = rng.integers(1, clicks + 1, users)
+    shown_BP = rng.integers(2, 4, (users, targets))
+    weight_BP = np.where(rng.random((users, targets)) < 0.8, rng.choice([1.0, 0.5], (users, targets)), 0.0)
+    weight_BP[:, 0] = 1.0
+    return StepBatch(
+        ask_M=asked,
+        click_slot_BL=rng.integers(0, len(asked), (users, clicks)),
+        click_mask_BL=np.arange(clicks) < length_B[:, None],
+        earlier_BL=np.maximum(np.arange(clicks) - rng.integers(0, 2, (users, clicks)), 0),
+        target_slot_BPK=rng.integers(0, len(asked), (users, targets, 3)),
+        target_mask_BPK=np.arange(3) < shown_BP[:, :, None],
+        prefix_BP=np.minimum(rng.integers(0, clicks + 1, (users, targets)), length_B[:, None]),
+        weight_BP=weight_BP,
+    )

@@ -1,0 +1,35 @@
+"""Peak memory by what the allocator gave out, on a CPU and on a GPU alike."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+
+def settled(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[list[int]]:
+    """The most bytes that the allocator had given out while this was open, above what it had at the start."""
+    found = [0]
+    if device.type == "cuda":
+        settled(device)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield found
+        found[0] = torch.cuda.max_memory_allocated() - before
+        return
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+        yield found
+    results = profiler.profiler.kineto_results
+    events = [event for event in results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    found[0] = max(itertools.accumulate((event.nbytes() for event in events), initial=0))
