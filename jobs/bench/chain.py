@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -14,16 +14,25 @@ from jobs.config import run
 from schemas.errors import InputError
 from trainer.encode.policies import Policy
 
-# Arm -> (packed directory: whole texts or refined segments, policy).
-ARMS: dict[str, tuple[str, Policy]] = {
-    "naive_per_target": ("full", "naive_per_target"),
-    "naive": ("full", "naive"),
-    "once": ("full", "once"),
-    "cached": ("full", "cached"),
-    "once_refined": ("refined", "once"),
-    "cached_refined": ("refined", "cached"),
-    "accumulated": ("refined", "accumulated"),
-    "carried": ("refined", "carried"),
+
+class Arm(NamedTuple):
+    """A training: on whole texts or refined segments, by which policy, with which further options."""
+
+    data: Literal["full", "refined"]
+    policy: Policy
+    options: tuple[str, ...] = ()
+
+
+ARMS = {
+    "naive_per_target": Arm("full", "naive_per_target"),
+    "naive": Arm("full", "naive"),
+    "once": Arm("full", "once"),
+    "cached": Arm("full", "cached"),
+    "once_refined": Arm("refined", "once"),
+    "cached_refined": Arm("refined", "cached"),
+    "cached_refined_no_bus": Arm("refined", "cached", ("--encoder.no-bus",)),
+    "accumulated": Arm("refined", "accumulated"),
+    "carried": Arm("refined", "carried"),
 }
 _ALL = tuple(ARMS)
 
@@ -36,6 +45,7 @@ def chain(
     refined: Path | None = None,
     arms: tuple[str, ...] = _ALL,
     seeds: int = 3,
+    epochs: int = 1,
     truth: Path | None = None,
 ) -> dict[str, Any]:
     """Train each arm over the same clicks with each seed, and judge on the same impressions.
@@ -54,6 +64,8 @@ def chain(
         Which to train, in order; the first is what the others are compared with.
     seeds
         Seeds of training, from 1 on.
+    epochs
+        Passes over the clicks.
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
     """
@@ -63,9 +75,9 @@ def chain(
     trial = Trial(out=out, preset=preset, seeds=seeds, truth=truth)
     found: dict[str, dict[str, Any]] = {}
     for name in arms:
-        data, policy = ARMS[name]
-        packed = full if data == "full" or refined is None else refined
-        runs = trial.trained(name, packed, ["--planner.policy", policy])
+        arm = ARMS[name]
+        packed = full if arm.data == "full" or refined is None else refined
+        runs = trial.trained(name, packed, ["--planner.policy", arm.policy, "--run.epochs", epochs, *arm.options])
         found[name] = {
             "auc": [each["auc"] for each in runs],
             "clicks_per_second": [each["clicks_per_second"] for each in runs],
