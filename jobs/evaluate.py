@@ -10,8 +10,8 @@ from jobs.terminal.progress import stage
 from trainer.eval.impressions import Impressions, read_truth, true_probabilities
 from trainer.eval.metrics import FloatArray, ranking_metrics
 from trainer.eval.ranking import model_scores, popularity_scores, zero_shot_scores
-from trainer.loop.checkpoint import load_checkpoint
 from trainer.loop.prepare import DeviceName, device_of, load_weights, prepare_again
+from trainer.loop.retention import load_chosen
 
 
 def evaluate(
@@ -27,7 +27,7 @@ def evaluate(
     Parameters
     ----------
     checkpoint
-        A checkpoint that `train` wrote.
+        A checkpoint that `train` wrote; of a run's folder of them the best, or else the newest.
     data
         The packed directory whose evaluation impressions are scored.
     truth
@@ -37,7 +37,7 @@ def evaluate(
     device
         Where to encode.
     """
-    saved = load_checkpoint(checkpoint)
+    saved = load_chosen(checkpoint)
     with stage("evaluation"):
         prepared = prepare_again(saved, data, store=store, device=device_of(device))
         table = prepared.directory.evaluation()

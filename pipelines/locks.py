@@ -17,11 +17,11 @@ FOLDER = "_locks"  # below the lake; Spark and Delta pass over names with an und
 
 
 @contextmanager
-def locked(root: str, stage: str, *, by: str | None = None) -> Iterator[None]:
+def locked(root: str, stage: str, *, by: str | None = None, what: str = "lake") -> Iterator[None]:
     """Inside, no other process on this file system is in the stage of this lake; InputError names the one that is.
 
-    `by`: the job that holds the stage, where it is not the stage's own. A lake behind a URL has no lock: Delta's own
-    conflict detection must do there.
+    `by`: the job that holds the stage, where it is not the stage's own; `what`: what `root` is. A lake behind a
+    URL has no lock: Delta's own conflict detection must do there.
     """
     if "://" in root:
         yield
@@ -33,7 +33,7 @@ def locked(root: str, stage: str, *, by: str | None = None) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             held.seek(0)
-            raise InputError(f"{root}: {_holder(stage, held.read())}. Run this again when it is done") from error
+            raise InputError(f"{root}: {_holder(stage, what, held.read())}. Run this again when it is done") from error
         held.truncate(0)  # the file stays, empty: removing it would let two processes lock two files of one name
         held.write(json.dumps({"job": by or stage, "pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
         held.flush()
@@ -43,14 +43,14 @@ def locked(root: str, stage: str, *, by: str | None = None) -> Iterator[None]:
             held.truncate(0)
 
 
-def _holder(stage: str, text: str) -> str:
+def _holder(stage: str, what: str, text: str) -> str:
     """Who holds the lock, as it wrote itself; it may be about to."""
     try:
         told = json.loads(text)
     except ValueError:
-        return f"{stage} of this lake has just begun elsewhere"
+        return f"{stage} of this {what} has just begun elsewhere"
     process = f"process {told['pid']} on {told['host']}, since {told['since']}"
-    return f"{told['job']} of this lake is running already ({process})"
+    return f"{told['job']} of this {what} is running already ({process})"
 
 
 def _now() -> str:

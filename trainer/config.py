@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,3 +46,21 @@ class TrainConfig:
             planner=PlannerConfig(**planner),
             optimiser=OptimiserConfig(**raw["optimiser"]),
         )
+
+
+# What may differ between a run and the one that goes on with it: how it is told and kept, not what is computed.
+_FREE = {"run.log_every_steps", "run.save_every_steps", "run.keep_checkpoints", "run.reader", "run.history_clicks"}
+
+
+def changed_options(before: TrainConfig, now: TrainConfig) -> list[str]:
+    """The options that would make a run that goes on another run, as 'run.seed was 1 and is 2'."""
+    old, new = dict(_flat(before.to_dict())), dict(_flat(now.to_dict()))
+    return [
+        f"{name} was {old[name]} and is {new[name]}" for name in new if name not in _FREE and old[name] != new[name]
+    ]
+
+
+def _flat(nested: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for part, options in nested.items():
+        for name, value in options.items():
+            yield f"{part}.{name}", value

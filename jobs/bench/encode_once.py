@@ -15,8 +15,9 @@ from jobs.config import run
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
 from trainer.encode.policies import Policy
-from trainer.loop.checkpoint import Checkpoint, load_checkpoint
+from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare_again
+from trainer.loop.retention import load_chosen
 from trainer.loop.trainer import Trainer
 
 ALL: tuple[Policy, ...] = get_args(Policy)
@@ -50,7 +51,7 @@ def encode_once(
     """
     if steps < 1:
         raise InputError(f"--steps is {steps}: use 1 or more")
-    saved = load_checkpoint(checkpoint)
+    saved = load_chosen(checkpoint)
     prepared = prepare_again(saved, data, store=store, device=device_of(device))
     return measure(prepared, saved, steps=steps, policies=policies)
 

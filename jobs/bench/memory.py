@@ -16,9 +16,9 @@ from jobs.config import run
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
 from trainer.encode.policies import Policy
-from trainer.loop.checkpoint import load_checkpoint
 from trainer.loop.memory import peak_memory, settled
 from trainer.loop.prepare import DeviceName, device_of, prepare_again
+from trainer.loop.retention import load_chosen
 from trainer.loop.trainer import Trainer
 
 
@@ -58,7 +58,7 @@ def memory(
     """
     if repeats < 1:
         raise InputError(f"--repeats is {repeats}: use 1 or more")
-    saved = load_checkpoint(checkpoint)
+    saved = load_chosen(checkpoint)
     prepared = prepare_again(saved, data, store=store, device=device_of(device))
     trainers = {name: going_on(prepared, saved, arm.policy, kept_chunks=arm.kept_chunks) for name, arm in ARMS.items()}
     peaks, speeds = {}, {name: [] for name in ARMS}  # type: dict[str, int], dict[str, list[float]]

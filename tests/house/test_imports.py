@@ -80,6 +80,7 @@ TOUCHES_THE_WORLD = [
     "pipelines/news/*",  # the token table
     "pipelines/packing/write.py",
     "trainer/loop/checkpoint.py",
+    "trainer/loop/retention.py",
     "trainer/loop/logs.py",
     "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
     "trainer/exact/ranks.py",  # what a process found, for the one that started it

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,10 +67,43 @@ class RunLog:
     last_loss: float = float("nan")
     drifts: list[Drift] = field(default_factory=list)
     _since: Totals = field(default_factory=Totals)
-    _losses: list[Tensor] = field(default_factory=list)
+    _losses: list[Tensor | float] = field(default_factory=list)
     _counts: float = 0.0
     _waited: float = 0.0
     _mark: float = field(default_factory=time.perf_counter)
+
+    def begin(self) -> None:
+        """Forget the lines of a run that left no checkpoint."""
+        self.path.unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as plain values: sums so far, and what the next line of metrics.jsonl will tell."""
+        return {
+            "totals": asdict(self.totals),
+            "since": asdict(self._since),
+            "losses": [float(loss) for loss in self._losses],
+            "counts": self._counts,
+            "last_loss": self.last_loss,
+            "drift": asdict(self.drifts[-1]) if self.drifts else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`: lines of steps after it, which will be taken again, leave metrics.jsonl."""
+        self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
+        self._losses, self._counts, self.last_loss = list(state["losses"]), state["counts"], state["last_loss"]
+        self.drifts = [Drift(**state["drift"])] if state["drift"] else []
+        lines = self.path.read_text().splitlines() if self.path.is_file() else []
+        kept = [line for line in lines if _step_of(line) <= self.totals.steps]
+        partial = self.path.with_name(f".{self.path.name}")
+        partial.write_text("".join(f"{line}\n" for line in kept))
+        partial.replace(self.path)
+        self._mark = time.perf_counter()
+
+    def summary(self) -> dict[str, Any]:
+        """The run's figures: sums over all steps, the last loss and drift told."""
+        drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
+        speed = self.totals.clicks_per_second
+        return {"loss": self.last_loss, "clicks_per_second": speed, **asdict(self.totals), **drift}
 
     def arriving(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
         """The steps as they come, and how long each was waited for."""
@@ -111,3 +145,11 @@ class RunLog:
             stream.write(json.dumps(line) + "\n")
         self.told(line)
         self._since, self._losses, self._counts = Totals(), [], 0.0
+
+
+def _step_of(line: str) -> float:
+    """The step that a line of metrics.jsonl tells of; a line that a kill cut short tells of none, and is dropped."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

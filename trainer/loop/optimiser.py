@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,10 @@ class OptimiserConfig:
             raise ValueError(f"optimiser.warm_up_share is {self.warm_up_share}: use 0 up to 1")
         if self.clip_norm <= 0:
             raise ValueError(f"optimiser.clip_norm is {self.clip_norm}: use a positive norm")
+
+
+class NonFiniteError(InputError):
+    """A loss or a gradient is not finite; nothing of its step has been kept."""
 
 
 class Parameters(NamedTuple):
@@ -89,22 +95,28 @@ class Optimiser:
         """Divide by the count, clip, update. The encoder's gradients are divided by the counts since its last update.
 
         A count of 0 updates nothing, and an encoder to which nothing was back-propagated rests; the schedule goes on.
+        NonFiniteError, before anything is updated, if a gradient is not finite.
         """
         factor = schedule(self.taken, self._steps, self._config.warm_up_share)
+        waiting = self._waiting_count + count
+        counts: dict[_Part, float] = {"head": count}
+        if update_encoder and back_propagated:
+            counts["encoder"] = waiting
+        due = {part: of for part, of in counts.items() if of > 0 and part in self._optimisers}
+        norms = [self._divided(part, of) for part, of in due.items()]
+        if norms and not torch.isfinite(torch.stack(norms)).all():
+            raise NonFiniteError("a gradient is not finite.")
+        for part in due:
+            self._update(part, factor)
         self.taken += 1
-        self._waiting_count += count
-        if count > 0:
-            self._update("head", count, factor)
-        if update_encoder:
-            if back_propagated and self._waiting_count > 0:
-                self._update("encoder", self._waiting_count, factor)
-            self._waiting_count = 0.0
+        self._waiting_count = 0.0 if update_encoder else waiting
 
-    def _update(self, part: _Part, count: float, factor: float) -> None:
-        if part not in self._optimisers:
-            return
+    def _divided(self, part: _Part, count: float) -> Tensor:
+        """Divide the part's gradients by the count and clip them; their norm before."""
         torch._foreach_div_([p.grad for p in self._parameters[part] if p.grad is not None], count)
-        torch.nn.utils.clip_grad_norm_(self._parameters[part], self._config.clip_norm)
+        return torch.nn.utils.clip_grad_norm_(self._parameters[part], self._config.clip_norm)
+
+    def _update(self, part: _Part, factor: float) -> None:
         for group in self._optimisers[part].param_groups:
             group["lr"] = group["peak_rate"] * factor
         self._optimisers[part].step()

@@ -35,20 +35,26 @@ class RunConfig:
     """Steps between two looks at how far looked-up vectors are from fresh ones. 0 = never."""
     kept_chunks: int | None = None
     """Chunks that keep their graph; the others are replayed, which bounds memory. None = all."""
+    save_every_steps: int = 500
+    """Steps between two checkpoints; one stands at the end of each epoch in any case. 0 = there only."""
+    keep_checkpoints: int = 2
+    """The newest so many checkpoints are kept, and the best."""
+    early_stop_epochs: int = 0
+    """Epochs without a better AUC on the evaluation impressions that end training. 0 = none; epochs are not judged."""
     history_clicks: int = 50
     """Evaluation: latest clicks of a history that are seen."""
 
     def __post_init__(self) -> None:
-        if self.drift_every_steps < 0:
-            raise ValueError(f"run.drift_every_steps is {self.drift_every_steps}: use 0 for never, or more")
-        if self.seed < 0:
-            raise ValueError(f"run.seed is {self.seed}: use 0 or more")
+        for name in ("drift_every_steps", "save_every_steps", "early_stop_epochs", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"run.{name} is {getattr(self, name)}: use 0 or more")
         for name in (
             "epochs",
             "batches_per_step",
             "samples_per_step",
             "plan_ahead",
             "log_every_steps",
+            "keep_checkpoints",
             "history_clicks",
         ):
             if getattr(self, name) < 1:

@@ -7,19 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from schemas.errors import InputError
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.distributed import summed_over_ranks
-from trainer.loop.optimiser import Optimiser, Parameters
+from trainer.loop.optimiser import NonFiniteError, Optimiser, Parameters
 from trainer.model.text_encoder import TextEncoder
 
 Head = Callable[[Tensor, StepTensors], Tensor]  # leaf (N, D), batch -> loss summed over targets
-
-
-class NonFiniteLossError(InputError):
-    """The loss of a step is not finite; nothing of the step has been kept."""
 
 
 def train_step(
@@ -27,16 +22,14 @@ def train_step(
 ) -> Tensor:
     """Take one step and return the loss sum (detached). `count` = sum of target weights over all ranks.
 
-    The step is atomic: NonFiniteLossError leaves weights, optimiser and table as they were.
+    The step is atomic: NonFiniteError leaves weights, optimiser and table as they were.
     """
     optimiser.zero_grad()
     table.refresh(plan)  # encode what the plan says, stage the vectors
     leaf_ND = table.read(plan)  # fresh vectors and looked-up ones, side by side
     loss = head(leaf_ND, batch)
     if not torch.isfinite(loss):
-        raise NonFiniteLossError(
-            f"step {plan.step}: the loss is {float(loss.detach())}. Lower the learning rate or look at the batch"
-        )
+        raise NonFiniteError(f"the loss is {float(loss.detach())}.")
     if loss.requires_grad:
         loss.backward()  # ends at the leaf: each item's gradient is summed there
     table.settle(plan, count)  # and goes through the encoder once, now or with a later step's

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, changed_options
 from trainer.data.backends import BACKENDS
 from trainer.data.position import Order, steps_per_epoch
 from trainer.data.prefetch import prefetch
@@ -19,12 +20,19 @@ from trainer.encode.planner import planner_of
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
 from trainer.loop.logs import RunLog, Totals
-from trainer.loop.optimiser import Optimiser
+from trainer.loop.optimiser import NonFiniteError, Optimiser
 from trainer.loop.prepare import Prepared, load_weights
 from trainer.loop.run import PlannedStep, epoch_targets, optimiser_steps, planned
 from trainer.loop.staleness import Drift, StalenessWatch, measure_drift
 from trainer.loop.step import train_step, trained_parameters
 from trainer.model.frozen import weights_sha256
+
+Ask = Callable[[], bool]
+
+
+def never() -> bool:
+    """Go on."""
+    return False
 
 
 class Trainer:
@@ -81,28 +89,39 @@ class Trainer:
         )
         return prefetch(steps, depth=self.config.run.plan_ahead)
 
-    def fit(self, log: RunLog, *, stop_at: int | None = None) -> Totals:
-        """Train to the end of the last epoch, or to step `stop_at`."""
+    def fit(self, log: RunLog, *, stop: Ask = never, epoch_ended: Ask = never) -> Totals:
+        """Train to the end of the last epoch. `stop` is asked after each packed step, `epoch_ended` after each epoch:
+        True ends the run there."""
         self.model.train()
         while self.epoch < self.config.run.epochs:
             with closing(log.arriving(self.epoch_steps())) as steps:
                 for step in steps:
                     log.taken(step, self.take(step), epoch=self.epoch, drift=self.drift(step))
-                    if self.step == stop_at:
+                    if step.completes and stop():
                         return log.totals
             self.epoch, self.epoch_step = self.epoch + 1, 0
+            if epoch_ended():
+                return log.totals
         return log.totals
 
     def take(self, step: PlannedStep) -> Tensor:
         """One optimisation step; the position moves on only when it is complete."""
         batch = step.batch.to(self.device)
-        loss = train_step(
-            step.plan, batch, step.count, table=self.table, head=self.model["head"], optimiser=self.optimiser
-        )
+        head, table, optimiser = self.model["head"], self.table, self.optimiser
+        try:
+            loss = train_step(step.plan, batch, step.count, table=table, head=head, optimiser=optimiser)
+        except NonFiniteError as error:
+            place = f"step {step.plan.step}, epoch {self.epoch}, {self._place()}"
+            raise NonFiniteError(f"{place}: {error} Lower the learning rate, or look at the batch.") from error
         self._planner_state = step.plan.state  # of this step, not of the planner, which is ahead
         self.step += 1
         self.epoch_step += step.completes
         return loss
+
+    def _place(self) -> str:
+        """Which batches the present step is made of, for messages."""
+        places = self.reader.places(self.epoch, first_step=self.epoch_step)[0]
+        return "; ".join(f"{self.directory.place_of(at.superblock)}, its batch {at.index}" for at in places)
 
     def drift(self, step: PlannedStep) -> Drift | None:
         """On every run.drift_every_steps-th step: how far its looked-up vectors are from fresh ones."""
@@ -114,8 +133,8 @@ class Trainer:
             self.watch.heed(drift, step.plan.step)
         return drift
 
-    def checkpoint(self) -> Checkpoint:
-        """Everything that changes what comes after."""
+    def checkpoint(self, more: Mapping[str, Any] | None = None) -> Checkpoint:
+        """Everything that changes what comes after, and `more` state of those who watch the run."""
         moments, plain = flat_optimiser(self.optimiser.state_dict())
         return Checkpoint(
             tensors={
@@ -132,6 +151,7 @@ class Trainer:
                 "data": {"manifest_sha256": self.directory.manifest_sha256, "inputs": self.directory.manifest.inputs},
                 "frozen_sha256": self._frozen_sha256,
                 "shortened": [list(change) for change in self.watch.changes],
+                **(more or {}),
             },
         )
 
@@ -140,8 +160,8 @@ class Trainer:
         found, mine = checkpoint.state["data"]["manifest_sha256"], self.directory.manifest_sha256
         if found != mine:
             raise ResumeError(f"the checkpoint was trained on packed directory {found[:12]}…, this one is {mine[:12]}…")
-        if TrainConfig.from_dict(checkpoint.state["config"]) != self.config:
-            raise ResumeError("the checkpoint is of another config: resume with the config in its state.json")
+        if other := changed_options(TrainConfig.from_dict(checkpoint.state["config"]), self.config):
+            raise ResumeError(f"the checkpoint is of another config: {'; '.join(other)}. Go on with its own")
         load_weights(self.model, checkpoint)
         self.table.load_state_dict(dict(checkpoint.tensors["table"]))
         self._planner_state = PlannerState.of({name: t.numpy() for name, t in checkpoint.tensors["planner"].items()})

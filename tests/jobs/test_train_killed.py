@@ -1,0 +1,129 @@
+"""Training killed at random moments goes on to the bit; asked to stop, it saves and says how to go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.packed import packed_directory, tiny_plm
+
+STEPS = 96
+SEEDS = [pytest.param(seed, marks=() if seed < 2 else pytest.mark.slow) for seed in range(20)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed")
+    packed_directory(folder / "packed", trajectories=96)
+    tiny_plm(folder / "plm", dropout=0.1)
+    return folder
+
+
+def begin(made: Path, out: str, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "jobs.train", "--data", "packed", "--out", out, "--encoder.plm", "plm"]
+    run = ["--run.epochs", "4", "--run.log-every-steps", "1", "--run.save-every-steps", "7"]
+    model = ["--encoder.frozen-layers", "1", "--planner.warm-up-steps", "5", *options]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(
+        [*command, *run, *model],
+        cwd=made,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[dict[str, object], str]:
+    printed, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    return dict(json.loads(printed.splitlines()[-1])), told
+
+
+def steps_told(out: Path) -> int:
+    file = out / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def once(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not happened() and process.poll() is None:
+        time.sleep(0.002)
+
+
+def trace(out: Path) -> list[tuple[int, float]]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines]
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    folder = out / "checkpoint" / f"step-{STEPS:08d}"
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+@pytest.fixture(scope="module")
+def whole(made: Path) -> Path:
+    summary, _ = finished(begin(made, "whole"))
+    assert (summary["steps"], summary["complete"], summary["gone_on_from"]) == (STEPS, True, None)
+    return made / "whole"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_anywhere_it_goes_on_to_the_bit(made: Path, whole: Path, seed: int) -> None:
+    name, kill_at = f"run-{seed}", random.Random(seed).randrange(1, STEPS - 3)
+    process = begin(made, name)
+    once(lambda: steps_told(made / name) >= kill_at, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+    assert kill_at <= steps_told(made / name) < STEPS
+    summary, _ = finished(begin(made, name, "--resume", "auto"))
+    assert (summary["gone_on_from"] is None) == (kill_at < 7)
+    assert trace(made / name) == trace(whole)
+    assert weights(made / name) == weights(whole)
+    for total in ("steps", "targets", "encoded", "looked_up_by_age"):
+        assert summary[total] == finished_totals(whole)[total]
+
+
+def finished_totals(out: Path) -> dict[str, object]:
+    state = json.loads((out / "checkpoint" / f"step-{STEPS:08d}" / "state.json").read_text())
+    return dict(state["keeping"]["log"]["totals"])
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_asked_to_stop_it_saves_and_says_how_to_go_on(made: Path, whole: Path, asked: signal.Signals) -> None:
+    name = f"stopped-{asked.name}"
+    process = begin(made, name)
+    once(lambda: steps_told(made / name) >= 9, process)
+    process.send_signal(asked)
+    summary, told = finished(process)
+    assert summary["complete"] is False
+    assert f"stopped and saved after step {summary['steps']} of {STEPS}" in told
+    assert "--resume auto goes on" in " ".join(told.split())
+    summary, _ = finished(begin(made, name, "--resume", "auto"))
+    assert summary["complete"] is True
+    assert trace(made / name) == trace(whole)
+    assert weights(made / name) == weights(whole)
+
+
+def test_another_config_is_refused_by_its_names(made: Path, whole: Path) -> None:
+    process = begin(made, "whole", "--resume", "auto", "--run.seed", "9")
+    told = " ".join(process.communicate(timeout=60)[1].split())
+    assert process.returncode == 2
+    assert "another config: run.seed was 1 and is 9" in told
+
+
+def test_a_dry_run_tells_and_writes_nothing(made: Path, whole: Path) -> None:
+    summary, told = finished(begin(made, "dry", "--dry-run"))
+    assert (summary["steps"], summary["epochs"]) == (STEPS, 4)
+    assert "[run] epochs = 4" in told
+    assert not (made / "dry").exists()

@@ -1,0 +1,134 @@
+"""Keeping: when a run saves, what it judges, when it ends early, and that nobody who watches changes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.packed import packed_directory
+from tests.trainer.loop.test_staleness import config_of
+from tests.trainer.loop.test_trainer import start
+from trainer.config import TrainConfig, changed_options
+from trainer.loop.checkpoint import load_checkpoint
+from trainer.loop.keeping import Keeping, outline
+from trainer.loop.optimiser import NonFiniteError
+from trainer.loop.retention import Checkpoints, chosen
+from trainer.loop.run import RunConfig
+from trainer.loop.trainer import Trainer
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return packed_directory(tmp_path / "packed", trajectories=48)
+
+
+def config(folder: Path, **run: int) -> TrainConfig:
+    options = {"batches_per_step": 2, "log_every_steps": 4, "save_every_steps": 5, "epochs": 3, **run}
+    return replace(config_of(folder, dropout=0.1, rate=1e-2), run=RunConfig(**options))  # type: ignore[arg-type]
+
+
+def kept(config: TrainConfig, data: Path, out: Path, *, stop_at: int | None = None) -> tuple[Trainer, Keeping]:
+    out.mkdir(exist_ok=True)
+    trainer = start(config, data)
+    keeping = Keeping(trainer, out, asked_to_stop=lambda: trainer.step == stop_at)
+    keeping.go_on()
+    keeping.fit()
+    return trainer, keeping
+
+
+def told(out: Path) -> list[tuple[int, float]]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines]
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 7, 18])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(data: Path, tmp_path: Path, stop_at: int) -> None:
+    whole, _ = kept(config(tmp_path), data, tmp_path / "whole")
+    _, first = kept(config(tmp_path), data, tmp_path / "run", stop_at=stop_at)
+    assert first.stopped
+    assert not first.summary()["complete"]
+    second, keeping = kept(config(tmp_path, log_every_steps=4, keep_checkpoints=9), data, tmp_path / "run")
+    assert keeping.summary()["complete"]
+    assert told(tmp_path / "run") == told(tmp_path / "whole")
+    assert second.step == whole.step == 18 == keeping.summary()["steps"]
+    ours, theirs = whole.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_line_that_a_kill_cut_short_is_written_again(data: Path, tmp_path: Path) -> None:
+    kept(config(tmp_path), data, tmp_path / "whole")
+    kept(config(tmp_path), data, tmp_path / "run", stop_at=7)
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 8, "loss": 1.0}\n{"step": 12, "lo')
+    kept(config(tmp_path), data, tmp_path / "run")
+    assert told(tmp_path / "run") == told(tmp_path / "whole")
+
+
+def test_checkpoints_stand_where_config_says(data: Path, tmp_path: Path) -> None:
+    kept(config(tmp_path, keep_checkpoints=9), data, tmp_path / "run")
+    assert Checkpoints(tmp_path / "run" / "checkpoint", keep=9).steps() == [5, 6, 11, 12, 17, 18]
+    kept(config(tmp_path, save_every_steps=0, keep_checkpoints=9), data, tmp_path / "epochs")
+    assert Checkpoints(tmp_path / "epochs" / "checkpoint", keep=9).steps() == [6, 12, 18]
+
+
+def test_epochs_that_bring_nothing_end_the_run_and_the_best_is_kept(data: Path, tmp_path: Path) -> None:
+    still = replace(
+        config_of(tmp_path), run=RunConfig(batches_per_step=2, epochs=9, early_stop_epochs=2, keep_checkpoints=1)
+    )
+    trainer, keeping = kept(still, data, tmp_path / "run")
+    assert (trainer.epoch, keeping.ended_early) == (3, True)  # the first is the best, two bring nothing
+    assert keeping.summary()["best"]["step"] == 6
+    assert chosen(tmp_path / "run" / "checkpoint").name == "step-00000006"
+    again, keeping = kept(still, data, tmp_path / "run")
+    assert (again.step, keeping.ended_early) == (trainer.step, True)  # ended is ended
+
+
+def test_judging_changes_nothing(data: Path, tmp_path: Path) -> None:
+    blind, _ = kept(config(tmp_path), data, tmp_path / "blind")
+    judged, keeping = kept(config(tmp_path, early_stop_epochs=9), data, tmp_path / "judged")
+    assert keeping.summary()["best"]["auc"] > 0
+    assert told(tmp_path / "blind") == told(tmp_path / "judged")
+    ours, theirs = blind.model.state_dict(), judged.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(data: Path, tmp_path: Path) -> None:
+    kept(config(tmp_path), data, tmp_path / "run", stop_at=5)
+    trainer = start(config(tmp_path), data)
+    keeping = Keeping(trainer, tmp_path / "run")
+    keeping.go_on()
+    with torch.no_grad():
+        next(trainer.model["head"].parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match=r"step 5, .*loss is nan.*last good checkpoint is .*step-00000005"):
+        keeping.fit()
+    assert load_checkpoint(tmp_path / "run" / "checkpoint" / "step-00000005").state["position"]["step"] == 5
+
+
+def test_a_gradient_that_is_not_finite_leaves_everything_as_it_was(data: Path, tmp_path: Path) -> None:
+    trainer = start(config(tmp_path), data)
+    head = next(p for p in trainer.model["head"].parameters() if p.requires_grad)
+    head.register_hook(lambda gradient: gradient * float("inf"))
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    with pytest.raises(NonFiniteError, match="gradient is not finite"):
+        trainer.take(next(iter(trainer.epoch_steps())))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
+    assert (trainer.step, trainer.optimiser.taken) == (0, 0)
+    assert not trainer.table.vector_VD.any()
+
+
+def test_an_outline_is_what_the_run_does(data: Path, tmp_path: Path) -> None:
+    _, keeping = kept(config(tmp_path), data, tmp_path / "run")
+    expected, done = outline(start(config(tmp_path), data)), keeping.summary()
+    assert {name: expected[name] for name in ("steps", "epochs", "targets")} == {
+        name: done[name] for name in ("steps", "epochs", "targets")
+    }
+    assert expected["device"] == "cpu"
+
+
+def test_what_differs_is_named_unless_it_changes_nothing(tmp_path: Path) -> None:
+    mine, other = config(tmp_path), config(tmp_path, seed=7, keep_checkpoints=5, log_every_steps=1)
+    assert changed_options(mine, other) == ["run.seed was 1 and is 7"]
