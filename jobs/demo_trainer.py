@@ -39,6 +39,7 @@ def demo_trainer(
     """
     batches = describe(PackedDirectory.open(data)).summary
     training = train(data=data, out=out, config=config)
+    assert training is not None, "the demo trains in one process"
     checkpoint = Path(training["checkpoint"])
     quality = evaluate(checkpoint=checkpoint, data=data, truth=truth)
     speed = encode_once(checkpoint=checkpoint, data=data, steps=speed_steps)

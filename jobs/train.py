@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
 from jobs.terminal.progress import console, stage
 from jobs.terminal.stopping import stop_requests
-from jobs.terminal.training import tell_config, tell_stopped, training_bar
-from pipelines.locks import locked
+from jobs.terminal.training import one_speaks, run_folder, tell_config, tell_stopped, training_bar, write_config
 from schemas.errors import InputError
 from trainer.config import TrainConfig
+from trainer.loop.distributed import joined, leader_first
 from trainer.loop.keeping import Keeping, outline
-from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
+from trainer.loop.prepare import DeviceName, device_of, prepare, short_superblocks
 from trainer.loop.trainer import Trainer
 
 
@@ -27,7 +26,7 @@ def train(
     dry_run: bool = False,
     store: Path | None = None,
     device: DeviceName = "auto",
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Train a recommender from a packed directory.
 
     Parameters
@@ -47,31 +46,29 @@ def train(
     device
         Where to train.
     """
-    begun = (out / "config.json").exists()
-    if begun and resume == "no":
-        raise InputError(f"{out}: holds a training run already. Add --resume auto, name another --out, or remove it")
-    tell_config(config)
-    with stage("frozen layers, once per news") as bar:
-        prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
-    if hint := short_superblocks(prepared):
-        console.print(f"  {hint}", style="yellow")
-    if dry_run:
-        return outline(Trainer(prepared))
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(str(out), "train", what="run"):
-        return _trained(prepared, out)
+    with joined() as ranks:
+        if ranks.leads and resume == "no" and (out / "config.json").exists():
+            raise InputError(f"{out}: holds a training run. Add --resume auto, name another --out, or remove it")
+        one_speaks(ranks)
+        tell_config(config)
+        with leader_first(ranks), stage("frozen layers, once per news") as bar:
+            prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
+        if hint := short_superblocks(prepared):
+            console.print(f"  {hint}", style="yellow")
+        trainer = Trainer(prepared, ranks)
+        summary = outline(trainer) if dry_run else _trained(trainer, out)
+    return summary if ranks.leads else None
 
 
-def _trained(prepared: Prepared, out: Path) -> dict[str, Any]:
-    trainer = Trainer(prepared)
-    with stop_requests() as asked, training_bar() as told:
+def _trained(trainer: Trainer, out: Path) -> dict[str, Any]:
+    with run_folder(out, trainer), stop_requests() as asked, training_bar() as told:
         keeping = Keeping(trainer, out, asked_to_stop=asked, told=told)
         gone_on_from = keeping.go_on()
-        (out / "config.json").write_text(json.dumps(prepared.config.to_dict(), indent=1) + "\n")
+        write_config(out, trainer)
         keeping.fit()
-    if keeping.stopped:
-        tell_stopped(trainer.step, trainer.total_steps)
-    return {**keeping.summary(), "gone_on_from": gone_on_from}
+        if keeping.stopped:
+            tell_stopped(trainer.step, trainer.total_steps)
+        return {**keeping.summary(), "gone_on_from": gone_on_from}
 
 
 if __name__ == "__main__":

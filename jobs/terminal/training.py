@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from jobs.terminal.progress import console, stage
+from pipelines.locks import locked
 from trainer.config import TrainConfig
+from trainer.loop.distributed import Ranks
+from trainer.loop.trainer import Trainer
 
 Line = dict[str, Any]
 
@@ -32,6 +37,28 @@ def training_bar() -> Iterator[Callable[[Line], None]]:
             bar.at(line["step"], line["steps"], f"loss {line['loss']:.3f}  {line['clicks_per_second']:.0f} clicks/s")
 
         yield told
+
+
+def one_speaks(ranks: Ranks) -> None:
+    """Of several processes only the leader tells what is going on."""
+    console.quiet = not ranks.leads
+
+
+@contextmanager
+def run_folder(out: Path, trainer: Trainer) -> Iterator[None]:
+    """Inside, `out` is this run's alone."""
+    if not trainer.ranks.leads:
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(str(out), "train", what="run"):
+        yield
+
+
+def write_config(out: Path, trainer: Trainer) -> None:
+    """The config, all of it, beside what the run writes."""
+    if trainer.ranks.leads:
+        (out / "config.json").write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
 
 
 def tell_stopped(step: int, steps: int) -> None:

@@ -68,8 +68,25 @@ def compact(valid_BL: BoolArray) -> IntArray:
     return np.argsort(~valid_BL, axis=1, kind="stable")[:, :longest]
 
 
+def nothing() -> StepBatch:
+    """The share of a rank that a short step leaves without a batch."""
+    whole, real, yes = np.int64, np.float32, np.bool_
+    return StepBatch(
+        ask_M=np.zeros(0, whole),
+        click_slot_BL=np.zeros((0, 1), whole),
+        click_mask_BL=np.zeros((0, 1), yes),
+        earlier_BL=np.zeros((0, 1), whole),
+        target_slot_BPK=np.zeros((0, 1, 1), whole),
+        target_mask_BPK=np.zeros((0, 1, 1), yes),
+        prefix_BP=np.zeros((0, 1), whole),
+        weight_BP=np.zeros((0, 1), real),
+    )
+
+
 def merge(batches: Sequence[StepBatch]) -> StepBatch:
     """One StepBatch of several: slots shifted to the concatenated items, axes padded to the longest."""
+    if not batches:
+        return nothing()
     if len(batches) == 1:
         return batches[0]
     starts = np.cumsum([0, *(len(batch.ask_M) for batch in batches[:-1])])

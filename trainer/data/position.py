@@ -51,8 +51,17 @@ def steps_per_epoch(sizes: Mapping[int, int], order: Order) -> int:
 def epoch_steps(sizes: Mapping[int, int], order: Order, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
     """For each step from `first_step` on: this rank's batches; empty where the step has none for it."""
     line = epoch_line(sizes, order, epoch)
+    return [step[order.rank :: order.world] for step in _cut(line, order, first_step)]
+
+
+def whole_steps(sizes: Mapping[int, int], order: Order, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
+    """For each step from `first_step` on: the batches of all ranks."""
+    return _cut(epoch_line(sizes, order, epoch), order, first_step)
+
+
+def _cut(line: list[Place], order: Order, first_step: int) -> list[list[Place]]:
     starts = range(first_step * order.batches_per_step, len(line), order.batches_per_step)
-    return [line[start : start + order.batches_per_step][order.rank :: order.world] for start in starts]
+    return [line[start : start + order.batches_per_step] for start in starts]
 
 
 def superblocks_of(steps: Sequence[Sequence[Place]]) -> list[int]:

@@ -11,7 +11,7 @@ from schemas.packed_batch import PACKED_BATCH
 from trainer.data.batch import StepBatch, check_batch
 from trainer.data.cells import decoded_rows
 from trainer.data.directory import Arrays, PackedDirectory
-from trainer.data.position import Order, Place, epoch_steps, superblocks_of
+from trainer.data.position import Order, Place, epoch_steps, superblocks_of, whole_steps
 
 # Superblocks (in packed order) -> for each, its batches as arrays.
 Backend = Callable[[PackedDirectory, Sequence[int]], Iterator[list[Arrays]]]
@@ -42,6 +42,10 @@ class Reader:
     def places(self, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
         """Which batches each step of the epoch holds for this rank; nothing is read."""
         return epoch_steps(self.directory.superblock_sizes(epoch), self.order, epoch, first_step=first_step)
+
+    def whole_steps(self, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
+        """Which batches each step of the epoch holds for all ranks together."""
+        return whole_steps(self.directory.superblock_sizes(epoch), self.order, epoch, first_step=first_step)
 
     def steps(self, epoch: int, *, first_step: int = 0) -> Iterator[list[StepBatch]]:
         """This rank's batches of each step from `first_step` on; ContractError if one is lost or out of place."""

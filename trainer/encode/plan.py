@@ -118,11 +118,15 @@ class Shortening(NamedTuple):
     max_age_steps: int
 
 
+# Rank -> the item rows that its head asks for; of other ranks only what a planner needs to know.
+Asked = Mapping[int, IntArray] | Sequence[IntArray]
+
+
 class Planner(Protocol):
     """The interface of every policy."""
 
-    def plan(self, step: int, asked: Sequence[IntArray], *, last: bool = False) -> Plan:
-        """The plan of this rank for `step`. `asked[r]` = the item rows that rank r's head asks for.
+    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
+        """The plan of this rank for `step`.
 
         `last`: the epoch ends here, and no gradient may wait beyond it.
         """

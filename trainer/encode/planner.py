@@ -12,7 +12,7 @@ import numpy as np
 
 from schemas.errors import ContractError
 from trainer.encode.chunks import Chunk, IntArray, cut_chunks
-from trainer.encode.plan import NEVER, BoolArray, Plan, Planner, PlannerState, Shortening, Waiting
+from trainer.encode.plan import NEVER, Asked, BoolArray, Plan, Planner, PlannerState, Shortening, Waiting
 from trainer.encode.policies import Choose, PlannerConfig, Policy, Rows, all_rows, distinct, occurrences, stale_rows
 
 
@@ -51,7 +51,7 @@ class StepPlanner:
         lived = [change.max_age_steps for change in self._shortened if change.first_step <= step]
         return replace(self._config, max_age_steps=lived[-1]) if lived else self._config
 
-    def plan(self, step: int, asked: Sequence[IntArray], *, last: bool = False) -> Plan:
+    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
         """See Planner.plan."""
         rows_of, choose = _RULES[self._config.policy]
         rows_N, inverse_M = rows_of(asked[self._scope.rank])
@@ -106,7 +106,7 @@ class AccumulatedPlanner(StepPlanner):
         self._start = 0
         self._window: tuple[Chunk, ...] = ()
 
-    def plan(self, step: int, asked: Sequence[IntArray], *, last: bool = False) -> Plan:
+    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
         """See Planner.plan."""
         rows_N, inverse_M = distinct(asked[self._scope.rank])
         plan = self._planned(step, rows_N, inverse_M, self._last_encode_V[rows_N] < self._start)
@@ -148,7 +148,7 @@ class CarriedPlanner(StepPlanner):
         super().__init__(config, scope)
         self._since_V: IntArray = np.full(scope.rows, NEVER, np.int32)
 
-    def plan(self, step: int, asked: Sequence[IntArray], *, last: bool = False) -> Plan:
+    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
         """See Planner.plan."""
         rows_N, inverse_M = distinct(asked[self._scope.rank])
         read_rows = len(rows_N)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.errors import InputError
+from trainer.loop.distributed import ALONE, Ranks, wait_for_all
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 STATE_FILE = "state.json"
 
 
@@ -33,19 +33,32 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write to a sibling folder, then rename once: `path` is complete or absent. An older one is replaced."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.incomplete")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) -> None:
+    """Write to a sibling folder, then rename once: `path` is complete or absent. An older one is replaced.
+
+    Of several ranks each writes the parts that it was given, and the leader the state; all must call this.
+    """
+    partial = path.with_name(f".{path.name}.incomplete")
+    if ranks.leads:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    wait_for_all()
     for part, tensors in checkpoint.tensors.items():
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
             partial / f"{part}.safetensors",
         )
-    state = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": sorted(checkpoint.tensors)}
+    wait_for_all()
+    if ranks.leads:
+        _complete(checkpoint, partial, path)
+
+
+def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
+    parts = sorted(file.stem for file in partial.glob("*.safetensors"))
+    state = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": parts}
     (partial / STATE_FILE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
-    replaced = path.with_name(f".{path.name}.{os.getpid()}.replaced")
+    replaced = path.with_name(f".{path.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
     if path.exists():  # aside, not away: killed here, the older one can still be found
         path.rename(replaced)
     partial.rename(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.loop.checkpoint import load_checkpoint
+from trainer.loop.distributed import leaders, summed
 from trainer.loop.judging import model_auc
 from trainer.loop.logs import RunLog
 from trainer.loop.optimiser import NonFiniteError
@@ -28,10 +29,10 @@ class Keeping:
         told: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         """`out` gets metrics.jsonl, whose lines are also `told`, and checkpoint/. `asked_to_stop`: after each step."""
-        run = trainer.config.run
+        run, ranks = trainer.config.run, trainer.ranks
         self._trainer = trainer
-        self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, told)
-        self._checkpoints = Checkpoints(out / "checkpoint", keep=run.keep_checkpoints)
+        self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, told, ranks)
+        self._checkpoints = Checkpoints(out / "checkpoint", run.keep_checkpoints, ranks)
         self._asked_to_stop = asked_to_stop
         self._patience = run.early_stop_epochs
         self._best: Best | None = None
@@ -41,10 +42,12 @@ class Keeping:
 
     def go_on(self) -> Path | None:
         """Restore trainer and log from the newest checkpoint and return it; None where all begins."""
-        newest = self._checkpoints.newest()
-        if newest is None:
+        steps = self._checkpoints.steps()
+        step = int(leaders(steps[-1] if steps else -1, self._trainer.ranks))
+        if step < 0:
             self._log.begin()
             return None
+        newest = self._checkpoints.path_of(step)
         checkpoint = load_checkpoint(newest)
         self._trainer.restore(checkpoint)
         kept = checkpoint.state["keeping"]
@@ -69,7 +72,7 @@ class Keeping:
 
     def after_step(self) -> bool:
         """Save if it is time to; True where the run is to stop here."""
-        self.stopped = self._asked_to_stop()
+        self.stopped = any(summed([float(self._asked_to_stop())]))  # a signal may reach one rank before the others
         every = self._trainer.config.run.save_every_steps
         if self.stopped or (every and self._trainer.step - self._saved_step >= every):
             self.save()
@@ -79,7 +82,7 @@ class Keeping:
         """Save, and judge; True where so many epochs brought nothing that training ends."""
         step = self._trainer.step
         if self._patience:
-            auc = model_auc(self._trainer.prepared)
+            auc = leaders(model_auc(self._trainer.prepared), self._trainer.ranks)
             better = self._best is None or auc > self._best.auc
             self._best = Best(step=step, auc=auc) if better else self._best
             self._epochs_since_best = 0 if better else self._epochs_since_best + 1

@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from trainer.loop.distributed import ALONE, Ranks, summed
 from trainer.loop.run import PlannedStep
 from trainer.loop.staleness import Drift
 
@@ -49,6 +50,17 @@ class Totals:
         self.seconds += seconds
         self.data_wait_seconds += waited
 
+    def shared(self) -> Totals:
+        """What of restored sums a rank keeps that does not lead: steps and seconds."""
+        return Totals(steps=self.steps, seconds=self.seconds, data_wait_seconds=self.data_wait_seconds)
+
+    def over_ranks(self) -> Totals:
+        """The same of all ranks together; steps and seconds are this one's, for they are taken together."""
+        names = ("targets", "asked", "encoded", "looked_up", "dropped")
+        sums = [int(number) for number in summed([getattr(self, name) for name in names])]
+        ages = [int(number) for number in summed(self.looked_up_by_age)]
+        return replace(self, **dict(zip(names, sums, strict=True)), looked_up_by_age=ages)
+
     @property
     def clicks_per_second(self) -> float:
         """Valid targets / wall time of whole steps, data wait included."""
@@ -63,6 +75,7 @@ class RunLog:
     every: int
     total_steps: int
     told: Callable[[dict[str, Any]], None] = lambda _: None
+    ranks: Ranks = ALONE
     totals: Totals = field(default_factory=Totals)
     last_loss: float = float("nan")
     drifts: list[Drift] = field(default_factory=list)
@@ -74,14 +87,15 @@ class RunLog:
 
     def begin(self) -> None:
         """Forget the lines of a run that left no checkpoint."""
-        self.path.unlink(missing_ok=True)
+        if self.ranks.leads:
+            self.path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps, as plain values: sums so far, and what the next line of metrics.jsonl will tell."""
         return {
-            "totals": asdict(self.totals),
-            "since": asdict(self._since),
-            "losses": [float(loss) for loss in self._losses],
+            "totals": asdict(self.totals.over_ranks()),
+            "since": asdict(self._since.over_ranks()),
+            "losses": summed([float(loss) for loss in self._losses]),
             "counts": self._counts,
             "last_loss": self.last_loss,
             "drift": asdict(self.drifts[-1]) if self.drifts else None,
@@ -89,21 +103,26 @@ class RunLog:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`: lines of steps after it, which will be taken again, leave metrics.jsonl."""
-        self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
-        self._losses, self._counts, self.last_loss = list(state["losses"]), state["counts"], state["last_loss"]
+        self._mark = time.perf_counter()
+        self._counts, self.last_loss = state["counts"], state["last_loss"]
         self.drifts = [Drift(**state["drift"])] if state["drift"] else []
+        self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
+        self._losses = list(state["losses"])
+        if not self.ranks.leads:  # the sums are told once
+            self.totals, self._since = self.totals.shared(), self._since.shared()
+            self._losses = [0.0] * len(self._losses)
+            return
         lines = self.path.read_text().splitlines() if self.path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= self.totals.steps]
         partial = self.path.with_name(f".{self.path.name}")
         partial.write_text("".join(f"{line}\n" for line in kept))
         partial.replace(self.path)
-        self._mark = time.perf_counter()
 
     def summary(self) -> dict[str, Any]:
-        """The run's figures: sums over all steps, the last loss and drift told."""
+        """The run's figures: sums over all steps and ranks, the last loss and drift told. All ranks must call this."""
+        totals = self.totals.over_ranks()
         drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
-        speed = self.totals.clicks_per_second
-        return {"loss": self.last_loss, "clicks_per_second": speed, **asdict(self.totals), **drift}
+        return {"loss": self.last_loss, "clicks_per_second": totals.clicks_per_second, **asdict(totals), **drift}
 
     def arriving(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
         """The steps as they come, and how long each was waited for."""
@@ -130,21 +149,24 @@ class RunLog:
             self._write(done, epoch)
 
     def _write(self, done: int, epoch: int) -> None:
-        loss = sum(float(loss) for loss in self._losses) / max(self._counts, 1e-9)
+        loss = sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
+        since = self._since.over_ranks()
         self.last_loss = loss
+        self._since, self._losses, self._counts = Totals(), [], 0.0
+        if not self.ranks.leads:
+            return
         line: dict[str, Any] = {
             "step": done,
             "steps": self.total_steps,
             "epoch": epoch,
             "loss": loss,
-            "clicks_per_second": self._since.clicks_per_second,
-            **{key: value for key, value in asdict(self._since).items() if key != "steps"},
+            "clicks_per_second": since.clicks_per_second,
+            **{key: value for key, value in asdict(since).items() if key != "steps"},
             **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
         }
         with self.path.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         self.told(line)
-        self._since, self._losses, self._counts = Totals(), [], 0.0
 
 
 def _step_of(line: str) -> float:

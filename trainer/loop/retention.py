@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trainer.loop.checkpoint import STATE_FILE, Checkpoint, load_checkpoint, save_checkpoint
+from trainer.loop.distributed import ALONE, Ranks
 
 _NAME = re.compile(r"step-(\d+)")
 _BEST = "best.json"
@@ -24,15 +25,17 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """`folder` holds step-00000120, ... and, where epochs are judged, best.json. One process writes it at a time."""
+    """`folder` holds step-00000120, ... and, where epochs are judged, best.json. One run writes it at a time."""
 
     folder: Path
     keep: int
+    ranks: Ranks = ALONE
+    """only the leader marks and removes; all must call save"""
 
     def save(self, checkpoint: Checkpoint, *, step: int) -> Path:
         """Write the checkpoint of `step`, then remove those that need not be kept."""
         path = self.path_of(step)
-        save_checkpoint(checkpoint, path)
+        save_checkpoint(checkpoint, path, self.ranks)
         self.sweep()
         return path
 
@@ -60,6 +63,8 @@ class Checkpoints:
 
     def mark_best(self, best: Best) -> None:
         """From now on the checkpoint of `best.step`, which is there, is the best."""
+        if not self.ranks.leads:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f".{_BEST}"
         partial.write_text(json.dumps(asdict(best)) + "\n")
@@ -68,6 +73,8 @@ class Checkpoints:
 
     def sweep(self) -> None:
         """Remove what is neither among the newest `keep` nor the best, and what a killed process left half done."""
+        if not self.ranks.leads:
+            return
         best = self.best()
         kept = {*self.steps()[-self.keep :], *([best.step] if best else [])}
         for path in self.folder.glob("step-*"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,20 +102,22 @@ def planned(
     policy: Policy,
     samples_per_step: int,
     first: int,
-    left: int,
+    weights: Sequence[float],
+    rank: int = 0,
 ) -> Iterator[PlannedStep]:
-    """Plan every step of `batches`. Steps are numbered from `first` on; `left` packed steps end the epoch."""
+    """Plan every step of `batches`. Steps are numbered from `first` on; `weights`: of each packed step that is left
+    of the epoch, over all ranks."""
     step = first
-    for packed, group in enumerate(batches, start=1):
+    for packed, (group, weight) in enumerate(zip(batches, weights, strict=False), start=1):
         parts = SHAPES[policy](merge(group), samples_per_step)
         for number, part in enumerate(parts, start=1):
             completes = number == len(parts)
-            plan = planner.plan(step, [part.ask_M], last=completes and packed == left)
+            plan = planner.plan(step, {rank: part.ask_M}, last=completes and packed == len(weights))
             yield PlannedStep(
                 plan=plan,
                 batch=StepTensors.of(part, plan.inverse_M),
                 targets=part.targets,
-                count=part.weight_sum,
+                count=weight if len(parts) == 1 else part.weight_sum,
                 asked=len(part.ask_M),
                 completes=completes,
             )
@@ -123,8 +125,13 @@ def planned(
 
 
 def epoch_targets(reader: Reader, epoch: int) -> list[int]:
-    """Targets of each packed step of an epoch, from the manifest alone."""
-    superblocks = reader.directory.superblocks
-    return [
-        sum(superblocks[place.superblock][2].targets[place.index] for place in step) for step in reader.places(epoch)
-    ]
+    """Targets of each packed step of an epoch, over all ranks, from the manifest alone."""
+    blocks = reader.directory.superblocks
+    return [sum(blocks[at.superblock][2].targets[at.index] for at in step) for step in reader.whole_steps(epoch)]
+
+
+def epoch_weights(reader: Reader, epoch: int, *, first_step: int = 0) -> list[float]:
+    """Sum of target weights of each packed step of an epoch, over all ranks, from the manifest alone."""
+    blocks = reader.directory.superblocks
+    steps = reader.whole_steps(epoch, first_step=first_step)
+    return [sum(blocks[at.superblock][2].weights[at.index] for at in step) for step in steps]

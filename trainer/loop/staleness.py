@@ -11,6 +11,7 @@ from torch import Tensor
 from trainer.encode.chunks import IntArray, mix
 from trainer.encode.plan import Plan, Planner, Shortening
 from trainer.encode.policies import PlannerConfig
+from trainer.loop.distributed import summed
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder
 
@@ -48,6 +49,13 @@ def measure_drift(encoder: TextEncoder, items: ItemInput, vector_VD: Tensor, pla
     all_ND = torch.cat(fresh)
     spread = float((all_ND - all_ND.mean(0)).square().sum(-1).mean().sqrt())
     return Drift(*(distance / max(spread, 1e-12) for distance in distances))
+
+
+def over_ranks(drift: Drift | None) -> Drift | None:
+    """The mean over the ranks that found something to compare, the same on each of them."""
+    found = (drift.looked_up, drift.encoded, 1.0) if drift else (0.0, 0.0, 0.0)
+    looked_up, encoded, ranks = summed(found)
+    return Drift(looked_up / ranks, encoded / ranks) if ranks else None
 
 
 def _sample(rows: IntArray, step: int) -> IntArray:

@@ -28,13 +28,15 @@ def train_step(
     table.refresh(plan)  # encode what the plan says, stage the vectors
     leaf_ND = table.read(plan)  # fresh vectors and looked-up ones, side by side
     loss = head(leaf_ND, batch)
-    if not torch.isfinite(loss):
-        raise NonFiniteError(f"the loss is {float(loss.detach())}.")
-    if loss.requires_grad:
-        loss.backward()  # ends at the leaf: each item's gradient is summed there
-    table.settle(plan, count)  # and goes through the encoder once, now or with a later step's
+    sound = bool(torch.isfinite(loss))
+    if sound:
+        if loss.requires_grad:
+            loss.backward()  # ends at the leaf: each item's gradient is summed there
+        table.settle(plan, count)  # and goes through the encoder once, now or with a later step's
     due = optimiser.due(update_encoder=plan.update_encoder)
-    (back_propagated,) = summed_over_ranks(due, float(bool(plan.backward)))
+    back_propagated, unsound = summed_over_ranks(due, float(bool(plan.backward)), float(not sound))
+    if unsound:  # on one rank: all stop here
+        raise NonFiniteError("another rank's loss is not finite." if sound else f"the loss is {float(loss.detach())}.")
     optimiser.step(count, update_encoder=plan.update_encoder, back_propagated=back_propagated > 0)
     table.commit(plan, count)  # only now do the new vectors become the table's
     return loss.detach()

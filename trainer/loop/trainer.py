@@ -10,20 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from schemas.errors import InputError
 from trainer.config import TrainConfig, changed_options
 from trainer.data.backends import BACKENDS
 from trainer.data.position import Order, steps_per_epoch
 from trainer.data.prefetch import prefetch
 from trainer.data.reader import Reader
-from trainer.encode.plan import PlannerState, Shortening
+from trainer.encode.plan import Shortening
 from trainer.encode.planner import planner_of
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
+from trainer.loop.distributed import ALONE, Ranks
 from trainer.loop.logs import RunLog, Totals
 from trainer.loop.optimiser import NonFiniteError, Optimiser
 from trainer.loop.prepare import Prepared, load_weights
-from trainer.loop.run import PlannedStep, epoch_targets, optimiser_steps, planned
-from trainer.loop.staleness import Drift, StalenessWatch, measure_drift
+from trainer.loop.rank_state import of_rank
+from trainer.loop.run import PlannedStep, epoch_targets, epoch_weights, optimiser_steps, planned
+from trainer.loop.staleness import Drift, StalenessWatch, measure_drift, over_ranks
 from trainer.loop.step import train_step, trained_parameters
 from trainer.model.frozen import weights_sha256
 
@@ -36,9 +39,9 @@ def never() -> bool:
 
 
 class Trainer:
-    """One run over one packed directory, on one device."""
+    """One run over one packed directory, on the device of this process, which may be one of several."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, ranks: Ranks = ALONE) -> None:
         config, directory, device = prepared.config, prepared.directory, prepared.device
         self.prepared = prepared
         items, encoder = prepared.items, prepared.encoder
@@ -46,18 +49,21 @@ class Trainer:
         self.directory = directory
         self.model = prepared.model
         self.device = device
+        self.ranks = ranks
         run = config.run
-        self.reader = Reader(
-            directory, Order(seed=run.seed, batches_per_step=run.batches_per_step), BACKENDS[run.reader]
-        )
+        if ranks.world > 1 and config.planner.policy == "naive_per_target":
+            raise InputError("naive_per_target cuts steps by samples, and so trains in one process only")
+        order = Order(seed=run.seed, batches_per_step=run.batches_per_step, rank=ranks.rank, world=ranks.world)
+        self.reader = Reader(directory, order, BACKENDS[run.reader])
         rows = directory.manifest.tokens.rows
-        self.planner = planner_of(config.planner, rows=rows, seed=run.seed, cost_V=items.tokens_V)
+        self.planner = planner_of(config.planner, rows=rows, seed=run.seed, rank=ranks.rank, cost_V=items.tokens_V)
         self.table = VectorTable(
             lambda row_C: torch.as_tensor(encoder(row_C, items)),
             rows=rows,
             width=config.encoder.vector_width,
             device=device,
             kept_chunks=run.kept_chunks,
+            dtype=next(encoder.project.parameters()).dtype,
         )
         self.total_steps = sum(self._steps_of(epoch) for epoch in range(run.epochs))
         trained = trained_parameters(encoder, prepared.head)
@@ -85,7 +91,8 @@ class Trainer:
             policy=self.config.planner.policy,
             samples_per_step=self.config.run.samples_per_step,
             first=self.step,
-            left=self.packed_steps() - self.epoch_step,
+            weights=epoch_weights(self.reader, self.epoch, first_step=self.epoch_step),
+            rank=self.ranks.rank,
         )
         return prefetch(steps, depth=self.config.run.plan_ahead)
 
@@ -128,7 +135,7 @@ class Trainer:
         every = self.config.run.drift_every_steps
         if not every or self.step % every:
             return None
-        drift = measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan)
+        drift = over_ranks(measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan))
         if drift is not None:
             self.watch.heed(drift, step.plan.step)
         return drift
@@ -136,15 +143,17 @@ class Trainer:
     def checkpoint(self, more: Mapping[str, Any] | None = None) -> Checkpoint:
         """Everything that changes what comes after, and `more` state of those who watch the run."""
         moments, plain = flat_optimiser(self.optimiser.state_dict())
+        rank = self.ranks.rank
+        own = {
+            f"table-{rank}": self.table.state_dict(),
+            f"planner-{rank}": {name: torch.from_numpy(a) for name, a in self._planner_state.arrays().items()},
+            f"random-{rank}": {"torch": torch.get_rng_state()},
+        }
+        shared = {"model": self.model.state_dict(), "optimiser": moments} if self.ranks.leads else {}
         return Checkpoint(
-            tensors={
-                "model": self.model.state_dict(),
-                "table": self.table.state_dict(),
-                "planner": {name: torch.from_numpy(a) for name, a in self._planner_state.arrays().items()},
-                "optimiser": moments,
-                "random": {"torch": torch.get_rng_state()},
-            },
+            tensors={**shared, **own},
             state={
+                "ranks": self.ranks.world,
                 "config": self.config.to_dict(),
                 "optimiser": plain,
                 "position": {"epoch": self.epoch, "epoch_step": self.epoch_step, "step": self.step},
@@ -163,11 +172,13 @@ class Trainer:
         if other := changed_options(TrainConfig.from_dict(checkpoint.state["config"]), self.config):
             raise ResumeError(f"the checkpoint is of another config: {'; '.join(other)}. Go on with its own")
         load_weights(self.model, checkpoint)
-        self.table.load_state_dict(dict(checkpoint.tensors["table"]))
-        self._planner_state = PlannerState.of({name: t.numpy() for name, t in checkpoint.tensors["planner"].items()})
-        self.planner.load_state_dict(self._planner_state)
+        own = of_rank(checkpoint, self.ranks, self.config.planner.policy)
+        self.table.load_state_dict(dict(own.table))
+        self._planner_state = own.planner
+        self.planner.load_state_dict(own.planner)
         self.watch.go_on([Shortening(*change) for change in checkpoint.state["shortened"]])
         self.optimiser.load_state_dict(nested_optimiser(checkpoint.tensors["optimiser"], checkpoint.state["optimiser"]))
-        torch.set_rng_state(checkpoint.tensors["random"]["torch"])
+        if own.random is not None:
+            torch.set_rng_state(own.random)
         for name, value in checkpoint.state["position"].items():
             setattr(self, name, value)
