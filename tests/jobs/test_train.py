@@ -61,13 +61,14 @@ def test_training_leaves_checkpoint_config_and_metrics(made: Path, trained: dict
     lines = [json.loads(line) for line in (made / "run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == lines[-1]["steps"] == trained["steps"] == 24
     assert json.loads((made / "run" / "config.json").read_text())["run"]["epochs"] == 2
-    assert sorted(path.name for path in (made / "run" / "checkpoint").iterdir()) == [
+    assert trained["checkpoint"] == str(made / "run" / "checkpoint" / "step-00000024")
+    assert sorted(path.name for path in (made / "run" / "checkpoint" / "step-00000024").iterdir()) == [
         "model.safetensors",
         "optimiser.safetensors",
-        "planner.safetensors",
-        "random.safetensors",
+        "planner-0.safetensors",
+        "random-0.safetensors",
         "state.json",
-        "table.safetensors",
+        "table-0.safetensors",
     ]
 
 
@@ -98,7 +99,7 @@ def test_the_chain_compares_arms_over_seeds_and_goes_on_where_it_stopped(made: P
 
 
 def test_evaluation_judges_the_model_beside_its_baselines(made: Path, trained: dict[str, object]) -> None:
-    done = job(made, "evaluate", "--checkpoint", trained["checkpoint"], "--data", made / "packed")
+    done = job(made, "evaluate", "--checkpoint", made / "run" / "checkpoint", "--data", made / "packed")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert sorted(found) == ["model", "popularity", "zero_shot"]
@@ -142,4 +143,4 @@ def test_bad_input_is_one_message_and_exit_code_2(made: Path, options: tuple[str
 def test_a_run_is_never_written_over(made: Path, trained: dict[str, object]) -> None:
     done = job(made, "train", "--data", made / "packed", "--out", made / "run", *words(small(made)))
     assert done.returncode == 2
-    assert "holds a training run already" in done.stderr
+    assert "holds a training run. Add --resume auto" in done.stderr
