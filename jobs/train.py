@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
-from jobs.terminal.progress import console, stage
+from jobs.terminal import training as terminal
 from jobs.terminal.stopping import stop_requests
-from jobs.terminal.training import one_speaks, run_folder, tell_config, tell_stopped, training_bar, write_config
 from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.loop.distributed import joined, leader_first
 from trainer.loop.keeping import Keeping, outline
-from trainer.loop.prepare import DeviceName, device_of, prepare, short_superblocks
+from trainer.loop.prepare import DeviceName
 from trainer.loop.trainer import Trainer
+from trainer.loop.warm_start import begin_from
 
 
 def train(
@@ -23,6 +23,7 @@ def train(
     out: Path,
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     resume: Literal["no", "auto"] = "no",
+    init_from: Path | None = None,
     dry_run: bool = False,
     store: Path | None = None,
     device: DeviceName = "auto",
@@ -39,6 +40,8 @@ def train(
         The run, in parts: run, encoder, user, planner, optimiser.
     resume
         auto: go on from the newest checkpoint in --out, or begin where there is none.
+    init_from
+        Begin with the weights of this checkpoint of an earlier run, whose token table may have grown since.
     dry_run
         Check everything and tell what would be done; nothing is trained or written but the frozen layers' output.
     store
@@ -49,25 +52,24 @@ def train(
     with joined() as ranks:
         if ranks.leads and resume == "no" and (out / "config.json").exists():
             raise InputError(f"{out}: holds a training run. Add --resume auto, name another --out, or remove it")
-        one_speaks(ranks)
-        tell_config(config)
-        with leader_first(ranks), stage("frozen layers, once per news") as bar:
-            prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
-        if hint := short_superblocks(prepared):
-            console.print(f"  {hint}", style="yellow")
+        terminal.one_speaks(ranks)
+        with leader_first(ranks):
+            prepared = terminal.prepare_telling(config, data, store=store, device=device)
+        if init_from is not None:
+            terminal.tell_start(begin_from(prepared, init_from))
         trainer = Trainer(prepared, ranks)
         summary = outline(trainer) if dry_run else _trained(trainer, out)
     return summary if ranks.leads else None
 
 
 def _trained(trainer: Trainer, out: Path) -> dict[str, Any]:
-    with run_folder(out, trainer), stop_requests() as asked, training_bar() as told:
+    with terminal.run_folder(out, trainer), stop_requests() as asked, terminal.training_bar() as told:
         keeping = Keeping(trainer, out, asked_to_stop=asked, told=told)
         gone_on_from = keeping.go_on()
-        write_config(out, trainer)
+        terminal.write_config(out, trainer)
         keeping.fit()
         if keeping.stopped:
-            tell_stopped(trainer.step, trainer.total_steps)
+            terminal.tell_stopped(trainer.step, trainer.total_steps)
         return {**keeping.summary(), "gone_on_from": gone_on_from}
 
 

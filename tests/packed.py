@@ -82,8 +82,8 @@ def batches_of(trajectories: list[Trajectory], *, size: int) -> list[Arrays]:
 
 def token_table(rows: int, *, seed: int = 0, longest: int = 10) -> TokenTable:
     """Random tokens for items 1 to `rows`, one segment each, [CLS] = 1 and [SEP] = 2."""
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(3, longest, rows)
+    lengths = np.random.default_rng(seed).integers(3, longest, rows)
+    rng = np.random.default_rng([seed, 1])  # of its own: a table with more rows begins with the same
     values = [np.r_[1, rng.integers(5, VOCABULARY, length - 2), 2] for length in lengths]
     return TokenTable(
         segment_start_V1=np.r_[0, np.arange(rows + 1)].astype(np.int64),

@@ -12,6 +12,7 @@ from jobs.terminal.progress import console, stage
 from pipelines.locks import locked
 from trainer.config import TrainConfig
 from trainer.loop.distributed import Ranks
+from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.loop.trainer import Trainer
 
 Line = dict[str, Any]
@@ -26,6 +27,16 @@ def tell_config(config: TrainConfig) -> None:
             for name, value in options.items()
         ]
         console.print(f"  [{part}] {', '.join(words)}".replace(f"[{part}]", rf"\[{part}]"), style="dim", soft_wrap=True)
+
+
+def prepare_telling(config: TrainConfig, data: Path, *, store: Path | None, device: DeviceName) -> Prepared:
+    """Tell the config, then prepare with a bar, and tell what could be packed better."""
+    tell_config(config)
+    with stage("frozen layers, once per news") as bar:
+        prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
+    if hint := short_superblocks(prepared):
+        console.print(f"  {hint}", style="yellow")
+    return prepared
 
 
 @contextmanager
@@ -59,6 +70,13 @@ def write_config(out: Path, trainer: Trainer) -> None:
     """The config, all of it, beside what the run writes."""
     if trainer.ranks.leads:
         (out / "config.json").write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
+
+
+def tell_start(found: dict[str, Any]) -> None:
+    """What the run begins with."""
+    console.print(
+        f"  begins with {found['path']}; since then {found['new']:,} new items, {found['changed']:,} with other tokens"
+    )
 
 
 def tell_stopped(step: int, steps: int) -> None:

@@ -28,6 +28,7 @@ from trainer.loop.rank_state import of_rank
 from trainer.loop.run import PlannedStep, epoch_targets, epoch_weights, optimiser_steps, planned
 from trainer.loop.staleness import Drift, StalenessWatch, measure_drift, over_ranks
 from trainer.loop.step import train_step, trained_parameters
+from trainer.loop.warm_start import token_identity
 from trainer.model.frozen import weights_sha256
 
 Ask = Callable[[], bool]
@@ -74,6 +75,7 @@ class Trainer:
         self._planner_state = self.planner.state_dict()
         self.watch = StalenessWatch(config.planner, self.planner, plan_ahead=run.plan_ahead)
         self._frozen_sha256 = weights_sha256(encoder.split)
+        self._token_identity = token_identity(directory.token_table())
 
     def _steps_of(self, epoch: int) -> int:
         policy, samples = self.config.planner.policy, self.config.run.samples_per_step
@@ -149,7 +151,9 @@ class Trainer:
             f"planner-{rank}": {name: torch.from_numpy(a) for name, a in self._planner_state.arrays().items()},
             f"random-{rank}": {"torch": torch.get_rng_state()},
         }
-        shared = {"model": self.model.state_dict(), "optimiser": moments} if self.ranks.leads else {}
+        shared: dict[str, dict[str, Tensor]] = {}
+        if self.ranks.leads:
+            shared = {"model": self.model.state_dict(), "optimiser": moments, "tokens": self._token_identity}
         return Checkpoint(
             tensors={**shared, **own},
             state={
@@ -157,7 +161,11 @@ class Trainer:
                 "config": self.config.to_dict(),
                 "optimiser": plain,
                 "position": {"epoch": self.epoch, "epoch_step": self.epoch_step, "step": self.step},
-                "data": {"manifest_sha256": self.directory.manifest_sha256, "inputs": self.directory.manifest.inputs},
+                "data": {
+                    "manifest_sha256": self.directory.manifest_sha256,
+                    "inputs": self.directory.manifest.inputs,
+                    "tokenizer_sha256": self.directory.manifest.tokens.tokenizer_sha256,
+                },
                 "frozen_sha256": self._frozen_sha256,
                 "shortened": [list(change) for change in self.watch.changes],
                 **(more or {}),

@@ -1,0 +1,64 @@
+"""Warm start: tomorrow's run begins with today's weights, on a token table that has grown since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.token_table import TokenTable
+from trainer.config import TrainConfig, changed_options
+from trainer.encode.chunks import mix
+from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint
+from trainer.loop.prepare import Prepared, load_weights
+from trainer.loop.retention import chosen
+
+
+def token_identity(table: TokenTable) -> dict[str, Tensor]:
+    """What a checkpoint remembers of its token table: for every item row a hash of its tokens, and their version."""
+    start_V1 = np.asarray(table.token_start_S1)[np.asarray(table.segment_start_V1)]
+    place_R = np.arange(start_V1[-1]) - np.repeat(start_V1[:-1], np.diff(start_V1))
+    with np.errstate(over="ignore"):
+        sums = np.cumsum(mix(place_R, np.asarray(table.token_values).astype(np.int64)), dtype=np.uint64)
+        upto_V1 = np.concatenate([np.zeros(1, np.uint64), sums])[start_V1]
+        hash_V = np.diff(upto_V1).view(np.int64)
+    return {"hash_V": torch.from_numpy(hash_V), "version_V": torch.from_numpy(np.array(table.tokens_version_V))}
+
+
+def begin_from(prepared: Prepared, path: Path) -> dict[str, Any]:
+    """Put the weights of a checkpoint, or of the best or newest in a folder of them, into an untrained model.
+
+    ResumeError unless encoder and user model are the checkpoint's own and the token table extends its: the same rows,
+    whose tokens changed only where their version says so, and perhaps more. Optimiser, vectors and schedule begin anew.
+    """
+    checkpoint = load_checkpoint(chosen(path))
+    before = TrainConfig.from_dict(dict(checkpoint.state["config"]))
+    architecture = [o for o in changed_options(before, prepared.config) if o.startswith(("encoder.", "user."))]
+    if architecture:
+        raise ResumeError(f"{path}: the checkpoint's model is another: {'; '.join(architecture)}")
+    new, changed = _growth(checkpoint, prepared, path)
+    load_weights(prepared.model, checkpoint)
+    return {"path": str(chosen(path)), "step": checkpoint.state["position"]["step"], "new": new, "changed": changed}
+
+
+def _growth(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> tuple[int, int]:
+    """(item rows that the token table has beyond the checkpoint's, rows whose tokens have another version since)."""
+    tokens = prepared.directory.manifest.tokens
+    if checkpoint.state["data"]["tokenizer_sha256"] != tokens.tokenizer_sha256:
+        raise ResumeError(f"{path}: the checkpoint's tokens are of another tokenizer than {tokens.tokenizer!r}")
+    then, now = checkpoint.tensors["tokens"], token_identity(prepared.directory.token_table())
+    rows = len(then["hash_V"])
+    if rows > tokens.rows:
+        raise ResumeError(f"{path}: the checkpoint knows {rows} item rows, the token table has {tokens.rows} only")
+    hash_V, version_V = now["hash_V"][:rows], now["version_V"][:rows]
+    same_V = version_V == then["version_V"]
+    other = int((same_V & (hash_V != then["hash_V"])).sum() + (version_V < then["version_V"]).sum())
+    if other:
+        raise ResumeError(
+            f"{path}: the token table does not extend the checkpoint's: {other} of its {rows} rows hold other news. "
+            "Name a directory packed from the same lake"
+        )
+    return tokens.rows - rows, int((~same_V).sum())
