@@ -49,7 +49,17 @@ class TrainConfig:
 
 
 # What may differ between a run and the one that goes on with it: how it is told and kept, not what is computed.
-_FREE = {"run.log_every_steps", "run.save_every_steps", "run.keep_checkpoints", "run.reader", "run.history_clicks"}
+_FREE = {
+    f"run.{name}"
+    for name in (
+        "log_every_steps",
+        "save_every_steps",
+        "keep_checkpoints",
+        "reader",
+        "auto_chunk",
+        "history_clicks",
+    )
+}
 
 
 def changed_options(before: TrainConfig, now: TrainConfig) -> list[str]:

@@ -82,6 +82,21 @@ class VectorTable:
         self._keep_waiting(plan, count)
         self._runs, self._leaf_ND = [], None
 
+    def abandon(self) -> None:
+        """Let go of a step that was not completed: its graphs, and the leaf."""
+        self._runs, self._leaf_ND = [], None
+
+    @property
+    def kept_chunks(self) -> int | None:
+        """How many chunks keep their graph; None = all."""
+        return self._kept_chunks
+
+    def keep_fewer_chunks(self, chunks: int) -> bool:
+        """Halve what is kept of `chunks`; False where none is left to give up. No result depends on it."""
+        now = chunks if self._kept_chunks is None else min(chunks, self._kept_chunks)
+        self._kept_chunks = now // 2
+        return now > 0
+
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: the vectors and waiting gradients as of the last commit."""
         state = {"vector_VD": self.vector_VD.clone()}

@@ -1,4 +1,4 @@
-"""Peak memory by what the allocator gave out, on a CPU and on a GPU alike."""
+"""Memory of the device: its peak by what the allocator gave out, on a CPU and on a GPU alike; when it is full."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from contextlib import contextmanager
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+from schemas.errors import InputError
+
+
+class OutOfMemoryError(InputError):
+    """The device's memory does not suffice for a step as it is configured."""
+
+
+def free_cached(device: torch.device) -> None:
+    """Give back what the allocator holds and nobody uses."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def settled(device: torch.device) -> None:

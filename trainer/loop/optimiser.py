@@ -65,6 +65,7 @@ class Optimiser:
         self._config = config
         self._steps = steps
         self.taken = 0
+        self.intact = True  # no update was broken off halfway
         self._waiting_count = 0.0  # of the steps whose gradients the encoder's next update divides
         rate, decay = config.learning_rate, config.weight_decay
         pooling_rate = rate if config.pooling_learning_rate is None else config.pooling_learning_rate
@@ -106,8 +107,10 @@ class Optimiser:
         norms = [self._divided(part, of) for part, of in due.items()]
         if norms and not torch.isfinite(torch.stack(norms)).all():
             raise NonFiniteError("a gradient is not finite.")
+        self.intact = False
         for part in due:
             self._update(part, factor)
+        self.intact = True
         self.taken += 1
         self._waiting_count = 0.0 if update_encoder else waiting
 

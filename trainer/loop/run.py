@@ -41,6 +41,8 @@ class RunConfig:
     """The newest so many checkpoints are kept, and the best."""
     early_stop_epochs: int = 0
     """Epochs without a better AUC on the evaluation impressions that end training. 0 = none; epochs are not judged."""
+    auto_chunk: bool = False
+    """Where memory does not suffice, keep fewer chunks' graphs and take the step again, with the same result."""
     history_clicks: int = 50
     """Evaluation: latest clicks of a history that are seen."""
 

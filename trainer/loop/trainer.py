@@ -22,6 +22,7 @@ from trainer.encode.vector_table import VectorTable
 from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
 from trainer.loop.distributed import ALONE, Ranks
 from trainer.loop.logs import RunLog, Totals
+from trainer.loop.memory import OutOfMemoryError, free_cached
 from trainer.loop.optimiser import NonFiniteError, Optimiser
 from trainer.loop.prepare import Prepared, load_weights
 from trainer.loop.rank_state import of_rank
@@ -37,6 +38,16 @@ Ask = Callable[[], bool]
 def never() -> bool:
     """Go on."""
     return False
+
+
+def advice(config: TrainConfig) -> str:
+    """What to lower where memory does not suffice."""
+    kept = "all" if config.run.kept_chunks is None else config.run.kept_chunks
+    return (
+        f"Lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more work), planner.chunk_sizes (now "
+        f"{list(config.planner.chunk_sizes)}) or run.batches_per_step (now {config.run.batches_per_step}), "
+        "or let --run.auto-chunk do the first"
+    )
 
 
 class Trainer:
@@ -115,10 +126,8 @@ class Trainer:
 
     def take(self, step: PlannedStep) -> Tensor:
         """One optimisation step; the position moves on only when it is complete."""
-        batch = step.batch.to(self.device)
-        head, table, optimiser = self.model["head"], self.table, self.optimiser
         try:
-            loss = train_step(step.plan, batch, step.count, table=table, head=head, optimiser=optimiser)
+            loss = self._within_memory(step)
         except NonFiniteError as error:
             place = f"step {step.plan.step}, epoch {self.epoch}, {self._place()}"
             raise NonFiniteError(f"{place}: {error} Lower the learning rate, or look at the batch.") from error
@@ -126,6 +135,23 @@ class Trainer:
         self.step += 1
         self.epoch_step += step.completes
         return loss
+
+    def _within_memory(self, step: PlannedStep) -> Tensor:
+        """The step, taken again with fewer chunks kept where run.auto_chunk says so and memory did not suffice."""
+        batch = step.batch.to(self.device)
+        head, table, optimiser = self.model["head"], self.table, self.optimiser
+        while True:
+            try:
+                return train_step(step.plan, batch, step.count, table=table, head=head, optimiser=optimiser)
+            except torch.OutOfMemoryError as error:
+                reason = str(error).partition("\n")[0]
+            table.abandon()
+            optimiser.zero_grad()
+            free_cached(self.device)
+            # Other ranks would wait for one that begins again; half an update cannot be taken back.
+            may_retry = self.config.run.auto_chunk and self.ranks.world == 1 and optimiser.intact
+            if not (may_retry and table.keep_fewer_chunks(len(step.plan.backward))):
+                raise OutOfMemoryError(f"step {step.plan.step}: {reason}. {advice(self.config)}")
 
     def _place(self) -> str:
         """Which batches the present step is made of, for messages."""

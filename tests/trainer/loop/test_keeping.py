@@ -15,6 +15,7 @@ from tests.trainer.loop.test_trainer import start
 from trainer.config import TrainConfig, changed_options
 from trainer.loop.checkpoint import load_checkpoint
 from trainer.loop.keeping import Keeping, outline
+from trainer.loop.memory import OutOfMemoryError
 from trainer.loop.optimiser import NonFiniteError
 from trainer.loop.retention import Checkpoints, chosen
 from trainer.loop.run import RunConfig
@@ -132,3 +133,44 @@ def test_an_outline_is_what_the_run_does(data: Path, tmp_path: Path) -> None:
 def test_what_differs_is_named_unless_it_changes_nothing(tmp_path: Path) -> None:
     mine, other = config(tmp_path), config(tmp_path, seed=7, keep_checkpoints=5, log_every_steps=1)
     assert changed_options(mine, other) == ["run.seed was 1 and is 7"]
+
+
+class _Full:
+    """A text encoder on a device that holds so many graphs of chunks, and no more."""
+
+    def __init__(self, trainer: Trainer, graphs: int) -> None:
+        self.encode, self.graphs, self.held = trainer.table._encode, graphs, 0
+        trainer.table._encode = self
+
+    def __call__(self, row_C: torch.Tensor) -> torch.Tensor:
+        output_CD = self.encode(row_C)
+        if output_CD.requires_grad:
+            if self.held == self.graphs:
+                self.held = 0
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore words")
+            self.held += 1
+            output_CD.register_hook(self._freed)
+        return output_CD
+
+    def _freed(self, gradient_CD: torch.Tensor) -> None:
+        self.held -= 1
+
+
+def test_a_full_memory_is_told_with_what_to_lower(data: Path, tmp_path: Path) -> None:
+    trainer = start(config(tmp_path), data)
+    _Full(trainer, graphs=1)
+    with pytest.raises(OutOfMemoryError, match=r"step 0: .*2 GiB\.\. Lower run.kept_chunks \(now all.*\[16, 4\]"):
+        trainer.take(next(iter(trainer.epoch_steps())))
+    assert (trainer.step, trainer.optimiser.taken) == (0, 0)
+
+
+def test_auto_chunk_takes_the_same_steps_in_less_memory(data: Path, tmp_path: Path) -> None:
+    free, _ = kept(config(tmp_path), data, tmp_path / "free")
+    (tmp_path / "full").mkdir()
+    trainer = start(replace(free.config, run=replace(free.config.run, auto_chunk=True)), data)
+    _Full(trainer, graphs=1)
+    Keeping(trainer, tmp_path / "full").fit()
+    assert trainer.table.kept_chunks == 1
+    assert told(tmp_path / "full") == told(tmp_path / "free")
+    ours, theirs = free.model.state_dict(), trainer.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
