@@ -92,6 +92,8 @@ class Plan:
     """the encoder's optimiser steps; depends on the step alone"""
     waiting: Waiting | None
     """None: no gradient outlives its step"""
+    exchanged: IntArray | None = None
+    """slots of the rows that this rank or another encodes in this step, ascending; None: ranks share nothing"""
     state: PlannerState
     """the planner as of this step, for checkpoints: the planner itself runs ahead"""
 

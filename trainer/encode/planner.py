@@ -23,6 +23,7 @@ class _Scope:
     rows: int
     seed: int
     rank: int
+    world: int
     cost_V: IntArray | None
 
 
@@ -95,6 +96,26 @@ class StepPlanner:
         self._last_encode_V[rows_N[slots]] = step
         seed_parts = (self._scope.seed, step, self._scope.rank)
         return cut_chunks(rows_N[slots], slots, sizes=self._config.chunk_sizes, seed_parts=seed_parts)
+
+
+class SharedPlanner(StepPlanner):
+    """once, cached over several ranks: what any of them asks for is encoded by one, its row modulo their number.
+
+    Every rank decides the same of all that is asked, so that coins, ages and tables are those of one process.
+    """
+
+    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
+        """See Planner.plan."""
+        scope, (_, choose) = self._scope, _RULES[self._config.policy]
+        rows_N, _ = distinct(np.concatenate([asked[rank] for rank in range(scope.world)]))
+        inverse_M = np.searchsorted(rows_N, asked[scope.rank])
+        encode_N = choose(self._rules_at(step), scope.seed, step, rows_N, self._last_encode_V[rows_N])
+        read_N = np.zeros(len(rows_N), np.bool_)
+        read_N[inverse_M] = True
+        age_L = step - self._last_encode_V[rows_N[read_N & ~encode_N]]
+        plan = self._planned(step, rows_N, inverse_M, encode_N & (rows_N % scope.world == scope.rank))
+        self._last_encode_V[rows_N[encode_N]] = step
+        return replace(plan, age_L=age_L, exchanged=np.flatnonzero(encode_N), state=self.state_dict())
 
 
 class AccumulatedPlanner(StepPlanner):
@@ -184,11 +205,13 @@ class CarriedPlanner(StepPlanner):
 
 
 def planner_of(
-    config: PlannerConfig, *, rows: int, seed: int, rank: int = 0, cost_V: IntArray | None = None
+    config: PlannerConfig, *, rows: int, seed: int, rank: int = 0, world: int = 1, cost_V: IntArray | None = None
 ) -> Planner:
     """The planner of the config's policy. `rows` = V; `cost_V` = tokens of each item: like lengths share a chunk."""
     planners = {"accumulated": AccumulatedPlanner, "carried": CarriedPlanner}
-    scope = _Scope(rows=rows, seed=seed, rank=rank, cost_V=cost_V)
+    scope = _Scope(rows=rows, seed=seed, rank=rank, world=world, cost_V=cost_V)
+    if config.share_encoding and world > 1:
+        return SharedPlanner(config, scope)
     return planners.get(config.policy, StepPlanner)(config, scope)
 
 

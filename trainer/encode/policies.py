@@ -38,6 +38,8 @@ class PlannerConfig:
     of pooling are multiplied by its square root."""
     carry_max_age_steps: int = 80
     """carried: a gradient that waited longer is dropped. 0 = never."""
+    share_encoding: bool = False
+    """once, cached, under torchrun: each item is encoded on one process only, which costs two exchanges a step."""
     chunk_sizes: tuple[int, ...] = (128, 32)
     """Items that are encoded together; two or three sizes, so that a compiler sees few shapes."""
 
@@ -47,6 +49,8 @@ class PlannerConfig:
         return math.sqrt(self.accumulate_steps) if self.policy == "accumulated" else 1.0
 
     def __post_init__(self) -> None:
+        if self.share_encoding and self.policy not in ("once", "cached"):
+            raise ValueError(f"planner.share_encoding goes with once and cached, not with {self.policy}")
         if self.max_age_steps < 0:
             raise ValueError(f"planner.max_age_steps is {self.max_age_steps}: use 0 to always encode, or more")
         if self.drift_limit < 0:

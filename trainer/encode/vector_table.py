@@ -6,12 +6,14 @@ table holds what it held before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.encode.chunks import Chunk, Encode, seeded
+from trainer.encode.chunks import Chunk, Encode, IntArray, seeded
 from trainer.encode.plan import Plan
 
 
@@ -35,10 +37,13 @@ class VectorTable:
         device: torch.device,
         kept_chunks: int | None = None,
         dtype: torch.dtype = torch.float32,
+        exchange: Callable[[Tensor], None] = lambda _: None,
     ) -> None:
         """`kept_chunks`: how many chunks keep their graph until settle; the rest are replayed with the same seed,
-        which bounds memory for a third more work. None = all."""
+        which bounds memory for a third more work. None = all. `exchange` sums a tensor over ranks, in place, where a
+        plan shares encoding."""
         self._encode = encode
+        self._exchange = exchange
         self._device = device
         self._kept_chunks = kept_chunks
         self.vector_VD = torch.zeros(rows, width, device=device, dtype=dtype)
@@ -54,17 +59,21 @@ class VectorTable:
 
     def read(self, plan: Plan) -> Tensor:
         """The leaf (N, D) of the plan's rows: staged vectors where encoded in this step, the table's otherwise."""
-        if plan.encoded == len(plan.rows_N):
+        if plan.exchanged is None and plan.encoded == len(plan.rows_N):
             leaf_ND = self.vector_VD.new_empty(len(plan.rows_N), self.vector_VD.shape[1])
         else:
             leaf_ND = self.vector_VD[self._index(plan.rows_N)]
         for run in self._runs:
             leaf_ND[self._index(run.chunk.slots)] = run.output_CD.detach()[: run.chunk.items]
+        if plan.exchanged is not None:
+            self._exchange_vectors(plan, plan.exchanged, leaf_ND)
         self._leaf_ND = leaf_ND.requires_grad_()
         return self._leaf_ND
 
     def settle(self, plan: Plan, count: float) -> None:
         """Send each chunk of plan.backward its items' summed gradients, once. `count`: the step's, over all ranks."""
+        if plan.exchanged is not None:
+            self._exchange_gradients(plan.exchanged)
         if not plan.backward:
             return
         gradient_ND = self._due(plan, count)
@@ -79,6 +88,9 @@ class VectorTable:
         for run in self._runs:
             rows = run.chunk.rows_C[: run.chunk.items]
             self.vector_VD[self._index(rows)] = run.output_CD.detach()[: len(rows)]
+        if plan.exchanged is not None and self._leaf_ND is not None:
+            exchanged = self._index(plan.rows_N[plan.exchanged])
+            self.vector_VD[exchanged] = self._leaf_ND.detach()[self._index(plan.exchanged)]
         self._keep_waiting(plan, count)
         self._runs, self._leaf_ND = [], None
 
@@ -107,6 +119,25 @@ class VectorTable:
         self.vector_VD.copy_(state["vector_VD"])
         waiting = state.get("waiting_VD")
         self.waiting_VD = None if waiting is None else waiting.to(self.vector_VD, copy=True)
+
+    def _exchange_vectors(self, plan: Plan, exchanged: IntArray, leaf_ND: Tensor) -> None:
+        """What other ranks encoded comes into the leaf: each adds zeros for what it did not."""
+        own = np.concatenate([np.zeros(0, np.int64), *(chunk.slots for chunk in plan.encode)])
+        theirs = self._index(np.setdiff1d(exchanged, own))
+        leaf_ND[theirs] = 0
+        slots = self._index(exchanged)
+        fresh_ED = leaf_ND[slots]
+        self._exchange(fresh_ED)
+        leaf_ND[slots] = fresh_ED
+
+    def _exchange_gradients(self, exchanged: IntArray) -> None:
+        """Each item's gradient summed over ranks, for the one that encoded it."""
+        assert self._leaf_ND is not None, "settle comes after read"
+        slots, gradient_ND = self._index(exchanged), self._leaf_gradient()
+        gradient_ED = gradient_ND[slots]
+        self._exchange(gradient_ED)
+        gradient_ND[slots] = gradient_ED
+        self._leaf_ND.grad = gradient_ND
 
     def _leaf_gradient(self) -> Tensor:
         assert self._leaf_ND is not None, "settle and commit come after read and the head's backward"

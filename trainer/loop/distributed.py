@@ -89,6 +89,12 @@ def summed_over_ranks(parameters: Sequence[nn.Parameter], *numbers: float) -> li
     return told[: len(numbers)]
 
 
+def sum_in_place(tensor: Tensor) -> None:
+    """The tensor summed over all ranks."""
+    if _connected():
+        _all_reduce(tensor)
+
+
 def summed(numbers: Sequence[float]) -> list[float]:
     """Each number summed over all ranks; where ranks name different many, the missing ones count 0."""
     if not _connected():

@@ -11,6 +11,7 @@ from trainer.data.reader import Reader
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan, Planner
 from trainer.encode.policies import Policy
+from trainer.loop.distributed import ALONE, Ranks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +106,20 @@ def planned(
     samples_per_step: int,
     first: int,
     weights: Sequence[float],
-    rank: int = 0,
+    ranks: Ranks = ALONE,
+    shared: bool = False,
 ) -> Iterator[PlannedStep]:
     """Plan every step of `batches`. Steps are numbered from `first` on; `weights`: of each packed step that is left
-    of the epoch, over all ranks."""
+    of the epoch, over all ranks. `shared`: `batches` are those of all ranks, for each must know what all ask for."""
     step = first
     for packed, (group, weight) in enumerate(zip(batches, weights, strict=False), start=1):
-        parts = SHAPES[policy](merge(group), samples_per_step)
+        of_rank = [group[rank :: ranks.world] for rank in range(ranks.world)] if shared else []
+        asked = {rank: merge(theirs).ask_M for rank, theirs in enumerate(of_rank)}
+        own = of_rank[ranks.rank] if shared else group
+        parts = SHAPES[policy](merge(own), samples_per_step)
         for number, part in enumerate(parts, start=1):
             completes = number == len(parts)
-            plan = planner.plan(step, {rank: part.ask_M}, last=completes and packed == len(weights))
+            plan = planner.plan(step, {**asked, ranks.rank: part.ask_M}, last=completes and packed == len(weights))
             yield PlannedStep(
                 plan=plan,
                 batch=StepTensors.of(part, plan.inverse_M),

@@ -20,7 +20,7 @@ from trainer.encode.plan import Shortening
 from trainer.encode.planner import planner_of
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
-from trainer.loop.distributed import ALONE, Ranks
+from trainer.loop.distributed import ALONE, Ranks, sum_in_place
 from trainer.loop.logs import RunLog, Totals
 from trainer.loop.memory import OutOfMemoryError, free_cached
 from trainer.loop.optimiser import NonFiniteError, Optimiser
@@ -65,10 +65,14 @@ class Trainer:
         run = config.run
         if ranks.world > 1 and config.planner.policy == "naive_per_target":
             raise InputError("naive_per_target cuts steps by samples, and so trains in one process only")
-        order = Order(seed=run.seed, batches_per_step=run.batches_per_step, rank=ranks.rank, world=ranks.world)
+        self._shared = config.planner.share_encoding and ranks.world > 1
+        reads = ALONE if self._shared else ranks  # who shares must know what all ask for
+        order = Order(seed=run.seed, batches_per_step=run.batches_per_step, rank=reads.rank, world=reads.world)
         self.reader = Reader(directory, order, BACKENDS[run.reader])
-        rows = directory.manifest.tokens.rows
-        self.planner = planner_of(config.planner, rows=rows, seed=run.seed, rank=ranks.rank, cost_V=items.tokens_V)
+        rows, costs = directory.manifest.tokens.rows, items.tokens_V
+        self.planner = planner_of(
+            config.planner, rows=rows, seed=run.seed, rank=ranks.rank, world=ranks.world, cost_V=costs
+        )
         self.table = VectorTable(
             lambda row_C: torch.as_tensor(encoder(row_C, items)),
             rows=rows,
@@ -76,6 +80,7 @@ class Trainer:
             device=device,
             kept_chunks=run.kept_chunks,
             dtype=next(encoder.project.parameters()).dtype,
+            exchange=sum_in_place,
         )
         self.total_steps = sum(self._steps_of(epoch) for epoch in range(run.epochs))
         trained = trained_parameters(encoder, prepared.head)
@@ -105,7 +110,8 @@ class Trainer:
             samples_per_step=self.config.run.samples_per_step,
             first=self.step,
             weights=epoch_weights(self.reader, self.epoch, first_step=self.epoch_step),
-            rank=self.ranks.rank,
+            ranks=self.ranks,
+            shared=self._shared,
         )
         return prefetch(steps, depth=self.config.run.plan_ahead)
 

@@ -119,6 +119,20 @@ def test_a_run_goes_on_with_more_and_with_fewer_ranks(config: TrainConfig, data:
     assert [loss for _, loss in told(out)] == pytest.approx([loss for _, loss in told(alone)], abs=1e-10)
 
 
+@pytest.mark.parametrize("policy", ["once", "cached"])
+def test_ranks_that_share_encoding_are_one_process_and_encode_no_item_twice(
+    config: TrainConfig, data: Path, policy: Policy
+) -> None:
+    chosen = with_policy(config, policy)
+    shared = replace(chosen, planner=replace(chosen.planner, share_encoding=True))
+    one = run(shared, data, data.parent / f"{policy}-one", world=1)
+    two = run(shared, data, data.parent / f"{policy}-shared", world=2)
+    assert furthest(one, two) < 1e-12
+    apart = run(chosen, data, data.parent / f"{policy}-apart", world=2)
+    totals = [json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["encoded"] for out in (one, two, apart)]
+    assert totals[0] == totals[1] < totals[2]
+
+
 @pytest.mark.parametrize("policy", ["cached", "accumulated"])
 def test_two_ranks_stopped_go_on_as_if_they_had_not_been(config: TrainConfig, data: Path, policy: Policy) -> None:
     chosen = with_policy(config, policy)
