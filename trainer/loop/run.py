@@ -28,6 +28,8 @@ class RunConfig:
     """Decides the order of superblocks, coins and dropout."""
     reader: Literal["petastorm", "arrow"] = "petastorm"
     """Both give the same batches in the same order."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the encoder's multiplications while training; weights, moments, vectors and the head stay float32."""
     plan_ahead: int = 4
     """Steps that the loader thread may be ahead."""
     log_every_steps: int = 10

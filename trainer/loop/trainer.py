@@ -74,7 +74,7 @@ class Trainer:
             config.planner, rows=rows, seed=run.seed, rank=ranks.rank, world=ranks.world, cost_V=costs
         )
         self.table = VectorTable(
-            lambda row_C: torch.as_tensor(encoder(row_C, items)),
+            self._encoded,
             rows=rows,
             width=config.encoder.vector_width,
             device=device,
@@ -92,6 +92,12 @@ class Trainer:
         self.watch = StalenessWatch(config.planner, self.planner, plan_ahead=run.plan_ahead)
         self._frozen_sha256 = weights_sha256(encoder.split)
         self._token_identity = token_identity(directory.token_table())
+
+    def _encoded(self, row_C: Tensor) -> Tensor:
+        """Vectors (C, D) of the item rows, in the precision that the run multiplies in."""
+        half = self.config.run.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            return torch.as_tensor(self.prepared.encoder(row_C, self.prepared.items))
 
     def _steps_of(self, epoch: int) -> int:
         policy, samples = self.config.planner.policy, self.config.run.samples_per_step

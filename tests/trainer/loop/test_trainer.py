@@ -101,6 +101,22 @@ def test_naive_and_once_take_the_same_first_step(config: TrainConfig, data: Path
     assert first["naive"] == pytest.approx(first["once"], rel=1e-4)
 
 
+def test_bfloat16_learns_as_float32_does_and_keeps_its_weights_whole(
+    config: TrainConfig, data: Path, tmp_path: Path
+) -> None:
+    config = replace(config, run=replace(config.run, epochs=6), planner=replace(config.planner, policy="once"))
+    half = replace(config, run=replace(config.run, precision="bfloat16"))
+    trainer = start(half, data)
+    losses = {"whole": fit(start(config, data), tmp_path / "whole"), "half": fit(trainer, tmp_path / "half")}
+    assert losses["half"] != losses["whole"]
+    assert losses["half"] == pytest.approx(losses["whole"], rel=0.05)
+    assert {tensor.dtype for tensor in trainer.model.state_dict().values() if tensor.is_floating_point()} == {
+        torch.float32
+    }
+    kept = replace(half, run=replace(half.run, kept_chunks=0))
+    assert fit(start(kept, data), tmp_path / "replayed") == losses["half"]
+
+
 @pytest.mark.parametrize(
     ("policy", "stop_at"), [("cached", 1), ("cached", 6), ("accumulated", 4), ("accumulated", 6), ("carried", 7)]
 )
