@@ -211,7 +211,15 @@ class Trainer:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on where `checkpoint` stood; ResumeError if it is of other data or of another config."""
+        """Go on where `checkpoint` stood; ResumeError if it is of other data, of another config, or lacks something."""
+        try:
+            self._restore(checkpoint)
+        except InputError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ResumeError(f"the checkpoint is damaged: {error!r}. Use another one, or train again") from error
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         found, mine = checkpoint.state["data"]["manifest_sha256"], self.directory.manifest_sha256
         if found != mine:
             raise ResumeError(f"the checkpoint was trained on packed directory {found[:12]}…, this one is {mine[:12]}…")
@@ -226,5 +234,5 @@ class Trainer:
         self.optimiser.load_state_dict(nested_optimiser(checkpoint.tensors["optimiser"], checkpoint.state["optimiser"]))
         if own.random is not None:
             torch.set_rng_state(own.random)
-        for name, value in checkpoint.state["position"].items():
-            setattr(self, name, value)
+        position = checkpoint.state["position"]
+        self.epoch, self.epoch_step, self.step = (int(position[name]) for name in ("epoch", "epoch_step", "step"))

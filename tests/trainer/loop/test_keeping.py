@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from jobs.terminal.training import run_folder
+from schemas.errors import InputError
 from tests.packed import packed_directory
 from tests.trainer.loop.test_staleness import config_of
 from tests.trainer.loop.test_trainer import start
@@ -133,6 +135,16 @@ def test_an_outline_is_what_the_run_does(data: Path, tmp_path: Path) -> None:
 def test_what_differs_is_named_unless_it_changes_nothing(tmp_path: Path) -> None:
     mine, other = config(tmp_path), config(tmp_path, seed=7, keep_checkpoints=5, log_every_steps=1)
     assert changed_options(mine, other) == ["run.seed was 1 and is 7"]
+
+
+def test_two_runs_never_share_a_folder(data: Path, tmp_path: Path) -> None:
+    trainer = start(config(tmp_path), data)
+    with (
+        run_folder(tmp_path / "run", trainer),
+        pytest.raises(InputError, match="train of this run is running already"),
+        run_folder(tmp_path / "run", trainer),
+    ):
+        pass
 
 
 class _Full:

@@ -184,6 +184,18 @@ def test_a_checkpoint_of_other_data_or_config_is_refused(config: TrainConfig, da
         start(replace(config, run=replace(config.run, epochs=9)), data).restore(saved)
 
 
+@pytest.mark.parametrize(
+    ("part", "key"), [("state", "position"), ("state", "optimiser"), ("tensors", "planner-0"), ("tensors", "table-0")]
+)
+def test_a_checkpoint_that_lacks_something_is_refused(config: TrainConfig, data: Path, part: str, key: str) -> None:
+    saved = start(config, data).checkpoint()
+    lacking = {name: value for name, value in getattr(saved, part).items() if name != key}
+    with pytest.raises(ResumeError, match="the checkpoint is damaged"):
+        start(config, data).restore(replace(saved, **{part: lacking}))
+    with pytest.raises(ResumeError, match="the checkpoint is damaged"):
+        start(config, data).restore(replace(saved, **{part: {**getattr(saved, part), key: {"what": "ever"}}}))
+
+
 def test_a_non_finite_loss_leaves_everything_as_it_was(config: TrainConfig, data: Path) -> None:
     trainer = start(config, data)
     step = next(iter(trainer.epoch_steps()))
