@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import REPOSITORY
+from tests.house.source import PACKAGES
 
 LOCKS = REPOSITORY / "requirements"
 GROUPS = ("spark", "train", "dev", "java")
@@ -24,6 +25,12 @@ BUILD_FILES = [
 
 def project() -> dict[str, Any]:
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_every_package_of_ours_is_listed() -> None:
+    folders = {path.parent.relative_to(REPOSITORY) for name in PACKAGES for path in REPOSITORY.glob(f"{name}/**/*.py")}
+    listed = project()["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted(str(folder).replace("/", ".") for folder in folders)
 
 
 def wanted(group: str) -> list[Requirement]:
