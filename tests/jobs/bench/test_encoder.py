@@ -1,0 +1,52 @@
+"""bench encoder runs where only torch, transformers and numpy are, and counts multiplications as torch does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig, BertModel
+
+from tests.conftest import REPOSITORY
+from trainer.loop.encoder_speed import SIZES, SpeedConfig, layer_flops
+
+
+def bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    for name in ("pyspark", "petastorm", "cyclopts", "rich", "delta"):
+        (folder / f"{name}.py").write_text("raise ImportError('not on this machine')\n")
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{REPOSITORY}"}
+    command = [sys.executable, "-m", "jobs.bench.encoder", *options]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_it_runs_without_spark_petastorm_and_our_command_line(tmp_path: Path) -> None:
+    done = bench(tmp_path, "--size", "tiny", "--segments", "16", "--repeats", "2", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["full"]["hardware_mfu"] == found["full"]["useful_mfu"] > 0
+    assert 0 < found["titles"]["useful_mfu"] < found["titles"]["hardware_mfu"]
+    assert found["full"]["peak_bytes"] > found["titles"]["peak_bytes"] > 0
+    refused = bench(tmp_path, "--size", "huge")
+    assert refused.returncode == 2
+    assert "use tiny, minilm, base" in refused.stderr
+
+
+@pytest.mark.parametrize("size", ["tiny", "minilm"])
+def test_the_formula_counts_what_torch_counts(size: str) -> None:
+    shape = BertConfig(attn_implementation="eager", **SIZES[size])
+    model = BertModel(shape, add_pooling_layer=False)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.randint(5, 30_000, (3, 20))).last_hidden_state.sum().backward()
+    assert layer_flops(shape, np.full(3, 20)) == pytest.approx(counter.get_total_flops(), rel=1e-6)
+
+
+def test_odd_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="--tokens 4 or more"):
+        SpeedConfig(tokens=2)
