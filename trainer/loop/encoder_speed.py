@@ -68,7 +68,9 @@ def encoder_speed(config: SpeedConfig, device: torch.device) -> dict[str, Any]:
     titles = np.clip(rng.poisson(TITLE_TOKENS - 3, config.segments) + 3, 3, config.tokens)
     loads = {"full": np.full(config.segments, config.tokens), "titles": np.sort(titles)}
     peak = peak_flops(device, config)
-    found = {name: _timed(step, shape, lengths, config, device, peak) for name, lengths in loads.items()}
+    found = {
+        name: _timed(step, shape, lengths, config=config, device=device, peak=peak) for name, lengths in loads.items()
+    }
     return {"config": asdict(config), "device": device_name(device), "peak_flops": peak, **found}
 
 
@@ -103,6 +105,7 @@ def _timed(
     encoder: Any,
     shape: BertConfig,
     lengths: NDArray[np.integer[Any]],
+    *,
     config: SpeedConfig,
     device: torch.device,
     peak: float,
