@@ -13,7 +13,6 @@ from trainer.config import TrainConfig
 from trainer.data.description import describe
 from trainer.data.directory import PackedDirectory
 
-
 SHOWN = tuple(policy for policy in ALL if policy != "carried")  # which wins nothing over cached
 
 
