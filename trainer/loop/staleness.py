@@ -33,7 +33,8 @@ def measure_drift(encoder: TextEncoder, items: ItemInput, vector_VD: Tensor, pla
     Draws nothing from torch's generators, so that a run with the watch takes the steps of one without.
     """
     encoded = np.concatenate([np.zeros(0, np.int64), *(chunk.rows_C[: chunk.items] for chunk in plan.encode)])
-    looked_up = np.setdiff1d(plan.rows_N[: plan.read_rows], encoded)
+    fresh_N = encoded if plan.exchanged is None else plan.rows_N[plan.exchanged]
+    looked_up = np.setdiff1d(plan.rows_N[: plan.read_rows], fresh_N)
     if len(looked_up) < 2 or len(encoded) < 2:
         return None
     was_training = encoder.training
