@@ -45,7 +45,7 @@ def begin(made: Path, out: str, *options: str) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[dict[str, object], str]:
-    printed, told = process.communicate(timeout=120)
+    printed, told = process.communicate(timeout=600)
     assert process.returncode == 0, told
     return dict(json.loads(printed.splitlines()[-1])), told
 
@@ -83,7 +83,7 @@ def test_killed_anywhere_it_goes_on_to_the_bit(made: Path, whole: Path, seed: in
     process = begin(made, name)
     once(lambda: steps_told(made / name) >= kill_at, process)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
     assert kill_at <= steps_told(made / name) < STEPS
     summary, _ = finished(begin(made, name, "--resume", "auto"))
@@ -117,7 +117,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(made: Path, whole: Path, a
 
 def test_another_config_is_refused_by_its_names(made: Path, whole: Path) -> None:
     process = begin(made, "whole", "--resume", "auto", "--run.seed", "9")
-    told = " ".join(process.communicate(timeout=60)[1].split())
+    told = " ".join(process.communicate(timeout=600)[1].split())
     assert process.returncode == 2
     assert "another config: run.seed was 1 and is 9" in told
 

@@ -176,7 +176,7 @@ def torchrun(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:
 
 def test_torchrun_trains_and_speaks_once(data: Path, alone: Path) -> None:
     process = torchrun(data, data.parent / "torchrun")
-    printed, errors = process.communicate(timeout=240)
+    printed, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     (summary,) = (json.loads(line) for line in printed.splitlines() if line.startswith("{"))
     assert summary["complete"]
@@ -193,6 +193,6 @@ def test_a_rank_that_is_killed_ends_the_job_with_the_reason(data: Path, alone: P
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     ranks = [pid for pid in children if "jobs.train" in Path(f"/proc/{pid}/cmdline").read_text()]
     os.kill(int(ranks[-1]), signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode != 0
     assert "another process of this run is gone" in " ".join(errors.split())
