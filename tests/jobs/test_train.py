@@ -69,6 +69,7 @@ def test_training_leaves_checkpoint_config_and_metrics(made: Path, trained: dict
         "random-0.safetensors",
         "state.json",
         "table-0.safetensors",
+        "tokens.safetensors",
     ]
 
 
