@@ -30,7 +30,7 @@ ARMS = {
     "cached": Arm("full", "cached"),
     "once_refined": Arm("refined", "once"),
     "cached_refined": Arm("refined", "cached"),
-    "cached_refined_no_bus": Arm("refined", "cached", ("--encoder.no-bus",)),
+    "cached_refined_bus": Arm("refined", "cached", ("--encoder.bus",)),
     "accumulated": Arm("refined", "accumulated"),
     "carried": Arm("refined", "carried"),
 }

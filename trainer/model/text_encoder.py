@@ -24,8 +24,9 @@ class TextEncoderConfig:
     pooling_width: int = 128
     """Hidden width of the attention that pools tokens and segments."""
 
-    bus: bool = True
-    """Segments of one item hear each other's first token in the trained layers (BusLM). One segment has no bus."""
+    bus: bool = False
+    """Segments of one item hear each other's first token in the trained layers (BusLM). One segment has no bus. A model
+    that was not trained with it needs clicks to learn it: with one trained layer it won nothing (LOG.md)."""
 
     keyword_frequency: bool = True
     """Refined text: how often a keyword stood in the text is told to the first trained layer."""

@@ -32,7 +32,7 @@ class Bench:
     def __init__(self, folder: Path, *, dropout: float) -> None:
         torch.manual_seed(1)
         plm = tiny_plm(folder, dropout=dropout)
-        config = TextEncoderConfig(plm=plm, frozen_layers=0, vector_width=12, pooling_width=8)
+        config = TextEncoderConfig(plm=plm, frozen_layers=0, vector_width=12, pooling_width=8, bus=True)
         self.encoder = TextEncoder(config).double().train()
         self.head = RankingHead(UserEncoderConfig(attention_width=8), vector_width=12).double()
         for pool in (self.encoder.token_pool, self.head.user.attention):  # a zero query would hide mistakes in pooling

@@ -15,7 +15,7 @@ from trainer.model.user_encoder import UserEncoderConfig
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_rule_is_exact_and_none_without_its_mechanism(tmp_path: Path, seed: int) -> None:
-    encoder = TextEncoderConfig(plm=tiny_plm(tmp_path / "plm"), pooling_width=8)
+    encoder = TextEncoderConfig(plm=tiny_plm(tmp_path / "plm"), pooling_width=8, bus=True)
     user = UserEncoderConfig(attention_width=8, model="nrms" if seed == 2 else "autoregressive")
     proofs = prove(Scene(SceneConfig(encoder=encoder, user=user, seed=seed)), ranks=seed == 1)
     assert len(proofs) == 8 + (seed == 1)

@@ -93,7 +93,7 @@ def test_a_sibling_changes_a_vector_and_another_item_never_does(tmp_path: Path) 
     table = random_tokens(np.random.default_rng(3), 12, vocabulary=VOCABULARY)
     many = [row for row in range(1, 13) if np.diff(table.segment_start_V1)[row] > 1][:2]
     (item, other), items = many, ItemInput(table, device=torch.device("cpu"))
-    config = TextEncoderConfig(plm=tiny_plm(tmp_path), frozen_layers=0, vector_width=8, pooling_width=8)
+    config = TextEncoderConfig(plm=tiny_plm(tmp_path), frozen_layers=0, vector_width=8, pooling_width=8, bus=True)
     encoder = TextEncoder(config).eval()
     with torch.no_grad():
         encoder.segment_pool.query.weight.fill_(1.0)
