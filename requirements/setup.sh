@@ -38,7 +38,7 @@ get_packages() {
     "$uv" venv --quiet --clear --python "$1" "$root/.venv"
   fi
   say "installing the locked Python packages (8 GB; about a minute on a fast line)"
-  "$uv" pip sync --quiet --require-hashes --python "$root/.venv/bin/python" "$locks"/{spark,train,dev}.txt
+  "$uv" pip sync --quiet --require-hashes --python "$root/.venv/bin/python" "$locks"/{spark,train,dev,mlflow}.txt
 }
 
 # Spark 4.0 runs on Java 17 and 21, and asks for a module that trimmed builds leave out.

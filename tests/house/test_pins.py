@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY
 from tests.house.source import PACKAGES
 
 LOCKS = REPOSITORY / "requirements"
-GROUPS = ("spark", "train", "dev", "java")
+GROUPS = ("spark", "train", "dev", "mlflow", "java")
 BUILD_FILES = [
     "feedloop", "pyproject.toml", "build.gradle.kts", ".ci/run", ".pre-commit-config.yaml",
     *(path.relative_to(REPOSITORY).as_posix() for path in sorted(LOCKS.iterdir())),
@@ -82,7 +82,7 @@ def test_the_groups_stay_apart() -> None:
 
 
 def test_installed_versions_are_those_of_the_locks() -> None:
-    for group in ("spark", "train", "dev"):
+    for group in ("spark", "train", "dev", "mlflow"):
         for name, version in locked(group).items():
             try:
                 assert metadata.version(name) == version, f"{name} is not as locked: run ./feedloop setup"
