@@ -18,17 +18,14 @@ from trainer.model.user_encoder import UserEncoder
 CHUNK_ROWS = 256
 CHUNK_IMPRESSIONS = 1024
 
-Vectors = Callable[[Tensor], Tensor]  # item rows (C,) -> vectors (C, D)
+Vectors = Callable[[NDArray[np.int64]], Tensor]  # item rows (C,) -> vectors (C, D)
 
 
 @torch.no_grad()
 def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64]) -> Tensor:
     """Vectors (len(rows), D) in the order of `rows`, encoded in chunks of like length."""
     order = np.argsort(items.tokens_V[rows], kind="stable")
-    parts = [
-        vectors(torch.from_numpy(rows[order[start : start + CHUNK_ROWS]]).to(items.device))
-        for start in range(0, len(rows), CHUNK_ROWS)
-    ]
+    parts = [vectors(rows[order[start : start + CHUNK_ROWS]]) for start in range(0, len(rows), CHUNK_ROWS)]
     stacked = torch.cat(parts)
     result = torch.empty_like(stacked)
     result[torch.from_numpy(order).to(stacked.device)] = stacked
@@ -49,7 +46,7 @@ def model_scores(
     encoder.eval()
     user.eval()
     rows = impressions.rows
-    vector_RD = encode_rows(lambda row_C: encoder(row_C, items), items, rows)
+    vector_RD = encode_rows(lambda rows_C: encoder(rows_C, items), items, rows)
     user_ID = torch.cat(
         [
             user(vector_RD[slot_IL], mask_IL, _each_before(mask_IL), mask_IL.sum(1, keepdim=True))[:, 0]
@@ -100,7 +97,7 @@ def zero_shot_scores(encoder: TextEncoder, items: ItemInput, impressions: Impres
     """
     encoder.eval()
     rows = impressions.rows
-    vector_RD = torch.nn.functional.normalize(encode_rows(lambda row_C: encoder.pooled(row_C, items), items, rows))
+    vector_RD = torch.nn.functional.normalize(encode_rows(lambda rows_C: encoder.pooled(rows_C, items), items, rows))
     length_I = np.diff(impressions.history_start_I1)
     of_Y = torch.from_numpy(np.repeat(np.arange(impressions.size), length_I)).to(vector_RD.device)
     slot_Y = torch.from_numpy(np.searchsorted(rows, impressions.history_Y)).to(vector_RD.device)

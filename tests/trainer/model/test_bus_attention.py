@@ -34,7 +34,8 @@ from schemas.errors import InputError
 from tests.packed import VOCABULARY, tiny_plm
 from trainer.exact.scene import random_tokens
 from trainer.model.item_input import ItemInput
-from trainer.model.pretrained import SplitEncoder, load_plm
+from trainer.model.pretrained import load_plm
+from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 
 SMALL: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
@@ -97,12 +98,12 @@ def test_a_sibling_changes_a_vector_and_another_item_never_does(tmp_path: Path) 
     encoder = TextEncoder(config).eval()
     with torch.no_grad():
         encoder.segment_pool.query.weight.fill_(1.0)
-        alone = encoder(torch.tensor([item]), items)
-        assert torch.allclose(encoder(torch.tensor([item, other, 0]), items)[0], alone[0], atol=1e-6)
+        alone = encoder(np.array([item]), items)
+        assert torch.allclose(encoder(np.array([item, other, 0]), items)[0], alone[0], atol=1e-6)
         pooled = TextEncoder(config).eval()
         pooled.load_state_dict(encoder.state_dict())
         pooled.split.bus = False
-        assert (pooled(torch.tensor([item]), items) - alone).abs().max() > 1e-5
+        assert (pooled(np.array([item]), items) - alone).abs().max() > 1e-5
 
 
 @pytest.mark.parametrize(
