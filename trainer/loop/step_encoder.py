@@ -50,7 +50,7 @@ class StepEncoder:
         if not self._compiled:
             return self._vectors(given)
         wanted = torch.is_grad_enabled()
-        # One compiled form for both passes: another would draw its dropout otherwise, and a replay would not be one.
+        # One compiled form for both passes: nothing promises that another would draw the same dropout in a replay.
         with torch.enable_grad():
             vector_CD = self._vectors(given)
         return vector_CD if wanted else vector_CD.detach()
