@@ -52,6 +52,8 @@ THEIRS = {
         "numpy": ["*"],
         "pyarrow": ["*"],
         "duckdb": ["jobs/bench/in_duckdb.py"],  # a rival in the benchmark
+        "torch": ["jobs/tracking/*"],  # its writer for TensorBoard, its profiler
+        "mlflow": ["jobs/tracking/mlflow_run.py"],  # a tracker
     },
 }
 
@@ -85,7 +87,7 @@ TOUCHES_THE_WORLD = [
     "trainer/loop/checkpoint.py",
     "trainer/loop/retention.py",
     "trainer/loop/logs.py",
-    "trainer/loop/encoder_speed.py",  # a clock
+    "trainer/loop/flops.py",  # a clock
     "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
     "trainer/exact/ranks.py",  # what a process found, for the one that started it
     "trainer/eval/export.py",

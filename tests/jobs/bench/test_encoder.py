@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
 from tests.conftest import REPOSITORY
-from trainer.loop.encoder_speed import SIZES, SpeedConfig, layer_flops
+from trainer.loop.encoder_speed import SIZES, SpeedConfig
+from trainer.loop.flops import LayerShape, layer_flops
 
 
 def bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +45,8 @@ def test_the_formula_counts_what_torch_counts(size: str) -> None:
     model = BertModel(shape, add_pooling_layer=False)
     with FlopCounterMode(display=False) as counter:
         model(torch.randint(5, 30_000, (3, 20))).last_hidden_state.sum().backward()
-    assert layer_flops(shape, np.full(3, 20)) == pytest.approx(counter.get_total_flops(), rel=1e-6)
+    layers = LayerShape.bert(width=shape.hidden_size, inner=shape.intermediate_size, layers=shape.num_hidden_layers)
+    assert layer_flops(layers, np.full(3, 20)) == pytest.approx(counter.get_total_flops(), rel=1e-6)
 
 
 def test_odd_sizes_are_refused() -> None:
