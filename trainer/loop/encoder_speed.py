@@ -7,6 +7,7 @@ are not padding, each with the keys of its own segment.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import BertConfig, BertModel
+from transformers.utils import logging as hf_logging
 
 from trainer.loop.flops import LayerShape, device_name, layer_flops, peak_flops, seconds_of
 from trainer.loop.memory import peak_memory
@@ -58,18 +60,38 @@ class SpeedConfig:
 def encoder_speed(config: SpeedConfig, device: torch.device) -> dict[str, Any]:
     """Seconds, MFU and peak memory of chunks of full segments, and of titles cut to the longest in the chunk."""
     torch.manual_seed(config.seed)
-    shape = BertConfig(vocab_size=_VOCABULARY, **SIZES[config.size])
+    shape = bert_shape(config.size)
     encoder = SplitEncoder(BertModel(shape), frozen_layers=0).to(device).train()
     layers = LayerShape.bert(width=shape.hidden_size, inner=shape.intermediate_size, layers=shape.num_hidden_layers)
     step = torch.compile(encoder) if config.compiled else encoder
     rng = np.random.default_rng(config.seed)
-    titles = np.clip(rng.poisson(TITLE_TOKENS - 3, config.segments) + 3, 3, config.tokens)
+    titles = title_lengths(rng, config.segments, longest=config.tokens)
     loads = {"full": np.full(config.segments, config.tokens), "titles": np.sort(titles)}
     peak = peak_flops(device, bfloat16=config.bfloat16)
     found = {
         name: _timed(step, layers, lengths, config=config, device=device, peak=peak) for name, lengths in loads.items()
     }
     return {"config": asdict(config), "device": device_name(device), "peak_flops": peak, **found}
+
+
+def bert_shape(size: str) -> BertConfig:
+    """One of SIZES. ValueError for another."""
+    if size not in SIZES:
+        raise ValueError(f"--size is {size!r}: use {', '.join(SIZES)}")
+    return BertConfig(vocab_size=_VOCABULARY, **SIZES[size])
+
+
+def random_plm(folder: Path, size: str, *, seed: int) -> str:
+    """A folder with a language model of that size, its weights random, as a user would name one."""
+    hf_logging.disable_progress_bar()
+    torch.manual_seed(seed)
+    BertModel(bert_shape(size)).save_pretrained(folder)
+    return str(folder)
+
+
+def title_lengths(rng: np.random.Generator, segments: int, *, longest: int) -> NDArray[np.int64]:
+    """Tokens of random titles, [CLS] and [SEP] included."""
+    return np.clip(rng.poisson(TITLE_TOKENS - 3, segments) + 3, 3, longest)
 
 
 def _timed(

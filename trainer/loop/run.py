@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from trainer.data.batch import StepBatch, cut_samples, merge, per_occurrence, per_target
+from trainer.data.batch import StepBatch, asked_of, cut_samples, merge, per_occurrence, per_target
 from trainer.data.reader import Reader
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan, Planner
@@ -132,7 +132,7 @@ def planned(
     step = first
     for packed, (group, weight) in enumerate(zip(batches, weights, strict=False), start=1):
         of_rank = [group[rank :: ranks.world] for rank in range(ranks.world)] if shared else []
-        asked = {rank: merge(theirs).ask_M for rank, theirs in enumerate(of_rank)}
+        asked = {rank: asked_of(theirs) for rank, theirs in enumerate(of_rank)}
         own = of_rank[ranks.rank] if shared else group
         parts = SHAPES[policy](merge(own), samples_per_step)
         for number, part in enumerate(parts, start=1):

@@ -116,7 +116,7 @@ class Trainer:
             place = f"step {step.plan.step}, epoch {self.at.epoch}, {self._place()}"
             raise NonFiniteError(f"{place}: {error} Lower the learning rate, or look at the batch.") from error
         self.parts.encode.follow()
-        self._planner_state = step.plan.state  # of this step, not of the planner, which is ahead
+        self._planner_state.move_on(step.plan.change)  # as of this step; the planner itself is ahead
         self.at.step += 1
         self.at.epoch_step += step.completes
         return loss
