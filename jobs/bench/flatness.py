@@ -16,7 +16,7 @@ from jobs.bench.plain_options import run_plain
 from jobs.bench.policy_speed import Portion, aged, portions, trainer_of, with_policy
 from trainer.data.directory import PackedDirectory
 from trainer.encode.policies import Policy
-from trainer.loop.encoder_speed import device_name
+from trainer.loop.flops import device_name
 from trainer.loop.prepare import DeviceName, Prepared, device_of
 from trainer.loop.trainer import Trainer
 

@@ -9,16 +9,16 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from trainer.config import TrainConfig
-from trainer.encode.plan import Plan
 from trainer.encode.policies import Policy
 from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.memory import peak_memory, settled
 from trainer.loop.prepare import Prepared
 from trainer.loop.run import PlannedStep
 from trainer.loop.trainer import Trainer
+from trainer.loop.work import NO_WORK, Work
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,13 +27,14 @@ class Portion:
 
     packed_steps: int = 0
     targets: int = 0
+    asked: int = 0
     encoded: int = 0
     seconds: float = 0.0
     waited: float = 0.0
     """of them, until the loader had a step ready"""
     processor_seconds: float = 0.0
     """of all threads of this process, which other work on the machine hardly touches"""
-    plans: list[Plan] = field(default_factory=list)
+    work: Work = NO_WORK
 
     @property
     def clicks_per_second(self) -> float:
@@ -94,9 +95,10 @@ def _portion(trainer: Trainer, steps: Iterator[PlannedStep], packed_steps: int) 
         found.waited += time.perf_counter() - asked
         trainer.take(step)
         found.targets += step.targets
+        found.asked += step.asked
         found.encoded += step.plan.encoded
         found.packed_steps += step.completes
-        found.plans.append(step.plan)
+        found.work = found.work.plus(step.work)
     settled(trainer.device)
     found.seconds, found.processor_seconds = time.perf_counter() - began, time.process_time() - used
     return found

@@ -1,13 +1,14 @@
 """Benchmark: whole training steps of each policy on drawn data. Needs torch, transformers, numpy, pyarrow, safetensors.
 
-MFU counts the encoder's multiplications (trainer/loop/encoder_speed.py has the formula, jobs/bench/plan_work.py what is
-useful) against the wall time of whole steps: loader, head, optimiser and all.
+MFU counts the trained layers' multiplications (trainer/loop/flops.py has the formula, work.py what is useful and what
+hardware did besides) against the wall time of whole steps: loader, head, optimiser and all.
 """
 
 from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from statistics import median
 from typing import Any, cast, get_args
@@ -15,13 +16,11 @@ from typing import Any, cast, get_args
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
 from jobs.bench.plain_options import run_plain
-from jobs.bench.plan_work import work_of
 from jobs.bench.policy_speed import Portion, aged, peak_bytes, portions, trainer_of, with_policy
-from trainer.encode.chunks import IntArray
 from trainer.encode.policies import Policy
-from trainer.loop.encoder_speed import SpeedConfig, bert_shape, device_name, layer_flops, peak_flops
+from trainer.loop.flops import device_name, peak_flops
 from trainer.loop.prepare import DeviceName, Prepared, device_of
-from trainer.loop.trainer import Trainer
+from trainer.loop.work import Work
 
 _ALL = ("naive_per_target", "naive", "once", "cached", "accumulated")
 
@@ -75,7 +74,7 @@ def steps(config: StepsConfig, where: DeviceName) -> dict[str, Any]:
         batch_trajectories=config.batch_trajectories,
         seed=config.seed,
     )
-    peak = peak_flops(device, SpeedConfig(bfloat16=config.bfloat16))
+    peak = peak_flops(device, bfloat16=config.bfloat16)
     policies: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
         prepared = prepared_run(Path(folder), config, drawn, where)
@@ -95,34 +94,23 @@ def _measured(prepared: Prepared, config: StepsConfig, policy: Policy, peak: flo
     if policy in ("cached", "carried"):
         aged(trainer)
     _, *timed = portions(trainer, [config.steps] * (config.repeats + 1))
-    return {**_figures(timed, trainer, config, peak), "peak_bytes": peak_bytes(trainer, config.steps)}
+    return {**_figures(timed, config.steps, peak), "peak_bytes": peak_bytes(trainer, config.steps)}
 
 
-def _figures(timed: list[Portion], trainer: Trainer, config: StepsConfig, peak: float) -> dict[str, Any]:
-    shape = bert_shape(config.size)
-    trained = 1 - config.frozen_layers / shape.num_hidden_layers
-
-    def forward(lengths: IntArray) -> float:
-        return trained * layer_flops(shape, lengths) / 3
-
-    work = work_of(
-        (plan for portion in timed for plan in portion.plans),
-        trainer.prepared.items.tokens_V,
-        forward,
-        kept_chunks=trainer.config.run.kept_chunks,
-    )
+def _figures(timed: list[Portion], steps: int, peak: float) -> dict[str, Any]:
+    work = reduce(Work.plus, (portion.work for portion in timed))
     seconds = [portion.seconds / portion.packed_steps for portion in timed]
     all_seconds, targets = sum(portion.seconds for portion in timed), sum(portion.targets for portion in timed)
     return {
         "seconds_per_step": median(seconds),
         "spread": (max(seconds) - min(seconds)) / median(seconds),
         "clicks_per_second": median(portion.clicks_per_second for portion in timed),
-        "targets_per_step": targets / config.steps / len(timed),
+        "targets_per_step": targets / steps / len(timed),
         "encoded_per_1000_clicks": 1000 * sum(portion.encoded for portion in timed) / targets,
-        "real_tokens_per_second": work.real_tokens / all_seconds,
+        "real_tokens_per_second": work.tokens / all_seconds,
         "computed_tokens_per_second": work.computed_tokens / all_seconds,
-        "hardware_mfu": work.hardware_flops / all_seconds / peak,
-        "useful_mfu": work.useful_flops / all_seconds / peak,
+        "hardware_mfu": work.computed_flops / all_seconds / peak,
+        "useful_mfu": work.flops / all_seconds / peak,
         "data_wait": sum(portion.waited for portion in timed) / all_seconds,
     }
 

@@ -29,6 +29,10 @@ class Work(NamedTuple):
     computed_flops: int
     """the same with padding, and with the second forward of chunks that are replayed"""
 
+    def plus(self, other: Work) -> Work:
+        """Of both."""
+        return Work(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
 
 NO_WORK = Work(0, 0, 0, 0)
 
