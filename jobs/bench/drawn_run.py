@@ -28,7 +28,13 @@ class ModelConfig:
     chunk_size: int = 128
     """items that are encoded together, and a quarter of it for what is left over"""
     bfloat16: bool = False
-    """multiply in bfloat16"""
+    """multiply in bfloat16, beside float32 weights"""
+    compiled: bool = False
+    """torch.compile the encoder"""
+    row_tokens: int = 0
+    """items share rows of so many tokens; 0 = a row for each, padded"""
+    attention_dropout: float = -1.0
+    """of attention weights; shared rows on a GPU want 0; -1 = the model's own"""
     seed: int = 1
     """decides data, weights and dropout"""
 
@@ -37,8 +43,13 @@ class ModelConfig:
         sizes = (self.chunk_size, max(1, self.chunk_size // 4))
         precision: Literal["bfloat16", "float32"] = "bfloat16" if self.bfloat16 else "float32"
         return TrainConfig(
-            run=RunConfig(reader="arrow", seed=self.seed, precision=precision),
-            encoder=TextEncoderConfig(plm=str(plm), frozen_layers=self.frozen_layers),
+            run=RunConfig(reader="arrow", seed=self.seed, precision=precision, compile=self.compiled),
+            encoder=TextEncoderConfig(
+                plm=str(plm),
+                frozen_layers=self.frozen_layers,
+                row_tokens=self.row_tokens,
+                attention_dropout=None if self.attention_dropout < 0 else self.attention_dropout,
+            ),
             planner=PlannerConfig(chunk_sizes=sizes),
         )
 

@@ -15,7 +15,7 @@ ALL = ("naive_per_target", "naive", "once", "cached", "accumulated")
 
 
 def test_every_policy_is_measured_without_spark_petastorm_and_our_command_line(tmp_path: Path) -> None:
-    small = ("--items", "128", "--trajectories", "24", "--batch-trajectories", "2")
+    small = ("--items", "128", "--trajectories", "12", "--batch-trajectories", "1")
     done = bench(tmp_path, "steps", *small, "--chunk-size", "32", "--repeats", "1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -42,6 +42,8 @@ def test_replay_costs_hardware_and_saves_memory() -> None:
                 repeats=1,
                 frozen_layers=1,
                 bfloat16=True,
+                row_tokens=64,
+                attention_dropout=0.0,
                 kept_chunks=chunks,
             ),
             "cpu",
