@@ -1,7 +1,7 @@
 """Encoder speed: forward and backward of whole chunks, as a share of what the device can multiply (MFU).
 
 The formula stands in trainer/loop/flops.py. Hardware MFU counts every token that was computed, useful MFU those that
-are not padding, each with the keys of its own segment. Weights are bfloat16, as in the copy that multiplies in training.
+are not padding, each with its own segment's keys. Weights are bfloat16, as in the copy that multiplies in training.
 """
 
 from __future__ import annotations
