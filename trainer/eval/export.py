@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,11 @@ def write_rest(folder: Path, index: Any, user: UserEncoder, news: News, catalogu
     texts = {name: getattr(catalogue, f"{name}_V")[news.row_N] for name in ("category", "subcategory", "title")}
     columns = {"item_row": news.row_N, "canonical_row": news.canonical_N, "news_id": news.id_N, **texts}
     pq.write_table(pa.table(columns), folder / NEWS)
+
+
+def this_moment() -> datetime:
+    """Now, UTC: what vectors and record are dated by."""
+    return datetime.now(UTC)
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from trainer.eval.export import (
     Record,
     earlier_export,
     export_folder,
+    this_moment,
     write_encoder,
     write_record,
     write_rest,
@@ -174,7 +174,7 @@ def _users(asked: _Asked, vector_ND: Vectors) -> Vectors:
 
 def _fill(out: Path, asked: _Asked, vector_ND: Vectors, built: Built, *, in_lake: bool) -> Record:
     """Write the folder, in it or in the lake the vectors, and the record last."""
-    prepared, news, now = asked.prepared, asked.news, datetime.now(UTC)
+    prepared, news, now = asked.prepared, asked.news, this_moment()
     manifest = prepared.directory.manifest
     with export_folder(out) as folder:
         write_encoder(folder / ENCODER, prepared.encoder, prepared.config.encoder, manifest.tokens)
