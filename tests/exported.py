@@ -23,7 +23,7 @@ from trainer.loop.checkpoint import Checkpoint, save_checkpoint
 from trainer.loop.prepare import build_model
 from trainer.loop.run import RunConfig
 from trainer.model.frozen import weights_sha256
-from trainer.model.pretrained import SplitEncoder
+from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.model.user_encoder import UserEncoderConfig
 
