@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from pipelines.conform import conform
 from pipelines.delta_log import Snapshot, snapshot
+from schemas.embedding import EMBEDDINGS
 from schemas.errors import ContractError, InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
@@ -23,6 +24,7 @@ TABLES_OF = {  # job -> the tables that it makes
     "ingest": (RAW_LOG, REJECTS, INGEST_FILES, IMPRESSIONS, ALIASES, HISTORIES, INGEST_RUNS),
     "prepare_news": (NEWS, CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES),
     "build_trajectories": (TRAJECTORIES, EVALUATION),
+    "export_embeddings": (EMBEDDINGS,),
 }
 TABLES = tuple(table for made in TABLES_OF.values() for table in made)
 _CONSTRAINT = "delta.constraints."

@@ -143,7 +143,7 @@ def packed_directory(
                 format_version=FORMAT_VERSION,
                 files=tuple(sorted(entries, key=lambda entry: entry.path)),
                 tokens=tokens,
-                inputs={"trajectories": seed},
+                inputs={"trajectories": seed, "item_tokens": 0},
                 config=config or {},
                 counts={name: int(sum(fact[name] for fact in facts)) for name in FACTS},
                 created_at="2026-01-01T00:00:00+00:00",

@@ -19,7 +19,12 @@ OURS = {
 
 # Library -> the files that may import it. A library without a row may be imported nowhere.
 THEIRS = {
-    "schemas": {"numpy": ["*"], "pyspark": ["schemas/as_spark.py"], "petastorm": ["schemas/as_petastorm.py"]},
+    "schemas": {
+        "numpy": ["*"],
+        "pyspark": ["schemas/as_spark.py"],
+        "pyarrow": ["schemas/as_arrow.py"],  # what the trainer writes as Delta, without Spark
+        "petastorm": ["schemas/as_petastorm.py"],
+    },
     "pipelines": {
         "pyspark": ["*"],
         "delta": ["*"],
@@ -70,9 +75,8 @@ TRAINER_PARTS = {
     "config": {"loop", "eval", "eval.metrics", "tasks", "data", "model", "encode"},
 }
 # These put the parts of a config together and so stand above it; no part imports them.
-ABOVE_CONFIG = {
-    f"trainer.loop.{name}" for name in ("prepare", "judging", "warm_start", "parts", "snapshot", "trainer", "keeping")
-}
+_ABOVE = ("prepare", "judging", "warm_start", "parts", "snapshot", "trainer", "keeping", "exporting")
+ABOVE_CONFIG = {f"trainer.loop.{name}" for name in _ABOVE}
 
 # Where the outer world is touched: writes, clocks and environment variables.
 TOUCHES_THE_WORLD = [

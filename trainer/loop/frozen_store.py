@@ -33,8 +33,7 @@ def frozen_store(
 
     Complete or absent: written under another name, renamed when full. Tokens of other rows are left unwritten.
     """
-    tokens_sha256 = "".join(e.sha256 for e in directory.manifest.files if e.path == file_of("token_values"))
-    target = folder / f"{frozen_key(split, rows, tokens_sha256)}.npy"
+    target = _file(split, directory, folder, rows)
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         table = directory.token_table()
@@ -44,6 +43,23 @@ def frozen_store(
         fill_store(split, ItemInput(table, device=device), rows, torch.from_numpy(output), told)
         output.flush()
         partial.rename(target)
+    return _opened(target, device)
+
+
+def found_store(
+    split: SplitEncoder, directory: PackedDirectory, folder: Path, *, rows: NDArray[np.int64], device: torch.device
+) -> Tensor | None:
+    """The store that `frozen_store` made for these rows; None where it has not."""
+    target = _file(split, directory, folder, rows)
+    return _opened(target, device) if target.exists() else None
+
+
+def _file(split: SplitEncoder, directory: PackedDirectory, folder: Path, rows: NDArray[np.int64]) -> Path:
+    tokens_sha256 = "".join(e.sha256 for e in directory.manifest.files if e.path == file_of("token_values"))
+    return folder / f"{frozen_key(split, rows, tokens_sha256)}.npy"
+
+
+def _opened(target: Path, device: torch.device) -> Tensor:
     stored = torch.from_numpy(np.load(target, mmap_mode="r+"))  # r+: torch wants a writable map; nothing writes to it
     return stored.to(device) if fits(stored.nbytes, device) else stored
 

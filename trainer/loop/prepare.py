@@ -11,7 +11,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from schemas.errors import ContractError, InputError
 from schemas.manifest import Manifest
@@ -21,7 +21,7 @@ from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
 from trainer.loop.checkpoint import Checkpoint, ResumeError
-from trainer.loop.frozen_store import frozen_store, rows_needed
+from trainer.loop.frozen_store import found_store, frozen_store, rows_needed
 from trainer.loop.memory import fits
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
@@ -146,22 +146,55 @@ def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
 
 def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torch.device, told: Told) -> Prepared:
     """Open `data`, load the PLM, fill or find the store of frozen output (by default the folder `<data>.frozen`)."""
-    data = data.resolve()
-    directory = PackedDirectory.open(data)
-    model = build_model(config)
-    encoder = cast(TextEncoder, model["encoder"])
-    check_tokens(directory.manifest, config.encoder.plm, encoder.split)
-    encoder.split.to_device(device)
+    directory, model, split = _opened(config, data, device)
     clicks_V, batch_rows = clicks_per_row(directory, config)
     stored = None
-    if config.encoder.frozen_layers:
+    if split.frozen_layers:
         rows = rows_needed(directory, batch_rows)
-        folder = store or data.with_name(f"{data.name}.frozen")
+        folder = store or _beside(directory)
         stored = frozen_store(
-            encoder.split, directory, folder, rows=rows, device=device, told=lambda done: told(done, len(rows))
+            split, directory, folder, rows=rows, device=device, told=lambda done: told(done, len(rows))
         )
+    return Prepared(config, directory, model.to(device), _items(directory, device, stored), device, clicks_V)
+
+
+def prepare_to_encode(
+    checkpoint: Checkpoint, data: Path, *, store: Path | None, device: torch.device
+) -> tuple[Prepared, NDArray[np.int64]]:
+    """(the checkpoint's weights on `data`, the item rows whose frozen output is at hand): nothing is stored here."""
+    config = TrainConfig.from_dict(dict(checkpoint.state["config"]))
+    directory, model, split = _opened(config, data, device)
+    load_weights(model, checkpoint)
+    clicks_V, batch_rows = clicks_per_row(directory, config)
+    rows, stored = np.zeros(0, np.int64), None
+    if split.frozen_layers:
+        needed = rows_needed(directory, batch_rows)
+        stored = found_store(split, directory, store or _beside(directory), rows=needed, device=device)
+        rows = rows if stored is None else needed
+    items = _items(directory, device, stored)
+    return Prepared(config, directory, model.to(device).eval(), items, device, clicks_V), rows
+
+
+def _beside(directory: PackedDirectory) -> Path:
+    """Where the frozen layers' output is kept unless another folder is named."""
+    return directory.path.with_name(f"{directory.path.name}.frozen")
+
+
+def _opened(
+    config: TrainConfig, data: Path, device: torch.device
+) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
+    """The directory, an untrained model that reads its tokens, and the model's language model."""
+    directory = PackedDirectory.open(data.resolve())
+    model = build_model(config)
+    split = cast(TextEncoder, model["encoder"]).split
+    check_tokens(directory.manifest, config.encoder.plm, split)
+    split.to_device(device)
+    return directory, model, split
+
+
+def _items(directory: PackedDirectory, device: torch.device, stored: Tensor | None) -> ItemInput:
+    """The token table on the device where it fits, else on the host."""
     table = directory.token_table()
     on_device = fits(sum(array.nbytes for array in table.arrays().values()), device)
     where = device if on_device else torch.device("cpu")
-    items = ItemInput(table, device=device, table_device=where, store_H=stored)
-    return Prepared(config, directory, model.to(device), items, device, clicks_V)
+    return ItemInput(table, device=device, table_device=where, store_H=stored)

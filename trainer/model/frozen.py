@@ -19,7 +19,9 @@ def fill_store(
     split: SplitEncoder, items: ItemInput, rows: NDArray[np.int64], store_H: Tensor, told: Callable[[int], None]
 ) -> None:
     """Write the output for every token of `rows` into `store_H` (token values x H); `told` hears of each row done."""
-    order = rows[np.argsort(items.tokens_V[rows], kind="stable")]
+    with_tokens = rows[items.tokens_V[rows] > 0]
+    order = with_tokens[np.argsort(items.tokens_V[with_tokens], kind="stable")]
+    told(len(rows) - len(order))
     start = 0
     while start < len(order):
         widest = int(items.tokens_V[order[min(start + 255, len(order) - 1)]])
@@ -27,8 +29,10 @@ def fill_store(
         segments = items.segments(chunk)
         mask_CT = segments.mask_CST.flatten(0, 1)
         hidden_CTH = split.lower(items.ids(segments), mask_CT)
-        places = segments.token_XT.to(store_H.device)[mask_CT.to(store_H.device)]
-        store_H[places] = hidden_CTH[mask_CT].to(store_H.device, store_H.dtype)
+        # A segment that an item lacks shows the table's first token, which is another item's to write.
+        real_CT = mask_CT & segments.segment_mask_CS.flatten()[:, None]
+        places = segments.token_XT.to(store_H.device)[real_CT.to(store_H.device)]
+        store_H[places] = hidden_CTH[real_CT].to(store_H.device, store_H.dtype)
         told(len(chunk))
         start += len(chunk)
 

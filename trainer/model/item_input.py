@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,12 @@ class ItemInput:
         self.frequency, self.position = (torch.from_numpy(a).to(self._place) for a in _of_keywords(table))
         self.refined = bool(np.any(table.refined_S))
         self.tokens_V = tokens_per_row(table)
+
+    def without_store(self) -> ItemInput:
+        """The same items for rows whose frozen output is not stored."""
+        bare = copy.copy(self)
+        bare.store_H = None
+        return bare
 
     def shape(self, rows_C: IntArray, *, steps: int = 1) -> tuple[int, int]:
         """(most segments, longest segment) among the rows; with `steps`, the table's most, and T rounded up to one of

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from trainer.model.attention_pool import AdditiveAttention
-from trainer.model.item_input import FREQUENCIES, ItemInput
+from trainer.model.item_input import FREQUENCIES, ItemInput, Segments
 from trainer.model.packed_rows import IntArray, PackedSegments
 from trainer.model.pretrained import load_plm
 from trainer.model.split_encoder import SplitEncoder
@@ -103,11 +103,11 @@ class TextEncoder(nn.Module):
             segments = items.packed(rows_C, self.row_tokens, shape, self._multiple(len(rows_C), shape, shape_steps))
         else:
             segments = items.segments(rows_C, shape)
-        frozen, heard = self.split.frozen_layers > 0, None
+        heard = None
         if segments.source_RW is not None:
             heard = self.split.sharing_rows(segments.source_RW, segments=shape[0], longest=shape[1])
         return EncoderInput(
-            items.stored(segments, self.project.weight.dtype) if frozen else items.ids(segments),
+            self._entering(rows_C, items, segments, shape),
             segments.mask_CST,
             segments.segment_mask_CS,
             None if self.frequency is None else items.frequencies(segments),
@@ -128,6 +128,22 @@ class TextEncoder(nn.Module):
     def _multiple(self, items: int, shape: tuple[int, int], shape_steps: int) -> int:
         """Of what the number of shared rows is a multiple: for a compiler, an eighth of the padded form's tokens."""
         return 1 if shape_steps == 1 else max(1, items * shape[0] * shape[1] // (8 * self.row_tokens))
+
+    def _entering(self, rows_C: IntArray, items: ItemInput, segments: Segments, shape: tuple[int, int]) -> Tensor:
+        """What the first trained layer reads: token ids XT, or the frozen layers' output XTH.
+
+        Where that is not stored it is computed, and rounded as the store rounds it.
+        """
+        dtype = self.project.weight.dtype
+        if not self.split.frozen_layers:
+            return items.ids(segments)
+        if items.store_H is not None:
+            return items.stored(segments, dtype)
+        padded = items.segments(rows_C, shape)
+        hidden_CTH = self.split.lower(items.ids(padded), padded.mask_CST.flatten(0, 1)).half().to(dtype)
+        if segments.source_RW is None:
+            return hidden_CTH
+        return hidden_CTH.flatten(0, 1)[segments.source_RW.clamp(min=0)]
 
     def vectors(self, given: EncoderInput) -> Tensor:
         """Vectors (C, D) of what `inputs` made: tensors alone, so that it can be compiled."""

@@ -43,8 +43,10 @@ def table() -> TokenTable:
     return random_tokens(np.random.default_rng(1), 6, vocabulary=VOCABULARY)
 
 
-def encoder_of(plm: str, *, frozen_layers: int = 0) -> TextEncoder:
-    config = TextEncoderConfig(plm=plm, frozen_layers=frozen_layers, vector_width=8, pooling_width=8, bus=False)
+def encoder_of(plm: str, *, frozen_layers: int = 0, row_tokens: int = 0) -> TextEncoder:
+    config = TextEncoderConfig(
+        plm=plm, frozen_layers=frozen_layers, vector_width=8, pooling_width=8, bus=False, row_tokens=row_tokens
+    )
     torch.manual_seed(0)
     return TextEncoder(config).eval()
 
@@ -74,6 +76,18 @@ def test_a_keywords_frequency_is_learnt_from_nothing(table: TokenTable, tmp_path
     assert ((many - few).abs().amax(1) > 1e-4).tolist() == touched
     most = vectors(encoder, refined(table, frequency=FREQUENCIES - 1, stride=1))
     assert torch.allclose(more, most)
+
+
+@pytest.mark.parametrize("row_tokens", [0, 64])
+def test_what_is_not_stored_is_computed_and_rounded_alike(table: TokenTable, tmp_path: Path, row_tokens: int) -> None:
+    encoder = encoder_of(tiny_plm(tmp_path, layers=3), frozen_layers=2, row_tokens=row_tokens)
+    store = torch.zeros(len(table.token_values), encoder.split.hidden, dtype=torch.half)
+    fill_store(encoder.split, ItemInput(table, device=CPU), ROWS.numpy(), store, lambda _: None)
+    items = ItemInput(table, device=CPU, store_H=store)
+    with torch.no_grad():
+        stored, computed = encoder(ROWS.numpy(), items), encoder(ROWS.numpy(), items.without_store())
+    assert torch.allclose(stored, computed, atol=1e-4)
+    assert stored.abs().max() > 0.1
 
 
 def _segments(table: TokenTable) -> list[tuple[int, int]]:

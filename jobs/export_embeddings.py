@@ -1,0 +1,60 @@
+"""A checkpoint -> the vectors of all news as a Delta table, a FAISS index, and both encoders. No Spark."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from jobs.config import run
+from jobs.terminal.progress import stage
+from pipelines.locks import locked
+from schemas.errors import InputError
+from trainer.eval.index import IndexKind
+from trainer.loop.exporting import export
+from trainer.loop.prepare import DeviceName, device_of
+
+
+def export_embeddings(
+    *,
+    checkpoint: Path,
+    data: Path,
+    out: Path,
+    lake: Path | None = None,
+    index: IndexKind = "flat",
+    store: Path | None = None,
+    device: DeviceName = "auto",
+) -> dict[str, Any]:
+    """Export what a checkpoint has learnt: every news' vector, an index to search them, both encoders.
+
+    Run again it encodes what is new or has changed; another checkpoint makes all vectors anew.
+
+    Parameters
+    ----------
+    checkpoint
+        A checkpoint that `train` wrote; of a run's folder of them the best, or else the newest.
+    data
+        The packed directory whose news are encoded: all of its source, not only those in its batches.
+    out
+        Folder for the export: index.faiss, news.parquet, encoder/, user.safetensors, export.json.
+    lake
+        The lake that the packed directory came from: vectors go into its table `embeddings`, under news ids. Without
+        it the table stands in --out, and news have their item rows alone.
+    index
+        flat is exact; ivf and hnsw are faster on millions of news, and tell their recall against it.
+    store
+        Folder that keeps the frozen layers' output; by default `<data>.frozen`. News outside it pass the whole model.
+    device
+        Where to encode.
+    """
+    if lake is not None and not lake.is_dir():
+        raise InputError(f"--lake {lake}: there is no such folder. Name the lake that --data was packed from")
+    writing = nullcontext() if lake is None else locked(str(lake), export_embeddings.__name__)
+    with stage("news encoded") as bar, writing:
+        return export(
+            checkpoint, data, out, lake=lake, kind=index, store=store, device=device_of(device), told=bar.more
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(export_embeddings))
