@@ -12,6 +12,7 @@ from torch import Tensor
 from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
 
+_FILLED_AS = b"2"  # 1 wrote an absent segment over the table's first token: another number, so that none is used any more
 CHUNK_TOKENS = 8192  # tokens that pass the frozen layers together
 
 
@@ -47,5 +48,5 @@ def weights_sha256(split: SplitEncoder) -> str:
 
 def frozen_key(split: SplitEncoder, rows: NDArray[np.int64], tokens_sha256: str) -> str:
     """Identity of a store: the frozen weights, which rows it holds, and the tokens they are made of."""
-    parts = weights_sha256(split).encode() + tokens_sha256.encode() + rows.tobytes()
+    parts = _FILLED_AS + weights_sha256(split).encode() + tokens_sha256.encode() + rows.tobytes()
     return hashlib.sha256(parts).hexdigest()[:16]
