@@ -12,7 +12,9 @@ from torch import Tensor
 from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
 
-_FILLED_AS = b"2"  # 1 wrote an absent segment over the table's first token: another number, so that none is used any more
+_FILLED_AS = (
+    b"2"  # 1 wrote an absent segment over the table's first token: another number, so that none is used any more
+)
 CHUNK_TOKENS = 8192  # tokens that pass the frozen layers together
 
 
