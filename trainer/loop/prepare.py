@@ -42,6 +42,9 @@ class Prepared:
     items: ItemInput
     device: torch.device
     clicks_V: NDArray[np.int64]
+    """clicks in the training trajectories"""
+    trained_V: NDArray[np.bool_]
+    """whether an item stands in any training batch"""
 
     @property
     def encoder(self) -> TextEncoder:
@@ -159,4 +162,5 @@ def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torc
             encoder.split, directory, folder, rows=rows, device=device, told=lambda done: told(done, len(rows))
         )
     items = ItemInput(directory.token_table(), device=device, store_H=stored)
-    return Prepared(config, directory, model.to(device), items, device, clicks_V)
+    trained_V = np.isin(np.arange(len(clicks_V)), batch_rows)
+    return Prepared(config, directory, model.to(device), items, device, clicks_V, trained_V)
