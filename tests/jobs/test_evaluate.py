@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
+from jobs.config import run
+from jobs.evaluate import evaluate
 from tests.conftest import REPOSITORY
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.eval.prediction_checker import complaints
@@ -137,11 +139,14 @@ def test_torchrun_tells_the_same_once(made: Path, judged: subprocess.CompletedPr
     ],
     ids=["predictions", "lake", "truth", "checkpoint"],
 )
-def test_bad_input_is_one_message_and_exit_code_2(made: Path, options: tuple[str, ...], message: str) -> None:
-    given = {"--checkpoint": made / "run" / "checkpoint", "--data": made / "packed"}
-    given |= {name: Path(value) for name, value in zip(options[::2], options[1::2], strict=True)}
-    done = job(made, "evaluate", *(word for pair in given.items() for word in pair))
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_bad_input_is_one_message_and_exit_code_2(
+    made: Path, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, object] = {"--checkpoint": made / "run" / "checkpoint", "--data": made / "packed"}
+    given |= {name: made / value for name, value in zip(options[::2], options[1::2], strict=True)}
+    assert run(evaluate, [str(word) for pair in given.items() for word in pair]) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "Traceback" not in told.err
+    assert not told.out
     assert not (made / "x.txt").exists()

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.impressions import Impressions, labelled
-from trainer.eval.metrics import FloatArray
+from trainer.eval.metrics import FloatArray, IntArray
 from trainer.eval.predictions import ranks_of
 
 COUNT = 60
@@ -32,31 +32,37 @@ def examples(
     rows = labelled(evaluation).take(pa.array(drawn)).to_pylist()
     told = []
     for at, row in zip(drawn.tolist(), rows, strict=True):
-        place_K = np.arange(*impressions.shown_start_I1[at : at + 2])
-        place_K = place_K[np.argsort(rank_X[place_K])]
-        clicked_K = impressions.clicked_X[place_K]
-        spare = max(0, _CANDIDATES - int(clicked_K.sum()))
-        place_K = place_K[clicked_K | (np.cumsum(~clicked_K) <= spare)]
-        shown = place_K - impressions.shown_start_I1[at]
+        place_K = _best_and_clicked(impressions, rank_X, at)
+        shown_K = place_K - impressions.shown_start_I1[at]
+        candidates = [
+            {
+                **known.news(row["shown_id"][shown]),
+                "score": float(score_X[place]),
+                "rank": int(rank_X[place]),
+                "clicked": bool(row["clicked"][shown]),
+            }
+            for shown, place in zip(shown_K.tolist(), place_K.tolist(), strict=True)
+        ]
         told.append(
             {
                 "user_id": row["user_id"],
                 "impression_id": row["impression_id"],
                 "time": row["time"].isoformat(),
                 "history": [known.row(item) for item in row["history_row"][-_HISTORY:]],
-                "candidates": [
-                    {
-                        **known.news(row["shown_id"][number]),
-                        "score": float(score_X[place]),
-                        "rank": int(rank_X[place]),
-                        "clicked": bool(row["clicked"][number]),
-                    }
-                    for number, place in zip(shown.tolist(), place_K.tolist(), strict=True)
-                ],
+                "candidates": candidates,
                 "auc": float(auc_I[at]),
             }
         )
     return told
+
+
+def _best_and_clicked(impressions: Impressions, rank_X: IntArray, at: int) -> IntArray:
+    """Places of an impression's entries by rank: all that were clicked, and of the others as many as there is room."""
+    place_K = np.arange(*impressions.shown_start_I1[at : at + 2])
+    place_K = place_K[np.argsort(rank_X[place_K])]
+    clicked_K = impressions.clicked_X[place_K]
+    room = max(0, _CANDIDATES - int(clicked_K.sum()))
+    return np.asarray(place_K[clicked_K | (np.cumsum(~clicked_K) <= room)])
 
 
 class _Known:
