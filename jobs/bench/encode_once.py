@@ -76,7 +76,7 @@ def _measured(prepared: Prepared, saved: Checkpoint, policy: Policy, steps: int)
     with closing(trainer.epoch_steps(packed_steps=window)) as first:
         for step in itertools.islice(first, window):
             trainer.take(step)  # not timed: first calls open files and choose kernels
-    trainer.epoch_step = window if 2 * window <= trainer.packed_steps() else 0
+    trainer.at.epoch_step = window if 2 * window <= trainer.packed_steps() else 0
     targets = encoded = 0
     began = time.perf_counter()
     for step in trainer.epoch_steps(packed_steps=-(-steps // window) * window):
@@ -100,7 +100,7 @@ def going_on(prepared: Prepared, saved: Checkpoint, policy: Policy, *, kept_chun
     chosen = replace(config, planner=planner, run=run)
     trainer = Trainer(replace(prepared, config=chosen, model=copy.deepcopy(prepared.model)))
     trainer.restore(replace(saved, state={**saved.state, "config": chosen.to_dict()}))
-    trainer.epoch, trainer.epoch_step = config.run.epochs, 0
+    trainer.at.epoch, trainer.at.epoch_step = config.run.epochs, 0
     return trainer
 
 

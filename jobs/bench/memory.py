@@ -79,7 +79,7 @@ def memory(
 def _window(trainer: Trainer) -> float:
     """Clicks per second over the first packed steps of the epoch, as many as accumulated waits for."""
     trainer.model.train()
-    trainer.epoch_step = 0
+    trainer.at.epoch_step = 0
     targets, began = 0, time.perf_counter()
     with closing(trainer.epoch_steps(packed_steps=trainer.config.planner.accumulate_steps)) as steps:
         for step in steps:

@@ -68,7 +68,9 @@ TRAINER_PARTS = {
     "config": {"loop", "eval", "eval.metrics", "tasks", "data", "model", "encode"},
 }
 # These put the parts of a config together and so stand above it; no part imports them.
-ABOVE_CONFIG = {f"trainer.loop.{name}" for name in ("prepare", "judging", "warm_start", "trainer", "keeping")}
+ABOVE_CONFIG = {
+    f"trainer.loop.{name}" for name in ("prepare", "judging", "warm_start", "parts", "snapshot", "trainer", "keeping")
+}
 
 # Where the outer world is touched: writes, clocks and environment variables.
 TOUCHES_THE_WORLD = [

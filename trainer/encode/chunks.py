@@ -14,8 +14,8 @@ from torch import Tensor
 
 IntArray = NDArray[np.integer[Any]]
 
-# Item rows (C,) -> vectors (C, D). Pad rows give some vector that nobody reads.
-Encode = Callable[[Tensor], Tensor]
+# Item rows (C,), on the host, -> vectors (C, D). Pad rows give some vector that nobody reads.
+Encode = Callable[[IntArray], Tensor]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

@@ -166,7 +166,7 @@ class VectorTable:
 
     def _encoded(self, chunk: Chunk, *, with_graph: bool) -> Tensor:
         with seeded(chunk.seed, self._device), torch.set_grad_enabled(with_graph):
-            return self._encode(self._index(chunk.rows_C)).to(self.vector_VD.dtype)
+            return self._encode(chunk.rows_C).to(self.vector_VD.dtype)
 
     def _graph_of(self, chunk: Chunk) -> Tensor:
         """The chunk's output with its graph: kept, or made again by replay with the chunk's seed."""
@@ -175,5 +175,7 @@ class VectorTable:
                 return run.output_CD
         return self._encoded(chunk, with_graph=True)
 
-    def _index(self, rows: object) -> Tensor:
-        return torch.as_tensor(rows, dtype=torch.long, device=self._device)
+    def _index(self, rows: IntArray) -> Tensor:
+        """Host integers on the device; from pinned memory to a GPU, so that nothing waits for it."""
+        index = torch.from_numpy(np.asarray(rows, np.int64))
+        return index.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else index

@@ -62,7 +62,7 @@ def zero_shot_scores(
     """
     rows = impressions.rows
     with without_dropout(encoder):
-        vector_RD = encode_rows(lambda row_C: encoder.pooled(row_C, items), items, rows, share)
+        vector_RD = encode_rows(lambda rows_C: encoder.pooled(rows_C, items), items, rows, share)
     vectors = ItemVectors(rows, torch.nn.functional.normalize(vector_RD))
     length_I = np.diff(impressions.history_start_I1)
     of_Y = torch.from_numpy(np.repeat(np.arange(impressions.size), length_I)).to(vector_RD.device)

@@ -23,7 +23,7 @@ CHUNK_ROWS = 256
 CHUNK_IMPRESSIONS = 256
 _CHUNK_SHOWN = 1 << 16
 
-Vectors = Callable[[Tensor], Tensor]  # item rows (C,) -> vectors (C, D)
+Vectors = Callable[[NDArray[np.int64]], Tensor]  # item rows (C,) -> vectors (C, D)
 
 
 @contextmanager
@@ -53,9 +53,8 @@ class ItemVectors:
 def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64], share: Share = ALL) -> Tensor:
     """Vectors (len(rows), D) in the order of `rows`, encoded in chunks of like length."""
     order = np.argsort(items.tokens_V[rows], kind="stable")
-    sorted_rows = torch.from_numpy(rows[order]).to(items.device)
     with torch.no_grad():
-        stacked = in_shares(len(rows), CHUNK_ROWS, lambda chunk: vectors(sorted_rows[chunk]), share)
+        stacked = in_shares(len(rows), CHUNK_ROWS, lambda chunk: vectors(rows[order[chunk]]), share)
     result = torch.empty_like(stacked)
     result[torch.from_numpy(order).to(stacked.device)] = stacked
     return result
@@ -64,7 +63,7 @@ def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64], sha
 def model_vectors(encoder: TextEncoder, items: ItemInput, rows: NDArray[np.int64], share: Share = ALL) -> ItemVectors:
     """The text encoder's vectors, made now: nothing that training kept is looked up."""
     with without_dropout(encoder):
-        return ItemVectors(rows, encode_rows(lambda row_C: encoder(row_C, items), items, rows, share))
+        return ItemVectors(rows, encode_rows(lambda rows_C: encoder(rows_C, items), items, rows, share))
 
 
 def user_vectors(

@@ -107,7 +107,7 @@ class Scene:
         batches = self.batches if batches is None else batches
         planner = planner_of(policy, rows=self.rows, seed=seed, rank=rank)
         table = VectorTable(
-            lambda row_C: torch.as_tensor(self.encoder(row_C, self.items)),
+            lambda rows_C: torch.as_tensor(self.encoder(rows_C, self.items)),
             rows=self.rows,
             width=_WIDTH,
             device=CPU,

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from trainer.loop.memory import peak_memory, settled
-from trainer.model.pretrained import SplitEncoder
+from trainer.model.split_encoder import SplitEncoder
 
 # Dense bfloat16 multiplications of tensor cores, per second, as the vendor tells them.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}

@@ -14,9 +14,10 @@ from torch import Tensor
 from schemas.news import PAD_ROW
 from schemas.token_table import file_of
 from trainer.data.directory import PackedDirectory
+from trainer.loop.memory import fits
 from trainer.model.frozen import fill_store, frozen_key
 from trainer.model.item_input import ItemInput
-from trainer.model.pretrained import SplitEncoder
+from trainer.model.split_encoder import SplitEncoder
 
 
 def frozen_store(
@@ -28,7 +29,8 @@ def frozen_store(
     device: torch.device,
     told: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
-    """Half-precision output of the frozen layers, token by token (token values x H), memory-mapped on the CPU.
+    """Half-precision output of the frozen layers, token by token (token values x H), on the device where it fits, else
+    memory-mapped on the CPU.
 
     Complete or absent: written under another name, renamed when full. Tokens of other rows are left unwritten.
     """
@@ -44,7 +46,7 @@ def frozen_store(
         output.flush()
         partial.rename(target)
     stored = torch.from_numpy(np.load(target, mmap_mode="r+"))  # r+: torch wants a writable map; nothing writes to it
-    return stored if device.type == "cpu" else stored.to(device)
+    return stored.to(device) if fits(stored.nbytes, device) else stored
 
 
 def rows_needed(directory: PackedDirectory, batch_rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -99,7 +99,12 @@ class Keeping:
     def summary(self) -> dict[str, Any]:
         """How far the run came, and its figures from its first step on."""
         where = str(chosen(self._checkpoints.folder))
-        told = {"checkpoint": where, "complete": not self.stopped, "epochs": self._trainer.epoch, **self._log.summary()}
+        told = {
+            "checkpoint": where,
+            "complete": not self.stopped,
+            "epochs": self._trainer.at.epoch,
+            **self._log.summary(),
+        }
         return told if self._best is None else {**told, "best": asdict(self._best), "ended_early": self.ended_early}
 
     def save(self) -> Path:

@@ -16,6 +16,11 @@ class OutOfMemoryError(InputError):
     """The device's memory does not suffice for a step as it is configured."""
 
 
+def fits(size: int, device: torch.device) -> bool:
+    """Whether so many bytes may lie on the device and leave it three quarters of what is free now."""
+    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4
+
+
 def free_cached(device: torch.device) -> None:
     """Give back what the allocator holds and nobody uses."""
     if device.type == "cuda":

@@ -22,9 +22,11 @@ from trainer.data.position import Order
 from trainer.data.reader import Reader
 from trainer.loop.checkpoint import Checkpoint, ResumeError
 from trainer.loop.frozen_store import frozen_store, rows_needed
+from trainer.loop.memory import fits
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
-from trainer.model.pretrained import PACKAGED, SplitEncoder, tokenizer_file
+from trainer.model.pretrained import PACKAGED, tokenizer_file
+from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder
 from trainer.tasks.ranking import RankingHead
 
@@ -161,6 +163,9 @@ def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torc
         stored = frozen_store(
             encoder.split, directory, folder, rows=rows, device=device, told=lambda done: told(done, len(rows))
         )
-    items = ItemInput(directory.token_table(), device=device, store_H=stored)
+    table = directory.token_table()
+    on_device = fits(sum(array.nbytes for array in table.arrays().values()), device)
+    where = device if on_device else torch.device("cpu")
+    items = ItemInput(table, device=device, table_device=where, store_H=stored)
     trained_V = np.isin(np.arange(len(clicks_V)), batch_rows)
     return Prepared(config, directory, model.to(device), items, device, clicks_V, trained_V)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trainer.data.batch import StepBatch, cut_samples, merge, per_occurrence, per_target
@@ -29,7 +29,10 @@ class RunConfig:
     reader: Literal["petastorm", "arrow"] = "petastorm"
     """Both give the same batches in the same order."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the encoder's multiplications while training; weights, moments, vectors and the head stay float32."""
+    """Of the encoder while training: bfloat16 is a copy of its weights, and its gradients are added to float32 ones.
+    Master weights, moments, vectors and the head are float32."""
+    compile: bool = False
+    """torch.compile the encoder; chunks then have one of four lengths, of which a compiler sees few shapes."""
     plan_ahead: int = 4
     """Steps that the loader thread may be ahead."""
     log_every_steps: int = 10
@@ -131,6 +134,12 @@ def planned(
                 completes=completes,
             )
             step += 1
+
+
+def pinned(steps: Iterator[PlannedStep]) -> Iterator[PlannedStep]:
+    """The same steps, their tensors where a GPU copies from without being waited for."""
+    for step in steps:
+        yield replace(step, batch=step.batch.pinned())
 
 
 def epoch_targets(reader: Reader, epoch: int) -> list[int]:

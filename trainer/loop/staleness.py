@@ -12,7 +12,7 @@ from trainer.encode.chunks import IntArray, mix
 from trainer.encode.plan import Plan, Planner, Shortening
 from trainer.encode.policies import PlannerConfig
 from trainer.loop.distributed import summed
-from trainer.model.item_input import ItemInput
+from trainer.model.item_input import ItemInput, on_device
 from trainer.model.text_encoder import TextEncoder
 
 SAMPLE = 128  # rows of each kind that are encoded again: two chunks, for an error of a tenth
@@ -42,9 +42,8 @@ def measure_drift(encoder: TextEncoder, items: ItemInput, vector_VD: Tensor, pla
     distances, fresh = [], []
     with torch.no_grad():
         for rows in (_sample(looked_up, plan.step), _sample(encoded, plan.step)):
-            row_C = torch.from_numpy(rows).to(items.device)
-            now_CD = encoder(row_C, items)
-            distances.append(float((vector_VD[row_C] - now_CD).square().sum(-1).mean().sqrt()))
+            now_CD = encoder(rows, items)
+            distances.append(float((vector_VD[on_device(rows, items.device)] - now_CD).square().sum(-1).mean().sqrt()))
             fresh.append(now_CD)
     encoder.train(was_training)
     all_ND = torch.cat(fresh)

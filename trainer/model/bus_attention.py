@@ -7,10 +7,7 @@ every family that goes through it; whether one does is found out by trying.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +15,24 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-BUS_ATTENTION = "feedloop_bus"
+HOOK = "feedloop"  # the name of our attention in transformers' interface
 
 
-class _Bus:
-    """One forward pass over C items of S segments; the layers count themselves as they attend."""
+class Heard(Protocol):
+    """What a token attends to in one forward pass, where that is more or less than its own row."""
+
+    def attend(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+    ) -> Tensor:
+        """Attention of one layer (rows, tokens, heads, d)."""
+        ...
+
+
+class Bus:
+    """One forward pass over C items of S segments, item by item; the layers count themselves as they attend.
+
+    `first_layer`: number of the first layer that will attend. Layer 0 is left alone: its [CLS] says nothing yet.
+    """
 
     def __init__(self, segment_mask_CS: Tensor, first_layer: int) -> None:
         self._items, self._segments = segment_mask_CS.shape
@@ -30,17 +40,23 @@ class _Bus:
         self._heard_CSS = segment_mask_CS[:, None, :] & others_SS
         self._layer = first_layer
 
-    def next_layer(self) -> int:
+    def attend(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+    ) -> Tensor:
+        """SDPA over a segment's own keys and, but in layer 0, the bus's."""
+        if self._layer > 0:
+            mask = self._mask_of(mask, key)
+            key, value = (torch.cat([own, self._keys_of(own[:, :, 0])], dim=2) for own in (key, value))
         self._layer += 1
-        return self._layer - 1
+        return sdpa_attention_forward(module, query, key, value, mask, **kwargs)[0]
 
-    def keys_of(self, first_X: Tensor) -> Tensor:
+    def _keys_of(self, first_X: Tensor) -> Tensor:
         """The first tokens (C*S, heads, d) of all segments of the same item: (C*S, heads, S, d)."""
         bus_CSHD = first_X.unflatten(0, (self._items, self._segments))
         bus_CHSD = bus_CSHD.transpose(1, 2)[:, None].expand(-1, self._segments, -1, -1, -1)
         return torch.flatten(bus_CHSD, 0, 1)
 
-    def mask_of(self, mask: Tensor | None, key: Tensor) -> Tensor:
+    def _mask_of(self, mask: Tensor | None, key: Tensor) -> Tensor:
         """`mask` (C*S, 1, 1 or T, T) with S more columns: the other segments that are there."""
         rows, _, tokens, _ = key.shape
         if mask is None:
@@ -51,36 +67,15 @@ class _Bus:
         return torch.cat([mask.expand(rows, -1, -1, -1), heard], dim=-1)
 
 
-_current: ContextVar[_Bus | None] = ContextVar("bus", default=None)
-
-
-@contextmanager
-def bus(segment_mask_CS: Tensor, *, first_layer: int) -> Iterator[None]:
-    """While open, a model with BUS_ATTENTION hears the bus. Its rows are the C items' S segments, item by item.
-
-    `first_layer`: number of the first layer that will attend. Layer 0 is left alone: its [CLS] says nothing yet.
-    """
-    if segment_mask_CS.shape[1] == 1:
-        yield
-        return
-    token = _current.set(_Bus(segment_mask_CS, first_layer))
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def _bus_attention(
+def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """SDPA over a segment's own keys, and the bus's where one is open."""
-    open_bus = _current.get()
-    if open_bus is not None and open_bus.next_layer() > 0:
-        attention_mask = open_bus.mask_of(attention_mask, key)
-        key, value = (torch.cat([own, open_bus.keys_of(own[:, :, 0])], dim=2) for own in (key, value))
-    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    return output, None
+    """What layers call: plain SDPA, unless the model was called with `heard`, which families hand on to here."""
+    heard: Heard | None = kwargs.pop("heard", None)
+    if heard is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[0], None
+    return heard.attend(module, query, key, value, attention_mask, **kwargs), None
 
 
-AttentionInterface.register(BUS_ATTENTION, _bus_attention)
-AttentionMaskInterface.register(BUS_ATTENTION, sdpa_mask)
+AttentionInterface.register(HOOK, _attention)
+AttentionMaskInterface.register(HOOK, sdpa_mask)

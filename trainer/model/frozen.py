@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.model.item_input import ItemInput
-from trainer.model.pretrained import SplitEncoder
+from trainer.model.split_encoder import SplitEncoder
 
 CHUNK_TOKENS = 8192  # tokens that pass the frozen layers together
 
@@ -25,10 +24,10 @@ def fill_store(
     while start < len(order):
         widest = int(items.tokens_V[order[min(start + 255, len(order) - 1)]])
         chunk = order[start : start + max(1, min(256, CHUNK_TOKENS // max(1, widest)))]
-        segments = items.segments(torch.from_numpy(chunk).to(items.device))
+        segments = items.segments(chunk)
         mask_CT = segments.mask_CST.flatten(0, 1)
-        hidden_CTH = split.lower(items.ids(segments).flatten(0, 1), mask_CT)
-        places = segments.token_CST.flatten(0, 1)[mask_CT].to(store_H.device)
+        hidden_CTH = split.lower(items.ids(segments), mask_CT)
+        places = segments.token_XT.to(store_H.device)[mask_CT.to(store_H.device)]
         store_H[places] = hidden_CTH[mask_CT].to(store_H.device, store_H.dtype)
         told(len(chunk))
         start += len(chunk)

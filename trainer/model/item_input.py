@@ -10,70 +10,134 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.token_table import TokenTable
+from trainer.model.packed_rows import IntArray, pack_rows
 
 FREQUENCIES = 16  # a keyword that stands more often in its text counts as one that stands FREQUENCIES - 1 times
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """C items as S segments of T tokens. `token_CST` indexes the table's token values; masks say what is real."""
+    """C items as S segments of T tokens. `mask_CST`, `segment_mask_CS` say what is real.
 
-    token_CST: Tensor
+    `token_XT` indexes the table's token values: the padded form (C*S, T), or packed rows (R, W), which `source_RW` and
+    `slot_CST` translate as in Packing.
+    """
+
+    token_XT: Tensor
     mask_CST: Tensor
     segment_mask_CS: Tensor
+    source_RW: Tensor | None = None
+    slot_CST: Tensor | None = None
 
 
 class ItemInput:
-    """Token table on the device. `store_H` holds, token by token, what the frozen layers gave (half precision)."""
+    """Token table on a device. `store_H` holds, token by token, what the frozen layers gave (half precision)."""
 
-    def __init__(self, table: TokenTable, *, device: torch.device, store_H: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        table: TokenTable,
+        *,
+        device: torch.device,
+        table_device: torch.device | None = None,
+        store_H: Tensor | None = None,
+    ) -> None:
+        """Tensors come out on `device`; the table and the store may lie elsewhere (by default there too)."""
         self.device = device
-        self.segment_start_V1 = torch.from_numpy(np.array(table.segment_start_V1)).to(device)
-        self.token_start_S1 = torch.from_numpy(np.array(table.token_start_S1)).to(device)
-        self.value = torch.from_numpy(np.asarray(table.token_values).astype(np.int32)).to(device)
+        self._place = table_device or device
+        starts, tokens = np.array(table.segment_start_V1), np.array(table.token_start_S1)
+        self._starts_V1, self._lengths_S = starts, np.diff(tokens)  # on the host, so that no shape waits for a device
+        self._segments_V, self._longest_V = np.diff(starts), _longest_per_row(starts, self._lengths_S)
+        self.segment_start_V1 = torch.from_numpy(starts).to(self._place)
+        self.token_start_S1 = torch.from_numpy(tokens).to(self._place)
+        self.value = torch.from_numpy(np.asarray(table.token_values).astype(np.int32)).to(self._place)
         self.store_H = store_H
-        self.frequency, self.position = (torch.from_numpy(a).to(device) for a in _of_keywords(table))
+        self.frequency, self.position = (torch.from_numpy(a).to(self._place) for a in _of_keywords(table))
         self.refined = bool(np.any(table.refined_S))
         self.tokens_V = tokens_per_row(table)
 
-    def segments(self, row_C: Tensor) -> Segments:
+    def shape(self, rows_C: IntArray, *, steps: int = 1) -> tuple[int, int]:
+        """(most segments, longest segment) among the rows; with `steps`, the table's most, and T rounded up to one of
+        so many lengths, so that few shapes occur."""
+        longest = max(1, int(self._longest_V[rows_C].max(initial=1)))
+        if steps == 1:
+            return max(1, int(self._segments_V[rows_C].max(initial=1))), longest
+        step = -(-max(1, int(self._longest_V.max(initial=1))) // steps)
+        return max(1, int(self._segments_V.max(initial=1))), -(-longest // step) * step
+
+    def segments(self, rows_C: IntArray, shape: tuple[int, int] | None = None) -> Segments:
         """The places of the rows' tokens, trimmed to the most segments and the longest segment among them.
 
         An item without segments (the pad) shows one token, the table's first, so that no softmax is empty.
         """
+        most, longest = self.shape(rows_C) if shape is None else shape
+        row_C = on_device(rows_C, self._place)
         start_C, end_C = self.segment_start_V1[row_C], self.segment_start_V1[row_C + 1]
-        most = max(1, int((end_C - start_C).max()))
-        segment_CS = start_C[:, None] + torch.arange(most, device=self.device)
+        segment_CS = start_C[:, None] + torch.arange(most, device=self._place)
         segment_mask_CS = segment_CS < end_C[:, None]
         segment_CS = torch.where(segment_mask_CS, segment_CS, 0)
         begin_CS = self.token_start_S1[segment_CS]
         length_CS = torch.where(segment_mask_CS, self.token_start_S1[segment_CS + 1] - begin_CS, 1)
-        longest = max(1, int(length_CS.max()))
-        offset_T = torch.arange(longest, device=self.device)
+        offset_T = torch.arange(longest, device=self._place)
         mask_CST = offset_T < length_CS[:, :, None]
         token_CST = torch.where(mask_CST, begin_CS[:, :, None] + offset_T, 0)
-        segment_mask_CS = segment_mask_CS | (torch.arange(most, device=self.device) == 0)
-        return Segments(token_CST, mask_CST, segment_mask_CS)
+        segment_mask_CS = segment_mask_CS | (torch.arange(most, device=self._place) == 0)
+        masks = (mask.to(self.device) for mask in (mask_CST, segment_mask_CS))
+        return Segments(token_CST.flatten(0, 1), *masks)
+
+    def packed(self, rows_C: IntArray, width: int, shape: tuple[int, int] | None = None, rows: int = 1) -> Segments:
+        """The same in packed rows of `width` tokens, or of a multiple of it where the table has longer items; their
+        number is a multiple of `rows`."""
+        most, longest = shape = self.shape(rows_C) if shape is None else shape
+        padded = self.segments(rows_C, shape)
+        widest = max(1, int(self.tokens_V.max(initial=1)))
+        made = pack_rows(self._lengths(rows_C, most), longest=longest, width=-(-widest // width) * width, multiple=rows)
+        source_RW = on_device(made.source_RW, self.device)
+        token_RW = padded.token_XT.flatten()[source_RW.clamp(min=0).to(self._place)]
+        slot_CST = on_device(made.slot_CST, self.device)
+        return Segments(token_RW, padded.mask_CST, padded.segment_mask_CS, source_RW, slot_CST)
+
+    def _lengths(self, rows_C: IntArray, most: int) -> IntArray:
+        """Tokens of each of the rows' segments, on the host; an item without any has one of one token."""
+        segment_CS = self._starts_V1[rows_C][:, None] + np.arange(most)
+        real_CS = np.arange(most) < self._segments_V[rows_C][:, None]
+        length_CS = np.where(real_CS, self._lengths_S[np.where(real_CS, segment_CS, 0)], 0)
+        length_CS[:, 0] = np.maximum(length_CS[:, 0], 1)
+        return np.asarray(length_CS, np.int64)
 
     def ids(self, segments: Segments) -> Tensor:
-        """Token ids CST."""
-        return self.value[segments.token_CST].long()
+        """Token ids XT."""
+        return self.value[segments.token_XT].to(self.device).long()
 
     def frequencies(self, segments: Segments) -> Tensor | None:
-        """How often each token's keyword stands in its text, CST, below FREQUENCIES; 0 outside refined segments.
+        """How often each token's keyword stands in its text, XT, below FREQUENCIES; 0 outside refined segments.
 
         None where no segment of the table is refined.
         """
-        return self.frequency[segments.token_CST].long() if self.refined else None
+        return self.frequency[segments.token_XT].to(self.device).long() if self.refined else None
 
     def positions(self, segments: Segments) -> Tensor | None:
-        """Where each token stood in the text that its segment was refined from, CST; None as for frequencies."""
-        return self.position[segments.token_CST].long() if self.refined else None
+        """Where each token stood in the text that its segment was refined from, XT; None as for frequencies."""
+        return self.position[segments.token_XT].to(self.device).long() if self.refined else None
 
     def stored(self, segments: Segments, dtype: torch.dtype) -> Tensor:
-        """Stored output of the frozen layers, CSTH, in `dtype`."""
+        """Stored output of the frozen layers, XTH, in `dtype`."""
         assert self.store_H is not None, "the frozen layers' output has not been stored"
-        return self.store_H[segments.token_CST.to(self.store_H.device)].to(self.device, dtype)
+        return self.store_H[segments.token_XT.to(self.store_H.device)].to(self.device, dtype)
+
+
+def on_device(numbers: IntArray, device: torch.device) -> Tensor:
+    """Host integers as a tensor; to a GPU from pinned memory, so that nothing waits for it."""
+    tensor = torch.from_numpy(np.asarray(numbers, np.int64))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _longest_per_row(starts_V1: IntArray, lengths_S: IntArray) -> IntArray:
+    """Tokens of each item row's longest segment; 0 for a row without any."""
+    longest_V = np.zeros(len(starts_V1) - 1, np.int64)
+    some = np.diff(starts_V1) > 0
+    if some.any():
+        longest_V[some] = np.maximum.reduceat(lengths_S, starts_V1[:-1][some])
+    return longest_V
 
 
 def _of_keywords(table: TokenTable) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

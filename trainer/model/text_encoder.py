@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from trainer.model.attention_pool import AdditiveAttention
 from trainer.model.item_input import FREQUENCIES, ItemInput
-from trainer.model.pretrained import SplitEncoder, load_plm
+from trainer.model.packed_rows import IntArray, PackedSegments
+from trainer.model.pretrained import load_plm
+from trainer.model.split_encoder import SplitEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +36,37 @@ class TextEncoderConfig:
     keyword_frequency: bool = True
     """Refined text: how often a keyword stood in the text is told to the first trained layer."""
 
+    row_tokens: int = 0
+    """Items share rows of so many tokens, so that padding costs nothing: 128 on a GPU. 0 = each segment a row of its
+    own, padded to the longest."""
+
+    attention_dropout: float | None = None
+    """Dropout of attention weights. FlexAttention, for shared rows on a GPU, has none: 0. None = the model's own."""
+
     def __post_init__(self) -> None:
+        if self.row_tokens < 0:
+            raise ValueError(f"encoder.row_tokens is {self.row_tokens}: use 0, or 128 for rows that items share")
+        if self.attention_dropout is not None and not 0 <= self.attention_dropout < 1:
+            raise ValueError(f"encoder.attention_dropout is {self.attention_dropout}: use 0 up to 1")
         if self.frozen_layers < 0:
             raise ValueError(f"encoder.frozen_layers is {self.frozen_layers}: use 0 to train the whole PLM")
         if min(self.vector_width, self.pooling_width) < 1:
             raise ValueError("encoder.vector_width and encoder.pooling_width must be 1 or more")
+
+
+class EncoderInput(NamedTuple):
+    """What of C items enters the trained layers: all that `TextEncoder.vectors` needs, whatever the items are.
+
+    X, T are rows and tokens: the padded form (C*S, T), or packed rows (R, W) with `heard` and `slot_CST`.
+    """
+
+    input_XT: Tensor
+    mask_CST: Tensor
+    segment_mask_CS: Tensor
+    frequency_XT: Tensor | None
+    position_XT: Tensor | None
+    heard: PackedSegments | None
+    slot_CST: Tensor | None
 
 
 class TextEncoder(nn.Module):
@@ -43,7 +74,9 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
-        self.split = SplitEncoder(load_plm(config.plm), frozen_layers=config.frozen_layers, bus=config.bus)
+        self.row_tokens = config.row_tokens
+        plm = load_plm(config.plm, attention_dropout=config.attention_dropout)
+        self.split = SplitEncoder(plm, frozen_layers=config.frozen_layers, bus=config.bus, packed=config.row_tokens > 0)
         self.frequency: nn.Embedding | None = None
         if config.keyword_frequency:
             self.frequency = nn.Embedding(FREQUENCIES, self.split.input_width, padding_idx=0)
@@ -55,32 +88,64 @@ class TextEncoder(nn.Module):
         nn.init.orthogonal_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
-    def forward(self, row_C: Tensor, items: ItemInput) -> Tensor:
+    def forward(self, rows_C: IntArray, items: ItemInput) -> Tensor:
         """Vectors (C, D) of the item rows."""
-        vector_CD: Tensor = self.project(self.pooled(row_C, items))
+        return self.vectors(self.inputs(rows_C, items))
+
+    def pooled(self, rows_C: IntArray, items: ItemInput) -> Tensor:
+        """Pooled PLM output (C, H), before the projection."""
+        return self._pooled(self.inputs(rows_C, items))
+
+    def inputs(self, rows_C: IntArray, items: ItemInput, *, shape_steps: int = 1) -> EncoderInput:
+        """The items as tensors. `shape_steps` > 1: their shapes are one of few, for a compiler."""
+        shape = items.shape(rows_C, steps=shape_steps)
+        if self.row_tokens:
+            of_eight = max(1, len(rows_C) * shape[0] * shape[1] // (8 * self.row_tokens))
+            rows = 1 if shape_steps == 1 else of_eight
+            segments = items.packed(rows_C, self.row_tokens, shape, rows)
+        else:
+            segments = items.segments(rows_C, shape)
+        frozen, heard = self.split.frozen_layers > 0, None
+        if segments.source_RW is not None:
+            heard = self.split.sharing_rows(segments.source_RW, segments=shape[0], longest=shape[1])
+        return EncoderInput(
+            items.stored(segments, self.project.weight.dtype) if frozen else items.ids(segments),
+            segments.mask_CST,
+            segments.segment_mask_CS,
+            None if self.frequency is None else items.frequencies(segments),
+            items.positions(segments),
+            heard,
+            segments.slot_CST,
+        )
+
+    def vectors(self, given: EncoderInput) -> Tensor:
+        """Vectors (C, D) of what `inputs` made: tensors alone, so that it can be compiled."""
+        vector_CD: Tensor = self.project(self._pooled(given))
         return vector_CD
 
-    def pooled(self, row_C: Tensor, items: ItemInput) -> Tensor:
-        """Pooled PLM output (C, H), before the projection."""
-        segments = items.segments(row_C)
-        frozen = self.split.frozen_layers > 0
-        input_CST = items.stored(segments, self.project.weight.dtype) if frozen else items.ids(segments)
-        mask_CT = segments.mask_CST.flatten(0, 1)
-        hidden_CTH = self.split(
-            input_CST.flatten(0, 1),
-            mask_CT,
-            segments.segment_mask_CS,
-            added_CTH=self._of_keywords(items.frequencies(segments)),
-            position_CT=None if (position_CST := items.positions(segments)) is None else position_CST.flatten(0, 1),
-        )
-        segment_CSH: Tensor = self.token_pool(hidden_CTH, mask_CT).unflatten(0, segments.segment_mask_CS.shape)
+    def _pooled(self, given: EncoderInput) -> Tensor:
+        hidden_CTH = self._hidden(given)
+        mask_CT = given.mask_CST.flatten(0, 1)
+        segment_CSH: Tensor = self.token_pool(hidden_CTH, mask_CT).unflatten(0, given.segment_mask_CS.shape)
         if segment_CSH.shape[1] == 1:
             return segment_CSH[:, 0]
-        pooled_CH: Tensor = self.segment_pool(segment_CSH, segments.segment_mask_CS)
+        pooled_CH: Tensor = self.segment_pool(segment_CSH, given.segment_mask_CS)
         return pooled_CH
 
-    def _of_keywords(self, frequency_CST: Tensor | None) -> Tensor | None:
-        if self.frequency is None or frequency_CST is None:
-            return None
-        added_CTH: Tensor = self.frequency(frequency_CST.flatten(0, 1))
-        return added_CTH
+    def _hidden(self, given: EncoderInput) -> Tensor:
+        """Output of the trained layers for each segment (C*S, T, H)."""
+        added = None
+        if self.frequency is not None and given.frequency_XT is not None:
+            added = self.frequency(given.frequency_XT)
+        if given.heard is None or given.slot_CST is None:
+            mask_CT = given.mask_CST.flatten(0, 1)
+            return cast(
+                Tensor,
+                self.split(
+                    given.input_XT, mask_CT, given.segment_mask_CS, added_CTH=added, position_CT=given.position_XT
+                ),
+            )
+        hidden_RWH = self.split.packed(given.input_XT, given.heard, added_RWH=added, position_RW=given.position_XT)
+        nothing_H = hidden_RWH.new_zeros(1, hidden_RWH.shape[-1])  # what slots without a token read
+        slots_H = torch.cat([hidden_RWH.flatten(0, 1), nothing_H])
+        return embedding(given.slot_CST.flatten(0, 1), slots_H, padding_idx=len(slots_H) - 1)

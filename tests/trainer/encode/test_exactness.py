@@ -47,7 +47,7 @@ class Bench:
 
     def table(self, *, kept_chunks: int | None = None) -> VectorTable:
         return VectorTable(
-            lambda row_C: self.encoder(row_C, self.items),
+            lambda rows_C: self.encoder(rows_C, self.items),
             rows=ITEMS + 1,
             width=12,
             device=CPU,
@@ -81,7 +81,7 @@ class Bench:
         loss = torch.zeros((), dtype=torch.float64)
 
         def vector(row: int) -> Tensor:
-            return self.encoder(torch.tensor([row]), self.items)[0]
+            return self.encoder(np.array([row]), self.items)[0]
 
         for b in range(len(samples.weight_BP)):
             clicks = samples.ask_M[samples.click_slot_BL[b][samples.click_mask_BL[b]]]

@@ -83,7 +83,7 @@ def test_epochs_that_bring_nothing_end_the_run_and_the_best_is_kept(data: Path, 
         config_of(tmp_path), run=RunConfig(batches_per_step=2, epochs=9, early_stop_epochs=2, keep_checkpoints=1)
     )
     trainer, keeping = kept(still, data, tmp_path / "run")
-    assert (trainer.epoch, keeping.ended_early) == (3, True)  # the first is the best, two bring nothing
+    assert (trainer.at.epoch, keeping.ended_early) == (3, True)  # the first is the best, two bring nothing
     assert keeping.summary()["best"]["step"] == 6
     assert chosen(tmp_path / "run" / "checkpoint").name == "step-00000006"
     again, keeping = kept(still, data, tmp_path / "run")

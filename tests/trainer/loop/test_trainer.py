@@ -27,7 +27,8 @@ from trainer.loop.optimiser import NonFiniteError, OptimiserConfig
 from trainer.loop.prepare import Prepared, check_tokens, clicks_per_row, prepare, short_superblocks
 from trainer.loop.run import RunConfig, epoch_targets
 from trainer.loop.trainer import Trainer
-from trainer.model.pretrained import SplitEncoder, load_plm
+from trainer.model.pretrained import load_plm
+from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoderConfig
 
 CPU = torch.device("cpu")
@@ -207,7 +208,7 @@ def test_a_non_finite_loss_leaves_everything_as_it_was(config: TrainConfig, data
         trainer.take(step)
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
     assert not trainer.table.vector_VD.any()
-    assert (trainer.step, trainer.epoch_step, trainer.optimiser.taken) == (0, 0, 0)
+    assert (trainer.step, trainer.at.epoch_step, trainer.optimiser.taken) == (0, 0, 0)
 
 
 def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path) -> None:
@@ -267,15 +268,15 @@ def test_scores_equal_one_impression_at_a_time(
             a, b = impressions.history_start_I1[number : number + 2]
             x, y = impressions.shown_start_I1[number : number + 2]
             history, shown = impressions.history_Y[a:b].astype(np.int64), impressions.shown_X[x:y].astype(np.int64)
-            seen = encoder(torch.from_numpy(history[-2:]), prepared.items) if b > a else torch.zeros(0, 8)
+            seen = encoder(history[-2:], prepared.items) if b > a else torch.zeros(0, 8)
             mask, earlier = torch.ones(1, len(seen), dtype=torch.bool), torch.arange(len(seen))[None]
             state = user(seen[None], mask, earlier, torch.tensor([[len(seen)]]))[0, 0]
-            vectors = encode_rows(lambda row_C: encoder(row_C, prepared.items), prepared.items, shown)
+            vectors = encode_rows(lambda rows_C: encoder(rows_C, prepared.items), prepared.items, shown)
             assert scores[x:y] == pytest.approx((vectors @ state).numpy(), abs=1e-5)
             if b == a:
                 assert not zero_shot[x:y].any()
                 continue
             rows = np.concatenate([history, shown])
-            pooled = torch.nn.functional.normalize(encoder.pooled(torch.from_numpy(rows), prepared.items))
+            pooled = torch.nn.functional.normalize(encoder.pooled(rows, prepared.items))
             wanted = pooled[len(history) :] @ pooled[: len(history)].mean(0)
             assert zero_shot[x:y] == pytest.approx(wanted.numpy(), abs=1e-5)

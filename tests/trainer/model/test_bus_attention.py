@@ -9,35 +9,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import (
-    AlbertConfig,
-    AlbertModel,
-    BertConfig,
-    BertModel,
-    DebertaV2Config,
-    DebertaV2Model,
-    DistilBertConfig,
-    DistilBertModel,
-    ElectraConfig,
-    ElectraModel,
-    ModernBertConfig,
-    ModernBertModel,
-    MPNetConfig,
-    MPNetModel,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
-from transformers import RobertaModel as Roberta
-from transformers import XLMRobertaModel as XLMRoberta
+from transformers import BertConfig, BertModel, DebertaV2Config, DebertaV2Model, MPNetConfig, MPNetModel
 
 from schemas.errors import InputError
 from tests.packed import VOCABULARY, tiny_plm
+from tests.trainer.model.families import SMALL, families, name_of
 from trainer.exact.scene import random_tokens
 from trainer.model.item_input import ItemInput
-from trainer.model.pretrained import SplitEncoder, load_plm
+from trainer.model.pretrained import load_plm
+from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 
-SMALL: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 MASK = torch.tensor(
     [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 0, 0, 0, 0]]
 )
@@ -97,27 +79,15 @@ def test_a_sibling_changes_a_vector_and_another_item_never_does(tmp_path: Path) 
     encoder = TextEncoder(config).eval()
     with torch.no_grad():
         encoder.segment_pool.query.weight.fill_(1.0)
-        alone = encoder(torch.tensor([item]), items)
-        assert torch.allclose(encoder(torch.tensor([item, other, 0]), items)[0], alone[0], atol=1e-6)
+        alone = encoder(np.array([item]), items)
+        assert torch.allclose(encoder(np.array([item, other, 0]), items)[0], alone[0], atol=1e-6)
         pooled = TextEncoder(config).eval()
         pooled.load_state_dict(encoder.state_dict())
         pooled.split.bus = False
-        assert (pooled(torch.tensor([item]), items) - alone).abs().max() > 1e-5
+        assert (pooled(np.array([item]), items) - alone).abs().max() > 1e-5
 
 
-@pytest.mark.parametrize(
-    "plm",
-    [
-        BertModel(BertConfig(num_hidden_layers=2, **SMALL)),
-        Roberta(RobertaConfig(num_hidden_layers=2, **SMALL)),
-        XLMRoberta(XLMRobertaConfig(num_hidden_layers=2, **SMALL)),
-        ElectraModel(ElectraConfig(num_hidden_layers=2, embedding_size=8, **SMALL)),
-        AlbertModel(AlbertConfig(num_hidden_layers=2, embedding_size=8, **SMALL)),
-        DistilBertModel(DistilBertConfig(vocab_size=VOCABULARY, dim=16, n_heads=2, hidden_dim=32, n_layers=2)),
-        ModernBertModel(ModernBertConfig(num_hidden_layers=2, pad_token_id=0, **SMALL)),
-    ],
-    ids=lambda plm: type(plm).__name__,
-)
+@pytest.mark.parametrize("plm", families(), ids=name_of)
 def test_families_that_hear_the_bus(plm: Any) -> None:
     split = SplitEncoder(plm, frozen_layers=0, bus=True).eval()
     ids_XT, mask_XT = segments()

@@ -12,7 +12,8 @@ from transformers import RobertaModel as Roberta
 
 from schemas.errors import InputError
 from tests.packed import VOCABULARY, tiny_plm
-from trainer.model.pretrained import SplitEncoder, load_plm
+from trainer.model.pretrained import load_plm
+from trainer.model.split_encoder import SplitEncoder
 
 IDS = torch.tensor([[1, 7, 9, 2, 0, 0], [1, 8, 3, 5, 6, 2]])
 MASK = torch.tensor([[True] * 4 + [False] * 2, [True] * 6])

@@ -1,0 +1,138 @@
+"""Packed rows: every token once, items whole, and the padded form's vectors and gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import flex_attention
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import MPNetConfig, MPNetModel
+
+from schemas.errors import InputError
+from tests.packed import VOCABULARY, tiny_plm
+from tests.trainer.model.families import SMALL, families, name_of
+from trainer.exact.scene import random_tokens
+from trainer.model import packed_rows
+from trainer.model.frozen import fill_store
+from trainer.model.item_input import ItemInput
+from trainer.model.packed_rows import PackedSegments, pack_rows
+from trainer.model.split_encoder import SplitEncoder
+from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
+
+CPU = torch.device("cpu")
+ROWS = np.array([3, 1, 0, 7, 2, 9, 9, 4])
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=1, max_size=40), st.integers(1, 5))
+@settings(deadline=None)
+def test_every_token_stands_once_and_an_item_in_one_row(lengths: list[list[int]], multiple: int) -> None:
+    length_CS = np.array(lengths)
+    made = pack_rows(length_CS, longest=9, width=32, multiple=multiple)
+    assert len(made.source_RW) % multiple == 0
+    real_CST = np.arange(9) < length_CS[:, :, None]
+    placed = made.source_RW[made.source_RW >= 0]
+    assert sorted(placed.tolist()) == np.flatnonzero(real_CST).tolist()
+    assert (made.source_RW.flatten()[made.slot_CST[real_CST]] == np.flatnonzero(real_CST)).all()
+    assert (made.slot_CST[~real_CST] == made.source_RW.size).all()
+    for item, slots in enumerate(made.slot_CST):
+        own = np.sort(slots[real_CST[item]])
+        assert (np.diff(own) == 1).all()
+        assert len(set((own // 32).tolist())) <= 1
+
+
+def test_titles_leave_little_room() -> None:
+    rng = np.random.default_rng(1)
+    length_C1 = np.clip(rng.poisson(13, (1024, 1)) + 3, 3, 32)
+    made = pack_rows(length_C1, longest=32, width=128)
+    assert (made.source_RW >= 0).mean() > 0.97
+    assert len(made.source_RW) < 1024 * 32 / 128 * 0.52  # of the rows that four padded segments each would take
+
+
+@pytest.fixture
+def items() -> ItemInput:
+    return ItemInput(random_tokens(np.random.default_rng(3), 9, vocabulary=VOCABULARY), device=CPU)
+
+
+def encoders(plm: str, **options: Any) -> tuple[TextEncoder, TextEncoder]:
+    """The same weights in the padded form and in packed rows, in float64."""
+    config = TextEncoderConfig(plm=plm, vector_width=8, pooling_width=8, **options)
+    torch.manual_seed(0)
+    padded = TextEncoder(config).double()
+    packed = TextEncoder(replace(config, row_tokens=16)).double()
+    packed.load_state_dict(padded.state_dict())
+    for encoder in (padded, packed):
+        for module in encoder.split.frozen_modules:
+            module.double()
+        torch.nn.init.normal_(encoder.token_pool.query.weight, generator=torch.Generator().manual_seed(1))
+        torch.nn.init.normal_(encoder.segment_pool.query.weight, generator=torch.Generator().manual_seed(2))
+    return padded.eval(), packed.eval()
+
+
+@pytest.mark.parametrize("frozen_layers", [0, 1])
+@pytest.mark.parametrize("bus", [False, True])
+def test_vectors_and_gradients_are_those_of_the_padded_form(
+    tmp_path: Path, items: ItemInput, *, bus: bool, frozen_layers: int
+) -> None:
+    padded, packed = encoders(tiny_plm(tmp_path, layers=3), bus=bus, frozen_layers=frozen_layers)
+    if frozen_layers:
+        items.store_H = torch.zeros(len(items.value), padded.split.hidden, dtype=torch.float64)
+        fill_store(padded.split, items, np.arange(10), items.store_H, lambda _: None)
+    found = [encoder(ROWS, items) for encoder in (padded, packed)]
+    assert (found[0] - found[1]).abs().max() < 1e-12
+    assert found[0].detach().std(dim=0).min() > 1e-3  # or nothing would have been compared
+    for vector_CD in found:
+        (vector_CD * torch.linspace(-1, 1, vector_CD.numel(), dtype=torch.float64).view_as(vector_CD)).sum().backward()
+    for (name, one), other in zip(padded.named_parameters(), packed.parameters(), strict=True):
+        if one.grad is None:
+            assert other.grad is None, name
+        else:
+            assert other.grad is not None, name
+            assert (one.grad - other.grad).abs().max() < 1e-11, name
+
+
+def test_a_longer_item_makes_all_rows_wider(tmp_path: Path, items: ItemInput) -> None:
+    segments = items.packed(ROWS, 4)
+    assert segments.token_XT.shape[1] % 4 == 0
+    assert segments.token_XT.shape[1] >= items.tokens_V.max()
+
+
+@pytest.mark.parametrize("hears", [False, True])
+def test_flex_attention_sees_what_the_mask_of_all_pairs_shows(monkeypatch: pytest.MonkeyPatch, *, hears: bool) -> None:
+    monkeypatch.setattr(packed_rows, "_FLEX", flex_attention)  # as written: its compiled form wants a GPU to train
+    rng = np.random.default_rng(2)
+    made = pack_rows(rng.integers(1, 20, (12, 2)), longest=20, width=128)
+    source_RW = torch.from_numpy(made.source_RW)
+    forms = [
+        PackedSegments(source_RW, segments=2, longest=20, first_layer=int(hears), bus=True, flex=flex)
+        for flex in (True, False)
+    ]
+    query, key, value = torch.randn(3, len(source_RW), 2, 128, 16, generator=torch.Generator().manual_seed(0))
+    found = [form.attend(torch.nn.Identity(), query, key, value, None, scaling=0.3) for form in forms]
+    assert (found[0] - found[1]).abs().max() < 1e-5
+    everything = scaled_dot_product_attention(query, key, value, scale=0.3).transpose(1, 2)
+    assert (found[0] - everything).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("plm", families(), ids=name_of)
+def test_families_that_pack(plm: Any) -> None:
+    SplitEncoder(plm, frozen_layers=0, packed=True)  # which compares both forms
+
+
+def test_a_family_that_packs_wrongly_is_refused_with_the_way_out() -> None:
+    with pytest.raises(InputError, match=r"Set encoder\.row_tokens = 0"):
+        SplitEncoder(MPNetModel(MPNetConfig(num_hidden_layers=2, **SMALL)), frozen_layers=0, packed=True)
+
+
+def test_attention_dropout_is_the_configs(tmp_path: Path) -> None:
+    plm = tiny_plm(tmp_path)
+    for share, wanted in ((None, 0.1), (0.0, 0.0)):
+        config = TextEncoderConfig(plm=plm, frozen_layers=0, vector_width=8, attention_dropout=share)
+        layer: Any = TextEncoder(config).split.upper
+        assert layer.encoder.layer[0].attention.self.dropout.p == wanted

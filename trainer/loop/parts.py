@@ -1,0 +1,111 @@
+"""Parts: what a run is made of, put together from a config and a prepared directory; each part keeps its own state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from schemas.errors import InputError
+from trainer.data.backends import BACKENDS
+from trainer.data.position import Order
+from trainer.data.reader import Reader
+from trainer.encode.plan import Planner
+from trainer.encode.planner import planner_of
+from trainer.encode.vector_table import VectorTable
+from trainer.loop.distributed import Ranks, sum_in_place
+from trainer.loop.optimiser import Optimiser
+from trainer.loop.prepare import Prepared
+from trainer.loop.run import epoch_targets, optimiser_steps
+from trainer.loop.staleness import StalenessWatch
+from trainer.loop.step import trained_parameters
+from trainer.loop.step_encoder import StepEncoder, inductor
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one run on this process's device; `ranks` = this process among those of the run."""
+
+    prepared: Prepared
+    ranks: Ranks
+    reader: Reader
+    planner: Planner
+    encode: StepEncoder
+    table: VectorTable
+    optimiser: Optimiser
+    watch: StalenessWatch
+    total_steps: int
+
+    @property
+    def shares_encoding(self) -> bool:
+        """Whether each item is encoded on one rank only: then each must know what all ask for."""
+        return _shares(self.prepared, self.ranks)
+
+
+def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
+    """All parts, untrained. InputError for a policy that several processes cannot follow."""
+    config, run = prepared.config, prepared.config.run
+    if ranks.world > 1 and config.planner.policy == "naive_per_target":
+        raise InputError("naive_per_target cuts steps by samples, and so trains in one process only")
+    reader = _reader(prepared, ranks)
+    encode = StepEncoder(
+        prepared.encoder,
+        prepared.items,
+        half=run.precision == "bfloat16",
+        compiler=inductor if run.compile else None,
+    )
+    rows = prepared.directory.manifest.tokens.rows
+    planner = planner_of(
+        config.planner,
+        rows=rows,
+        seed=run.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        cost_V=prepared.items.tokens_V,
+    )
+    total_steps = sum(_steps_of(reader, prepared, epoch) for epoch in range(run.epochs))
+    return Parts(
+        prepared=prepared,
+        ranks=ranks,
+        reader=reader,
+        planner=planner,
+        encode=encode,
+        table=_table(prepared, encode, rows),
+        optimiser=_optimiser(prepared, total_steps),
+        watch=StalenessWatch(config.planner, planner, plan_ahead=run.plan_ahead),
+        total_steps=total_steps,
+    )
+
+
+def _shares(prepared: Prepared, ranks: Ranks) -> bool:
+    return prepared.config.planner.share_encoding and ranks.world > 1
+
+
+def _reader(prepared: Prepared, ranks: Ranks) -> Reader:
+    run = prepared.config.run
+    rank, world = (0, 1) if _shares(prepared, ranks) else (ranks.rank, ranks.world)
+    order = Order(seed=run.seed, batches_per_step=run.batches_per_step, rank=rank, world=world)
+    return Reader(prepared.directory, order, BACKENDS[run.reader])
+
+
+def _table(prepared: Prepared, encode: StepEncoder, rows: int) -> VectorTable:
+    dtype: torch.dtype = prepared.encoder.project.weight.dtype
+    return VectorTable(
+        encode,
+        rows=rows,
+        width=prepared.config.encoder.vector_width,
+        device=prepared.device,
+        kept_chunks=prepared.config.run.kept_chunks,
+        dtype=dtype,
+        exchange=sum_in_place,
+    )
+
+
+def _optimiser(prepared: Prepared, steps: int) -> Optimiser:
+    config, trained = prepared.config, trained_parameters(prepared.encoder, prepared.head)
+    return Optimiser(config.optimiser, trained, steps=steps, encoder_factor=config.planner.encoder_rate_factor)
+
+
+def _steps_of(reader: Reader, prepared: Prepared, epoch: int) -> int:
+    config = prepared.config
+    return optimiser_steps(epoch_targets(reader, epoch), config.planner.policy, config.run.samples_per_step)

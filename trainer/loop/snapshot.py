@@ -1,0 +1,105 @@
+"""Snapshot: a run between two steps as a checkpoint, and a run put back to where a checkpoint stood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schemas.errors import InputError
+from trainer.config import TrainConfig, changed_options
+from trainer.encode.plan import PlannerState, Shortening
+from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
+from trainer.loop.parts import Parts
+from trainer.loop.prepare import load_weights
+from trainer.loop.rank_state import of_rank
+from trainer.loop.warm_start import token_identity
+from trainer.model.frozen import weights_sha256
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands: epochs done, packed steps done of the present one, optimisation steps done in all."""
+
+    epoch: int = 0
+    epoch_step: int = 0
+    step: int = 0
+
+
+class Snapshots:
+    """Of one run. What never changes in it is computed once."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        prepared = parts.prepared
+        self._frozen_sha256 = weights_sha256(prepared.encoder.split)
+        self._tokens = token_identity(prepared.directory.token_table())
+
+    def take(self, position: Position, planner: PlannerState, more: Mapping[str, Any]) -> Checkpoint:
+        """Everything that changes what comes after. `planner`: as of the last step, for it runs ahead; `more`: state of
+        those who watch the run."""
+        parts, manifest = self._parts, self._parts.prepared.directory.manifest
+        moments, plain = flat_optimiser(parts.optimiser.state_dict())
+        rank = parts.ranks.rank
+        own = {
+            f"table-{rank}": parts.table.state_dict(),
+            f"planner-{rank}": {name: torch.from_numpy(array) for name, array in planner.arrays().items()},
+            f"random-{rank}": {"torch": torch.get_rng_state()},
+        }
+        shared: dict[str, dict[str, Tensor]] = {}
+        if parts.ranks.leads:
+            model = parts.prepared.model.state_dict()
+            shared = {"model": model, "optimiser": moments, "tokens": self._tokens}
+        return Checkpoint(
+            tensors={**shared, **own},
+            state={
+                "ranks": parts.ranks.world,
+                "config": parts.prepared.config.to_dict(),
+                "optimiser": plain,
+                "position": asdict(position),
+                "data": {
+                    "manifest_sha256": parts.prepared.directory.manifest_sha256,
+                    "inputs": manifest.inputs,
+                    "tokenizer_sha256": manifest.tokens.tokenizer_sha256,
+                },
+                "frozen_sha256": self._frozen_sha256,
+                "shortened": [list(change) for change in parts.watch.changes],
+                **more,
+            },
+        )
+
+
+def put_back(parts: Parts, checkpoint: Checkpoint) -> tuple[Position, PlannerState]:
+    """The parts as `checkpoint` holds them, and where it stood.
+
+    ResumeError if it is of other data, of another config, or lacks something.
+    """
+    try:
+        return _put_back(parts, checkpoint)
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ResumeError(f"the checkpoint is damaged: {error!r}. Use another one, or train again") from error
+
+
+def _put_back(parts: Parts, checkpoint: Checkpoint) -> tuple[Position, PlannerState]:
+    prepared = parts.prepared
+    found, mine = checkpoint.state["data"]["manifest_sha256"], prepared.directory.manifest_sha256
+    if found != mine:
+        raise ResumeError(f"the checkpoint was trained on packed directory {found[:12]}…, this one is {mine[:12]}…")
+    if other := changed_options(TrainConfig.from_dict(checkpoint.state["config"]), prepared.config):
+        raise ResumeError(f"the checkpoint is of another config: {'; '.join(other)}. Go on with its own")
+    load_weights(prepared.model, checkpoint)
+    parts.encode.follow()
+    own = of_rank(checkpoint, parts.ranks, prepared.config.planner.policy)
+    parts.table.load_state_dict(dict(own.table))
+    parts.planner.load_state_dict(own.planner)
+    parts.watch.go_on([Shortening(*change) for change in checkpoint.state["shortened"]])
+    parts.optimiser.load_state_dict(nested_optimiser(checkpoint.tensors["optimiser"], checkpoint.state["optimiser"]))
+    if own.random is not None:
+        torch.set_rng_state(own.random)
+    position = Position(**{name: int(number) for name, number in checkpoint.state["position"].items()})
+    return position, own.planner
