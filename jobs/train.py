@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from jobs.config import run
 from jobs.terminal import training as terminal
-from jobs.terminal.stopping import stop_requests
+from jobs.tracking.watch import check_trackers, watched
 from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.loop.distributed import joined, leader_first
@@ -52,6 +52,7 @@ def train(
     with joined() as ranks:
         if ranks.leads and resume == "no" and (out / "config.json").exists():
             raise InputError(f"{out}: holds a training run. Add --resume auto, name another --out, or remove it")
+        check_trackers(config.run)
         terminal.one_speaks(ranks)
         with leader_first(ranks):
             prepared = terminal.prepare_telling(config, data, store=store, device=device)
@@ -63,13 +64,14 @@ def train(
 
 
 def _trained(trainer: Trainer, out: Path) -> dict[str, Any]:
-    with terminal.run_folder(out, trainer), stop_requests() as asked, terminal.training_bar() as told:
-        keeping = Keeping(trainer, out, asked_to_stop=asked, told=told)
+    with terminal.run_folder(out, trainer), watched(trainer, out) as watch:
+        keeping = Keeping(trainer, out, asked_to_stop=watch.asked_to_stop, told=watch.line, judged=watch.judged)
         gone_on_from = keeping.go_on()
         terminal.write_config(out, trainer)
+        watch.begin()
         keeping.fit()
         if keeping.stopped:
-            terminal.tell_stopped(trainer.step, trainer.total_steps)
+            watch.stopped()
         return {**keeping.summary(), "gone_on_from": gone_on_from}
 
 

@@ -5,10 +5,7 @@ NdarrayCodec only: one ScalarCodec field would put a pyspark class into the pick
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-from numpy.typing import NDArray
 from petastorm.codecs import NdarrayCodec
 from petastorm.unischema import Unischema, UnischemaField
 
@@ -23,10 +20,3 @@ def _field(array: Array) -> UnischemaField:
 def packed_batch_unischema() -> Unischema:
     """The schema that petastorm keeps beside the batch files."""
     return Unischema("PACKED_BATCH", [_field(array) for array in PACKED_BATCH])
-
-
-def encoded(array: NDArray[np.generic]) -> bytes:
-    """The bytes that NdarrayCodec stores: numpy's own .npy format, without pickles."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

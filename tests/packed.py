@@ -12,6 +12,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
+from pipelines.packing.petastorm_schema import write_schema
 from pipelines.packing.shard import Shard
 from pipelines.packing.write import (
     directory_at,
@@ -19,7 +20,6 @@ from pipelines.packing.write import (
     write_batches,
     write_manifest,
     write_plain,
-    write_schema,
     write_tokens,
 )
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, FileEntry, Manifest, Superblock, Tokens

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,6 +26,11 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries of plain values, as a checkpoint's JSON keeps them."""
         return asdict(self)
+
+    def flat(self) -> dict[str, Any]:
+        """The same by whole names, such as run.seed."""
+        parts = self.to_dict().items()
+        return {f"{part}.{name}": value for part, options in parts for name, value in options.items()}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> TrainConfig:
@@ -58,19 +62,16 @@ _FREE = {
         "reader",
         "auto_chunk",
         "history_clicks",
+        "tensorboard",
+        "mlflow",
+        "profile_steps",
     )
 }
 
 
 def changed_options(before: TrainConfig, now: TrainConfig) -> list[str]:
     """The options that would make a run that goes on another run, as 'run.seed was 1 and is 2'."""
-    old, new = dict(_flat(before.to_dict())), dict(_flat(now.to_dict()))
+    old, new = before.flat(), now.flat()
     return [
         f"{name} was {old[name]} and is {new[name]}" for name in new if name not in _FREE and old[name] != new[name]
     ]
-
-
-def _flat(nested: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for part, options in nested.items():
-        for name, value in options.items():
-            yield f"{part}.{name}", value

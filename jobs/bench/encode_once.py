@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
-import time
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from jobs.bench.policy_speed import going_on, portions, window_of
 from jobs.config import run
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
@@ -18,7 +14,6 @@ from trainer.encode.policies import Policy
 from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare_again
 from trainer.loop.retention import load_chosen
-from trainer.loop.trainer import Trainer
 
 ALL: tuple[Policy, ...] = get_args(Policy)
 
@@ -71,37 +66,13 @@ def measure(prepared: Prepared, saved: Checkpoint, *, steps: int, policies: Sequ
 
 def _measured(prepared: Prepared, saved: Checkpoint, policy: Policy, steps: int) -> dict[str, float]:
     trainer = going_on(prepared, saved, policy)
-    trainer.model.train()  # dropout costs time too
     window = window_of(trainer)
-    with closing(trainer.epoch_steps(packed_steps=window)) as first:
-        for step in itertools.islice(first, window):
-            trainer.take(step)  # not timed: first calls open files and choose kernels
+    for _ in portions(trainer, [window]):  # not timed: first calls open files and choose kernels
+        pass
     trainer.at.epoch_step = window if 2 * window <= trainer.packed_steps() else 0
-    targets = encoded = 0
-    began = time.perf_counter()
-    for step in trainer.epoch_steps(packed_steps=-(-steps // window) * window):
-        trainer.take(step)
-        targets += step.targets
-        encoded += step.plan.encoded
-    seconds = time.perf_counter() - began
-    return {"clicks_per_second": targets / seconds, "targets": targets, "encoded": encoded, "seconds": seconds}
-
-
-def window_of(trainer: Trainer) -> int:
-    """Packed steps that are measured as one: those between two updates of the encoder, or there were no backward."""
-    wanted = trainer.config.planner.accumulate_steps if trainer.config.planner.policy == "accumulated" else 1
-    return min(wanted, trainer.packed_steps())
-
-
-def going_on(prepared: Prepared, saved: Checkpoint, policy: Policy, *, kept_chunks: int | None = None) -> Trainer:
-    """A trainer with this policy, at the start of the epoch that would follow the checkpoint's last."""
-    config = prepared.config
-    planner, run = replace(config.planner, policy=policy), replace(config.run, kept_chunks=kept_chunks)
-    chosen = replace(config, planner=planner, run=run)
-    trainer = Trainer(replace(prepared, config=chosen, model=copy.deepcopy(prepared.model)))
-    trainer.restore(replace(saved, state={**saved.state, "config": chosen.to_dict()}))
-    trainer.at.epoch, trainer.at.epoch_step = config.run.epochs, 0
-    return trainer
+    (found,) = portions(trainer, [-(-steps // window) * window])
+    figures: dict[str, float] = {name: getattr(found, name) for name in ("targets", "encoded", "seconds")}
+    return {"clicks_per_second": found.clicks_per_second, **figures}
 
 
 if __name__ == "__main__":

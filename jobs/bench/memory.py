@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import statistics
-import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from jobs.bench.encode_once import going_on
+from jobs.bench.policy_speed import going_on, peak_bytes, portions
 from jobs.config import run
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
 from trainer.encode.policies import Policy
-from trainer.loop.memory import peak_memory, settled
 from trainer.loop.prepare import DeviceName, device_of, prepare_again
 from trainer.loop.retention import load_chosen
 from trainer.loop.trainer import Trainer
@@ -65,9 +62,8 @@ def memory(
     for name, trainer in trainers.items():
         with stage(f"memory of {name}"):
             _window(trainer)  # moments and kernels are there from now on
-            with peak_memory(trainer.device) as peak:
-                _window(trainer)
-            peaks[name] = peak[0]
+            trainer.at.epoch_step = 0
+            peaks[name] = peak_bytes(trainer, trainer.config.planner.accumulate_steps)
     with stage("speed of all, in turns") as bar:
         for repeat in range(repeats):
             for name, trainer in trainers.items():
@@ -78,15 +74,9 @@ def memory(
 
 def _window(trainer: Trainer) -> float:
     """Clicks per second over the first packed steps of the epoch, as many as accumulated waits for."""
-    trainer.model.train()
     trainer.at.epoch_step = 0
-    targets, began = 0, time.perf_counter()
-    with closing(trainer.epoch_steps(packed_steps=trainer.config.planner.accumulate_steps)) as steps:
-        for step in steps:
-            trainer.take(step)
-            targets += step.targets
-    settled(trainer.device)
-    return targets / (time.perf_counter() - began)
+    (found,) = portions(trainer, [trainer.config.planner.accumulate_steps])
+    return found.clicks_per_second
 
 
 def _told(peaks: dict[str, int], speeds: dict[str, float]) -> dict[str, Any]:

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table as Screen
+
 from jobs.terminal.progress import console, stage
+from jobs.tracking.step_profile import Profiled
 from pipelines.locks import locked
 from trainer.config import TrainConfig
 from trainer.loop.distributed import Ranks
@@ -82,3 +85,16 @@ def tell_start(found: dict[str, Any]) -> None:
 def tell_stopped(step: int, steps: int) -> None:
     """The run was asked to stop, and did."""
     console.print(f"  stopped and saved after step {step} of {steps}; the same command with --resume auto goes on")
+
+
+def tell_profile(found: Profiled) -> None:
+    """The operators in which the profiled steps spent most time, and where their trace is."""
+    screen = Screen("operator", title=f"Profile of {found.steps} steps: own time of each operator")
+    on_device = any(operator.device_seconds for operator in found.operators)
+    for name in ("calls", "CPU ms", *(["device ms"] if on_device else [])):
+        screen.add_column(name, justify="right")
+    for operator in found.operators:
+        times = [operator.cpu_seconds, *([operator.device_seconds] if on_device else [])]
+        screen.add_row(operator.name, f"{operator.calls:,}", *(f"{1000 * seconds:,.1f}" for seconds in times))
+    console.print(screen)
+    console.print(f"  trace, for chrome://tracing or Perfetto: {found.trace}")

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from pipelines.packing import tasks
 from pipelines.packing.batches import pack_batches
 from pipelines.packing.config import PackingConfig
+from pipelines.packing.petastorm_schema import write_schema
 from pipelines.packing.tokens import COLUMNS, token_table
 from pipelines.packing.write import (
     directory_at,
@@ -21,7 +22,6 @@ from pipelines.packing.write import (
     existing_manifest,
     now,
     write_manifest,
-    write_schema,
     write_tokens,
 )
 from pipelines.tables import Lake

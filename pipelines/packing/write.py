@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
-import pickle
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,17 +16,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, UNISCHEMA_KEY
 
 from pipelines.packing.assemble import Arrays
-from schemas.as_petastorm import encoded, packed_batch_unischema
+from schemas.cells import encoded
 from schemas.errors import ContractError, InputError
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, MANIFEST_FILE, FileEntry, Manifest
 from schemas.packed_batch import PACKED_BATCH
 from schemas.token_table import TOKEN_FOLDER, TokenTable, file_of
 
 _PARQUET = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
-_BATCH_SCHEMA = pa.schema([(field.name, pa.binary()) for field in PACKED_BATCH])
+BATCH_SCHEMA = pa.schema([(field.name, pa.binary()) for field in PACKED_BATCH])
 
 
 @contextmanager
@@ -71,7 +68,7 @@ def existing_manifest(out: Path) -> Manifest | None:
 
 def write_batches(path: Path, batches: Iterable[Arrays], *, superblock_batches: int) -> None:
     """A Parquet file of packed batches, one row group per superblock."""
-    with pq.ParquetWriter(path, _BATCH_SCHEMA, **_PARQUET) as writer:
+    with pq.ParquetWriter(path, BATCH_SCHEMA, **_PARQUET) as writer:
         waiting: list[Arrays] = []
         for arrays in batches:
             waiting.append(arrays)
@@ -84,19 +81,7 @@ def write_batches(path: Path, batches: Iterable[Arrays], *, superblock_batches: 
 
 def _write_superblock(writer: pq.ParquetWriter, batches: Sequence[Arrays]) -> None:
     cells = {field.name: [encoded(arrays[field.name]) for arrays in batches] for field in PACKED_BATCH}
-    writer.write_table(pa.table(cells, _BATCH_SCHEMA), row_group_size=len(batches))
-
-
-def write_schema(folder: Path, batch_files: Sequence[FileEntry]) -> FileEntry:
-    """Petastorm's own metadata: its schema, and how many row groups each batch file has."""
-    row_groups = {Path(entry.path).name: len(entry.superblocks) for entry in batch_files}
-    metadata = {
-        UNISCHEMA_KEY: pickle.dumps(packed_batch_unischema()),
-        ROW_GROUPS_PER_FILE_KEY: json.dumps(row_groups, sort_keys=True).encode(),
-    }
-    path = folder / BATCH_FOLDER / "_common_metadata"
-    pq.write_metadata(_BATCH_SCHEMA.with_metadata(metadata), path)
-    return entry_of(folder, path)
+    writer.write_table(pa.table(cells, BATCH_SCHEMA), row_group_size=len(batches))
 
 
 def write_tokens(folder: Path, table: TokenTable) -> list[FileEntry]:

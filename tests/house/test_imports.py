@@ -31,7 +31,7 @@ THEIRS = {
         "tokenizers": ["pipelines/news/segmenting.py", "pipelines/news/segment.py"],
         "regex": ["pipelines/news/refine.py"],
         "stopwordsiso": ["pipelines/news/stop_words.py"],
-        "petastorm": ["pipelines/packing/write.py"],
+        "petastorm": ["pipelines/packing/petastorm_schema.py"],
     },
     "trainer": {
         "torch": ["*"],
@@ -52,6 +52,8 @@ THEIRS = {
         "numpy": ["*"],
         "pyarrow": ["*"],
         "duckdb": ["jobs/bench/in_duckdb.py"],  # a rival in the benchmark
+        "torch": ["jobs/tracking/*"],  # its writer for TensorBoard, its profiler
+        "mlflow": ["jobs/tracking/mlflow_run.py"],  # a tracker
     },
 }
 
@@ -74,7 +76,7 @@ ABOVE_CONFIG = {
 
 # Where the outer world is touched: writes, clocks and environment variables.
 TOUCHES_THE_WORLD = [
-    "schemas/as_petastorm.py",  # np.save into memory: the bytes of a field
+    "schemas/cells.py",  # np.save into memory: the bytes of a field
     "jobs/*",
     "pipelines/session.py",
     "pipelines/tables.py",
@@ -85,7 +87,7 @@ TOUCHES_THE_WORLD = [
     "trainer/loop/checkpoint.py",
     "trainer/loop/retention.py",
     "trainer/loop/logs.py",
-    "trainer/loop/encoder_speed.py",  # a clock
+    "trainer/loop/flops.py",  # a clock
     "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
     "trainer/exact/ranks.py",  # what a process found, for the one that started it
     "trainer/eval/export.py",

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.tracking.mlflow_run import EXPERIMENT, mlflow
 from tests.conftest import REPOSITORY
+from tests.jobs.tracking.test_curves import scalars
 from tests.packed import packed_directory, tiny_plm
+from tests.trainer.loop.test_logs import timeless
 
 STEPS = 96
 SEEDS = [pytest.param(seed, marks=() if seed < 2 else pytest.mark.slow) for seed in range(20)]
@@ -60,9 +63,9 @@ def once(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         time.sleep(0.002)
 
 
-def trace(out: Path) -> list[tuple[int, float]]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [(line["step"], line["loss"]) for line in lines]
+def trace(out: Path) -> list[dict[str, object]]:
+    """What the clock has no part in, of every line."""
+    return [timeless(json.loads(line)) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def weights(out: Path) -> dict[str, bytes]:
@@ -90,7 +93,7 @@ def test_killed_anywhere_it_goes_on_to_the_bit(made: Path, whole: Path, seed: in
     assert (summary["gone_on_from"] is None) == (kill_at < 7)
     assert trace(made / name) == trace(whole)
     assert weights(made / name) == weights(whole)
-    for total in ("steps", "targets", "encoded", "looked_up_by_age"):
+    for total in ("steps", "targets", "encoded", "looked_up_by_age", "computed_tokens", "flops"):
         assert summary[total] == finished_totals(whole)[total]
 
 
@@ -113,6 +116,25 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(made: Path, whole: Path, a
     assert summary["complete"] is True
     assert trace(made / name) == trace(whole)
     assert weights(made / name) == weights(whole)
+
+
+def test_trackers_tell_each_step_of_a_run_once_whatever_stopped_it(made: Path, whole: Path) -> None:
+    options = ("--run.mlflow", "sqlite:///mlflow.db", "--resume", "auto")
+    for asked in (signal.SIGTERM, signal.SIGKILL):
+        done = steps_told(made / "tracked")
+        process = begin(made, "tracked", *options)
+        once(lambda done=done: steps_told(made / "tracked") >= done + 11, process)  # type: ignore[misc]
+        process.send_signal(asked)
+        process.communicate(timeout=600)
+        assert process.returncode == (0 if asked == signal.SIGTERM else -asked)
+    finished(begin(made, "tracked", *options))
+    assert trace(made / "tracked") == trace(whole)
+    shown = [(line["step"], pytest.approx(line["loss"])) for line in trace(whole)]
+    assert scalars(made / "tracked", "quality/loss") == shown
+    store = mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}/mlflow.db")
+    (run,) = store.search_runs([store.get_experiment_by_name(EXPERIMENT).experiment_id])
+    assert run.info.status == "FINISHED"
+    assert [(point.step, point.value) for point in store.get_metric_history(run.info.run_id, "loss")] == shown
 
 
 def test_another_config_is_refused_by_its_names(made: Path, whole: Path) -> None:

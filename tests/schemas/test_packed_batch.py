@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from schemas.as_petastorm import encoded, packed_batch_unischema
+from schemas.as_petastorm import packed_batch_unischema
+from schemas.cells import encoded
 from schemas.errors import ContractError
 from schemas.packed_batch import FORMAT_VERSION, PACKED_BATCH, check_arrays
 

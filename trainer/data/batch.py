@@ -83,6 +83,11 @@ def nothing() -> StepBatch:
     )
 
 
+def asked_of(batches: Sequence[StepBatch]) -> IntArray:
+    """What these batches ask for together: `merge(batches).ask_M`, and no more work than that."""
+    return np.concatenate([nothing().ask_M, *(batch.ask_M for batch in batches)])
+
+
 def merge(batches: Sequence[StepBatch]) -> StepBatch:
     """One StepBatch of several: slots shifted to the concatenated items, axes padded to the longest."""
     if not batches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +17,22 @@ NEVER = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a planner remembers of one step: as much as the step touched, however many items there are.
+
+    `encoded`: the item rows that this rank, or one that shares with it, encodes. `since_rows`, `since` (carried): the
+    rows whose waiting gradient is now of another step, and which. `window_start`, `window`: as in PlannerState.
+    """
+
+    step: int
+    encoded: IntArray
+    since_rows: IntArray | None = None
+    since: IntArray | None = None
+    window_start: int = 0
+    window: tuple[Chunk, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
 class PlannerState:
     """Everything that a planner remembers after a step, by item row (V) or chunk.
 
@@ -30,8 +46,20 @@ class PlannerState:
     window_start: int = 0
     window: tuple[Chunk, ...] = ()
 
+    def move_on(self, change: Change) -> None:
+        """Become what the planner remembered after the change's step; changes come in the order of steps."""
+        self.last_encode_V[change.encoded] = change.step
+        if self.waiting_since_V is not None and change.since_rows is not None:
+            self.waiting_since_V[change.since_rows] = change.since
+        self.window_start, self.window = change.window_start, change.window
+
+    def copy(self) -> PlannerState:
+        """The same, which no change of this one reaches."""
+        since_V = None if self.waiting_since_V is None else self.waiting_since_V.copy()
+        return replace(self, last_encode_V=self.last_encode_V.copy(), waiting_since_V=since_V)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """As arrays of integers, for a checkpoint."""
+        """As arrays of integers, for a checkpoint: read them before the next change, or of a copy."""
         nothing = np.zeros(0, np.int64)
         arrays = {
             "last_encode_V": self.last_encode_V,
@@ -94,8 +122,8 @@ class Plan:
     """None: no gradient outlives its step"""
     exchanged: IntArray | None = None
     """slots of the rows that this rank or another encodes in this step, ascending; None: ranks share nothing"""
-    state: PlannerState
-    """the planner as of this step, for checkpoints: the planner itself runs ahead"""
+    change: Change
+    """what it changes in the planner's memory: the planner itself runs ahead of what a checkpoint is of"""
 
     @property
     def encoded(self) -> int:
@@ -139,7 +167,7 @@ class Planner(Protocol):
         ...
 
     def state_dict(self) -> PlannerState:
-        """The planner's memory after the last plan."""
+        """The planner's memory after the last plan, a copy."""
         ...
 
     def load_state_dict(self, state: PlannerState) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from schemas.errors import ContractError
 from trainer.encode.chunks import Chunk, IntArray, cut_chunks
-from trainer.encode.plan import NEVER, Asked, BoolArray, Plan, Planner, PlannerState, Shortening, Waiting
+from trainer.encode.plan import NEVER, Asked, BoolArray, Change, Plan, Planner, PlannerState, Shortening, Waiting
 from trainer.encode.policies import Choose, PlannerConfig, Policy, Rows, all_rows, distinct, occurrences, stale_rows
 
 
@@ -41,7 +41,7 @@ class StepPlanner:
     def __init__(self, config: PlannerConfig, scope: _Scope) -> None:
         self._config = config
         self._scope = scope
-        self._last_encode_V: IntArray = np.full(scope.rows, NEVER, np.int32)
+        self._state = PlannerState(last_encode_V=np.full(scope.rows, NEVER, np.int32))
         self._shortened: tuple[Shortening, ...] = ()
 
     def shorten(self, changes: Sequence[Shortening]) -> None:
@@ -54,14 +54,13 @@ class StepPlanner:
 
     def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
         """See Planner.plan."""
-        rows_of, choose = _RULES[self._config.policy]
-        rows_N, inverse_M = rows_of(asked[self._scope.rank])
-        encode_N = choose(self._rules_at(step), self._scope.seed, step, rows_N, self._last_encode_V[rows_N])
-        return self._planned(step, rows_N, inverse_M, encode_N)
+        plan = self._decided(step, asked, last)
+        self._state.move_on(plan.change)
+        return plan
 
     def state_dict(self) -> PlannerState:
         """See Planner.state_dict."""
-        return PlannerState(last_encode_V=self._last_encode_V.copy())
+        return self._state.copy()
 
     def load_state_dict(self, state: PlannerState) -> None:
         """See Planner.load_state_dict."""
@@ -69,31 +68,35 @@ class StepPlanner:
             raise ContractError(
                 f"planner state of {len(state.last_encode_V)} item rows, the token table has {self._scope.rows}"
             )
-        self._last_encode_V = state.last_encode_V.copy()
+        self._state = state.copy()
+
+    def _decided(self, step: int, asked: Asked, _last: bool) -> Plan:
+        rows_of, choose = _RULES[self._config.policy]
+        rows_N, inverse_M = rows_of(asked[self._scope.rank])
+        encode_N = choose(self._rules_at(step), self._scope.seed, step, rows_N, self._state.last_encode_V[rows_N])
+        return self._planned(step, rows_N, inverse_M, encode_N)
 
     def _planned(self, step: int, rows_N: IntArray, inverse_M: IntArray, encode_N: BoolArray) -> Plan:
         """The plan that reads `rows_N` and encodes the chosen ones, each back-propagated in this very step."""
-        age_L = step - self._last_encode_V[rows_N[~encode_N]]
         chunks = self._chunks(step, rows_N, encode_N)
         return Plan(
             step=step,
             rows_N=rows_N,
             inverse_M=inverse_M,
             read_rows=len(rows_N),
-            age_L=age_L,
+            age_L=step - self._state.last_encode_V[rows_N[~encode_N]],
             encode=chunks,
             backward=chunks,
             update_encoder=True,
             waiting=None,
-            state=self.state_dict(),
+            change=Change(step=step, encoded=rows_N[encode_N]),
         )
 
     def _chunks(self, step: int, rows_N: IntArray, encode_N: BoolArray) -> tuple[Chunk, ...]:
-        """The chosen rows in chunks of like length; from now on they count as encoded in `step`."""
+        """The chosen rows in chunks of like length."""
         slots = np.flatnonzero(encode_N)
         if self._scope.cost_V is not None:
             slots = slots[np.argsort(self._scope.cost_V[rows_N[slots]], kind="stable")]
-        self._last_encode_V[rows_N[slots]] = step
         seed_parts = (self._scope.seed, step, self._scope.rank)
         return cut_chunks(rows_N[slots], slots, sizes=self._config.chunk_sizes, seed_parts=seed_parts)
 
@@ -104,41 +107,37 @@ class SharedPlanner(StepPlanner):
     Every rank decides the same of all that is asked, so that coins, ages and tables are those of one process.
     """
 
-    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
-        """See Planner.plan."""
-        scope, (_, choose) = self._scope, _RULES[self._config.policy]
+    def _decided(self, step: int, asked: Asked, _last: bool) -> Plan:
+        scope, (_, choose), last_encode_V = self._scope, _RULES[self._config.policy], self._state.last_encode_V
         rows_N, _ = distinct(np.concatenate([asked[rank] for rank in range(scope.world)]))
         inverse_M = np.searchsorted(rows_N, asked[scope.rank])
-        encode_N = choose(self._rules_at(step), scope.seed, step, rows_N, self._last_encode_V[rows_N])
+        encode_N = choose(self._rules_at(step), scope.seed, step, rows_N, last_encode_V[rows_N])
         read_N = np.zeros(len(rows_N), np.bool_)
         read_N[inverse_M] = True
-        age_L = step - self._last_encode_V[rows_N[read_N & ~encode_N]]
-        plan = self._planned(step, rows_N, inverse_M, encode_N & (rows_N % scope.world == scope.rank))
-        self._last_encode_V[rows_N[encode_N]] = step
-        return replace(plan, age_L=age_L, exchanged=np.flatnonzero(encode_N), state=self.state_dict())
+        return replace(
+            self._planned(step, rows_N, inverse_M, encode_N & (rows_N % scope.world == scope.rank)),
+            age_L=step - last_encode_V[rows_N[read_N & ~encode_N]],
+            exchanged=np.flatnonzero(encode_N),
+            change=Change(step=step, encoded=rows_N[encode_N]),
+        )
 
 
 class AccumulatedPlanner(StepPlanner):
     """accumulated: an item is encoded when first touched since the encoder's last update, and back-propagated at the
     next one, with the sum of the gradients that it received since (GRAM, multi-step)."""
 
-    def __init__(self, config: PlannerConfig, scope: _Scope) -> None:
-        super().__init__(config, scope)
-        self._start = 0
-        self._window: tuple[Chunk, ...] = ()
-
-    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
-        """See Planner.plan."""
+    def _decided(self, step: int, asked: Asked, last: bool) -> Plan:
+        start, window = self._state.window_start, self._state.window
         rows_N, inverse_M = distinct(asked[self._scope.rank])
-        plan = self._planned(step, rows_N, inverse_M, self._last_encode_V[rows_N] < self._start)
-        ends = last or step + 1 - self._start >= self._config.accumulate_steps
+        plan = self._planned(step, rows_N, inverse_M, self._state.last_encode_V[rows_N] < start)
+        ends = last or step + 1 - start >= self._config.accumulate_steps
         backward: tuple[Chunk, ...] = ()
         if ends:
-            rows_N = np.concatenate([rows_N, np.setdiff1d(_rows_of(self._window), rows_N)])
-            backward = (*plan.encode, *_placed(self._window, rows_N))
-            self._start, self._window = step + 1, ()
+            rows_N = np.concatenate([rows_N, np.setdiff1d(_rows_of(window), rows_N)])
+            backward = (*plan.encode, *_placed(window, rows_N))
+            start, window = step + 1, ()
         else:
-            self._window = (*self._window, *plan.encode)
+            window = (*window, *plan.encode)
         go_home_N = np.full(len(rows_N), ends)
         return replace(
             plan,
@@ -146,17 +145,8 @@ class AccumulatedPlanner(StepPlanner):
             backward=backward,
             update_encoder=ends,
             waiting=Waiting(keep_N=~go_home_N, collect_N=go_home_N, clear_N=go_home_N, per_count=False),
-            state=self.state_dict(),
+            change=replace(plan.change, window_start=start, window=window),
         )
-
-    def state_dict(self) -> PlannerState:
-        """See Planner.state_dict."""
-        return replace(super().state_dict(), window_start=self._start, window=self._window)
-
-    def load_state_dict(self, state: PlannerState) -> None:
-        """See Planner.load_state_dict."""
-        super().load_state_dict(state)
-        self._start, self._window = state.window_start, state.window
 
 
 class CarriedPlanner(StepPlanner):
@@ -167,41 +157,42 @@ class CarriedPlanner(StepPlanner):
 
     def __init__(self, config: PlannerConfig, scope: _Scope) -> None:
         super().__init__(config, scope)
-        self._since_V: IntArray = np.full(scope.rows, NEVER, np.int32)
+        self._state.waiting_since_V = np.full(scope.rows, NEVER, np.int32)
 
-    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
-        """See Planner.plan."""
+    @property
+    def _since_V(self) -> IntArray:
+        assert self._state.waiting_since_V is not None, "made with the planner"
+        return self._state.waiting_since_V
+
+    def load_state_dict(self, state: PlannerState) -> None:
+        """See Planner.load_state_dict."""
+        super().load_state_dict(state)
+        if self._state.waiting_since_V is None:
+            self._state.waiting_since_V = np.full(self._scope.rows, NEVER, np.int32)
+
+    def _decided(self, step: int, asked: Asked, last: bool) -> Plan:
         rows_N, inverse_M = distinct(asked[self._scope.rank])
         read_rows = len(rows_N)
         if last:
             rows_N = np.concatenate([rows_N, np.setdiff1d(np.flatnonzero(self._since_V != NEVER), rows_N)])
             encode_N = np.ones(len(rows_N), np.bool_)
         else:
-            encode_N = stale_rows(self._rules_at(step), self._scope.seed, step, rows_N, self._last_encode_V[rows_N])
+            encoded_N = self._state.last_encode_V[rows_N]
+            encode_N = stale_rows(self._rules_at(step), self._scope.seed, step, rows_N, encoded_N)
         plan = self._planned(step, rows_N, inverse_M, encode_N)
-        waiting = self._waiting(step, rows_N, encode_N)
-        return replace(plan, read_rows=read_rows, waiting=waiting, state=self.state_dict())
+        waiting, since_N = self._waiting(step, rows_N, encode_N)
+        change = replace(plan.change, since_rows=rows_N, since=since_N)
+        return replace(plan, read_rows=read_rows, waiting=waiting, change=change)
 
-    def _waiting(self, step: int, rows_N: IntArray, encode_N: BoolArray) -> Waiting:
+    def _waiting(self, step: int, rows_N: IntArray, encode_N: BoolArray) -> tuple[Waiting, IntArray]:
+        """What becomes of the waiting gradients, and of which step each row's oldest one then is."""
         since_N = self._since_V[rows_N]
         oldest = self._config.carry_max_age_steps or step + 1
         too_old_N = (since_N != NEVER) & (step - since_N > oldest)
         collect_N = encode_N & (since_N != NEVER) & ~too_old_N
         clear_N = collect_N | too_old_N
-        self._since_V[rows_N] = np.where(encode_N, NEVER, np.where(clear_N | (since_N == NEVER), step, since_N))
-        return Waiting(keep_N=~encode_N, collect_N=collect_N, clear_N=clear_N, per_count=True)
-
-    def state_dict(self) -> PlannerState:
-        """See Planner.state_dict."""
-        return replace(super().state_dict(), waiting_since_V=self._since_V.copy())
-
-    def load_state_dict(self, state: PlannerState) -> None:
-        """See Planner.load_state_dict."""
-        super().load_state_dict(state)
-        if state.waiting_since_V is None:
-            self._since_V = np.full(self._scope.rows, NEVER, np.int32)
-        else:
-            self._since_V = state.waiting_since_V.copy()
+        after_N = np.where(encode_N, NEVER, np.where(clear_N | (since_N == NEVER), step, since_N))
+        return Waiting(keep_N=~encode_N, collect_N=collect_N, clear_N=clear_N, per_count=True), after_N
 
 
 def planner_of(

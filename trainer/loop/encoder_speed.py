@@ -1,14 +1,13 @@
 """Encoder speed: forward and backward of whole chunks, as a share of what the device can multiply (MFU).
 
-Formula, per real or padded token, of a BERT-shaped layer of width H and inner width F whose token sees K keys:
-forward 2 (4 H^2 + 2 H F) + 4 H K, backward twice as much; embeddings, norms and softmax count nothing. Hardware MFU
-counts every token that was computed, useful MFU those that are not padding, each with the keys of its own segment.
+The formula stands in trainer/loop/flops.py. Hardware MFU counts every token that was computed, useful MFU those that
+are not padding, each with the keys of its own segment.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import BertConfig, BertModel
+from transformers.utils import logging as hf_logging
 
-from trainer.loop.memory import peak_memory, settled
+from trainer.loop.flops import LayerShape, device_name, layer_flops, peak_flops, seconds_of
+from trainer.loop.memory import peak_memory
 from trainer.model.split_encoder import SplitEncoder
 
-# Dense bfloat16 multiplications of tensor cores, per second, as the vendor tells them.
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 256},
     "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
@@ -61,49 +60,43 @@ class SpeedConfig:
 def encoder_speed(config: SpeedConfig, device: torch.device) -> dict[str, Any]:
     """Seconds, MFU and peak memory of chunks of full segments, and of titles cut to the longest in the chunk."""
     torch.manual_seed(config.seed)
-    shape = BertConfig(vocab_size=_VOCABULARY, **SIZES[config.size])
+    shape = bert_shape(config.size)
     encoder = SplitEncoder(BertModel(shape), frozen_layers=0).to(device).train()
+    layers = LayerShape.bert(width=shape.hidden_size, inner=shape.intermediate_size, layers=shape.num_hidden_layers)
     step = torch.compile(encoder) if config.compiled else encoder
     rng = np.random.default_rng(config.seed)
-    titles = np.clip(rng.poisson(TITLE_TOKENS - 3, config.segments) + 3, 3, config.tokens)
+    titles = title_lengths(rng, config.segments, longest=config.tokens)
     loads = {"full": np.full(config.segments, config.tokens), "titles": np.sort(titles)}
-    peak = peak_flops(device, config)
+    peak = peak_flops(device, bfloat16=config.bfloat16)
     found = {
-        name: _timed(step, shape, lengths, config=config, device=device, peak=peak) for name, lengths in loads.items()
+        name: _timed(step, layers, lengths, config=config, device=device, peak=peak) for name, lengths in loads.items()
     }
     return {"config": asdict(config), "device": device_name(device), "peak_flops": peak, **found}
 
 
-def device_name(device: torch.device) -> str:
-    """What the device calls itself."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+def bert_shape(size: str) -> BertConfig:
+    """One of SIZES. ValueError for another."""
+    if size not in SIZES:
+        raise ValueError(f"--size is {size!r}: use {', '.join(SIZES)}")
+    return BertConfig(vocab_size=_VOCABULARY, **SIZES[size])
 
 
-def peak_flops(device: torch.device, config: SpeedConfig) -> float:
-    """The vendor's figure for a device that is known, else the best of five large matrix products."""
-    for name, peak in PEAKS.items():
-        if config.bfloat16 and name in device_name(device):
-            return peak
-    side = 4096 if device.type == "cuda" else 1024
-    dtype = torch.bfloat16 if config.bfloat16 else torch.float32
-    left = torch.randn(side, side, device=device).to(dtype)
-    seconds = []
-    for _ in range(6):
-        seconds.append(_seconds(lambda: left @ left, device))
-    return 2 * side**3 / min(seconds[1:])
+def random_plm(folder: Path, size: str, *, seed: int) -> str:
+    """A folder with a language model of that size, its weights random, as a user would name one."""
+    hf_logging.disable_progress_bar()
+    torch.manual_seed(seed)
+    BertModel(bert_shape(size)).save_pretrained(folder)
+    return str(folder)
 
 
-def layer_flops(shape: BertConfig, lengths: NDArray[np.integer[Any]]) -> float:
-    """Of forward and backward over segments of these lengths, each token seeing its own segment's keys."""
-    width, inner = shape.hidden_size, shape.intermediate_size
-    tokens, pairs = float(lengths.sum()), float((lengths.astype(np.float64) ** 2).sum())
-    forward = tokens * 2 * (4 * width**2 + 2 * width * inner) + 4 * width * pairs
-    return 3 * shape.num_hidden_layers * forward
+def title_lengths(rng: np.random.Generator, segments: int, *, longest: int) -> NDArray[np.int64]:
+    """Tokens of random titles, [CLS] and [SEP] included."""
+    return np.clip(rng.poisson(TITLE_TOKENS - 3, segments) + 3, 3, longest)
 
 
 def _timed(
     encoder: Any,
-    shape: BertConfig,
+    shape: LayerShape,
     lengths: NDArray[np.integer[Any]],
     *,
     config: SpeedConfig,
@@ -123,7 +116,7 @@ def _timed(
 
     for _ in range(2):
         once()
-    seconds = [_seconds(once, device) for _ in range(config.repeats)]
+    seconds = [seconds_of(once, device) for _ in range(config.repeats)]
     with peak_memory(device) as most:
         once()
     middle = median(seconds)
@@ -137,11 +130,3 @@ def _timed(
         "useful_mfu": layer_flops(shape, lengths) / middle / peak,
         "peak_bytes": float(most[0]),
     }
-
-
-def _seconds(work: Any, device: torch.device) -> float:
-    settled(device)
-    began = time.perf_counter()
-    work()
-    settled(device)
-    return time.perf_counter() - began

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainer.loop.checkpoint import load_checkpoint
 from trainer.loop.distributed import leaders, summed
+from trainer.loop.flops import peak_flops
 from trainer.loop.judging import model_auc
 from trainer.loop.logs import RunLog
 from trainer.loop.optimiser import NonFiniteError
@@ -27,11 +28,15 @@ class Keeping:
         *,
         asked_to_stop: Ask = never,
         told: Callable[[dict[str, Any]], None] = lambda _: None,
+        judged: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
-        """`out` gets metrics.jsonl, whose lines are also `told`, and checkpoint/. `asked_to_stop`: after each step."""
+        """`out` gets metrics.jsonl, whose lines are also `told`, and checkpoint/. `asked_to_stop`: after each step.
+        `judged`: the step and AUC of each epoch that is. The leader alone tells both."""
         run, ranks = trainer.config.run, trainer.ranks
         self._trainer = trainer
-        self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, told, ranks)
+        peak = peak_flops(trainer.device, bfloat16=run.precision == "bfloat16")
+        self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, told, ranks, peak)
+        self._judged = judged
         self._checkpoints = Checkpoints(out / "checkpoint", run.keep_checkpoints, ranks)
         self._asked_to_stop = asked_to_stop
         self._patience = run.early_stop_epochs
@@ -86,6 +91,8 @@ class Keeping:
             better = self._best is None or auc > self._best.auc
             self._best = Best(step=step, auc=auc) if better else self._best
             self._epochs_since_best = 0 if better else self._epochs_since_best + 1
+            if self._trainer.ranks.leads:
+                self._judged(step, auc)
         self.save()
         if self._best is not None and self._best.step == step:
             self._checkpoints.mark_best(self._best)

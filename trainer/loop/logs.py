@@ -1,86 +1,43 @@
-"""Logs: one JSON line per logging step, and the run's totals that every report quotes."""
+"""Logs: one JSON line per logging step, which whoever listens is told too, and the run's summary."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from trainer.loop.distributed import ALONE, Ranks, summed
+from trainer.loop.optimiser import Update
 from trainer.loop.run import PlannedStep
 from trainer.loop.staleness import Drift
-
-
-@dataclass(slots=True)
-class Totals:
-    """Sums over steps."""
-
-    steps: int = 0
-    targets: int = 0
-    asked: int = 0
-    """items that the heads asked for, each packed batch's counted once"""
-    encoded: int = 0
-    looked_up: int = 0
-    looked_up_by_age: list[int] = field(default_factory=list)
-    """place n: vectors that were n steps old when looked up"""
-    dropped: int = 0
-    """items whose waiting gradients were too old (carried)"""
-    seconds: float = 0.0
-    data_wait_seconds: float = 0.0
-
-    def add(self, step: PlannedStep, *, seconds: float, waited: float) -> None:
-        """Count one step."""
-        self.steps += 1
-        self.targets += step.targets
-        self.asked += step.asked
-        self.encoded += step.plan.encoded
-        self.looked_up += step.plan.looked_up
-        ages = np.bincount(step.plan.age_L, minlength=len(self.looked_up_by_age))
-        ages[: len(self.looked_up_by_age)] += np.array(self.looked_up_by_age, np.int64)
-        self.looked_up_by_age = ages.tolist()
-        self.dropped += step.plan.dropped
-        self.seconds += seconds
-        self.data_wait_seconds += waited
-
-    def shared(self) -> Totals:
-        """What of restored sums a rank keeps that does not lead: steps and seconds."""
-        return Totals(steps=self.steps, seconds=self.seconds, data_wait_seconds=self.data_wait_seconds)
-
-    def over_ranks(self) -> Totals:
-        """The same of all ranks together; steps and seconds are this one's, for they are taken together."""
-        names = ("targets", "asked", "encoded", "looked_up", "dropped")
-        sums = [int(number) for number in summed([getattr(self, name) for name in names])]
-        ages = [int(number) for number in summed(self.looked_up_by_age)]
-        return replace(self, **dict(zip(names, sums, strict=True)), looked_up_by_age=ages)
-
-    @property
-    def clicks_per_second(self) -> float:
-        """Valid targets / wall time of whole steps, data wait included."""
-        return self.targets / self.seconds if self.seconds else 0.0
+from trainer.loop.totals import Totals
 
 
 @dataclass(slots=True)
 class RunLog:
-    """Writes metrics.jsonl. Losses stay tensors until a logging step, so that no other step waits for the device."""
+    """Writes metrics.jsonl. Losses and norms stay tensors until a logging step, so that no other step waits for the
+    device. `peak_flops`: of this rank's device, per second; 0 = not known, and MFU is not told."""
 
     path: Path
     every: int
     total_steps: int
     told: Callable[[dict[str, Any]], None] = lambda _: None
     ranks: Ranks = ALONE
+    peak_flops: float = 0.0
     totals: Totals = field(default_factory=Totals)
     last_loss: float = float("nan")
     drifts: list[Drift] = field(default_factory=list)
     _since: Totals = field(default_factory=Totals)
     _losses: list[Tensor | float] = field(default_factory=list)
+    _norms: dict[str, list[Tensor | float]] = field(default_factory=dict)
+    _rate_factor: float | None = None
     _counts: float = 0.0
     _waited: float = 0.0
     _mark: float = field(default_factory=time.perf_counter)
@@ -96,6 +53,7 @@ class RunLog:
             "totals": asdict(self.totals.over_ranks()),
             "since": asdict(self._since.over_ranks()),
             "losses": summed([float(loss) for loss in self._losses]),
+            "norms": {part: [float(norm) for norm in norms] for part, norms in self._norms.items()},
             "counts": self._counts,
             "last_loss": self.last_loss,
             "drift": asdict(self.drifts[-1]) if self.drifts else None,
@@ -108,6 +66,7 @@ class RunLog:
         self.drifts = [Drift(**state["drift"])] if state["drift"] else []
         self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
         self._losses = list(state["losses"])
+        self._norms = {part: list(norms) for part, norms in state.get("norms", {}).items()}
         if not self.ranks.leads:  # the sums are told once
             self.totals, self._since = self.totals.shared(), self._since.shared()
             self._losses = [0.0] * len(self._losses)
@@ -122,7 +81,7 @@ class RunLog:
         """The run's figures: sums over all steps and ranks, the last loss and drift told. All ranks must call this."""
         totals = self.totals.over_ranks()
         drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
-        return {"loss": self.last_loss, "clicks_per_second": totals.clicks_per_second, **asdict(totals), **drift}
+        return {"loss": self.last_loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
 
     def arriving(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
         """The steps as they come, and how long each was waited for."""
@@ -135,7 +94,9 @@ class RunLog:
                     return
                 yield step
 
-    def taken(self, step: PlannedStep, loss: Tensor, *, epoch: int, drift: Drift | None = None) -> None:
+    def taken(
+        self, step: PlannedStep, loss: Tensor, *, epoch: int, drift: Drift | None = None, update: Update | None = None
+    ) -> None:
         """Count a finished step; write a line on logging steps and on the last. `drift`: if it was measured."""
         self.drifts += [] if drift is None else [drift]
         now = time.perf_counter()
@@ -144,15 +105,20 @@ class RunLog:
         self._mark = now
         self._losses.append(loss)
         self._counts += step.count
+        if update is not None:
+            self._rate_factor = update.rate_factor
+            for part, norm in update.norms.items():
+                self._norms.setdefault(part, []).append(norm)
         done = step.plan.step + 1
         if done % self.every == 0 or done == self.total_steps:
             self._write(done, epoch)
 
     def _write(self, done: int, epoch: int) -> None:
         loss = sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
-        since = self._since.over_ranks()
+        since, peak = self._since.over_ranks(), self._peak()
+        norms = {f"gradient_norm_{part}": _mean(self._norms.get(part, [])) for part in ("encoder", "head")}
         self.last_loss = loss
-        self._since, self._losses, self._counts = Totals(), [], 0.0
+        self._since, self._losses, self._norms, self._counts = Totals(), [], {}, 0.0
         if not self.ranks.leads:
             return
         line: dict[str, Any] = {
@@ -160,13 +126,24 @@ class RunLog:
             "steps": self.total_steps,
             "epoch": epoch,
             "loss": loss,
-            "clicks_per_second": since.clicks_per_second,
+            **since.figures(peak_flops=peak),
+            "learning_rate_factor": self._rate_factor,
+            **norms,
             **{key: value for key, value in asdict(since).items() if key != "steps"},
             **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
         }
         with self.path.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         self.told(line)
+
+    def _peak(self) -> float:
+        """Of all ranks' devices together."""
+        return summed([self.peak_flops])[0]
+
+
+def _mean(norms: Sequence[Tensor | float]) -> float | None:
+    """None where nothing was updated."""
+    return sum(float(norm) for norm in norms) / len(norms) if norms else None
 
 
 def _step_of(line: str) -> float:

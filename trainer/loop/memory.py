@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile
 
 from schemas.errors import InputError
 
@@ -44,9 +44,8 @@ def peak_memory(device: torch.device) -> Iterator[list[int]]:
         yield found
         found[0] = torch.cuda.max_memory_allocated() - before
         return
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+    with profile(profile_memory=True) as profiler:  # not torch.profiler's: that one makes a tree of all operators
         yield found
-    results = profiler.profiler.kineto_results
-    events = [event for event in results.events() if event.name() == "[memory]"]
+    events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
     found[0] = max(itertools.accumulate((event.nbytes() for event in events), initial=0))

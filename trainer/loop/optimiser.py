@@ -55,6 +55,13 @@ class Parameters(NamedTuple):
 _Part = Literal["encoder", "head"]
 
 
+class Update(NamedTuple):
+    """What one step did: the factor on the peak rates, and the gradient norms, before clipping, of what it updated."""
+
+    rate_factor: float
+    norms: Mapping[str, Tensor]
+
+
 class Optimiser:
     """Two AdamW optimisers, since the encoder's may rest while the head's steps."""
 
@@ -66,6 +73,7 @@ class Optimiser:
         self._steps = steps
         self.taken = 0
         self.intact = True  # no update was broken off halfway
+        self.last: Update | None = None
         self._waiting_count = 0.0  # of the steps whose gradients the encoder's next update divides
         rate, decay = config.learning_rate, config.weight_decay
         pooling_rate = rate if config.pooling_learning_rate is None else config.pooling_learning_rate
@@ -111,6 +119,7 @@ class Optimiser:
         for part in due:
             self._update(part, factor)
         self.intact = True
+        self.last = Update(factor, dict(zip(due, norms, strict=True)))
         self.taken += 1
         self._waiting_count = 0.0 if update_encoder else waiting
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+from urllib.parse import urlsplit
 
-from trainer.data.batch import StepBatch, cut_samples, merge, per_occurrence, per_target
+from trainer.data.batch import StepBatch, asked_of, cut_samples, merge, per_occurrence, per_target
 from trainer.data.reader import Reader
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan, Planner
 from trainer.encode.policies import Policy
 from trainer.loop.distributed import ALONE, Ranks
+from trainer.loop.work import NO_WORK, Work, WorkCounter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +53,15 @@ class RunConfig:
     """Where memory does not suffice, keep fewer chunks' graphs and take the step again, with the same result."""
     history_clicks: int = 50
     """Evaluation: latest clicks of a history that are seen."""
+    tensorboard: bool = True
+    """Also write the lines of metrics.jsonl as curves for TensorBoard, below OUT/tensorboard: a millisecond a line."""
+    mlflow: str = ""
+    """Also tell the run to the MLflow store of this tracking URI, such as sqlite:///runs/mlflow.db. Empty = none."""
+    profile_steps: int = 0
+    """Steps, after the first few, whose operators are timed, for a table and a trace below OUT/profile. 0 = none."""
 
     def __post_init__(self) -> None:
-        for name in ("drift_every_steps", "save_every_steps", "early_stop_epochs", "seed"):
+        for name in ("drift_every_steps", "save_every_steps", "early_stop_epochs", "seed", "profile_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"run.{name} is {getattr(self, name)}: use 0 or more")
         for name in (
@@ -67,6 +75,10 @@ class RunConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"run.{name} is {getattr(self, name)}: use 1 or more")
+        if urlsplit(self.mlflow).password:
+            raise ValueError(
+                "run.mlflow holds a password, and options are printed and kept in config.json: leave it out"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,7 @@ class PlannedStep:
     count: float  # sum of target weights over all ranks
     asked: int  # items that the head asked for: what encoding each of them would cost
     completes: bool  # the packed step is done with it; only naive_per_target cuts one into several
+    work: Work = NO_WORK
 
 
 def _parts_per_target(batch: StepBatch, samples: int) -> list[StepBatch]:
@@ -119,7 +132,7 @@ def planned(
     step = first
     for packed, (group, weight) in enumerate(zip(batches, weights, strict=False), start=1):
         of_rank = [group[rank :: ranks.world] for rank in range(ranks.world)] if shared else []
-        asked = {rank: merge(theirs).ask_M for rank, theirs in enumerate(of_rank)}
+        asked = {rank: asked_of(theirs) for rank, theirs in enumerate(of_rank)}
         own = of_rank[ranks.rank] if shared else group
         parts = SHAPES[policy](merge(own), samples_per_step)
         for number, part in enumerate(parts, start=1):
@@ -140,6 +153,12 @@ def pinned(steps: Iterator[PlannedStep]) -> Iterator[PlannedStep]:
     """The same steps, their tensors where a GPU copies from without being waited for."""
     for step in steps:
         yield replace(step, batch=step.batch.pinned())
+
+
+def counted(steps: Iterator[PlannedStep], counter: WorkCounter) -> Iterator[PlannedStep]:
+    """The same steps, each with its work."""
+    for step in steps:
+        yield replace(step, work=counter.of(step.plan))
 
 
 def epoch_targets(reader: Reader, epoch: int) -> list[int]:

@@ -46,7 +46,7 @@ class Snapshots:
         rank = parts.ranks.rank
         own = {
             f"table-{rank}": parts.table.state_dict(),
-            f"planner-{rank}": {name: torch.from_numpy(array) for name, array in planner.arrays().items()},
+            f"planner-{rank}": {name: torch.from_numpy(array) for name, array in planner.copy().arrays().items()},
             f"random-{rank}": {"torch": torch.get_rng_state()},
         }
         shared: dict[str, dict[str, Tensor]] = {}
@@ -102,4 +102,4 @@ def _put_back(parts: Parts, checkpoint: Checkpoint) -> tuple[Position, PlannerSt
     if own.random is not None:
         torch.set_rng_state(own.random)
     position = Position(**{name: int(number) for name, number in checkpoint.state["position"].items()})
-    return position, own.planner
+    return position, parts.planner.state_dict()

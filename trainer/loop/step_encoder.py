@@ -55,6 +55,10 @@ class StepEncoder:
             vector_CD = self._vectors(given)
         return vector_CD if wanted else vector_CD.detach()
 
+    def computed_shape(self, rows_C: IntArray) -> tuple[int, int]:
+        """(rows, tokens of each) that these items are encoded as, from integers on the host alone."""
+        return self._masters.computed_shape(rows_C, self._items, shape_steps=self._steps)
+
     @torch.no_grad()
     def follow(self) -> None:
         """The copy takes over the masters' weights; to be called when these have changed."""

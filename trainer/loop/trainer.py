@@ -15,15 +15,17 @@ from trainer.data.position import steps_per_epoch
 from trainer.data.prefetch import prefetch
 from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.distributed import ALONE, Ranks
-from trainer.loop.logs import RunLog, Totals
+from trainer.loop.logs import RunLog
 from trainer.loop.memory import OutOfMemoryError, free_cached
 from trainer.loop.optimiser import NonFiniteError
 from trainer.loop.parts import make_parts
 from trainer.loop.prepare import Prepared
-from trainer.loop.run import PlannedStep, epoch_weights, pinned, planned
+from trainer.loop.run import PlannedStep, counted, epoch_weights, pinned, planned
 from trainer.loop.snapshot import Position, Snapshots, put_back
 from trainer.loop.staleness import Drift, measure_drift, over_ranks
 from trainer.loop.step import train_step
+from trainer.loop.totals import Totals
+from trainer.loop.work import Lengths, WorkCounter, trained_shape
 
 Ask = Callable[[], bool]
 
@@ -56,6 +58,12 @@ class Trainer:
         self.at = Position()
         self._planner_state = self.planner.state_dict()
         self._snapshots = Snapshots(parts)
+        self._counter = WorkCounter(
+            lengths=Lengths.of(prepared.directory.token_table()),
+            shape=trained_shape(prepared.encoder.split),
+            computed_shape=parts.encode.computed_shape,
+            kept_chunks=prepared.config.run.kept_chunks,
+        )
 
     @property
     def step(self) -> int:
@@ -79,6 +87,7 @@ class Trainer:
             ranks=self.ranks,
             shared=self.parts.shares_encoding,
         )
+        steps = counted(steps, self._counter)
         if self.device.type == "cuda":
             steps = pinned(steps)
         return prefetch(steps, depth=self.config.run.plan_ahead)
@@ -90,7 +99,8 @@ class Trainer:
         while self.at.epoch < self.config.run.epochs:
             with closing(log.arriving(self.epoch_steps())) as steps:
                 for step in steps:
-                    log.taken(step, self.take(step), epoch=self.at.epoch, drift=self.drift(step))
+                    loss = self.take(step)
+                    log.taken(step, loss, epoch=self.at.epoch, drift=self.drift(step), update=self.optimiser.last)
                     if step.completes and stop():
                         return log.totals
             self.at.epoch, self.at.epoch_step = self.at.epoch + 1, 0
@@ -106,7 +116,7 @@ class Trainer:
             place = f"step {step.plan.step}, epoch {self.at.epoch}, {self._place()}"
             raise NonFiniteError(f"{place}: {error} Lower the learning rate, or look at the batch.") from error
         self.parts.encode.follow()
-        self._planner_state = step.plan.state  # of this step, not of the planner, which is ahead
+        self._planner_state.move_on(step.plan.change)  # as of this step; the planner itself is ahead
         self.at.step += 1
         self.at.epoch_step += step.completes
         return loss

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.token_table import TokenTable
-from trainer.model.packed_rows import IntArray, pack_rows
+from trainer.model.packed_rows import IntArray, Packing, pack_rows
 
 FREQUENCIES = 16  # a keyword that stands more often in its text counts as one that stands FREQUENCIES - 1 times
 
@@ -87,14 +87,19 @@ class ItemInput:
     def packed(self, rows_C: IntArray, width: int, shape: tuple[int, int] | None = None, rows: int = 1) -> Segments:
         """The same in packed rows of `width` tokens, or of a multiple of it where the table has longer items; their
         number is a multiple of `rows`."""
-        most, longest = shape = self.shape(rows_C) if shape is None else shape
+        shape = self.shape(rows_C) if shape is None else shape
         padded = self.segments(rows_C, shape)
-        widest = max(1, int(self.tokens_V.max(initial=1)))
-        made = pack_rows(self._lengths(rows_C, most), longest=longest, width=-(-widest // width) * width, multiple=rows)
+        made = self.packing(rows_C, width, shape, rows)
         source_RW = on_device(made.source_RW, self.device)
         token_RW = padded.token_XT.flatten()[source_RW.clamp(min=0).to(self._place)]
         slot_CST = on_device(made.slot_CST, self.device)
         return Segments(token_RW, padded.mask_CST, padded.segment_mask_CS, source_RW, slot_CST)
+
+    def packing(self, rows_C: IntArray, width: int, shape: tuple[int, int], rows: int = 1) -> Packing:
+        """Where the rows' tokens stand in the packed form, on the host."""
+        widest = max(1, int(self.tokens_V.max(initial=1)))
+        lengths_CS = self._lengths(rows_C, shape[0])
+        return pack_rows(lengths_CS, longest=shape[1], width=-(-widest // width) * width, multiple=rows)
 
     def _lengths(self, rows_C: IntArray, most: int) -> IntArray:
         """Tokens of each of the rows' segments, on the host; an item without any has one of one token."""

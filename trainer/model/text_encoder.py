@@ -100,9 +100,7 @@ class TextEncoder(nn.Module):
         """The items as tensors. `shape_steps` > 1: their shapes are one of few, for a compiler."""
         shape = items.shape(rows_C, steps=shape_steps)
         if self.row_tokens:
-            of_eight = max(1, len(rows_C) * shape[0] * shape[1] // (8 * self.row_tokens))
-            rows = 1 if shape_steps == 1 else of_eight
-            segments = items.packed(rows_C, self.row_tokens, shape, rows)
+            segments = items.packed(rows_C, self.row_tokens, shape, self._multiple(len(rows_C), shape, shape_steps))
         else:
             segments = items.segments(rows_C, shape)
         frozen, heard = self.split.frozen_layers > 0, None
@@ -117,6 +115,19 @@ class TextEncoder(nn.Module):
             heard,
             segments.slot_CST,
         )
+
+    def computed_shape(self, rows_C: IntArray, items: ItemInput, *, shape_steps: int = 1) -> tuple[int, int]:
+        """(rows, tokens of each) that `inputs` makes of the items, from integers on the host alone."""
+        shape = items.shape(rows_C, steps=shape_steps)
+        if not self.row_tokens:
+            return len(rows_C) * shape[0], shape[1]
+        multiple = self._multiple(len(rows_C), shape, shape_steps)
+        rows, width = items.packing(rows_C, self.row_tokens, shape, multiple).source_RW.shape
+        return rows, width
+
+    def _multiple(self, items: int, shape: tuple[int, int], shape_steps: int) -> int:
+        """Of what the number of shared rows is a multiple: for a compiler, an eighth of the padded form's tokens."""
+        return 1 if shape_steps == 1 else max(1, items * shape[0] * shape[1] // (8 * self.row_tokens))
 
     def vectors(self, given: EncoderInput) -> Tensor:
         """Vectors (C, D) of what `inputs` made: tensors alone, so that it can be compiled."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +11,19 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
-from tests.conftest import REPOSITORY
-from trainer.loop.encoder_speed import SIZES, SpeedConfig, layer_flops
-
-
-def bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    for name in ("pyspark", "petastorm", "cyclopts", "rich", "delta"):
-        (folder / f"{name}.py").write_text("raise ImportError('not on this machine')\n")
-    environment = {**os.environ, "PYTHONPATH": f"{folder}:{REPOSITORY}"}
-    command = [sys.executable, "-m", "jobs.bench.encoder", *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+from tests.jobs.bench.bare import bench
+from trainer.loop.encoder_speed import SIZES, SpeedConfig
+from trainer.loop.flops import LayerShape, layer_flops
 
 
 def test_it_runs_without_spark_petastorm_and_our_command_line(tmp_path: Path) -> None:
-    done = bench(tmp_path, "--size", "tiny", "--segments", "16", "--repeats", "2", "--device", "cpu")
+    done = bench(tmp_path, "encoder", "--size", "tiny", "--segments", "16", "--repeats", "2")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["full"]["hardware_mfu"] == found["full"]["useful_mfu"] > 0
     assert 0 < found["titles"]["useful_mfu"] < found["titles"]["hardware_mfu"]
     assert found["full"]["peak_bytes"] > found["titles"]["peak_bytes"] > 0
-    refused = bench(tmp_path, "--size", "huge")
+    refused = bench(tmp_path, "encoder", "--size", "huge")
     assert refused.returncode == 2
     assert "use tiny, minilm, base" in refused.stderr
 
@@ -44,7 +34,8 @@ def test_the_formula_counts_what_torch_counts(size: str) -> None:
     model = BertModel(shape, add_pooling_layer=False)
     with FlopCounterMode(display=False) as counter:
         model(torch.randint(5, 30_000, (3, 20))).last_hidden_state.sum().backward()
-    assert layer_flops(shape, np.full(3, 20)) == pytest.approx(counter.get_total_flops(), rel=1e-6)
+    layers = LayerShape.bert(width=shape.hidden_size, inner=shape.intermediate_size, layers=shape.num_hidden_layers)
+    assert layer_flops(layers, np.full(3, 20)) == pytest.approx(counter.get_total_flops(), rel=1e-6)
 
 
 def test_odd_sizes_are_refused() -> None:

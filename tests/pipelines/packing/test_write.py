@@ -13,6 +13,7 @@ import pytest
 from petastorm import make_reader
 
 from pipelines.packing.assemble import Arrays, assemble
+from pipelines.packing.petastorm_schema import write_schema
 from pipelines.packing.shard import Shard
 from pipelines.packing.write import (
     directory_at,
@@ -21,7 +22,6 @@ from pipelines.packing.write import (
     write_batches,
     write_manifest,
     write_plain,
-    write_schema,
 )
 from schemas.errors import InputError
 from schemas.manifest import BATCH_FOLDER, FileEntry, Manifest, Superblock, Tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ def test_cached_encodes_what_the_rules_say(batches: list[list[int]], max_age: in
         coin="item" if coin == "item" else "batch",
     )
     encoded_at: dict[int, int] = {}
+    state = planner_of(config, rows=V, seed=7).state_dict()
     for step, (batch, plan) in enumerate(zip(batches, plans(config, batches), strict=True)):
         p = max_reuse * (1 - math.exp(-2.3 / 3 * step))
         wanted = []
@@ -51,8 +53,8 @@ def test_cached_encodes_what_the_rules_say(batches: list[list[int]], max_age: in
                 encoded_at[row] = step
         assert chosen(plan) == wanted
         assert plan.backward == plan.encode
-        state = plan.state.last_encode_V
-        assert {row: int(state[row]) for row in range(V) if state[row] != NEVER} == encoded_at
+        state.move_on(plan.change)
+        assert {row: int(at) for row, at in enumerate(state.last_encode_V) if at != NEVER} == encoded_at
 
 
 @given(BATCHES)
@@ -195,6 +197,17 @@ def test_carried_takes_along_what_look_ups_left(batches: list[list[int]], max_ag
         assert not (last and since)
 
 
+@pytest.mark.parametrize("policy", ["once", "cached", "accumulated", "carried"])
+def test_a_plan_holds_no_more_where_there_are_more_items(policy: Policy) -> None:
+    """Steps cost the same whatever V is: nothing of its length is made in one."""
+    sizes = []
+    for rows in (50, 50_000):
+        planner = planner_of(PlannerConfig(policy=policy, chunk_sizes=(4,)), rows=rows, seed=7)
+        planner.plan(0, [np.arange(1, 30)])
+        sizes.append(len(pickle.dumps(planner.plan(1, [np.arange(1, 30)]))))
+    assert sizes[0] == sizes[1] < 10_000
+
+
 @pytest.mark.parametrize("policy", ["cached", "accumulated", "carried"])
 @pytest.mark.parametrize("at", [4, 5, 6])
 def test_a_planner_that_goes_on_from_its_state_decides_the_same(policy: Policy, at: int) -> None:
@@ -202,8 +215,11 @@ def test_a_planner_that_goes_on_from_its_state_decides_the_same(policy: Policy, 
     batches = [rng.integers(1, V, 20) for _ in range(12)]
     config = PlannerConfig(policy=policy, max_age_steps=3, accumulate_steps=3, chunk_sizes=(4,))
     first, again = planner_of(config, rows=V, seed=7), planner_of(config, rows=V, seed=7)
+    state = first.state_dict()
     whole = [first.plan(step, [batch], last=step == 7) for step, batch in enumerate(batches)]
-    again.load_state_dict(PlannerState.of(whole[at].state.arrays()))
+    for plan in whole[: at + 1]:
+        state.move_on(plan.change)
+    again.load_state_dict(PlannerState.of(state.arrays()))
     for step in range(at + 1, 12):
         plan = again.plan(step, [batches[step]], last=step == 7)
         for mine, theirs in ((plan.encode, whole[step].encode), (plan.backward, whole[step].backward)):

@@ -108,6 +108,9 @@ def test_two_ranks_with_unequal_data_are_one_process(config: TrainConfig, data: 
     assert [loss for _, loss in told(two)] == pytest.approx([loss for _, loss in told(alone)], abs=1e-12)
     ours, theirs = (json.loads((out / "metrics.jsonl").read_text().splitlines()[-1]) for out in (alone, two))
     assert ours["targets"] == theirs["targets"] > 0
+    assert 0 < ours["tokens"] <= theirs["tokens"] < theirs["computed_tokens"]  # two encode an item that both hold
+    for name in ("learning_rate_factor", "gradient_norm_encoder", "gradient_norm_head"):
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-9)
 
 
 def test_a_run_goes_on_with_more_and_with_fewer_ranks(config: TrainConfig, data: Path, alone: Path) -> None:

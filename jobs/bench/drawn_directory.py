@@ -1,0 +1,203 @@
+"""Drawn directory: a packed directory of random trajectories shaped like a news log's. Needs numpy and pyarrow alone.
+
+Readers choose among the news of the moment, the newest first, by an appeal that follows Zipf's law. A news item appears
+for each trajectory, and the first ones come again when all have been: a batch holds about as many items whatever the
+numbers of trajectories and of items are, where these are more than the news of a moment. Batches are in time order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
+from pipelines.packing.shard import IntArray, Shard
+from pipelines.packing.write import (
+    directory_at,
+    entry_of,
+    now,
+    write_batches,
+    write_manifest,
+    write_plain,
+    write_tokens,
+)
+from schemas.errors import InputError
+from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, FileEntry, Manifest, Superblock, Tokens
+from schemas.packed_batch import FORMAT_VERSION
+from schemas.token_table import TokenTable
+
+_ZIPF = 0.8  # the appeal of the n-th most appealing item of a moment is n ** -0.8
+_MEAN_CLICKS, _WINDOW = 22, 50  # a window's clicks, as in MIND
+_TARGETS = 0.35  # share of clicks whose impression was logged
+_CLS, _SEP, _FIRST_WORD = 101, 102, 1000
+_EVALUATION = pa.schema(
+    [
+        ("impression_id", pa.string()),
+        *((name, pa.list_(pa.int32())) for name in ("history_row", "shown_row")),
+        ("shown_id", pa.list_(pa.string())),
+        ("clicked", pa.list_(pa.bool_())),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnConfig:
+    """Sizes of the directory."""
+
+    trajectories: int = 4096
+    """windows of clicks, in all"""
+    items: int = 8192
+    """V: item rows, the pad included"""
+    batch_trajectories: int = 64
+    """B: trajectories of a packed batch"""
+    superblock_batches: int = 24
+    """packed batches that are read and shuffled together"""
+    live_items: int = 4000
+    """news of a moment that readers choose among"""
+    candidates: int = 5
+    """K: the clicked item and others"""
+    tokens: int = 32
+    """T: longest segment"""
+    vocabulary: int = 30_522
+    """of the random words"""
+    seed: int = 1
+    """decides everything"""
+
+    def __post_init__(self) -> None:
+        if min(self.trajectories, self.batch_trajectories, self.superblock_batches) < 1 or self.items < 64:
+            raise InputError(
+                f"--trajectories is {self.trajectories}, --batch-trajectories {self.batch_trajectories}, --items "
+                f"{self.items}: use 1 or more, of items 64"
+            )
+
+
+def drawn_directory(out: Path, config: DrawnConfig, length_V: IntArray) -> Path:
+    """Write a complete packed directory at `out`; `length_V` = tokens of each item row, special ones included."""
+    facts: list[dict[str, float]] = []
+    with directory_at(out) as folder:
+        path = folder / BATCH_FOLDER / "part-0.parquet"
+        write_batches(path, _noted(_batches(config), facts), superblock_batches=config.superblock_batches)
+        starts = range(0, len(facts), config.superblock_batches)
+        blocks = tuple(_superblock(start, facts[start : start + config.superblock_batches]) for start in starts)
+        table = _token_table(config, length_V)
+        entries = [
+            entry_of(folder, path, rows=len(facts), superblocks=blocks),
+            *write_tokens(folder, table),
+            _no_evaluation(folder),
+        ]
+        counts = {name: int(sum(fact[name] for fact in facts)) for name in FACTS}
+        write_manifest(
+            folder,
+            Manifest(
+                format_version=FORMAT_VERSION,
+                files=tuple(entries),
+                tokens=_described(config),
+                inputs={},
+                config={"drawn": asdict(config), "superblock_batches": config.superblock_batches},
+                counts=counts,
+                created_at=now(),
+            ),
+        )
+    return out
+
+
+def _noted(batches: Iterator[Arrays], facts: list[dict[str, float]]) -> Iterator[Arrays]:
+    for batch in batches:
+        facts.append(facts_of(batch))
+        yield batch
+
+
+def _batches(config: DrawnConfig) -> Iterator[Arrays]:
+    live = min(config.live_items, config.items - 1)
+    ranks = np.random.default_rng(config.seed).permutation(live)
+    appeal_V = (1 + ranks[np.arange(config.items) % live]) ** -_ZIPF  # so that every moment has the same ones
+    fading = np.exp(-4 * np.arange(live) / live)
+    for number, first in enumerate(range(0, config.trajectories, config.batch_trajectories)):
+        rng = np.random.default_rng([config.seed, number])
+        row_of_age = 1 + (first - np.arange(live)) % (config.items - 1)
+        chance = np.cumsum(fading * appeal_V[row_of_age])
+        shard = _shard(config, rng, row_of_age, chance, min(config.batch_trajectories, config.trajectories - first))
+        yield assemble(shard, 0, shard.trajectories, batch_id=number)
+
+
+def _shard(
+    config: DrawnConfig, rng: np.random.Generator, row_of_age: IntArray, chance: NDArray[np.float64], trajectories: int
+) -> Shard:
+    """Trajectories of one batch: each click sees all before it, and each has a target at its end."""
+
+    def chosen(count: int) -> IntArray:
+        rows: IntArray = row_of_age[np.searchsorted(chance, rng.random(count) * chance[-1])].astype(np.int32)
+        return rows
+
+    length_B = np.minimum(1 + rng.geometric(1 / _MEAN_CLICKS, trajectories), _WINDOW)
+    click_start = np.concatenate([[0], np.cumsum(length_B)])
+    click_row = chosen(click_start[-1])
+    logged = rng.random(len(click_row)) < _TARGETS
+    logged[click_start[1:] - 1] = True
+    candidate_start = np.concatenate([[0], np.cumsum(logged * config.candidates)])
+    candidate_row = chosen(candidate_start[-1])
+    candidate_row[candidate_start[:-1][logged]] = click_row[logged]
+    return Shard(
+        click_start=click_start,
+        click_row=click_row,
+        prefix=np.arange(len(click_row)) - np.repeat(click_start[:-1], length_B),
+        weight=logged.astype(np.float32),
+        logged=logged,
+        candidate_start=candidate_start,
+        candidate_row=candidate_row,
+    )
+
+
+def _superblock(start: int, facts: list[dict[str, float]]) -> Superblock:
+    return Superblock(
+        batches=tuple(range(start, start + len(facts))),
+        targets=tuple(int(fact["targets"]) for fact in facts),
+        weights=tuple(float(fact["weights"]) for fact in facts),
+        items=tuple(int(fact["items"]) for fact in facts),
+        trajectories=sum(int(fact["trajectories"]) for fact in facts),
+    )
+
+
+def _token_table(config: DrawnConfig, length_V: IntArray) -> TokenTable:
+    """Random words, one segment for each item but the pad."""
+    length_S = length_V[1:]
+    ends = np.cumsum(length_S)
+    words = np.random.default_rng([config.seed, 1]).integers(_FIRST_WORD, config.vocabulary, ends[-1])
+    words[ends - length_S], words[ends - 1] = _CLS, _SEP
+    return TokenTable(
+        segment_start_V1=np.concatenate([[0], np.arange(config.items)]).astype(np.int64),
+        token_start_S1=np.concatenate([[0], ends]).astype(np.int64),
+        segment_field_S=np.zeros(len(length_S), np.uint8),
+        token_values=words.astype(np.uint16),
+        canonical_row_V=np.arange(config.items, dtype=np.int32),
+        tokens_version_V=np.ones(config.items, np.int32),
+        refined_S=np.zeros(len(length_S), np.bool_),
+        keyword_frequency_R=np.zeros(0, np.uint8),
+        keyword_position_R=np.zeros(0, np.uint16),
+    )
+
+
+def _described(config: DrawnConfig) -> Tokens:
+    return Tokens(
+        tokenizer="random words",
+        tokenizer_sha256="0" * 64,
+        vocabulary=config.vocabulary,
+        pad_id=0,
+        special_tokens=2,
+        tokens_per_segment=config.tokens,
+        segments_per_item=1,
+        fields=("title",),
+        select="text",
+        rows=config.items,
+    )
+
+
+def _no_evaluation(folder: Path) -> FileEntry:
+    path = folder / EVALUATION_FOLDER / "part-0.parquet"
+    write_plain(path, [], _EVALUATION)
+    return entry_of(folder, path)

@@ -1,0 +1,43 @@
+"""Plain options: dataclass -> command line, for benchmarks on machines that lack the usual one's libraries."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from trainer.loop.prepare import DeviceName
+
+Config = TypeVar("Config")
+
+
+def run_plain(
+    name: str, doc: str | None, config: Callable[..., Config], bench: Callable[[Config, DeviceName], dict[str, Any]]
+) -> int:
+    """Parse the fields of `config` and --device, call `bench`, print what it found as the last line, one JSON object.
+
+    What is wrong with an option is told on the standard error, and the exit code is 2.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m jobs.bench.{name}", description=doc)
+    for field in fields(config):  # type: ignore[arg-type]  # a dataclass
+        option, default = f"--{field.name.replace('_', '-')}", field.default
+        if isinstance(default, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default)
+        elif isinstance(default, tuple):
+            parser.add_argument(option, type=type(default[0]), nargs="+", default=default)
+        else:
+            parser.add_argument(option, type=type(default), default=default)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    options = vars(parser.parse_args())
+    device = options.pop("device")
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    try:
+        found = bench(config(**given), device)
+    except ValueError as error:
+        print(f"bench {name}: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found))
+    return 0

@@ -1,0 +1,134 @@
+"""Benchmark: whole training steps of each policy on drawn data. Needs torch, transformers, numpy, pyarrow, safetensors.
+
+MFU counts the trained layers' multiplications (trainer/loop/flops.py has the formula, work.py what is useful and what
+hardware did besides) against the wall time of whole steps: loader, head, optimiser and all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from statistics import median
+from typing import Any, cast, get_args
+
+from jobs.bench.drawn_directory import DrawnConfig
+from jobs.bench.drawn_run import ModelConfig, prepared_run
+from jobs.bench.plain_options import run_plain
+from jobs.bench.policy_speed import Portion, aged, peak_bytes, portions, trainer_of, with_policy
+from trainer.encode.policies import Policy
+from trainer.loop.flops import device_name, peak_flops
+from trainer.loop.prepare import DeviceName, Prepared, device_of
+from trainer.loop.work import Work
+
+_ALL = ("naive_per_target", "naive", "once", "cached", "accumulated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsConfig(ModelConfig):
+    """What is measured."""
+
+    trajectories: int = 4096
+    """windows of clicks, in all"""
+    items: int = 8192
+    """V: item rows"""
+    batch_trajectories: int = 64
+    """of a packed batch; a step takes one"""
+    policies: tuple[str, ...] = _ALL
+    """which to measure; the first is what the others are compared with"""
+    steps: int = 4
+    """packed steps that are timed as one; a multiple of planner.accumulate_steps"""
+    repeats: int = 5
+    """how often that, one after the other; medians are told"""
+    kept_chunks: int = -1
+    """chunks that keep their graph, the others are replayed; -1 = all"""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.policies) - set(get_args(Policy))
+        if unknown:
+            raise ValueError(f"--policies names {sorted(unknown)}: use {', '.join(get_args(Policy))}")
+        if min(self.steps, self.repeats) < 1 or self.steps % 4:
+            raise ValueError(
+                f"--steps is {self.steps} and --repeats {self.repeats}: use a multiple of 4, and 1 or more"
+            )
+        packed = -(-self.trajectories // self.batch_trajectories)
+        if self.needed_steps > packed:
+            raise ValueError(
+                f"--trajectories {self.trajectories} give {packed} packed steps, and {self.needed_steps} are taken: "
+                "draw more, or lower --steps, --repeats or --batch-trajectories"
+            )
+
+    @property
+    def needed_steps(self) -> int:
+        """Packed steps that a policy takes: one portion to begin with, those that are timed, one for its memory."""
+        return self.steps * (self.repeats + 2)
+
+
+def steps(config: StepsConfig, where: DeviceName) -> dict[str, Any]:
+    """The figures of each policy, printed as a table too."""
+    device = device_of(where)
+    drawn = DrawnConfig(
+        trajectories=config.trajectories,
+        items=config.items,
+        batch_trajectories=config.batch_trajectories,
+        seed=config.seed,
+    )
+    peak = peak_flops(device, bfloat16=config.bfloat16)
+    policies: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
+        prepared = prepared_run(Path(folder), config, drawn, where)
+        print(_HEADINGS)
+        for policy in config.policies:
+            policies[policy] = _measured(prepared, config, cast(Policy, policy), peak)
+            first = policies[config.policies[0]]["clicks_per_second"]
+            policies[policy]["speed_up"] = policies[policy]["clicks_per_second"] / first
+            print(_line(policy, policies[policy]), flush=True)
+    counts = prepared.directory.manifest.counts
+    return {"config": asdict(config), "device": device_name(device), "peak_flops": peak, "data": counts, **policies}
+
+
+def _measured(prepared: Prepared, config: StepsConfig, policy: Policy, peak: float) -> dict[str, Any]:
+    kept = None if config.kept_chunks < 0 else config.kept_chunks
+    trainer = trainer_of(prepared, with_policy(prepared.config, policy, kept_chunks=kept))
+    if policy in ("cached", "carried"):
+        aged(trainer)
+    _, *timed = portions(trainer, [config.steps] * (config.repeats + 1))
+    return {**_figures(timed, config.steps, peak), "peak_bytes": peak_bytes(trainer, config.steps)}
+
+
+def _figures(timed: list[Portion], steps: int, peak: float) -> dict[str, Any]:
+    work = reduce(Work.plus, (portion.work for portion in timed))
+    seconds = [portion.seconds / portion.packed_steps for portion in timed]
+    all_seconds, targets = sum(portion.seconds for portion in timed), sum(portion.targets for portion in timed)
+    return {
+        "seconds_per_step": median(seconds),
+        "spread": (max(seconds) - min(seconds)) / median(seconds),
+        "clicks_per_second": median(portion.clicks_per_second for portion in timed),
+        "targets_per_step": targets / steps / len(timed),
+        "encoded_per_1000_clicks": 1000 * sum(portion.encoded for portion in timed) / targets,
+        "real_tokens_per_second": work.tokens / all_seconds,
+        "computed_tokens_per_second": work.computed_tokens / all_seconds,
+        "hardware_mfu": work.computed_flops / all_seconds / peak,
+        "useful_mfu": work.flops / all_seconds / peak,
+        "data_wait": sum(portion.waited for portion in timed) / all_seconds,
+    }
+
+
+_HEADINGS = (
+    f"{'policy':17}{'ms a step':>11}{'spread':>8}{'clicks/s':>11}{'speed-up':>9}{'encoded/1000':>14}{'tokens/s':>12}"
+    f"{'computed/s':>12}{'MFU':>7}{'useful':>8}{'peak MB':>10}{'data wait':>11}"
+)
+
+
+def _line(policy: str, found: dict[str, Any]) -> str:
+    return (
+        f"{policy:17}{found['seconds_per_step'] * 1e3:11,.1f}{found['spread']:8.1%}{found['clicks_per_second']:11,.1f}"
+        f"{found['speed_up']:9.1f}{found['encoded_per_1000_clicks']:14,.0f}{found['real_tokens_per_second']:12,.0f}"
+        f"{found['computed_tokens_per_second']:12,.0f}{found['hardware_mfu']:7.1%}{found['useful_mfu']:8.1%}"
+        f"{found['peak_bytes'] / 1e6:10,.1f}{found['data_wait']:11.1%}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_plain("steps", __doc__, StepsConfig, steps))

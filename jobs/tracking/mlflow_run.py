@@ -1,0 +1,148 @@
+"""A training run in an MLflow store: its options, its metrics by step, and which table versions it was made from."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from jobs.tracking.lazily import lazily
+from schemas.errors import InputError
+from trainer.data.directory import PackedDirectory
+from trainer.loop.trainer import Trainer
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it tells its makers of every run
+if TYPE_CHECKING:
+    import mlflow
+else:
+    mlflow = lazily("mlflow")  # two seconds that only its users wait for
+
+EXPERIMENT = "feedloop"
+RUN_FILE = "mlflow.json"
+_CODE = Path(__file__).resolve().parents[2]
+_DIGEST = 36  # characters that a store has room for
+
+
+def check() -> None:
+    """InputError where MLflow is not installed."""
+    if mlflow is None:
+        raise InputError(
+            "run.mlflow names a store, and mlflow is not installed: uv pip install -r requirements/mlflow.txt, or "
+            "leave run.mlflow empty"
+        )
+
+
+class MlflowRun:
+    """One run of the store, which a run that is resumed goes on with: its id is kept in the run's folder."""
+
+    def __init__(self, trainer: Trainer, out: Path) -> None:
+        """Begin, or go on; InputError if the store cannot be used."""
+        self._uri = trainer.config.run.mlflow
+        with self._store():
+            client = mlflow.MlflowClient  # loads the library, which sets its loggers
+            logging.getLogger("mlflow").setLevel(logging.WARNING)  # of a new database it tells its tables
+            self._client = client(tracking_uri=_made(self._uri))
+            known = _known(out / RUN_FILE, self._uri)
+            self._id = known or self._begun(trainer, out)
+            if known:
+                self._client.update_run(known, status="RUNNING")
+            self._told = {key: self._last_step(key) for key in ("loss", "auc")}
+
+    def line(self, line: dict[str, Any]) -> None:
+        """Tell the numbers of a line of metrics.jsonl, unless the run told that step before it was killed."""
+        numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
+        self._tell({key: value for key, value in numbers.items() if key not in {"step", "steps"}}, line["step"], "loss")
+
+    def judged(self, step: int, auc: float) -> None:
+        """Tell an epoch's AUC."""
+        self._tell({"auc": auc}, step, "auc")
+
+    def end(self, status: str) -> None:
+        """The run is FINISHED, KILLED (asked to stop) or FAILED."""
+        with self._store():
+            self._client.set_terminated(self._id, status)
+
+    def _tell(self, numbers: dict[str, float], step: int, key: str) -> None:
+        if step <= self._told[key]:
+            return
+        now = int(time.time() * 1000)
+        metrics = [mlflow.entities.Metric(name, float(value), now, step) for name, value in numbers.items()]
+        with self._store():
+            self._client.log_batch(self._id, metrics=metrics)
+        self._told[key] = step
+
+    def _last_step(self, key: str) -> int:
+        return max((metric.step for metric in self._client.get_metric_history(self._id, key)), default=-1)
+
+    def _begun(self, trainer: Trainer, out: Path) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
+        tags = {"mlflow.source.name": "feedloop train", "packed_manifest_sha256": trainer.directory.manifest_sha256}
+        if commit := code_commit():
+            tags["mlflow.source.git.commit"] = commit
+        run_id = str(self._client.create_run(experiment, run_name=out.resolve().name, tags=tags).info.run_id)
+        (out / RUN_FILE).write_text(json.dumps({"tracking_uri": self._uri, "run_id": run_id}) + "\n")
+        options = trainer.config.flat().items()
+        self._client.log_batch(run_id, params=[mlflow.entities.Param(key, str(value)) for key, value in options])
+        self._client.log_inputs(run_id, datasets=list(inputs(trainer.directory)))
+        return run_id
+
+    @contextmanager
+    def _store(self) -> Iterator[None]:
+        """Inside, what the store refuses is told with the way on."""
+        try:
+            yield
+        except mlflow.exceptions.MlflowException as error:
+            first = str(error).partition("\n")[0]
+            raise InputError(
+                f"the MLflow store {self._uri} refuses: {first} Make it reachable, or leave run.mlflow empty; "
+                "--resume auto goes on with a run that had begun"
+            ) from error
+
+
+def inputs(directory: PackedDirectory) -> Iterator[Any]:
+    """MLflow's data set inputs: the packed directory, and each lake table at the Delta version that was packed."""
+    registry = mlflow.data.dataset_source_registry
+    folder = registry.get_dataset_source_from_json(json.dumps({"uri": str(directory.path)}), "local")
+    yield _input(folder, directory.path.name, directory.manifest_sha256[:_DIGEST], "training")
+    ids = directory.manifest.config.get("table_ids", {})
+    for table, version in sorted(directory.manifest.inputs.items()):
+        source = mlflow.data.delta_dataset_source.DeltaDatasetSource(path=table, delta_table_version=version)
+        yield _input(source, f"{table}@v{version}", ids.get(table, f"{table}-v{version}")[:_DIGEST], "lake")
+
+
+def _input(source: Any, name: str, digest: str, context: str) -> Any:
+    told = mlflow.data.meta_dataset.MetaDataset(source, name=name, digest=digest).to_dict()
+    data_set = mlflow.entities.Dataset(**{key: told[key] for key in ("name", "digest", "source_type", "source")})
+    return mlflow.entities.DatasetInput(data_set, [mlflow.entities.InputTag("mlflow.data.context", context)])
+
+
+def code_commit() -> str | None:
+    """The git commit of this code; None outside a checkout."""
+    try:
+        told = subprocess.run(["git", "rev-parse", "HEAD"], cwd=_CODE, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return told.stdout.strip() if told.returncode == 0 else None
+
+
+def _made(uri: str) -> str:
+    """The URI; a SQLite file's folder is there afterwards."""
+    if uri.startswith("sqlite:///"):
+        Path(urlsplit(uri).path[1:]).parent.mkdir(parents=True, exist_ok=True)
+    return uri
+
+
+def _known(file: Path, uri: str) -> str | None:
+    """The id under which the run in this folder began in that store."""
+    if not file.is_file():
+        return None
+    kept = json.loads(file.read_text())
+    return str(kept["run_id"]) if kept["tracking_uri"] == uri else None

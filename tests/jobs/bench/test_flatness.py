@@ -1,0 +1,31 @@
+"""bench flatness tells the same content of a step at every size, and what a run costs before its first step."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.bench.flatness import FlatnessConfig, flatness
+
+
+def test_steps_of_all_sizes_hold_about_the_same() -> None:
+    found = flatness(
+        FlatnessConfig(
+            trajectories=(32, 64, 256), items=(130, 256, 1024), batch_trajectories=2, live_items=100, portions=3
+        ),
+        "cpu",
+    )
+    assert len(found["start"]) == 5
+    for sweep in ("trajectories", "items"):
+        for policy in ("once", "cached"):
+            figures = found[sweep][policy]["sizes"].values()
+            assert len(figures) == 3
+            encoded = [each["encoded_per_step"] for each in figures]
+            assert max(encoded) < 1.3 * min(encoded)
+            assert found[sweep][policy]["slowest_to_fastest"] >= 1
+
+
+def test_sizes_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(ValueError, match="--portions is 12: use 1 or more, at most 1"):
+        FlatnessConfig(trajectories=(128, 1000))
+    with pytest.raises(ValueError, match="use more than the 1500"):
+        FlatnessConfig(items=(1000,))

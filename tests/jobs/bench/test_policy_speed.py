@@ -1,0 +1,81 @@
+"""What every benchmark of steps measures with takes real steps, and goes on where a checkpoint stood."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs.bench.encode_once import encode_once
+from jobs.bench.memory import ARMS, memory
+from jobs.bench.policy_speed import aged, going_on, portions, trainer_of, with_policy
+from tests.packed import packed_directory, tiny_plm
+from tests.trainer.loop.test_trainer import fit, ready, start
+from trainer.config import TrainConfig
+from trainer.encode.policies import PlannerConfig
+from trainer.loop.checkpoint import save_checkpoint
+from trainer.loop.prepare import Prepared
+from trainer.loop.run import RunConfig
+from trainer.model.text_encoder import TextEncoderConfig
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepared:
+    config = TrainConfig(
+        run=RunConfig(epochs=1, batches_per_step=2, samples_per_step=5, reader="arrow"),
+        encoder=TextEncoderConfig(plm=tiny_plm(tmp_path / "plm"), frozen_layers=0, vector_width=8, pooling_width=8),
+        planner=PlannerConfig(policy="cached", warm_up_steps=1, max_age_steps=4, chunk_sizes=(16, 4)),
+    )
+    return ready(config, packed_directory(tmp_path / "packed"))
+
+
+def test_portions_are_the_epochs_steps_one_after_the_other(prepared: Prepared) -> None:
+    before = {name: tensor.clone() for name, tensor in prepared.model.state_dict().items()}
+    trainer = trainer_of(prepared, with_policy(prepared.config, "naive_per_target"))
+    found = list(portions(trainer, [1, 2, 3]))
+    assert [portion.packed_steps for portion in found] == [1, 2, 3]
+    assert trainer.at.epoch_step == trainer.packed_steps() == 6
+    assert sum(portion.targets for portion in found) == prepared.directory.manifest.counts["targets"]
+    assert trainer.step > 6  # steps of five targets each
+    assert all(0 <= portion.waited < portion.seconds for portion in found)
+    assert all(torch.equal(before[name], tensor) for name, tensor in prepared.model.state_dict().items())
+
+
+def test_an_aged_planner_looks_up_what_a_new_one_encodes(prepared: Prepared) -> None:
+    new, old = (trainer_of(prepared, with_policy(prepared.config, "cached")) for _ in range(2))
+    aged(old, 20)
+    assert (old.step, old.at.epoch, old.at.epoch_step) == (20, 4, 0)
+    (first,), (later,) = portions(new, [1]), portions(old, [1])
+    assert later.encoded < first.encoded
+
+
+def test_policies_go_on_from_a_checkpoint(prepared: Prepared, tmp_path: Path) -> None:
+    trainer = start(prepared.config, prepared.directory.path)
+    fit(trainer, tmp_path / "run")
+    saved = trainer.checkpoint()
+    trained = going_on(prepared, saved, "cached")
+    (found,) = portions(trained, [1])
+    assert trained.step == trainer.step + 1 == 7
+    assert found.encoded < found.asked  # ages are the checkpoint's
+
+    save_checkpoint(saved, tmp_path / "checkpoint")
+    told = encode_once(
+        checkpoint=tmp_path / "checkpoint", data=prepared.directory.path, policies=("naive_per_target", "once")
+    )
+    assert told["once"]["encoded"] < told["naive_per_target"]["encoded"]
+    assert told["once"]["targets"] == told["naive_per_target"]["targets"]
+    found_memory = memory(checkpoint=tmp_path / "checkpoint", data=prepared.directory.path, repeats=1)
+    assert set(found_memory["peak_bytes"]) == set(ARMS)
+    assert found_memory["memory_ratio"]["once, two-phase"] < found_memory["memory_ratio"]["naive"] == 1
+
+
+def test_a_checkpoint_that_is_held_does_not_change_when_training_goes_on(prepared: Prepared) -> None:
+    trainer = trainer_of(prepared, replace(prepared.config, planner=replace(prepared.config.planner, policy="carried")))
+    list(portions(trainer, [2]))
+    saved = trainer.checkpoint()
+    before = {name: tensor.clone() for name, tensor in saved.tensors["planner-0"].items()}
+    list(portions(trainer, [2]))
+    assert all(torch.equal(before[name], tensor) for name, tensor in saved.tensors["planner-0"].items())
+    assert not torch.equal(before["last_encode_V"], trainer.checkpoint().tensors["planner-0"]["last_encode_V"])

@@ -1,0 +1,30 @@
+"""A library that few runs need costs the others nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from jobs.tracking.lazily import lazily
+from tests.conftest import REPOSITORY
+
+_LOADED = "import sys; print('mlflow.tracking' in sys.modules)"
+
+
+def said(program: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_what_is_not_installed_is_none() -> None:
+    assert lazily("no_library_of_this_name") is None
+
+
+def test_what_is_loaded_is_taken_as_it_is() -> None:
+    assert lazily("subprocess") is subprocess
+
+
+def test_mlflow_loads_when_it_is_used_and_tells_its_makers_nothing() -> None:
+    used = "job.mlflow.MlflowClient; from mlflow.telemetry import get_telemetry_client as client; print(client())"
+    program = f"import jobs.train, jobs.tracking.mlflow_run as job; {_LOADED}; {used}; {_LOADED.partition(';')[2]}"
+    assert said(program) == ["False", "None", "True"]
