@@ -10,9 +10,9 @@ from trainer.loop.prepare import DeviceName, device_of
 
 
 def encoder(config: SpeedConfig, device: DeviceName) -> dict[str, Any]:
-    """The figures of full segments and of titles, printed as a table too."""
+    """The figures of full segments, of titles padded, and of titles that share rows; printed as a table too."""
     found = encoder_speed(config, device_of(device))
-    for load in ("full", "titles"):
+    for load in ("full", "titles", "rows"):
         figures = found[load]
         print(
             f"{load:8} {figures['seconds'] * 1e3:9.1f} ms a chunk  {figures['segments_per_second']:10,.0f} segments/s  "

@@ -17,11 +17,14 @@ from trainer.loop.flops import LayerShape, layer_flops
 
 
 def test_it_runs_without_spark_petastorm_and_our_command_line(tmp_path: Path) -> None:
-    done = bench(tmp_path, "encoder", "--size", "tiny", "--segments", "16", "--repeats", "2")
+    done = bench(tmp_path, "encoder", "--size", "tiny", "--segments", "64", "--repeats", "2")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["full"]["hardware_mfu"] == found["full"]["useful_mfu"] > 0
     assert 0 < found["titles"]["useful_mfu"] < found["titles"]["hardware_mfu"]
+    assert found["titles"]["useful_mfu"] > 0
+    assert found["rows"]["tokens_per_second"] > 0
+    assert found["rows"]["hardware_mfu"] < 2 * found["rows"]["useful_mfu"]  # of rows of 128 little is empty
     assert found["full"]["peak_bytes"] > found["titles"]["peak_bytes"] > 0
     refused = bench(tmp_path, "encoder", "--size", "huge")
     assert refused.returncode == 2
@@ -41,3 +44,5 @@ def test_the_formula_counts_what_torch_counts(size: str) -> None:
 def test_odd_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="--tokens 4 or more"):
         SpeedConfig(tokens=2)
+    with pytest.raises(ValueError, match="a row must hold a segment of 32"):
+        SpeedConfig(row_tokens=16)
