@@ -41,18 +41,20 @@ def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = 
         with stage("synthetic publisher"):
             facts["sample"] = make_sample(out=data, size=size, seed=seed)
     facts.update(demo_spark(data=data, out=out))
-    facts.update(_torch_half(data, Path(facts["pack"]["out"])))
+    facts.update(_torch_half(data, out / "lake", Path(facts["pack"]["out"])))
     facts["seconds"] = time.perf_counter() - began
     (out / "summary.json").write_text(json.dumps(facts, indent=1) + "\n")
     show(facts, out)
 
 
-def _torch_half(data: Path, packed: Path) -> dict[str, Any]:
+def _torch_half(data: Path, lake: Path, packed: Path) -> dict[str, Any]:
     """Training, evaluation and speeds, in a process of its own that knows no Spark."""
     truth = data / "truth" / "impressions.parquet"
     preset = PRESETS / ("demo.toml" if truth.exists() else "mind_sample.toml")
     out = next(run for n in itertools.count(1) if not (run := packed.with_name(f"run-{n}")).exists())
-    options = ["--config", preset, "--data", packed, "--out", out, *(["--truth", truth] if truth.exists() else [])]
+    options: list[object] = ["--config", preset, "--data", packed, "--lake", lake, "--out", out]
+    if truth.exists():
+        options += ["--truth", truth]
     return run_child("jobs.demo_trainer", options)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from jobs.bench.encode_once import ALL, encode_once
 from jobs.config import run
 from jobs.evaluate import evaluate
+from jobs.terminal.progress import quiet, stage
 from jobs.train import train
 from trainer.config import TrainConfig
 from trainer.data.description import describe
@@ -21,6 +22,7 @@ def demo_trainer(
     data: Path,
     out: Path,
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
+    lake: Path | None = None,
     truth: Path | None = None,
     speed_steps: int = 2,
 ) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def demo_trainer(
         Folder for the run.
     config
         The run, in parts: run, encoder, user, planner, optimiser.
+    lake
+        The lake that it was packed from, for categories and titles.
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
     speed_steps
@@ -43,7 +47,8 @@ def demo_trainer(
     training = train(data=data, out=out, config=config)
     assert training is not None, "the demo trains in one process"
     checkpoint = Path(training["checkpoint"])
-    quality = evaluate(checkpoint=checkpoint, data=data, truth=truth)
+    with stage("evaluation"), quiet():  # the demo's screen tells it
+        quality = evaluate(checkpoint=checkpoint, data=data, lake=lake, truth=truth)
     speed = encode_once(checkpoint=checkpoint, data=data, steps=speed_steps, policies=SHOWN)
     return {"batches": batches, "training": training, "quality": quality, "speed": speed}
 

@@ -1,4 +1,4 @@
-"""A checkpoint -> AUC, MRR, nDCG on impressions it never saw, beside baselines and the oracle."""
+"""A checkpoint -> AUC, MRR, nDCG with intervals on impressions it never saw, beside baselines; or its predictions."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from typing import Any
 
 from jobs.config import run
 from jobs.terminal.progress import stage
-from trainer.eval.impressions import Impressions, read_truth, true_probabilities
-from trainer.eval.metrics import FloatArray, ranking_metrics
-from trainer.eval.ranking import model_scores, popularity_scores, zero_shot_scores
-from trainer.loop.prepare import DeviceName, device_of, load_weights, prepare_again
-from trainer.loop.retention import load_chosen
+from jobs.terminal.training import one_speaks
+from jobs.terminal.verdict import write_and_show, write_predictions
+from trainer.eval.baselines import Beside
+from trainer.eval.catalogue import Catalogue
+from trainer.eval.impressions import read_truth
+from trainer.loop.checkpoint import load_checkpoint
+from trainer.loop.distributed import joined, leader_first
+from trainer.loop.judging import judgement, scored
+from trainer.loop.prepare import DeviceName, device_of, prepare_again
+from trainer.loop.retention import chosen
 
 
 def evaluate(
     *,
     checkpoint: Path,
     data: Path,
+    lake: Path | None = None,
     truth: Path | None = None,
+    predictions: Path | None = None,
+    out: Path | None = None,
     store: Path | None = None,
     device: DeviceName = "auto",
-) -> dict[str, Any]:
-    """AUC, MRR, nDCG@5 and nDCG@10 per impression: the model, popularity, zero-shot and the oracle.
+) -> dict[str, Any] | None:
+    """AUC, MRR, nDCG@5 and nDCG@10 per impression with 95% intervals: the model, its baselines, slices, recall@k.
 
     Parameters
     ----------
@@ -30,33 +38,36 @@ def evaluate(
         A checkpoint that `train` wrote; of a run's folder of them the best, or else the newest.
     data
         The packed directory whose evaluation impressions are scored.
+    lake
+        The lake that it was packed from: category match becomes a baseline, and examples.json tells titles.
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
+    predictions
+        File for the model's order of the impressions without click marks, in MIND's form; the .zip beside it too.
+    out
+        File for all figures; by default evaluation.json in the run's folder.
     store
         Folder that keeps the frozen layers' output; by default `<data>.frozen`.
     device
         Where to encode.
     """
-    saved = load_chosen(checkpoint)
-    with stage("evaluation"):
-        prepared = prepare_again(saved, data, store=store, device=device_of(device))
-        table = prepared.directory.evaluation()
-        impressions = Impressions.of(table)
-        scores: dict[str, FloatArray] = {
-            "popularity": popularity_scores(prepared.clicks_V, impressions),
-            "zero_shot": zero_shot_scores(prepared.encoder, prepared.items, impressions),
-        }
-        load_weights(prepared.model, saved)
-        limit = prepared.config.run.history_clicks
-        scores["model"] = model_scores(
-            prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=limit
-        )
-        if truth is not None:
-            scores["oracle"] = true_probabilities(table, read_truth(truth))
-    return {
-        name: ranking_metrics(score_X, impressions.clicked_X, impressions.shown_start_I1).as_dict()
-        for name, score_X in scores.items()
-    }
+    path = chosen(checkpoint).resolve()
+    saved = load_checkpoint(path)
+    with joined() as ranks, stage("evaluation"):
+        one_speaks(ranks)
+        with leader_first(ranks):
+            prepared = prepare_again(saved, data, store=store, device=device_of(device))
+        catalogue = None if lake is None else Catalogue.read(lake, prepared.directory.manifest)
+        beside = Beside(catalogue, None if truth is None else read_truth(truth))
+        found = scored(prepared, saved, ranks, predict=predictions is not None)
+        if not ranks.leads:
+            return None
+        told = judgement(prepared, saved, found, beside)
+    if predictions is not None and told.predictions is not None:
+        write_predictions(predictions, told.predictions)
+    summary = {"checkpoint": str(path), "data": str(data.resolve()), **told.summary}
+    write_and_show(out or path.parents[1] / "evaluation.json", summary, told.examples)
+    return summary
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,17 @@ from schemas.token_table import TokenTable
 VOCABULARY = 200
 EVALUATION_SCHEMA = pa.schema(
     [
+        ("source", pa.string()),
         ("impression_id", pa.string()),
+        ("user_id", pa.string()),
+        ("time", pa.timestamp("us", "UTC")),
         ("history_row", pa.list_(pa.int32())),
         ("shown_row", pa.list_(pa.int32())),
         ("shown_id", pa.list_(pa.string())),
         ("clicked", pa.list_(pa.bool_())),
+        ("shown_age_hours", pa.list_(pa.float32())),
+        ("new_user", pa.bool_()),
+        ("also_seen_as", pa.list_(pa.string())),
     ]
 )
 
@@ -108,6 +115,7 @@ def packed_directory(
     seed: int = 0,
     variants: int = 1,
     config: dict[str, Any] | None = None,
+    unlabelled: int = 0,
 ) -> Path:
     """A complete packed directory of random trajectories, in two batch files, with evaluation impressions.
 
@@ -121,7 +129,7 @@ def packed_directory(
             _batch_file(folder, f"part-{n}.parquet", part, superblock, variant=n if variants == 2 else 0)
             for n, part in enumerate((batches[:half], batches[half:]))
         ]
-        evaluation = _evaluation(folder, rng, items)
+        evaluation = _evaluation(folder, rng, items, unlabelled)
         table = token_table(items, seed=seed)
         entries = [*files, write_schema(folder, files), *write_tokens(folder, table), evaluation]
         tokens = Tokens(
@@ -171,24 +179,30 @@ def _superblock(batches: list[Arrays], variant: int) -> Superblock:
     )
 
 
-def _evaluation(folder: Path, rng: np.random.Generator, items: int, impressions: int = 20) -> FileEntry:
-    rows = []
-    for number in range(impressions):
-        shown = [int(row) for row in rng.choice(np.arange(1, items + 1), 6, replace=False)]
-        clicked = [place == number % 6 for place in range(6)]
-        history = [int(row) for row in rng.integers(1, items + 1, number % 5)]
-        rows.append(
-            {
-                "impression_id": f"i{number}",
-                "history_row": history,
-                "shown_row": shown,
-                "shown_id": [f"n{row}" for row in shown],
-                "clicked": clicked,
-            }
-        )
+def _evaluation(folder: Path, rng: np.random.Generator, items: int, unlabelled: int) -> FileEntry:
+    rows = [impression(rng, number, items=items) for number in range(20)]
+    rows += [impression(rng, number, items=items, labelled=False) for number in range(20, 20 + unlabelled)]
     path = folder / EVALUATION_FOLDER / "part-0.parquet"
     count = write_plain(path, pa.Table.from_pylist(rows, EVALUATION_SCHEMA).to_batches(), EVALUATION_SCHEMA)
     return entry_of(folder, path, rows=count)
+
+
+def impression(rng: np.random.Generator, number: int, *, items: int = 30, labelled: bool = True) -> dict[str, Any]:
+    """A row of EVALUATION: six news shown, one clicked, on one of two days. Unlabelled, its first news is unknown."""
+    shown = [int(row) for row in rng.choice(np.arange(1, items + 1), 6, replace=False)]
+    return {
+        "source": "p",
+        "impression_id": f"{number}",
+        "user_id": f"u{number % 7}",
+        "time": datetime(2026, 3, 7 + number % 2, 9, number % 60, tzinfo=UTC),
+        "history_row": [int(row) for row in rng.integers(1, items + 1, number % 5)],
+        "shown_row": shown if labelled else [0, *shown[1:]],
+        "shown_id": [f"n{row}" for row in shown],
+        "clicked": [place == number % 6 for place in range(6)] if labelled else None,
+        "shown_age_hours": [float((row * 7) % items) for row in shown],
+        "new_user": number % 7 == 3,
+        "also_seen_as": [] if labelled else [f"{100 - number}"],
+    }
 
 
 def tiny_plm(folder: Path, *, layers: int = 2, dropout: float = 0.1) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 from jobs.terminal.child import run_child
 
+_JUDGED = {"auc": "model", "zero_shot": "zero_shot"}  # figure of a trial, whose AUC it is
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
@@ -36,7 +38,7 @@ class Trial:
         trained = run_child("jobs.train", train)
         oracle = [] if self.truth is None else ["--truth", self.truth]
         judged = run_child("jobs.evaluate", [*common, "--checkpoint", trained["checkpoint"], *oracle])
-        figures = {"auc": judged["model"]["auc"], "zero_shot": judged["zero_shot"]["auc"]} | trained
+        figures = {name: judged["methods"][method]["auc"] for name, method in _JUDGED.items()} | trained
         kept.write_text(json.dumps(figures))
         return figures
 

@@ -45,3 +45,11 @@ def stage(name: str) -> Iterator[Bar]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Bar(progress, progress.add_task(name, total=None, words=""))
     console.print(f"  [green]done[/green] {name:<28} {time.perf_counter() - began:6.1f} s")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, nothing is told on the terminal."""
+    before, console.quiet = console.quiet, True
+    yield
+    console.quiet = before

@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-ROWS = (("model", "this model"), ("zero_shot", "zero-shot PLM"), ("popularity", "popularity"), ("oracle", "oracle"))
-METRICS = (("auc", "AUC"), ("mrr", "MRR"), ("ndcg5", "nDCG@5"), ("ndcg10", "nDCG@10"))
+from jobs.terminal.verdict import paired_line, quality_table
 
 
 def show(facts: dict[str, Any], out: Path, console: Console | None = None) -> None:
@@ -20,7 +19,7 @@ def show(facts: dict[str, Any], out: Path, console: Console | None = None) -> No
     for line in (*_ingested(facts), *_prepared(facts), *_encoded(facts)):
         console.print(line)
     console.print(_speed_table(facts["speed"]))
-    console.print(_quality_table(facts["quality"]))
+    console.print(quality_table(facts["quality"]))
     for line in _verdicts(facts["quality"]):
         console.print(line)
     console.print(f"[bold]Outputs[/bold]  lake {out / 'lake'}, batches {facts['pack']['out']},")
@@ -86,27 +85,10 @@ def _speed_table(speed: dict[str, dict[str, float]]) -> Table:
     return table
 
 
-def _quality_table(quality: dict[str, dict[str, float]]) -> Table:
-    found = quality["model"]
-    title = (
-        f"Quality on {found['impressions']:,} impressions of the last day ({found['skipped']:,} of one class skipped)"
-    )
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for _, heading in METRICS:
-        table.add_column(heading, justify="right")
-    for name, label in ROWS:
-        if name in quality:
-            table.add_row(label, *(f"{quality[name][metric]:.3f}" for metric, _ in METRICS))
-    return table
-
-
-def _verdicts(quality: dict[str, dict[str, float]]) -> list[str]:
-    auc = {name: found["auc"] for name, found in quality.items()}
-    lines = []
+def _verdicts(quality: dict[str, Any]) -> list[str]:
+    auc = {name: found["auc"] for name, found in quality["methods"].items()}
+    lines = [f"         {paired_line(quality)}"]
     if "oracle" in auc:
         share = (auc["model"] - 0.5) / (auc["oracle"] - 0.5)
         lines.append(f"         (AUC - .5) / (oracle - .5) = {share:.2f}")
-    if abs(auc["model"] - 0.5) < 0.02:
-        lines.append("[yellow]         AUC is near .5: the model has learnt next to nothing[/yellow]")
-    return lines
+    return lines + [f"[yellow]         {sentence}[/yellow]" for sentence in quality["alarms"]]

@@ -55,7 +55,7 @@ def training_bar() -> Iterator[Callable[[Line], None]]:
 
 def one_speaks(ranks: Ranks) -> None:
     """Of several processes only the leader tells what is going on."""
-    console.quiet = not ranks.leads
+    console.quiet = console.quiet or not ranks.leads
 
 
 @contextmanager

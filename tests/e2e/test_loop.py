@@ -38,7 +38,7 @@ def facts(folder: Path) -> dict[str, Any]:
 def test_the_demo_runs_from_raw_logs_to_one_screen(folder: Path, done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stderr
     told = ("lines in =", "of them tokenised now: ", "Encodes", "naive_per_target", "cached", "nDCG@10", "Outputs")
-    for words in (*told, "popularity", "oracle"):
+    for words in (*told, "popularity", "category match", "oracle", "AUC less zero-shot's"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
 
@@ -50,7 +50,7 @@ def test_what_the_screen_counts_is_the_publishers_truth(folder: Path, done: subp
     for name in ("lines", "impressions", "merged", "rejected"):
         assert books[name] == truth[name]
     assert books["lines"] == books["impressions"] + books["merged"] + books["rejected"]
-    assert found["quality"]["oracle"]["auc"] == pytest.approx(truth["oracle_auc_last_day"], abs=1e-6)
+    assert found["quality"]["methods"]["oracle"]["auc"] == pytest.approx(truth["oracle_auc_last_day"], abs=1e-6)
 
 
 def test_encode_once_saves_at_every_stage(folder: Path, done: subprocess.CompletedProcess[str]) -> None:
@@ -71,7 +71,7 @@ def test_running_again_adds_nothing_and_trains_anew(folder: Path, done: subproce
     assert second["pack"] == first["pack"]
     assert second["training"]["checkpoint"] != first["training"]["checkpoint"]
     assert second["training"]["loss"] == first["training"]["loss"]  # same data, same seed, same run
-    assert second["quality"] == first["quality"]
+    assert second["quality"]["methods"] == first["quality"]["methods"]
 
 
 def test_a_mind_folder_goes_the_same_way(folder: Path) -> None:
@@ -80,8 +80,8 @@ def test_a_mind_folder_goes_the_same_way(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads((folder / "runs" / "mind" / "summary.json").read_text())
     assert found["ingest"]["lines"] == found["ingest"]["impressions"] == 60
-    assert found["quality"]["model"]["impressions"] == 20
-    assert "oracle" not in found["quality"]
+    assert found["quality"]["impressions"] == 20
+    assert "oracle" not in found["quality"]["methods"]
 
 
 def mind_folder(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""train, evaluate and the benchmark as a user runs them, in processes where pyspark cannot be imported."""
+"""train and the benchmarks as a user runs them, in processes where pyspark cannot be imported."""
 
 from __future__ import annotations
 
@@ -97,14 +97,6 @@ def test_the_chain_compares_arms_over_seeds_and_goes_on_where_it_stopped(made: P
     refused = job(made, "bench.chain", *options, "--arms", "nonce")
     assert refused.returncode == 2
     assert "--arms names ['nonce']" in refused.stderr
-
-
-def test_evaluation_judges_the_model_beside_its_baselines(made: Path, trained: dict[str, object]) -> None:
-    done = job(made, "evaluate", "--checkpoint", made / "run" / "checkpoint", "--data", made / "packed")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert sorted(found) == ["model", "popularity", "zero_shot"]
-    assert all(metrics["impressions"] == 20 and 0 <= metrics["auc"] <= 1 for metrics in found.values())
 
 
 def test_the_benchmark_times_every_policy_on_the_same_targets(made: Path, trained: dict[str, object]) -> None:

@@ -12,6 +12,8 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 
+METRICS = ("auc", "mrr", "ndcg5", "ndcg10")  # M columns, wherever a value has one for each metric
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingMetrics:
@@ -24,41 +26,45 @@ class RankingMetrics:
     impressions: int
     skipped: int  # impressions of one class: no order to judge
 
-    def as_dict(self) -> dict[str, float]:
-        """Name to value, for JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+    @classmethod
+    def of(cls, value_IM: FloatArray) -> RankingMetrics:
+        """From what metrics_per_impression returns; NaN where there is nothing to judge."""
+        judged_I = ~np.isnan(value_IM[:, 0])
+        found = value_IM[judged_I].mean(0) if judged_I.any() else np.full(len(METRICS), np.nan)
+        means = dict(zip(METRICS, found.tolist(), strict=True))
+        return cls(**means, impressions=int(judged_I.sum()), skipped=int((~judged_I).sum()))
 
 
 def ranking_metrics(score_X: FloatArray, clicked_X: BoolArray, start_I1: IntArray) -> RankingMetrics:
-    """Metrics of flat scores; impression i owns entries start_I1[i] to start_I1[i+1], in the order shown.
+    """Means of metrics_per_impression; impressions of one class are skipped and counted."""
+    return RankingMetrics.of(metrics_per_impression(score_X, clicked_X, start_I1))
+
+
+def metrics_per_impression(score_X: FloatArray, clicked_X: BoolArray, start_I1: IntArray) -> FloatArray:
+    """METRICS of flat scores, IM; impression i owns entries start_I1[i] to start_I1[i+1], in the order shown.
 
     AUC counts ties half. MRR is the mean of 1/rank over the clicked news of an impression and nDCG has binary gain, as
-    MIND's scorer has them; there ties keep the order shown. Impressions of one class are skipped and counted.
+    MIND's scorer has them; there ties keep the order shown. Impressions of one class have no order to judge: NaN.
     """
     size_I = np.diff(start_I1)
     impression_X = np.repeat(np.arange(len(size_I)), size_I)
     positives_I = _per_impression(clicked_X, impression_X, len(size_I))
-    judged_I = (positives_I > 0) & (positives_I < size_I)
-    if not judged_I.any():
-        nan = float("nan")
-        return RankingMetrics(auc=nan, mrr=nan, ndcg5=nan, ndcg10=nan, impressions=0, skipped=len(size_I))
-    auc_I = _auc(score_X, clicked_X, impression_X, positives_I, size_I)
-    # Stable sort by score: ties keep the order shown.
-    order_X = np.lexsort((-score_X, impression_X))
-    rank_X = np.arange(len(order_X)) - np.repeat(start_I1[:-1], size_I)  # 0 = best, within its impression
-    hit_X = clicked_X[order_X]
+    hit_X = clicked_X[best_first(score_X, start_I1)]
+    rank_X = np.arange(len(hit_X)) - np.repeat(start_I1[:-1], size_I)  # 0 = best, within its impression
     reciprocal_I = _per_impression(hit_X / (rank_X + 1.0), impression_X, len(size_I))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mrr_I = reciprocal_I / positives_I
-    ndcg_I = {k: _ndcg(hit_X, rank_X, impression_X, positives_I, k) for k in (5, 10)}
-    return RankingMetrics(
-        auc=float(auc_I[judged_I].mean()),
-        mrr=float(mrr_I[judged_I].mean()),
-        ndcg5=float(ndcg_I[5][judged_I].mean()),
-        ndcg10=float(ndcg_I[10][judged_I].mean()),
-        impressions=int(judged_I.sum()),
-        skipped=int((~judged_I).sum()),
+    values = (
+        _auc(score_X, clicked_X, impression_X, positives_I, size_I),
+        reciprocal_I / np.maximum(positives_I, 1),
+        *(_ndcg(hit_X, rank_X, impression_X, positives_I, k) for k in (5, 10)),
     )
+    judged_I = (positives_I > 0) & (positives_I < size_I)
+    return np.where(judged_I[:, None], np.column_stack(values), np.nan)
+
+
+def best_first(score_X: FloatArray, start_I1: IntArray) -> NDArray[np.int64]:
+    """Places of the entries, impression after impression, the best score first; ties keep the order shown."""
+    size_I = np.diff(start_I1)
+    return np.asarray(np.lexsort((-score_X, np.repeat(np.arange(len(size_I)), size_I))), np.int64)
 
 
 def _per_impression(value_X: FloatArray | BoolArray, impression_X: IntArray, size: int) -> FloatArray:
@@ -72,16 +78,16 @@ def _auc(
     """Mann-Whitney: the rank sum of the clicked, ties at their mean rank."""
     order_X = np.lexsort((score_X, impression_X))
     score_sorted, impression_sorted = score_X[order_X], impression_X[order_X]
-    new_X = np.r_[True, (np.diff(score_sorted) != 0) | (np.diff(impression_sorted) != 0)]
+    new_X = np.ones(len(order_X), np.bool_)
+    new_X[1:] = (score_sorted[1:] != score_sorted[:-1]) | (np.diff(impression_sorted) != 0)
     group_X = np.cumsum(new_X) - 1
     first_G = np.flatnonzero(new_X)
     last_G = np.r_[first_G[1:], len(new_X)] - 1
     start_X = np.repeat(np.cumsum(size_I) - size_I, size_I)
     mean_rank_X = (first_G + last_G)[group_X] / 2.0 - start_X + 1
     rank_sum_I = _per_impression(mean_rank_X * clicked_X[order_X], impression_sorted, len(size_I))
-    negatives_I = size_I - positives_I
-    with np.errstate(divide="ignore", invalid="ignore"):
-        auc_I: FloatArray = (rank_sum_I - positives_I * (positives_I + 1) / 2) / (positives_I * negatives_I)
+    pairs_I = np.maximum(positives_I * (size_I - positives_I), 1)
+    auc_I: FloatArray = (rank_sum_I - positives_I * (positives_I + 1) / 2) / pairs_I
     return auc_I
 
 

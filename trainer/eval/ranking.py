@@ -1,38 +1,87 @@
-"""Score impressions: every item encoded once, then users against what they were shown; the model and its baselines."""
+"""Score impressions: every item encoded once, then users against what they were shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from schemas.news import PAD_ROW
 from trainer.eval.impressions import Impressions
-from trainer.eval.metrics import FloatArray
+from trainer.eval.metrics import FloatArray, IntArray
+from trainer.eval.sharing import ALL, Share, in_shares
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder
 from trainer.model.user_encoder import UserEncoder
 
 CHUNK_ROWS = 256
-CHUNK_IMPRESSIONS = 1024
+CHUNK_IMPRESSIONS = 256
+_CHUNK_SHOWN = 1 << 16
 
 Vectors = Callable[[NDArray[np.int64]], Tensor]  # item rows (C,) -> vectors (C, D)
 
 
-@torch.no_grad()
-def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64]) -> Tensor:
+@contextmanager
+def without_dropout(*modules: nn.Module) -> Iterator[None]:
+    """Inside, the modules are as in evaluation and nothing is differentiated; afterwards they are as before."""
+    were_training = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    with torch.no_grad():
+        yield
+    for module, training in zip(modules, were_training, strict=True):
+        module.train(training)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemVectors:
+    """Vectors RD of R item rows, ascending."""
+
+    rows: NDArray[np.int64]
+    vector_RD: Tensor
+
+    def places(self, row_X: IntArray) -> Tensor:
+        """Where each of the rows stands in `vector_RD`."""
+        return torch.from_numpy(np.searchsorted(self.rows, row_X)).to(self.vector_RD.device)
+
+
+def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64], share: Share = ALL) -> Tensor:
     """Vectors (len(rows), D) in the order of `rows`, encoded in chunks of like length."""
     order = np.argsort(items.tokens_V[rows], kind="stable")
-    parts = [vectors(rows[order[start : start + CHUNK_ROWS]]) for start in range(0, len(rows), CHUNK_ROWS)]
-    stacked = torch.cat(parts)
+    with torch.no_grad():
+        stacked = in_shares(len(rows), CHUNK_ROWS, lambda chunk: vectors(rows[order[chunk]]), share)
     result = torch.empty_like(stacked)
     result[torch.from_numpy(order).to(stacked.device)] = stacked
     return result
 
 
-@torch.no_grad()
+def model_vectors(encoder: TextEncoder, items: ItemInput, rows: NDArray[np.int64], share: Share = ALL) -> ItemVectors:
+    """The text encoder's vectors, made now: nothing that training kept is looked up."""
+    with without_dropout(encoder):
+        return ItemVectors(rows, encode_rows(lambda rows_C: encoder(rows_C, items), items, rows, share))
+
+
+def user_vectors(
+    user: UserEncoder, vectors: ItemVectors, impressions: Impressions, *, history_clicks: int, share: Share = ALL
+) -> Tensor:
+    """One vector ID an impression, from the latest `history_clicks` clicks of the history given."""
+
+    def of_chunk(chunk: slice) -> Tensor:
+        row_IL, mask_IL = _histories(impressions, chunk, history_clicks, fill=int(vectors.rows[0]))
+        mask = torch.from_numpy(mask_IL).to(vectors.vector_RD.device)
+        vector_ILD = vectors.vector_RD[vectors.places(row_IL)]
+        state_I1D: Tensor = user(vector_ILD, mask, _each_before(mask), mask.sum(1, keepdim=True))
+        return state_I1D[:, 0]
+
+    with without_dropout(user):
+        return in_shares(impressions.size, CHUNK_IMPRESSIONS, of_chunk, share)
+
+
 def model_scores(
     encoder: TextEncoder,
     user: UserEncoder,
@@ -42,20 +91,9 @@ def model_scores(
     history_clicks: int,
 ) -> FloatArray:
     """The model's score of every shown entry; a user is the latest `history_clicks` clicks of the history given."""
-    was_training = encoder.training
-    encoder.eval()
-    user.eval()
-    rows = impressions.rows
-    vector_RD = encode_rows(lambda rows_C: encoder(rows_C, items), items, rows)
-    user_ID = torch.cat(
-        [
-            user(vector_RD[slot_IL], mask_IL, _each_before(mask_IL), mask_IL.sum(1, keepdim=True))[:, 0]
-            for slot_IL, mask_IL in _histories(impressions, rows, history_clicks, items.device)
-        ]
-    )
-    encoder.train(was_training)
-    user.train(was_training)
-    return _dot(user_ID, vector_RD, rows, impressions)
+    vectors = model_vectors(encoder, items, impressions.rows)
+    user_ID = user_vectors(user, vectors, impressions, history_clicks=history_clicks)
+    return shown_scores(user_ID, vectors, impressions)
 
 
 def _each_before(mask_IL: Tensor) -> Tensor:
@@ -64,50 +102,27 @@ def _each_before(mask_IL: Tensor) -> Tensor:
 
 
 def _histories(
-    impressions: Impressions, rows: NDArray[np.int64], history_clicks: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(index into `rows`, mask), both (I', L), of the latest clicks of runs of impressions."""
-    for first in range(0, impressions.size, CHUNK_IMPRESSIONS):
-        starts = impressions.history_start_I1[first : first + CHUNK_IMPRESSIONS + 1]
-        end_I = starts[1:]
-        begin_I = np.maximum(starts[:-1], end_I - history_clicks)
-        place_IL = begin_I[:, None] + np.arange(max(1, int((end_I - begin_I).max(initial=0))))
-        mask_IL = place_IL < end_I[:, None]
-        row_IL = np.full(place_IL.shape, rows[0])
-        row_IL[mask_IL] = impressions.history_Y[place_IL[mask_IL]]
-        yield torch.from_numpy(np.searchsorted(rows, row_IL)).to(device), torch.from_numpy(mask_IL).to(device)
+    impressions: Impressions, chunk: slice, history_clicks: int, *, fill: int
+) -> tuple[IntArray, NDArray[np.bool_]]:
+    """(item row, mask), both (I', L), of the latest clicks of a chunk of impressions."""
+    starts = impressions.history_start_I1[chunk.start : chunk.stop + 1]
+    end_I = starts[1:]
+    begin_I = np.maximum(starts[:-1], end_I - history_clicks)
+    place_IL = begin_I[:, None] + np.arange(max(1, int((end_I - begin_I).max(initial=0))))
+    mask_IL = place_IL < end_I[:, None]
+    row_IL = np.full(place_IL.shape, fill)
+    row_IL[mask_IL] = impressions.history_Y[place_IL[mask_IL]]
+    return row_IL, mask_IL
 
 
-def _dot(user_ID: Tensor, vector_RD: Tensor, rows: NDArray[np.int64], impressions: Impressions) -> FloatArray:
-    """Dot product of each shown entry with its impression's user."""
+def shown_scores(user_ID: Tensor, vectors: ItemVectors, impressions: Impressions, share: Share = ALL) -> FloatArray:
+    """Dot product of each shown entry with its impression's user; a news without an item has minus infinity."""
     impression_X = torch.from_numpy(impressions.impression_X).to(user_ID.device)
-    slot_X = torch.from_numpy(np.searchsorted(rows, impressions.shown_X)).to(user_ID.device)
-    parts = [
-        (user_ID[impression] * vector_RD[slot]).sum(-1)
-        for impression, slot in zip(impression_X.split(1 << 16), slot_X.split(1 << 16), strict=True)
-    ]
-    return torch.cat(parts).cpu().numpy().astype(np.float64)
+    place_X = vectors.places(impressions.shown_X)
 
+    def of_chunk(chunk: slice) -> Tensor:
+        return (user_ID[impression_X[chunk]] * vectors.vector_RD[place_X[chunk]]).sum(-1)
 
-@torch.no_grad()
-def zero_shot_scores(encoder: TextEncoder, items: ItemInput, impressions: Impressions) -> FloatArray:
-    """Baseline: mean of the whole history's untrained vectors (mean of PLM tokens, length 1) times the candidate's.
-
-    `encoder` must be as loaded, before any step. A user without history scores 0 everywhere: all ties.
-    """
-    encoder.eval()
-    rows = impressions.rows
-    vector_RD = torch.nn.functional.normalize(encode_rows(lambda rows_C: encoder.pooled(rows_C, items), items, rows))
-    length_I = np.diff(impressions.history_start_I1)
-    of_Y = torch.from_numpy(np.repeat(np.arange(impressions.size), length_I)).to(vector_RD.device)
-    slot_Y = torch.from_numpy(np.searchsorted(rows, impressions.history_Y)).to(vector_RD.device)
-    user_ID = vector_RD.new_zeros(impressions.size, vector_RD.shape[1])
-    for of, slot in zip(of_Y.split(1 << 16), slot_Y.split(1 << 16), strict=True):
-        user_ID.index_add_(0, of, vector_RD[slot])
-    user_ID /= torch.from_numpy(np.maximum(length_I, 1)).to(vector_RD.device, vector_RD.dtype)[:, None]
-    return _dot(user_ID, vector_RD, rows, impressions)
-
-
-def popularity_scores(clicks_V: NDArray[np.int64], impressions: Impressions) -> FloatArray:
-    """Baseline: how often an item was clicked in the training trajectories."""
-    return clicks_V[impressions.shown_X].astype(np.float64)
+    with torch.no_grad():
+        score_X = in_shares(len(impressions.shown_X), _CHUNK_SHOWN, of_chunk, share)
+    return np.where(impressions.shown_X == PAD_ROW, -np.inf, score_X.cpu().numpy().astype(np.float64))

@@ -44,6 +44,9 @@ class Prepared:
     items: ItemInput
     device: torch.device
     clicks_V: NDArray[np.int64]
+    """clicks in the training trajectories"""
+    trained_V: NDArray[np.bool_]
+    """whether an item stands in any training batch"""
 
     @property
     def encoder(self) -> TextEncoder:
@@ -155,7 +158,8 @@ def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torc
         stored = frozen_store(
             split, directory, folder, rows=rows, device=device, told=lambda done: told(done, len(rows))
         )
-    return Prepared(config, directory, model.to(device), _items(directory, device, stored), device, clicks_V)
+    items = _items(directory, device, stored)
+    return Prepared(config, directory, model.to(device), items, device, clicks_V, _seen(clicks_V, batch_rows))
 
 
 def prepare_to_encode(
@@ -172,7 +176,13 @@ def prepare_to_encode(
         stored = found_store(split, directory, store or _beside(directory), rows=needed, device=device)
         rows = rows if stored is None else needed
     items = _items(directory, device, stored)
-    return Prepared(config, directory, model.to(device).eval(), items, device, clicks_V), rows
+    model = model.to(device).eval()
+    return Prepared(config, directory, model, items, device, clicks_V, _seen(clicks_V, batch_rows)), rows
+
+
+def _seen(clicks_V: NDArray[np.int64], batch_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each item row stands in a batch."""
+    return np.isin(np.arange(len(clicks_V)), batch_rows)
 
 
 def _beside(directory: PackedDirectory) -> Path:

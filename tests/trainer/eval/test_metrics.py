@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import ndcg_score, roc_auc_score
 
-from trainer.eval.metrics import ranking_metrics
+from trainer.eval.metrics import METRICS, metrics_per_impression, ranking_metrics
 
 
 def slow(score: list[float], clicked: list[bool]) -> tuple[float, float, float, float]:
@@ -37,13 +37,27 @@ def impressions(rng: np.random.Generator, count: int) -> list[tuple[list[float],
     return made
 
 
+def flat(made: list[tuple[list[float], list[bool]]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    scores = np.concatenate([score for score, _ in made])
+    clicked = np.concatenate([np.array(clicked, np.bool_) for _, clicked in made])
+    return scores, clicked, np.cumsum([0, *(len(score) for score, _ in made)])
+
+
+def test_each_impression_has_the_slow_values_and_one_class_has_none() -> None:
+    made = impressions(np.random.default_rng(0), 1000)
+    found = metrics_per_impression(*flat(made))
+    assert found.shape == (1000, len(METRICS))
+    for value_M, (score, clicked) in zip(found, made, strict=True):
+        if any(clicked) and not all(clicked):
+            assert value_M == pytest.approx(slow(score, clicked), abs=1e-12)
+        else:
+            assert np.isnan(value_M).all()
+    assert min(len(score) for score, _ in made) == 1
+
+
 def test_metrics_equal_the_slow_ones_with_ties_one_class_and_single_candidates() -> None:
     made = impressions(np.random.default_rng(0), 1000)
-    found = ranking_metrics(
-        np.concatenate([score for score, _ in made]),
-        np.concatenate([np.array(clicked, np.bool_) for _, clicked in made]),
-        np.cumsum([0, *(len(score) for score, _ in made)]),
-    )
+    found = ranking_metrics(*flat(made))
     judged = [(score, clicked) for score, clicked in made if any(clicked) and not all(clicked)]
     wanted = np.mean([slow(score, clicked) for score, clicked in judged], axis=0)
     assert [found.auc, found.mrr, found.ndcg5, found.ndcg10] == pytest.approx(wanted.tolist(), abs=1e-12)
@@ -56,6 +70,23 @@ def test_auc_equals_scikit_learn() -> None:
     for score, clicked in made:
         found = ranking_metrics(np.array(score), np.array(clicked), np.array([0, len(score)]))
         assert found.auc == pytest.approx(roc_auc_score(clicked, score), abs=1e-12)
+
+
+def test_ndcg_equals_scikit_learn_whose_ties_are_broken_by_the_order_shown() -> None:
+    made = [m for m in impressions(np.random.default_rng(2), 300) if any(m[1]) and not all(m[1])]
+    for score, clicked in made:
+        (value_M,) = metrics_per_impression(*flat([(score, clicked)]))
+        places = np.argsort(np.argsort(-np.array(score), kind="stable"), kind="stable")  # distinct: no ties are left
+        for name, k in (("ndcg5", 5), ("ndcg10", 10)):
+            wanted = ndcg_score([clicked], [-places], k=k)
+            assert value_M[METRICS.index(name)] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_minus_infinity_ties_with_itself_and_is_last() -> None:
+    (value_M,) = metrics_per_impression(
+        np.array([-np.inf, 1.0, -np.inf]), np.array([True, False, False]), np.array([0, 3])
+    )
+    assert value_M[:2].tolist() == [0.25, 0.5]
 
 
 def test_nothing_to_judge_is_said_and_not_hidden() -> None:

@@ -18,8 +18,9 @@ from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
 from trainer.encode.policies import PlannerConfig, Policy
+from trainer.eval.baselines import zero_shot_scores
 from trainer.eval.impressions import Impressions
-from trainer.eval.ranking import encode_rows, model_scores, zero_shot_scores
+from trainer.eval.ranking import encode_rows, model_scores
 from trainer.loop.checkpoint import ResumeError, load_checkpoint, save_checkpoint
 from trainer.loop.logs import RunLog
 from trainer.loop.optimiser import NonFiniteError, OptimiserConfig

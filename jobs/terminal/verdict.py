@@ -1,0 +1,86 @@
+"""What evaluate tells and leaves: a table of the methods, alarms, and its files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from jobs.terminal.progress import console
+
+METHODS = {
+    "model": "this model",
+    "zero_shot": "zero-shot PLM",
+    "popularity": "popularity",
+    "recency": "newest first",
+    "category": "category match",
+    "oracle": "oracle",
+}
+METRICS = {"auc": "AUC", "mrr": "MRR", "ndcg5": "nDCG@5", "ndcg10": "nDCG@10"}
+_LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell: the same predictions are the same bytes
+
+
+def write_and_show(path: Path, summary: dict[str, Any], examples: list[dict[str, Any]] | None) -> None:
+    """Leave the summary, and beside it the examples where there are some; print the methods and what is doubtful."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, json.dumps(summary, indent=1))
+    if examples is not None:
+        _replace(path.with_name("examples.json"), json.dumps(examples, indent=1))
+    _show(summary)
+
+
+def _show(summary: dict[str, Any]) -> None:
+    if summary["methods"]:
+        console.print(quality_table(summary))
+        console.print(f"  {paired_line(summary)}")
+    for sentence in summary["left_out"]:
+        console.print(f"  left out: {sentence}", style="dim")
+    for sentence in summary["alarms"]:
+        console.print(f"  {sentence}", style="yellow")
+
+
+def quality_table(summary: dict[str, Any]) -> Table:
+    """Each method's means, and how far their 95% intervals reach."""
+    days = " to ".join(dict.fromkeys(summary["split"][end] for end in ("first", "last")))
+    title = f"Quality on {summary['impressions']:,} impressions of {days} ({summary['skipped']:,} of one class skipped)"
+    table = Table("", title=title, title_justify="left")
+    for heading in METRICS.values():
+        table.add_column(heading, justify="right")
+    for name, label in METHODS.items():
+        if name in summary["methods"]:
+            found = summary["methods"][name]
+            table.add_row(label, *(f"{found[m]:.3f} ±{(found['high'][m] - found['low'][m]) / 2:.3f}" for m in METRICS))
+    return table
+
+
+def paired_line(summary: dict[str, Any]) -> str:
+    """The model less the untrained language model, on the same impressions."""
+    less = summary["paired"]["zero_shot"]["auc"]
+    return rf"AUC less zero-shot's: {less['mean']:+.3f} \[{less['low']:+.3f}, {less['high']:+.3f}], paired, 95%"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Complete or as before: a page may be reading it."""
+    partial = path.with_name(f".{path.name}.incomplete")
+    partial.write_text(text + "\n")
+    partial.replace(path)
+
+
+def write_predictions(path: Path, lines: Iterable[str]) -> None:
+    """A line an impression, and beside it the .zip that MIND's site takes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+    entry = zipfile.ZipInfo("prediction.txt", _LEAST_TIME)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with (
+        path.open("rb") as stream,
+        zipfile.ZipFile(path.with_suffix(".zip"), "w") as packed,
+        packed.open(entry, "w") as inside,
+    ):
+        shutil.copyfileobj(stream, inside)

@@ -1,0 +1,54 @@
+"""Baselines: recency and category match by hand; zero-shot stands in test_trainer, one impression at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.trainer.eval.impression_sets import evaluation
+from trainer.eval.baselines import category_scores, popularity_scores, recency_scores
+from trainer.eval.catalogue import Catalogue
+from trainer.eval.impressions import Impressions
+
+
+def catalogue(*kinds: tuple[str, str]) -> Catalogue:
+    """Item rows from 1 on, by (category, subcategory)."""
+    texts = [("", ""), *kinds]
+    ids = [f"n{row}" if row else "" for row in range(len(texts))]
+    return Catalogue(
+        source="p",
+        news_id_V=np.array(ids, object),
+        category_V=np.array([category for category, _ in texts], object),
+        subcategory_V=np.array([subcategory for _, subcategory in texts], object),
+        title_V=np.array([f"title {row}" if row else "" for row in range(len(texts))], object),
+        canonical_row_V=np.arange(len(texts)),
+    )
+
+
+def test_category_match_counts_the_history_alike() -> None:
+    told = catalogue(("sport", "golf"), ("sport", "tennis"), ("news", ""), ("", ""))
+    table = evaluation(
+        {"history_row": [1, 1, 2, 3], "shown_row": [1, 2, 3, 4]},
+        {"history_row": [], "shown_row": [1, 2]},
+        {"history_row": [3, 4], "shown_row": [3, 1]},
+    )
+    found = category_scores(told, Impressions.of(table))
+    assert found.tolist() == pytest.approx([3 / 4 + 2 / 4, 3 / 4 + 1 / 4, 1 / 4, 0, 0, 0, 1 / 2, 0])
+
+
+def test_no_history_at_all_matches_nothing() -> None:
+    assert category_scores(catalogue(("a", "b"), ("a", "c")), Impressions.of(evaluation({}))).tolist() == [0, 0]
+
+
+def test_the_newest_comes_first_and_old_directories_do_not_tell() -> None:
+    rows = ({"shown_age_hours": [2.0, 0.5]}, {"shown_age_hours": [1.0, 3.0]})
+    found = recency_scores(evaluation(*rows))
+    assert found is not None
+    assert found.tolist() == [-2.0, -0.5, -1.0, -3.0]
+    assert recency_scores(evaluation(*rows, without=("shown_age_hours",))) is None
+    assert recency_scores(evaluation({"shown_age_hours": None})) is None
+
+
+def test_popularity_is_how_often_an_item_was_clicked() -> None:
+    impressions = Impressions.of(evaluation({"shown_row": [2, 1, 2]}))
+    assert popularity_scores(np.array([0, 5, 9]), impressions).tolist() == [9, 5, 9]

@@ -1,0 +1,119 @@
+"""Baselines: what is scored beside the model, without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from trainer.eval.catalogue import Catalogue, TextArray
+from trainer.eval.impressions import Impressions, labelled, true_probabilities
+from trainer.eval.metrics import FloatArray, IntArray
+from trainer.eval.ranking import ItemVectors, encode_rows, shown_scores, without_dropout
+from trainer.eval.sharing import ALL, Share
+from trainer.model.item_input import ItemInput
+from trainer.model.text_encoder import TextEncoder
+
+ANEW = "run ./feedloop build_trajectories and ./feedloop pack again"  # what brings columns that came later
+_CHUNK_HISTORY = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a judgement is given beside the packed directory, each None where there is none."""
+
+    catalogue: Catalogue | None = None
+    truth: pa.Table | None = None
+    """the probabilities that drew a synthetic publisher's clicks"""
+
+
+def with_baselines(
+    scores: Mapping[str, FloatArray], clicks_V: NDArray[np.int64], evaluation: pa.Table, beside: Beside
+) -> tuple[dict[str, FloatArray], list[str]]:
+    """(`scores` with those of every baseline, sentences on the ones that there is nothing to score by)."""
+    if not scores:
+        return {}, []
+    table, impressions = labelled(evaluation), Impressions.of(evaluation)
+    every, left_out = {**scores, "popularity": popularity_scores(clicks_V, impressions)}, []
+    recent = recency_scores(table)
+    if recent is None:
+        left_out.append(f"recency: the packed directory does not tell when news were first shown; {ANEW}")
+    else:
+        every["recency"] = recent
+    if beside.catalogue is None:
+        left_out.append("category match and examples: nobody knows categories and titles without --lake")
+    else:
+        every["category"] = category_scores(beside.catalogue, impressions)
+    if beside.truth is not None:
+        every["oracle"] = true_probabilities(table, beside.truth)
+    return every, left_out
+
+
+def zero_shot_scores(
+    encoder: TextEncoder, items: ItemInput, impressions: Impressions, share: Share = ALL
+) -> FloatArray:
+    """Mean of the whole history's untrained vectors (mean of PLM tokens, length 1) times the candidate's.
+
+    `encoder` must be as loaded, before any step. A user without history scores 0 everywhere: all ties.
+    """
+    rows = impressions.rows
+    with without_dropout(encoder):
+        vector_RD = encode_rows(lambda rows_C: encoder.pooled(rows_C, items), items, rows, share)
+    vectors = ItemVectors(rows, torch.nn.functional.normalize(vector_RD))
+    length_I = np.diff(impressions.history_start_I1)
+    of_Y = torch.from_numpy(np.repeat(np.arange(impressions.size), length_I)).to(vector_RD.device)
+    place_Y = vectors.places(impressions.history_Y)
+    user_ID = vector_RD.new_zeros(impressions.size, vector_RD.shape[1])
+    for of, place in zip(of_Y.split(_CHUNK_HISTORY), place_Y.split(_CHUNK_HISTORY), strict=True):
+        user_ID.index_add_(0, of, vectors.vector_RD[place])
+    user_ID /= torch.from_numpy(np.maximum(length_I, 1)).to(vector_RD.device, vector_RD.dtype)[:, None]
+    return shown_scores(user_ID, vectors, impressions, share)
+
+
+def popularity_scores(clicks_V: NDArray[np.int64], impressions: Impressions) -> FloatArray:
+    """How often an item was clicked in the training trajectories."""
+    return clicks_V[impressions.shown_X].astype(np.float64)
+
+
+def recency_scores(judged: pa.Table) -> FloatArray | None:
+    """The news first shown latest comes first; None where the table does not tell `shown_age_hours`."""
+    name = "shown_age_hours"
+    if name not in judged.column_names or judged[name].null_count:
+        return None
+    hours = judged[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return -np.asarray(hours, np.float64)
+
+
+def category_scores(catalogue: Catalogue, impressions: Impressions) -> FloatArray:
+    """Share of the history in the candidate's category, plus the share in its subcategory.
+
+    A news without a category, or a user without history, scores 0.
+    """
+    return sum(
+        (_share_alike(text_V, impressions) for text_V in (catalogue.category_V, catalogue.subcategory_V)),
+        np.zeros(len(impressions.shown_X)),
+    )
+
+
+def _share_alike(text_V: TextArray, impressions: Impressions) -> FloatArray:
+    """Of each shown entry, the share of its impression's history whose text is the same."""
+    texts, code_V = np.unique(text_V.astype(str), return_inverse=True)
+    length_I = np.diff(impressions.history_start_I1)
+    history_Y = np.repeat(np.arange(impressions.size), length_I) * len(texts) + code_V[impressions.history_Y]
+    keys, counts = np.unique(history_Y, return_counts=True)
+    alike_X = _counted(impressions.impression_X * len(texts) + code_V[impressions.shown_X], keys, counts)
+    named_X = (text_V != "")[impressions.shown_X]
+    share_X: FloatArray = np.where(named_X, alike_X, 0) / np.maximum(length_I, 1)[impressions.impression_X]
+    return share_X
+
+
+def _counted(key_X: IntArray, keys: IntArray, counts: IntArray) -> IntArray:
+    """The count of each key; 0 for those that do not stand in `keys`, which ascend."""
+    if not len(keys):
+        return np.zeros(len(key_X), np.int64)
+    place_X = np.minimum(np.searchsorted(keys, key_X), len(keys) - 1)
+    return np.where(keys[place_X] == key_X, counts[place_X], 0)

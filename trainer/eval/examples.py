@@ -1,0 +1,81 @@
+"""Examples: a few judged impressions told with titles, so that one can look at what the model puts first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trainer.eval.catalogue import Catalogue
+from trainer.eval.impressions import Impressions, labelled
+from trainer.eval.metrics import FloatArray, IntArray
+from trainer.eval.predictions import ranks_of
+
+COUNT = 60
+_HISTORY = 12
+_CANDIDATES = 40
+_SEED = 7
+
+
+def examples(
+    evaluation: pa.Table, score_X: FloatArray, auc_I: FloatArray, catalogue: Catalogue, *, count: int = COUNT
+) -> list[dict[str, Any]]:
+    """`count` judged impressions drawn by lot, in the order of the table; histories oldest first, candidates by rank.
+
+    `auc_I`: NaN where an impression is not judged. Long impressions tell the best candidates and all that were clicked.
+    """
+    judged = np.flatnonzero(~np.isnan(auc_I))
+    drawn = np.sort(np.random.default_rng(_SEED).permutation(judged)[:count])
+    impressions, known = Impressions.of(evaluation), _Known(catalogue)
+    rank_X = ranks_of(score_X, impressions.shown_start_I1)
+    rows = labelled(evaluation).take(pa.array(drawn)).to_pylist()
+    told = []
+    for at, row in zip(drawn.tolist(), rows, strict=True):
+        place_K = _best_and_clicked(impressions, rank_X, at)
+        shown_K = place_K - impressions.shown_start_I1[at]
+        candidates = [
+            {
+                **known.news(row["shown_id"][shown]),
+                "score": float(score_X[place]),
+                "rank": int(rank_X[place]),
+                "clicked": bool(row["clicked"][shown]),
+            }
+            for shown, place in zip(shown_K.tolist(), place_K.tolist(), strict=True)
+        ]
+        told.append(
+            {
+                "user_id": row["user_id"],
+                "impression_id": row["impression_id"],
+                "time": row["time"].isoformat(),
+                "history": [known.row(item) for item in row["history_row"][-_HISTORY:]],
+                "candidates": candidates,
+                "auc": float(auc_I[at]),
+            }
+        )
+    return told
+
+
+def _best_and_clicked(impressions: Impressions, rank_X: IntArray, at: int) -> IntArray:
+    """Places of an impression's entries by rank: all that were clicked, and of the others as many as there is room."""
+    place_K = np.arange(*impressions.shown_start_I1[at : at + 2])
+    place_K = place_K[np.argsort(rank_X[place_K])]
+    clicked_K = impressions.clicked_X[place_K]
+    room = max(0, _CANDIDATES - int(clicked_K.sum()))
+    return np.asarray(place_K[clicked_K | (np.cumsum(~clicked_K) <= room)])
+
+
+class _Known:
+    """News by row and by id as a person knows them."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._row_of = {news: row for row, news in enumerate(catalogue.news_id_V.tolist()) if news}
+
+    def row(self, row: int) -> dict[str, str]:
+        texts = self._catalogue
+        return {"id": texts.news_id_V[row], "title": texts.title_V[row], "category": texts.category_V[row]}
+
+    def news(self, news_id: str) -> dict[str, str]:
+        """By its own id, which may be another than that of the row that stands for it."""
+        return {**self.row(self._row_of.get(news_id, 0)), "id": news_id}
