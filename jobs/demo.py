@@ -12,8 +12,9 @@ from jobs.config import run
 from jobs.demo_spark import demo_spark
 from jobs.make_sample import make_sample
 from jobs.publisher.sizes import SizeName
+from jobs.report import report
 from jobs.terminal.child import run_child
-from jobs.terminal.progress import stage
+from jobs.terminal.progress import seconds_of_stages, stage
 from jobs.terminal.screen import show
 
 PRESETS = Path(__file__).with_name("presets")
@@ -41,10 +42,14 @@ def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = 
         with stage("synthetic publisher"):
             facts["sample"] = make_sample(out=data, size=size, seed=seed)
     facts.update(demo_spark(data=data, out=out))
-    facts.update(_torch_half(data, out / "lake", Path(facts["pack"]["out"])))
+    torch_half = _torch_half(data, out / "lake", Path(facts["pack"]["out"]))
+    facts.update({**torch_half, "stages": {**seconds_of_stages, **torch_half["stages"]}})
     facts["seconds"] = time.perf_counter() - began
-    (out / "summary.json").write_text(json.dumps(facts, indent=1) + "\n")
-    show(facts, out)
+    summary = out / "summary.json"
+    summary.write_text(json.dumps(facts, indent=1) + "\n")
+    run_folder = Path(facts["training"]["checkpoint"]).parents[1]
+    page = report(run=run_folder, summary=summary, lake=out / "lake")["page"]
+    show(facts, out, page)
 
 
 def _torch_half(data: Path, lake: Path, packed: Path) -> dict[str, Any]:

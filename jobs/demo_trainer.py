@@ -8,7 +8,7 @@ from typing import Any
 from jobs.bench.encode_once import ALL, encode_once
 from jobs.config import run
 from jobs.evaluate import evaluate
-from jobs.terminal.progress import quiet, stage
+from jobs.terminal.progress import quiet, seconds_of_stages, stage
 from jobs.train import train
 from trainer.config import TrainConfig
 from trainer.data.description import describe
@@ -50,7 +50,8 @@ def demo_trainer(
     with stage("evaluation"), quiet():  # the demo's screen tells it
         quality = evaluate(checkpoint=checkpoint, data=data, lake=lake, truth=truth)
     speed = encode_once(checkpoint=checkpoint, data=data, steps=speed_steps, policies=SHOWN)
-    return {"batches": batches, "training": training, "quality": quality, "speed": speed}
+    found = {"batches": batches, "training": training, "quality": quality, "speed": speed}
+    return {**found, "stages": seconds_of_stages}
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ def package(*, out: Path = ROOT / "build" / "spark") -> dict[str, Any]:
 
 
 def source_files(root: Path) -> list[str]:
-    """The Python files and presets of our packages, as paths below `root`."""
-    kinds = {".py", ".toml"}
+    """The Python files of our packages, the presets and the parts of the page, as paths below `root`."""
+    kinds = {".py", ".toml", ".j2", ".css", ".js"}
     found = (path for name in PACKAGES for path in (root / name).rglob("*") if path.suffix in kinds)
     return [path.relative_to(root).as_posix() for path in found]
 

@@ -60,6 +60,7 @@ def train(
             terminal.tell_start(begin_from(prepared, init_from))
         trainer = Trainer(prepared, ranks)
         summary = outline(trainer) if dry_run else _trained(trainer, out)
+        terminal.write_report(out, data, trainer, dry_run=dry_run)
     return summary if ranks.leads else None
 
 

@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False)
+seconds_of_stages: dict[str, float] = {}
+"""what each stage of this process took so far, by name; one that ran twice has the sum, one inside another none"""
+_open: list[str] = []
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class Bar:
 def stage(name: str) -> Iterator[Bar]:
     """Show `name` as a bar while the block runs, then how long it took. The block tells how far it is."""
     began = time.perf_counter()
+    _open.append(name)
     columns = (
         TextColumn("  {task.description:<28}"),
         BarColumn(bar_width=32),
@@ -43,8 +47,15 @@ def stage(name: str) -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield Bar(progress, progress.add_task(name, total=None, words=""))
-    console.print(f"  [green]done[/green] {name:<28} {time.perf_counter() - began:6.1f} s")
+        try:
+            yield Bar(progress, progress.add_task(name, total=None, words=""))
+        finally:
+            nested = len(_open) > 1
+            _open.pop()
+    spent = time.perf_counter() - began
+    if not nested:
+        seconds_of_stages[name] = seconds_of_stages.get(name, 0.0) + spent
+    console.print(f"  [green]done[/green] {name:<28} {spent:6.1f} s")
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from rich.table import Table
 from jobs.terminal.verdict import paired_line, quality_table
 
 
-def show(facts: dict[str, Any], out: Path, console: Console | None = None) -> None:
-    """Print the screen; `facts` is what the stages returned."""
+def show(facts: dict[str, Any], out: Path, page: str, console: Console | None = None) -> None:
+    """Print the screen; `facts` is what the stages returned, `page` where the HTML page lies."""
     console = console or Console(highlight=False)
     console.rule("feedloop demo")
     console.print(f"[bold]Data[/bold]     {facts['data']}")
@@ -25,6 +25,8 @@ def show(facts: dict[str, Any], out: Path, console: Console | None = None) -> No
     console.print(f"[bold]Outputs[/bold]  lake {out / 'lake'}, batches {facts['pack']['out']},")
     console.print(f"         checkpoint {facts['training']['checkpoint']}, all figures {out / 'summary.json'}")
     console.print(f"[bold]Time[/bold]     {facts['seconds']:.0f} s")
+    console.print("[bold]Page[/bold]     all of it with charts, in one file: ", end="")
+    console.print(page, soft_wrap=True, markup=False)
 
 
 def _ingested(facts: dict[str, Any]) -> list[str]:

@@ -10,11 +10,16 @@ from typing import Any
 
 from rich.table import Table as Screen
 
-from jobs.terminal.progress import console, stage
+from jobs.page.about import keep_about
+from jobs.page.facts import Places
+from jobs.page.page import PAGE, write_page
+from jobs.terminal.progress import console, seconds_of_stages, stage
 from jobs.tracking.step_profile import Profiled
 from pipelines.locks import locked
+from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.loop.distributed import Ranks
+from trainer.loop.flops import device_name
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.loop.trainer import Trainer
 
@@ -98,3 +103,20 @@ def tell_profile(found: Profiled) -> None:
         screen.add_row(operator.name, f"{operator.calls:,}", *(f"{1000 * seconds:,.1f}" for seconds in times))
     console.print(screen)
     console.print(f"  trace, for chrome://tracing or Perfetto: {found.trace}")
+
+
+def write_report(out: Path, data: Path, trainer: Trainer, *, dry_run: bool) -> None:
+    """Keep where and with what the run was made, and write its page: the last thing that a training does.
+
+    What hinders the page is told, and the run is complete all the same.
+    """
+    if dry_run or not trainer.ranks.leads:
+        return
+    told = {"data": str(data), "device": device_name(trainer.device), "defaults": TrainConfig().to_dict()}
+    try:
+        keep_about(out, {**told, "stages": seconds_of_stages})
+        page = write_page(Places(run=out), out / PAGE)["page"]
+    except (InputError, OSError) as error:
+        console.print(f"  no page of this run: {error}", style="yellow", markup=False, soft_wrap=True)
+    else:
+        console.print(f"  page of this run: {page}", markup=False, soft_wrap=True)

@@ -47,7 +47,8 @@ def pack_batches(
     )
     orders = tasks.order_shards(sharded, recipe, tokens_V).persist(StorageLevel.DISK_ONLY)
     try:
-        batches = {row["shard"]: row["batches"] for row in orders.select("shard", "batches").collect()}
+        told = orders.select("shard", "batches", "items_in_time_order").collect()
+        batches = {row["shard"]: row["batches"] for row in told}
         first_batch = dict(
             zip(sorted(batches), accumulate([0, *(batches[shard] for shard in sorted(batches))]), strict=False)
         )
@@ -57,8 +58,12 @@ def pack_batches(
         orders.unpersist()
         sharded.unpersist()
     files = [_entry(folder, row, first_batch, size) for row in written]
-    superblocks = {"superblocks": sum(len(entry.superblocks) for entry in files)}
-    return files, _counts(written) | superblocks | {"variants": config.variants}
+    more = {
+        "distinct_items_time_order": sum(row["items_in_time_order"] for row in told),
+        "superblocks": sum(len(entry.superblocks) for entry in files),
+        "variants": config.variants,
+    }
+    return files, _counts(written) | more
 
 
 def _superblock(batches: int, config: PackingConfig) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipelines.packing.budget import Budget, cut
 from pipelines.packing.graph import Graph
 from pipelines.packing.orders import ORDERS, Leaves, mixed
+from pipelines.packing.quality import distinct_items
 from pipelines.packing.shard import IntArray, Shard
 
 
@@ -32,3 +35,10 @@ def ordered(shard: Shard, recipe: Recipe, number: int, tokens_V: IntArray | None
     order = ORDERS[recipe.order](graph, leaves, seed)
     order = mixed(order, share=recipe.mixing, seed=seed)
     return order, cut(graph, order, recipe.budget, tokens_V)
+
+
+def items_in_time_order(shard: Shard, recipe: Recipe, tokens_V: IntArray | None = None) -> int:
+    """Distinct items, summed over batches, if the shard were cut as it came: what the recipe's order is judged by."""
+    graph = Graph.of_shard(shard)
+    order = np.arange(graph.trajectories)
+    return int(distinct_items(graph, order, cut(graph, order, recipe.budget, tokens_V)).sum())

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
 from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
-from pipelines.packing.ordering import Recipe, ordered
+from pipelines.packing.ordering import Recipe, items_in_time_order, ordered
 from pipelines.packing.shard import IntArray, Shard
 from pipelines.packing.sharding import in_time_order
 from pipelines.packing.write import write_batches, write_plain
@@ -35,18 +35,21 @@ _TASK_COLUMNS = ("shard", "variant", "fingerprint", "time", "click_row", "prefix
 
 
 def order_shards(sharded: DataFrame, recipe: Recipe, tokens_V: IntArray | None = None) -> DataFrame:
-    """(shard, batches, order, starts) of each shard: the costly part, to be kept for `write_shards`."""
+    """(shard, batches, items_in_time_order, order, starts) of each shard: the costly part, kept for `write_shards`."""
     told = None if tokens_V is None else sharded.sparkSession.sparkContext.broadcast(tokens_V)
 
     def order_one(key: tuple[Any, ...], table: pa.Table) -> pa.Table:
         number = key[0].as_py()
         shard = Shard.from_arrow(in_time_order(table))
-        order, starts = ordered(shard, recipe, number, None if told is None else told.value)
+        tokens = None if told is None else told.value
+        order, starts = ordered(shard, recipe, number, tokens)
+        counts = {"batches": [len(starts) - 1], "items_in_time_order": [items_in_time_order(shard, recipe, tokens)]}
         cells = {"order": [order.astype(np.int32).tobytes()], "starts": [starts.astype(np.int32).tobytes()]}
-        return pa.table({"shard": pa.array([number], pa.int32()), "batches": [len(starts) - 1]} | cells)
+        return pa.table({"shard": pa.array([number], pa.int32())} | counts | cells)
 
     grouped = sharded.select(*_TASK_COLUMNS).groupBy("shard")
-    return grouped.applyInArrow(order_one, "shard int, batches long, order binary, starts binary")
+    found = "shard int, batches long, items_in_time_order long, order binary, starts binary"
+    return grouped.applyInArrow(order_one, found)
 
 
 def write_shards(

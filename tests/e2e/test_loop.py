@@ -41,6 +41,13 @@ def test_the_demo_runs_from_raw_logs_to_one_screen(folder: Path, done: subproces
     for words in (*told, "popularity", "category match", "oracle", "AUC less zero-shot's"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
+    found = facts(folder)
+    page = Path(found["training"]["checkpoint"]).parents[1] / "report.html"
+    assert done.stdout.rstrip().endswith(str(page))
+    text = (folder / page).read_text()
+    assert f"{found['ingest']['lines']:,} lines in = " in text
+    assert f'<span class="value">{found["quality"]["model"]["auc"]:.3f}</span>' in text
+    assert {"Spark starts", "ingest", "packing", "training", "speed of cached"} <= set(found["stages"])
 
 
 def test_what_the_screen_counts_is_the_publishers_truth(folder: Path, done: subprocess.CompletedProcess[str]) -> None:

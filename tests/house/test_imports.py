@@ -54,6 +54,9 @@ THEIRS = {
         "docstring_parser": ["jobs/config.py"],  # cyclopts' own reader of docstrings: help comes from both
         "rich": ["*"],
         "matplotlib": ["jobs/terminal/plot.py"],
+        "plotly": ["jobs/page/*"],
+        "jinja2": ["jobs/page/page.py"],
+        "markupsafe": ["jobs/page/page.py"],  # jinja2's own: what is already escaped
         "numpy": ["*"],
         "pyarrow": ["*"],
         "duckdb": ["jobs/bench/in_duckdb.py"],  # a rival in the benchmark

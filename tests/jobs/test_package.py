@@ -17,10 +17,12 @@ from tests.conftest import REPOSITORY
 def test_the_zip_holds_every_module_of_the_four_packages(tmp_path: Path) -> None:
     summary = package(out=tmp_path)
     with zipfile.ZipFile(summary["zip"]) as packed:
-        held = {name for name in packed.namelist() if name.endswith(".py")}
+        names = set(packed.namelist())
+    held = {name for name in names if name.endswith(".py")}
     on_disk = {p.relative_to(REPOSITORY).as_posix() for name in PACKAGES for p in (REPOSITORY / name).rglob("*.py")}
     assert held == on_disk
     assert len(held) > 30
+    assert {f"jobs/page/{name}" for name in ("template.html.j2", "page.css", "charts.js")} <= names
 
 
 def test_the_same_code_gives_the_same_bytes(tmp_path: Path) -> None:

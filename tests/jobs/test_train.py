@@ -73,6 +73,27 @@ def test_training_leaves_checkpoint_config_and_metrics(made: Path, trained: dict
     ]
 
 
+def test_training_leaves_its_page_and_where_it_was_made(made: Path, trained: dict[str, object]) -> None:
+    page = (made / "run" / "report.html").read_text()
+    assert "Content-Security-Policy" in page
+    assert 'id="chart-over-loss"' in page
+    assert "What is not here" in page
+    about = json.loads((made / "run" / "about.json").read_text())
+    assert (about["data"], about["device"]) == (str(made / "packed"), "cpu")
+    assert about["defaults"]["run"]["epochs"] == 1
+    assert set(about["stages"]) == {"frozen layers, once per news", "training"}
+
+
+def test_a_page_that_cannot_be_written_is_told_and_the_training_is_complete(made: Path) -> None:
+    (made / "no page" / "report.html").mkdir(parents=True)
+    options = words({**small(made), "--run.epochs": 1})
+    done = job(made, "train", "--data", made / "packed", "--out", made / "no page", *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["complete"]
+    assert "no page of this run: " in done.stderr
+    assert "report.html" in done.stderr.partition("no page of this run: ")[2]
+
+
 def test_memory_is_told_for_each_policy(made: Path, trained: dict[str, object]) -> None:
     options = ("--checkpoint", trained["checkpoint"], "--data", made / "packed", "--repeats", 1)
     done = job(made, "bench.memory", *options)

@@ -102,6 +102,9 @@ def test_a_packed_directory_holds_every_trajectory_once(lake: Lake, tmp_path: Pa
     assert counts["distinct_items_per_epoch"] == sum(len(batch["item_row_N"]) for batch in batches)
     assert counts["distinct_items"] == len(set(np.concatenate([batch["item_row_N"] for batch in batches]).tolist()))
     assert counts["evaluation_impressions"] == 5
+    in_time = pack(lake, tmp_path / "in_time", replace(CONFIG, order="time"))
+    assert counts["distinct_items_time_order"] == in_time.counts["distinct_items_per_epoch"]
+    assert counts["distinct_items_time_order"] == in_time.counts["distinct_items_time_order"]
 
 
 @pytest.mark.parametrize("order", ["random", "length", "minhash", "shp", "shp_kway"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.packing.budget import Budget
 from pipelines.packing.graph import Graph
-from pipelines.packing.ordering import Recipe, ordered
+from pipelines.packing.ordering import Recipe, items_in_time_order, ordered
 from pipelines.packing.orders import ORDERS, Leaves
 from pipelines.packing.quality import distinct_items
 from pipelines.packing.shard import IntArray
@@ -51,6 +51,14 @@ def test_shards_draw_apart() -> None:
     recipe = Recipe(order="random", budget=Budget(trajectories=10), superblock=2, mixing=0.0, seed=1)
     first, second = (ordered(shard_of(users), recipe, number)[0].tolist() for number in (0, 1))
     assert first != second
+
+
+def test_time_order_is_cut_by_the_same_budgets() -> None:
+    users: list[Clicks] = [[(1, []), (2, [])], [(3, [])], [(1, [])], [(3, []), (4, [])]]
+    recipe = Recipe(order="shp", budget=Budget(trajectories=2), superblock=2, mixing=1.0, seed=1)
+    assert items_in_time_order(shard_of(users), recipe) == len({1, 2, 3}) + len({1, 3, 4})
+    narrow = Recipe(order="shp", budget=Budget(trajectories=4, items=3), superblock=2, mixing=1.0, seed=1)
+    assert items_in_time_order(shard_of(users), narrow) == len({1, 2, 3}) + len({3, 4})  # {1} fits, {3, 4} does not
 
 
 def saving(graph: Graph, orders: list[IntArray], batch: int) -> float:

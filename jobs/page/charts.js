@@ -1,0 +1,45 @@
+"use strict";
+// Draws every chart, in the colours of the theme, and draws it again when that changes.
+{
+  const { charts, night } = JSON.parse(document.getElementById("chart-data").textContent);
+  const config = { responsive: true, displayModeBar: false, scrollZoom: false, doubleClick: false };
+
+  // A deep copy, each tone of the day exchanged for the night's.
+  const toned = (value, tones) => {
+    if (typeof value === "string") return tones[value] ?? value;
+    if (Array.isArray(value)) return value.map((inner) => toned(inner, tones));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, toned(inner, tones)]));
+    }
+    return value;
+  };
+  // Where the page is narrow, a row's label and its value stand below each other, in rows that are as much higher.
+  const fitted = (layout, width) => {
+    const labels = (layout.annotations ?? []).filter((each) => each.text.includes("  <b>"));
+    if (!labels.some((each) => each.text.replace(/<.*?>|&\w+;/g, "").length * 7.2 > width)) return;
+    for (const each of labels) each.text = each.text.replace("  <b>", "<br><b>");
+    layout.height += 18 * labels.length;
+  };
+  const draw = () => {
+    const tones = theme.isDark() ? night : {};
+    for (const [key, plot] of Object.entries(charts)) {
+      const { data, layout } = toned(plot, tones);
+      const at = document.getElementById(`chart-${key}`);
+      fitted(layout, at.clientWidth);
+      Plotly.react(at, data, layout, config);
+    }
+  };
+  const button = document.getElementById("theme");
+  const name = () => { button.textContent = theme.isDark() ? "Light" : "Dark"; };
+  const changed = () => { name(); draw(); };
+  button.setAttribute("aria-label", "Change between light and dark");
+  button.hidden = false;
+  button.addEventListener("click", () => { theme.choose(theme.isDark() ? "light" : "dark"); changed(); });
+  theme.asked.addEventListener("change", changed);
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => {
+    if (window.innerWidth !== width) requestAnimationFrame(draw);
+    width = window.innerWidth;
+  });
+  changed();
+}

@@ -1,0 +1,216 @@
+"""Facts: all that the files of a run tell, gathered for the page; what is not there is left out and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jobs.page.about import kept_about, this_machine
+from jobs.page.lake import books, news_counts
+from jobs.page.reading import json_file, json_lines
+from schemas.errors import InputError
+from schemas.manifest import MANIFEST_FILE, Manifest
+from schemas.token_table import file_of
+from trainer.data.description import describe
+from trainer.data.directory import PackedDirectory
+
+EVALUATION_FILE, EXAMPLES_FILE = "evaluation.json", "examples.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where to look; None: not given."""
+
+    run: Path
+    summary: Path | None = None
+    lake: Path | None = None
+    data: Path | None = None
+
+
+class Lacking(NamedTuple):
+    """What is not on the page, and the commands that would bring it, or why it cannot be had."""
+
+    what: str
+    commands: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Facts:
+    """A run's figures. `parts` are as in the demo's summary: ingest, news, pack, batches, training, speed, ..."""
+
+    places: Places
+    parts: dict[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    """the lines of metrics.jsonl"""
+    evaluation: Mapping[str, Any] | None = None
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    manifest: Manifest | None = None
+    manifest_sha256: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    here: bool = False
+    """whether `about` is this machine's, for want of the run's own"""
+    lacking: list[Lacking] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        """Which publisher's logs these are; empty where that is not known."""
+        return str(self.manifest.config.get("source", "")) if self.manifest else ""
+
+    @property
+    def policy(self) -> str:
+        """How often the run encoded its items."""
+        return str(self.config.get("planner", {}).get("policy", ""))
+
+    @property
+    def again(self) -> str:
+        """The command that writes this page anew."""
+        return f"./feedloop report --run {_word(self.places.run)}"
+
+
+def read_facts(places: Places, *, read_batches: bool) -> Facts:
+    """Everything there is at these places. `read_batches`: the whole packed directory too, where nobody has told yet.
+
+    InputError if `places.run` is no training run, or a file of it cannot be read.
+    """
+    run = places.run
+    if not (run / "config.json").is_file():
+        raise InputError(f"--run {run}: no config.json, so it is no training run. Name the --out of ./feedloop train")
+    metrics = run / "metrics.jsonl"
+    about = kept_about(run)
+    facts = Facts(
+        places=places,
+        config=json_file(run / "config.json"),
+        metrics=json_lines(metrics) if metrics.is_file() else [],
+        about=about or this_machine(),
+        here=not about,
+        parts=_summary(places),
+    )
+    facts.parts["stages"] = facts.parts.get("stages") or about.get("stages", {})
+    _add_evaluation(facts)
+    _add_packed(facts, read_batches=read_batches)
+    _add_lake(facts)
+    _add_training(facts)
+    return facts
+
+
+def ages(facts: Facts) -> list[int]:
+    """Place n: vectors that were n steps old when looked up, in the whole run."""
+    lists = [line.get("looked_up_by_age") or [] for line in facts.metrics]
+    summed = np.zeros(max(map(len, lists), default=0), np.int64)
+    for one in lists:
+        summed[: len(one)] += np.array(one, np.int64)
+    return [int(count) for count in summed]
+
+
+def _summary(places: Places) -> dict[str, Any]:
+    """The demo's facts: of the file that was named, or of one beside the run that tells of this very run."""
+    beside = places.run.parent / "summary.json"
+    if places.summary is not None:
+        return dict(json_file(places.summary))
+    found = dict(json_file(beside)) if beside.is_file() else {}
+    checkpoint = Path(str(found.get("training", {}).get("checkpoint", "")))
+    return found if places.run.resolve() in checkpoint.resolve().parents else {}
+
+
+def _add_evaluation(facts: Facts) -> None:
+    run = facts.places.run
+    checkpoint = _word(run / "checkpoint")
+    evaluate = (f"./feedloop evaluate --checkpoint {checkpoint} --data PACKED --lake LAKE", facts.again)
+    if (run / EVALUATION_FILE).is_file():
+        facts.evaluation = json_file(run / EVALUATION_FILE)
+    else:
+        lacking = "intervals of the quality" if "quality" in facts.parts else "how good the model is"
+        facts.lacking.append(Lacking(f"{lacking}, its slices", evaluate))
+    if (run / EXAMPLES_FILE).is_file():
+        facts.examples = json_file(run / EXAMPLES_FILE)
+    if not facts.examples:
+        facts.lacking.append(Lacking("users to look at", evaluate))
+
+
+def _add_packed(facts: Facts, *, read_batches: bool) -> None:
+    """The manifest, and what its batches are worth."""
+    told = (facts.about.get("data"), facts.parts.get("pack", {}).get("out"), (facts.evaluation or {}).get("data"))
+    given = facts.places.data
+    places = [given] if given else [Path(str(place)) for place in told if place]
+    data = next((place for place in places if (place / MANIFEST_FILE).is_file()), None)
+    if data is None:
+        facts.lacking.append(Lacking("what was packed", (f"{facts.again} --data PACKED",)))
+        return
+    text = (data / MANIFEST_FILE).read_text("utf-8")
+    facts.manifest = Manifest.from_json(text, str(data / MANIFEST_FILE))
+    facts.manifest_sha256 = hashlib.sha256(text.encode()).hexdigest()
+    blocks = [block for _, _, block in facts.manifest.superblocks]
+    summed = {
+        "batches": sum(len(block.batches) for block in blocks),
+        "distinct_items_per_epoch": sum(sum(block.items) for block in blocks),
+    }
+    facts.parts["pack"] = {**summed, **facts.manifest.counts, "out": str(data)}
+    if "batches" in facts.parts:
+        return
+    if read_batches:
+        facts.parts["batches"] = describe(PackedDirectory.open(data)).summary
+    else:
+        commands = (f"{facts.again} --data {_word(data)}",)
+        facts.lacking.append(Lacking("random order, padding and reuse, for which every batch is read", commands))
+
+
+def _add_lake(facts: Facts) -> None:
+    """The books of the whole lake where the summary has none, or tells of a run that found nothing new."""
+    wanted: dict[str, tuple[Callable[[Facts, Path], dict[str, Any]], str, str]] = {
+        "ingest": (_books, "lines", "what the logs held"),
+        "news": (_news, "full_tokens", "what the news held"),
+    }
+    for part, (read, figure, what) in wanted.items():
+        if facts.parts.get(part, {}).get(figure):
+            continue
+        facts.parts.pop(part, None)
+        if facts.places.lake is None or facts.manifest is None:
+            facts.lacking.append(Lacking(what, (f"{facts.again} --lake LAKE",)))
+            continue
+        try:
+            facts.parts[part] = read(facts, facts.places.lake)
+        except InputError as error:  # delta-rs does not read every feature that a lake may use
+            facts.lacking.append(Lacking(what, reason=str(error)))
+
+
+def _books(facts: Facts, lake: Path) -> dict[str, Any]:
+    return books(lake, facts.source)
+
+
+def _news(facts: Facts, lake: Path) -> dict[str, Any]:
+    assert facts.manifest is not None, "asked before"
+    found = news_counts(lake, facts.manifest)
+    if len(facts.manifest.config.get("news", {}).get("sources", {})) == 1:  # the token table holds all sources' items
+        table = Path(facts.parts["pack"]["out"]) / file_of("token_values")
+        found["tokens"] = len(np.load(table, mmap_mode="r"))
+    return found
+
+
+def _add_training(facts: Facts) -> None:
+    """The run's sums from its own lines, if no summary tells them."""
+    if "training" in facts.parts or not facts.metrics:
+        return
+    names = ("targets", "asked", "encoded", "looked_up", "seconds", "data_wait_seconds")
+    sums = {name: sum(line.get(name) or 0 for line in facts.metrics) for name in names}
+    last = facts.metrics[-1]
+    variants = facts.manifest.counts.get("variants", 1) if facts.manifest else 1
+    facts.parts["training"] = {
+        **sums,
+        "steps": last["step"],
+        "loss": last["loss"],
+        "epochs": sums["targets"] * variants / facts.manifest.counts["targets"] if facts.manifest else 0,
+        "complete": last["step"] == last["steps"],
+        "clicks_per_second": sums["targets"] / sums["seconds"] if sums["seconds"] else 0.0,
+    }
+
+
+def _word(path: Path) -> str:
+    return shlex.quote(str(path))

@@ -1,0 +1,114 @@
+"""What went in: lines of the logs and what became of them, the news, what is there to learn from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.page import labels
+from jobs.page.charts import Row, bars
+from jobs.page.facts import Facts
+from jobs.page.parts import Chart, Section, Table, Tile, percent, plural, whole
+
+_ENDS = (("impressions", "main"), ("merged", "rival"), ("rejected", "other"))
+
+
+def went_in(facts: Facts) -> Section | None:
+    """From the logs' lines to targets; None where nothing of it is known."""
+    parts = facts.parts
+    ingest = parts.get("ingest")
+    tiles = [*_news_tiles(parts.get("news")), *_target_tiles(parts.get("pack"), parts.get("trajectories"))]
+    if ingest is None and not tiles:
+        return None
+    return Section(
+        key="logs",
+        title="What went in",
+        told=balance(ingest) if ingest else "",
+        tiles=tiles,
+        charts=_charts(ingest) if ingest else (),
+    )
+
+
+def balance(ingest: dict[str, Any]) -> str:
+    """The books of ingest in one sentence, and whether they balance."""
+    sides = ingest["lines"], ingest["impressions"] + ingest["merged"] + ingest["rejected"]
+    verdict = "✓ Nothing disappeared." if sides[0] == sides[1] else f"✗ The right side sums to {whole(sides[1])}."
+    return (
+        f"{whole(sides[0])} lines in = {whole(ingest['impressions'])} impressions + {whole(ingest['merged'])} merged"
+        f" + {whole(ingest['rejected'])} rejected. {verdict}"
+    )
+
+
+def _charts(ingest: dict[str, Any]) -> list[Chart]:
+    lines = max(1, ingest["lines"])
+    told = {"impressions": "new impressions", "merged": "merged into one already known", "rejected": "rejected"}
+    rows = [(told[name], ingest[name], role) for name, role in _ENDS]
+    charts = [
+        _counted("ends", "What became of the lines", _shares(ingest), rows, lines),
+    ]
+    reasons = sorted(ingest.get("rejected_by_reason", {}).items(), key=lambda pair: (-pair[1], pair[0]))
+    refused = [(name, count, "other") for name, count in reasons if count]
+    if refused:
+        text = "Each is kept in the table rejects with its reason, file and place."
+        charts.append(_counted("rejected", "Rejected, by reason", text, refused, ingest["rejected"]))
+    merged = [(labels.MERGED[rule], ingest[rule], "rival") for rule in labels.MERGED if ingest.get(rule)]
+    if merged:
+        text = "Logs are delivered at least once: these lines told of an impression that was known."
+        charts.append(_counted("merged", "Merged, by rule", text, merged, ingest["merged"]))
+    return charts
+
+
+def _shares(ingest: dict[str, Any]) -> str:
+    new, merged, rejected = (percent(ingest[name] / max(1, ingest["lines"])) for name, _ in _ENDS)
+    return f"{new} told of a new impression, {merged} of one already known, {rejected} of none that can be used."
+
+
+def _counted(key: str, title: str, told: str, rows: list[tuple[str, int, str]], total: int) -> Chart:
+    shares = [percent(count / max(1, total)) for _, count, _ in rows]
+    return Chart(
+        key=key,
+        title=title,
+        told=told,
+        shape="tall" if len(rows) > 5 else "",
+        plot=bars([Row(label=label, value=count, told=whole(count), role=role) for label, count, role in rows]),
+        table=Table(
+            columns=("", "lines", "share"),
+            rows=[(label, whole(count), share) for (label, count, _), share in zip(rows, shares, strict=True)],
+        ),
+    )
+
+
+def _news_tiles(news: dict[str, Any] | None) -> list[Tile]:
+    if news is None:
+        return []
+    tiles = [Tile(label="News items", value=whole(news["items"]), told=_folded(news))]
+    full, kept = news.get("full_tokens"), news.get("tokens")
+    if full and kept:
+        told = f"of {whole(full)} in all text, {percent(kept / full)}"
+        tiles.append(Tile(label="Tokens kept", value=whole(kept), told=told))
+    elif full:
+        tiles.append(Tile(label="Tokens of all text", value=whole(full)))
+    return tiles
+
+
+def _folded(news: dict[str, Any]) -> str:
+    folded = news.get("folded_items", 0)
+    return f"{whole(folded)} with the text of another, encoded as one" if folded else "no two with the same text"
+
+
+def _target_tiles(pack: dict[str, Any] | None, trajectories: dict[str, Any] | None) -> list[Tile]:
+    if pack is None:
+        return []
+    users = f"of {plural(trajectories['users'], 'user')}, " if trajectories and "users" in trajectories else ""
+    from_day = (trajectories or {}).get("evaluate_from")
+    tiles = [
+        Tile(
+            label="Trajectories",
+            value=whole(pack["trajectories"]),
+            told=f"{users}{whole(pack['clicks'])} clicks in all",
+        ),
+        Tile(label="Clicks to predict", value=whole(pack["targets"]), told="targets, each beside its candidates"),
+    ]
+    if "evaluation_impressions" in pack:
+        told = f"from {from_day} on, never trained on" if from_day else "later than all that is trained on"
+        tiles.append(Tile(label="Kept to judge", value=whole(pack["evaluation_impressions"]), told=told))
+    return tiles

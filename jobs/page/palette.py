@@ -1,0 +1,48 @@
+"""Palette: the page's few colours, each in a light and a dark tone; patterns and symbols say the same without them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Tone(NamedTuple):
+    """One colour by day and by night."""
+
+    light: str
+    dark: str
+
+
+INK = Tone("#1d1d1b", "#efeeea")
+SOFT = Tone("#5b5a55", "#b4b2aa")
+GRID = Tone("#e2e0d9", "#3a3936")
+PAPER = Tone("#ffffff", "#1f1f1d")
+MAIN = Tone("#1f63b5", "#7db2f5")
+QUIET = Tone("#8f8d86", "#8b8982")
+OTHER = Tone("#b4540a", "#f0a35e")
+
+ALL = (INK, SOFT, GRID, PAPER, MAIN, QUIET, OTHER)
+CLEAR = "rgba(0,0,0,0)"
+
+
+class Role(NamedTuple):
+    """How marks of one meaning are drawn."""
+
+    tone: Tone
+    pattern: str
+    """of bars"""
+    symbol: str
+    """of points"""
+    dash: str
+    """of lines"""
+
+
+ROLES = {
+    "main": Role(MAIN, "", "circle", "solid"),
+    "rival": Role(QUIET, "/", "diamond-open", "dash"),
+    "other": Role(OTHER, ".", "square", "dot"),
+}
+
+
+def by_night() -> dict[str, str]:
+    """Light tone -> dark tone: what the page's script exchanges in a chart."""
+    return {tone.light: tone.dark for tone in ALL}

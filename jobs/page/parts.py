@@ -1,0 +1,120 @@
+"""Parts: what the page is made of, before it is HTML; and how its numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+MINUS, TIMES, DASH = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of cells as they are shown; the first of each row names it."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    strong: frozenset[int] = frozenset()
+    """places of the rows that stand out"""
+    open: bool = False
+    """of tables without a chart: whether it can be seen at once"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A picture, the sentence that says what it shows, and the same numbers as a table."""
+
+    key: str
+    """its id on the page"""
+    title: str
+    told: str
+    plot: dict[str, Any]
+    """data and layout, as plotly.js takes them"""
+    table: Table
+    shape: Literal["", "wide", "tall"] = ""
+    """wide: across the page; tall: as high as two beside it"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One figure with its name, and what it is to be read beside."""
+
+    label: str
+    value: str
+    told: str = ""
+    """one line or more"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A heading of the page and what stands below it."""
+
+    key: str
+    title: str
+    told: str = ""
+    tiles: Sequence[Tile] = ()
+    charts: Sequence[Chart] = ()
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
+    explorer: bool = False
+
+
+def arranged(charts: Sequence[Chart]) -> list[Chart]:
+    """The charts for a page of two columns: one that would stand alone in its row is as wide as the page."""
+    found: list[Chart] = []
+    columns = 0
+    for at, chart in enumerate(charts):
+        last = at + 1 == len(charts) or charts[at + 1].shape == "wide"
+        columns += {"": 1, "tall": 2, "wide": 0}[chart.shape]
+        alone = last and columns % 2 == 1 and chart.shape == ""
+        found.append(replace(chart, shape="wide") if alone else chart)
+        columns = 0 if last else columns
+    return found
+
+
+def whole(number: float) -> str:
+    """12,131."""
+    return f"{number:,.0f}".replace("-", MINUS)
+
+
+def rate(number: float) -> str:
+    """1,826 and 41.7: three figures at least."""
+    return whole(number) if abs(number) >= 100 else f"{number:.1f}"
+
+
+def times(factor: float) -> str:
+    """43.8 ×, and 1.03 × where a decimal would hide it."""
+    return f"{factor:.1f} {TIMES}" if factor >= 1.95 else f"{factor:.2f} {TIMES}"
+
+
+def score(value: float | None) -> str:
+    """0.820; a dash where there is none."""
+    return DASH if value is None else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """+0.056."""
+    return DASH if value is None else f"{value:+.3f}".replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """86.5%."""
+    return f"{100 * share:.1f}%"
+
+
+def seconds(value: float) -> str:
+    """35.6 s, and 2 min 38 s from 100 seconds on."""
+    return f"{value:.1f} s" if value < 100 else f"{int(value) // 60:,} min {int(value) % 60} s"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """[0.812, 0.829]; nothing where it was not measured."""
+    return "" if low is None or high is None else f"[{score(low)}, {score(high)}]".replace("-", MINUS)
+
+
+def plural(count: float, word: str) -> str:
+    """1 batch, 31 batches."""
+    more = "es" if word.endswith(("ch", "s", "sh", "x")) else "s"
+    return f"{whole(count)} {word if count == 1 else word + more}"

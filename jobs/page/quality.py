@@ -1,0 +1,195 @@
+"""Quality: how well impressions that the model never saw are ranked, beside baselines, with intervals, in slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jobs.page import labels
+from jobs.page.charts import Row, columns, dots
+from jobs.page.facts import Facts
+from jobs.page.parts import MINUS, Chart, Section, Table, Tile, interval, percent, plural, score, signed, whole
+
+_ROLES = {"model": "main", "oracle": "other"}
+_FIRST, _LAST = ("model", "zero_shot", "popularity"), "oracle"
+
+
+def quality(facts: Facts) -> Section | None:
+    """None where nobody has judged the model."""
+    found = methods(facts)
+    if not found:
+        return None
+    told = facts.evaluation or {}
+    charts = [_of_metric(name, found) for name in labels.METRICS if found["model"].get(name) is not None]
+    if told.get("paired"):
+        charts += _paired(told["paired"])
+    charts += [_slices(name, rows, found["model"].get("auc")) for name, rows in told.get("slices", {}).items() if rows]
+    if told.get("recall"):
+        charts.append(_recall(told["recall"]))
+    return Section(
+        key="quality",
+        title="Quality",
+        told=_on_what(facts, found),
+        charts=charts,
+        notes=[f"Left out: {sentence}" for sentence in told.get("left_out", [])],
+    )
+
+
+def methods(facts: Facts) -> dict[str, Mapping[str, Any]]:
+    """Figures of each method, the model first, the oracle last; the demo's own, without intervals, if need be."""
+    told = facts.evaluation or facts.parts.get("quality") or {}
+    found = told.get("methods", told)
+    names = [*(name for name in _FIRST if name in found), *sorted(set(found) - {*_FIRST, _LAST}), _LAST]
+    return {name: found[name] for name in names if name in found} if "model" in found else {}
+
+
+def bounds(figures: Mapping[str, Any], metric: str) -> tuple[float | None, float | None]:
+    """The interval of a method's metric, if it was measured."""
+    return (figures.get("low") or {}).get(metric), (figures.get("high") or {}).get(metric)
+
+
+def headline_tiles(facts: Facts) -> Iterator[Tile]:
+    """AUC with its interval against the untrained language model."""
+    found = methods(facts)
+    if not found:
+        return
+    own = interval(*bounds(found["model"], "auc"))
+    told = [f"95% interval {own}" if own else "no interval was measured"]
+    if "zero_shot" in found:
+        told.append(f"untrained language model: {score(found['zero_shot']['auc'])}")
+    difference = ((facts.evaluation or {}).get("paired") or {}).get("zero_shot", {}).get("auc")
+    if difference:
+        told.append(f"gain {signed(difference['mean'])} {interval(difference['low'], difference['high'])}")
+    yield Tile(label="AUC", value=score(found["model"].get("auc")), told="\n".join(told))
+
+
+def alarms(facts: Facts) -> list[str]:
+    """What the evaluation warns of; without one, what the figures say by themselves."""
+    told = [str(alarm) for alarm in (facts.evaluation or {}).get("alarms", [])]
+    auc = methods(facts).get("model", {}).get("auc")
+    if not told and auc is not None and abs(auc - 0.5) < 0.02:
+        told.append("AUC is near .5: the model has learnt next to nothing")
+    if facts.parts.get("training", {}).get("complete") is False:
+        told.append("The run was stopped before its last step")
+    return told
+
+
+def _on_what(facts: Facts, found: Mapping[str, Mapping[str, Any]]) -> str:
+    told = facts.evaluation or {}
+    count = told.get("impressions", found["model"].get("impressions"))
+    skipped = told.get("skipped", found["model"].get("skipped", 0))
+    split = told.get("split") or {}
+    days = f" from {split['first']} to {split['last']}" if split.get("first") else ""
+    days = f" of {split['first']}" if days and split["first"] == split["last"] else days
+    sentence = (
+        f"On {plural(count, 'impression')}{days}, none of them trained on"
+        if count
+        else "On impressions never trained on"
+    )
+    if skipped:
+        sentence += f"; {whole(skipped)} were skipped, for all or none of their news were clicked"
+    shown = any(bounds(figures, "auc")[0] is not None for figures in found.values())
+    return f"{sentence}. " + ("Bars are 95% intervals." if shown else "No intervals were measured.")
+
+
+def _of_metric(metric: str, found: Mapping[str, Mapping[str, Any]]) -> Chart:
+    rows, cells = [], []
+    for name, figures in found.items():
+        if figures.get(metric) is None:
+            continue
+        low, high = bounds(figures, metric)
+        told = f"{score(figures[metric])} {interval(low, high)}".strip()
+        role = _ROLES.get(name, "rival")
+        rows.append(Row(label=labels.method(name), value=figures[metric], told=told, low=low, high=high, role=role))
+        cells.append((labels.method(name), score(figures[metric]), score(low), score(high)))
+    title = labels.METRICS[metric]
+    return Chart(
+        key=f"metric-{metric}",
+        title=title,
+        told=_against(metric, found),
+        plot=dots(rows, axis=title, reference=(0.5, "chance") if metric == "auc" else None),
+        table=Table(columns=("method", title, "low", "high"), rows=cells),
+    )
+
+
+def _against(metric: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+    own, best = found["model"][metric], None
+    rivals = {
+        name: figures[metric]
+        for name, figures in found.items()
+        if name not in {"model", "oracle"} and figures.get(metric) is not None
+    }
+    if not rivals:
+        return "Higher is better."
+    best = max(rivals, key=lambda name: float(rivals[name]))
+    words = "above" if own > rivals[best] else "below"
+    told = f"{abs(own - rivals[best]):.3f} {words} the best baseline ({labels.method(best)})."
+    oracle = found.get("oracle", {}).get(metric)
+    if oracle is not None and metric == "auc" and oracle > 0.5:
+        told += f" That is {percent((own - 0.5) / (oracle - 0.5))} of the way from chance to the oracle."
+    return told
+
+
+def _paired(paired: Mapping[str, Mapping[str, Any]]) -> Iterator[Chart]:
+    """The model less each baseline, impression by impression: one chart per baseline but the oracle."""
+    rows, cells = [], []
+    for baseline, metrics in paired.items():
+        for metric, found in metrics.items():
+            if metric not in labels.METRICS or found["mean"] is None:
+                continue
+            label = f"{labels.METRICS[metric]} {MINUS} {labels.method(baseline)}"
+            told = f"{signed(found['mean'])} {interval(found['low'], found['high'])}"
+            sure = found["low"] is not None and (found["low"] > 0 or found["high"] < 0)
+            role = "main" if sure and found["mean"] > 0 else "rival" if not sure else "other"
+            rows.append(
+                Row(label=label, value=found["mean"], told=told, low=found["low"], high=found["high"], role=role)
+            )
+            verdict = "better" if sure and found["mean"] > 0 else "worse" if sure else "not told apart"
+            cells.append((label, signed(found["mean"]), signed(found["low"]), signed(found["high"]), verdict))
+    if rows:
+        yield Chart(
+            key="paired",
+            title="This model less each other method, impression by impression",
+            told="An interval that leaves out 0 tells the two apart; hollow points do not.",
+            plot=dots(rows, axis="difference", reference=(0.0, "no difference")),
+            table=Table(columns=("", "difference", "low", "high", "verdict"), rows=cells),
+            shape="wide",
+        )
+
+
+def _slices(name: str, slices: list[dict[str, Any]], overall: float | None) -> Chart:
+    rows, cells = [], []
+    for one in slices:
+        count = plural(one["impressions"], "impression")
+        cells.append(
+            (
+                str(one["slice"]),
+                whole(one["impressions"]),
+                *(score(one.get(key)) for key in ("auc", "auc_low", "auc_high", "mrr", "ndcg10")),
+            )
+        )
+        if one.get("auc") is None:
+            continue
+        low, high = one.get("auc_low"), one.get("auc_high")
+        told = f"{score(one['auc'])} {interval(low, high)} · {count}"
+        rows.append(Row(label=str(one["slice"]), value=one["auc"], told=told, low=low, high=high))
+    return Chart(
+        key="slice-" + "".join(letter if letter.isalnum() else "-" for letter in name),
+        title=labels.SLICES.get(name, f"AUC by {name}"),
+        told=f"The dotted line is the AUC of all impressions, {score(overall)}.",
+        plot=dots(rows, axis="AUC", reference=None if overall is None else (overall, "all")),
+        table=Table(columns=(name, "impressions", "AUC", "low", "high", "MRR", "nDCG@10"), rows=cells),
+    )
+
+
+def _recall(recall: Mapping[str, Any]) -> Chart:
+    at = [(str(k), value) for k, value in recall["at"].items() if value is not None]
+    pool = recall.get("pool")
+    where = f" among {whole(pool)} news" if isinstance(pool, int | float) else f" among {pool}" if pool else ""
+    return Chart(
+        key="recall",
+        title="Recall of the clicked news",
+        told=f"How often the clicked news is among the k nearest{where}, by exact search.",
+        plot=columns([k for k, _ in at], [value for _, value in at], x="k", y="recall@k"),
+        table=Table(columns=("k", "recall@k"), rows=[(k, score(value)) for k, value in at]),
+    )

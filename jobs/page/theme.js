@@ -1,0 +1,17 @@
+"use strict";
+// Light or dark: as the system says until someone chooses. Runs before anything is drawn.
+const theme = {
+  asked: window.matchMedia("(prefers-color-scheme: dark)"),
+  isDark() {
+    const chosen = document.documentElement.dataset.theme;
+    return chosen ? chosen === "dark" : theme.asked.matches;
+  },
+  choose(name) {
+    document.documentElement.dataset.theme = name;
+    try { localStorage.setItem("feedloop-theme", name); } catch { /* a page from a file may keep nothing */ }
+  },
+};
+try {
+  const kept = localStorage.getItem("feedloop-theme");
+  if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
+} catch { /* as above */ }

@@ -1,0 +1,21 @@
+"""Where and with what a run was made is kept beside it and read again."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from jobs.page.about import keep_about, kept_about
+
+
+def test_a_run_keeps_its_machine_and_versions(tmp_path: Path) -> None:
+    assert kept_about(tmp_path) == {}
+    keep_about(tmp_path, {"data": "packed", "stages": {"training": 1.5}})
+    found = kept_about(tmp_path)
+    assert (found["data"], found["stages"]) == ("packed", {"training": 1.5})
+    assert found["versions"]["python"] == platform.python_version()
+    assert {"feedloop", "torch", "transformers", "deltalake"} <= set(found["versions"])
+    assert 1 <= found["machine"]["cores"] <= (os.cpu_count() or 1)
+    assert found["machine"]["memory_gib"] > 0.1
+    assert found["ended_at"].endswith("+00:00")

@@ -1,0 +1,34 @@
+"""Packing beside random and time order, and what the batches hold."""
+
+from __future__ import annotations
+
+from jobs.page.facts import Facts
+from jobs.page.packing import packing
+
+
+def test_as_packed_stands_beside_random_and_time_order(facts: Facts) -> None:
+    section = packing(facts)
+    assert section is not None
+    (orders, sizes) = section.charts
+    packed = facts.parts["pack"]["distinct_items_per_epoch"]
+    found = [(row[0], row[1]) for row in orders.table.rows]
+    assert sorted(found) == sorted(
+        [
+            ("as packed (shp)", str(packed)),
+            ("in order of time", "314"),
+            ("dealt out at random (expected)", f"{packed / 0.8:,.0f}"),
+        ]
+    )
+    assert "20.0% fewer than dealt out at random (expected)" in orders.told
+    assert len(sizes.table.rows) == 12
+    assert sum(int(row[1]) for row in sizes.table.rows) == packed
+    assert {tile.label: tile.value for tile in section.tiles} == {
+        "Uses of a news": "3.30",
+        "Held by the batch before": "58.0%",
+        "Padding": "53.0%",
+        "Spread": "1.11",
+    }
+
+
+def test_without_a_manifest_there_is_no_section(bare: Facts) -> None:
+    assert packing(bare) is None
