@@ -1,4 +1,4 @@
-"""Trajectories: labelled impressions -> TRAJECTORIES before the split, EVALUATION from it on."""
+"""Trajectories: impressions -> TRAJECTORIES before the split, EVALUATION from it on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipelines.making import literal
 from pipelines.tables import Lake
 from pipelines.trajectories.candidates import with_clicks, with_events
 from pipelines.trajectories.drawn import popularity, with_drawn
-from pipelines.trajectories.resolve import with_known_news
-from pipelines.trajectories.split import labelled_of, split_date, with_split
+from pipelines.trajectories.resolve import with_first_shown, with_known_news
+from pipelines.trajectories.split import Split, labelled_of, split_date, with_split
 from pipelines.trajectories.windows import per_window, with_arrays
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
@@ -36,6 +36,7 @@ class TrajectoryConfig:
 
     source: str = "publisher"  # whose impressions
     evaluate_from: str | None = None  # first UTC date of the evaluation; by default the last date with click marks
+    unlabelled: bool = False  # keep impressions without click marks there too, to predict their clicks
     window: int = 50  # clicks of a trajectory, at most
     candidates: int = 5  # K: the clicked news and at most K - 1 others
     targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
@@ -82,9 +83,12 @@ def build_trajectories(lake: Lake, config: TrajectoryConfig, *, told: Lake | Non
         return Made(**made, outputs={table.name: lake.version(table) for table in _OUTPUTS})
 
 
-def known_views(views: DataFrame, items: DataFrame) -> DataFrame:
-    """A source's views on either side of the split, their news and clicks as canonical rows of `items`."""
-    return views.transform(with_known_news, items).transform(with_clicks)
+def known_views(views: DataFrame, items: DataFrame, impressions: DataFrame) -> DataFrame:
+    """A source's views on either side of the split, their news and clicks as canonical rows of `items`.
+
+    `impressions` are all of the source: they tell when a news was first shown.
+    """
+    return views.transform(with_known_news, with_first_shown(items, impressions)).transform(with_clicks)
 
 
 def trajectories(known: DataFrame, config: TrajectoryConfig) -> DataFrame:
@@ -104,17 +108,18 @@ def _variant(training: DataFrame, config: TrajectoryConfig, number: int) -> Data
 
 
 def evaluation(known: DataFrame) -> DataFrame:
-    """One row per impression from the split on that shows known news: its own history, nothing else of the user's."""
+    """One row per impression from the split on that shows known news: its own history, no other click of the user's."""
     return known.where("evaluated AND size(shown_row) > 0")
 
 
 def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryConfig) -> dict[str, Any]:
     impressions, histories, items = (told.read(table, version=inputs[table.name]) for table in _INPUTS)
-    labelled = labelled_of(impressions, config.source)
-    evaluate_from = split_date(labelled, asked=config.evaluate_from, source=config.source)
     ours = f"source = {literal(config.source)}"
-    views = labelled.transform(with_split, histories, evaluate_from=evaluate_from).persist()
-    known = views.transform(known_views, items.where(ours)).persist()
+    seen = impressions.where(ours)
+    evaluate_from = split_date(labelled_of(seen), asked=config.evaluate_from, source=config.source)
+    split = Split(evaluate_from=evaluate_from, unlabelled=config.unlabelled)
+    views = seen.transform(with_split, histories, split).persist()
+    known = views.transform(known_views, items.where(ours), seen).persist()
     try:
         summary = {"evaluate_from": str(evaluate_from)} | _checked_counts(known, str(evaluate_from), config)
         views.unpersist()
@@ -137,9 +142,11 @@ def _checked_counts(known: DataFrame, evaluate_from: str, config: TrajectoryConf
     """InputError, before anything is written, if one side of the split would be empty."""
     logged = (F.size("click_row") > 0) & (F.size("negative_row") > 0)
     trains = logged | (F.size("history_row") > 0) if config.targets == "all" else logged
+    judged = F.col("evaluated") & (F.size("shown_row") > 0)
     counts = known.agg(
         F.count_if(~F.col("evaluated") & trains).alias("training"),
-        F.count_if(F.col("evaluated") & (F.size("shown_row") > 0)).alias("evaluation"),
+        F.count_if(judged & F.col("clicked").isNotNull()).alias("evaluation"),
+        F.count_if(judged & F.col("clicked").isNull()).alias("unlabelled"),
         F.coalesce(F.sum("unknown"), F.lit(0)).alias("unknown"),
     ).collect()[0]
     unknown = f"{counts['unknown']} news ids in these impressions stand in no news file of the source"
@@ -148,12 +155,16 @@ def _checked_counts(known: DataFrame, evaluate_from: str, config: TrajectoryConf
             f"source {config.source!r}: no impression before {evaluate_from} has a click beside unclicked news "
             f"({unknown}). Ingest logs of at least two dates, prepare their news, or set a later --evaluate-from"
         )
-    if not counts["evaluation"]:
+    if not counts["evaluation"] + counts["unlabelled"]:
         raise InputError(
             f"source {config.source!r}: no impression with click marks on or after {evaluate_from} ({unknown}). "
             "Set an earlier --evaluate-from, or leave it out"
         )
-    return {"unknown_news": counts["unknown"], "evaluation_impressions": counts["evaluation"]}
+    return {
+        "unknown_news": counts["unknown"],
+        "evaluation_impressions": counts["evaluation"],
+        "unlabelled_impressions": counts["unlabelled"],
+    }
 
 
 def _written(table: DataFrame) -> dict[str, int]:

@@ -1,7 +1,8 @@
-"""Split: which labelled impressions train and which judge, by date; nothing from later leaks back."""
+"""Split: which impressions train and which are evaluated, by date; nothing from later leaks back."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 from pyspark.sql import DataFrame, Window
@@ -11,9 +12,17 @@ from pipelines.histories import hash_of, with_history
 from schemas.errors import InputError
 
 
-def labelled_of(impressions: DataFrame, source: str) -> DataFrame:
-    """The source's impressions that carry click marks."""
-    return impressions.where((F.col("source") == source) & F.col("clicked").isNotNull())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """What decides it."""
+
+    evaluate_from: date  # the first UTC date of the evaluation
+    unlabelled: bool = False  # whether impressions without click marks are kept there
+
+
+def labelled_of(impressions: DataFrame) -> DataFrame:
+    """Those that carry click marks."""
+    return impressions.where(F.col("clicked").isNotNull())
 
 
 def split_date(labelled: DataFrame, *, asked: str | None, source: str) -> date:
@@ -32,16 +41,20 @@ def split_date(labelled: DataFrame, *, asked: str | None, source: str) -> date:
     return last
 
 
-def with_split(labelled: DataFrame, histories: DataFrame, *, evaluate_from: date) -> DataFrame:
-    """Adds `evaluated`, a number (`view`), and `history` where it counts: evaluated, or a user's first before them.
+def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> DataFrame:
+    """Of a source's impressions those that train or are evaluated, with `evaluated`, `new_user`, a number (`view`).
+
+    `history` stands where it counts: in evaluated ones, and in a user's first before them.
 
     A user's impressions may disagree on the history: it grows by logged clicks, is cut to the last n, or re-ordered.
     What the log holds is counted from the log, so a user's sequence begins with the earliest history alone.
     What an impression without a click showed is no news of anyone's clicks, and is dropped from training.
     """
-    own = Window.partitionBy("source", "user_id").orderBy("time", "impression_id")
-    judged, clicked = F.col("date") >= F.lit(evaluate_from), F.array_contains("clicked", True)
-    asked = labelled.withColumns({"evaluated": judged, "_told": judged | (F.row_number().over(own) == 1)})
+    user = Window.partitionBy("source", "user_id")
+    first = F.row_number().over(user.orderBy("time", "impression_id")) == 1
+    judged, clicked = F.col("date") >= F.lit(split.evaluate_from), F.array_contains("clicked", True)
+    kept = impressions.where(F.col("clicked").isNotNull() | (judged if split.unlabelled else F.lit(False)))
+    asked = kept.withColumns({"evaluated": judged, "_told": judged | first, "new_user": ~F.max(~judged).over(user)})
     nothing = F.array().cast("array<string>")  # the empty prefix: every user has it, and it costs nothing to find
     shortened = asked.withColumns(
         {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -42,7 +43,8 @@ class Impressions:
 
     @classmethod
     def of(cls, table: pa.Table) -> Impressions:
-        """From EVALUATION columns."""
+        """From EVALUATION columns: the labelled impressions."""
+        table = labelled(table)
         history_Y, history_start_I1 = _flat(table["history_row"])
         shown_X, shown_start_I1 = _flat(table["shown_row"])
         clicked_X, _ = _flat(table["clicked"])
@@ -53,6 +55,11 @@ class Impressions:
             shown_start_I1=shown_start_I1,
             clicked_X=clicked_X.astype(np.bool_),
         )
+
+
+def labelled(evaluation: pa.Table) -> pa.Table:
+    """The impressions that carry click marks."""
+    return evaluation.filter(pc.is_valid(evaluation["clicked"]))
 
 
 def _flat(column: pa.ChunkedArray) -> tuple[NDArray[Any], IntArray]:
@@ -78,10 +85,11 @@ def read_truth(path: Path) -> pa.Table:
 
 
 def true_probabilities(evaluation: pa.Table, truth: pa.Table) -> FloatArray:
-    """The probabilities that drew the clicks, entry by entry of the evaluation set: the oracle's scores.
+    """The probabilities that drew the clicks, entry by entry of the labelled impressions: the oracle's scores.
 
     `truth` holds TRUTH_COLUMNS. InputError if an impression or a shown news is not in it.
     """
+    evaluation = labelled(evaluation)
     told = zip(_identities(truth), *(truth[name].to_pylist() for name in TRUTH_COLUMNS[-2:]), strict=True)
     known = {identity: dict(zip(shown, probability, strict=True)) for identity, shown, probability in told}
     scores: list[float] = []

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from schemas.news import PAD_ROW
 from schemas.token_table import file_of
 from trainer.data.directory import PackedDirectory
 from trainer.loop.memory import fits
@@ -52,4 +53,5 @@ def rows_needed(directory: PackedDirectory, batch_rows: NDArray[np.int64]) -> ND
     """Item rows of the batches and of the evaluation impressions, ascending."""
     evaluation = directory.evaluation()
     lists = [evaluation[name].combine_chunks().flatten().to_numpy() for name in ("history_row", "shown_row")]
-    return np.asarray(np.unique(np.concatenate([batch_rows, *lists])), np.int64)
+    rows = np.unique(np.concatenate([batch_rows, *lists]))
+    return np.asarray(rows[rows != PAD_ROW], np.int64)  # unlabelled impressions may show a news without an item

@@ -13,7 +13,7 @@ import xxhash
 from pyspark.sql import Row
 
 from schemas.trajectory import TRAJECTORIES
-from tests.pipelines.trajectories.views import Items, View
+from tests.pipelines.trajectories.views import SPLIT, Items, View
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,27 @@ def expected(views: Sequence[View], items: Items, *, window: int, candidates: in
 def training_clicks(views: Sequence[View], items: Items) -> Counter[int]:
     """How often each news was clicked before the split, each user's history counted once."""
     return Counter(click.row for own in sequences(views, items, candidates=2, seed=0).values() for click in own)
+
+
+def expected_ages(views: Sequence[View], items: Items) -> dict[tuple[str, str], list[float]]:
+    """Of each impression after the split: hours since anyone was shown the same news, under any id of its row."""
+
+    def news_of(news: str) -> int | str:
+        return items.rows.get(news, news)
+
+    found = {}
+    for view in views:
+        if view.time.date() >= SPLIT:
+            listed = [news for news, _ in view.news if news in items.rows or not view.labelled]
+            earlier = [other for other in views if other.time <= view.time]
+            firsts = [
+                min(v.time for v in earlier if news_of(news) in [news_of(other) for other, _ in v.news])
+                for news in listed
+            ]
+            if listed:
+                ages = [(view.time - first).total_seconds() / 3600 for first in firsts]
+                found[view.impression_id, view.user_id] = ages
+    return found
 
 
 def as_tuples(found: list[Row]) -> list[tuple[Any, ...]]:

@@ -15,8 +15,10 @@ from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
 from schemas.trajectory import EVALUATION, TRAJECTORIES
-from tests.pipelines.trajectories.reference import as_tuples, expected, random_log, training_clicks
+from tests.pipelines.trajectories.reference import as_tuples, expected, expected_ages, random_log, training_clicks
 from tests.pipelines.trajectories.views import AFTER_SPLIT, SPLIT, Items, View, built, impressions, item_tokens
+
+_OF_OTHERS = ("shown_age_hours", "new_user")
 
 
 def random_logs(seed: int, cases: int) -> tuple[list[View], Items]:
@@ -116,16 +118,44 @@ def test_nothing_after_the_split_changes_a_trajectory(spark: SparkSession) -> No
 
 def test_an_evaluated_impression_depends_on_nothing_but_itself(spark: SparkSession) -> None:
     views, items = random_logs(10, cases=20)
-    rows = {row["impression_id"] + row["user_id"]: row for row in built(spark, views, items)[1]}
+
+    def judged_of(views: list[View]) -> dict[str, Row]:  # but for the ages of its news, and whether its user is known
+        rows = [row.asDict() for row in built(spark, views, items)[1]]
+        return {
+            f"{r['impression_id']}{r['user_id']}": {n: v for n, v in r.items() if n not in _OF_OTHERS} for r in rows
+        }
+
+    rows = judged_of(views)
     assert len(rows) > 15
     rng = random.Random(10)
     judged = [view for view in views if view.labelled and view.time.date() >= SPLIT]
     kept = rng.sample(judged, len(judged) // 2)
     own_future = [replace(v, impression_id=f"z{n}", hour=v.hour + 1, shown=v.history) for n, v in enumerate(kept)]
     own_past = [view for view in views if view not in judged and rng.random() < 0.5]
-    for row in built(spark, kept + own_past + [view for view in own_future if view.shown], items)[1]:
-        if not row["impression_id"].startswith("z"):
-            assert row == rows[row["impression_id"] + row["user_id"]]
+    found = judged_of(kept + own_past + [view for view in own_future if view.shown])
+    assert {name: row for name, row in found.items() if not name.startswith("z")}.items() <= rows.items()
+
+
+def test_ages_are_what_a_slow_look_at_every_earlier_showing_gives(spark: SparkSession) -> None:
+    views, items = random_logs(11, cases=20)
+    found = built(spark, views, items, unlabelled=True)[1]
+    ages = {(row["impression_id"], row["user_id"]): row["shown_age_hours"] for row in found}
+    slow = expected_ages(views, items)
+    assert ages.keys() == slow.keys()
+    assert len(ages) > 30
+    for name, told in ages.items():
+        assert told == pytest.approx(slow[name], rel=1e-6)
+    every = [age for told in ages.values() for age in told]
+    assert min(every) == 0 < max(every)
+
+
+def test_nothing_later_changes_an_evaluated_impression(spark: SparkSession) -> None:
+    views, items = random_logs(12, cases=10)
+    early = [view for view in views if view.hour <= AFTER_SPLIT]
+    rows = built(spark, early, items, unlabelled=True)[1]
+    with_later = built(spark, views, items, unlabelled=True)[1]
+    assert len(with_later) > len(rows) > 10
+    assert [row for row in with_later if row["time"] <= max(row["time"] for row in rows)] == rows
 
 
 def test_an_event_moved_past_the_split_leaves_training_as_if_it_had_never_been(spark: SparkSession) -> None:
@@ -171,6 +201,7 @@ def test_both_tables_are_written_and_a_second_run_leaves_them_as_they_are(spark:
         "evaluate_from": "2026-03-04",
         "unknown_news": 1,
         "evaluation_impressions": 1,
+        "unlabelled_impressions": 0,
         "trajectories": 1,
         "users": 1,
         "clicks": 3,

@@ -47,6 +47,38 @@ def test_unlabelled_impressions_neither_train_nor_judge(spark: SparkSession) -> 
     assert (row["click_row"], judged) == ([1, 4], [])
 
 
+def test_unlabelled_ones_are_kept_with_their_whole_shown_list_where_they_are_asked_for(spark: SparkSession) -> None:
+    views = [
+        View("a", "u", 0, "n8 n9", "n2 n3", labelled=False),
+        View("b", "u", 1, "n1", "n4* n5"),
+        View("c", "u", AFTER_SPLIT, "x n1", "n7 x n5 y", labelled=False),
+        View("d", "u", AFTER_SPLIT, "n1", "n4* x n5"),
+    ]
+    ((row,), (unlabelled, judged)) = built(spark, views, unlabelled=True)
+    assert row["click_row"] == [1, 4]
+    assert (unlabelled["shown_row"], unlabelled["clicked"]) == ([7, 0, 5, 0], None)
+    assert (unlabelled["shown_id"], unlabelled["history_row"]) == (["n7", "x", "n5", "y"], [1])
+    assert unlabelled["shown_age_hours"] == [0, 0, AFTER_SPLIT - 1, 0]
+    assert (judged["shown_row"], judged["clicked"]) == ([4, 5], [True, False])
+    assert built(spark, views) == ([row], [judged])
+
+
+def test_a_user_is_new_without_an_impression_that_trains(spark: SparkSession) -> None:
+    views = [
+        View("a", "known", 0, "", "n2 n3"),
+        View("b", "hidden", 0, "", "n2 n3", labelled=False),
+        *(View(f"c{user}", user, AFTER_SPLIT + 1, "n1", "n4* n5") for user in ("known", "hidden", "fresh")),
+        View("d", "fresh", AFTER_SPLIT, "", "n4* n5"),
+    ]
+    found = {row["impression_id"]: row["new_user"] for row in built(spark, views)[1]}
+    assert found == {"cknown": False, "chidden": True, "cfresh": True, "d": True}
+
+
+def test_the_other_ids_of_an_impression_travel_along(spark: SparkSession) -> None:
+    (judged,) = built(spark, [View("a", "u", AFTER_SPLIT, "n1", "n4* n5")])[1]
+    assert judged["also_seen_as"] == ["again-a"]
+
+
 def test_each_evaluated_impression_has_the_history_that_it_was_logged_with(spark: SparkSession) -> None:
     views = [
         View("a", "u", 0, "n1", "n2* n3"),
@@ -59,7 +91,7 @@ def test_each_evaluated_impression_has_the_history_that_it_was_logged_with(spark
 
 def test_the_split_is_the_last_date_with_click_marks_or_the_one_asked_for(spark: SparkSession) -> None:
     views = [View("a", "u", 0, "", "n1*"), View("b", "u", 30, "", "n1"), View("c", "u", 80, "", "n1", labelled=False)]
-    labelled = labelled_of(impressions(spark, views)[0], "p")
+    labelled = labelled_of(impressions(spark, views)[0])
     assert split_date(labelled, asked=None, source="p") == date(2026, 3, 3)
     assert split_date(labelled, asked="2026-03-02", source="p") == date(2026, 3, 2)
     with pytest.raises(InputError, match="write a UTC date such as"):

@@ -12,10 +12,11 @@ from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of
 from pipelines.trajectories.flow import TrajectoryConfig, evaluation, known_views, trajectories
-from pipelines.trajectories.split import labelled_of, with_split
+from pipelines.trajectories.split import Split, with_split
 from schemas.as_spark import spark_schema
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
+from schemas.trajectory import EVALUATION
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SPLIT = date(2026, 3, 4)
@@ -76,7 +77,7 @@ def impressions(spark: SparkSession, views: Sequence[View]) -> tuple[DataFrame, 
         column.name: F.lit(None) if column.nullable else F.array() if column.dtype.startswith("array") else F.lit(0)
         for column in IMPRESSIONS.columns
         if column.name not in told.columns
-    }
+    } | {"also_seen_as": F.array(F.concat(F.lit("again-"), "impression_id"))}
     whole = told.withColumns(empty)  # what the stage does not read
     return whole.select(*IMPRESSIONS.column_names), whole.select(*HISTORIES.column_names).distinct()
 
@@ -98,15 +99,13 @@ def built(
     tokens = item_tokens(spark, items or Items())
     if parts is not None:
         seen, histories, tokens = (frame.repartition(parts) for frame in (seen, histories, tokens))
-    split = labelled_of(seen, "p").transform(with_split, histories, evaluate_from=SPLIT).persist()
-    known = split.transform(known_views, tokens).persist()
-    made = known.transform(trajectories, TrajectoryConfig(source="p", **options)).collect()
-    kept = known.transform(evaluation).select("impression_id", "user_id", "time", *ARRAYS).collect()
+    config = TrajectoryConfig(source="p", **options)
+    split = seen.transform(with_split, histories, Split(evaluate_from=SPLIT, unlabelled=config.unlabelled)).persist()
+    known = split.transform(known_views, tokens, seen).persist()
+    made = known.transform(trajectories, config).collect()
+    kept = known.transform(evaluation).select(*EVALUATION.column_names).collect()
     for frame in (split, known):
         frame.unpersist()
     return sorted(made, key=lambda r: (r["user_id"], r["window"])), sorted(
         kept, key=lambda r: (r["impression_id"], r["user_id"])
     )
-
-
-ARRAYS = ("history_row", "shown_row", "shown_id", "clicked")
