@@ -71,7 +71,8 @@ TRAINER_PARTS = {
 }
 # These put the parts of a config together and so stand above it; no part imports them.
 ABOVE_CONFIG = {
-    f"trainer.loop.{name}" for name in ("prepare", "judging", "warm_start", "parts", "snapshot", "trainer", "keeping")
+    f"trainer.loop.{name}"
+    for name in ("prepare", "judging", "warm_start", "parts", "snapshot", "trainer", "fitting", "keeping")
 }
 
 # Where the outer world is touched: writes, clocks and environment variables.
