@@ -42,7 +42,7 @@ def check_log(found: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     drift, norms = found["drift"], found.get("norms", {})
     _check_numbers({**found["totals"]}, fresh["totals"], "log.totals")
     _check_numbers({**found["since"]}, fresh["since"], "log.since")
-    _check_numbers({**norms, "losses": found["losses"]}, {"losses": [], **dict.fromkeys(norms, [])}, "log")
+    _check_numbers({**norms, "losses": found["losses"]}, {"losses": [], **{part: [] for part in norms}}, "log")
     last = {name: found[name] for name in ("counts", "last_loss")}
     _check_numbers(
         {**last, **({} if drift is None else drift)},
