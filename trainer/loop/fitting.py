@@ -27,7 +27,8 @@ def check_fits(checkpoint: Checkpoint, trainer: Trainer) -> None:
         _check_planner(checkpoint.tensors[f"planner-{rank}"], f"planner-{rank}", rows=rows, step=step)
     state = checkpoint.state
     whole = all(type(state["position"][name]) is int for name in ("epoch", "epoch_step", "step"))
-    inside = 0 <= trainer.epoch <= trainer.config.run.epochs and 0 <= trainer.epoch_step <= step <= trainer.total_steps
+    at, epochs, steps_in_all = trainer.at, trainer.config.run.epochs, trainer.total_steps
+    inside = 0 <= at.epoch <= epochs and 0 <= at.epoch_step <= step <= steps_in_all
     steps = [number for change in state["shortened"] for number in change]
     whole &= all(type(number) is int and number >= 0 for number in steps)
     if not (whole and inside):
@@ -44,11 +45,9 @@ def check_log(found: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     _check_numbers({**found["since"]}, fresh["since"], "log.since")
     _check_numbers({**norms, "losses": found["losses"]}, {"losses": [], **{part: [] for part in norms}}, "log")
     last = {name: found[name] for name in ("counts", "last_loss")}
-    _check_numbers(
-        {**last, **({} if drift is None else drift)},
-        {"counts": 0.0, "last_loss": 0.0, **asdict(Drift(0.0, 0.0))},
-        "log",
-    )
+    _check_numbers(last, {"counts": 0.0, "last_loss": 0.0}, "log")
+    if drift is not None:
+        _check_numbers(asdict(Drift(**drift)), asdict(Drift(0.0, 0.0)), "log.drift")
 
 
 def _check_numbers(found: Mapping[str, Any], like: Mapping[str, Any], where: str) -> None:

@@ -84,14 +84,15 @@ def to(*keys: Any, value: Any) -> Callable[[Tensors, dict[str, Any]], None]:
         (to("position", "epoch_step", value=1.5), "its position"),
         (to("shortened", value=[["a", 2]]), "its position|damaged"),
         (to("keeping", "log", "totals", "steps", value="x"), r"log\.totals\.steps is 'x'"),
-        (to("keeping", "log", "drift", value={"looked_up": 1}), r"log\.drift is"),
+        (to("keeping", "log", "drift", value={"looked_up": 1}), "damaged"),
+        (to("keeping", "log", "drift", value={"looked_up": 1, "encoded": "x"}), r"log\.drift\.encoded is"),
         (to("keeping", "best", value={"step": "1", "auc": 0.5}), "damaged"),
         (to("config", "run", "epochs", value=3.0), r"run\.epochs is 3\.0"),
         (to("ranks", value=10**12), "damaged"),
         (to("frozen_sha256", value=None), "another language model"),
         (to("model", value={}), "do not fit its config"),
     ],
-    ids=range(21),
+    ids=range(22),
 )
 def test_contents_that_are_not_of_the_run_are_refused_by_name(
     tmp_path: Path, change: Callable[[Tensors, dict[str, Any]], None], said: str
