@@ -7,7 +7,7 @@ from typing import Any
 from jobs.config import run
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake
-from pipelines.trajectories.flow import TrajectoryConfig
+from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories as build
 
 

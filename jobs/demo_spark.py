@@ -15,7 +15,7 @@ from pipelines.ingest.sources import find_logs
 from pipelines.news.readers import news_file
 from pipelines.packing.config import PackingConfig
 from pipelines.session import build_session
-from pipelines.trajectories.flow import TrajectoryConfig
+from pipelines.trajectories.config import TrajectoryConfig
 
 
 def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:

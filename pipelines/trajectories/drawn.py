@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -37,13 +39,19 @@ def line_of(clicks: DataFrame, *, taken: int, seed: int) -> DataFrame:
     return whole.select(F.concat("line", again).alias("line"))
 
 
-def with_drawn(windows: DataFrame, clicks: DataFrame, *, candidates: int, seed: int) -> DataFrame:
+def with_drawn(
+    windows: DataFrame, clicks: DataFrame, *, candidates: int, seed: int, begin: datetime | None = None
+) -> DataFrame:
     """The windows, in which each history click has candidates: itself, and others that the window does not hold.
 
     A click takes the cells that follow a place given by (seed, position, clicked news), not by user: more than needed,
     for the window's own clicks and repeated news among them do not count. Where too few are left (a catalogue hardly
-    larger than the window) it has fewer candidates, and with none it is context only.
+    larger than the window) it has fewer candidates, and with none it is context only. So is a history that was told
+    before `begin`; windows that hold nothing later are left out.
     """
+    late = F.lit(True) if begin is None else F.col("event.time") >= F.lit(begin)
+    if begin is not None:
+        windows = windows.where(F.array_max("events.time") >= F.lit(begin))
     taken = 8 * (candidates - 1) + 16
     line = line_of(clicks, taken=taken, seed=seed)
     each = windows.select(*_WINDOW, F.explode("events").alias("event"), F.col("events.row").alias("own"))
@@ -53,7 +61,7 @@ def with_drawn(windows: DataFrame, clicks: DataFrame, *, candidates: int, seed: 
     others = F.slice(F.array_except(F.slice("line", start, taken), "own"), 1, candidates - 1)
     found = placed.withColumn("others", others).drop("line", "own")
     beside = F.when(F.size("others") > 0, F.concat(F.array("event.row"), "others"))
-    listed = F.when(F.col("event.logged") | beside.isNull(), F.col("event.candidate_row")).otherwise(beside)
+    listed = F.when(F.col("event.logged") | beside.isNull() | ~late, F.col("event.candidate_row")).otherwise(beside)
     events = F.sort_array(F.collect_list(F.col("event").withField("candidate_row", listed))).alias("events")
     return found.groupBy(*_WINDOW).agg(events)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import reduce
-from typing import Any, Literal
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -14,49 +14,19 @@ from pyspark.sql import functions as F
 from pipelines.making import literal
 from pipelines.tables import Lake
 from pipelines.trajectories.candidates import with_clicks, with_events
+from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.drawn import popularity, with_drawn
 from pipelines.trajectories.resolve import with_first_shown, with_known_news
-from pipelines.trajectories.split import Split, labelled_of, split_date, with_split
+from pipelines.trajectories.split import Split, labelled_of, split_date, start_of, with_split
 from pipelines.trajectories.windows import per_window, with_arrays
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
-_LONGEST_WINDOW = 100
-_MOST_VARIANTS = 100
 _NEXT_SEED = 0x9E3779B97F4A7C15  # variants draw by seeds far apart, the first by the seed itself
 _INPUTS = (IMPRESSIONS, HISTORIES, ITEM_TOKENS)
 _OUTPUTS = (TRAJECTORIES, EVALUATION)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrajectoryConfig:
-    """What decides the trajectories, beside the data."""
-
-    source: str = "publisher"  # whose impressions
-    evaluate_from: str | None = None  # first UTC date of the evaluation; by default the last date with click marks
-    unlabelled: bool = False  # keep impressions without click marks there too, to predict their clicks
-    window: int = 50  # clicks of a trajectory, at most
-    candidates: int = 5  # K: the clicked news and at most K - 1 others
-    targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
-    history_weight: float = 1.0  # weight in the loss of a history click, with targets = all
-    variants: int = 1  # drawings of the negatives, each for epochs of its own: pack takes as many of them as it is told
-    seed: int = 1  # decides which unclicked news become candidates
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.window <= _LONGEST_WINDOW:
-            raise InputError(f"window is {self.window}: use 1 to {_LONGEST_WINDOW} clicks")
-        if self.candidates < 2:
-            raise InputError(f"candidates is {self.candidates}: use 2 or more, the clicked news counts as one")
-        if not 1 <= self.variants <= _MOST_VARIANTS:
-            raise InputError(f"variants is {self.variants}: use 1 to {_MOST_VARIANTS}")
-        if self.targets not in ("logged", "all"):
-            raise InputError(f"targets is {self.targets!r}: use logged or all")
-        if not 0 < self.history_weight < math.inf:
-            raise InputError(f"history_weight is {self.history_weight}: use more than 0, or targets = logged")
-        if not -(2**63) <= self.seed < 2**63:
-            raise InputError(f"seed is {self.seed}: use a whole number of 64 bits")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +53,17 @@ def build_trajectories(lake: Lake, config: TrajectoryConfig, *, told: Lake | Non
         return Made(**made, outputs={table.name: lake.version(table) for table in _OUTPUTS})
 
 
+def split_by(config: TrajectoryConfig, evaluate_from: date) -> Split:
+    """The split that the config asks for."""
+    return Split(
+        evaluate_from=evaluate_from,
+        begin=config.begin,
+        end=config.end or start_of(evaluate_from),
+        idle_users=config.targets == "all",  # their clicks make news popular
+        unlabelled=config.unlabelled,
+    )
+
+
 def known_views(views: DataFrame, items: DataFrame, impressions: DataFrame) -> DataFrame:
     """A source's views on either side of the split, their news and clicks as canonical rows of `items`.
 
@@ -100,10 +81,10 @@ def trajectories(known: DataFrame, config: TrajectoryConfig) -> DataFrame:
 
 def _variant(training: DataFrame, config: TrajectoryConfig, number: int) -> DataFrame:
     seed = (config.seed + number * _NEXT_SEED + 2**63) % 2**64 - 2**63  # of 64 bits, with sign
-    chosen = {"candidates": config.candidates, "seed": seed}
+    chosen: dict[str, Any] = {"candidates": config.candidates, "seed": seed}
     windows = training.transform(with_events, **chosen).transform(per_window, window=config.window)
     if config.targets == "all":
-        windows = windows.transform(with_drawn, popularity(training), **chosen)
+        windows = windows.transform(with_drawn, popularity(training), begin=config.begin, **chosen)
     return windows.transform(with_arrays, history_weight=config.history_weight).withColumn("variant", F.lit(number))
 
 
@@ -116,9 +97,9 @@ def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryCon
     impressions, histories, items = (told.read(table, version=inputs[table.name]) for table in _INPUTS)
     ours = f"source = {literal(config.source)}"
     seen = impressions.where(ours)
-    evaluate_from = split_date(labelled_of(seen), asked=config.evaluate_from, source=config.source)
-    split = Split(evaluate_from=evaluate_from, unlabelled=config.unlabelled)
-    views = seen.transform(with_split, histories, split).persist()
+    asked: dict[str, Any] = {"asked": config.evaluate_from, "end": config.end, "source": config.source}
+    evaluate_from = split_date(labelled_of(seen), **asked)
+    views = seen.transform(with_split, histories, split_by(config, evaluate_from)).persist()
     known = views.transform(known_views, items.where(ours), seen).persist()
     try:
         summary = {"evaluate_from": str(evaluate_from)} | _checked_counts(known, str(evaluate_from), config)
@@ -141,7 +122,10 @@ def _write(lake: Lake, known: DataFrame, config: TrajectoryConfig, ours: str) ->
 def _checked_counts(known: DataFrame, evaluate_from: str, config: TrajectoryConfig) -> dict[str, int]:
     """InputError, before anything is written, if one side of the split would be empty."""
     logged = (F.size("click_row") > 0) & (F.size("negative_row") > 0)
-    trains = logged | (F.size("history_row") > 0) if config.targets == "all" else logged
+    told = F.size("history_row") > 0
+    if config.begin is not None:
+        told &= F.col("time") >= F.lit(config.begin)
+    trains = logged | told if config.targets == "all" else logged
     judged = F.col("evaluated") & (F.size("shown_row") > 0)
     counts = known.agg(
         F.count_if(~F.col("evaluated") & trains).alias("training"),
@@ -152,8 +136,8 @@ def _checked_counts(known: DataFrame, evaluate_from: str, config: TrajectoryConf
     unknown = f"{counts['unknown']} news ids in these impressions stand in no news file of the source"
     if not counts["training"]:
         raise InputError(
-            f"source {config.source!r}: no impression before {evaluate_from} has a click beside unclicked news "
-            f"({unknown}). Ingest logs of at least two dates, prepare their news, or set a later --evaluate-from"
+            f"source {config.source!r}: no impression {_period(config, evaluate_from)} has a click beside unclicked "
+            f"news ({unknown}). Ingest logs of at least two dates, prepare their news, or set a later --evaluate-from"
         )
     if not counts["evaluation"] + counts["unlabelled"]:
         raise InputError(
@@ -165,6 +149,11 @@ def _checked_counts(known: DataFrame, evaluate_from: str, config: TrajectoryConf
         "evaluation_impressions": counts["evaluation"],
         "unlabelled_impressions": counts["unlabelled"],
     }
+
+
+def _period(config: TrajectoryConfig, evaluate_from: str) -> str:
+    before = f"before {config.to or evaluate_from}"
+    return before if config.from_ is None else f"from {config.from_} on and {before}"
 
 
 def _written(table: DataFrame) -> dict[str, int]:

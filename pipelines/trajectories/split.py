@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
@@ -14,10 +14,16 @@ from schemas.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """What decides it."""
+    """What decides it: impressions train before `end`, those from `begin` on with targets, and judge later.
+
+    What lies between `end` and the evaluation does not exist.
+    """
 
     evaluate_from: date  # the first UTC date of the evaluation
-    unlabelled: bool = False  # whether impressions without click marks are kept there
+    end: datetime  # at most the beginning of that date
+    begin: datetime | None = None  # clicks of earlier impressions are context only
+    idle_users: bool = True  # keep what users clicked who click nothing from `begin` on
+    unlabelled: bool = False  # keep impressions without click marks in the evaluation
 
 
 def labelled_of(impressions: DataFrame) -> DataFrame:
@@ -25,13 +31,12 @@ def labelled_of(impressions: DataFrame) -> DataFrame:
     return impressions.where(F.col("clicked").isNotNull())
 
 
-def split_date(labelled: DataFrame, *, asked: str | None, source: str) -> date:
-    """The first UTC date that judges: the one asked for, or the last that has labelled impressions."""
+def split_date(labelled: DataFrame, *, asked: str | None, end: datetime | None, source: str) -> date:
+    """The first UTC date that judges: the one asked for, or the first from `end` on, or the last with labels."""
     if asked is not None:
-        try:
-            return date.fromisoformat(asked)
-        except ValueError as error:
-            raise InputError(f"evaluate_from is {asked!r}: write a UTC date such as 2019-11-13") from error
+        return _asked_date(asked, end)
+    if end is not None:
+        return (end - timedelta(microseconds=1)).astimezone(UTC).date() + timedelta(days=1)
     last: date | None = labelled.agg(F.max("date").alias("last")).collect()[0]["last"]
     if last is None:
         raise InputError(
@@ -41,6 +46,24 @@ def split_date(labelled: DataFrame, *, asked: str | None, source: str) -> date:
     return last
 
 
+def _asked_date(asked: str, end: datetime | None) -> date:
+    try:
+        found = date.fromisoformat(asked)
+    except ValueError as error:
+        raise InputError(f"evaluate_from is {asked!r}: write a UTC date such as 2019-11-13") from error
+    if end is not None and start_of(found) < end:
+        raise InputError(
+            f"evaluate_from is {asked}, before --to {end.isoformat()}: what is learnt would be judged. "
+            "Leave --evaluate-from out, or set a later one"
+        )
+    return found
+
+
+def start_of(day: date) -> datetime:
+    """The first moment of a UTC date."""
+    return datetime.combine(day, time.min, UTC)
+
+
 def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> DataFrame:
     """Of a source's impressions those that train or are evaluated, with `evaluated`, `new_user`, a number (`view`).
 
@@ -48,20 +71,35 @@ def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> Da
 
     A user's impressions may disagree on the history: it grows by logged clicks, is cut to the last n, or re-ordered.
     What the log holds is counted from the log, so a user's sequence begins with the earliest history alone.
-    What an impression without a click showed is no news of anyone's clicks, and is dropped from training.
+    What an impression without a click showed is no news of anyone's clicks, and is dropped from training; of those
+    before `begin` what was clicked is kept alone, for without negatives a click is context only.
     """
     user = Window.partitionBy("source", "user_id")
     first = F.row_number().over(user.orderBy("time", "impression_id")) == 1
     judged, clicked = F.col("date") >= F.lit(split.evaluate_from), F.array_contains("clicked", True)
-    kept = impressions.where(F.col("clicked").isNotNull() | (judged if split.unlabelled else F.lit(False)))
-    asked = kept.withColumns({"evaluated": judged, "_told": judged | first, "new_user": ~F.max(~judged).over(user)})
+    recent = ~judged & (F.lit(True) if split.begin is None else F.col("time") >= F.lit(split.begin))
+    kept = impressions.where(judged | (F.col("time") < F.lit(split.end)))
+    kept = kept.where(F.col("clicked").isNotNull() | (judged if split.unlabelled else F.lit(False)))
+    asked = kept.withColumns(
+        {
+            "evaluated": judged,
+            "_told": judged | first,
+            "new_user": ~F.max(recent).over(user),
+            "_idle": ~F.max(recent & clicked).over(user),
+        }
+    )
+    if not split.idle_users:
+        asked = asked.where(judged | ~F.col("_idle"))
+    told = (F.col("shown"), F.col("clicked"))
+    alone = (F.filter("shown", lambda _, at: F.get("clicked", at)), F.filter("clicked", lambda mark: mark))
+    shown, marks = (F.when(judged | recent, whole).otherwise(part) for whole, part in zip(told, alone, strict=True))
     nothing = F.array().cast("array<string>")  # the empty prefix: every user has it, and it costs nothing to find
     shortened = asked.withColumns(
         {
             "history_length": F.when(F.col("_told"), F.col("history_length")).otherwise(0),
             "history_hash": F.when(F.col("_told"), F.col("history_hash")).otherwise(hash_of(nothing)),
-            "shown": F.when(judged | clicked, F.col("shown")).otherwise(nothing),
-            "clicked": F.when(judged | clicked, F.col("clicked")).otherwise(F.array()),
+            "shown": F.when(judged | clicked, shown).otherwise(nothing),
+            "clicked": F.when(judged | clicked, marks).otherwise(F.array()),
         }
     )
-    return with_history(shortened, histories).drop("_told").withColumn("view", F.monotonically_increasing_id())
+    return with_history(shortened, histories).drop("_told", "_idle").withColumn("view", F.monotonically_increasing_id())

@@ -11,6 +11,7 @@ from jobs.config import run
 from pipelines.tables import Lake
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
+from schemas.trajectory import EVALUATION
 from tests.pipelines.trajectories.views import AFTER_SPLIT, Items, View, impressions, item_tokens
 
 
@@ -30,6 +31,30 @@ def test_what_cannot_be_used_is_one_message_and_exit_code_2(
     assert run(build_trajectories, ["--lake", str(tmp_path / "lake"), *options]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_period_comes_from_the_command_line_or_a_preset_and_is_noted(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    views = [View(f"i{n}", "u", 24 * n, "n1", "n2* n3") for n in range(4)]
+    seen, histories = impressions(spark, views)
+    for table, frame in ((IMPRESSIONS, seen), (HISTORIES, histories), (ITEM_TOKENS, item_tokens(spark, Items()))):
+        lake.overwrite(table, frame)
+    preset = tmp_path / "day.toml"
+    preset.write_text('source = "p"\nfrom = "2026-03-02"\nto = "2026-03-04"\n')
+    options = ["--lake", lake.root, "--config", str(preset)]
+    assert run(build_trajectories, options) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["evaluate_from"], told["targets"], told["evaluation_impressions"]) == ("2026-03-04", 2, 2)
+    assert run(build_trajectories, [*options, "--from", "2026-03-03", "--evaluate-from", "2026-03-05"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["clicks"], told["targets"], told["evaluation_impressions"]) == (3, 1, 1)
+    noted = json.loads(lake.notes(EVALUATION)["made_from.p"])["config"]
+    assert (noted["from_"], noted["to"]) == ("2026-03-03", "2026-03-04")
+    assert run(build_trajectories, [*options, "--to", "2026-03-02T08:00"]) == 2
+    message = "no impression from 2026-03-02 on and before 2026-03-02T08:00 has a click"
+    assert message in capsys.readouterr().err
 
 
 def test_versions_are_told_and_written_and_old_ones_can_be_read_again(

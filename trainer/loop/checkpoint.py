@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,23 @@ from torch import Tensor
 from schemas.errors import InputError
 from trainer.loop.distributed import ALONE, Ranks, wait_for_all
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+_WITHOUT_SUMS = 3  # the version before, whose files are not checked
 STATE_FILE = "state.json"
+_PART = re.compile(r"[a-z]+(-[0-9]{1,6})?")
+_LONGEST_STATE = 1 << 26  # bytes
+_DAMAGE = (  # what reading and restoring something else than what was written can raise
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+)
 
 
 class ResumeError(InputError):
@@ -31,6 +49,8 @@ class Checkpoint:
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
+    path: Path | None = None
+    """where it was read from"""
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) -> None:
@@ -55,7 +75,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) ->
 
 def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
     parts = sorted(file.stem for file in partial.glob("*.safetensors"))
-    state = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": parts}
+    sums = {part: _sha256(partial / f"{part}.safetensors") for part in parts}
+    told = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": parts, "sha256": sums}
+    state = json.loads(json.dumps(told))  # as it will be read
+    state["state_sha256"] = _digest(state)
     (partial / STATE_FILE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
     replaced = path.with_name(f".{path.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
@@ -66,20 +89,68 @@ def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read what save_checkpoint wrote; ResumeError names what is missing, cut short or of another version."""
-    file = path / STATE_FILE
-    if not file.is_file():
+    """Read what save_checkpoint wrote; ResumeError names what is missing, changed, cut short or of another version.
+
+    Nothing outside of `path` is read, and nothing in it can run: parts are plain safetensors files in the folder.
+    """
+    if not _plain(path / STATE_FILE):
         raise ResumeError(f"{path}: no {STATE_FILE}, so this is no checkpoint. Name a folder that jobs.train wrote")
+    with of_checkpoint(path):
+        state = _state_in(path / STATE_FILE)
+        tensors = {part: load_file(_part_in(path, part, state)) for part in state["parts"]}
+        return Checkpoint(tensors=tensors, state=state, path=path)
+
+
+@contextmanager
+def of_checkpoint(path: Path | None) -> Iterator[None]:
+    """Inside, whatever the contents of a checkpoint can cause comes out as a ResumeError that names it."""
     try:
-        state = json.loads(file.read_text())
-        if state["format_version"] != FORMAT_VERSION:
-            raise ResumeError(
-                f"{path}: format version {state['format_version']}, this code reads {FORMAT_VERSION}. Train again"
-            )
-        tensors = {part: load_file(path / f"{part}.safetensors") for part in state["parts"]}
-    except (json.JSONDecodeError, KeyError, TypeError, OSError, SafetensorError) as error:
-        raise ResumeError(f"{path}: the checkpoint is damaged ({error}). Use another one, or train again") from error
-    return Checkpoint(tensors=tensors, state=state)
+        yield
+    except InputError as error:
+        if path is None or str(path) in str(error):
+            raise
+        raise ResumeError(f"{path}: {error}") from error
+    except _DAMAGE as error:
+        said = str(error) if isinstance(error, OSError | SafetensorError) else repr(error)[:200]
+        raise ResumeError(f"{path}: the checkpoint is damaged ({said}). Use another one, or train again") from error
+
+
+def _state_in(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > _LONGEST_STATE:
+        raise ValueError(f"{STATE_FILE} has {file.stat().st_size} bytes")
+    state = json.loads(file.read_text("utf-8"))
+    version = state["format_version"]
+    if version not in (FORMAT_VERSION, _WITHOUT_SUMS):
+        told = f"format version {repr(version)[:20]}, this code reads {FORMAT_VERSION}. Train again"
+        raise ResumeError(f"{file.parent}: {told}")
+    if version == FORMAT_VERSION and state.pop("state_sha256") != _digest(state):
+        raise ValueError(f"{STATE_FILE} is not what was written")
+    return dict(state)
+
+
+def _part_in(path: Path, part: str, state: Mapping[str, Any]) -> Path:
+    """The file of a part, which is what was written."""
+    if not _PART.fullmatch(part):
+        raise ValueError(f"{repr(part)[:80]} is no part of a checkpoint")
+    file = path / f"{part}.safetensors"
+    if not _plain(file):
+        raise ValueError(f"{file.name} is missing, or no plain file")
+    if state["format_version"] == FORMAT_VERSION and _sha256(file) != state["sha256"][part]:
+        raise ValueError(f"{file.name} is not what was written")
+    return file
+
+
+def _plain(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _digest(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def flat_optimiser(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

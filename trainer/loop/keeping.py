@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainer.loop.checkpoint import load_checkpoint
+from trainer.loop.checkpoint import load_checkpoint, of_checkpoint
 from trainer.loop.distributed import leaders, summed
+from trainer.loop.fitting import check_fits, check_log
 from trainer.loop.flops import peak_flops
 from trainer.loop.judging import model_auc
 from trainer.loop.logs import RunLog
@@ -54,11 +55,15 @@ class Keeping:
             return None
         newest = self._checkpoints.path_of(step)
         checkpoint = load_checkpoint(newest)
-        self._trainer.restore(checkpoint)
-        kept = checkpoint.state["keeping"]
+        fresh_log = self._log.state_dict()
+        with of_checkpoint(newest):
+            self._trainer.restore(checkpoint)
+            check_fits(checkpoint, self._trainer)
+            kept = checkpoint.state["keeping"]
+            check_log(kept["log"], fresh_log)
+            self._best = Best(**kept["best"]) if kept["best"] else None
+            self._epochs_since_best = int(kept["epochs_since_best"])
         self._log.load_state_dict(kept["log"])
-        self._best = Best(**kept["best"]) if kept["best"] else None
-        self._epochs_since_best = kept["epochs_since_best"]
         self._saved_step = self._trainer.step
         if self._best is not None:  # a kill may have come between the checkpoint and the mark
             self._checkpoints.mark_best(self._best)

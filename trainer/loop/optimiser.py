@@ -139,10 +139,20 @@ class Optimiser:
         return {"taken": self.taken, "waiting_count": self._waiting_count, "groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
-        self.taken, self._waiting_count = state["taken"], state["waiting_count"]
+        """Go on from `state`: its moments, at this config's rates. ValueError if they are of other parameters."""
+        self.taken, self._waiting_count = int(state["taken"]), float(state["waiting_count"])
         for name, optimiser in self._optimisers.items():
-            optimiser.load_state_dict(state["groups"][name])
+            moments, own = state["groups"][name]["state"], optimiser.state_dict()["param_groups"]
+            for index, found in moments.items():
+                _check_moments(found, self._parameters[name][index], f"{name}/{index}")
+            optimiser.load_state_dict({"state": moments, "param_groups": own})
+
+
+def _check_moments(found: Mapping[str, Tensor], parameter: nn.Parameter, where: str) -> None:
+    fits = found.keys() == {"step", "exp_avg", "exp_avg_sq"} and found["step"].numel() == 1
+    if not fits or not found["exp_avg"].shape == found["exp_avg_sq"].shape == parameter.shape:
+        shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+        raise ValueError(f"optimiser {where} is {shapes}, for a parameter of {tuple(parameter.shape)}")
 
 
 def schedule(step: int, steps: int, warm_up_share: float) -> float:

@@ -20,7 +20,7 @@ from trainer.data.backends import BACKENDS
 from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
-from trainer.loop.checkpoint import Checkpoint, ResumeError
+from trainer.loop.checkpoint import Checkpoint, ResumeError, of_checkpoint
 from trainer.loop.frozen_store import found_store, frozen_store, rows_needed
 from trainer.loop.memory import fits
 from trainer.model.frozen import weights_sha256
@@ -132,19 +132,26 @@ def short_superblocks(prepared: Prepared) -> str | None:
 
 def prepare_again(checkpoint: Checkpoint, data: Path, *, store: Path | None, device: torch.device) -> Prepared:
     """`data` prepared by the checkpoint's own config; the weights are still the untrained ones."""
-    config = TrainConfig.from_dict(dict(checkpoint.state["config"]))
-    return prepare(config, data, store=store, device=device, told=lambda *_: None)
+    return prepare(config_of(checkpoint), data, store=store, device=device, told=lambda *_: None)
+
+
+def config_of(checkpoint: Checkpoint) -> TrainConfig:
+    """The config that trained it; ResumeError if that is none of this version."""
+    with of_checkpoint(checkpoint.path):
+        return TrainConfig.from_dict(dict(checkpoint.state["config"]))
 
 
 def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's weights into the model; ResumeError unless they were trained above the same frozen layers."""
     split = cast(TextEncoder, model["encoder"]).split
-    if checkpoint.state["frozen_sha256"] != weights_sha256(split):
-        raise ResumeError("the checkpoint was trained on another language model than this plm now is. Train again")
-    try:
-        model.load_state_dict(dict(checkpoint.tensors["model"]))
-    except RuntimeError as error:
-        raise ResumeError(f"the checkpoint's weights do not fit its config: {str(error).splitlines()[-1]}") from error
+    with of_checkpoint(checkpoint.path):
+        if checkpoint.state["frozen_sha256"] != weights_sha256(split):
+            raise ResumeError("the checkpoint was trained on another language model than this plm now is. Train again")
+        try:
+            model.load_state_dict(dict(checkpoint.tensors["model"]))
+        except RuntimeError as error:
+            said = str(error).splitlines()[-1]
+            raise ResumeError(f"the checkpoint's weights do not fit its config: {said}") from error
 
 
 def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torch.device, told: Told) -> Prepared:
@@ -166,7 +173,7 @@ def prepare_to_encode(
     checkpoint: Checkpoint, data: Path, *, store: Path | None, device: torch.device
 ) -> tuple[Prepared, NDArray[np.int64]]:
     """(the checkpoint's weights on `data`, the item rows whose frozen output is at hand): nothing is stored here."""
-    config = TrainConfig.from_dict(dict(checkpoint.state["config"]))
+    config = config_of(checkpoint)
     directory, model, split = _opened(config, data, device)
     load_weights(model, checkpoint)
     clicks_V, batch_rows = clicks_per_row(directory, config)

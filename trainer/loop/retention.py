@@ -8,10 +8,10 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trainer.loop.checkpoint import STATE_FILE, Checkpoint, load_checkpoint, save_checkpoint
+from trainer.loop.checkpoint import STATE_FILE, Checkpoint, ResumeError, load_checkpoint, save_checkpoint
 from trainer.loop.distributed import ALONE, Ranks
 
-_NAME = re.compile(r"step-(\d+)")
+_NAME = re.compile(r"step-([0-9]{8,18})")
 _BEST = "best.json"
 
 
@@ -21,6 +21,10 @@ class Best:
 
     step: int
     auc: float
+
+    def __post_init__(self) -> None:
+        if type(self.step) is not int or type(self.auc) not in (int, float):
+            raise TypeError(f"a best step {self.step!r:.20} with AUC {self.auc!r:.20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,9 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""
-        found = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*") if (path / STATE_FILE).is_file())
-        return sorted(int(match.group(1)) for match in found if match)
+        found = ((path, _NAME.fullmatch(path.name)) for path in self.folder.glob("step-*"))
+        steps = (int(match.group(1)) for path, match in found if match and (path / STATE_FILE).is_file())
+        return sorted({step for step in steps if (self.path_of(step) / STATE_FILE).is_file()})
 
     def newest(self) -> Path | None:
         """The latest complete checkpoint."""
@@ -58,7 +63,13 @@ class Checkpoints:
         file = self.folder / _BEST
         if not file.is_file():
             return None
-        best = Best(**json.loads(file.read_text()))
+        try:
+            best = Best(**json.loads(file.read_text("utf-8")))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ResumeError(
+                f"{file}: not what a run writes ({repr(error)[:80]}). Remove it: the newest checkpoint then stands "
+                "for the best"
+            ) from error
         return best if best.step in self.steps() else None
 
     def mark_best(self, best: Best) -> None:

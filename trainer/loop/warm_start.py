@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from schemas.token_table import TokenTable
-from trainer.config import TrainConfig, changed_options
+from trainer.config import changed_options
 from trainer.encode.chunks import mix
-from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint
-from trainer.loop.prepare import Prepared, load_weights
+from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint, of_checkpoint
+from trainer.loop.prepare import Prepared, config_of, load_weights
 from trainer.loop.retention import chosen
 
 
@@ -35,13 +35,15 @@ def begin_from(prepared: Prepared, path: Path) -> dict[str, Any]:
     whose tokens changed only where their version says so, and perhaps more. Optimiser, vectors and schedule begin anew.
     """
     checkpoint = load_checkpoint(chosen(path))
-    before = TrainConfig.from_dict(dict(checkpoint.state["config"]))
+    before = config_of(checkpoint)
     architecture = [o for o in changed_options(before, prepared.config) if o.startswith(("encoder.", "user."))]
     if architecture:
         raise ResumeError(f"{path}: the checkpoint's model is another: {'; '.join(architecture)}")
-    new, changed = _growth(checkpoint, prepared, path)
+    with of_checkpoint(checkpoint.path):
+        new, changed = _growth(checkpoint, prepared, path)
+        step = int(checkpoint.state["position"]["step"])
     load_weights(prepared.model, checkpoint)
-    return {"path": str(chosen(path)), "step": checkpoint.state["position"]["step"], "new": new, "changed": changed}
+    return {"path": str(checkpoint.path), "step": step, "new": new, "changed": changed}
 
 
 def _growth(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> tuple[int, int]:
@@ -51,6 +53,8 @@ def _growth(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> tuple[int
         raise ResumeError(f"{path}: the checkpoint's tokens are of another tokenizer than {tokens.tokenizer!r}")
     then, now = checkpoint.tensors["tokens"], token_identity(prepared.directory.token_table())
     rows = len(then["hash_V"])
+    if then["hash_V"].shape != then["version_V"].shape:
+        raise ResumeError(f"{path}: the checkpoint is damaged: {rows} item rows, {len(then['version_V'])} versions")
     if rows > tokens.rows:
         raise ResumeError(f"{path}: the checkpoint knows {rows} item rows, the token table has {tokens.rows} only")
     hash_V, version_V = now["hash_V"][:rows], now["version_V"][:rows]

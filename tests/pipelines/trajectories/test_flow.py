@@ -10,7 +10,8 @@ import xxhash
 from pyspark.sql import Row, SparkSession
 
 from pipelines.tables import Lake
-from pipelines.trajectories.flow import TrajectoryConfig, build_trajectories
+from pipelines.trajectories.config import TrajectoryConfig
+from pipelines.trajectories.flow import build_trajectories
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
@@ -247,19 +248,3 @@ def test_logs_of_one_date_cannot_be_split(spark: SparkSession, tmp_path: Path) -
     with pytest.raises(InputError, match="source 'other': no impression has click marks"):
         build_trajectories(lake, TrajectoryConfig(source="other"))
     assert not lake.exists(TRAJECTORIES)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"window": 0}, "window is 0: use 1 to 100"),
-        ({"candidates": 1}, "use 2 or more"),
-        ({"targets": "some"}, "targets is 'some': use logged or all"),
-        ({"history_weight": 0.0}, "history_weight is 0.0: use more than 0, or targets = logged"),
-        ({"history_weight": float("nan")}, "history_weight is nan"),
-        ({"seed": 2**63}, "64 bits"),
-    ],
-)
-def test_options_out_of_range_are_named(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        TrajectoryConfig(**options)

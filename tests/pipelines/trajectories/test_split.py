@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from pyspark.sql import SparkSession
@@ -92,7 +92,17 @@ def test_each_evaluated_impression_has_the_history_that_it_was_logged_with(spark
 def test_the_split_is_the_last_date_with_click_marks_or_the_one_asked_for(spark: SparkSession) -> None:
     views = [View("a", "u", 0, "", "n1*"), View("b", "u", 30, "", "n1"), View("c", "u", 80, "", "n1", labelled=False)]
     labelled = labelled_of(impressions(spark, views)[0])
-    assert split_date(labelled, asked=None, source="p") == date(2026, 3, 3)
-    assert split_date(labelled, asked="2026-03-02", source="p") == date(2026, 3, 2)
+    assert split_date(labelled, asked=None, end=None, source="p") == date(2026, 3, 3)
+    assert split_date(labelled, asked="2026-03-02", end=None, source="p") == date(2026, 3, 2)
     with pytest.raises(InputError, match="write a UTC date such as"):
-        split_date(labelled, asked="tomorrow", source="p")
+        split_date(labelled, asked="tomorrow", end=None, source="p")
+
+
+def test_with_an_end_the_first_whole_date_after_it_judges_or_a_later_one(spark: SparkSession) -> None:
+    labelled = labelled_of(impressions(spark, [View("a", "u", 0, "", "n1*")])[0])
+    midnight = datetime(2026, 3, 3, tzinfo=UTC)
+    for end, first in ((midnight, date(2026, 3, 3)), (midnight + timedelta(seconds=1), date(2026, 3, 4))):
+        assert split_date(labelled, asked=None, end=end, source="p") == first
+        assert split_date(labelled, asked="2026-03-05", end=end, source="p") == date(2026, 3, 5)
+        with pytest.raises(InputError, match=r"evaluate_from is 2026-03-02, before --to .* Leave --evaluate-from out"):
+            split_date(labelled, asked="2026-03-02", end=end, source="p")

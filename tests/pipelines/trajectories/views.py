@@ -11,8 +11,9 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of
-from pipelines.trajectories.flow import TrajectoryConfig, evaluation, known_views, trajectories
-from pipelines.trajectories.split import Split, with_split
+from pipelines.trajectories.config import TrajectoryConfig
+from pipelines.trajectories.flow import evaluation, known_views, split_by, trajectories
+from pipelines.trajectories.split import with_split
 from schemas.as_spark import spark_schema
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
@@ -100,7 +101,7 @@ def built(
     if parts is not None:
         seen, histories, tokens = (frame.repartition(parts) for frame in (seen, histories, tokens))
     config = TrajectoryConfig(source="p", **options)
-    split = seen.transform(with_split, histories, Split(evaluate_from=SPLIT, unlabelled=config.unlabelled)).persist()
+    split = seen.transform(with_split, histories, split_by(config, SPLIT)).persist()
     known = split.transform(known_views, tokens, seen).persist()
     made = known.transform(trajectories, config).collect()
     kept = known.transform(evaluation).select(*EVALUATION.column_names).collect()

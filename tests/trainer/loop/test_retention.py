@@ -61,6 +61,42 @@ def test_a_best_that_is_gone_is_not_chosen(tmp_path: Path) -> None:
     assert chosen(tmp_path) == checkpoints.path_of(5)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b'{"step": 5}',
+        b'{"step": "5", "auc": 0.5}',
+        b'{"step": 5, "auc": null}',
+        b"[" * 100_000,
+    ],
+    ids=range(9),
+)
+def test_a_best_that_is_damaged_is_named_and_nothing_is_removed(tmp_path: Path, content: bytes) -> None:
+    checkpoints = filled(tmp_path, 5, 6)
+    (tmp_path / "best.json").write_bytes(content)
+    for use in (lambda: chosen(tmp_path), Checkpoints(tmp_path, keep=1).sweep):
+        with pytest.raises(ResumeError, match=r"best\.json: not what a run writes .* Remove it"):
+            use()
+    assert checkpoints.steps() == [5, 6]
+
+
+def test_other_names_and_links_are_neither_found_nor_followed(tmp_path: Path) -> None:
+    elsewhere = filled(tmp_path / "elsewhere", 9)
+    checkpoints = filled(tmp_path / "c", 5)
+    for name in ("step-7", "step-٠٠٠٠٠٠٠٨", f"step-{'9' * 5000}"[:200], "step-00000010"):
+        (tmp_path / "c" / name).symlink_to(elsewhere.path_of(9))
+    assert checkpoints.steps() == [5, 10]
+    checkpoints.save(at(11), step=11)
+    checkpoints.save(at(12), step=12)
+    assert checkpoints.steps() == [10, 11, 12]  # a link is not removed, nor what it points at
+    assert elsewhere.steps() == [9]
+
+
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match="this is no checkpoint"):
         load_chosen(tmp_path)

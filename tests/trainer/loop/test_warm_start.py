@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from tests.packed import packed_directory, token_table
 from tests.trainer.loop.test_staleness import config_of
 from tests.trainer.loop.test_trainer import ready, start
 from trainer.config import TrainConfig
-from trainer.loop.checkpoint import Checkpoint, ResumeError, save_checkpoint
+from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint, save_checkpoint
+from trainer.loop.prepare import load_weights, prepare_again
 from trainer.loop.warm_start import begin_from, token_identity
 
 
@@ -91,6 +93,50 @@ def test_another_model_or_tokenizer_is_refused_by_name(config: TrainConfig, save
     state = {**saved.state, "data": {**saved.state["data"], "tokenizer_sha256": "1" * 64}}
     with pytest.raises(ResumeError, match="another tokenizer"):
         begin_from(ready(config, data), kept(replace(saved, state=state), tmp_path / "other"))
+
+
+def test_rows_that_changed_places_are_found(config: TrainConfig, saved: Checkpoint, tmp_path: Path) -> None:
+    tokens = {name: tensor.clone() for name, tensor in saved.tensors["tokens"].items()}
+    tokens["hash_V"][[4, 5]] = tokens["hash_V"][[5, 4]]
+    place = kept(replace(saved, tensors={**saved.tensors, "tokens": tokens}), tmp_path / "checkpoint")
+    with pytest.raises(ResumeError, match=f"{place}.*2 of its 31 rows hold other news"):
+        begin_from(ready(config, packed_directory(tmp_path / "tomorrow", items=30)), place)
+
+
+def judged(checkpoint: Path, data: Path) -> None:
+    saved = load_checkpoint(checkpoint)
+    load_weights(prepare_again(saved, data, store=None, device=torch.device("cpu")).model, saved)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("tokens", {}),
+        ("tokens", {"hash_V": torch.zeros(31, dtype=torch.long), "version_V": torch.ones(1, dtype=torch.long)}),
+        ("tokens", {"hash_V": torch.zeros(()), "version_V": torch.zeros(())}),
+        ("model", {}),
+        ("data", None),
+        ("config", []),
+        ("config", {"run": 1}),
+        ("position", {"step": "x"}),
+        ("frozen_sha256", None),
+    ],
+    ids=range(9),
+)
+def test_a_checkpoint_of_other_contents_is_refused_by_name(
+    config: TrainConfig, saved: Checkpoint, tmp_path: Path, part: str, value: Any
+) -> None:
+    if part in saved.tensors:
+        other = replace(saved, tensors={**saved.tensors, part: value})
+    else:
+        other = replace(saved, state={**saved.state, part: value})
+    prepared = ready(config, packed_directory(tmp_path / "tomorrow", items=30))
+    place = kept(other, tmp_path / "checkpoint")
+    with pytest.raises(ResumeError, match=f"{place}: "):
+        begin_from(prepared, place)
+    if part in ("model", "config", "frozen_sha256"):
+        with pytest.raises(ResumeError, match=f"{place}: "):
+            judged(place, tmp_path / "tomorrow")
 
 
 def test_every_token_of_a_row_counts_and_its_place() -> None:

@@ -1,0 +1,71 @@
+"""TrajectoryConfig: what decides the trajectories, beside the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pipelines.versions import moment_of
+from schemas.errors import InputError
+
+_LONGEST_WINDOW = 100
+_MOST_VARIANTS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrajectoryConfig:
+    """What decides the trajectories, beside the data.
+
+    Only clicks of impressions with `from` <= time < `to` are targets. Earlier ones are context only, and so are
+    histories that were told before `from`; later ones do not exist, not for negatives either. A user's windows are cut
+    from the last click before `to`, and those that hold no target are dropped. Periods that follow each other have
+    together the targets of one run over all of them.
+    """
+
+    source: str = "publisher"  # whose impressions
+    from_: str | None = None  # UTC date or time from which on clicks are targets; earlier ones are context only
+    to: str | None = None  # UTC date or time from which on clicks do not exist; by default, the evaluation
+    evaluate_from: str | None = None  # its first UTC date: by default the first from `to` on, or the last with labels
+    unlabelled: bool = False  # keep impressions without click marks there too, to predict their clicks
+    window: int = 50  # clicks of a trajectory, at most
+    candidates: int = 5  # K: the clicked news and at most K - 1 others
+    targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
+    history_weight: float = 1.0  # weight in the loss of a history click, with targets = all
+    variants: int = 1  # drawings of the negatives, each for epochs of its own: pack takes as many of them as it is told
+    seed: int = 1  # decides which unclicked news become candidates
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window <= _LONGEST_WINDOW:
+            raise InputError(f"window is {self.window}: use 1 to {_LONGEST_WINDOW} clicks")
+        if self.candidates < 2:
+            raise InputError(f"candidates is {self.candidates}: use 2 or more, the clicked news counts as one")
+        if not 1 <= self.variants <= _MOST_VARIANTS:
+            raise InputError(f"variants is {self.variants}: use 1 to {_MOST_VARIANTS}")
+        if self.targets not in ("logged", "all"):
+            raise InputError(f"targets is {self.targets!r}: use logged or all")
+        if not 0 < self.history_weight < math.inf:
+            raise InputError(f"history_weight is {self.history_weight}: use more than 0, or targets = logged")
+        if not -(2**63) <= self.seed < 2**63:
+            raise InputError(f"seed is {self.seed}: use a whole number of 64 bits")
+        begin, end = self.begin, self.end
+        if begin and end and begin >= end:
+            raise InputError(f"from is {self.from_}, and to is {self.to}: that is no time at all. Set a later to")
+
+    @property
+    def begin(self) -> datetime | None:
+        """`from` as a moment."""
+        return _moment("from", self.from_)
+
+    @property
+    def end(self) -> datetime | None:
+        """`to` as a moment."""
+        return _moment("to", self.to)
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    moment = None if text is None else moment_of(text)
+    if text is not None and moment is None:
+        raise InputError(f"{name} is {text!r}: write a UTC date or time such as 2026-03-02 or 2026-03-02T09:00:00")
+    return moment
