@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,13 @@ def demo_trainer(
         quality = evaluate(checkpoint=checkpoint, data=data, lake=lake, truth=truth)
     speed = encode_once(checkpoint=checkpoint, data=data, steps=speed_steps, policies=SHOWN)
     found = {"batches": batches, "training": training, "quality": quality, "speed": speed}
-    return {**found, "stages": seconds_of_stages}
+    return {**found, "reader": _reader(out / "examples.json"), "stages": seconds_of_stages}
+
+
+def _reader(examples: Path) -> dict[str, Any] | None:
+    """A user to whom news are recommended on the last screen: the first example's who has read a few."""
+    told = json.loads(examples.read_text()) if examples.is_file() else []
+    return next((example for example in told if len(example["history"]) > 2), None)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobs.terminal.verdict import paired_line, quality_table
 
@@ -22,6 +23,8 @@ def show(facts: dict[str, Any], out: Path, page: str, console: Console | None = 
     console.print(quality_table(facts["quality"]))
     for line in _verdicts(facts["quality"]):
         console.print(line)
+    if facts.get("reader"):
+        console.print(_recommended(facts["reader"]))
     console.print(f"[bold]Outputs[/bold]  lake {out / 'lake'}, batches {facts['pack']['out']},")
     console.print(f"         checkpoint {facts['training']['checkpoint']}, all figures {out / 'summary.json'}")
     console.print(f"[bold]Time[/bold]     {facts['seconds']:.0f} s")
@@ -84,6 +87,18 @@ def _speed_table(speed: dict[str, dict[str, float]]) -> Table:
             f"{found['encoded']:,}",
             f"{found['targets']:,}",
         )
+    return table
+
+
+def _recommended(reader: dict[str, Any]) -> Table:
+    """The best of that day for one user, whose latest reading stands above."""
+    lately = "; ".join(news["title"] or news["id"] for news in reader["history"][:-4:-1])
+    title = Text(f"Of all news of {reader['time'][:10]}, for user {reader['user_id']}, who read last: {lately}")
+    table = Table("news", "category", "title", title=title, title_justify="left")
+    table.add_column("score", justify="right")
+    for news in reader["recommended"]:
+        cells = (Text(news[name]) for name in ("id", "category", "title"))  # a title's brackets are no markup
+        table.add_row(*cells, f"{news['score']:.2f}")
     return table
 
 

@@ -68,6 +68,16 @@ def test_encode_once_saves_at_every_stage(folder: Path, done: subprocess.Complet
     assert training["targets"] == packed["targets"] * training["epochs"]
 
 
+def test_the_screen_recommends_news_to_a_user(folder: Path, done: subprocess.CompletedProcess[str]) -> None:
+    reader = facts(folder)["reader"]
+    read = {news["id"] for news in reader["history"]}
+    assert len(reader["recommended"]) == 5
+    assert not read & {news["id"] for news in reader["recommended"]}
+    screen = " ".join(done.stdout.split())
+    assert f"for user {reader['user_id']}, who read last: " in screen
+    assert all(news["id"] in screen for news in reader["recommended"])
+
+
 def test_running_again_adds_nothing_and_trains_anew(folder: Path, done: subprocess.CompletedProcess[str]) -> None:
     first = facts(folder)
     again = demo(folder, "--size", "tiny", "--seed", 3)

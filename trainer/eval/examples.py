@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,17 @@ _CANDIDATES = 40
 _SEED = 7
 
 
+Best = Callable[[int], list[tuple[int, float]]]  # impression -> (item row, score) of what to recommend, best first
+
+
 def examples(
-    evaluation: pa.Table, score_X: FloatArray, auc_I: FloatArray, catalogue: Catalogue, *, count: int = COUNT
+    evaluation: pa.Table,
+    score_X: FloatArray,
+    auc_I: FloatArray,
+    catalogue: Catalogue,
+    *,
+    best: Best,
+    count: int = COUNT,
 ) -> list[dict[str, Any]]:
     """`count` judged impressions drawn by lot, in the order of the table; histories oldest first, candidates by rank.
 
@@ -50,6 +60,7 @@ def examples(
                 "time": row["time"].isoformat(),
                 "history": [known.row(item) for item in row["history_row"][-_HISTORY:]],
                 "candidates": candidates,
+                "recommended": [{**known.row(item), "score": score} for item, score in best(at)],
                 "auc": float(auc_I[at]),
             }
         )

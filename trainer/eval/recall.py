@@ -37,6 +37,20 @@ def recall_over_days(
     return {"pool": float(np.mean(sizes)), "at": dict(zip(map(str, AT), every.mean(0).tolist(), strict=True))}
 
 
+@torch.no_grad()
+def best_of_day(
+    user_D: Tensor, vectors: ItemVectors, impressions: Impressions, day_I: NDArray[Any], at: int, *, count: int
+) -> list[tuple[int, float]]:
+    """(item row, score) of the best that anyone was shown on the day of impression `at`, best first, for the user
+    vector (D,); nothing that the impression's history holds."""
+    inside_X = (day_I == day_I[at])[impressions.impression_X] & (impressions.shown_X != PAD_ROW)
+    read = impressions.history_Y[slice(*impressions.history_start_I1[at : at + 2])]
+    pool = np.setdiff1d(impressions.shown_X[inside_X], read)
+    score_P = vectors.vector_RD[vectors.places(pool)] @ user_D
+    best = torch.argsort(score_P, descending=True, stable=True)[:count].tolist()
+    return [(int(pool[place]), float(score_P[place])) for place in best]
+
+
 def _distinct(impression_E: IntArray, row_E: IntArray) -> tuple[IntArray, IntArray]:
     """Each clicked item of an impression once: two ids may be one item."""
     pairs = np.unique(np.column_stack([impression_E, row_E]), axis=0)

@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.errors import InputError
 from trainer.eval.baselines import Beside, with_baselines, zero_shot_scores
-from trainer.eval.examples import examples
+from trainer.eval.examples import Best, examples
 from trainer.eval.impressions import Impressions, dates, labelled
 from trainer.eval.metrics import FloatArray, ranking_metrics
 from trainer.eval.predictions import ids_in_order, prediction_lines, repeated_ids
 from trainer.eval.ranking import ItemVectors, model_scores, model_vectors, shown_scores, user_vectors
-from trainer.eval.recall import recall_over_days
+from trainer.eval.recall import best_of_day, recall_over_days
 from trainer.eval.sharing import Share
 from trainer.eval.verdict import values_of, verdict
 from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.distributed import Ranks, sum_in_place
 from trainer.loop.prepare import Prepared, load_weights
+
+RECOMMENDED = 5  # news that an example's user would be shown first, of all that the day had
 
 
 def model_auc(prepared: Prepared) -> float:
@@ -43,6 +46,9 @@ class Scored:
     scores: dict[str, FloatArray]
     """of the entries of `judged`, by method: model and zero_shot; empty where no impression carries click marks"""
     recall: dict[str, Any]
+    user_ID: Tensor | None
+    """of the impressions of `judged`, and in `vectors` what they were scored against"""
+    vectors: ItemVectors
     asked: Impressions
     """those without click marks"""
     predicted_X: FloatArray
@@ -64,14 +70,22 @@ def scored(prepared: Prepared, saved: Checkpoint, ranks: Ranks, *, predict: bool
     load_weights(prepared.model, saved)
     rows = np.union1d(judged.rows, asked.rows) if predict else judged.rows
     vectors = model_vectors(prepared.encoder, prepared.items, rows, share)
-    recall, predicted_X = {}, np.zeros(0)
+    recall, predicted_X, user_ID = {}, np.zeros(0), None
     if judged.size:
         user_ID = _users(prepared, vectors, judged, share)
         scores["model"] = shown_scores(user_ID, vectors, judged, share)
         recall = recall_over_days(user_ID, vectors, judged, dates(labelled(evaluation)))
     if predict:
         predicted_X = shown_scores(_users(prepared, vectors, asked, share), vectors, asked, share)
-    return Scored(judged=judged, scores=scores, recall=recall, asked=asked, predicted_X=predicted_X)
+    return Scored(
+        judged=judged,
+        scores=scores,
+        recall=recall,
+        user_ID=user_ID,
+        vectors=vectors,
+        asked=asked,
+        predicted_X=predicted_X,
+    )
 
 
 def _check(judged: Impressions, asked: Impressions, *, predict: bool) -> None:
@@ -111,7 +125,8 @@ def judgement(prepared: Prepared, saved: Checkpoint, found: Scored, beside: Besi
     values = values_of(scores, found.judged)
     told = verdict(evaluation, values, trained_V=prepared.trained_V, told_V=prepared.items.tokens_V > 0)
     if beside.catalogue is not None and scores:
-        shown = examples(evaluation, scores["model"], values["model"][:, 0], beside.catalogue)
+        best = _best_of_day(found, dates(labelled(evaluation)))
+        shown = examples(evaluation, scores["model"], values["model"][:, 0], beside.catalogue, best=best)
     if len(found.predicted_X):
         named = ids_in_order(evaluation)
         lines = prediction_lines(found.predicted_X, found.asked, named)
@@ -129,6 +144,14 @@ def judgement(prepared: Prepared, saved: Checkpoint, found: Scored, beside: Besi
         "left_out": [*left_out, *told["left_out"]],
     }
     return Judgement(summary=summary, examples=shown, predictions=lines)
+
+
+def _best_of_day(found: Scored, day_I: NDArray[Any]) -> Best:
+    def best(at: int) -> list[tuple[int, float]]:
+        assert found.user_ID is not None, "what was judged has users"
+        return best_of_day(found.user_ID[at], found.vectors, found.judged, day_I, at, count=RECOMMENDED)
+
+    return best
 
 
 def _of_another(saved: Checkpoint, prepared: Prepared) -> list[str]:

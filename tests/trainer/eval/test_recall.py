@@ -9,7 +9,7 @@ import torch
 from tests.trainer.eval.impression_sets import evaluation
 from trainer.eval.impressions import Impressions
 from trainer.eval.ranking import ItemVectors
-from trainer.eval.recall import AT, recall_over_days
+from trainer.eval.recall import AT, best_of_day, recall_over_days
 
 
 def test_recall_is_what_sorting_each_days_pool_gives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,3 +45,16 @@ def test_ids_of_one_item_are_one_click() -> None:
     vectors = ItemVectors(np.arange(3), torch.tensor([[0.0], [1.0], [2.0]]))
     found = recall_over_days(torch.ones(1, 1), vectors, impressions, np.zeros(1, np.int64))
     assert found == {"pool": 2.0, "at": {"5": 1.0, "10": 1.0, "50": 1.0, "100": 1.0}}
+
+
+def test_the_best_of_a_day_were_shown_on_it_and_are_new_to_the_user() -> None:
+    rows: list[dict[str, object]] = [
+        {"history_row": [4], "shown_row": [1, 2, 0], "clicked": [True, False, False]},
+        {"history_row": [], "shown_row": [3, 4, 2], "clicked": [True, False, False]},
+        {"history_row": [], "shown_row": [5, 1], "clicked": [True, False]},
+    ]
+    impressions, day_I = Impressions.of(evaluation(*rows)), np.array([0, 0, 1])
+    vectors = ItemVectors(np.arange(6), torch.tensor([[9.0], [1.0], [3.0], [3.0], [5.0], [7.0]]))
+    one = torch.ones(1)
+    assert best_of_day(one, vectors, impressions, day_I, 0, count=2) == [(2, 3.0), (3, 3.0)]
+    assert best_of_day(-one, vectors, impressions, day_I, 1, count=9) == [(1, -1.0), (2, -3.0), (3, -3.0), (4, -5.0)]
