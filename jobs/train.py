@@ -13,7 +13,6 @@ from trainer.config import TrainConfig
 from trainer.loop.distributed import joined, leader_first
 from trainer.loop.keeping import Keeping, outline
 from trainer.loop.prepare import DeviceName
-from trainer.loop.principal_start import start_projection
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import begin_from
 
@@ -57,7 +56,6 @@ def train(
         terminal.one_speaks(ranks)
         with leader_first(ranks):
             prepared = terminal.prepare_telling(config, data, store=store, device=device)
-        start_projection(prepared)
         if init_from is not None:
             terminal.tell_start(begin_from(prepared, init_from))
         trainer = Trainer(prepared, ranks)
