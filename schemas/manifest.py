@@ -51,6 +51,7 @@ class Tokens:
     fields: tuple[str, ...]  # which of schemas.news.FIELDS became segments
     select: str  # what of a field longer than T was kept
     rows: int  # V
+    category_first: bool = False  # whether titles begin with the words of their category
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

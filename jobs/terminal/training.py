@@ -21,6 +21,7 @@ from trainer.config import TrainConfig
 from trainer.loop.distributed import Ranks
 from trainer.loop.flops import device_name
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
+from trainer.loop.principal_start import start_projection
 from trainer.loop.trainer import Trainer
 
 Line = dict[str, Any]
@@ -38,10 +39,11 @@ def tell_config(config: TrainConfig) -> None:
 
 
 def prepare_telling(config: TrainConfig, data: Path, *, store: Path | None, device: DeviceName) -> Prepared:
-    """Tell the config, then prepare with a bar, and tell what could be packed better."""
+    """Tell the config, then prepare an untrained model with a bar, and tell what could be packed better."""
     tell_config(config)
     with stage("frozen layers, once per news") as bar:
         prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
+        start_projection(prepared)
     if hint := short_superblocks(prepared):
         console.print(f"  {hint}", style="yellow")
     return prepared

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.news.headed import text_sha256
 from pipelines.news.logged import news_of_log
 from pipelines.news.normalise import normalise
 from pipelines.news.readers import COLUMNS, news_file, read_lines, with_columns
@@ -31,7 +32,7 @@ def prepare_news(lake: Lake, news: Path, config: NewsConfig, *, source: str) -> 
         read_lines(lake.spark, file).transform(with_columns, file).transform(per_news).transform(normalised).persist()
     )
     found = _checked_counts(read, file)
-    told = read.where("news_id IS NOT NULL").withColumns({"source": F.lit(source), "text_sha256": _text_sha256()})
+    told = read.where("news_id IS NOT NULL").withColumns({"source": F.lit(source), "text_sha256": text_sha256()})
     updated = _update(lake, told, config, segmenting, source=source)
     read.unpersist()
     return found | updated
@@ -109,7 +110,3 @@ def _checked_counts(read: DataFrame, file: Path) -> dict[str, int]:
         )
     repeated = counts["lines"] - counts["rejected"] - counts["news"]
     return {name: counts[name] for name in ("lines", "rejected", "news")} | {"repeated": repeated}
-
-
-def _text_sha256() -> Any:
-    return F.sha2(F.concat_ws("\u001f", *FIELDS), 256)

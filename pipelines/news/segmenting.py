@@ -40,6 +40,7 @@ class Segmenting:
     tokens_per_segment: int = 32
     fields: tuple[str, ...] = ("title",)
     select: Select = "text"
+    category_first: bool = False
 
     def __post_init__(self) -> None:
         if self.tokens_per_segment < _SHORTEST:
@@ -57,6 +58,8 @@ class Segmenting:
     def sha256(self, language: Language, filled: Sequence[str], *, near_duplicates: float | None = None) -> str:
         """Differs when an item might whose `filled` fields hold text: its segments, or what stands for it."""
         settings: list[Any] = [_RULES, self.tokens_per_segment, self.fields, self.select, near_duplicates]
+        if self.category_first:
+            settings.append("category_first")
         if self.refines:
             corpora = [language.corpora.get(field, 0) for field in self.fields if field in filled]
             settings += [sorted(stop_words(language.language)), language.statistics, corpora]
@@ -98,6 +101,7 @@ class Segmenting:
             "segments_per_item": len(self.fields),
             "fields": list(self.fields),
             "select": self.select,
+            "category_first": self.category_first,
         }
 
 
@@ -109,6 +113,7 @@ class NewsConfig:
     tokens_per_segment: int = 32  # word pieces that a segment holds at most, [CLS] and [SEP] included
     fields: tuple[str, ...] = ("title",)  # which of title, abstract and body become segments
     select: Select = "text"  # of a longer field keep its best words in text order, those of best score, or its start
+    category_first: bool = False  # titles begin with the words of category and subcategory
     language: str | None = None  # of the source's stop words, such as en, or none; by default as before, at first en
     new_corpus: bool = False  # count anew how rare words are, from all news of the source that the lake holds now
     near_duplicates: float | None = None  # fold items that share so much of their 3-word shingles (Jaccard, .5 to 1)
@@ -124,7 +129,7 @@ class NewsConfig:
     def segmenting(self) -> Segmenting:
         """With the tokenizer read. InputError where a value cannot be used."""
         name, text = load_tokenizer(self.tokenizer)
-        taken = ("tokens_per_segment", "fields", "select")
+        taken = ("tokens_per_segment", "fields", "select", "category_first")
         values = {key: value for key, value in asdict(self).items() if key in taken}
         found = Segmenting(name=name, tokenizer_json=text, **values)
         found.described()  # a tokenizer that does not load must stop the run before any write

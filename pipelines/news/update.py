@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pipelines.commits import Changes, Mark
 from pipelines.news import report
 from pipelines.news.corpus import corpora_for
+from pipelines.news.headed import headed
 from pipelines.news.items import changed_items, new_rows, numbered, resolved, with_item
 from pipelines.news.made_by import MadeBy, made_by
 from pipelines.news.near import near_duplicates
@@ -32,7 +33,7 @@ def update_items(lake: Lake, config: NewsConfig, segmenting: Segmenting, *, sour
     """Tokenise what is new or outdated in all of NEWS, so that all of a table is made by the same settings."""
     before, held = held_rows(lake, ITEM_TOKENS)
     rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
-    news = lake.read(NEWS)
+    news = lake.read(NEWS).transform(headed) if config.category_first else lake.read(NEWS)
     made = made_by(lake, config, segmenting, news, source=source)
     sha256_of = made.sha256_of()
 

@@ -78,7 +78,8 @@ TRAINER_PARTS = {
     "config": {"loop", "eval", "eval.metrics", "tasks", "data", "model", "encode"},
 }
 # These put the parts of a config together and so stand above it; no part imports them.
-_ABOVE = ("prepare", "judging", "warm_start", "parts", "snapshot", "trainer", "fitting", "keeping", "exporting")
+_ABOVE = ("prepare", "principal_start", "judging", "warm_start", "parts", "snapshot")
+_ABOVE += ("trainer", "fitting", "keeping", "exporting")
 ABOVE_CONFIG = {f"trainer.loop.{name}" for name in _ABOVE}
 
 # Where the outer world is touched: writes, clocks and environment variables.

@@ -111,6 +111,7 @@ def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
     }
     words = [f"--{name} {value}" for name, value in options.items() if value is not None]
     words += [f"--fields {field}" for field in tokens.fields]
+    words += ["--category-first"] if tokens.category_first else []
     raise ContractError(
         f"{wrong}. Make them of its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS {' '.join(words)}, "
         "then ./feedloop build_trajectories and ./feedloop pack as before"

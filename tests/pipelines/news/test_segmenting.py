@@ -24,6 +24,7 @@ def test_segments_stand_in_the_order_of_the_contract_whatever_the_order_asked() 
 def test_the_hash_differs_where_segments_could() -> None:
     plain = segmenting()
     variants = [plain, segmenting(tokens=5), segmenting(fields=("title", "body")), replace(plain, select="score")]
+    variants.append(replace(plain, category_first=True))
     languages = [
         ENGLISH,
         replace(ENGLISH, language="da"),
@@ -64,6 +65,7 @@ def test_the_manifest_is_told_which_tokenizer_it_was() -> None:
         "segments_per_item": 2,
         "fields": ["title", "abstract"],
         "select": "text",
+        "category_first": False,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -222,7 +222,7 @@ def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path
 def test_a_smaller_vocabulary_than_the_tokens_is_refused(data: Path, tmp_path: Path) -> None:
     manifest = PackedDirectory.open(data).manifest
 
-    def with_tokens(**changed: int) -> Manifest:
+    def with_tokens(**changed: Any) -> Manifest:
         config = {"source": "mind", "news": {"near_duplicates": 0.9}}
         return replace(manifest, tokens=replace(manifest.tokens, **changed), config=config)
 
@@ -234,6 +234,8 @@ def test_a_smaller_vocabulary_than_the_tokens_is_refused(data: Path, tmp_path: P
         match=r"segments of 65 tokens, plm 'x' reads 64\..* --source mind .*-segment 64 .*-duplicates 0.9 ",
     ):
         check_tokens(with_tokens(tokens_per_segment=65), "x", split)
+    with pytest.raises(ContractError, match=r"--fields title --category-first, then"):
+        check_tokens(with_tokens(vocabulary=201, category_first=True), "x", split)
 
 
 def test_a_checkpoint_above_other_frozen_layers_is_refused(config: TrainConfig, data: Path) -> None:
