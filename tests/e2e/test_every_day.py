@@ -111,4 +111,4 @@ def test_a_days_clicks_train_what_the_day_before_began(spark: SparkSession, tmp_
         "--data",
         tmp_path / f"packed-{SECOND}",
     )
-    assert quality["model"]["impressions"] > 10
+    assert quality["impressions"] > 10

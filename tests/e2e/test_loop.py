@@ -46,7 +46,7 @@ def test_the_demo_runs_from_raw_logs_to_one_screen(folder: Path, done: subproces
     assert done.stdout.rstrip().endswith(str(page))
     text = (folder / page).read_text()
     assert f"{found['ingest']['lines']:,} lines in = " in text
-    assert f'<span class="value">{found["quality"]["model"]["auc"]:.3f}</span>' in text
+    assert f'<span class="value">{found["quality"]["methods"]["model"]["auc"]:.3f}</span>' in text
     assert {"Spark starts", "ingest", "packing", "training", "speed of cached"} <= set(found["stages"])
 
 
