@@ -28,7 +28,8 @@ _PARTITION_BYTES = 96 << 20  # of a shuffle in a local run: between 64 and 128 M
 _GIB = 1 << 30
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
 _JVM = {  # the first compiler alone starts a short job faster; the second makes a long one faster
-    "short": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    # The first compiler alone has room for 48 MB of code, which all stages in one session fill.
+    "short": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m",
     "long": "-XX:+UseParallelGC",
 }
 _WHOLE_FILE_BYTES = 1 << 50  # larger than any file, so that none is split and no two share a partition
