@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
+from pipelines.ingest.audit import MAX_REJECT_SHARE
 from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping import read_mapping
 from pipelines.ingest.privacy import user_key
-from pipelines.ingest.stream import ingest_stream
+from pipelines.ingest.stream import Growing, ingest_stream
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake, named
+from schemas.errors import InputError
 
 
 def ingest(
@@ -26,6 +28,8 @@ def ingest(
     format: Literal["auto", "jsonl", "mind", "ebnerd"] = "auto",
     mapping: Path | None = None,
     user_key_file: Path | None = None,
+    final: bool = False,
+    max_reject_share: float = MAX_REJECT_SHARE,
     stream_files: int = 0,
     max_batch_bytes: int = 1 << 30,
 ) -> dict[str, Any]:
@@ -45,13 +49,19 @@ def ingest(
         TOML file that says where other JSON lines, Parquet or a Delta table hold our fields; see jobs/presets/logs.
     user_key_file
         File with the key under which user ids are replaced by their HMAC-SHA256; or FEEDLOOP_USER_KEY holds it.
+    final
+        The files are complete: a last line counts even where no line end stands behind it.
+    max_reject_share
+        Commit no batch of which more than this share of lines is refused (0 to 1), in a run of more than 20 lines.
     stream_files
         For a folder that keeps growing: let Spark remember what was read, and read so many files at a time. 0 = off.
     max_batch_bytes
         Text that one batch reads, about; a file is never parted.
     """
+    if not 0 <= max_reject_share <= 1:
+        raise InputError(f"--max-reject-share is {max_reject_share:g}: give a share from 0 to 1")
     told, key = read_mapping(mapping) if mapping else None, _user_key(user_key_file)
-    find, jvm = (None, "short") if stream_files else finding(logs, format, told)
+    find, jvm = (None, "short") if stream_files else finding(logs, format, told, final=final)
     with plain_errors():
         tables = Lake(build_session("feedloop ingest", jvm=jvm), lake)
         add = partial(
@@ -61,9 +71,11 @@ def ingest(
             arrived_at=datetime.now(UTC),
             user_key=key,
             max_batch_bytes=max_batch_bytes,
+            max_reject_share=max_reject_share,
         )
         if find is None:
-            summary = ingest_stream(tables, Path(logs), format, told, add, source=source, max_files=stream_files)
+            files = Growing(Path(logs), format, told, final=final)
+            summary = ingest_stream(tables, files, add, source=source, max_files=stream_files)
         else:
             summary = add(partial(find, tables.spark))
     return all_used(logs, summary)

@@ -11,7 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.conform import conform
-from pipelines.delta_log import Snapshot, snapshot
+from pipelines.delta_log import Snapshot, in_sql, snapshot
+from pipelines.session import located
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import ContractError, InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
@@ -41,7 +42,7 @@ def make(spark: SparkSession, table: Table, path: str) -> None:
 
     CHECK constraints are properties here, which is how Delta stores them: ALTER TABLE would check each one by a scan.
     """
-    making = DeltaTable.createIfNotExists(spark).location(path).comment(table.meaning)
+    making = DeltaTable.createIfNotExists(spark).location(located(path)).comment(table.meaning)
     for column in table.columns:  # Delta has no NOT NULL inside arrays, so their elements stay nullable there
         making = making.addColumn(column.name, column.dtype, nullable=column.nullable, comment=column.meaning)
     for check in table.checks:
@@ -56,7 +57,7 @@ def bring_up_to_date(spark: SparkSession, table: Table, path: str) -> None:
     """
     for statement in _lacking(table, path, snapshot(spark, path)):
         try:
-            spark.sql(f"ALTER TABLE delta.`{path}` {statement}")
+            spark.sql(f"ALTER TABLE {in_sql(path)} {statement}")
         except AnalysisException as error:
             if "DELTA_NEW_CHECK_CONSTRAINT_VIOLATION" not in str(error):
                 raise

@@ -16,7 +16,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrameReader, SparkSession
 
 from schemas.errors import InputError
 
@@ -33,6 +33,12 @@ _JVM = {  # the first compiler alone starts a short job faster; the second makes
     "long": "-XX:+UseParallelGC",
 }
 _WHOLE_FILE_BYTES = 1 << 50  # larger than any file, so that none is split and no two share a partition
+_NAMED_FILES = {
+    "__globPaths__": "false",  # a name is no pattern
+    # Hadoop's file system with checksums looks for one beside each file, by a name that cannot hold a colon.
+    "fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+    "fs.file.impl.disable.cache": "true",
+}
 
 _ALWAYS = {
     "spark.sql.extensions": _DELTA_CLASS,
@@ -119,9 +125,28 @@ def with_settings(spark: SparkSession, settings: dict[str, str]) -> Iterator[Non
                 spark.conf.set(name, found)
 
 
+def located(path: str | Path) -> str:
+    """The path as Spark and Hadoop must be told it: a URL as it is, and what has no scheme as a `file:` URI.
+
+    A path without a scheme lies on `fs.defaultFS`, which is HDFS wherever a Hadoop configuration says so.
+    """
+    text = str(path)
+    if "://" in text or text.startswith("file:/"):
+        return text
+    there = Path(text).absolute()
+    if ".." in there.parts:  # Hadoop takes the folder before it away; where that is a link, it is another folder
+        there = there.parent.resolve() / there.name
+    return f"file:{there}"
+
+
 def literally(path: Path) -> str:
-    """The path as Spark must be told it, so that brackets or stars in names are no patterns."""
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path.absolute()))
+    """The path for those readers of Spark that always look for patterns: brackets or stars in it are none."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", located(path))
+
+
+def named_files(spark: SparkSession) -> DataFrameReader:
+    """A reader of files that are named one by one (`located`), whatever characters their names hold."""
+    return spark.read.options(**_NAMED_FILES)
 
 
 @contextmanager

@@ -1,12 +1,25 @@
-"""The formats of logs that ingest knows: how their files are called, and how one of them is looked at."""
+"""The formats of logs that ingest knows: how their files are called, and how one of them is looked at.
+
+When the last line of a file counts, where no line end stands behind it:
+
+- JSON lines: if it is a whole JSON object, for no longer line begins with one. Else it waits for its end
+- MIND: it waits, for the beginning of a line looks like a shorter line
+- gzip, of either: always, for a gzip is whole or cannot be read
+- Parquet and Delta: they hold rows, and are whole
+
+`ingest --final` counts every last line: the files are complete, whatever they end with.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from pipelines.ingest.fingerprint import bytes_sha256, joined_stamps, joined_sums
 from pipelines.ingest.mapping import JSONL, LogMapping
-from pipelines.ingest.scan import Content, json_fault, mind_fault, scan_lines, scan_parquet
+from pipelines.ingest.pieces import text_sha256
+from pipelines.ingest.scan import Content, Look, json_fault, mind_fault, scan_lines, scan_parquet, whole_json
 from schemas.errors import InputError
 
 FORMATS = ("jsonl", "mind", "ebnerd")
@@ -35,23 +48,40 @@ def format_of(name: str) -> str:
     raise InputError(f"{name}: a log file ends in one of {wanted}. Rename it, name a folder, or give a --mapping")
 
 
-def _scan_ebnerd(path: Path, _: LogMapping) -> Content | None:
+def parts_of(path: Path, format: str) -> tuple[Path, ...]:
+    """The files that the rows of a log file come from: EB-NeRD's histories stand in another one."""
+    return (path, path.with_name("history.parquet")) if format == "ebnerd" else (path,)
+
+
+def sha256_now(path: Path, format: str, mapping: LogMapping | None, text_bytes: int) -> str | None:
+    """The hash of what was read of a file, as it is now; None where the file is shorter."""
+    if format == "ebnerd" or (mapping is not None and mapping.format == "parquet"):
+        return joined_sums(*map(bytes_sha256, parts_of(path, format)))
+    return text_sha256(path, text_bytes)
+
+
+def _scan_ebnerd(path: Path, _: LogMapping, __: Look) -> Content | None:
     try:
-        scan_parquet(path.with_name("history.parquet"), EBNERD_HISTORY)
+        history = scan_parquet(path.with_name("history.parquet"), EBNERD_HISTORY)
     except InputError as error:
         raise InputError(f"its history.parquet {error}") from error
-    return scan_parquet(path, EBNERD_COLUMNS)
+    found = scan_parquet(path, EBNERD_COLUMNS)
+    if found is None:
+        return None
+    stamp = joined_stamps(found.stamp, None if history is None else history.stamp)
+    whole = joined_sums(found.text_sha256, bytes_sha256(path.with_name("history.parquet")))
+    return replace(found, stamp=stamp, text_sha256=whole, begins=whole)
 
 
-def _scan_mapped(path: Path, mapping: LogMapping) -> Content | None:
+def _scan_mapped(path: Path, mapping: LogMapping, look: Look) -> Content | None:
     if mapping.format == JSONL:
-        return scan_lines(path, json_fault(mapping))
+        return scan_lines(path, json_fault(mapping), whole_json, look)
     return scan_parquet(path, mapping.read_columns)
 
 
-SCANS: dict[str, Callable[[Path, LogMapping], Content | None]] = {
-    "jsonl": lambda path, mapping: scan_lines(path, json_fault(mapping)),
-    "mind": lambda path, _: scan_lines(path, mind_fault),
+SCANS: dict[str, Callable[[Path, LogMapping, Look], Content | None]] = {
+    "jsonl": lambda path, mapping, look: scan_lines(path, json_fault(mapping), whole_json, look),
+    "mind": lambda path, _, look: scan_lines(path, mind_fault, lambda line: False, look),
     "ebnerd": _scan_ebnerd,
     "mapped": _scan_mapped,
 }

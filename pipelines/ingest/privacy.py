@@ -38,14 +38,21 @@ def user_key(text: bytes, *, where: str) -> bytes:
 
 
 def settle_user_key(lake: Lake, source: str, key: bytes | None) -> None:
-    """Note which key a source's user ids are replaced by; InputError where it was another until now, or none.
+    """Note which key a source's user ids are replaced by; InputError where it was another until now, or none."""
+    refuse_other_key(lake, source, key)
+    lake.create(RAW_LOG)
+    lake.note(RAW_LOG, _note_of(source), _fingerprint(key))
+
+
+def refuse_other_key(lake: Lake, source: str, key: bytes | None) -> None:
+    """InputError where a source's user ids were replaced by another key until now, or by none.
 
     Ids under two keys, or with and without one, would make two users of each.
     """
-    name = f"user_key.{source}"
+    if not lake.exists(RAW_LOG):
+        return
     told = _fingerprint(key)
-    lake.create(RAW_LOG)
-    noted = lake.notes(RAW_LOG).get(name)
+    noted = lake.notes(RAW_LOG).get(_note_of(source))
     if noted is None and not lake.read(RAW_LOG).where(F.col("source") == source).isEmpty():
         noted = _NO_KEY  # ingested before there were keys
     if noted is not None and noted != told:
@@ -55,7 +62,6 @@ def settle_user_key(lake: Lake, source: str, key: bytes | None) -> None:
             f"{lake.root}: {source} was ingested {was} so far, and this run is {now}: each user would become two. "
             "Give --user-key-file as before, or ingest into a new --source or lake"
         )
-    lake.note(RAW_LOG, name, told)
 
 
 def with_replaced_users(lines: DataFrame, format: str, key: bytes) -> DataFrame:
@@ -105,6 +111,10 @@ def _sealed(key: bytes) -> Callable[[Column], Column]:
         return pd.Series(told, dtype=object)
 
     return pandas_udf(sealed, "string")  # type: ignore[call-overload, no-any-return]
+
+
+def _note_of(source: str) -> str:
+    return f"user_key.{source}"
 
 
 def _fingerprint(key: bytes | None) -> str:

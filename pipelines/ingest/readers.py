@@ -11,7 +11,7 @@ from pipelines.ingest.mapping import JSONL
 from pipelines.ingest.places import row_of_file, with_places
 from pipelines.ingest.rows import delta_rows, ebnerd_rows, parquet_rows
 from pipelines.ingest.sources import LogFile
-from pipelines.session import literally
+from pipelines.session import located, named_files
 
 Reader = Callable[[SparkSession, list[LogFile]], DataFrame]
 
@@ -34,7 +34,7 @@ def _reader(file: LogFile) -> Reader:
 
 
 def _text_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    text = spark.read.text([literally(file.path) for file in files])
+    text = named_files(spark).text([located(file.path) for file in files])
     lines = text.select(
         F.col("_metadata.file_path").alias("_path"),
         row_of_file().alias("position"),

@@ -12,7 +12,7 @@ from pipelines.ingest.mapping import FIELDS, LISTS, LogMapping
 from pipelines.ingest.places import row_of_file, with_places
 from pipelines.ingest.sources import LogFile
 from pipelines.ingest.table_source import table_frame
-from pipelines.session import literally
+from pipelines.session import located, named_files
 
 _ISO = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 _PLACE = ("_path", "position")
@@ -20,7 +20,7 @@ _PLACE = ("_path", "position")
 
 def parquet_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """The rows of Parquet files by their mapping."""
-    read = spark.read.parquet(*(literally(file.path) for file in files))
+    read = named_files(spark).parquet(*(located(file.path) for file in files))
     return with_places(_as_lines(read, _mapping(files), files[0].lines_format), files)
 
 
@@ -40,7 +40,7 @@ def ebnerd_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
 
 
 def _ebnerd_folder(spark: SparkSession, file: LogFile) -> DataFrame:
-    read = spark.read.parquet(literally(file.path))
+    read = named_files(spark).parquet(located(file.path))
     columns = {name: F.col(column) for name, column in EBNERD_COLUMNS.items()}
     shown = read.select(*_place(), *(column.alias(name) for name, column in columns.items()))
     history = _histories(spark, file.path.with_name("history.parquet"))
@@ -51,7 +51,7 @@ def _ebnerd_folder(spark: SparkSession, file: LogFile) -> DataFrame:
 
 def _histories(spark: SparkSession, path: Path) -> DataFrame:
     """One history for each user, so that a join adds no row: the longest, of equally long ones the greatest."""
-    told = spark.read.parquet(literally(path))
+    told = named_files(spark).parquet(located(path))
     columns = [F.col(column).alias(name) for name, column in EBNERD_HISTORY.items()]
     longest = F.max(F.struct(F.size("history").alias("length"), F.col("history")))
     return told.select(*columns).groupBy("user_id").agg(longest["history"].alias("history"))

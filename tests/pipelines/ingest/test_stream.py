@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.stream import ingest_stream, summed
+from pipelines.ingest.stream import Growing, ingest_stream, summed
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
@@ -20,7 +20,7 @@ from tests.builders import ARRIVED, json_line, rows, write_logs
 
 def stream(lake: Lake, logs: Path, max_files: int = 2) -> dict[str, Any]:
     add = partial(ingest_logs, lake, source="a / source", arrived_at=ARRIVED)
-    return ingest_stream(lake, logs, "jsonl", None, add, source="a / source", max_files=max_files)
+    return ingest_stream(lake, Growing(logs, "jsonl", None), add, source="a / source", max_files=max_files)
 
 
 def lines(file: str, count: int) -> list[str]:
@@ -61,10 +61,10 @@ def test_a_stream_that_lost_its_memory_adds_nothing_twice(spark: SparkSession, t
 
 
 @pytest.mark.parametrize("mapping", [LogMapping(files="**/*.json"), LogMapping(format="delta"), None])
-def test_what_cannot_be_streamed_is_refused(spark: SparkSession, tmp_path: Path, mapping: LogMapping | None) -> None:
+def test_what_cannot_be_streamed_is_refused(tmp_path: Path, mapping: LogMapping | None) -> None:
     logs = tmp_path if mapping else write_logs(tmp_path, {"a.jsonl": lines("a", 1)}) / "logs" / "a.jsonl"
     with pytest.raises(InputError, match=r"a stream reads a folder.*Leave --stream-files out"):
-        ingest_stream(Lake(spark, str(tmp_path)), logs, "auto", mapping, lambda _: {}, source="s", max_files=1)
+        Growing(logs, "auto", mapping)
 
 
 def test_the_figures_of_runs_are_added_and_what_they_name_is_put_together() -> None:
