@@ -28,14 +28,14 @@ def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
     out
         Folder of the lake and of the packed directories, one for each version of the trajectories.
     """
-    find_logs(data, "auto")  # both are refused before anything is made of one of them
+    find_logs(data, final=True)  # both are refused before anything is made of one of them
     news_file(data)
     lake, source = str(out / "lake"), data.resolve().name
     facts: dict[str, Any] = {}
     with stage("Spark starts"):
         spark = build_session("feedloop demo")
     with stage("ingest"):
-        facts["ingest"] = ingest(logs=str(data), lake=lake, source=source)
+        facts["ingest"] = ingest(logs=str(data), lake=lake, source=source, final=True)  # nobody writes to it any more
     with stage("news text to tokens"):
         facts["news"] = prepare_news(news=data, lake=lake, source=source)
     with stage("trajectories"):

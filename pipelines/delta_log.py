@@ -51,7 +51,7 @@ def commit_info(spark: SparkSession, path: str, version: int) -> dict[str, Any] 
 
 def in_sql(path: str) -> str:
     """The table at the path as SQL names it."""
-    return f"delta.`{located(path).replace('`', '``')}`"
+    return f"delta.`{located(path)}`"
 
 
 def remove(spark: SparkSession, path: str) -> None:

@@ -40,6 +40,8 @@ class Lake:
         self._pinned = None if pinned is None else dict(pinned)
         if "://" not in root and Path(root).exists() and not Path(root).is_dir():
             raise InputError(f"{root}: the lake must be a folder, and this is a file. Name another place")
+        if "`" in self.root:
+            raise InputError(f"{root}: Delta makes no table below a name with a backtick. Name another place")
 
     def path(self, table: Table) -> str:
         """Where the table lies."""

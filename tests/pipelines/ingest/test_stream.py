@@ -30,7 +30,9 @@ def lines(file: str, count: int) -> list[str]:
 def test_a_growing_folder_is_read_some_files_at_a_time_each_line_once(spark: SparkSession, tmp_path: Path) -> None:
     lake, logs = Lake(spark, str(tmp_path / "lake")), tmp_path / "logs [1]"
     write_logs(logs, {"a b+é.jsonl": lines("a", 3), "b.jsonl.gz": lines("b", 2), "c.jsonl": lines("c", 1)})
-    write_logs(logs, {"_c.jsonl": lines("no", 9), "bad.jsonl": ["rubbish"], "cut.jsonl.gz": []})
+    write_logs(
+        logs, {"10:00:00.txt": ["no log"], "_c.jsonl": lines("no", 9), "bad.jsonl": ["rubbish"], "cut.jsonl.gz": []}
+    )
     (logs / "logs" / "cut.jsonl.gz").write_bytes(
         gzip.compress(b"\n".join(line.encode() for line in lines("d", 99)))[:-9]
     )
@@ -38,13 +40,13 @@ def test_a_growing_folder_is_read_some_files_at_a_time_each_line_once(spark: Spa
     assert [first[name] for name in ("new_files", "files", "lines", "impressions", "rejected")] == [3, 3, 6, 6, 0]
     assert sorted(first["unreadable_files"]) == ["logs/bad.jsonl", "logs/cut.jsonl.gz"]
     assert stream(lake, logs)["lines"] == 0
-    write_logs(logs, {"c.jsonl": lines("c", 4), "cut.jsonl.gz": lines("d", 2), "z.jsonl": lines("z", 1)})
+    write_logs(logs, {"c.jsonl": lines("c", 4), "cut.jsonl.gz": lines("d", 2), "z:0.jsonl": lines("z", 1)})
     again = stream(lake, logs)
     assert [again[name] for name in ("files", "lines")] == [3, 6]
     assert list(again["unreadable_files"]) == ["logs/bad.jsonl"]
     found = lake.read(RAW_LOG).selectExpr("get_json_object(string(line), '$.impression_id')", "file", "position")
     counts = {"a": ("a b+é.jsonl", 3), "b": ("b.jsonl.gz", 2), "c": ("c.jsonl", 4), "d": ("cut.jsonl.gz", 2)}
-    counts["z"] = ("z.jsonl", 1)
+    counts["z"] = ("z:0.jsonl", 1)
     assert rows(found) == [
         (f"{id}-{at}", f"logs/{name}", at) for id, (name, count) in counts.items() for at in range(count)
     ]
