@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,8 +33,8 @@ _JVM = {  # the first compiler alone starts a short job faster; the second makes
     "long": "-XX:+UseParallelGC",
 }
 _WHOLE_FILE_BYTES = 1 << 50  # larger than any file, so that none is split and no two share a partition
+_PATTERNS = "__globPaths__"
 _NAMED_FILES = {
-    "__globPaths__": "false",  # a name is no pattern
     # Hadoop's file system with checksums looks for one beside each file, by a name that cannot hold a colon.
     "fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     "fs.file.impl.disable.cache": "true",
@@ -144,9 +144,13 @@ def literally(path: Path) -> str:
     return re.sub(r"([\[\]{}*?\\])", r"\\\1", located(path))
 
 
-def named_files(spark: SparkSession) -> DataFrameReader:
-    """A reader of files that are named one by one (`located`), whatever characters their names hold."""
-    return spark.read.options(**_NAMED_FILES)
+def named_files(spark: SparkSession, paths: Sequence[Path]) -> list[tuple[DataFrameReader, list[str]]]:
+    """Readers of these files, whatever characters their names hold, and by which names each reads some of them."""
+    # Hadoop's patterns take no path with a colon, and Spark without patterns reads each file once per name with a star.
+    alone = [path for path in paths if ":" in located(path)[5:] and literally(path) != located(path)]
+    together = [literally(path) for path in paths if path not in alone]
+    readers = [(spark.read.options(**_NAMED_FILES, **{_PATTERNS: "false"}), [located(path)]) for path in alone]
+    return [(spark.read.options(**_NAMED_FILES), together)] * bool(together) + readers
 
 
 @contextmanager

@@ -46,7 +46,8 @@ def _in_spark(files: list[str], out: Path) -> dict[str, int]:
     spark = build_session("plain Spark")
     if not files:
         return {}
-    frame = named_files(spark).schema(f"{_FIELDS}, clicked ARRAY<STRING>").json([*map(located, files)])
+    ((reader, names),) = named_files(spark, [*map(Path, files)])  # make_sample gives no name with a colon
+    frame = reader.schema(f"{_FIELDS}, clicked ARRAY<STRING>").json(names)
     frame.write.parquet(located(out))
     return {"rows": spark.read.parquet(located(out)).count()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -11,7 +12,7 @@ from pipelines.ingest.mapping import JSONL
 from pipelines.ingest.places import row_of_file, with_places
 from pipelines.ingest.rows import delta_rows, ebnerd_rows, parquet_rows
 from pipelines.ingest.sources import LogFile
-from pipelines.session import located, named_files
+from pipelines.session import named_files
 
 Reader = Callable[[SparkSession, list[LogFile]], DataFrame]
 
@@ -34,11 +35,12 @@ def _reader(file: LogFile) -> Reader:
 
 
 def _text_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    text = named_files(spark).text([located(file.path) for file in files])
-    lines = text.select(
+    columns = (
         F.col("_metadata.file_path").alias("_path"),
         row_of_file().alias("position"),
         F.col("value").cast("binary").alias("line"),
         F.lit(files[0].lines_format).alias("format"),
     )
-    return with_places(lines, files)
+    readers = named_files(spark, [file.path for file in files])
+    lines = [reader.text(names).select(*columns) for reader, names in readers]
+    return with_places(reduce(DataFrame.union, lines), files)

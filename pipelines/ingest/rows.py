@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -12,7 +13,7 @@ from pipelines.ingest.mapping import FIELDS, LISTS, LogMapping
 from pipelines.ingest.places import row_of_file, with_places
 from pipelines.ingest.sources import LogFile
 from pipelines.ingest.table_source import table_frame
-from pipelines.session import located, named_files
+from pipelines.session import named_files
 
 _ISO = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 _PLACE = ("_path", "position")
@@ -20,8 +21,10 @@ _PLACE = ("_path", "position")
 
 def parquet_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """The rows of Parquet files by their mapping."""
-    read = named_files(spark).parquet(*(located(file.path) for file in files))
-    return with_places(_as_lines(read, _mapping(files), files[0].lines_format), files)
+    readers = named_files(spark, [file.path for file in files])
+    read = [reader.parquet(*names) for reader, names in readers]
+    lines = [_as_lines(rows, _mapping(files), files[0].lines_format) for rows in read]
+    return with_places(reduce(DataFrame.union, lines), files)
 
 
 def delta_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
@@ -40,7 +43,7 @@ def ebnerd_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
 
 
 def _ebnerd_folder(spark: SparkSession, file: LogFile) -> DataFrame:
-    read = named_files(spark).parquet(located(file.path))
+    read = _parquet(spark, file.path)
     columns = {name: F.col(column) for name, column in EBNERD_COLUMNS.items()}
     shown = read.select(*_place(), *(column.alias(name) for name, column in columns.items()))
     history = _histories(spark, file.path.with_name("history.parquet"))
@@ -51,10 +54,15 @@ def _ebnerd_folder(spark: SparkSession, file: LogFile) -> DataFrame:
 
 def _histories(spark: SparkSession, path: Path) -> DataFrame:
     """One history for each user, so that a join adds no row: the longest, of equally long ones the greatest."""
-    told = named_files(spark).parquet(located(path))
+    told = _parquet(spark, path)
     columns = [F.col(column).alias(name) for name, column in EBNERD_HISTORY.items()]
     longest = F.max(F.struct(F.size("history").alias("length"), F.col("history")))
     return told.select(*columns).groupBy("user_id").agg(longest["history"].alias("history"))
+
+
+def _parquet(spark: SparkSession, path: Path) -> DataFrame:
+    ((reader, names),) = named_files(spark, [path])
+    return reader.parquet(*names)
 
 
 def _mapping(files: list[LogFile]) -> LogMapping:

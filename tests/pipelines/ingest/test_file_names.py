@@ -45,7 +45,7 @@ def test_parquet_of_a_name_with_a_colon_in_a_folder_with_brackets_is_read(spark:
     folder = tmp_path / "day=[1] a:b"
     folder.mkdir()
     table = pa.table({"impression_id": ["1"], "user_id": ["u"], "time": ["t"], "history": [["a"]], "shown": [["a"]]})
-    pq.write_table(table.append_column("clicked", [["a"]]), folder / "10:00.parquet")
+    pq.write_table(table.append_column("clicked", [[["a"]]]), folder / "10:00.parquet")
     found = find_logs(tmp_path, mapping=LogMapping(format="parquet", files="*/*.parquet"))
     with whole_files(spark):
         lines = raw_lines(spark, found.files)
