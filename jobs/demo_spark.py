@@ -11,6 +11,7 @@ from jobs.ingest import ingest
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from jobs.terminal.progress import stage
+from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.sources import find_logs
 from pipelines.news.readers import news_file
 from pipelines.packing.config import PackingConfig
@@ -35,7 +36,8 @@ def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
     with stage("Spark starts"):
         spark = build_session("feedloop demo")
     with stage("ingest"):
-        facts["ingest"] = ingest(logs=str(data), lake=lake, source=source, final=True)  # nobody writes to it any more
+        complete = IngestConfig(final=True)  # nobody writes to this folder any more
+        facts["ingest"] = ingest(logs=str(data), lake=lake, source=source, config=complete)
     with stage("news text to tokens"):
         facts["news"] = prepare_news(news=data, lake=lake, source=source)
     with stage("trajectories"):

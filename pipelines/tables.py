@@ -187,8 +187,7 @@ class Lake:
         values = table.column_names
         with self._made(table) as before, marked(self.spark, mark):
             if before.new:  # nothing can match: the same rows at half the price
-                kept = rows.select(*values)
-                return Changes(inserted=self._append(table, kept, mark, after=before.version, evolve=False))
+                return Changes(self._append(table, rows.select(*values), mark, after=before.version, evolve=False))
             how: dict[str, Any] = {"set_on_match": set_on_match, "update_when": update_when, "where": where}
             return merged(self.path(table), rows, key=table.key, values=values, **how)
 

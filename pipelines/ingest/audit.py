@@ -15,7 +15,6 @@ from pipelines.ingest.formats import parts_of, sha256_now
 from pipelines.ingest.sources import LogFile
 from schemas.errors import InputError
 
-MAX_REJECT_SHARE = 0.5
 _FEW_LINES = 20  # of a run: a share of so few says nothing
 _SHOWN = 300  # characters of a refused line that a message quotes
 

@@ -18,7 +18,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.ingest.audit import MAX_REJECT_SHARE, check_lines, check_refusals
+from pipelines.ingest.audit import check_lines, check_refusals
 from pipelines.ingest.books import (
     BOOKS,
     app,
@@ -32,6 +32,7 @@ from pipelines.ingest.books import (
     write_book,
     write_files,
 )  # fmt: skip
+from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.histories import history_changes, told_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.known import Known
@@ -50,7 +51,7 @@ from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECT_REASONS, REJECTS, WITHHELD
 
 WRITTEN = (RAW_LOG, IMPRESSIONS, ALIASES, HISTORIES, REJECTS, INGEST_FILES, INGEST_RUNS)
-_MAX_BATCH_BYTES = 1 << 30
+_DEFAULT = IngestConfig()
 
 
 def ingest_logs(
@@ -60,8 +61,8 @@ def ingest_logs(
     source: str,
     arrived_at: datetime,
     user_key: bytes | None = None,
-    max_batch_bytes: int = _MAX_BATCH_BYTES,
-    max_reject_share: float = MAX_REJECT_SHARE,
+    max_batch_bytes: int = _DEFAULT.max_batch_bytes,
+    max_reject_share: float = _DEFAULT.max_reject_share,
 ) -> dict[str, Any]:
     """Complete what an earlier run left, ingest the new files, and sum up both.
 

@@ -63,8 +63,6 @@ def ingest_stream(lake: Lake, growing: Growing, add: Add, *, source: str, max_fi
     """All files of the folder that are new, at most `max_files` at a time, then those that have changed, through `add`;
     the sums of its figures.
     """
-    if max_files < 0:
-        raise InputError(f"--stream-files is {max_files}: give the number of files to read at a time")
     summaries: list[Mapping[str, Any]] = []
     failures: list[Exception] = []
     growing = replace(growing, logs=growing.logs.resolve())  # as Spark names its files

@@ -88,6 +88,7 @@ TOUCHES_THE_WORLD = [
     "jobs/*",
     "pipelines/session.py",
     "pipelines/tables.py",
+    "pipelines/ingest/fingerprint.py",  # whether a file changed but a moment ago
     "pipelines/locks.py",  # a file that the kernel locks
     "pipelines/versions.py",  # reports beside the tables
     "pipelines/news/*",  # the token table

@@ -16,7 +16,7 @@ from pipelines.ingest.parse import TOLD, with_told
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import Found, find_logs
 from pipelines.ingest.table_source import find_in_table
-from pipelines.session import whole_files
+from pipelines.session import whole_files, with_settings
 from schemas.errors import InputError
 from tests.builders import ARRIVED, rows
 from tests.conftest import REPOSITORY
@@ -136,6 +136,14 @@ def test_a_delta_table_by_the_example_mapping_only_in_its_current_version(spark:
     ]
     assert {file for (file,) in rows(frame, "file")} == {file.name for file in found.files}
     assert all(file.name.startswith("section=s") for file in found.files)
+
+
+def test_rows_of_a_delta_table_without_statistics_are_counted(spark: SparkSession, tmp_path: Path) -> None:
+    with with_settings(spark, {"spark.databricks.delta.stats.collect": "false"}):
+        table = delta_log(spark, tmp_path / "t [1]", "i1", "i2", "i3")
+    found = find_in_table(spark, table, read_mapping(PRESETS / "delta.toml"), {})
+    assert sorted(file.lines for file in found.files) == [1, 2]
+    assert rows(judged(spark, found), "impression_id") == [("i1",), ("i2",), ("i3",)]
 
 
 def test_of_a_delta_table_only_files_that_came_since_are_read(spark: SparkSession, tmp_path: Path) -> None:
