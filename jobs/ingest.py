@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,8 @@ from typing import Any, Literal
 from jobs.config import run
 from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.mapping import read_mapping
+from pipelines.ingest.mapping_file import read_mapping
+from pipelines.ingest.parse import EARLIEST
 from pipelines.ingest.privacy import user_key
 from pipelines.ingest.stream import ingest_stream
 from pipelines.session import build_session, plain_errors
@@ -28,6 +29,7 @@ def ingest(
     user_key_file: Path | None = None,
     stream_files: int = 0,
     max_batch_bytes: int = 1 << 30,
+    earliest: date = EARLIEST,
 ) -> dict[str, Any]:
     """Add impression logs to the lake. Running it again, or after a kill, gives the same tables.
 
@@ -49,19 +51,15 @@ def ingest(
         For a folder that keeps growing: let Spark remember what was read, and read so many files at a time. 0 = off.
     max_batch_bytes
         Text that one batch reads, about; a file is never parted.
+    earliest
+        Date before which a time is refused as impossible.
     """
     told, key = read_mapping(mapping) if mapping else None, _user_key(user_key_file)
     find, jvm = (None, "short") if stream_files else finding(logs, format, told)
     with plain_errors():
         tables = Lake(build_session("feedloop ingest", jvm=jvm), lake)
-        add = partial(
-            ingest_logs,
-            tables,
-            source=named(source),
-            arrived_at=datetime.now(UTC),
-            user_key=key,
-            max_batch_bytes=max_batch_bytes,
-        )
+        add = partial(ingest_logs, tables, source=named(source), arrived_at=datetime.now(UTC), earliest=earliest)
+        add = partial(add, user_key=key, max_batch_bytes=max_batch_bytes)
         if find is None:
             summary = ingest_stream(tables, Path(logs), format, told, add, source=source, max_files=stream_files)
         else:

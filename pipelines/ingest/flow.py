@@ -7,7 +7,7 @@ of RAW_LOG that INGEST_RUNS does not hold. The row in INGEST_RUNS is written las
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -29,7 +29,7 @@ from pipelines.ingest.books import (
 from pipelines.ingest.histories import history_changes, told_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.mapping import mapping_of
-from pipelines.ingest.parse import with_told
+from pipelines.ingest.parse import EARLIEST, with_told
 from pipelines.ingest.privacy import settle_user_key, with_replaced_users
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import per_sighting, refused, usable
@@ -54,6 +54,7 @@ def ingest_logs(
     arrived_at: datetime,
     user_key: bytes | None = None,
     max_batch_bytes: int = _MAX_BATCH_BYTES,
+    earliest: date = EARLIEST,
 ) -> dict[str, Any]:
     """Complete what an earlier run left, ingest the new files, and sum up both.
 
@@ -70,8 +71,8 @@ def ingest_logs(
             batch = last_batch(lake, source) + 1
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))
             if user_key is not None:
-                lines = with_replaced_users(lines, files[0].lines_format, user_key)
-            append_lines(lake, files, lines, source=source, batch=batch)
+                lines = with_replaced_users(lines, files[0].lines_format, user_key, earliest)
+            append_lines(lake, files, lines, source=source, batch=batch, earliest=earliest)
             books.append(ingest_batch(lake, source, batch))
         totals: dict[str, Any] = {name: sum(book[name] for book in books) for name in BOOKS}
         reasons = {name: sum(book[name] for book in books) for name in REJECT_REASONS}
@@ -85,13 +86,16 @@ def ingest_logs(
         }
 
 
-def append_lines(lake: Lake, files: list[LogFile], lines: DataFrame, *, source: str, batch: int) -> None:
+def append_lines(
+    lake: Lake, files: list[LogFile], lines: DataFrame, *, source: str, batch: int, earliest: date = EARLIEST
+) -> None:
     """Add the lines of `files` to RAW_LOG as the source's batch; the commit notes all that completing it needs.
 
     InputError where another run has added a batch of this number meanwhile, as it can where no lock holds (URLs).
     """
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
+    note["earliest"] = earliest.isoformat()
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     with whole_files(lake.spark):
         written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
@@ -106,7 +110,7 @@ def ingest_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
     format = _format_of(raw)
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
     with sized_for(lake.spark, sum(file["bytes"] for file in note["files"])):
-        sightings = per_sighting(with_told(raw, format), extra).persist()
+        sightings = per_sighting(with_told(raw, format, _earliest(note)), extra).persist()
         told = usable(sightings)
         write_histories(lake, told, source, batch)  # first: at no moment does an impression lack its history
         plan = plan_impressions(lake, told, source=source, batch=batch, extra=extra)
@@ -135,6 +139,11 @@ def write_histories(lake: Lake, told: DataFrame, source: str, batch: int) -> Non
 
 def _versions(lake: Lake) -> dict[str, int]:
     return {table.name: lake.version(table) for table in WRITTEN if lake.exists(table)}
+
+
+def _earliest(note: Mapping[str, Any]) -> date:
+    """By which a batch is parsed, now and when another run completes it: the option of the run that read it."""
+    return date.fromisoformat(note["earliest"]) if "earliest" in note else EARLIEST  # an older run noted none
 
 
 def _format_of(raw: DataFrame) -> str:

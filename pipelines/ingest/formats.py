@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pipelines.ingest.json_arrays import is_array, scan_array
+from pipelines.ingest.json_fault import json_fault
 from pipelines.ingest.mapping import JSONL, LogMapping
-from pipelines.ingest.scan import Content, json_fault, mind_fault, scan_lines, scan_parquet
+from pipelines.ingest.scan import Content, mind_fault, scan_lines, scan_parquet
 from schemas.errors import InputError
 
 FORMATS = ("jsonl", "mind", "ebnerd")
@@ -17,7 +19,8 @@ EBNERD_COLUMNS = {
     "shown": "article_ids_inview",
     "clicked": "article_ids_clicked",
 }
-EBNERD_HISTORY = {"user_id": "user_id", "history": "article_id_fixed"}
+EBNERD_HISTORY = {"user_id": ("user_id",), "history": ("article_id_fixed",)}
+EBNERD = LogMapping(columns=EBNERD_COLUMNS)
 PATTERNS = {
     "jsonl": ("logs/*.jsonl", "logs/*.jsonl.gz"),
     "mind": ("behaviors*.tsv", "behaviors*.tsv.gz"),
@@ -35,22 +38,33 @@ def format_of(name: str) -> str:
     raise InputError(f"{name}: a log file ends in one of {wanted}. Rename it, name a folder, or give a --mapping")
 
 
+def ebnerd_paths(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """EB-NeRD's columns; its test split has no clicks, so its impressions are unlabelled."""
+    present = set(names)
+    return {name: (column,) for name, column in EBNERD_COLUMNS.items() if name != "clicked" or column in present}
+
+
 def _scan_ebnerd(path: Path, _: LogMapping) -> Content | None:
     try:
-        scan_parquet(path.with_name("history.parquet"), EBNERD_HISTORY)
+        scan_parquet(path.with_name("history.parquet"), lambda _: EBNERD_HISTORY, EBNERD)
     except InputError as error:
         raise InputError(f"its history.parquet {error}") from error
-    return scan_parquet(path, EBNERD_COLUMNS)
+    return scan_parquet(path, ebnerd_paths, EBNERD)
+
+
+def _scan_json(path: Path, mapping: LogMapping) -> Content | None:
+    scan = scan_array if is_array(path) else scan_lines
+    return scan(path, json_fault(mapping))
 
 
 def _scan_mapped(path: Path, mapping: LogMapping) -> Content | None:
     if mapping.format == JSONL:
-        return scan_lines(path, json_fault(mapping))
-    return scan_parquet(path, mapping.read_columns)
+        return _scan_json(path, mapping)
+    return scan_parquet(path, lambda _: mapping.paths, mapping)
 
 
 SCANS: dict[str, Callable[[Path, LogMapping], Content | None]] = {
-    "jsonl": lambda path, mapping: scan_lines(path, json_fault(mapping)),
+    "jsonl": _scan_json,
     "mind": lambda path, _: scan_lines(path, mind_fault),
     "ebnerd": _scan_ebnerd,
     "mapped": _scan_mapped,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from gzip import GzipFile
 from io import BufferedReader
@@ -16,15 +15,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.ingest.mapping import FIELDS, LISTS, LogMapping
+from pipelines.ingest.columns import check_columns, empty_batch, parquet_names, time_kind
+from pipelines.ingest.mapping import LogMapping
 from schemas.errors import InputError
 
 MIND_COLUMNS = 5
 Fault = Callable[[bytes], str | None]  # why a line could not be an impression, None if it could
+PathsOf = Callable[[Iterable[str]], Mapping[str, tuple[str, ...]]]  # names of a file's columns -> field -> path
 _CHUNK_BYTES = 1 << 20
 _FOOTER_BYTES = 1 << 16
 _LONGEST_LINE = 64 << 20  # a longer one is no log line, and would not fit into a worker's memory
-_SHOWN = 8  # bytes of a strange line that are told: they may show its format, and hardly whose it is
+_WIDE_MARKS = (
+    ("UTF-32", b"\xff\xfe\0\0"),
+    ("UTF-32", b"\0\0\xfe\xff"),
+    ("UTF-16", b"\xff\xfe"),
+    ("UTF-16", b"\xfe\xff"),
+)
+_WIDE_ZEROS = {"x0x0": "UTF-16", "0x0x": "UTF-16", "x000": "UTF-32", "000x": "UTF-32"}  # of ASCII, without a mark
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # Spark's reader drops it too
 
 
@@ -36,7 +43,7 @@ class Content:
     lines: int
     first_line_sha256: str
     whole_lines: bool
-    types: tuple[tuple[str, str], ...] = ()  # of a Parquet file: of each column that is read
+    types: tuple[tuple[str, str], ...] = ()  # of a Parquet file: what becomes of its times
 
 
 def scan_lines(path: Path, fault_of: Fault) -> Content | None:
@@ -63,6 +70,14 @@ def scan_lines(path: Path, fault_of: Fault) -> Content | None:
     )
 
 
+def refuse_other_encoding(start: bytes) -> None:
+    """InputError if a file of text that begins so is UTF-16 or UTF-32, with a byte order mark or without."""
+    marked = (name for name, mark in _WIDE_MARKS if start.startswith(mark))
+    name = next(marked, None) or _WIDE_ZEROS.get("".join("0" if byte == 0 else "x" for byte in start[:4]))
+    if name is not None:
+        raise InputError(f"is {name}, and logs are read as UTF-8. Write it anew, such as by iconv -f {name} -t UTF-8")
+
+
 def start_of(path: Path) -> str:
     """The sha256 of a readable file's first line, or of a Parquet file's footer: what tells contents apart."""
     if path.suffix == ".parquet":
@@ -79,49 +94,36 @@ def begins_with(path: Path, size: int, sha256: str) -> bool:
     return hashlib.sha256(start).hexdigest() == sha256
 
 
-def json_fault(mapping: LogMapping) -> Fault:
-    """Whether a line could be an impression of the mapping: an object that has its columns."""
-    wanted = [column for name, column in mapping.columns.items() if name != "clicked"]
-
-    def fault(line: bytes) -> str | None:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            return f"is not JSON: it begins with {line[:_SHOWN]!r}"
-        if not isinstance(record, dict):
-            return f"is no JSON object: it begins with {line[:_SHOWN]!r}"
-        missing = [column for column in wanted if not _holds(record, column.split("."))]
-        return f"has the fields {sorted(record)} and lacks {missing}" if missing else None
-
-    return fault
-
-
 def mind_fault(line: bytes) -> str | None:
     """Whether a line could be one of MIND's behaviors.tsv."""
     columns = line.count(b"\t") + 1
     return None if columns == MIND_COLUMNS else f"has {columns} tab-separated columns instead of {MIND_COLUMNS}"
 
 
-def scan_parquet(path: Path, columns: dict[str, str]) -> Content | None:
-    """The content of a Parquet file that has `columns` (field -> dotted name), None if it has no rows."""
+def scan_parquet(path: Path, paths_of: PathsOf, mapping: LogMapping) -> Content | None:
+    """The content of a Parquet file that has the columns of the mapping, None if it has no rows."""
     try:
         with path.open("rb") as stream:
             file = pq.ParquetFile(stream)
-            types = {name: _type(file.schema_arrow, name, column) for name, column in columns.items()}
-            wanted = sorted(set(columns.values()))
-            rows = sum(len(batch) for batch in file.iter_batches(columns=wanted))  # a page may be broken anywhere
+            empty, columns = empty_batch(file.schema_arrow), paths_of(file.schema_arrow.names)
+            check_columns(empty, columns, mapping)
+            rows = 0
+            for batch in file.iter_batches(columns=parquet_names(columns)):  # a page may be broken anywhere
+                check_columns(batch, columns, mapping)
+                rows += len(batch)
             footer = _footer(stream)
     except (OSError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise InputError(f"is no readable Parquet file ({reason}). Fetch it again, or take it out") from error
     if rows == 0:
         return None
+    kinds = (("time", time_kind(empty, columns["time"], mapping)),) if "time" in columns else ()
     return Content(
         bytes=path.stat().st_size,
         lines=rows,
         first_line_sha256=footer,
         whole_lines=True,
-        types=tuple((name, str(kind)) for name, kind in types.items()),
+        types=kinds,
     )
 
 
@@ -135,6 +137,8 @@ def _counted(stream: GzipFile | BufferedReader, count: _Count) -> Iterator[bytes
     """Pieces of the file, without its byte order mark, that never part a carriage return from its line feed."""
     mark: bytes = _BYTE_ORDER_MARK
     while chunk := stream.read(_CHUNK_BYTES):
+        if mark:
+            refuse_other_encoding(chunk)
         while chunk.endswith(b"\r") and (more := stream.read(1)):
             chunk += more
         piece, mark = chunk.removeprefix(mark), b""
@@ -171,28 +175,6 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield from lines
     if carry:
         yield carry
-
-
-def _holds(record: object, path: list[str]) -> bool:
-    if not path:
-        return True
-    return isinstance(record, dict) and path[0] in record and _holds(record[path[0]], path[1:])
-
-
-def _type(schema: pa.Schema, name: str, column: str) -> pa.DataType:
-    """The type of a (dotted) column, if the field `name` can be read from it."""
-    kind: pa.DataType = pa.struct(list(schema))
-    for part in column.split("."):
-        names = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
-        if part not in names:
-            raise InputError(f"has no column {column}; it has {', '.join(names)}. Mend the mapping")
-        kind = kind.field(names.index(part)).type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if name in LISTS and not (is_list and not pa.types.is_nested(kind.value_type)):
-        raise InputError(f"its column {column} is {kind}, and {name} is read from a list. Mend the mapping")
-    if name in FIELDS and name not in LISTS and pa.types.is_nested(kind):
-        raise InputError(f"its column {column} is {kind}, and {name} is a single value. Mend the mapping")
-    return kind
 
 
 def _footer(stream: BufferedReader) -> str:

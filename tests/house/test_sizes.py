@@ -22,7 +22,7 @@ MEDIAN_FUNCTION = 15  # aim: 12
 LONGER_FILES: dict[str, str] = {}
 LONGER_JOBS: dict[str, str] = {}
 LONGER_FUNCTIONS: dict[str, str] = {}
-MORE_PARAMETERS: dict[str, str] = {}
+MORE_PARAMETERS = {"jobs/ingest.py:ingest": "each parameter is an option of the command line"}
 
 
 def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
