@@ -166,7 +166,6 @@ IDS = {
 }
 LISTS = {
     "fixed_size_list": _column(shown=pa.array([["12", "13"], ["13", "14"]], pa.list_(pa.string(), 2))),
-    "list of null": _column(clicked=pa.array([[], []], pa.list_(pa.null())), shown=[["12", "13"], ["13", "14"]]),
     "list of objects": Form(
         write=parquet(shown=pa.array([[(12, 1), (13, 0)], [(13, 0), (14, 0)]], pa.list_(OBJECT)), clicked=None),
         columns={
