@@ -42,7 +42,7 @@ LISTS: dict[str, tuple[str, Callable[[list[int]], Any]]] = {
     "printed": ('{ column = "shown", split = "," }', str),
     "objects": ('{ column = "shown", field = "id" }', lambda ids: [{"id": id, "x": "y"} for id in ids]),
 }
-BROKEN = ("rubbish", "{}", '{"impression_id": 1', "{'impression_id': 1}", "[]", "null", '{"impression_id": 1e400}', "")
+BROKEN = ("rubbish", "{}", '{"impression_id": 1', "{'impression_id': 1}", "7", "null", '{"impression_id": 1e400}', "")
 NAMES = st.text("abNÅé日 #%+[]{}()'\"~=&;,@!.*?-", min_size=1, max_size=12).filter(lambda name: name[0] not in "._")
 ENCODINGS = ("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "latin-1")
 RECORDS = st.lists(st.integers(0, 20) | st.sampled_from(BROKEN), min_size=1, max_size=8)
