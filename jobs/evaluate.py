@@ -43,7 +43,8 @@ def evaluate(
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
     predictions
-        File for the model's order of the impressions without click marks, in MIND's form; the .zip beside it too.
+        File for the model's order of the impressions without click marks, in MIND's form, which is EB-NeRD's too; each
+        site's archive is written beside it.
     out
         File for all figures; by default evaluation.json in the run's folder.
     store

@@ -12,7 +12,7 @@ from jobs.config import run
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.mapping import read_mapping
+from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.privacy import user_key
 from pipelines.ingest.stream import Growing, ingest_stream
 from pipelines.session import build_session, plain_errors
@@ -58,6 +58,7 @@ def ingest(
             user_key=key,
             max_batch_bytes=config.max_batch_bytes,
             max_reject_share=config.max_reject_share,
+            earliest=config.earliest,
         )
         if find is None:
             files = Growing(Path(logs), format, told, final=config.final)

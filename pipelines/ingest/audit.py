@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 from pipelines.ingest.fingerprint import joined_stamps, stamp_of
 from pipelines.ingest.formats import parts_of, sha256_now
 from pipelines.ingest.sources import LogFile
-from schemas.errors import InputError
+from pipelines.session import SPARK_ERRORS
+from schemas.errors import ContractError, InputError
 
 _FEW_LINES = 20  # of a run: a share of so few says nothing
 _SHOWN = 300  # characters of a refused line that a message quotes
@@ -24,7 +25,16 @@ def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:
 
     The lines are counted: they should be persisted, so that what is counted is what will be written.
     """
-    counted = {row["file"]: row["count"] for row in lines.groupBy("file").count().collect()}
+    try:
+        counted = {row["file"]: row["count"] for row in lines.groupBy("file").count().collect()}
+    except SPARK_ERRORS:
+        _refuse_changed(files)  # it tells more than what a reader says about a file that has gone or is half a one
+        raise
+    unknown = sorted(str(name) for name in counted.keys() - {file.name for file in files})
+    if unknown:
+        raise ContractError(
+            f"{unknown[0]}: lines of a file that nobody asked for. Report this, for it is a fault of ingest"
+        )
     wrong = [file for file in files if counted.get(file.name, 0) != file.lines - file.skip]
     if wrong:
         first = wrong[0]
@@ -32,9 +42,7 @@ def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:
             f"{first.name}: it had {first.lines - first.skip} new lines when it was looked at, and "
             f"{counted.get(first.name, 0)} when it was read{_others(wrong)}. {_AGAIN}"
         )
-    changed = [file for file in files if not _still_holds(file)]
-    if changed:
-        raise InputError(f"{changed[0].name}: it was changed while it was read{_others(changed)}. {_AGAIN}")
+    _refuse_changed(files)
 
 
 def check_refusals(sightings: DataFrame, max_share: float, *, lines_before: int, withheld: bool) -> None:
@@ -70,6 +78,12 @@ def _others(files: Sequence[LogFile]) -> str:
     return f" (and so with {len(files) - 1} more files)" if len(files) > 1 else ""
 
 
+def _refuse_changed(files: Sequence[LogFile]) -> None:
+    changed = [file for file in files if not _still_holds(file)]
+    if changed:
+        raise InputError(f"{changed[0].name}: it was changed while it was read{_others(changed)}. {_AGAIN}")
+
+
 def _still_holds(file: LogFile) -> bool:
     """Whether the text that was looked at still stands in the file; it may have grown."""
     if file.text_sha256 is None or file.text_bytes is None:
@@ -79,5 +93,5 @@ def _still_holds(file: LogFile) -> bool:
         if stamp is not None and stamp == file.stamp:
             return True
         return sha256_now(file.path, file.format, file.mapping, file.text_bytes) == file.text_sha256
-    except (OSError, EOFError, zlib.error):
+    except (OSError, EOFError, zlib.error, InputError):
         return False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
+from pipelines.ingest.parse import EARLIEST
 from schemas.errors import InputError
 
 
@@ -15,6 +17,7 @@ class IngestConfig:
     max_reject_share: float = 0.5  # commit no batch with a larger share of refused lines, in a run of more than 20
     stream_files: int = 0  # for a folder that keeps growing: Spark remembers what was read, so many files at a time
     max_batch_bytes: int = 1 << 30  # text that one batch reads, about; a file is never parted
+    earliest: date = EARLIEST  # a time before this date is refused as impossible
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_reject_share <= 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ from pipelines.ingest.histories import history_changes, told_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import mapping_of
-from pipelines.ingest.parse import with_told
+from pipelines.ingest.parse import EARLIEST, with_told
 from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_replaced_users
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import per_sighting, refused, usable
@@ -63,6 +63,7 @@ def ingest_logs(
     user_key: bytes | None = None,
     max_batch_bytes: int = _DEFAULT.max_batch_bytes,
     max_reject_share: float = _DEFAULT.max_reject_share,
+    earliest: date = _DEFAULT.earliest,
 ) -> dict[str, Any]:
     """Complete what an earlier run left, ingest the new files, and sum up both.
 
@@ -74,11 +75,12 @@ def ingest_logs(
         books = [complete_batch(lake, source, batch) for batch in pending_batches(lake, source)]
         new = find(known_files(lake, source))
         refuse_other_key(lake, source, user_key)
-        add = partial(ingest_batch, lake, source=source, user_key=user_key, max_reject_share=max_reject_share)
+        add = partial(ingest_batch, lake, source=source, user_key=user_key, earliest=earliest)
         for files in in_batches(new.files, max_batch_bytes):
             refuse_other_types(lake, files[0].lines_format)
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))
-            books.append(add(files, lines, lines_before=sum(book["lines"] for book in books)))
+            lines_before = sum(book["lines"] for book in books)
+            books.append(add(files, lines, max_reject_share=max_reject_share, lines_before=lines_before))
         totals: dict[str, Any] = {name: sum(book[name] for book in books) for name in BOOKS}
         reasons = {name: sum(book[name] for book in books) for name in REJECT_REASONS}
         return totals | {
@@ -100,6 +102,7 @@ def ingest_batch(
     source: str,
     user_key: bytes | None,
     max_reject_share: float,
+    earliest: date,
     lines_before: int,
 ) -> dict[str, int]:
     """Bring the new lines of some files into the tables as one batch, once the audit has passed; its row of the books.
@@ -108,23 +111,25 @@ def ingest_batch(
     """
     batch, format = last_batch(lake, source) + 1, files[0].lines_format
     if user_key is not None:
-        lines = with_replaced_users(lines, format, user_key)
+        lines = with_replaced_users(lines, format, user_key, earliest)
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch)).persist(StorageLevel.DISK_ONLY)
     try:
         with whole_files(lake.spark):
             check_lines(rows, files)
-        with _parsed(lake, rows, sum(file.bytes for file in files)) as parsed:
+        with _parsed(lake, rows, sum(file.bytes for file in files), earliest) as parsed:
             withheld = user_key is not None
             check_refusals(parsed.sightings, max_reject_share, lines_before=lines_before, withheld=withheld)
             settle_user_key(lake, source, user_key)
-            note = append_lines(lake, files, rows, source=source, batch=batch)
+            note = append_lines(lake, files, rows, source=source, batch=batch, earliest=earliest)
             rows.unpersist()
             return _write_batch(lake, parsed, note)
     finally:
         rows.unpersist()
 
 
-def append_lines(lake: Lake, files: list[LogFile], rows: DataFrame, *, source: str, batch: int) -> dict[str, Any]:
+def append_lines(
+    lake: Lake, files: list[LogFile], rows: DataFrame, *, source: str, batch: int, earliest: date = EARLIEST
+) -> dict[str, Any]:
     """Add the lines of `files` to RAW_LOG as the source's batch; the commit's note, which tells all that completing it
     needs.
 
@@ -132,6 +137,7 @@ def append_lines(lake: Lake, files: list[LogFile], rows: DataFrame, *, source: s
     """
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
+    note["earliest"] = earliest.isoformat()
     written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
     if not written and raw_note(lake, source, batch)["files"] != note["files"]:
         raise conflict(RAW_LOG, lake.path(RAW_LOG))
@@ -142,7 +148,7 @@ def complete_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
     """Bring a batch of RAW_LOG, which an earlier run left there, into the other tables; its row of the books."""
     note = raw_note(lake, source, batch)
     raw = of_source(lake, RAW_LOG, source).where(F.col("batch") == batch)
-    with _parsed(lake, raw, sum(file["bytes"] for file in note["files"])) as parsed:
+    with _parsed(lake, raw, sum(file["bytes"] for file in note["files"]), _earliest(note)) as parsed:
         return _write_batch(lake, parsed, note)
 
 
@@ -154,12 +160,12 @@ class _Parsed(NamedTuple):
 
 
 @contextmanager
-def _parsed(lake: Lake, raw: DataFrame, size: int) -> Iterator[_Parsed]:
+def _parsed(lake: Lake, raw: DataFrame, size: int, earliest: date) -> Iterator[_Parsed]:
     """Inside, what a batch's lines say is persisted, and shuffles are cut for that many bytes."""
     format = _format_of(raw)
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
     with sized_for(lake.spark, size):
-        sightings = per_sighting(with_told(raw, format), extra).persist()
+        sightings = per_sighting(with_told(raw, format, earliest), extra).persist()
         try:
             yield _Parsed(sightings, extra)
         finally:
@@ -196,6 +202,11 @@ def write_histories(lake: Lake, told: DataFrame, source: str, batch: int) -> Non
 
 def _versions(lake: Lake) -> dict[str, int]:
     return {table.name: lake.version(table) for table in WRITTEN if lake.exists(table)}
+
+
+def _earliest(note: Mapping[str, Any]) -> date:
+    """By which a batch is parsed, now and when another run completes it: the option of the run that read it."""
+    return date.fromisoformat(note["earliest"]) if "earliest" in note else EARLIEST  # an older run noted none
 
 
 def _format_of(raw: DataFrame) -> str:

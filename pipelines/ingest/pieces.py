@@ -16,6 +16,13 @@ from schemas.errors import InputError
 _CHUNK_BYTES = 1 << 20
 _FOOTER_BYTES = 1 << 16
 _LONGEST_LINE = 64 << 20  # a longer one is no log line, and would not fit into a worker's memory
+_WIDE_MARKS = (
+    ("UTF-32", b"\xff\xfe\0\0"),
+    ("UTF-32", b"\0\0\xfe\xff"),
+    ("UTF-16", b"\xff\xfe"),
+    ("UTF-16", b"\xfe\xff"),
+)
+_WIDE_ZEROS = {"x0x0": "UTF-16", "0x0x": "UTF-16", "x000": "UTF-32", "000x": "UTF-32"}  # of ASCII, without a mark
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # Spark's reader drops it too
 
 
@@ -27,6 +34,14 @@ def opened(path: Path) -> GzipFile | BufferedReader:
 def is_packed(path: Path) -> bool:
     """Whether the file is a gzip by its name."""
     return path.suffix == ".gz"
+
+
+def refuse_other_encoding(start: bytes) -> None:
+    """InputError if a file of text that begins so is UTF-16 or UTF-32, with a byte order mark or without."""
+    marked = (name for name, mark in _WIDE_MARKS if start.startswith(mark))
+    name = next(marked, None) or _WIDE_ZEROS.get("".join("0" if byte == 0 else "x" for byte in start[:4]))
+    if name is not None:
+        raise InputError(f"is {name}, and logs are read as UTF-8. Write it anew, such as by iconv -f {name} -t UTF-8")
 
 
 @dataclass(slots=True)
@@ -42,6 +57,8 @@ def counted(stream: GzipFile | BufferedReader, count: Count) -> Iterator[bytes]:
     """Pieces of the file, without its byte order mark, that never part a carriage return from its line feed."""
     mark: bytes = _BYTE_ORDER_MARK
     while chunk := stream.read(_CHUNK_BYTES):
+        if mark:
+            refuse_other_encoding(chunk)
         while chunk.endswith(b"\r") and (more := stream.read(1)):
             chunk += more
         piece, mark = chunk.removeprefix(mark), b""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from datetime import date
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -16,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
 from pipelines.ingest.mapping import JSONL, mapping_of
-from pipelines.ingest.parse import with_all_told
+from pipelines.ingest.parse import EARLIEST, with_all_told
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.raw_log import RAW_LOG, WITHHELD
@@ -64,11 +65,11 @@ def refuse_other_key(lake: Lake, source: str, key: bytes | None) -> None:
         )
 
 
-def with_replaced_users(lines: DataFrame, format: str, key: bytes) -> DataFrame:
+def with_replaced_users(lines: DataFrame, format: str, key: bytes, earliest: date = EARLIEST) -> DataFrame:
     """RAW_LOG rows that hold no user id: a usable line as JSON of our own fields with the replaced id, another as its
     HMAC, its length and the reason why it is refused (`format` withheld).
     """
-    judged = with_all_told(lines, format)
+    judged = with_all_told(lines, format, earliest)
     mapping = mapping_of(JSONL if format == "mind" else format)
     record = F.struct(
         "impression_id",
@@ -82,7 +83,7 @@ def with_replaced_users(lines: DataFrame, format: str, key: bytes) -> DataFrame:
     usable = F.col("reason").isNull()
     sealed = _sealed(key)(F.when(~usable, F.col("line")))  # a bare hash would tell who can guess the line
     withheld = F.struct(sealed.alias("hmac_sha256"), F.octet_length("line").alias("bytes"), "reason")
-    own = mapping.of_rows(typed_time=True, clicked_as="ids").as_format
+    own = mapping.parsed.as_format
     kept = {
         "line": F.when(usable, F.to_json(record)).otherwise(F.to_json(withheld)).cast("binary"),
         "format": F.when(usable, own).otherwise(WITHHELD),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipelines.ingest.columns import TEXT
 from pipelines.ingest.formats import FORMATS, PATTERNS, SCANS, format_of
 from pipelines.ingest.known import Known, fault_of, is_unchanged, last_line_waits, read_before, waiting
 from pipelines.ingest.mapping import JSONL, LogMapping
@@ -217,4 +218,4 @@ def _lines_format(format: str, content: Content, mapping: LogMapping | None) -> 
         return "mind" if format == "mind" else JSONL
     if mapping.format == JSONL:
         return mapping.as_format
-    return mapping.of_rows(typed_time=dict(content.types)["time"].startswith("timestamp")).as_format
+    return mapping.of_rows(typed_time=dict(content.types)["time"] != TEXT).as_format

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
+from pipelines.ingest.columns import TEXT, check_columns, empty_batch, time_kind
 from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.places import spark_path
@@ -48,12 +50,13 @@ def find_in_table(spark: SparkSession, table: str, mapping: LogMapping, known: M
             path=Path(root) / unquote(row["path"]),
             name=unquote(row["path"]),
             format="mapped",
-            lines_format=mapping.of_rows(typed_time=kind.startswith("timestamp")).as_format,
+            lines_format=mapping.of_rows(typed_time=kind != TEXT).as_format,
             bytes=row["size"],
             lines=row["rows"],
             first_line_sha256=hashlib.sha256(row["path"].encode()).hexdigest(),  # nor writes one anew
             whole_lines=True,
             mapping=mapping,
+            types=(("time", kind),),
             table=root,
             table_version=snapshot.version(),
         )
@@ -101,12 +104,18 @@ def _log(spark: SparkSession, root: str) -> Any:
 
 
 def _time_kind(rows: DataFrame, table: str, mapping: LogMapping) -> str:
-    """The type of the column that holds the time, once every column that is read was found."""
-    for column in mapping.read_columns.values():
-        try:
-            rows.select(column)
-        except AnalysisException as error:
-            raise InputError(
-                f"{table}: has no column {column}; its columns are {', '.join(rows.columns)}. Mend the mapping"
-            ) from error
-    return dict(rows.select(F.col(mapping.columns["time"]).alias("time")).dtypes)["time"]
+    """What becomes of the column that holds the time, once every column that is read was found."""
+    names = dict.fromkeys(path[0] for path in mapping.paths.values())
+    absent = [name for name in names if name not in rows.columns]
+    if absent:
+        raise InputError(
+            f"{table}: has no column {absent[0]}; its columns are {', '.join(rows.columns)}. Names are compared "
+            "exactly. Mend the mapping"
+        )
+    read = StructType([field for field in rows.schema if field.name in names])
+    try:
+        empty = empty_batch(to_arrow_schema(read))
+        check_columns(empty, mapping.paths, mapping)
+    except InputError as error:
+        raise InputError(f"{table}: {error}") from error
+    return time_kind(empty, mapping.paths["time"], mapping)

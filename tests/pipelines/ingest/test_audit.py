@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.ingest.audit import check_lines
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.known import Known
+from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.places import with_places
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import Found, find_logs, find_new, log_paths
 from pipelines.session import whole_files
 from pipelines.tables import Lake
-from schemas.errors import InputError
+from schemas.errors import ContractError, InputError
 from schemas.raw_log import INGEST_FILES, RAW_LOG, REJECTS
 from tests.builders import ARRIVED, Line, json_line, rows, write_logs
 
@@ -78,6 +82,46 @@ def test_a_file_that_is_another_when_it_is_read_is_named(
             check_lines(lines, found.files)
 
 
+def shown(ids: Sequence[str]) -> bytes:
+    """Parquet of impressions under our own names."""
+    row = {"user_id": "u", "time": "2026-03-02T09:15:07Z", "history": ["n1"], "shown": ["n1", "n2"], "clicked": ["n1"]}
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{"impression_id": id, **row} for id in ids]), stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.write_bytes(shown("12")), "it had 3 new lines .* 2 when"),
+        (lambda path: path.write_bytes(shown("1234")), "it was changed while it was read"),
+        (lambda path: path.write_bytes(shown("124")), "it was changed while it was read"),
+        (lambda path: path.write_bytes(shown("123")[:-9]), "it was changed while it was read"),
+        (lambda path: path.unlink(), "it was changed while it was read"),
+    ],
+)
+def test_a_parquet_file_that_is_another_when_it_is_read_is_named(
+    spark: SparkSession, tmp_path: Path, change: Callable[[Path], object], message: str
+) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.parquet").write_bytes(shown("123"))
+    found = find_logs(tmp_path, mapping=LogMapping(format="parquet", files="*.parquet"))
+    check_lines(raw_lines(spark, found.files), found.files)
+    change(tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=rf"^b\.parquet: {message}"):
+        check_lines(raw_lines(spark, found.files), found.files)
+
+
+def test_a_json_array_that_is_another_when_it_is_read_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.json").write_text(f"[{json_line('1')}, {json_line('2')}]")
+    found = find_logs(tmp_path, mapping=LogMapping(files="*.json"))
+    check_lines(raw_lines(spark, found.files), found.files)
+    (tmp_path / "b.json").write_text(f"[{json_line('1')}, {json_line('3')}]")
+    with pytest.raises(InputError, match=r"^b\.json: it was changed while it was read"):
+        check_lines(raw_lines(spark, found.files), found.files)
+
+
 def test_a_file_that_grows_while_it_is_read_passes_with_the_lines_it_had(spark: SparkSession, tmp_path: Path) -> None:
     found = find_logs(write_logs(tmp_path, FILES))
     with (tmp_path / "logs" / "b.jsonl").open("a") as stream:
@@ -95,6 +139,15 @@ def test_a_row_of_a_file_that_nobody_asked_for_is_an_error_and_never_dropped(
     strange = spark.createDataFrame([("hdfs://nowhere:9/logs/a.jsonl", 0)], "_path string, position long")
     with pytest.raises(Exception, match=r"rows of a file that it was not asked for: hdfs://nowhere:9"):
         with_places(strange, found.files).collect()
+
+
+def test_lines_under_a_name_that_nobody_asked_for_are_an_error(spark: SparkSession, tmp_path: Path) -> None:
+    found = find_logs(write_logs(tmp_path, FILES))
+    strange = spark.createDataFrame([("c.jsonl",)], "file string")
+    with whole_files(spark):
+        lines = raw_lines(spark, found.files).select("file").union(strange)
+        with pytest.raises(ContractError, match=r"^c\.jsonl: lines of a file that nobody asked for"):
+            check_lines(lines, found.files)
 
 
 def test_two_names_of_one_file_are_told_where_they_would_double_its_lines(spark: SparkSession, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import Found, find_logs, find_new, log_paths
 from pipelines.session import whole_files
@@ -80,3 +82,19 @@ def test_each_line_says_how_to_read_it(spark: SparkSession, tmp_path: Path) -> N
         found = find_logs(write_logs(tmp_path / format, {name: [line]}))
         with whole_files(spark):
             assert rows(raw_lines(spark, found.files), "format") == [(format,)]
+
+
+def test_records_of_an_array_are_lines_beside_those_of_other_files(spark: SparkSession, tmp_path: Path) -> None:
+    records = [json_line("1"), json_line("2", more={"a": [1, "]"]}), "7"]
+    write_logs(
+        tmp_path, {"a.json": [f"\ufeff [{records[0]},\n\n {records[1]} , 7]"], "b.json": ["\ufeff" + json_line()]}
+    )
+    write_logs(tmp_path, {"c.json.gz": ["[", ",".join(records), "]"]})
+    found = find_logs(tmp_path, mapping=LogMapping(files="logs/*"))
+    assert read(spark, found) == [
+        *(("logs/a.json", at, record.encode()) for at, record in enumerate(records)),
+        ("logs/b.json", 0, json_line().encode()),
+        *(("logs/c.json.gz", at, record.encode()) for at, record in enumerate(records)),
+    ]
+    skipped = [replace(file, skip=2) for file in found.files if file.name == "logs/a.json"]
+    assert read(spark, Found(files=skipped)) == [("logs/a.json", 2, b"7")]

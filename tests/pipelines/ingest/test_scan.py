@@ -8,14 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.ingest import pieces
+from pipelines.ingest.json_fault import json_fault, whole_json
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.pieces import start_of, text_sha256
-from pipelines.ingest.scan import Look, json_fault, mind_fault, scan_lines, scan_parquet, whole_json
+from pipelines.ingest.scan import Content, Look, mind_fault, scan_lines, scan_parquet
 from schemas.errors import InputError
 from tests.builders import json_line, mind_line
 
 JSON = json_fault(LogMapping())
-COLUMNS = {"impression_id": "id", "shown": "page.news"}
+COLUMNS = {"impression_id": ("id",), "shown": ("page", "news")}
 
 
 def content(path: Path, text: bytes) -> tuple[int, bool, bool]:
@@ -73,6 +74,8 @@ def test_the_text_is_hashed_as_lines_whatever_ends_them_and_so_is_its_beginning(
         (json_line() + "\n" + json_line()[:-1], False, 1, len(json_line()) - 1),
         (json_line() + "\n" + json_line()[:-1], True, 2, 0),
         (json_line() + "\n12", False, 1, 2),
+        (json_line() + '\n{"a": NaN}', False, 1, 10),
+        (json_line() + "\n" + '{"a":' * 5000 + "1" + "}" * 5000, False, 1, 30_001),
         (json_line()[:-1], False, 0, len(json_line()) - 1),
     ],
 )
@@ -114,8 +117,12 @@ def test_an_impression_is_told_from_other_lines() -> None:
 def test_nested_columns_are_looked_for() -> None:
     columns = {"impression_id": "e.id", "user_id": "u", "time": "t", "shown": "s"}
     fault = json_fault(LogMapping(columns=columns))
-    assert fault(b'{"e": {"id": 1}, "u": 1, "t": 1, "s": 1}') is None
+    assert fault(b'{"e": {"id": 1}, "u": 1, "t": "x", "s": 1}') is None
     assert "lacks ['e.id']" in str(fault(b'{"e": 5, "u": 1, "t": 1, "s": 1}'))
+
+
+def look(path: Path) -> Content | None:
+    return scan_parquet(path, lambda _: COLUMNS, LogMapping())
 
 
 def parquet(path: Path, **columns: object) -> Path:
@@ -125,23 +132,21 @@ def parquet(path: Path, **columns: object) -> Path:
 
 def test_a_parquet_file_tells_its_rows_and_types(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", id=[1, 2], page=[{"news": ["a"]}, {"news": ["b"]}], other=[1, 2])
-    found = scan_parquet(path, COLUMNS)
+    found = look(path)
     assert found is not None
     assert (found.lines, found.whole_lines, found.first_line_sha256) == (2, True, start_of(path))
-    assert [name for name, _ in found.types] == ["impression_id", "shown"]
-    assert (
-        scan_parquet(parquet(tmp_path / "b.parquet", id=pa.array([], "int64"), page=pa.array([], "int64")), {}) is None
-    )
+    none = parquet(tmp_path / "b.parquet", id=pa.array([], "int64"))
+    assert scan_parquet(none, lambda _: {"user_id": ("id",)}, LogMapping()) is None
 
 
 def test_a_parquet_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"rubbish" * 10)
     with pytest.raises(InputError, match="no readable Parquet file"):
-        scan_parquet(tmp_path / "a.parquet", COLUMNS)
+        look(tmp_path / "a.parquet")
     whole = parquet(tmp_path / "b.parquet", id=list(range(50_000)), page=[{"news": ["a"]}] * 50_000).read_bytes()
     (tmp_path / "c.parquet").write_bytes(whole[:4] + b"\xff" * 2000 + whole[2004:])  # its footer is whole
     with pytest.raises(InputError, match="no readable Parquet file"):
-        scan_parquet(tmp_path / "c.parquet", COLUMNS)
+        look(tmp_path / "c.parquet")
 
 
 @pytest.mark.parametrize(
@@ -155,4 +160,4 @@ def test_a_parquet_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 )
 def test_a_parquet_file_of_another_shape_says_what_it_has(tmp_path: Path, columns: dict[str, object], why: str) -> None:
     with pytest.raises(InputError, match=why):
-        scan_parquet(parquet(tmp_path / "a.parquet", **columns), COLUMNS)
+        look(parquet(tmp_path / "a.parquet", **columns))

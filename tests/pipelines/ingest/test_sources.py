@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.ingest import fingerprint
+from pipelines.ingest.formats import sha256_now
 from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.sources import (
@@ -251,6 +252,27 @@ def test_a_parquet_file_that_was_replaced_is_refused(tmp_path: Path) -> None:
     )
     assert file.path.stat().st_size == file.bytes
     assert "was rotated, replaced or edited" in find_new([file.path], tmp_path, mapping, read).unreadable["a.parquet"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_a_json_array_goes_on_where_it_ended_or_was_replaced(tmp_path: Path, name: str) -> None:
+    mapping, path = LogMapping(files="*.json*"), tmp_path / name
+
+    def write(*ids: str, between: str = ",") -> None:
+        text = f"[{between.join(map(json_line, ids))}]".encode()
+        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+
+    write("1", "2")
+    (file,) = find_logs(tmp_path, mapping=mapping).files
+    read = {file.name: known(file)}
+    assert find_new([path], tmp_path, mapping, read) == Found(files=[])
+    write("1", "2", "3", between=" ,\n")
+    (grown,) = find_new([path], tmp_path, mapping, read).files
+    assert (grown.skip, grown.lines) == (2, 3)
+    assert sha256_now(path, "mapped", mapping, file.text_bytes or 0) == file.text_sha256
+    for ids in ("1", "32", "143"):
+        write(*ids)
+        assert "was rotated, replaced or edited" in find_new([path], tmp_path, mapping, read).unreadable[name]
 
 
 @pytest.mark.parametrize(
