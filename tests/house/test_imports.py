@@ -21,6 +21,7 @@ OURS = {
 THEIRS = {
     "schemas": {
         "numpy": ["*"],
+        "msgspec": ["schemas/*"],  # typed values of JSON; the packages take them from strict_json
         "pyspark": ["schemas/as_spark.py"],
         "pyarrow": ["schemas/as_arrow.py"],  # what the trainer writes as Delta, without Spark
         "petastorm": ["schemas/as_petastorm.py"],
