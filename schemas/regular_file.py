@@ -10,8 +10,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from schemas.errors import ContractError, InputError
 
@@ -30,7 +30,7 @@ _AGAIN = "Make it again with the job that wrote it"
 @contextmanager
 def opened(
     path: Path, *, largest: int, advice: str = _AGAIN, error: type[InputError] = ContractError
-) -> Iterator[BinaryIO]:
+) -> Iterator[BufferedReader]:
     """The file, open for reading; `error`, with the path and the `advice`, unless it is regular and not too large.
 
     `largest`: bytes. The open never waits: a FIFO without a writer is refused like any other.

@@ -28,6 +28,10 @@ LARGEST = 1 << 53  # of counts: every reader of JSON holds these exactly
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+PlainPath = Annotated[  # below a folder: relative, without . and .., of printable characters
+    str, msgspec.Meta(pattern=r"^(?!/)(?!(?:.*/)?\.{0,2}(?:/|\Z))[^\x00-\x1f\x7f]{1,1024}\Z")
+]
 ShortText = Annotated[str, msgspec.Meta(max_length=4096)]
 
 _AGAIN = "Make it again with the job that wrote it"

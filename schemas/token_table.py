@@ -34,6 +34,15 @@ ARRAYS = (
     "keyword_frequency_R",
     "keyword_position_R",
 )
+ITEM_BYTES = {  # of one number in the file, at least
+    "segment_start_V1": 8,
+    "token_start_S1": 8,
+    "segment_field_S": 1,
+    "token_values": 2,
+    "canonical_row_V": 4,
+    "tokens_version_V": 4,
+    "refined_S": 1,
+}
 FURTHEST = 65_535  # keyword positions are clipped here
 
 

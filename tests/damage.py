@@ -17,7 +17,7 @@ from schemas.errors import InputError
 MOST_MEMORY = 200 << 20  # bytes that a refusal may take
 HANG = 60  # seconds after which a reader hangs; a refusal takes milliseconds
 
-Change = Callable[[Any], Any]  # of a file's JSON value, in place or anew
+Change = Callable[[Any], Any]  # of a file's JSON value, in place
 
 
 def damaged_texts(whole: bytes) -> dict[str, bytes]:
@@ -119,10 +119,10 @@ def refusal(read: Callable[[], object], file: str, advice: str = r"[A-Z]\w+ .*")
 
 
 def changed(whole: bytes, change: Change) -> bytes:
-    """The JSON text with its value changed."""
+    """The JSON text with its value changed in place."""
     value = json.loads(whole)
-    other = change(value)
-    return json.dumps(value if other is None else other).encode()
+    change(value)
+    return json.dumps(value).encode()
 
 
 def wrong_values(whole: bytes) -> dict[str, bytes]:

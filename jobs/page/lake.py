@@ -36,8 +36,8 @@ def news_counts(lake: Path, manifest: Manifest) -> dict[str, Any]:
     items = delta_rows(
         lake / ITEM_TOKENS.name,
         columns,
-        where=("source", str(manifest.config["source"])),
-        version=manifest.inputs[ITEM_TOKENS.name],
+        where=("source", manifest.source),
+        version=manifest.version_of(ITEM_TOKENS.name),
     )
     folded = pc.sum(pc.not_equal(items["item_row"], items["canonical_row"])).as_py() or 0
     full = pc.sum(pc.list_flatten(items["segment_full_tokens"])).as_py() or 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -108,4 +109,4 @@ def test_a_pair_of_surrogates_is_a_character() -> None:
 
 def test_what_is_written_is_read_again() -> None:
     some = read(WHOLE)
-    assert decoded(changed(WHOLE, lambda _: dataclasses.asdict(some)), Some, "here") == some
+    assert decoded(json.dumps(dataclasses.asdict(some)), Some, "here") == some

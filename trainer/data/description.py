@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,13 +100,14 @@ def describe(directory: PackedDirectory) -> Description:
 def _batches(directory: PackedDirectory) -> Iterator[tuple[int, Superblock, Arrays]]:
     superblocks = directory.superblocks
     delivered = arrow_superblocks(directory, range(len(superblocks)))
-    next_batch = 0
     for number, arrays in enumerate(delivered):
         checked_superblock(directory, number, arrays)
         where, entry = directory.place_of(number), superblocks[number][2]
-        if entry.batches[0] != next_batch:
-            raise ContractError(f"{where}: begins with batch {entry.batches[0]}, {next_batch} is missing. Pack again")
-        next_batch = entry.batches[-1] + 1
+        found = sum(len(batch["click_mask_BL"]) for batch in arrays)
+        if found != entry.trajectories:
+            raise ContractError(
+                f"{where}: {found} trajectories, the manifest says {entry.trajectories}. Pack again with jobs.pack"
+            )
         for batch in arrays:
             _check_items(batch, directory.manifest.tokens.rows, where)
             yield number, entry, batch
@@ -154,10 +154,6 @@ def _check_counts(directory: PackedDirectory, found: Description) -> None:
     ]
     if differing:
         raise ContractError(f"{directory.path}: the manifest says {'; '.join(differing)}. Pack again with jobs.pack")
-    pairs = zip(found.columns["variant"].tolist(), found.columns["trajectories"].tolist(), strict=True)
-    sizes = {variant: sum(size for _, size in group) for variant, group in groupby(pairs, key=lambda pair: pair[0])}
-    if len(set(sizes.values())) > 1:
-        raise ContractError(f"{directory.path}: variants hold {sizes} trajectories, not as many each. Pack again")
 
 
 def _log_choose(total: float, chosen: float) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +17,20 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.errors import ContractError, InputError
-from schemas.manifest import EVALUATION_FOLDER, MANIFEST_FILE, FileEntry, Manifest, Superblock
+from schemas.manifest import (
+    BATCH_FOLDER,
+    EVALUATION_FOLDER,
+    LARGEST_MANIFEST,
+    MANIFEST_FILE,
+    FileEntry,
+    Manifest,
+    Superblock,
+)
+from schemas.regular_file import check_inside, opened, read_bytes
 from schemas.token_table import ARRAYS, TokenTable, file_of
 
 Arrays = Mapping[str, NDArray[Any]]
+_AGAIN = "Pack again with jobs.pack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +45,16 @@ class PackedDirectory:
     @classmethod
     def open(cls, path: Path) -> PackedDirectory:
         """Read the manifest, verify size and sha256 of each file that it lists; an error names the file."""
-        file = path / MANIFEST_FILE
-        if not file.is_file():
-            raise InputError(
-                f"{path}: no {MANIFEST_FILE}, so this is no complete packed directory. Make one with jobs.pack"
-            )
-        text = file.read_text()
-        manifest = Manifest.from_json(text, str(file))
+        manifest, digest = read_manifest(path)
+        listed = {entry.path for entry in manifest.files}
+        lacking = [name for name in map(file_of, ARRAYS) if name not in listed]
+        lacking += [] if any(_is_evaluation(name) for name in listed) else [f"{EVALUATION_FOLDER}/"]
+        lacking += [] if manifest.superblocks else [f"{BATCH_FOLDER}/"]
+        if lacking:
+            raise ContractError(f"{path / MANIFEST_FILE}: lists no file of {', '.join(lacking)}. {_AGAIN}")
         for entry in manifest.files:
-            _verify(path / entry.path, entry)
-        return cls(path, manifest, hashlib.sha256(text.encode()).hexdigest(), manifest.superblocks)
+            _verify(path, entry)
+        return cls(path, manifest, digest, manifest.superblocks)
 
     @property
     def variants(self) -> int:
@@ -84,19 +96,33 @@ class PackedDirectory:
 
     def evaluation(self) -> pa.Table:
         """All evaluation impressions: columns as schemas.trajectory.EVALUATION."""
-        files = [e.path for e in self.manifest.files if e.path.startswith(f"{EVALUATION_FOLDER}/")]
+        files = [entry.path for entry in self.manifest.files if _is_evaluation(entry.path)]
         return pa.concat_tables([pq.read_table(self.path / name) for name in sorted(files)])
 
 
-def _verify(path: Path, entry: FileEntry) -> None:
-    if not path.is_file():
-        raise ContractError(f"{path}: the manifest lists this file, but it is missing. Pack again with jobs.pack")
-    size = path.stat().st_size
-    if size != entry.bytes:
-        raise ContractError(f"{path}: {size} bytes, the manifest says {entry.bytes}. Pack again with jobs.pack")
-    with path.open("rb") as stream:
+def read_manifest(path: Path) -> tuple[Manifest, str]:
+    """The manifest of a packed directory and its sha256; no other file is looked at."""
+    file = path / MANIFEST_FILE
+    if not os.path.lexists(file):
+        raise InputError(
+            f"{path}: no {MANIFEST_FILE}, so this is no complete packed directory. Make one with jobs.pack"
+        )
+    text = read_bytes(file, largest=LARGEST_MANIFEST, advice=_AGAIN)
+    return Manifest.from_json(text, str(file)), hashlib.sha256(text).hexdigest()
+
+
+def _is_evaluation(name: str) -> bool:
+    return name.startswith(f"{EVALUATION_FOLDER}/")
+
+
+def _verify(folder: Path, entry: FileEntry) -> None:
+    path = check_inside(folder, entry.path, advice=_AGAIN)
+    if not os.path.lexists(path):
+        raise ContractError(f"{path}: the manifest lists this file, but it is missing. {_AGAIN}")
+    with opened(path, largest=sys.maxsize, advice=_AGAIN) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size != entry.bytes:
+            raise ContractError(f"{path}: {size} bytes, the manifest says {entry.bytes}. {_AGAIN}")
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != entry.sha256:
-        raise ContractError(
-            f"{path}: sha256 {digest[:12]}…, the manifest says {entry.sha256[:12]}…. Pack again with jobs.pack"
-        )
+        raise ContractError(f"{path}: sha256 {digest[:12]}…, the manifest says {entry.sha256[:12]}…. {_AGAIN}")

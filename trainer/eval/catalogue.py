@@ -36,12 +36,12 @@ class Catalogue:
 
         InputError if `lake` is not the one that it was packed from, or a table cannot be read.
         """
-        source = str(manifest.config["source"])
+        source = manifest.source
         items = delta_rows(
             lake / ITEM_TOKENS.name,
             {"item_row": pa.int64(), "item_id": pa.string(), "canonical_row": pa.int64()},
             where=("source", source),
-            version=manifest.inputs[ITEM_TOKENS.name],
+            version=manifest.version_of(ITEM_TOKENS.name),
         )
         texts = dict.fromkeys(("news_id", "category", "subcategory", "title"), pa.string())
         news = delta_rows(lake / NEWS.name, texts, where=("source", source))

@@ -98,9 +98,9 @@ def _asked(
     if lake is not None:
         catalogue = Catalogue.read(lake, manifest)
     else:
-        catalogue = _nameless(str(manifest.config["source"]), tokens.canonical_row_V.astype(np.int64))
+        catalogue = _nameless(manifest.source, tokens.canonical_row_V.astype(np.int64))
     news = News.of(catalogue, np.asarray(tokens.tokens_version_V))
-    stamp = _stamp(path, saved, catalogue.source, manifest.inputs[ITEM_TOKENS.name])
+    stamp = _stamp(path, saved, catalogue.source, manifest.version_of(ITEM_TOKENS.name))
     table = (lake or out) / EMBEDDINGS.name
     held = held_vectors(table, stamp, news)
     return _Asked(prepared, stored, catalogue, news, stamp, held, still_right(news, held), table)
