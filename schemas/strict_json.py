@@ -39,8 +39,8 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
-def between(least: int, most: int) -> msgspec.Meta:
-    """The bounds of a whole number's field, both included."""
+def between(least: float, most: float) -> msgspec.Meta:
+    """The bounds of a number's field, both included."""
     return msgspec.Meta(ge=least, le=most)
 
 
