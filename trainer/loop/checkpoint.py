@@ -46,10 +46,6 @@ class ResumeError(InputError):
     """A checkpoint cannot be used as it is."""
 
 
-class DamagedError(ResumeError):
-    """A checkpoint does not hold what was written."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """Everything that changes the result: `tensors` by part (model, table, planner, ...) and plain `state`."""
@@ -123,7 +119,7 @@ def of_checkpoint(path: Path | None) -> Iterator[None]:
 
 
 def _state_in(file: Path) -> dict[str, Any]:
-    told: dict[str, Any] = {"advice": "Use another one, or train again", "error": DamagedError}
+    told: dict[str, Any] = {"advice": "Use another one, or train again", "error": ResumeError}
     where = f"{file.parent}: the checkpoint is damaged, {STATE_FILE}"
     state = json_value(read_bytes(file, largest=_LONGEST_STATE, **told), where, **told)
     version = state.get("format_version") if isinstance(state, dict) else None
