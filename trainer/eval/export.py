@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import faiss
 import numpy as np
@@ -23,14 +23,17 @@ from safetensors.torch import load_file, save_file
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import InputError
 from schemas.manifest import Tokens
+from schemas.regular_file import read_bytes
+from schemas.strict_json import Count, ShortText, between, converted, json_value
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.embeddings import News
 from trainer.model import feedloop_encoder
-from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
+from trainer.model.text_encoder import LARGEST_WIDTH, TextEncoder, TextEncoderConfig
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
 from trainer.model.whole import first_trained, tokenizer_files, whole_plm
 
 FORMAT_VERSION = 1
+_LONGEST_RECORD = 1 << 20  # bytes
 RECORD, NEWS, INDEX, USER, ENCODER = "export.json", "news.parquet", "index.faiss", "user.safetensors", "encoder"
 
 
@@ -38,46 +41,50 @@ RECORD, NEWS, INDEX, USER, ENCODER = "export.json", "news.parquet", "index.faiss
 class Record:
     """What export.json says of the folder that it stands in."""
 
-    source: str
-    checkpoint: str
-    checkpoint_sha256: str
+    source: ShortText
+    checkpoint: ShortText
+    checkpoint_sha256: ShortText
     """of its model.safetensors"""
-    step: int
-    data: str
+    step: Count
+    data: ShortText
     """the packed directory's manifest, by sha256"""
-    tables: dict[str, int]
+    tables: dict[str, Count]
     """Delta versions: those that the packed directory was made from, and that of `embeddings`"""
-    embeddings: str
+    embeddings: ShortText
     """where that table lies; relative where it lies in this folder"""
-    news: int
+    news: Annotated[int, between(0, 2**31 - 1)]
     """rows of the index and of news.parquet"""
-    vectors: int
+    vectors: Count
     """distinct ones: news that are folded into another have its vector"""
-    vector_width: int
+    vector_width: Annotated[int, between(1, LARGEST_WIDTH)]
     index: dict[str, Any]
     """kind, recall at 10 against an exact search, and what it is set to"""
-    history_clicks: int
+    history_clicks: Annotated[int, between(1, 2**16)]
     """a user is the latest so many clicks"""
     user: dict[str, Any]
     """the user encoder's config"""
-    made_at: str
+    made_at: ShortText
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.vectors > self.news:
+            raise InputError(f"{self.vectors} vectors of {self.news} news")
 
     @classmethod
     def read(cls, folder: Path) -> Record | None:
         """The folder's record; None if it has none. InputError if it is of another version or damaged."""
         file = folder / RECORD
-        if not file.is_file():
+        if not os.path.lexists(file):
             return None
-        try:
-            raw = json.loads(file.read_text())
-            if raw["format_version"] != FORMAT_VERSION:
-                raise InputError(
-                    f"{file}: format version {raw['format_version']}, this code reads {FORMAT_VERSION}. Export again"
-                )
-            return cls(**raw)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: damaged ({error!r}). Remove {folder} and export again") from error
+        told: dict[str, Any] = {"advice": f"Remove {folder} and export again", "error": InputError}
+        raw = json_value(read_bytes(file, largest=_LONGEST_RECORD, **told), str(file), **told)
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if type(version) is not int or version != FORMAT_VERSION:
+            found = f"format version {version!r:.40}, this code reads {FORMAT_VERSION}"
+            raise InputError(f"{file}: {found}. {told['advice']}")
+        record = converted(raw, cls, str(file), **told)
+        converted(record.user, UserEncoderConfig, f"{file}, its user", **told)
+        return record
 
 
 @contextmanager
