@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.errors import ContractError, InputError
@@ -26,8 +24,11 @@ from schemas.manifest import (
     Manifest,
     Superblock,
 )
+from schemas.news import FIELDS
 from schemas.regular_file import check_inside, opened, read_bytes
-from schemas.token_table import ARRAYS, TokenTable, file_of
+from schemas.token_table import ARRAYS, TOKEN_FOLDER, TokenTable, file_of
+from trainer.data.cells import mapped
+from trainer.data.evaluation import read_evaluation
 
 Arrays = Mapping[str, NDArray[Any]]
 _AGAIN = "Pack again with jobs.pack"
@@ -85,19 +86,34 @@ class PackedDirectory:
             ) from error
 
     def token_table(self) -> TokenTable:
-        """The token table, memory-mapped."""
-        arrays: dict[str, Any] = {name: np.load(self.path / file_of(name), mmap_mode="r") for name in ARRAYS}
-        table = TokenTable(**arrays)
-        if table.rows != self.manifest.tokens.rows:
-            raise ContractError(
-                f"{self.path}: token table of {table.rows} rows, manifest says {self.manifest.tokens.rows}"
+        """The token table, memory-mapped; ContractError names the file, or what in it cannot be."""
+        arrays: dict[str, Any] = {name: self._mapped(file_of(name)) for name in ARRAYS}
+        tokens = self.manifest.tokens
+        with _named(self.path / TOKEN_FOLDER):
+            table = TokenTable(**arrays)
+            table.check_tokens(
+                vocabulary=tokens.vocabulary,
+                segments=tokens.segments_per_item,
+                tokens=tokens.tokens_per_segment,
+                fields=len(FIELDS),
             )
+            if table.rows != tokens.rows:
+                raise ContractError(f"token table of {table.rows} rows, the manifest says {tokens.rows}. {_AGAIN}")
         return table
 
+    def _mapped(self, name: str) -> NDArray[Any]:
+        try:
+            return mapped(self.path / name)
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise ContractError(f"{self.path / name}: {error}. {_AGAIN}") from error
+
     def evaluation(self) -> pa.Table:
-        """All evaluation impressions: columns as schemas.trajectory.EVALUATION."""
-        files = [entry.path for entry in self.manifest.files if _is_evaluation(entry.path)]
-        return pa.concat_tables([pq.read_table(self.path / name) for name in sorted(files)])
+        """All evaluation impressions: columns as schemas.trajectory.EVALUATION; ContractError names the file."""
+        entries = sorted((entry for entry in self.manifest.files if _is_evaluation(entry.path)), key=lambda e: e.path)
+        rows = self.manifest.tokens.rows
+        return pa.concat_tables([read_evaluation(self.path / entry.path, entry.rows, items=rows) for entry in entries])
 
 
 def read_manifest(path: Path) -> tuple[Manifest, str]:
@@ -109,6 +125,15 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
         )
     text = read_bytes(file, largest=LARGEST_MANIFEST, advice=_AGAIN)
     return Manifest.from_json(text, str(file)), hashlib.sha256(text).hexdigest()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Inside, an error of a contract is given the path that it is about."""
+    try:
+        yield
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}") from error
 
 
 def _is_evaluation(name: str) -> bool:
