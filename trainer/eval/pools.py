@@ -17,6 +17,20 @@ from trainer.eval.lake_rows import query, quoted
 IntArray = NDArray[np.int64]
 
 
+def pool_of(export: Export, lake: Path | None, *, newer_than: str | None, day: date | None) -> IntArray | None:
+    """The item rows that are asked for, ascending: new since a moment, shown on a day, or both; None: all."""
+    if newer_than is None and day is None:
+        return None
+    if lake is None:
+        raise InputError("--newer-than and --shown-on need --lake, whose impressions hold when news were shown")
+    pool = np.asarray(export.news["item_row"], np.int64)
+    if day is not None:
+        pool = np.intersect1d(pool, shown_on(export, lake, day))
+    if newer_than is not None:
+        pool = np.intersect1d(pool, new_since(export, lake, moment_of(newer_than)))
+    return pool
+
+
 def shown_on(export: Export, lake: Path, day: date) -> IntArray:
     """Item rows, ascending, of the news that anyone was shown on a UTC date: the pool that `evaluate`'s recall ranks.
 
@@ -27,7 +41,7 @@ def shown_on(export: Export, lake: Path, day: date) -> IntArray:
     return _not_empty(_rows(export, ids), f"on {day}", export, lake)
 
 
-def newer_than(export: Export, lake: Path, moment: datetime) -> IntArray:
+def new_since(export: Export, lake: Path, moment: datetime) -> IntArray:
     """Item rows, ascending, of the news that were first shown to anyone at `moment` or later, under any id of the text.
 
     A news that nobody was shown is not among them: the lake does not hold when it appeared. InputError if none is left.

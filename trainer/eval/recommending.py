@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from schemas.errors import InputError
 from trainer.eval.export import Export
 from trainer.eval.index import search, vectors_of
-from trainer.eval.user_clicks import nearest_ids
+from trainer.eval.user_clicks import clicks_of, nearest_ids
 from trainer.eval.users import user_state
 
 
@@ -36,6 +37,13 @@ def rows_of(export: Export, news_ids: list[str]) -> NDArray[np.int64]:
         if news not in row_of:
             raise InputError(f"the export knows no news {news!r}.{_near(news, list(row_of))}")
     return np.array([row_of[news] for news in news_ids], np.int64)
+
+
+def rows_of_user(export: Export, lake: Path | None, user_id: str) -> tuple[NDArray[np.int64], int]:
+    """The clicks of a user of the lake, as `known_rows`. InputError without a lake, or if it has no such user."""
+    if lake is None:
+        raise InputError(f"--user {user_id} needs --lake, whose impressions hold what the user clicked")
+    return known_rows(export, clicks_of(lake, export.record.source, user_id))
 
 
 def known_rows(export: Export, news_ids: list[str]) -> tuple[NDArray[np.int64], int]:

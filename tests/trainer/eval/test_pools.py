@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import InputError
 from tests.exported import write_logs
 from tests.trainer.eval.test_recommending import opened
-from trainer.eval.pools import moment_of, newer_than, shown_on
+from trainer.eval.pools import moment_of, new_since, shown_on
 
 HALF_A_DAY = 720
 VIEWS = [  # one each half a day, from 2026-01-01 00:00 on; the text of n20 is that of n5
@@ -35,11 +35,11 @@ def test_the_pool_of_a_day_is_all_that_anyone_was_shown(lake: Path) -> None:
 
 
 def test_new_is_what_was_first_shown_since_under_any_id_of_the_text(lake: Path) -> None:
-    assert newer_than(opened(), lake, moment_of("2026-01-01T12:00")).tolist() == [2, 3, 4]
-    assert newer_than(opened(), lake, moment_of("2026-01-02")).tolist() == [3, 4]
-    assert newer_than(opened(), lake, moment_of("2026-01-01")).tolist() == [1, 2, 3, 4, 5, 20]
+    assert new_since(opened(), lake, moment_of("2026-01-01T12:00")).tolist() == [2, 3, 4]
+    assert new_since(opened(), lake, moment_of("2026-01-02")).tolist() == [3, 4]
+    assert new_since(opened(), lake, moment_of("2026-01-01")).tolist() == [1, 2, 3, 4, 5, 20]
     with pytest.raises(InputError, match=r"from 2026-01-04T00:00:00\+00:00 on"):
-        newer_than(opened(), lake, moment_of("2026-01-04"))
+        new_since(opened(), lake, moment_of("2026-01-04"))
 
 
 def test_a_moment_is_utc_unless_it_has_an_offset() -> None:
