@@ -13,7 +13,7 @@ from schemas.errors import InputError
 from schemas.manifest import Manifest
 from schemas.news import ITEM_TOKENS
 from schemas.raw_log import INGEST_RUNS, REJECTS
-from trainer.eval.catalogue import delta_rows
+from trainer.eval.lake_rows import delta_rows
 
 _SUMMED = (
     "files", "lines", "impressions", "merged", "replayed", "retold", "double_logged", "repeated_news", "rejected",

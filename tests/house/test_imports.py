@@ -25,6 +25,7 @@ THEIRS = {
         "pyspark": ["schemas/as_spark.py"],
         "pyarrow": ["schemas/as_arrow.py"],  # what the trainer writes as Delta, without Spark
         "petastorm": ["schemas/as_petastorm.py"],
+        "xxhash": ["schemas/history.py"],  # the hash by which an impression names its history
     },
     "pipelines": {
         "pyspark": ["*"],
@@ -48,7 +49,7 @@ THEIRS = {
         "pyarrow": ["trainer/data/*", "trainer/eval/*"],  # evaluation impressions and vectors are plain Parquet
         "faiss": ["trainer/eval/*"],
         "deltalake": ["trainer/eval/*"],
-        "arro3": ["trainer/eval/catalogue.py"],  # delta-rs' own Arrow: pyarrow 14 does not know all its types
+        "arro3": ["trainer/eval/lake_rows.py"],  # delta-rs' own Arrow: pyarrow 14 does not know all its types
     },
     "jobs": {
         "cyclopts": ["jobs/config.py"],
