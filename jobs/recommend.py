@@ -10,7 +10,7 @@ from typing import Any
 from jobs.config import run
 from jobs.terminal.recommended import show_recommended
 from schemas.errors import InputError
-from trainer.eval.export import Export
+from trainer.eval.opened_export import Export
 from trainer.eval.pools import pool_of
 from trainer.eval.recommending import recommend_to, rows_of, rows_of_user
 

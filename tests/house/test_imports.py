@@ -101,6 +101,7 @@ TOUCHES_THE_WORLD = [
     "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
     "trainer/exact/ranks.py",  # what a process found, for the one that started it
     "trainer/eval/export.py",
+    "trainer/eval/export_folder.py",
 ]
 _WRITES = {
     "write_text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +17,16 @@ _UNREADABLE = re.compile(
     r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]"
 )  # delta-rs decodes the first, and fails on the rest
 
+_FIRST_USED_BY: dict[str, int] = {}
+
 
 def table_uri(path: Path) -> str:
     """The path of a Delta table as delta-rs takes it. InputError where it would look elsewhere, or crash."""
+    if _FIRST_USED_BY.setdefault("process", os.getpid()) != os.getpid():
+        raise InputError(
+            f"{path}: this process was forked from one that used delta-rs, whose threads do not outlive a fork. "
+            "Start a new process for it: multiprocessing's start method spawn, or a command of its own"
+        )
     whole = path.absolute()
     if found := _UNREADABLE.search(str(whole)):
         raise InputError(

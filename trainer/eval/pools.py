@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
-from trainer.eval.export import Export
 from trainer.eval.lake_rows import query, quoted
+from trainer.eval.opened_export import Export
 
 IntArray = NDArray[np.int64]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from trainer.eval.export import Export
 from trainer.eval.index import search, vectors_of
+from trainer.eval.opened_export import Export
 from trainer.eval.user_clicks import clicks_of, nearest_ids
 from trainer.eval.users import user_state
 

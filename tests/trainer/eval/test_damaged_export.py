@@ -10,7 +10,9 @@ from jobs.config import run
 from jobs.recommend import recommend
 from tests.damage import HANG, ODD_FILES, changed, damaged_texts, in_place_of, refusal, wrong_values
 from tests.trainer.eval.test_export import TOLD
-from trainer.eval.export import RECORD, Export, Record, earlier_export, export_folder, write_record
+from trainer.eval.export import RECORD, Record, earlier_export, write_record
+from trainer.eval.export_folder import export_folder
+from trainer.eval.opened_export import Export
 from trainer.model.feedloop_encoder import NewsEncoder
 
 pytestmark = pytest.mark.timeout(HANG)
@@ -30,7 +32,7 @@ def refused(record: Path, text: bytes) -> str:
     return refusal(lambda: Export.open(record.parent), str(record), ADVICE)
 
 
-@pytest.mark.parametrize("name", damaged_texts(b'{"format_version": 1}'))
+@pytest.mark.parametrize("name", damaged_texts(b'{"format_version": 2}'))
 def test_a_text_that_is_no_record_is_refused(record: Path, name: str) -> None:
     refused(record, damaged_texts(record.read_bytes())[name])
 
@@ -66,7 +68,7 @@ def test_numbers_that_cannot_be_are_refused_by_place(record: Path, name: str, va
 
 def test_another_format_version_is_told_apart(record: Path) -> None:
     record.write_bytes(changed(record.read_bytes(), lambda raw: raw.update(format_version=9)))
-    assert "format version 9, this code reads 1" in refusal(lambda: Record.read(record.parent), str(record))
+    assert "format version 9, this code reads 2" in refusal(lambda: Record.read(record.parent), str(record))
 
 
 @pytest.mark.parametrize("kind", ODD_FILES)

@@ -8,8 +8,9 @@ import torch
 
 from schemas.errors import InputError
 from tests.exported import SOURCE
-from trainer.eval.export import Export, Record
+from trainer.eval.export import Record
 from trainer.eval.index import build_index
+from trainer.eval.opened_export import Export
 from trainer.eval.recommending import known_rows, recommend_to, rows_of
 from trainer.eval.users import user_state
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
@@ -25,7 +26,7 @@ def opened(*, named: bool = True) -> Export:
     torch.nn.init.normal_(user.start_D)
     record = Record(
         source=SOURCE, checkpoint="run/step-1", checkpoint_sha256="", step=1, data="", tables={}, embeddings="",
-        news=40, vectors=39, vector_width=8, index={}, history_clicks=3, user={}, made_at="",
+        news=40, vectors=39, vector_width=8, index={}, history_clicks=3, user={}, made_at="", files={},
     )  # fmt: skip
     texts = np.array([f"text {row}" for row in ROWS], object)
     news = {
