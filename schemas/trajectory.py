@@ -45,6 +45,8 @@ EVALUATION = Table(
             "hours since each item, under any of its ids, was first shown to anyone; 0 = now, never from the future",
             nullable=True,
         ),
+        Column("recent_shown", "array<int>", "showings of each item, to anyone, in the 24 hours before", nullable=True),
+        Column("recent_clicks", "array<int>", "clicks of them: what was popular when it was shown", nullable=True),
         Column("new_user", "boolean", "the user has no impression among those that train", nullable=True),
         Column("also_seen_as", "array<string>", "as in impressions", nullable=True),
     ),

@@ -38,10 +38,14 @@ EVALUATION_SCHEMA = pa.schema(
         ("shown_id", pa.list_(pa.string())),
         ("clicked", pa.list_(pa.bool_())),
         ("shown_age_hours", pa.list_(pa.float32())),
+        ("recent_shown", pa.list_(pa.int32())),
+        ("recent_clicks", pa.list_(pa.int32())),
         ("new_user", pa.bool_()),
         ("also_seen_as", pa.list_(pa.string())),
     ]
 )
+
+BASELINES = ("zero_shot", "popularity", "recent_clicks", "recent_rate", "recency", "category")  # with a catalogue
 
 # (clicks, candidates of each click: [] = context only, prefix of each click)
 Trajectory = tuple[list[int], list[list[int]], list[int]]
@@ -200,6 +204,8 @@ def impression(rng: np.random.Generator, number: int, *, items: int = 30, labell
         "shown_id": [f"n{row}" for row in shown],
         "clicked": [place == number % 6 for place in range(6)] if labelled else None,
         "shown_age_hours": [float((row * 7) % items) for row in shown],
+        "recent_shown": [(row * 5) % items for row in shown],
+        "recent_clicks": [(row * 5) % items // 3 for row in shown],
         "new_user": number % 7 == 3,
         "also_seen_as": [] if labelled else [f"{100 - number}"],
     }

@@ -1,4 +1,4 @@
-"""Benchmark: whole training steps of each policy on drawn data. Needs torch, transformers, numpy, pyarrow, safetensors.
+"""Benchmark: steps of each policy on drawn data. Needs torch, transformers, numpy, pyarrow, safetensors, msgspec alone.
 
 MFU counts the trained layers' multiplications (trainer/loop/flops.py has the formula, work.py what is useful and what
 hardware did besides) against the wall time of whole steps: loader, head, optimiser and all.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from schemas.errors import InputError
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.token_table import file_of
 from trainer.data.description import describe
-from trainer.data.directory import PackedDirectory
+from trainer.data.directory import PackedDirectory, read_manifest
 
 EVALUATION_FILE, EXAMPLES_FILE = "evaluation.json", "examples.json"
 
@@ -144,12 +143,12 @@ def _add_packed(facts: Facts, *, read_batches: bool) -> None:
     if data is None:
         facts.lacking.append(Lacking("what was packed", (f"{facts.again} --data PACKED",)))
         return
-    text = (data / MANIFEST_FILE).read_text("utf-8")
-    facts.manifest = Manifest.from_json(text, str(data / MANIFEST_FILE))
-    facts.manifest_sha256 = hashlib.sha256(text.encode()).hexdigest()
+    facts.manifest, facts.manifest_sha256 = read_manifest(data)
     blocks = [block for _, _, block in facts.manifest.superblocks]
     summed = {
         "batches": sum(len(block.batches) for block in blocks),
+        "trajectories": sum(block.trajectories for block in blocks),
+        "targets": sum(sum(block.targets) for block in blocks),
         "distinct_items_per_epoch": sum(sum(block.items) for block in blocks),
     }
     facts.parts["pack"] = {**summed, **facts.manifest.counts, "out": str(data)}
@@ -206,7 +205,7 @@ def _add_training(facts: Facts) -> None:
         **sums,
         "steps": last["step"],
         "loss": last["loss"],
-        "epochs": sums["targets"] * variants / facts.manifest.counts["targets"] if facts.manifest else 0,
+        "epochs": sums["targets"] * variants / facts.parts["pack"]["targets"] if facts.manifest else 0,
         "complete": last["step"] == last["steps"],
         "clicks_per_second": sums["targets"] / sums["seconds"] if sums["seconds"] else 0.0,
     }

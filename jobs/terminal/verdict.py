@@ -17,6 +17,8 @@ METHODS = {
     "model": "this model",
     "zero_shot": "zero-shot PLM",
     "popularity": "popularity",
+    "recent_clicks": "clicks, last day",
+    "recent_rate": "click rate, last day",
     "recency": "newest first",
     "category": "category match",
     "oracle": "oracle",

@@ -16,6 +16,7 @@ from pipelines.tables import Lake
 from pipelines.trajectories.candidates import with_clicks, with_events
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.drawn import popularity, with_drawn
+from pipelines.trajectories.recent import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown, with_known_news
 from pipelines.trajectories.split import Split, labelled_of, split_date, start_of, with_split
 from pipelines.trajectories.windows import per_window, with_arrays
@@ -88,9 +89,12 @@ def _variant(training: DataFrame, config: TrajectoryConfig, number: int) -> Data
     return windows.transform(with_arrays, history_weight=config.history_weight).withColumn("variant", F.lit(number))
 
 
-def evaluation(known: DataFrame) -> DataFrame:
-    """One row per impression from the split on that shows known news: its own history, no other click of the user's."""
-    return known.where("evaluated AND size(shown_row) > 0")
+def evaluation(known: DataFrame, shown: DataFrame) -> DataFrame:
+    """One row per impression from the split on that shows known news: its own history, no other click of the user's.
+
+    `shown`: what anyone was shown lately, of `recent.showings`.
+    """
+    return known.where("evaluated AND size(shown_row) > 0").transform(with_recent, shown)
 
 
 def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryConfig) -> dict[str, Any]:
@@ -104,7 +108,8 @@ def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryCon
     try:
         summary = {"evaluate_from": str(evaluate_from)} | _checked_counts(known, str(evaluate_from), config)
         views.unpersist()
-        _write(lake, known, config, ours)
+        shown = showings(seen, items.where(ours), since=start_of(evaluate_from))
+        _write(lake, known, shown, config)
     finally:
         for kept in (views, known):
             kept.unpersist()
@@ -112,11 +117,12 @@ def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryCon
     return summary | _written(first) | {"variants": config.variants}
 
 
-def _write(lake: Lake, known: DataFrame, config: TrajectoryConfig, ours: str) -> None:
+def _write(lake: Lake, known: DataFrame, shown: DataFrame, config: TrajectoryConfig) -> None:
+    ours = f"source = {literal(config.source)}"
     if lake.exists(EVALUATION):  # until both tables are written, nobody may take them for a pair
         lake.note(EVALUATION, f"made_from.{config.source}", json.dumps({"unfinished": True}))
     lake.overwrite(TRAJECTORIES, known.transform(trajectories, config), where=ours)
-    lake.overwrite(EVALUATION, known.transform(evaluation), where=ours)
+    lake.overwrite(EVALUATION, known.transform(evaluation, shown), where=ours)
 
 
 def _checked_counts(known: DataFrame, evaluate_from: str, config: TrajectoryConfig) -> dict[str, int]:
@@ -174,12 +180,17 @@ def _made_before(lake: Lake, config: TrajectoryConfig) -> dict[str, Any] | None:
         return None
     made: dict[str, Any] = json.loads(lake.notes(EVALUATION).get(f"made_from.{config.source}", "{}"))
     written = [lake.version(TRAJECTORIES), lake.version(EVALUATION) - 1]  # the note itself is a version
-    if made.get("config") != asdict(config) or made.get("written") != written:
+    if made.get("config") != asdict(config) or made.get("written") != written or made.get("columns") != _columns():
         return None
     return {"inputs": made["inputs"], "summary": made["summary"]}
 
 
 def _note(lake: Lake, config: TrajectoryConfig, made: dict[str, Any]) -> None:
     written = [lake.version(TRAJECTORIES), lake.version(EVALUATION)]
-    note = made | {"config": asdict(config), "written": written}
+    note = made | {"config": asdict(config), "written": written, "columns": _columns()}
     lake.note(EVALUATION, f"made_from.{config.source}", json.dumps(note, sort_keys=True))
+
+
+def _columns() -> list[str]:
+    """What the tables of this version hold: those of an older one are made anew."""
+    return [*TRAJECTORIES.column_names, *EVALUATION.column_names]

@@ -21,9 +21,11 @@ OURS = {
 THEIRS = {
     "schemas": {
         "numpy": ["*"],
+        "msgspec": ["schemas/*"],  # typed values of JSON; the packages take them from strict_json
         "pyspark": ["schemas/as_spark.py"],
         "pyarrow": ["schemas/as_arrow.py"],  # what the trainer writes as Delta, without Spark
         "petastorm": ["schemas/as_petastorm.py"],
+        "xxhash": ["schemas/history.py"],  # the hash by which an impression names its history
     },
     "pipelines": {
         "pyspark": ["*"],
@@ -47,7 +49,7 @@ THEIRS = {
         "pyarrow": ["trainer/data/*", "trainer/eval/*"],  # evaluation impressions and vectors are plain Parquet
         "faiss": ["trainer/eval/*"],
         "deltalake": ["trainer/eval/*"],
-        "arro3": ["trainer/eval/catalogue.py"],  # delta-rs' own Arrow: pyarrow 14 does not know all its types
+        "arro3": ["trainer/eval/lake_rows.py"],  # delta-rs' own Arrow: pyarrow 14 does not know all its types
     },
     "jobs": {
         "cyclopts": ["jobs/config.py"],
@@ -99,6 +101,7 @@ TOUCHES_THE_WORLD = [
     "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
     "trainer/exact/ranks.py",  # what a process found, for the one that started it
     "trainer/eval/export.py",
+    "trainer/eval/export_folder.py",
 ]
 _WRITES = {
     "write_text",

@@ -18,7 +18,7 @@ from deltalake import write_deltalake
 from jobs.config import run
 from jobs.evaluate import evaluate
 from tests.conftest import REPOSITORY
-from tests.packed import packed_directory, tiny_plm
+from tests.packed import BASELINES, packed_directory, tiny_plm
 from tests.trainer.eval.prediction_checker import complaints
 
 ITEMS = 30
@@ -72,7 +72,7 @@ def judged(made: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_method_is_told_with_its_interval(made: Path, judged: subprocess.CompletedProcess[str]) -> None:
     found = told(judged)
-    assert list(found["methods"]) == ["model", "zero_shot", "popularity", "recency", "category"]
+    assert list(found["methods"]) == ["model", *BASELINES]
     for figures in found["methods"].values():
         assert all(figures["low"][m] <= figures[m] <= figures["high"][m] for m in ("auc", "mrr", "ndcg5", "ndcg10"))
     assert found["impressions"] == 20

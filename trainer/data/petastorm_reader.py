@@ -102,7 +102,7 @@ if MISSING is None:
 
         def _load_rows(self, pq_file: Any, piece: Any, _drop: Any) -> list[Any]:
             names = [field.name for field in self._schema.fields.values()]
-            return decoded_rows(pq_file.read_row_group(piece.row_group, columns=names))
+            return decoded_rows(pq_file.read_row_group(piece.row_group, columns=names), names)
 
     class _OrderedReader(petastorm_reader.Reader):  # type: ignore[misc]  # petastorm is untyped
         """A petastorm reader whose row groups come in the order given, each once."""

@@ -27,7 +27,7 @@ def arrow_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iter
             if path not in open_files:
                 open_files[path] = pq.ParquetFile(directory.path / path)
             names = [field.name for field in PACKED_BATCH]
-            batches: list[Arrays] = [*decoded_rows(open_files[path].read_row_group(row_group, columns=names))]
+            batches: list[Arrays] = [*decoded_rows(open_files[path].read_row_group(row_group, columns=names), names)]
         yield batches
 
 
@@ -73,10 +73,11 @@ def checked_superblock(directory: PackedDirectory, number: int, arrays: Sequence
     ContractError names the file and the row group otherwise.
     """
     where, entry = directory.place_of(number), directory.superblocks[number][2]
-    found = tuple(int(batch["batch_id"].reshape(-1)[0]) for batch in arrays)
+    rows = directory.manifest.tokens.rows
+    batches = [check_batch(batch, f"{where}, row {n}", rows=rows) for n, batch in enumerate(arrays)]
+    found = tuple(int(batch["batch_id"][0]) for batch in arrays)
     if found != entry.batches:
         raise ContractError(f"{where}: batches {found}, the manifest says {entry.batches}. Pack again with jobs.pack")
-    batches = [check_batch(batch, f"{where}, batch {n}") for n, batch in zip(found, arrays, strict=True)]
     targets = tuple(batch.targets for batch in batches)
     if targets != entry.targets:
         raise ContractError(f"{where}: targets {targets}, the manifest says {entry.targets}. Pack again with jobs.pack")

@@ -18,7 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
+from schemas.strict_json import converted, json_value
 from trainer.loop.distributed import ALONE, Ranks, wait_for_all
+from trainer.loop.state import State
 
 FORMAT_VERSION = 4
 _WITHOUT_SUMS = 3  # the version before, whose files are not checked
@@ -116,13 +119,13 @@ def of_checkpoint(path: Path | None) -> Iterator[None]:
 
 
 def _state_in(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > _LONGEST_STATE:
-        raise ValueError(f"{STATE_FILE} has {file.stat().st_size} bytes")
-    state = json.loads(file.read_text("utf-8"))
-    version = state["format_version"]
-    if version not in (FORMAT_VERSION, _WITHOUT_SUMS):
-        told = f"format version {repr(version)[:20]}, this code reads {FORMAT_VERSION}. Train again"
-        raise ResumeError(f"{file.parent}: {told}")
+    told: dict[str, Any] = {"advice": "Use another one, or train again", "error": ResumeError}
+    where = f"{file.parent}: the checkpoint is damaged, {STATE_FILE}"
+    state = json_value(read_bytes(file, largest=_LONGEST_STATE, **told), where, **told)
+    version = state.get("format_version") if isinstance(state, dict) else None
+    if type(version) is int and version not in (FORMAT_VERSION, _WITHOUT_SUMS):
+        raise ResumeError(f"{file.parent}: format version {version}, this code reads {FORMAT_VERSION}. Train again")
+    converted(state, State, where, unknown="ignored", **told)
     if version == FORMAT_VERSION and state.pop("state_sha256") != _digest(state):
         raise ValueError(f"{STATE_FILE} is not what was written")
     return dict(state)

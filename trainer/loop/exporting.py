@@ -33,12 +33,14 @@ from trainer.eval.export import (
     ENCODER,
     Record,
     earlier_export,
-    export_folder,
+    is_whole,
+    sums_of,
     this_moment,
     write_encoder,
     write_record,
     write_rest,
 )
+from trainer.eval.export_folder import export_folder, only_export
 from trainer.eval.impressions import Impressions
 from trainer.eval.index import Built, IndexKind, build_index
 from trainer.eval.users import histories, user_state
@@ -78,14 +80,15 @@ def export(
 
     Killed at any moment, both are old or new, and whole. `told` hears of news encoded, and of how many there are.
     """
-    earlier = earlier_export(out)
-    asked = _asked(checkpoint, data, (out, lake), store=store, device=device)
-    if earlier is not None and asked.right_N.all() and _is_of(earlier, asked, kind):
-        return {"encoded": 0, "written": 0, **asdict(earlier)}
-    vector_ND, encoded = _vectors(asked, told)
-    built = build_index(vector_ND, asked.news.row_N, kind, _users(asked, vector_ND))
-    record = _fill(out, asked, vector_ND, built, in_lake=lake is not None)
-    return {"encoded": encoded, "written": int((~asked.right_N).sum()), **asdict(record)}
+    with only_export(out):
+        earlier = earlier_export(out)
+        asked = _asked(checkpoint, data, (out, lake), store=store, device=device)
+        if earlier is not None and asked.right_N.all() and _is_of(earlier, asked, kind) and is_whole(out, earlier):
+            return {"encoded": 0, "written": 0, **asdict(earlier)}
+        vector_ND, encoded = _vectors(asked, told)
+        built = build_index(vector_ND, asked.news.row_N, kind, _users(asked, vector_ND))
+        record = _fill(out, asked, vector_ND, built, in_lake=lake is not None)
+        return {"encoded": encoded, "written": int((~asked.right_N).sum()), **asdict(record)}
 
 
 def _asked(
@@ -98,9 +101,9 @@ def _asked(
     if lake is not None:
         catalogue = Catalogue.read(lake, manifest)
     else:
-        catalogue = _nameless(str(manifest.config["source"]), tokens.canonical_row_V.astype(np.int64))
+        catalogue = _nameless(manifest.source, tokens.canonical_row_V.astype(np.int64))
     news = News.of(catalogue, np.asarray(tokens.tokens_version_V))
-    stamp = _stamp(path, saved, catalogue.source, manifest.inputs[ITEM_TOKENS.name])
+    stamp = _stamp(path, saved, catalogue.source, manifest.version_of(ITEM_TOKENS.name))
     table = (lake or out) / EMBEDDINGS.name
     held = held_vectors(table, stamp, news)
     return _Asked(prepared, stored, catalogue, news, stamp, held, still_right(news, held), table)
@@ -199,6 +202,7 @@ def _fill(out: Path, asked: _Asked, vector_ND: Vectors, built: Built, *, in_lake
             history_clicks=prepared.config.run.history_clicks,
             user=asdict(prepared.config.user),
             made_at=now.isoformat(timespec="seconds"),
+            files=sums_of(folder),
         )
         write_record(folder, record)
     return record

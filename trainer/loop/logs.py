@@ -55,14 +55,14 @@ class RunLog:
             "losses": summed([float(loss) for loss in self._losses]),
             "norms": {part: [float(norm) for norm in norms] for part, norms in self._norms.items()},
             "counts": self._counts,
-            "last_loss": self.last_loss,
+            "last_loss": None if math.isnan(self.last_loss) else self.last_loss,  # none was logged yet
             "drift": asdict(self.drifts[-1]) if self.drifts else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`: lines of steps after it, which will be taken again, leave metrics.jsonl."""
         self._mark = time.perf_counter()
-        self._counts, self.last_loss = state["counts"], state["last_loss"]
+        self._counts, self.last_loss = state["counts"], math.nan if state["last_loss"] is None else state["last_loss"]
         self.drifts = [Drift(**state["drift"])] if state["drift"] else []
         self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
         self._losses = list(state["losses"])

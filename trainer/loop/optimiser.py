@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -30,13 +31,14 @@ class OptimiserConfig:
     """Largest gradient norm, of the encoder and of the head apart, after the division by the count."""
 
     def __post_init__(self) -> None:
-        if min(self.encoder_learning_rate, self.learning_rate, self.pooling_learning_rate or 0.0) < 0:
+        rates = (self.encoder_learning_rate, self.learning_rate, self.pooling_learning_rate or 0.0)
+        if not all(0 <= rate < math.inf for rate in rates):
             raise ValueError("optimiser's learning rates must be 0 or more")
-        if self.weight_decay < 0:
+        if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"optimiser.weight_decay is {self.weight_decay}: use 0 or more")
         if not 0 <= self.warm_up_share < 1:
             raise ValueError(f"optimiser.warm_up_share is {self.warm_up_share}: use 0 up to 1")
-        if self.clip_norm <= 0:
+        if not 0 < self.clip_norm < math.inf:
             raise ValueError(f"optimiser.clip_norm is {self.clip_norm}: use a positive norm")
 
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+from schemas.regular_file import read_bytes
+from schemas.strict_json import Count, between, decoded
 from trainer.loop.checkpoint import STATE_FILE, Checkpoint, ResumeError, load_checkpoint, save_checkpoint
 from trainer.loop.distributed import ALONE, Ranks
 
 _NAME = re.compile(r"step-([0-9]{8,18})")
 _BEST = "best.json"
+_LONGEST_BEST = 1 << 12  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
     """The epoch after which the evaluation impressions were ranked best."""
 
-    step: int
-    auc: float
-
-    def __post_init__(self) -> None:
-        if type(self.step) is not int or type(self.auc) not in (int, float):
-            raise TypeError(f"a best step {self.step!r:.20} with AUC {self.auc!r:.20}")
+    step: Count
+    auc: Annotated[float, between(0, 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +62,13 @@ class Checkpoints:
     def best(self) -> Best | None:
         """What mark_best said last, if its checkpoint is there."""
         file = self.folder / _BEST
-        if not file.is_file():
+        if not os.path.lexists(file):
             return None
-        try:
-            best = Best(**json.loads(file.read_text("utf-8")))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ResumeError(
-                f"{file}: not what a run writes ({repr(error)[:80]}). Remove it: the newest checkpoint then stands "
-                "for the best"
-            ) from error
+        told: dict[str, Any] = {
+            "advice": "Remove it: the newest checkpoint then stands for the best",
+            "error": ResumeError,
+        }
+        best = decoded(read_bytes(file, largest=_LONGEST_BEST, **told), Best, str(file), **told)
         return best if best.step in self.steps() else None
 
     def mark_best(self, best: Best) -> None:

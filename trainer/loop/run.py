@@ -15,6 +15,21 @@ from trainer.encode.policies import Policy
 from trainer.loop.distributed import ALONE, Ranks
 from trainer.loop.work import NO_WORK, Work, WorkCounter
 
+_MOST = {  # beyond these a run would not begin: its schedule is counted epoch by epoch, its steps are held in memory
+    "epochs": 10_000,
+    "batches_per_step": 1 << 20,
+    "samples_per_step": 1 << 20,
+    "plan_ahead": 1 << 10,
+    "history_clicks": 1 << 16,
+    "seed": 2**63 - 1,
+    "log_every_steps": 2**31,
+    "drift_every_steps": 2**31,
+    "save_every_steps": 2**31,
+    "keep_checkpoints": 2**31,
+    "early_stop_epochs": 2**31,
+    "profile_steps": 1 << 20,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
@@ -75,6 +90,11 @@ class RunConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"run.{name} is {getattr(self, name)}: use 1 or more")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"run.{name} is {getattr(self, name)}: use {most} at most")
+        if not 0 <= (self.kept_chunks or 0) < 2**31:
+            raise ValueError(f"run.kept_chunks is {self.kept_chunks}: use 0 or more, or leave it out to keep all")
         if urlsplit(self.mlflow).password:
             raise ValueError(
                 "run.mlflow holds a password, and options are printed and kept in config.json: leave it out"

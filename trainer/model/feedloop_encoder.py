@@ -26,6 +26,15 @@ from transformers.masking_utils import sdpa_mask
 
 ITEMS_AT_ONCE = 64
 BUS = "feedloop_news_bus"
+LONGEST_SETTINGS = 1 << 20  # bytes of feedloop.json
+SETTINGS = {  # names of feedloop.json that are read here, and their kinds
+    "bus": (bool,),
+    "first_bus_layer": (int,),
+    "first_trained_layer": (str, type(None)),
+    "fields": (list,),
+    "select": (str,),
+    "tokens_per_segment": (int,),
+}
 
 Lists = Sequence[Sequence[Sequence[int]]]  # per item, per segment, per token
 
@@ -35,7 +44,7 @@ class NewsEncoder:
 
     def __init__(self, folder: str | Path, *, device: str = "cpu") -> None:
         self.folder, self.device = Path(folder), torch.device(device)
-        self.settings: dict[str, Any] = json.loads((self.folder / "feedloop.json").read_text())
+        self.settings = _settings(self.folder / "feedloop.json")
         self.weights = load_file(self.folder / "feedloop.safetensors", device=device)
         self.plm = AutoModel.from_pretrained(self.folder, dtype=torch.float32).eval().to(device)
         self._added: Tensor | None = None
@@ -105,6 +114,36 @@ class NewsEncoder:
         seen = torch.tanh(linear(key_LH, weights[f"{name}.project.weight"], weights[f"{name}.project.bias"]))
         logits_L = linear(seen, weights[f"{name}.query.weight"]).squeeze(-1).masked_fill(~mask_L, float("-inf"))
         return (torch.softmax(logits_L, dim=-1).unsqueeze(-1) * key_LH).sum(-2)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """What the export says of its encoder; ValueError, by name, for anything else: this file reads without feedloop."""
+    try:
+        if not file.is_file() or file.stat().st_size > LONGEST_SETTINGS:  # a FIFO would hang, a device never end
+            raise ValueError(f"no regular file of {LONGEST_SETTINGS} bytes at most")
+        found = json.loads(file.read_bytes().decode("utf-8"), object_pairs_hook=_names_once, parse_constant=_no_number)
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+        for name, kinds in SETTINGS.items():
+            if name not in found or type(found[name]) not in kinds:
+                raise ValueError(f"{name} is {found.get(name)!r:.40}")
+        if not all(type(name) is str for name in found["fields"]):
+            raise ValueError("fields are texts")
+        if not (0 <= found["first_bus_layer"] <= 1000 and 1 <= found["tokens_per_segment"] <= 1 << 16):
+            raise ValueError("a layer or a number of tokens that cannot be")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not what an export holds ({str(error)[:200]}). Export again") from error
+    return found
+
+
+def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return dict(pairs)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _masks(items: Lists, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,9 @@ from trainer.model.packed_rows import IntArray, PackedSegments
 from trainer.model.pretrained import load_plm
 from trainer.model.split_encoder import SplitEncoder
 
+LARGEST_WIDTH = 1 << 14  # the table of vectors holds one for each item
+LARGEST_ROW = 1 << 13  # tokens; attention grows with their square
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextEncoderConfig:
@@ -47,14 +50,15 @@ class TextEncoderConfig:
     """Dropout of attention weights. FlexAttention, for shared rows on a GPU, has none: 0. None = the model's own."""
 
     def __post_init__(self) -> None:
-        if self.row_tokens < 0:
+        if not 0 <= self.row_tokens <= LARGEST_ROW:
             raise ValueError(f"encoder.row_tokens is {self.row_tokens}: use 0, or 128 for rows that items share")
         if self.attention_dropout is not None and not 0 <= self.attention_dropout < 1:
             raise ValueError(f"encoder.attention_dropout is {self.attention_dropout}: use 0 up to 1")
         if self.frozen_layers < 0:
             raise ValueError(f"encoder.frozen_layers is {self.frozen_layers}: use 0 to train the whole PLM")
-        if min(self.vector_width, self.pooling_width) < 1:
-            raise ValueError("encoder.vector_width and encoder.pooling_width must be 1 or more")
+        for name in ("vector_width", "pooling_width"):
+            if not 1 <= getattr(self, name) <= LARGEST_WIDTH:
+                raise ValueError(f"encoder.{name} is {getattr(self, name)}: use 1 to {LARGEST_WIDTH}")
 
 
 class EncoderInput(NamedTuple):

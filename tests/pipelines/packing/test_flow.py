@@ -53,7 +53,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
         ("p", f"n{n}", n, n, "t", 1, "k", [0], [[101, 1000 + n, 102]], 1, [3], [[]], [[]]) for n in range(1, ITEMS + 1)
     ]
     lake.overwrite(ITEM_TOKENS, spark.createDataFrame(items, spark_schema(ITEM_TOKENS)).repartition(2))
-    tokens = {"tokenizer": "t", "tokenizer_sha256": "h", "vocabulary": 30522, "pad_id": 0}
+    tokens = {"tokenizer": "t", "tokenizer_sha256": "0" * 64, "vocabulary": 30522, "pad_id": 0}
     tokens |= {"special_tokens": 2, "tokens_per_segment": 8, "segments_per_item": 1, "fields": ["title"]}
     made = {"tokens": tokens | {"select": "text"}, "sources": {"p": {"sha256": ["k"]}}}
     lake.note(ITEM_TOKENS, "made_from", json.dumps(made))

@@ -19,7 +19,7 @@ from schemas.trajectory import EVALUATION, TRAJECTORIES
 from tests.pipelines.trajectories.reference import as_tuples, expected, expected_ages, random_log, training_clicks
 from tests.pipelines.trajectories.views import AFTER_SPLIT, SPLIT, Items, View, built, impressions, item_tokens
 
-_OF_OTHERS = ("shown_age_hours", "new_user")
+_OF_OTHERS = ("shown_age_hours", "recent_shown", "recent_clicks", "new_user")
 
 
 def random_logs(seed: int, cases: int) -> tuple[list[View], Items]:

@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 from pipelines.histories import hash_of
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.flow import evaluation, known_views, split_by, trajectories
-from pipelines.trajectories.split import with_split
+from pipelines.trajectories.recent import showings
+from pipelines.trajectories.split import start_of, with_split
 from schemas.as_spark import spark_schema
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
@@ -104,7 +105,8 @@ def built(
     split = seen.transform(with_split, histories, split_by(config, SPLIT)).persist()
     known = split.transform(known_views, tokens, seen).persist()
     made = known.transform(trajectories, config).collect()
-    kept = known.transform(evaluation).select(*EVALUATION.column_names).collect()
+    shown = showings(seen, tokens, since=start_of(SPLIT))
+    kept = known.transform(evaluation, shown).select(*EVALUATION.column_names).collect()
     for frame in (split, known):
         frame.unpersist()
     return sorted(made, key=lambda r: (r["user_id"], r["window"])), sorted(

@@ -165,6 +165,7 @@ def test_lost_rows_are_noticed(directory: Path, backend: BackendName) -> None:
     raw = json.loads(file.read_text())
     first = next(entry for entry in raw["files"] if entry["superblocks"])
     first["superblocks"][0]["targets"][0] += 1
+    raw["counts"]["targets"] += 1
     file.write_text(json.dumps(raw))
     with pytest.raises(ContractError, match=r"targets .*the manifest says"):
         read(directory, backend)

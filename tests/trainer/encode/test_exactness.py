@@ -40,7 +40,7 @@ class Bench:
         self.items = ItemInput(token_table(ITEMS), device=CPU)
         rng = np.random.default_rng(0)
         trajectories = [random_trajectory(rng, items=ITEMS) for _ in range(8)]
-        self.batch = merge([check_batch(arrays, "test") for arrays in batches_of(trajectories, size=4)])
+        self.batch = merge([check_batch(arrays, "test", rows=1000) for arrays in batches_of(trajectories, size=4)])
 
     def parameters(self) -> list[nn.Parameter]:
         return [*self.encoder.parameters(), *self.head.parameters()]

@@ -14,7 +14,7 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
 from schemas.errors import InputError
-from tests.packed import packed_directory, tiny_plm
+from tests.packed import BASELINES, packed_directory, tiny_plm
 from tests.trainer.eval.test_baselines import catalogue
 from tests.trainer.loop.test_trainer import ready
 from trainer.config import TrainConfig
@@ -99,9 +99,9 @@ def test_every_method_is_judged_and_what_is_missing_is_said(config: TrainConfig,
     found = scored(prepared, saved, ALONE, predict=False)
     told = judgement(prepared, saved, found, Beside(catalogue=catalogue(*[("a", "b"), ("a", "c"), ("d", "")] * 10)))
     summary = told.summary
-    assert list(summary["methods"]) == ["model", "zero_shot", "popularity", "recency", "category"]
+    assert list(summary["methods"]) == ["model", *BASELINES]
     assert summary["methods"]["model"]["auc"] == pytest.approx(model_auc(prepared), abs=1e-6)
-    assert sorted(summary["paired"]) == ["category", "popularity", "recency", "zero_shot"]
+    assert sorted(summary["paired"]) == sorted(BASELINES)
     assert (summary["impressions"], summary["skipped"], summary["unlabelled"], summary["step"]) == (20, 0, 6, 3)
     assert summary["split"] == {"evaluate_from": "2026-03-07", "first": "2026-03-07", "last": "2026-03-08"}
     assert sum(part["impressions"] for part in summary["slices"]["history length"]) == 20

@@ -27,7 +27,7 @@ from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 
 TOKENS = Tokens(
     tokenizer="tiny",
-    tokenizer_sha256="",
+    tokenizer_sha256="0" * 64,
     vocabulary=VOCABULARY,
     pad_id=0,
     special_tokens=2,
