@@ -37,9 +37,7 @@ def test_a_report_of_table_versions_is_read_strictly(lake: Lake, tmp_path: Path)
 
 
 @pytest.mark.timeout(600)
-def test_a_note_on_a_table_that_another_program_changed_is_refused_by_table_and_name(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_a_note_that_another_program_changed_is_refused_by_table_and_name(lake: Lake, tmp_path: Path) -> None:
     for table in (TRAJECTORIES, EVALUATION, ITEM_TOKENS):
         lake.create(table)
     assert noted(lake, EVALUATION, "made_from.p", TrajectoriesNote) == {}

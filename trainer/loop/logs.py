@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from schemas.regular_file import read_bytes
-from schemas.strict_json import Count, converted, json_lines
+from schemas.strict_json import Count, converted, finite, json_lines
 from trainer.loop.checkpoint import ResumeError
 from trainer.loop.distributed import ALONE, Ranks, summed
 from trainer.loop.optimiser import Update
@@ -138,7 +138,7 @@ class RunLog:
             **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
         }
         with self.path.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+            stream.write(json.dumps(finite(line), allow_nan=False) + "\n")
         self.told(line)
 
     def _peak(self) -> float:
