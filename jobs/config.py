@@ -13,7 +13,6 @@ import re
 import sys
 import textwrap
 import tokenize
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -25,6 +24,9 @@ from cyclopts.config import Dict as Values
 from cyclopts.exceptions import UnusedCliTokensError
 
 from schemas.errors import InputError, PartlyDone
+from schemas.regular_file import read_bytes
+from schemas.strict_json import finite
+from schemas.strict_toml import LARGEST_TOML, toml_tables
 
 Job = Callable[..., Mapping[str, Any] | None]
 
@@ -39,11 +41,11 @@ def run(job: Job, argv: Sequence[str] | None = None) -> int:
         summary = call() if call else None
     except (InputError, OSError) as error:  # OSError: a path that cannot be read or written; it names it
         if isinstance(error, PartlyDone):
-            print(json.dumps(error.summary, default=_jsonable), flush=True)
+            print(_json(error.summary), flush=True)
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     if summary is not None:
-        print(json.dumps(summary, default=_jsonable), flush=True)
+        print(_json(summary), flush=True)
     return 0
 
 
@@ -108,15 +110,9 @@ class _Preset:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InputError(
-            f"--config {path} cannot be read: {reason}. Name a TOML file, such as those in jobs/presets"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"--config {path} is not TOML: {error}") from error
+    advice = "Name a TOML file, such as those in jobs/presets"
+    text = read_bytes(path, largest=LARGEST_TOML, advice=advice, error=InputError)
+    return toml_tables(text, f"--config {path}", advice=advice)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -193,5 +189,9 @@ def _field_comments(config: type) -> dict[str, str]:
     return comments
 
 
+def _json(summary: Mapping[str, Any]) -> str:
+    return json.dumps(finite(summary), default=_jsonable, allow_nan=False)
+
+
 def _jsonable(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
+    return finite(value.item()) if hasattr(value, "item") else str(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from jobs.bench.encode_once import ALL, encode_once
 from jobs.config import run
 from jobs.evaluate import evaluate
+from jobs.page.contracts import Example
+from jobs.page.reading import json_file, there
 from jobs.terminal.progress import quiet, seconds_of_stages, stage
 from jobs.train import train
 from trainer.config import TrainConfig
@@ -57,7 +58,7 @@ def demo_trainer(
 
 def _reader(examples: Path) -> dict[str, Any] | None:
     """A user to whom news are recommended on the last screen: the first example's who has read a few."""
-    told = json.loads(examples.read_text()) if examples.is_file() else []
+    told = json_file(examples, list[Example]) if there(examples) else []
     return next((example for example in told if len(example["history"]) > 2), None)
 
 

@@ -83,6 +83,22 @@ def json_value(text: bytes | str, where: str, *, advice: str = _AGAIN, error: ty
     return found
 
 
+def json_lines(text: bytes, where: str, *, advice: str = _AGAIN, error: type[InputError] = ContractError) -> list[Any]:
+    """The values of a file of JSON lines; a last line without its end, which a kill cut short, is left out."""
+    lines = text.split(b"\n")[:-1]
+    told: dict[str, Any] = {"advice": advice, "error": error}
+    return [json_value(line, f"{where}, line {number}", **told) for number, line in enumerate(lines, start=1)]
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every number that JSON cannot hold: what a job writes, so that it can be read again."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def converted(
     found: Any,
     kind: type[T],

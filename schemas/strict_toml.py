@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
 from schemas.errors import InputError
 from schemas.strict_json import DEEPEST, check_depth
 
-LARGEST_TOML = 1 << 20  # bytes
+LARGEST_TOML = 1 << 18  # bytes
+_DEEP_NAME = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")  # tomllib takes their square
 
 
 def toml_tables(text: bytes, where: str, *, advice: str) -> dict[str, Any]:
     """The tables of the text, which is UTF-8 with or without a byte order mark."""
     try:
-        found = tomllib.loads(text.decode("utf-8-sig"))
+        plain = text.decode("utf-8-sig")
+        if _DEEP_NAME.search(plain):
+            raise ValueError(f"a name of more than {DEEPEST} parts")
+        found = tomllib.loads(plain)
         check_depth(found)
     except RecursionError as failure:
         raise InputError(f"{where}: nested more than {DEEPEST} deep. {advice}") from failure

@@ -13,7 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from jobs.page.reading import json_file
+from jobs.page.contracts import About
+from jobs.page.reading import json_file, there
 
 ABOUT_FILE = "about.json"
 LIBRARIES = ("torch", "transformers", "numpy", "pyarrow", "petastorm", "pyspark", "delta-spark", "deltalake", "plotly")
@@ -27,7 +28,7 @@ def keep_about(run: Path, told: Mapping[str, Any]) -> None:
 
 def kept_about(run: Path) -> dict[str, Any]:
     """What `keep_about` wrote; nothing where the run was killed, or an older feedloop made it."""
-    return json_file(run / ABOUT_FILE) if (run / ABOUT_FILE).is_file() else {}
+    return json_file(run / ABOUT_FILE, About) if there(run / ABOUT_FILE) else {}
 
 
 def this_machine() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from jobs.terminal.progress import console
+from schemas.strict_json import finite
 
 METHODS = {
     "model": "this model",
@@ -30,9 +31,9 @@ _LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell: the sam
 def write_and_show(path: Path, summary: dict[str, Any], examples: list[dict[str, Any]] | None) -> None:
     """Leave the summary, and beside it the examples where there are some; print the methods and what is doubtful."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, json.dumps(summary, indent=1))
+    _replace(path, json.dumps(finite(summary), indent=1, allow_nan=False))
     if examples is not None:
-        _replace(path.with_name("examples.json"), json.dumps(examples, indent=1))
+        _replace(path.with_name("examples.json"), json.dumps(finite(examples), indent=1, allow_nan=False))
     _show(summary)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
 from schemas.raw_log import RAW_LOG
+from schemas.regular_file import read_bytes
+from schemas.strict_json import converted, json_value
+from schemas.strict_toml import LARGEST_TOML, toml_tables
 
 MAPPED_FORMATS = ("jsonl", "parquet", "delta")
 FIELDS = ("impression_id", "user_id", "time", "history", "shown", "clicked")
@@ -106,21 +108,30 @@ class LogMapping:
         return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Of RAW_LOG.format, what is taken apart; the rest LogMapping checks."""
+
+    columns: dict[str, str]
+    extra: dict[str, tuple[str, str]]
+
+
 def mapping_of(format: str) -> LogMapping:
     """The mapping that a RAW_LOG.format of JSON lines stands for."""
     if format == JSONL:
         return LogMapping()
-    told = json.loads(format)
+    where, advice = "table raw_log, its column format", "Another program has changed it: restore the table"
+    told: dict[str, Any] = json_value(format, where, advice=advice)
+    converted(told, _Stored, where, advice=advice, unknown="ignored")
     extra = {name: Extra(*pair) for name, pair in told.pop("extra").items()}
     return LogMapping(**told, extra=extra)
 
 
 def read_mapping(path: Path) -> LogMapping:
     """The mapping that a TOML file describes; see jobs/presets/logs for one of each kind."""
-    try:
-        told = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"--mapping {path} cannot be read: {error}. See the examples in jobs/presets/logs") from error
+    advice = "See the examples in jobs/presets/logs"
+    found = read_bytes(path, largest=LARGEST_TOML, advice=advice, error=InputError)
+    told = toml_tables(found, f"--mapping {path}", advice=advice)
     try:
         _known("", told, ("log", "columns", "extra"))
         log, columns, extra = (_table(told, name) for name in ("log", "columns", "extra"))

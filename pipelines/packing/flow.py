@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.notes import NewsNote, TrajectoriesNote, noted
 from pipelines.packing import tasks
 from pipelines.packing.batches import pack_batches
 from pipelines.packing.config import PackingConfig
@@ -29,6 +29,7 @@ from schemas.errors import InputError
 from schemas.manifest import FileEntry, Manifest, Tokens
 from schemas.news import ITEM_TOKENS
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.strict_json import converted
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 _TABLES = (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
@@ -37,13 +38,13 @@ _TABLES = (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
 def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
     """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is."""
     inputs = {table.name: lake.version(table) for table in _TABLES}
-    made = json.loads(lake.notes(EVALUATION).get(f"made_from.{config.source}", "{}"))
+    made = noted(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
     if made.get("unfinished"):
         raise InputError(
             f"{lake.root}: build_trajectories was stopped between its two tables of source {config.source!r}. "
             "Run ./feedloop build_trajectories again"
         )
-    news = json.loads(lake.notes(ITEM_TOKENS).get("made_from", "{}"))
+    news = noted(lake, ITEM_TOKENS, "made_from", NewsNote)
     _check_variants(config, made)
     described = asdict(config) | {
         "table_ids": {table.name: lake.table_id(table) for table in _TABLES},
@@ -131,6 +132,7 @@ def _pack_tokens(folder: Path, items: DataFrame, news: dict[str, Any]) -> tuple[
             "table item_tokens: some tokens are not of the settings that the table notes: prepare_news was stopped, or "
             "an older feedloop made them. Run ./feedloop prepare_news again"
         )
-    made = news["tokens"]
-    table = token_table(arrays, vocabulary=made["vocabulary"])
-    return Tokens(**made | {"fields": tuple(made["fields"])}, rows=table.rows), write_tokens(folder, table)
+    where, advice = "table item_tokens, its note made_from", "Run ./feedloop prepare_news again"
+    made = converted({**news.get("tokens", {}), "rows": 1}, Tokens, where, advice=advice)
+    table = token_table(arrays, vocabulary=made.vocabulary)
+    return replace(made, rows=table.rows), write_tokens(folder, table)

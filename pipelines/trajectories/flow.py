@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.making import literal
+from pipelines.notes import TrajectoriesNote, noted
 from pipelines.tables import Lake
 from pipelines.trajectories.candidates import with_clicks, with_events
 from pipelines.trajectories.config import TrajectoryConfig
@@ -178,11 +179,11 @@ def _made_before(lake: Lake, config: TrajectoryConfig) -> dict[str, Any] | None:
     """Inputs and summary of the run that wrote both tables last, if it was for this config and nobody wrote since."""
     if not (lake.exists(TRAJECTORIES) and lake.exists(EVALUATION)):
         return None
-    made: dict[str, Any] = json.loads(lake.notes(EVALUATION).get(f"made_from.{config.source}", "{}"))
+    made: dict[str, Any] = noted(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
     written = [lake.version(TRAJECTORIES), lake.version(EVALUATION) - 1]  # the note itself is a version
     if made.get("config") != asdict(config) or made.get("written") != written or made.get("columns") != _columns():
         return None
-    return {"inputs": made["inputs"], "summary": made["summary"]}
+    return {"inputs": made.get("inputs"), "summary": made.get("summary", {})}
 
 
 def _note(lake: Lake, config: TrajectoryConfig, made: dict[str, Any]) -> None:

@@ -143,7 +143,7 @@ def test_an_empty_table_in_a_preset_changes_nothing(tmp_path: Path) -> None:
         ([], "--data requires an argument"),
         (["--dta", "d"], "Did you mean --data instead of --dta?"),
         (["--quik", "--limit", "3"], "--data requires an argument. There is no option --quik."),
-        (["--data", "d", "--config", "no/such.toml"], "no/such.toml cannot be read: No such file"),
+        (["--data", "d", "--config", "no/such.toml"], "no/such.toml: there is no such file"),
         (["--data", "missing"], "missing: no such folder. Name one that pack wrote"),
         (["--data", "broken"], "a column is missing"),
     ],
@@ -165,7 +165,7 @@ def test_a_wrong_option_is_one_message_and_exit_code_2(
         ("[planner]\nmax_age_steps = -1\n", "planner.max_age_steps is -1: use 0"),
         ("[optimiser]\nmilestones = [1, 2.5]\n", "[optimiser][milestones] is '2.5': give a whole number"),
         ("[optimiser]\nbetas = [0.9]\n", "--optimiser.betas: Incorrect number of arguments"),
-        ("[planner\n", "is not TOML"),
+        ("[planner\n", "no TOML"),
     ],
 )
 def test_a_wrong_preset_is_one_message_that_names_the_key(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -13,11 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
+from schemas.regular_file import read_bytes
+from schemas.strict_json import Count, converted, finite, json_lines
+from trainer.loop.checkpoint import ResumeError
 from trainer.loop.distributed import ALONE, Ranks, summed
 from trainer.loop.optimiser import Update
 from trainer.loop.run import PlannedStep
 from trainer.loop.staleness import Drift
 from trainer.loop.totals import Totals
+
+_LARGEST = 1 << 30  # bytes of metrics.jsonl
 
 
 @dataclass(slots=True)
@@ -71,8 +77,7 @@ class RunLog:
             self.totals, self._since = self.totals.shared(), self._since.shared()
             self._losses = [0.0] * len(self._losses)
             return
-        lines = self.path.read_text().splitlines() if self.path.is_file() else []
-        kept = [line for line in lines if _step_of(line) <= self.totals.steps]
+        kept = [line for step, line in _told(self.path) if step <= self.totals.steps]
         partial = self.path.with_name(f".{self.path.name}")
         partial.write_text("".join(f"{line}\n" for line in kept))
         partial.replace(self.path)
@@ -133,7 +138,7 @@ class RunLog:
             **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
         }
         with self.path.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+            stream.write(json.dumps(finite(line), allow_nan=False) + "\n")
         self.told(line)
 
     def _peak(self) -> float:
@@ -146,9 +151,21 @@ def _mean(norms: Sequence[Tensor | float]) -> float | None:
     return sum(float(norm) for norm in norms) / len(norms) if norms else None
 
 
-def _step_of(line: str) -> float:
-    """The step that a line of metrics.jsonl tells of; a line that a kill cut short tells of none, and is dropped."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Of a line of metrics.jsonl, what going on needs."""
+
+    step: Count
+
+
+def _told(path: Path) -> list[tuple[int, str]]:
+    """The lines of metrics.jsonl with their steps; a last one that a kill cut short is left out. ResumeError, by line,
+    for one that no run writes."""
+    if not os.path.lexists(path):
+        return []
+    told: dict[str, Any] = {"advice": "Remove that line, or the file", "error": ResumeError}
+    text = read_bytes(path, largest=_LARGEST, **told)
+    lines = text.split(b"\n")[:-1]
+    values = enumerate(json_lines(text, str(path), **told), start=1)
+    steps = [converted(value, _Line, f"{path}, line {n}", unknown="ignored", **told).step for n, value in values]
+    return [(step, line.decode()) for step, line in zip(steps, lines, strict=True)]
