@@ -6,7 +6,7 @@ be compared, and of a packed step that naive_per_target cuts into several steps 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from statistics import median
@@ -70,7 +70,7 @@ def in_turns(
     return {name: every[1:] for name, every in found.items()}
 
 
-def _without_end(trainer: Trainer) -> Iterator[PlannedStep]:
+def _without_end(trainer: Trainer) -> Generator[PlannedStep, None, None]:
     """The steps from where the trainer stands on, epoch after epoch."""
     while True:
         with closing(trainer.epoch_steps()) as steps:
