@@ -17,7 +17,10 @@ from jobs.page.contracts import About
 from jobs.page.reading import json_file, there
 
 ABOUT_FILE = "about.json"
-LIBRARIES = ("torch", "transformers", "numpy", "pyarrow", "petastorm", "pyspark", "delta-spark", "deltalake", "plotly")
+LIBRARIES = (
+    "torch", "triton", "transformers", "safetensors", "numpy", "pyarrow", "petastorm", "pyspark", "delta-spark",
+    "deltalake", "plotly",
+)  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 
 

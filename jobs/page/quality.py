@@ -68,9 +68,11 @@ def alarms(facts: Facts) -> list[str]:
     told = [str(alarm) for alarm in (facts.evaluation or {}).get("alarms", [])]
     auc = methods(facts).get("model", {}).get("auc")
     if not told and auc is not None and abs(auc - 0.5) < 0.02:
-        told.append("AUC is near .5: the model has learnt next to nothing")
+        told.append(
+            "AUC is near .5: the model has learnt next to nothing. Train for more epochs, or at other learning rates"
+        )
     if facts.parts.get("training", {}).get("complete") is False:
-        told.append("The run was stopped before its last step")
+        told.append("The run was stopped before its last step: ./feedloop train goes on by --resume auto")
     return told
 
 

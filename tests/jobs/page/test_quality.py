@@ -75,8 +75,8 @@ def test_alarms_are_those_of_the_evaluation_or_plain_to_see(facts: Facts) -> Non
     assert alarms(replace(facts, evaluation={**EVALUATION, "alarms": ["near .5"]})) == ["near .5"]
     poor = {"quality": {"model": {"auc": 0.51}}, "training": {"complete": False}}
     assert alarms(replace(facts, evaluation=None, parts=poor)) == [
-        "AUC is near .5: the model has learnt next to nothing",
-        "The run was stopped before its last step",
+        "AUC is near .5: the model has learnt next to nothing. Train for more epochs, or at other learning rates",
+        "The run was stopped before its last step: ./feedloop train goes on by --resume auto",
     ]
 
 
