@@ -4,7 +4,7 @@ a file is shown to people, and an older page shows a newer run."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from schemas.strict_json import Count, Finite, Positive, ShortText, between
 
@@ -222,11 +222,22 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """A policy's speed."""
+    """A policy's speed; a feedloop that timed policies in turns also wrote how it compares with the first one."""
 
     clicks_per_second: Speed
     encoded: Count
     targets: Count
+    clicks_per_processor_second: Speed | None = None
+    rounds: Count | None = None
+    speed_up_by: Literal["processor", "wall"] | None = None
+    speed_up: Speed | None = None
+    speed_up_low: Speed | None = None
+    speed_up_high: Speed | None = None
+
+    def __post_init__(self) -> None:
+        compared = (self.clicks_per_processor_second, self.rounds, self.speed_up_low, self.speed_up_high)
+        if self.speed_up_by is not None and None in compared:
+            raise ValueError("speed_up_by without the rounds, the speeds or the ends of what it compares")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

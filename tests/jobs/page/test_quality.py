@@ -16,7 +16,7 @@ def test_methods_stand_with_their_intervals_the_model_first_the_oracle_last(fact
     assert charts["metric-auc"].table.rows == [
         ("this model", "0.820", "0.810", "0.830"),
         ("untrained language model", "0.760", "0.750", "0.770"),
-        ("popularity", "0.520", "0.510", "0.530"),
+        ("popularity in training", "0.520", "0.510", "0.530"),
         ("oracle", "0.900", "0.890", "0.910"),
     ]
     assert (
