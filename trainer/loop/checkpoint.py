@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -30,8 +31,6 @@ _DAMAGE = (  # what reading and restoring something else than what was written c
     AssertionError,
     AttributeError,
     LookupError,
-    MemoryError,
-    OSError,
     RuntimeError,
     SafetensorError,
     TypeError,
@@ -41,6 +40,10 @@ _DAMAGE = (  # what reading and restoring something else than what was written c
 
 class ResumeError(InputError):
     """A checkpoint cannot be used as it is."""
+
+
+class DamagedError(ResumeError):
+    """A checkpoint does not hold what was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +57,10 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) -> None:
-    """Write to a sibling folder, then rename once: `path` is complete or absent. An older one is replaced.
+    """Write to a sibling folder, then rename: `path` is complete or absent, whatever kills the process or the machine.
 
-    Of several ranks each writes the parts that it was given, and the leader the state; all must call this.
+    An older one is replaced, and until then `standing` finds it. Of several ranks each writes the parts that it was
+    given, and the leader the state; all must call this.
     """
     partial = path.with_name(f".{path.name}.incomplete")
     if ranks.leads:
@@ -64,10 +68,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) ->
         partial.mkdir(parents=True)
     wait_for_all()
     for part, tensors in checkpoint.tensors.items():
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            partial / f"{part}.safetensors",
-        )
+        file = partial / f"{part}.safetensors"
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+        on_disk(file)
     wait_for_all()
     if ranks.leads:
         _complete(checkpoint, partial, path)
@@ -80,19 +83,51 @@ def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
     state = json.loads(json.dumps(told))  # as it will be read
     state["state_sha256"] = _digest(state)
     (partial / STATE_FILE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
-    replaced = path.with_name(f".{path.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if path.exists():  # aside, not away: killed here, the older one can still be found
-        path.rename(replaced)
+    on_disk(partial / STATE_FILE)
+    on_disk(partial)
+    aside = _aside(path)
+    if path.exists():
+        shutil.rmtree(aside, ignore_errors=True)  # of a save that was killed when its own was in place
+        path.rename(aside)
     partial.rename(path)
-    shutil.rmtree(replaced, ignore_errors=True)
+    on_disk(path.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(path: Path) -> Path:
+    """Where an older checkpoint stands while another takes its place."""
+    return path.with_name(f".{path.name}.replaced")
+
+
+def standing(path: Path) -> Path:
+    """The checkpoint `path`, or what it was to replace where a kill came between two renames; `path` if neither is."""
+    aside = _aside(path)
+    return path if (path / STATE_FILE).is_file() or not (aside / STATE_FILE).is_file() else aside
+
+
+def put_in_place(path: Path) -> None:
+    """Give back its name to a checkpoint that a killed save left aside."""
+    if (found := standing(path)) != path:
+        shutil.rmtree(path, ignore_errors=True)  # without a state, so no checkpoint
+        found.rename(path)
+        on_disk(path.parent)
+
+
+def on_disk(path: Path) -> None:
+    """Return when a file, or a folder's list of names, outlives a loss of power."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what save_checkpoint wrote; ResumeError names what is missing, changed, cut short or of another version.
 
-    Nothing outside of `path` is read, and nothing in it can run: parts are plain safetensors files in the folder.
+    DamagedError where it is not what was written. Nothing outside of `path` is read, and nothing in it can run: parts are plain safetensors files in the folder.
     """
+    path = standing(path)
     if not _plain(path / STATE_FILE):
         raise ResumeError(f"{path}: no {STATE_FILE}, so this is no checkpoint. Name a folder that jobs.train wrote")
     with of_checkpoint(path):
@@ -109,10 +144,16 @@ def of_checkpoint(path: Path | None) -> Iterator[None]:
     except InputError as error:
         if path is None or str(path) in str(error):
             raise
-        raise ResumeError(f"{path}: {error}") from error
+        kind = DamagedError if isinstance(error, DamagedError) else ResumeError
+        raise kind(f"{path}: {error}") from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        told = "memory does not suffice to load the checkpoint. Free some, or go on where there is more"
+        raise ResumeError(f"{path}: {told}") from error
+    except OSError as error:  # of the machine, not of what was written
+        raise ResumeError(f"{path}: the checkpoint cannot be read ({error}). Mend that, and start again") from error
     except _DAMAGE as error:
-        said = str(error) if isinstance(error, OSError | SafetensorError) else repr(error)[:200]
-        raise ResumeError(f"{path}: the checkpoint is damaged ({said}). Use another one, or train again") from error
+        said = str(error) if isinstance(error, SafetensorError) else repr(error)[:200]
+        raise DamagedError(f"{path}: the checkpoint is damaged ({said}). Use another one, or train again") from error
 
 
 def _state_in(file: Path) -> dict[str, Any]:

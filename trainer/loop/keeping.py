@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainer.loop.checkpoint import load_checkpoint, of_checkpoint
+from trainer.loop.checkpoint import of_checkpoint
 from trainer.loop.distributed import leaders, summed
 from trainer.loop.fitting import check_fits, check_log
 from trainer.loop.flops import peak_flops
 from trainer.loop.judging import model_auc
 from trainer.loop.logs import RunLog
 from trainer.loop.optimiser import NonFiniteError
-from trainer.loop.retention import Best, Checkpoints, chosen
+from trainer.loop.retention import FOLDER, Best, Checkpoints, chosen
 from trainer.loop.run import epoch_targets
 from trainer.loop.trainer import Ask, Trainer, never
 
@@ -38,25 +38,24 @@ class Keeping:
         peak = peak_flops(trainer.device, bfloat16=run.precision == "bfloat16")
         self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, told, ranks, peak)
         self._judged = judged
-        self._checkpoints = Checkpoints(out / "checkpoint", run.keep_checkpoints, ranks)
+        self._checkpoints = Checkpoints(out / FOLDER, run.keep_checkpoints, ranks)
         self._asked_to_stop = asked_to_stop
         self._patience = run.early_stop_epochs
         self._best: Best | None = None
         self._epochs_since_best = 0
         self._saved_step = trainer.step
         self.stopped = False
+        self.passed_over: list[str] = []
+        """why checkpoints newer than the one that it goes on from are not used"""
 
     def go_on(self) -> Path | None:
-        """Restore trainer and log from the newest checkpoint and return it; None where all begins."""
-        steps = self._checkpoints.steps()
-        step = int(leaders(steps[-1] if steps else -1, self._trainer.ranks))
-        if step < 0:
+        """Restore trainer and log from the newest intact checkpoint and return it; None where all begins."""
+        checkpoint, self.passed_over = self._checkpoints.newest_intact()
+        if checkpoint is None:
             self._log.begin()
             return None
-        newest = self._checkpoints.path_of(step)
-        checkpoint = load_checkpoint(newest)
         fresh_log = self._log.state_dict()
-        with of_checkpoint(newest):
+        with of_checkpoint(checkpoint.path):
             self._trainer.restore(checkpoint)
             check_fits(checkpoint, self._trainer)
             kept = checkpoint.state["keeping"]
@@ -68,7 +67,7 @@ class Keeping:
         if self._best is not None:  # a kill may have come between the checkpoint and the mark
             self._checkpoints.mark_best(self._best)
         self._checkpoints.sweep()
-        return newest
+        return checkpoint.path
 
     def fit(self) -> None:
         """Train to the end, or to where this ends it."""
@@ -115,6 +114,7 @@ class Keeping:
             "checkpoint": where,
             "complete": not self.stopped,
             "epochs": self._trainer.at.epoch,
+            **({"passed_over": self.passed_over} if self.passed_over else {}),
             **self._log.summary(),
         }
         return told if self._best is None else {**told, "best": asdict(self._best), "ended_early": self.ended_early}

@@ -71,6 +71,19 @@ def test_a_line_that_a_kill_cut_short_is_written_again(data: Path, tmp_path: Pat
     assert told(tmp_path / "run") == told(tmp_path / "whole")
 
 
+def test_a_damaged_newest_checkpoint_is_passed_over_and_the_run_ends_as_if_whole(data: Path, tmp_path: Path) -> None:
+    whole, _ = kept(config(tmp_path), data, tmp_path / "whole")
+    kept(config(tmp_path, keep_checkpoints=2), data, tmp_path / "run", stop_at=7)
+    newest = tmp_path / "run" / "checkpoint" / "step-00000007"
+    (newest / "model.safetensors").write_bytes(b"")
+    second, keeping = kept(config(tmp_path, keep_checkpoints=1), data, tmp_path / "run")
+    assert [str(newest) in why for why in keeping.passed_over] == [True]
+    assert keeping.summary()["passed_over"] == keeping.passed_over
+    assert told(tmp_path / "run") == told(tmp_path / "whole")
+    ours, theirs = whole.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_checkpoints_stand_where_config_says(data: Path, tmp_path: Path) -> None:
     kept(config(tmp_path, keep_checkpoints=9), data, tmp_path / "run")
     assert Checkpoints(tmp_path / "run" / "checkpoint", keep=9).steps() == [5, 6, 11, 12, 17, 18]
