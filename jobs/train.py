@@ -67,7 +67,7 @@ def train(
 def _trained(trainer: Trainer, out: Path) -> dict[str, Any]:
     with terminal.run_folder(out, trainer), watched(trainer, out) as watch:
         keeping = Keeping(trainer, out, asked_to_stop=watch.asked_to_stop, told=watch.line, judged=watch.judged)
-        gone_on_from = keeping.go_on()
+        gone_on_from = terminal.resumed(keeping, trainer)
         terminal.write_config(out, trainer)
         watch.begin()
         keeping.fit()

@@ -125,7 +125,8 @@ def on_disk(path: Path) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what save_checkpoint wrote; ResumeError names what is missing, changed, cut short or of another version.
 
-    DamagedError where it is not what was written. Nothing outside of `path` is read, and nothing in it can run: parts are plain safetensors files in the folder.
+    DamagedError where it is not what was written. Nothing outside of `path` is read, and nothing in it can run: parts
+    are plain safetensors files in the folder.
     """
     path = standing(path)
     if not _plain(path / STATE_FILE):

@@ -24,6 +24,7 @@ from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.distributed import Ranks, sum_in_place
 from trainer.loop.prepare import Prepared, load_weights
 
+NO_CHOICE = "Go on by --resume auto with run.early_stop_epochs = 0, so that nothing is chosen"
 RECOMMENDED = 5  # news that an example's user would be shown first, of all that the day had
 
 
@@ -34,7 +35,7 @@ def model_auc(prepared: Prepared) -> float:
     scores = model_scores(prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=limit)
     metrics = ranking_metrics(scores, impressions.clicked_X, impressions.shown_start_I1)
     if not metrics.impressions:
-        raise InputError("no evaluation impression holds both a click and an unclicked news. Set early_stop_epochs = 0")
+        raise InputError(f"no evaluation impression holds both a click and an unclicked news. {NO_CHOICE}")
     return metrics.auc
 
 

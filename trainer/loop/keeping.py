@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,18 @@ from trainer.loop.optimiser import NonFiniteError
 from trainer.loop.retention import FOLDER, Best, Checkpoints, chosen
 from trainer.loop.run import epoch_targets
 from trainer.loop.trainer import Ask, Trainer, never
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Options that are others from `step` on, as 'run.epochs was 1 and is 2'."""
+
+    step: int
+    options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if type(self.step) is not int or not all(isinstance(option, str) for option in self.options):
+            raise TypeError(f"changes of options {self.options!r:.80} at step {self.step!r:.20}")
 
 
 class Keeping:
@@ -47,6 +59,8 @@ class Keeping:
         self.stopped = False
         self.passed_over: list[str] = []
         """why checkpoints newer than the one that it goes on from are not used"""
+        self.changes: list[Changes] = []
+        """what it went on with, the latest last"""
 
     def go_on(self) -> Path | None:
         """Restore trainer and log from the newest intact checkpoint and return it; None where all begins."""
@@ -62,6 +76,9 @@ class Keeping:
             check_log(kept["log"], fresh_log)
             self._best = Best(**kept["best"]) if kept["best"] else None
             self._epochs_since_best = int(kept["epochs_since_best"])
+            self.changes = [Changes(change["step"], tuple(change["options"])) for change in kept.get("changes", [])]
+        if self._trainer.changed:
+            self.changes.append(Changes(step=self._trainer.step, options=tuple(self._trainer.changed)))
         self._log.load_state_dict(kept["log"])
         self._saved_step = self._trainer.step
         if self._best is not None:  # a kill may have come between the checkpoint and the mark
@@ -115,6 +132,7 @@ class Keeping:
             "complete": not self.stopped,
             "epochs": self._trainer.at.epoch,
             **({"passed_over": self.passed_over} if self.passed_over else {}),
+            **({"changes": [asdict(change) for change in self.changes]} if self.changes else {}),
             **self._log.summary(),
         }
         return told if self._best is None else {**told, "best": asdict(self._best), "ended_early": self.ended_early}
@@ -123,7 +141,12 @@ class Keeping:
         """Save the run as it stands between two packed steps."""
         self._saved_step = self._trainer.step
         best = None if self._best is None else asdict(self._best)
-        kept = {"log": self._log.state_dict(), "best": best, "epochs_since_best": self._epochs_since_best}
+        kept = {
+            "log": self._log.state_dict(),
+            "best": best,
+            "epochs_since_best": self._epochs_since_best,
+            "changes": [asdict(change) for change in self.changes],
+        }
         return self._checkpoints.save(self._trainer.checkpoint({"keeping": kept}), step=self._trainer.step)
 
 

@@ -36,13 +36,25 @@ def never() -> bool:
 
 
 def advice(config: TrainConfig) -> str:
-    """What to lower where memory does not suffice."""
+    """What to lower where memory does not suffice; `--resume auto` takes each but the last, which is another run's."""
     kept = "all" if config.run.kept_chunks is None else config.run.kept_chunks
     return (
-        f"Lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more work), planner.chunk_sizes (now "
-        f"{list(config.planner.chunk_sizes)}) or run.batches_per_step (now {config.run.batches_per_step}), "
-        "or let --run.auto-chunk do the first"
+        f"Go on by --resume auto with a lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more "
+        f"work), which --run.auto-chunk finds by itself, or lower planner.chunk_sizes (now "
+        f"{list(config.planner.chunk_sizes)}); or begin anew, in another --out, with a lower run.batches_per_step (now "
+        f"{config.run.batches_per_step}), with --init-from where a checkpoint stands"
     )
+
+
+UNMEASURED = "Go on by --resume auto with run.drift_every_steps = 0, which leaves out that measurement"
+
+
+def milder(config: TrainConfig) -> str:
+    """What to lower where a loss or a gradient is not finite."""
+    rates = ("encoder_learning_rate", "learning_rate", "pooling_learning_rate")
+    found = {name: getattr(config.optimiser, name) for name in rates}
+    told = ", ".join(f"optimiser.{name} (now {rate:g})" for name, rate in found.items() if rate)
+    return f"Go on by --resume auto with a lower {told}, or look at the batch."
 
 
 class Trainer:
@@ -57,6 +69,7 @@ class Trainer:
         self.optimiser, self.watch, self.total_steps = parts.optimiser, parts.watch, parts.total_steps
         self.at = Position()
         self._planner_state = self.planner.state_dict()
+        self.changed: list[str] = []  # the options that are others than those of the checkpoint that it goes on from
         self._snapshots = Snapshots(parts)
         self._counter = WorkCounter(
             lengths=Lengths.of(prepared.directory.token_table()),
@@ -114,7 +127,7 @@ class Trainer:
             loss = self._within_memory(step)
         except NonFiniteError as error:
             place = f"step {step.plan.step}, epoch {self.at.epoch}, {self._place()}"
-            raise NonFiniteError(f"{place}: {error} Lower the learning rate, or look at the batch.") from error
+            raise NonFiniteError(f"{place}: {error} {milder(self.config)}") from error
         self.parts.encode.follow()
         self._planner_state.move_on(step.plan.change)  # as of this step; the planner itself is ahead
         self.at.step += 1
@@ -159,4 +172,5 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where `checkpoint` stood. See put_back."""
-        self.at, self._planner_state = put_back(self.parts, checkpoint)
+        found = put_back(self.parts, checkpoint)
+        self.at, self._planner_state, self.changed = found.position, found.planner, found.changed
