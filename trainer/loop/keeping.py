@@ -11,8 +11,9 @@ from trainer.loop.checkpoint import of_checkpoint
 from trainer.loop.distributed import leaders, summed
 from trainer.loop.fitting import check_fits, check_log
 from trainer.loop.flops import peak_flops
-from trainer.loop.judging import model_auc
+from trainer.loop.judging import NO_CHOICE, model_auc
 from trainer.loop.logs import RunLog
+from trainer.loop.memory import telling_full
 from trainer.loop.optimiser import NonFiniteError
 from trainer.loop.retention import FOLDER, Best, Checkpoints, chosen
 from trainer.loop.run import epoch_targets
@@ -108,7 +109,9 @@ class Keeping:
         """Save, and judge; True where so many epochs brought nothing that training ends."""
         step = self._trainer.step
         if self._patience:
-            auc = leaders(model_auc(self._trainer.prepared), self._trainer.ranks)
+            with telling_full(f"the evaluation after step {step}", NO_CHOICE):
+                own_auc = model_auc(self._trainer.prepared)
+            auc = leaders(own_auc, self._trainer.ranks)
             better = self._best is None or auc > self._best.auc
             self._best = Best(step=step, auc=auc) if better else self._best
             self._epochs_since_best = 0 if better else self._epochs_since_best + 1

@@ -16,7 +16,7 @@ from trainer.data.prefetch import prefetch
 from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.distributed import ALONE, Ranks
 from trainer.loop.logs import RunLog
-from trainer.loop.memory import OutOfMemoryError, free_cached
+from trainer.loop.memory import OutOfMemoryError, free_cached, telling_full
 from trainer.loop.optimiser import NonFiniteError
 from trainer.loop.parts import make_parts
 from trainer.loop.prepare import Prepared
@@ -128,7 +128,8 @@ class Trainer:
         except NonFiniteError as error:
             place = f"step {step.plan.step}, epoch {self.at.epoch}, {self._place()}"
             raise NonFiniteError(f"{place}: {error} {milder(self.config)}") from error
-        self.parts.encode.follow()
+        with telling_full(f"step {step.plan.step}", advice(self.config)):
+            self.parts.encode.follow()
         self._planner_state.move_on(step.plan.change)  # as of this step; the planner itself is ahead
         self.at.step += 1
         self.at.epoch_step += step.completes
@@ -136,18 +137,27 @@ class Trainer:
 
     def _within_memory(self, step: PlannedStep) -> Tensor:
         """The step, taken again with fewer chunks kept where run.auto_chunk says so and memory did not suffice."""
-        batch = step.batch.to(self.device)
         head, table, optimiser = self.model["head"], self.table, self.optimiser
+        taken = optimiser.taken
         while True:
             try:
-                return train_step(step.plan, batch, step.count, table=table, head=head, optimiser=optimiser)
+                return train_step(
+                    step.plan,
+                    step.batch.to(self.device),
+                    step.count,
+                    table=table,
+                    head=head,
+                    optimiser=optimiser,
+                )
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition("\n")[0]
             table.abandon()
             optimiser.zero_grad()
+            self.parts.encode.forget()
             free_cached(self.device)
-            # Other ranks would wait for one that begins again; half an update cannot be taken back.
-            may_retry = self.config.run.auto_chunk and self.ranks.world == 1 and optimiser.intact
+            # Other ranks would wait for one that begins again; an update, or half of one, cannot be taken back.
+            as_it_was = optimiser.intact and optimiser.taken == taken
+            may_retry = self.config.run.auto_chunk and self.ranks.world == 1 and as_it_was
             if not (may_retry and table.keep_fewer_chunks(len(step.plan.backward))):
                 raise OutOfMemoryError(f"step {step.plan.step}: {reason}. {advice(self.config)}")
 
@@ -161,7 +171,9 @@ class Trainer:
         every = self.config.run.drift_every_steps
         if not every or self.at.step % every:
             return None
-        drift = over_ranks(measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan))
+        with telling_full(f"drift after step {step.plan.step}", UNMEASURED):
+            found = measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan)
+        drift = over_ranks(found)
         if drift is not None:
             self.watch.heed(drift, step.plan.step)
         return drift
