@@ -77,6 +77,7 @@ _FREE = {
 _WAYS_ON = {
     "run.epochs",
     "run.early_stop_epochs",
+    "run.validate",
     "run.drift_every_steps",
     "planner.chunk_sizes",
     "optimiser.encoder_learning_rate",

@@ -84,7 +84,9 @@ def write_config(out: Path, trainer: Trainer) -> None:
 
 
 def tell_start(found: dict[str, Any]) -> None:
-    """What the run begins with."""
+    """What the run begins with, where that is an earlier run's checkpoint."""
+    if not found:
+        return
     console.print(
         f"  begins with {found['path']}; since then {found['new']:,} new items, {found['changed']:,} with other tokens"
     )
@@ -100,6 +102,9 @@ def resumed(keeping: Keeping, trainer: Trainer) -> Path | None:
         console.print(f"  goes on after step {trainer.step}, though {told}", markup=False, soft_wrap=True)
     if any(change.startswith("run.epochs ") for change in trainer.changed):
         console.print(f"  {trainer.optimiser.schedule.explained()}", markup=False, soft_wrap=True)
+    if keeping.choice is not None:
+        told = f"{keeping.choice.impressions:,} evaluation impressions choose the checkpoint ({keeping.choice.rule})"
+        console.print(f"  {told}; evaluate reports the others", markup=False, soft_wrap=True)
     if keeping.ended_early:
         told = "the run had ended early: raise run.early_stop_epochs to go on, or set it to 0"
         console.print(f"  {told}", style="yellow", markup=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """VectorTable: item vectors on the device, by item row; encodes what a plan says, sends each item its gradient once.
 
-refresh -> read -> (head forward, backward) -> settle -> stage -> (optimisers) -> commit. A step is atomic: until commit,
-the table holds what it held before, and commit asks for no memory, for it comes when there is no way back.
+refresh -> read -> (head forward, backward) -> settle -> stage -> (optimisers) -> commit. A step is atomic: until
+commit, the table holds what it held before, and commit asks for no memory, for it comes when there is no way back.
 """
 
 from __future__ import annotations

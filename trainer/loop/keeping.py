@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.loop.checkpoint import of_checkpoint
+from trainer.eval.validation import Choice, all_of, validation_of
+from trainer.loop.checkpoint import Checkpoint, of_checkpoint
 from trainer.loop.distributed import leaders, summed
 from trainer.loop.fitting import check_fits, check_log
 from trainer.loop.flops import peak_flops
-from trainer.loop.judging import NO_CHOICE, model_auc
+from trainer.loop.judging import NO_CHOICE, choices_of, model_auc
 from trainer.loop.logs import RunLog
 from trainer.loop.memory import telling_full
 from trainer.loop.optimiser import NonFiniteError
@@ -54,6 +55,11 @@ class Keeping:
         self._checkpoints = Checkpoints(out / FOLDER, run.keep_checkpoints, ranks)
         self._asked_to_stop = asked_to_stop
         self._patience = run.early_stop_epochs
+        self.choice: Choice | None = None
+        if self._patience:
+            self._validation, self.choice = validation_of(trainer.directory.evaluation(), run.validate)
+        self._validated_by = None if self.choice is None else asdict(self.choice)
+        self._chosen_by = list(trainer.chosen_by)
         self._best: Best | None = None
         self._epochs_since_best = 0
         self._saved_step = trainer.step
@@ -75,8 +81,7 @@ class Keeping:
             check_fits(checkpoint, self._trainer)
             kept = checkpoint.state["keeping"]
             check_log(kept["log"], fresh_log)
-            self._best = Best(**kept["best"]) if kept["best"] else None
-            self._epochs_since_best = int(kept["epochs_since_best"])
+            self._go_on_choosing(checkpoint, kept)
             self.changes = [Changes(change["step"], tuple(change["options"])) for change in kept.get("changes", [])]
         if self._trainer.changed:
             self.changes.append(Changes(step=self._trainer.step, options=tuple(self._trainer.changed)))
@@ -86,6 +91,18 @@ class Keeping:
             self._checkpoints.mark_best(self._best)
         self._checkpoints.sweep()
         return checkpoint.path
+
+    def _go_on_choosing(self, checkpoint: Checkpoint, kept: Mapping[str, Any]) -> None:
+        """What was best so far, unless other impressions choose from here on."""
+        choices = choices_of(checkpoint)
+        self._chosen_by = [all_of(self._trainer.directory.evaluation())] if choices is None else choices
+        before = kept.get("validation")
+        if self.choice is None:
+            self._validated_by = before
+        elif kept["best"] and before != self._validated_by:
+            return
+        self._best = Best(**kept["best"]) if kept["best"] else None
+        self._epochs_since_best = int(kept["epochs_since_best"])
 
     def fit(self) -> None:
         """Train to the end, or to where this ends it."""
@@ -110,7 +127,9 @@ class Keeping:
         step = self._trainer.step
         if self._patience:
             with telling_full(f"the evaluation after step {step}", NO_CHOICE):
-                own_auc = model_auc(self._trainer.prepared)
+                own_auc = model_auc(self._trainer.prepared, self._validation)
+            if self.choice is not None and self.choice not in self._chosen_by:
+                self._chosen_by.append(self.choice)
             auc = leaders(own_auc, self._trainer.ranks)
             better = self._best is None or auc > self._best.auc
             self._best = Best(step=step, auc=auc) if better else self._best
@@ -138,7 +157,10 @@ class Keeping:
             **({"changes": [asdict(change) for change in self.changes]} if self.changes else {}),
             **self._log.summary(),
         }
-        return told if self._best is None else {**told, "best": asdict(self._best), "ended_early": self.ended_early}
+        if self._best is None:
+            return told
+        chosen_by = [asdict(choice) for choice in self._chosen_by]
+        return {**told, "best": asdict(self._best), "ended_early": self.ended_early, "chosen_by": chosen_by}
 
     def save(self) -> Path:
         """Save the run as it stands between two packed steps."""
@@ -149,6 +171,8 @@ class Keeping:
             "best": best,
             "epochs_since_best": self._epochs_since_best,
             "changes": [asdict(change) for change in self.changes],
+            "validation": self._validated_by,
+            "chosen_by": [asdict(choice) for choice in self._chosen_by],
         }
         return self._checkpoints.save(self._trainer.checkpoint({"keeping": kept}), step=self._trainer.step)
 
@@ -164,4 +188,12 @@ def outline(trainer: Trainer) -> dict[str, Any]:
         "items": trainer.directory.manifest.tokens.rows - 1,
         "trained_parameters": trained,
         "device": str(trainer.device),
+        **_validation(trainer),
     }
+
+
+def _validation(trainer: Trainer) -> dict[str, Any]:
+    run = trainer.config.run
+    if not run.early_stop_epochs:
+        return {}
+    return {"validation": asdict(validation_of(trainer.directory.evaluation(), run.validate)[1])}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from trainer.config import TrainConfig
 from trainer.data.position import steps_per_epoch
 from trainer.data.prefetch import prefetch
+from trainer.eval.validation import Choice
 from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.distributed import ALONE, Ranks
 from trainer.loop.logs import RunLog
@@ -60,7 +61,9 @@ def milder(config: TrainConfig) -> str:
 class Trainer:
     """One run over one packed directory, on the device of this process, which may be one of several."""
 
-    def __init__(self, prepared: Prepared, ranks: Ranks = ALONE) -> None:
+    def __init__(self, prepared: Prepared, ranks: Ranks = ALONE, chosen_by: Sequence[Choice] = ()) -> None:
+        """`chosen_by`: the impressions that chose what the model begins with."""
+        self.chosen_by = tuple(chosen_by)
         self.parts = parts = make_parts(prepared, ranks)
         self.prepared, self.ranks = prepared, ranks
         self.config, self.directory = prepared.config, prepared.directory

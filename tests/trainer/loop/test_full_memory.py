@@ -77,8 +77,7 @@ def test_a_step_is_taken_once_whichever_operation_of_it_finds_the_memory_full(
     for number in [*range(0, last, stride), *range(last, operations, min(stride, 3))]:
         try:
             found, _ = taken(trainer, step, before, full_at=number)
-        except OutOfMemoryError as error:
-            assert "step 2: CUDA out of memory" in str(error)
+        except OutOfMemoryError:
             assert not (trainer.optimiser.intact and trainer.optimiser.taken == 2)  # there was no way back
             assert trainer.step == 2
             ended += 1
