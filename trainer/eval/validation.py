@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from schemas.errors import InputError
 from trainer.eval.impressions import labelled
 from trainer.eval.metrics import BoolArray
 
+Evaluation: TypeAlias = pa.Table  # columns as schemas.trajectory.EVALUATION
 _DRAW_BYTES = 6  # a whole number that JSON keeps
 
 
@@ -81,6 +84,14 @@ def validation_of(evaluation: pa.Table, validate: str) -> tuple[pa.Table, Choice
             f"judge. {_WAYS_OUT}"
         )
     return table.filter(pa.array(chose_I)), Choice(**found, impressions=int(chose_I.sum()))  # type: ignore[arg-type]
+
+
+def left_to_judge(evaluation: Evaluation, choices: Sequence[Choice]) -> tuple[Evaluation, int]:
+    """(the evaluation impressions without those of the choices, how many these are)."""
+    chose_I = np.logical_or.reduce(
+        [np.zeros(len(evaluation), np.bool_), *(choice.of(evaluation) for choice in choices)]
+    )
+    return evaluation.filter(pa.array(~chose_I)), int(chose_I.sum())
 
 
 def all_of(evaluation: pa.Table) -> Choice:

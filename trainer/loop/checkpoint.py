@@ -39,11 +39,11 @@ _DAMAGE = (  # what reading and restoring something else than what was written c
 
 
 class ResumeError(InputError):
-    """A checkpoint cannot be used as it is."""
+    """A checkpoint cannot be used as it is. `damaged`: for its files are not what was written."""
 
-
-class DamagedError(ResumeError):
-    """A checkpoint does not hold what was written."""
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def on_disk(path: Path) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what save_checkpoint wrote; ResumeError names what is missing, changed, cut short or of another version.
 
-    DamagedError where it is not what was written. Nothing outside of `path` is read, and nothing in it can run: parts
+    `damaged` where it is not what was written. Nothing outside of `path` is read, and nothing in it can run: parts
     are plain safetensors files in the folder.
     """
     path = standing(path)
@@ -145,8 +145,7 @@ def of_checkpoint(path: Path | None) -> Iterator[None]:
     except InputError as error:
         if path is None or str(path) in str(error):
             raise
-        kind = DamagedError if isinstance(error, DamagedError) else ResumeError
-        raise kind(f"{path}: {error}") from error
+        raise ResumeError(f"{path}: {error}") from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         told = "memory does not suffice to load the checkpoint. Free some, or go on where there is more"
         raise ResumeError(f"{path}: {told}") from error
@@ -154,7 +153,8 @@ def of_checkpoint(path: Path | None) -> Iterator[None]:
         raise ResumeError(f"{path}: the checkpoint cannot be read ({error}). Mend that, and start again") from error
     except _DAMAGE as error:
         said = str(error) if isinstance(error, SafetensorError) else repr(error)[:200]
-        raise DamagedError(f"{path}: the checkpoint is damaged ({said}). Use another one, or train again") from error
+        told = f"{path}: the checkpoint is damaged ({said}). Use another one, or train again"
+        raise ResumeError(told, damaged=True) from error
 
 
 def _state_in(file: Path) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from trainer.loop.checkpoint import Checkpoint, DamagedError
+from trainer.loop.checkpoint import Checkpoint, ResumeError
 from trainer.loop.staleness import Drift
 from trainer.loop.trainer import Trainer
 
 
 def check_fits(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """DamagedError where vectors, planner, position or waiting chunks could not be of this run.
+    """ResumeError where vectors, planner, position or waiting chunks could not be of this run.
 
     Restoring takes over what has other shapes without a word where numbers can be spread over it, and rows that are not
     there would fail much later.
@@ -32,11 +32,11 @@ def check_fits(checkpoint: Checkpoint, trainer: Trainer) -> None:
     steps = [number for change in state["shortened"] for number in change]
     whole &= all(type(number) is int and number >= 0 for number in steps)
     if not (whole and inside):
-        raise DamagedError(f"the checkpoint is damaged: its position {str(state['position'])[:80]} is none of this run")
+        raise ResumeError(f"the checkpoint is damaged: its position {str(state['position'])[:80]} is none of this run")
 
 
 def check_log(found: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
-    """DamagedError unless the run log's state has names of a fresh one's, and numbers where they belong.
+    """ResumeError unless the run log's state has names of a fresh one's, and numbers where they belong.
 
     What an older feedloop did not count may be missing from the sums.
     """
@@ -60,7 +60,7 @@ def _check_numbers(found: Mapping[str, Any], like: Mapping[str, Any], where: str
             fits = name in like and _is_number(value, type(usual), 1e300)
         if not fits:
             told = f"{where}.{name} is {repr(value)[:80]}"
-            raise DamagedError(f"the checkpoint is damaged: {told}. Use another one, or train again")
+            raise ResumeError(f"the checkpoint is damaged: {told}. Use another one, or train again")
 
 
 def _is_number(value: Any, kind: type, limit: float) -> bool:
@@ -82,4 +82,4 @@ def _check_planner(arrays: Mapping[str, Tensor], name: str, *, rows: int, step: 
 def _check(fits: bool, what: str, tensor: Tensor) -> None:
     if not fits:
         told = f"{what} of shape {tuple(tensor.shape)} and type {str(tensor.dtype).removeprefix('torch.')}"
-        raise DamagedError(f"the checkpoint is damaged: {told} does not fit this run. Use another one, or train again")
+        raise ResumeError(f"the checkpoint is damaged: {told} does not fit this run. Use another one, or train again")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from trainer.eval.predictions import ids_in_order, prediction_lines, repeated_id
 from trainer.eval.ranking import ItemVectors, model_scores, model_vectors, shown_scores, user_vectors
 from trainer.eval.recall import best_of_day, recall_over_days
 from trainer.eval.sharing import Share
-from trainer.eval.validation import Choice
+from trainer.eval.validation import Choice, Evaluation, all_of, left_to_judge
 from trainer.eval.verdict import values_of, verdict
 from trainer.loop.checkpoint import Checkpoint, of_checkpoint
 from trainer.loop.distributed import Ranks, sum_in_place
@@ -40,19 +39,7 @@ def choices_of(saved: Checkpoint) -> list[Choice] | None:
         return [Choice(**choice) for choice in kept.get("chosen_by", [])]
 
 
-def left_to_judge(evaluation: pa.Table, saved: Checkpoint, *, same_data: bool) -> tuple[pa.Table, int]:
-    """(the evaluation impressions without those that chose the checkpoint, how many these are)."""
-    choices = choices_of(saved)
-    if choices is None:
-        chose_I = evaluation["clicked"].is_valid().to_numpy() & same_data
-    else:
-        chose_I = np.logical_or.reduce(
-            [np.zeros(len(evaluation), np.bool_), *(each.of(evaluation) for each in choices)]
-        )
-    return evaluation.filter(pa.array(~chose_I)), int(chose_I.sum())
-
-
-def model_auc(prepared: Prepared, validation: pa.Table) -> float:
+def model_auc(prepared: Prepared, validation: Evaluation) -> float:
     """Mean AUC per impression. Training goes on as if it had not been asked: no coin is tossed, no mode changed."""
     impressions = Impressions.of(validation)
     limit = prepared.config.run.history_clicks
@@ -69,7 +56,7 @@ def model_auc(prepared: Prepared, validation: pa.Table) -> float:
 class Scored:
     """A checkpoint's scores, the same on every rank."""
 
-    evaluation: pa.Table
+    evaluation: Evaluation
     """all of it but what chose the checkpoint"""
     chose: int
     """impressions that did"""
@@ -91,8 +78,11 @@ def scored(prepared: Prepared, saved: Checkpoint, ranks: Ranks, *, predict: bool
 
     InputError where there is nothing to judge or, with `predict`, nothing to predict.
     """
-    same_data = not _of_another(saved, prepared)
-    evaluation, chose = left_to_judge(prepared.directory.evaluation(), saved, same_data=same_data)
+    evaluation, choices = prepared.directory.evaluation(), choices_of(saved)
+    if choices is None:  # all of its own directory's
+        own = not _of_another(saved, prepared) and len(labelled(evaluation))
+        choices = [all_of(evaluation)] if own else []
+    evaluation, chose = left_to_judge(evaluation, choices)
     judged, asked = Impressions.of(evaluation), Impressions.without_labels(evaluation)
     _check(judged, asked, chose, predict=predict)
     share = Share(ranks.rank, ranks.world, sum_in_place)

@@ -12,7 +12,6 @@ from pathlib import Path
 from trainer.loop.checkpoint import (
     STATE_FILE,
     Checkpoint,
-    DamagedError,
     ResumeError,
     load_checkpoint,
     on_disk,
@@ -82,7 +81,9 @@ class Checkpoints:
             path = standing(self.path_of(step))
             try:
                 checkpoint, damage = load_checkpoint(path), ""
-            except DamagedError as error:
+            except ResumeError as error:
+                if not error.damaged:
+                    raise
                 checkpoint, damage = None, str(error)
             damaged = any(summed([float(checkpoint is None)]))
             if not damaged:

@@ -12,7 +12,7 @@ from torch import Tensor
 from schemas.errors import InputError
 from trainer.config import TrainConfig, ways_on
 from trainer.encode.plan import PlannerState, Shortening
-from trainer.loop.checkpoint import Checkpoint, DamagedError, ResumeError, flat_optimiser, nested_optimiser
+from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
 from trainer.loop.parts import Parts
 from trainer.loop.prepare import load_weights
 from trainer.loop.rank_state import of_rank
@@ -91,7 +91,7 @@ def put_back(parts: Parts, checkpoint: Checkpoint) -> PutBack:
     except (InputError, torch.OutOfMemoryError):
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DamagedError(f"the checkpoint is damaged: {error!r}. Use another one, or train again") from error
+        raise ResumeError(f"the checkpoint is damaged: {error!r}. Use another one, or train again") from error
 
 
 def _put_back(parts: Parts, checkpoint: Checkpoint) -> PutBack:
