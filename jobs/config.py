@@ -51,9 +51,7 @@ def run(job: Job, argv: Sequence[str] | None = None) -> int:
 
 def _bind(job: Job, argv: Sequence[str]) -> Callable[[], Mapping[str, Any] | None] | None:
     """The job with its arguments, or None where help was asked for and printed."""
-    no_empty_lists = Parameter(negative_iterable=())
-    app = App(name=f"feedloop {job.__name__}", version_flags=[], default_parameter=no_empty_lists)
-    app.default(_described(job))
+    app = _app(job)
     app["--help"].group = "Parameters"
     bound: list[inspect.BoundArguments] = []
 
@@ -74,6 +72,19 @@ def _bind(job: Job, argv: Sequence[str]) -> Callable[[], Mapping[str, Any] | Non
     except ValueError as error:  # a config dataclass refused its values; no line of the job has run yet
         raise InputError(str(error)) from error
     return (lambda: job(*bound[0].args, **bound[0].kwargs)) if bound else None
+
+
+def _app(job: Job) -> App:
+    no_empty_lists = Parameter(negative_iterable=())
+    app = App(name=f"feedloop {job.__name__}", version_flags=[], default_parameter=no_empty_lists)
+    app.default(_described(job))
+    return app
+
+
+def options_of(job: Job) -> frozenset[str]:
+    """Every option of its command line, such as --run.epochs."""
+    arguments = _app(job).assemble_argument_collection(parse_docstring=False)
+    return frozenset({"--config", "--help", *(name for argument in arguments for name in argument.names)})
 
 
 def _explained(error: CycloptsError) -> str:

@@ -56,9 +56,9 @@ def train(
         terminal.one_speaks(ranks)
         with leader_first(ranks):
             prepared = terminal.prepare_telling(config, data, store=store, device=device)
-        if init_from is not None:
-            terminal.tell_start(begin_from(prepared, init_from))
-        trainer = Trainer(prepared, ranks)
+        start = begin_from(prepared, init_from) if init_from is not None else {}
+        terminal.tell_start(start)
+        trainer = Trainer(prepared, ranks, start.get("chosen_by", []))
         summary = outline(trainer) if dry_run else _trained(trainer, out)
         terminal.write_report(out, data, trainer, dry_run=dry_run)
     return summary if ranks.leads else None
@@ -67,7 +67,7 @@ def train(
 def _trained(trainer: Trainer, out: Path) -> dict[str, Any]:
     with terminal.run_folder(out, trainer), watched(trainer, out) as watch:
         keeping = Keeping(trainer, out, asked_to_stop=watch.asked_to_stop, told=watch.line, judged=watch.judged)
-        gone_on_from = keeping.go_on()
+        gone_on_from = terminal.resumed(keeping, trainer)
         terminal.write_config(out, trainer)
         watch.begin()
         keeping.fit()

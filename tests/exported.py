@@ -22,6 +22,7 @@ from tests.packed import VOCABULARY
 from trainer.config import TrainConfig
 from trainer.loop.checkpoint import Checkpoint, save_checkpoint
 from trainer.loop.prepare import build_model
+from trainer.loop.retention import CONFIG_FILE
 from trainer.loop.run import RunConfig
 from trainer.model.frozen import weights_sha256
 from trainer.model.split_encoder import SplitEncoder
@@ -69,6 +70,7 @@ def checkpoint_at(path: Path, config: TrainConfig, *, seed: int = 0) -> Path:
         "frozen_sha256": weights_sha256(split),
     }
     save_checkpoint(Checkpoint(tensors={"model": model.state_dict()}, state=state), path)
+    (path.parents[1] / CONFIG_FILE).write_text("{}")  # as if a run had written it
     return path
 
 

@@ -120,22 +120,24 @@ def packed_directory(
     variants: int = 1,
     config: dict[str, Any] | None = None,
     unlabelled: int = 0,
+    files: int = 2,
 ) -> Path:
-    """A complete packed directory of random trajectories, in two batch files, with evaluation impressions.
+    """A complete packed directory of random trajectories, in `files` batch files, with evaluation impressions.
 
     With two variants, the second file is the second: other trajectories, but as many.
     """
     rng = np.random.default_rng(seed)
     batches = batches_of([random_trajectory(rng, items=items) for _ in range(trajectories)], size=size)
-    half = -(-len(batches) // (2 * superblock)) * superblock
+    each = -(-len(batches) // (files * superblock)) * superblock
     with directory_at(out) as folder:
-        files = [
+        parts = [batches[start : start + each] for start in range(0, len(batches), each)]
+        written = [
             _batch_file(folder, f"part-{n}.parquet", part, superblock, variant=n if variants == 2 else 0)
-            for n, part in enumerate((batches[:half], batches[half:]))
+            for n, part in enumerate(parts)
         ]
         evaluation = _evaluation(folder, rng, items, unlabelled)
         table = token_table(items, seed=seed)
-        entries = [*files, write_schema(folder, files), *write_tokens(folder, table), evaluation]
+        entries = [*written, write_schema(folder, written), *write_tokens(folder, table), evaluation]
         tokens = Tokens(
             tokenizer="random",
             tokenizer_sha256="0" * 64,

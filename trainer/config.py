@@ -52,6 +52,7 @@ _FREE = {
         "keep_checkpoints",
         "reader",
         "auto_chunk",
+        "kept_chunks",
         "history_clicks",
         "tensorboard",
         "mlflow",
@@ -60,8 +61,34 @@ _FREE = {
 }
 
 
+# What a run may go on with all the same: it makes the run longer, or is what a message of the run advises.
+_WAYS_ON = {
+    "run.epochs",
+    "run.early_stop_epochs",
+    "run.validate",
+    "run.drift_every_steps",
+    "planner.chunk_sizes",
+    "optimiser.encoder_learning_rate",
+    "optimiser.learning_rate",
+    "optimiser.pooling_learning_rate",
+}
+
+
+def ways_on(before: TrainConfig, now: TrainConfig) -> tuple[list[str], list[str]]:
+    """(the changed options that a run may go on with, those that would make it another run), as changed_options."""
+    accepted: list[str] = []
+    refused: list[str] = []
+    for change in changed_options(before, now):
+        (accepted if change.partition(" ")[0] in _WAYS_ON else refused).append(change)
+    if now.run.epochs < before.run.epochs:
+        shorter = f"run.epochs was {before.run.epochs} and is {now.run.epochs}"
+        accepted.remove(shorter)
+        refused.append(f"{shorter}, and a run can only be made longer")
+    return accepted, refused
+
+
 def changed_options(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """The options that would make a run that goes on another run, as 'run.seed was 1 and is 2'."""
+    """The options that change what is computed, as 'run.seed was 1 and is 2'."""
     old, new = before.flat(), now.flat()
     return [
         f"{name} was {old[name]} and is {new[name]}" for name in new if name not in _FREE and old[name] != new[name]

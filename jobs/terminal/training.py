@@ -20,6 +20,7 @@ from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.loop.distributed import Ranks
 from trainer.loop.flops import device_name
+from trainer.loop.keeping import Keeping
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.loop.principal_start import start_projection
 from trainer.loop.trainer import Trainer
@@ -83,10 +84,31 @@ def write_config(out: Path, trainer: Trainer) -> None:
 
 
 def tell_start(found: dict[str, Any]) -> None:
-    """What the run begins with."""
+    """What the run begins with, where that is an earlier run's checkpoint."""
+    if not found:
+        return
     console.print(
         f"  begins with {found['path']}; since then {found['new']:,} new items, {found['changed']:,} with other tokens"
     )
+
+
+def resumed(keeping: Keeping, trainer: Trainer) -> Path | None:
+    """Put the run to where its newest intact checkpoint stood, and tell what is not as it was."""
+    path = keeping.go_on()
+    for why in keeping.passed_over:
+        console.print(f"  passed over: {why}", style="yellow", markup=False, soft_wrap=True)
+    if trainer.changed:
+        told = "; ".join(trainer.changed)
+        console.print(f"  goes on after step {trainer.step}, though {told}", markup=False, soft_wrap=True)
+    if any(change.startswith("run.epochs ") for change in trainer.changed):
+        console.print(f"  {trainer.optimiser.schedule.explained()}", markup=False, soft_wrap=True)
+    if keeping.choice is not None:
+        told = f"{keeping.choice.impressions:,} evaluation impressions choose the checkpoint ({keeping.choice.rule})"
+        console.print(f"  {told}; evaluate reports the others", markup=False, soft_wrap=True)
+    if keeping.ended_early:
+        told = "the run had ended early: raise run.early_stop_epochs to go on, or set it to 0"
+        console.print(f"  {told}", style="yellow", markup=False, soft_wrap=True)
+    return path
 
 
 def tell_stopped(step: int, steps: int) -> None:

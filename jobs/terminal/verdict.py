@@ -12,7 +12,9 @@ from typing import Any
 from rich.table import Table
 
 from jobs.terminal.progress import console
+from schemas.errors import InputError
 from schemas.strict_json import finite
+from trainer.loop.retention import run_folder_of
 
 METHODS = {
     "model": "this model",
@@ -26,6 +28,16 @@ METHODS = {
 }
 METRICS = {"auc": "AUC", "mrr": "MRR", "ndcg5": "nDCG@5", "ndcg10": "nDCG@10"}
 _LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell: the same predictions are the same bytes
+
+
+def figures_file(checkpoint: Path) -> Path:
+    """Where the figures of a checkpoint belong; InputError if it no longer stands in the folder of its run."""
+    run = run_folder_of(checkpoint)
+    if run is None:
+        raise InputError(
+            f"{checkpoint} stands outside of the folder of a training run: name a file for its figures, --out"
+        )
+    return run / "evaluation.json"
 
 
 def write_and_show(path: Path, summary: dict[str, Any], examples: list[dict[str, Any]] | None) -> None:

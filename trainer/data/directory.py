@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -75,15 +76,29 @@ class PackedDirectory:
 
     @contextmanager
     def reading(self, superblock: int) -> Iterator[None]:
-        """Inside, what a library says of a file that is gone or damaged becomes a ContractError that names it."""
+        """Inside, what a library says of a file that is gone or damaged becomes a ContractError that names it.
+
+        InputError for what the machine refuses: such a file may be whole.
+        """
         try:
             yield
         except InputError:
             raise
-        except (OSError, ValueError, EOFError, pa.ArrowException) as error:
-            raise ContractError(
-                f"{self.place_of(superblock)}: gone or damaged since it was opened ({error}). Pack again with jobs.pack"
+        except OSError as error:
+            if error.errno in (None, errno.ENOENT):  # None: pyarrow, of contents
+                raise self._damaged(superblock, error) from error
+            few = error.errno in (errno.EMFILE, errno.ENFILE)
+            advice = "Raise the limit of open files (ulimit -n)" if few else "Mend that"
+            raise InputError(
+                f"{self.place_of(superblock)}: cannot be read ({error}). {advice}, and go on; a training does so by "
+                "--resume auto"
             ) from error
+        except (ValueError, EOFError, pa.ArrowException) as error:
+            raise self._damaged(superblock, error) from error
+
+    def _damaged(self, superblock: int, error: Exception) -> ContractError:
+        place = self.place_of(superblock)
+        return ContractError(f"{place}: gone or damaged since it was opened ({error}). Pack again with jobs.pack")
 
     def token_table(self) -> TokenTable:
         """The token table, memory-mapped; ContractError names the file, or what in it cannot be."""

@@ -59,7 +59,7 @@ def _find_class(unpickler: Any, module: str, name: str) -> Any:
 def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iterator[list[Arrays]]:
     """Read row groups with petastorm. ContractError for a schema that is not ours, InputError without petastorm."""
     if MISSING is not None:
-        raise InputError(f"petastorm cannot be imported ({MISSING}): install it, or read with --reader arrow")
+        raise InputError(f"petastorm cannot be imported ({MISSING}): install it, or read with --run.reader arrow")
     legacy.RestrictedUnpickler.find_class = _find_class
     superblocks = directory.superblocks
     places = [superblocks[number][:2] for number in wanted]

@@ -46,7 +46,7 @@ from trainer.eval.index import Built, IndexKind, build_index
 from trainer.eval.users import histories, user_state
 from trainer.loop.checkpoint import Checkpoint, load_checkpoint
 from trainer.loop.prepare import Prepared, Told, prepare_to_encode
-from trainer.loop.retention import chosen
+from trainer.loop.retention import chosen, run_folder_of
 
 USERS = 512  # of the evaluation impressions: their searches tell an approximate index's recall
 
@@ -125,10 +125,10 @@ def _nameless(source: str, canonical_row_V: NDArray[np.int64]) -> Catalogue:
 def _stamp(path: Path, saved: Checkpoint, source: str, item_tokens_version: int) -> Stamp:
     with (path / "model.safetensors").open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    run = path.resolve().parent.parent.name
+    run = run_folder_of(path)
     return Stamp(
         source=source,
-        checkpoint=f"{run}/{path.name}",
+        checkpoint=path.name if run is None else f"{run.name}/{path.name}",
         checkpoint_sha256=sha256,
         step=int(saved.state["position"]["step"]),
         item_tokens_version=item_tokens_version,

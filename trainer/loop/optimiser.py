@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import InputError
+from trainer.loop.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class Optimiser:
     ) -> None:
         """`steps` = length of the schedule; `encoder_factor` multiplies the rates of language model and pooling."""
         self._config = config
-        self._steps = steps
+        self.schedule = Schedule.of([(0, steps)], config.warm_up_share)
         self.taken = 0
         self.intact = True  # no update was broken off halfway
         self.last: Update | None = None
@@ -108,7 +109,7 @@ class Optimiser:
         A count of 0 updates nothing, and an encoder to which nothing was back-propagated rests; the schedule goes on.
         NonFiniteError, before anything is updated, if a gradient is not finite.
         """
-        factor = schedule(self.taken, self._steps, self._config.warm_up_share)
+        factor = self.schedule.factor(self.taken)
         waiting = self._waiting_count + count
         counts: dict[_Part, float] = {"head": count}
         if update_encoder and back_propagated:
@@ -135,14 +136,21 @@ class Optimiser:
             group["lr"] = group["peak_rate"] * factor
         self._optimisers[part].step()
 
+    def extend(self, steps: int) -> None:
+        """From the next step on, the run has `steps` steps in all."""
+        self.schedule = self.schedule.extended(self.taken, steps)
+
     def state_dict(self) -> dict[str, Any]:
-        """Moments, steps taken, and the count that waits for the encoder's next update."""
+        """Moments, steps taken, the count that waits for the encoder's next update, and the schedule so far."""
         groups = {name: optimiser.state_dict() for name, optimiser in self._optimisers.items()}
-        return {"taken": self.taken, "waiting_count": self._waiting_count, "groups": groups}
+        told = {"taken": self.taken, "waiting_count": self._waiting_count, "groups": groups}
+        return {**told, "stretches": [list(stretch) for stretch in self.schedule.stretches]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`: its moments, at this config's rates. ValueError if they are of other parameters."""
+        """Go on from `state`: its moments and schedule, at this config's rates. ValueError if they are of other
+        parameters."""
         self.taken, self._waiting_count = int(state["taken"]), float(state["waiting_count"])
+        self.schedule = Schedule.of(state["stretches"], self._config.warm_up_share)
         for name, optimiser in self._optimisers.items():
             moments, own = state["groups"][name]["state"], optimiser.state_dict()["param_groups"]
             for index, found in moments.items():
@@ -155,14 +163,6 @@ def _check_moments(found: Mapping[str, Tensor], parameter: nn.Parameter, where: 
     if not fits or not found["exp_avg"].shape == found["exp_avg_sq"].shape == parameter.shape:
         shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
         raise ValueError(f"optimiser {where} is {shapes}, for a parameter of {tuple(parameter.shape)}")
-
-
-def schedule(step: int, steps: int, warm_up_share: float) -> float:
-    """Factor on the peak rate: up in a line over the warm-up, down in a line to the end."""
-    warm_up = max(1, round(warm_up_share * steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return max(0.0, (steps - step) / max(1, steps - warm_up))
 
 
 def _decay_groups(parameters: Sequence[nn.Parameter], rate: float, weight_decay: float) -> list[dict[str, Any]]:

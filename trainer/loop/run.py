@@ -12,6 +12,7 @@ from trainer.data.reader import Reader
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan, Planner
 from trainer.encode.policies import Policy
+from trainer.eval.validation import rule_of
 from trainer.loop.distributed import ALONE, Ranks
 from trainer.loop.work import NO_WORK, Work, WorkCounter
 
@@ -63,7 +64,10 @@ class RunConfig:
     keep_checkpoints: int = 2
     """The newest so many checkpoints are kept, and the best."""
     early_stop_epochs: int = 0
-    """Epochs without a better AUC on the evaluation impressions that end training. 0 = none; epochs are not judged."""
+    """Epochs without a better AUC on the validation impressions that end training. 0 = none; epochs are not judged."""
+    validate: str = "user:0.2"
+    """Which labelled evaluation impressions are for validation, where epochs are judged: user:SHARE, all of some users,
+    or time:SHARE, the earliest. `evaluate` reports the others."""
     auto_chunk: bool = False
     """Where memory does not suffice, keep fewer chunks' graphs and take the step again, with the same result."""
     history_clicks: int = 50
@@ -95,6 +99,7 @@ class RunConfig:
                 raise ValueError(f"run.{name} is {getattr(self, name)}: use {most} at most")
         if not 0 <= (self.kept_chunks or 0) < 2**31:
             raise ValueError(f"run.kept_chunks is {self.kept_chunks}: use 0 or more, or leave it out to keep all")
+        rule_of(self.validate)
         if urlsplit(self.mlflow).password:
             raise ValueError(
                 "run.mlflow holds a password, and options are printed and kept in config.json: leave it out"

@@ -59,6 +59,11 @@ class StepEncoder:
         """(rows, tokens of each) that these items are encoded as, from integers on the host alone."""
         return self._masters.computed_shape(rows_C, self._items, shape_steps=self._steps)
 
+    def forget(self) -> None:
+        """Drop what gradients a step that was broken off has left in the copy."""
+        if self._encoder is not self._masters:
+            self._encoder.zero_grad(set_to_none=True)
+
     @torch.no_grad()
     def follow(self) -> None:
         """The copy takes over the masters' weights; to be called when these have changed."""

@@ -13,6 +13,7 @@ from schemas.token_table import TokenTable
 from trainer.config import changed_options
 from trainer.encode.chunks import mix
 from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint, of_checkpoint
+from trainer.loop.judging import choices_of
 from trainer.loop.prepare import Prepared, config_of, load_weights
 from trainer.loop.retention import chosen
 
@@ -43,7 +44,8 @@ def begin_from(prepared: Prepared, path: Path) -> dict[str, Any]:
         new, changed = _growth(checkpoint, prepared, path)
         step = int(checkpoint.state["position"]["step"])
     load_weights(prepared.model, checkpoint)
-    return {"path": str(checkpoint.path), "step": step, "new": new, "changed": changed}
+    chosen_by = choices_of(checkpoint) or []
+    return {"path": str(checkpoint.path), "step": step, "new": new, "changed": changed, "chosen_by": chosen_by}
 
 
 def _growth(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> tuple[int, int]:

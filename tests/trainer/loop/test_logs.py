@@ -16,7 +16,7 @@ from tests.trainer.loop.test_keeping import config, kept
 from tests.trainer.loop.test_trainer import start
 from trainer.encode.policies import PlannerConfig
 from trainer.loop.logs import RunLog
-from trainer.loop.optimiser import schedule
+from trainer.loop.schedule import schedule
 from trainer.loop.totals import Totals, age_below
 
 BY_THE_CLOCK = {

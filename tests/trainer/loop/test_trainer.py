@@ -183,7 +183,7 @@ def test_a_checkpoint_of_other_data_or_config_is_refused(config: TrainConfig, da
     with pytest.raises(ResumeError, match="was trained on packed directory"):
         start(config, other).restore(saved)
     with pytest.raises(ResumeError, match="another config"):
-        start(replace(config, run=replace(config.run, epochs=9)), data).restore(saved)
+        start(replace(config, run=replace(config.run, seed=9)), data).restore(saved)
 
 
 @pytest.mark.parametrize(
