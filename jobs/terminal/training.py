@@ -18,13 +18,18 @@ from jobs.tracking.step_profile import Profiled
 from pipelines.locks import locked
 from schemas.errors import InputError
 from trainer.config import TrainConfig
-from trainer.loop.distributed import Ranks
+from trainer.loop.distributed import Ranks, leader_first
 from trainer.loop.flops import device_name
+from trainer.loop.precision import emulation
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.loop.principal_start import start_projection
 from trainer.loop.trainer import Trainer
 
 Line = dict[str, Any]
+
+_OTHER_PRECISION = (
+    "Begin with --run.precision auto or float32; --init-from CHECKPOINT begins with the weights of a run in bfloat16"
+)
 
 
 def tell_config(config: TrainConfig) -> None:
@@ -38,10 +43,15 @@ def tell_config(config: TrainConfig) -> None:
         console.print(f"  [{part}] {', '.join(words)}".replace(f"[{part}]", rf"\[{part}]"), style="dim", soft_wrap=True)
 
 
-def prepare_telling(config: TrainConfig, data: Path, *, store: Path | None, device: DeviceName) -> Prepared:
-    """Tell the config, then prepare an untrained model with a bar, and tell what could be packed better."""
+def prepare_telling(
+    config: TrainConfig, data: Path, ranks: Ranks, *, store: Path | None, device: DeviceName
+) -> Prepared:
+    """Tell the config, then prepare an untrained model with a bar, the leader first, and tell what could be packed
+    better."""
     tell_config(config)
-    with stage("frozen layers, once per news") as bar:
+    if told := emulation(config.run.precision, device_of(device)):
+        console.print(f"  {told}. {_OTHER_PRECISION}", style="yellow", markup=False, soft_wrap=True)
+    with leader_first(ranks), stage("frozen layers, once per news") as bar:
         prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
         start_projection(prepared)
     if hint := short_superblocks(prepared):
@@ -114,7 +124,8 @@ def write_report(out: Path, data: Path, trainer: Trainer, *, dry_run: bool) -> N
     """
     if dry_run or not trainer.ranks.leads:
         return
-    told = {"data": str(data), "device": device_name(trainer.device), "defaults": TrainConfig().to_dict()}
+    computed = {"device": device_name(trainer.device), "precision": trainer.config.run.precision}
+    told = {"data": str(data), **computed, "defaults": TrainConfig().to_dict()}
     try:
         keep_about(out, {**told, "stages": seconds_of_stages})
         page = write_page(Places(run=out), out / PAGE)["page"]

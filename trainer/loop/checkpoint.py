@@ -93,12 +93,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Nothing outside of `path` is read, and nothing in it can run: parts are plain safetensors files in the folder.
     """
+    state = load_state(path)
+    with of_checkpoint(path):
+        tensors = {part: load_file(_part_in(path, part, state)) for part in state["parts"]}
+        return Checkpoint(tensors=tensors, state=state, path=path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The plain state of a checkpoint alone; ResumeError as load_checkpoint."""
     if not _plain(path / STATE_FILE):
         raise ResumeError(f"{path}: no {STATE_FILE}, so this is no checkpoint. Name a folder that jobs.train wrote")
     with of_checkpoint(path):
-        state = _state_in(path / STATE_FILE)
-        tensors = {part: load_file(_part_in(path, part, state)) for part in state["parts"]}
-        return Checkpoint(tensors=tensors, state=state, path=path)
+        return _state_in(path / STATE_FILE)
 
 
 @contextmanager

@@ -115,6 +115,7 @@ class Keeping:
             "checkpoint": where,
             "complete": not self.stopped,
             "epochs": self._trainer.at.epoch,
+            "precision": self._trainer.config.run.precision,
             **self._log.summary(),
         }
         return told if self._best is None else {**told, "best": asdict(self._best), "ended_early": self.ended_early}
@@ -138,4 +139,5 @@ def outline(trainer: Trainer) -> dict[str, Any]:
         "items": trainer.directory.manifest.tokens.rows - 1,
         "trained_parameters": trained,
         "device": str(trainer.device),
+        "precision": trainer.config.run.precision,
     }
