@@ -19,6 +19,7 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
+from schemas.space import is_no_space
 
 CODE_ROOT = Path(__file__).resolve().parents[1]  # the folder (or the submitted zip) that holds our packages
 SPARK_ERRORS = (PySparkException, Py4JJavaError)  # what Spark and Delta raise, before or after they planned the work
@@ -130,6 +131,8 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except SPARK_ERRORS as error:
+        if is_no_space(error):
+            raise  # the job's command line knows the paths, and names the full one
         if gone := re.search(r"FAILED_READ_FILE\.FILE_NOT_EXIST\] .*? file (\S+?)\.? ", str(error)):
             raise InputError(
                 f"{gone.group(1)}: this file is gone. ./feedloop maintain removes what only old versions hold, after "

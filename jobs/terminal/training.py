@@ -17,6 +17,7 @@ from jobs.terminal.progress import console, seconds_of_stages, stage
 from jobs.tracking.step_profile import Profiled
 from pipelines.locks import locked
 from schemas.errors import InputError
+from schemas.space import space_for
 from trainer.config import TrainConfig
 from trainer.loop.distributed import Ranks, leader_first
 from trainer.loop.flops import device_name
@@ -89,7 +90,8 @@ def run_folder(out: Path, trainer: Trainer) -> Iterator[None]:
 def write_config(out: Path, trainer: Trainer) -> None:
     """The config, all of it, beside what the run writes."""
     if trainer.ranks.leads:
-        (out / "config.json").write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
+        with space_for(out / "config.json"):
+            (out / "config.json").write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
 
 
 def tell_start(found: dict[str, Any]) -> None:

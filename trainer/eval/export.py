@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import InputError
 from schemas.manifest import Tokens
+from schemas.space import NoSpaceError, space_for
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.embeddings import News
 from trainer.model import feedloop_encoder
@@ -81,22 +82,32 @@ class Record:
 
 
 @contextmanager
-def export_folder(out: Path) -> Iterator[Path]:
+def export_folder(out: Path, *, needed: int) -> Iterator[Path]:
     """A folder to fill, which takes the place of `out` when the block ends: what stands there is old or new, and whole.
 
-    The Delta table of an earlier export comes along. InputError if `out` is a folder of something else.
+    `needed`: bytes, about, that will be written, for the message on a full disk, which leaves nothing behind. The Delta
+    table of an earlier export comes along. InputError if `out` is a folder of something else.
     """
     partial, replaced = (out.with_name(f".{out.name}.{state}") for state in ("incomplete", "replaced"))
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    if (out / EMBEDDINGS.name).is_dir():  # its files never change, so a second name for each will do
-        shutil.copytree(out / EMBEDDINGS.name, partial / EMBEDDINGS.name, copy_function=os.link)
-    yield partial
+    try:
+        with space_for(out, needed):
+            partial.mkdir(parents=True)
+            _take_along(out, partial)
+            yield partial
+    except NoSpaceError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(replaced, ignore_errors=True)
     if out.exists():
         out.rename(replaced)
     partial.rename(out)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _take_along(out: Path, partial: Path) -> None:
+    if (out / EMBEDDINGS.name).is_dir():  # its files never change, so a second name for each will do
+        shutil.copytree(out / EMBEDDINGS.name, partial / EMBEDDINGS.name, copy_function=os.link)
 
 
 def earlier_export(out: Path) -> Record | None:

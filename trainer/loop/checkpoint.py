@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.errors import InputError
+from schemas.space import NoSpaceError, space_for
 from trainer.loop.distributed import ALONE, Ranks, wait_for_all
 
 FORMAT_VERSION = 4
@@ -63,14 +64,28 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) ->
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     wait_for_all()
-    for part, tensors in checkpoint.tensors.items():
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            partial / f"{part}.safetensors",
-        )
+    with _room_for(checkpoint, partial, path):
+        for part, tensors in checkpoint.tensors.items():
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                partial / f"{part}.safetensors",
+            )
     wait_for_all()
     if ranks.leads:
-        _complete(checkpoint, partial, path)
+        with _room_for(checkpoint, partial, path):
+            _complete(checkpoint, partial, path)
+
+
+@contextmanager
+def _room_for(checkpoint: Checkpoint, partial: Path, path: Path) -> Iterator[None]:
+    """Inside, a full disk is one message, and what is half written goes, for it fills the disk."""
+    needed = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
+    try:
+        with space_for(path, needed):
+            yield
+    except NoSpaceError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:

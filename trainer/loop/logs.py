@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from schemas.space import space_for
 from trainer.loop.distributed import ALONE, Ranks, summed
 from trainer.loop.optimiser import Update
 from trainer.loop.run import PlannedStep
@@ -74,7 +75,9 @@ class RunLog:
         lines = self.path.read_text().splitlines() if self.path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= self.totals.steps]
         partial = self.path.with_name(f".{self.path.name}")
-        partial.write_text("".join(f"{line}\n" for line in kept))
+        text = "".join(f"{line}\n" for line in kept)
+        with space_for(self.path, len(text)):
+            partial.write_text(text)
         partial.replace(self.path)
 
     def summary(self) -> dict[str, Any]:
@@ -132,8 +135,9 @@ class RunLog:
             **{key: value for key, value in asdict(since).items() if key != "steps"},
             **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
         }
-        with self.path.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+        text = json.dumps(line) + "\n"
+        with space_for(self.path, len(text)), self.path.open("a") as stream:
+            stream.write(text)
         self.told(line)
 
     def _peak(self) -> float:

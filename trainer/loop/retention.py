@@ -8,6 +8,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from schemas.space import space_for
 from trainer.loop.checkpoint import STATE_FILE, Checkpoint, ResumeError, load_checkpoint, save_checkpoint
 from trainer.loop.distributed import ALONE, Ranks
 
@@ -78,7 +79,8 @@ class Checkpoints:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f".{_BEST}"
-        partial.write_text(json.dumps(asdict(best)) + "\n")
+        with space_for(self.folder / _BEST):
+            partial.write_text(json.dumps(asdict(best)) + "\n")
         partial.replace(self.folder / _BEST)
         self.sweep()
 
