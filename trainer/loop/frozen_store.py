@@ -54,7 +54,9 @@ def _reserved(partial: Path, shape: tuple[int, int], target: Path) -> np.memmap[
     needed = 2 * shape[0] * shape[1]
     try:
         with space_for(target, needed):
-            output = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+            output: np.memmap[Any, np.dtype[np.float16]] = np.lib.format.open_memmap(
+                partial, mode="w+", dtype=np.float16, shape=shape
+            )
             with partial.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, partial.stat().st_size)
     except NoSpaceError:
