@@ -44,11 +44,11 @@ def run(job: Job, argv: Sequence[str] | None = None) -> int:
         if (told := _told(error, bound)) is None:
             raise
         if isinstance(error, PartlyDone):
-            print(json.dumps(error.summary, default=_jsonable), flush=True)
+            print(_line(error.summary), flush=True)
         print(f"{name}: {told}", file=sys.stderr)
         return 2
     if summary is not None:
-        print(json.dumps(summary, default=_jsonable), flush=True)
+        print(_line(summary), flush=True)
     return 0
 
 
@@ -205,6 +205,12 @@ def _field_comments(config: type) -> dict[str, str]:
             comments.pop(name, None)
             comments |= {f"{name}.{key}": text for key, text in _field_comments(hints[name]).items()}
     return comments
+
+
+def _line(summary: Mapping[str, Any]) -> str:
+    """As JSON, which knows no NaN: null where there is no number."""
+    told = json.dumps(summary, default=_jsonable)
+    return json.dumps(json.loads(told, parse_constant=lambda _: None))
 
 
 def _jsonable(value: Any) -> Any:

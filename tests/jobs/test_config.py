@@ -223,3 +223,11 @@ def test_a_full_disk_is_one_message_by_the_path_of_the_job_that_is_full(
     said = capsys.readouterr().err
     assert said.startswith(f"feedloop fill: {disk}: no space left there: 0 are free. Make room")
     assert said.count("\n") == 1
+
+
+def test_a_number_that_is_none_is_null_in_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    def judged() -> dict[str, Any]:
+        return {"auc": float("nan"), "by": [np.float32("inf"), 1.5]}
+
+    assert run(judged, []) == 0
+    assert json.loads(capsys.readouterr().out) == {"auc": None, "by": [None, 1.5]}

@@ -33,7 +33,8 @@ class RunLog:
     ranks: Ranks = ALONE
     peak_flops: float = 0.0
     totals: Totals = field(default_factory=Totals)
-    last_loss: float = float("nan")
+    last_loss: float | None = None
+    """of the last line; none before the first"""
     drifts: list[Drift] = field(default_factory=list)
     _since: Totals = field(default_factory=Totals)
     _losses: list[Tensor | float] = field(default_factory=list)
@@ -63,7 +64,8 @@ class RunLog:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`: lines of steps after it, which will be taken again, leave metrics.jsonl."""
         self._mark = time.perf_counter()
-        self._counts, self.last_loss = state["counts"], state["last_loss"]
+        self._counts, last = state["counts"], state["last_loss"]
+        self.last_loss = None if last is None or math.isnan(last) else last  # an older feedloop wrote NaN
         self.drifts = [Drift(**state["drift"])] if state["drift"] else []
         self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
         self._losses = list(state["losses"])
@@ -84,7 +86,9 @@ class RunLog:
         """The run's figures: sums over all steps and ranks, the last loss and drift told. All ranks must call this."""
         totals = self.totals.over_ranks()
         drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
-        return {"loss": self.last_loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
+        # Stopped between two lines: the loss of the steps since the last one.
+        loss = self._loss_since() if self._losses else self.last_loss
+        return {"loss": loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
 
     def arriving(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
         """The steps as they come, and how long each was waited for."""
@@ -117,7 +121,7 @@ class RunLog:
             self._write(done, epoch)
 
     def _write(self, done: int, epoch: int) -> None:
-        loss = sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
+        loss = self._loss_since()
         since, peak = self._since.over_ranks(), self._peak()
         norms = {f"gradient_norm_{part}": _mean(self._norms.get(part, [])) for part in ("encoder", "head")}
         self.last_loss = loss
@@ -139,6 +143,10 @@ class RunLog:
         with space_for(self.path, len(text)), self.path.open("a") as stream:
             stream.write(text)
         self.told(line)
+
+    def _loss_since(self) -> float:
+        """Per target, of all ranks, since the last line. All ranks must call this."""
+        return sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
 
     def _peak(self) -> float:
         """Of all ranks' devices together."""
