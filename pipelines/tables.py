@@ -48,8 +48,7 @@ class Lake:
     def exists(self, table: Table) -> bool:
         """Whether the table has been made."""
         there = self._pinned is None or table.name in self._pinned
-        path = self.path(table)  # a full disk or a kill may leave a log without a commit, which Delta takes for a table
-        return there and DeltaTable.isDeltaTable(self.spark, path) and snapshot(self.spark, path).version >= 0
+        return there and DeltaTable.isDeltaTable(self.spark, self.path(table))
 
     def version(self, table: Table) -> int:
         """The table's current Delta version."""

@@ -15,6 +15,7 @@ from tests.builders import json_line, write_logs
 from tests.disks import small_disk
 
 
+@pytest.mark.slow
 def test_ingest_into_a_full_disk_names_it_and_goes_on_when_there_is_room(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
