@@ -11,6 +11,7 @@ import io
 import json
 import re
 import sys
+import tempfile
 import textwrap
 import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from schemas.errors import InputError, PartlyDone
 from schemas.regular_file import read_bytes
+from schemas.space import fullest, is_no_space, no_space
 from schemas.strict_json import finite
 from schemas.strict_toml import LARGEST_TOML, toml_tables
 
@@ -36,21 +38,33 @@ _WHOLE = re.compile(r"[+-]?(0[xob][0-9a-f_]+|[0-9][0-9_]*)", re.IGNORECASE)
 def run(job: Job, argv: Sequence[str] | None = None) -> int:
     """The exit code of `job`, called with the options in `argv` (by default those of this process)."""
     name = f"feedloop {job.__name__}"
+    bound = None
     try:
-        call = _bind(job, sys.argv[1:] if argv is None else argv)
-        summary = call() if call else None
-    except (InputError, OSError) as error:  # OSError: a path that cannot be read or written; it names it
+        bound = _bind(job, sys.argv[1:] if argv is None else argv)
+        summary = job(*bound.args, **bound.kwargs) if bound else None
+    except Exception as error:
+        if (told := _told(error, bound)) is None:
+            raise
         if isinstance(error, PartlyDone):
             print(_json(error.summary), flush=True)
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {told}", file=sys.stderr)
         return 2
     if summary is not None:
         print(_json(summary), flush=True)
     return 0
 
 
-def _bind(job: Job, argv: Sequence[str]) -> Callable[[], Mapping[str, Any] | None] | None:
-    """The job with its arguments, or None where help was asked for and printed."""
+def _told(error: Exception, bound: inspect.BoundArguments | None) -> str | None:
+    """What to say of an error that a user, their data or their machine can cause; None for all others."""
+    if is_no_space(error) and not isinstance(error, InputError):  # of its paths the job's own, or Spark's scratch
+        named = [Path(str(value)) for value in (bound.arguments.values() if bound else ())]
+        return no_space(fullest([*(path for path in named if path.exists()), Path(tempfile.gettempdir())]))
+    # OSError: a path that cannot be read or written; it names it
+    return str(error) if isinstance(error, InputError | OSError) else None
+
+
+def _bind(job: Job, argv: Sequence[str]) -> inspect.BoundArguments | None:
+    """The job's arguments, or None where help was asked for and printed."""
     app = _app(job)
     app["--help"].group = "Parameters"
     bound: list[inspect.BoundArguments] = []
@@ -71,7 +85,7 @@ def _bind(job: Job, argv: Sequence[str]) -> Callable[[], Mapping[str, Any] | Non
         raise
     except ValueError as error:  # a config dataclass refused its values; no line of the job has run yet
         raise InputError(str(error)) from error
-    return (lambda: job(*bound[0].args, **bound[0].kwargs)) if bound else None
+    return bound[0] if bound else None
 
 
 def _app(job: Job) -> App:

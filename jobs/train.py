@@ -10,9 +10,9 @@ from jobs.terminal import training as terminal
 from jobs.tracking.watch import check_trackers, watched
 from schemas.errors import InputError
 from trainer.config import TrainConfig
-from trainer.loop.distributed import joined, leader_first
+from trainer.loop.distributed import joined
 from trainer.loop.keeping import Keeping, outline
-from trainer.loop.prepare import DeviceName
+from trainer.loop.prepare import DeviceName, device_of, settled
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import begin_from
 
@@ -54,8 +54,8 @@ def train(
             raise InputError(f"{out}: holds a training run. Add --resume auto, name another --out, or remove it")
         check_trackers(config.run)
         terminal.one_speaks(ranks)
-        with leader_first(ranks):
-            prepared = terminal.prepare_telling(config, data, store=store, device=device)
+        config = settled(config, device_of(device), ranks, begun=out / "checkpoint" if resume == "auto" else None)
+        prepared = terminal.prepare_telling(config, data, ranks, store=store, device=device)
         start = begin_from(prepared, init_from) if init_from is not None else {}
         terminal.tell_start(start)
         trainer = Trainer(prepared, ranks, start.get("chosen_by", []))

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.conform import conform
-from pipelines.delta_log import Snapshot, snapshot
+from pipelines.delta_log import Snapshot, remove_log_without_commit, snapshot
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import ContractError, InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
@@ -41,6 +41,16 @@ def make(spark: SparkSession, table: Table, path: str) -> None:
 
     CHECK constraints are properties here, which is how Delta stores them: ALTER TABLE would check each one by a scan.
     """
+    try:
+        _make(spark, table, path)
+    except AnalysisException as error:
+        if "DELTA_TABLE_NOT_FOUND" not in str(error):
+            raise
+        remove_log_without_commit(spark, path)  # what a full disk or a kill left of an earlier first commit
+        _make(spark, table, path)
+
+
+def _make(spark: SparkSession, table: Table, path: str) -> None:
     making = DeltaTable.createIfNotExists(spark).location(path).comment(table.meaning)
     for column in table.columns:  # Delta has no NOT NULL inside arrays, so their elements stay nullable there
         making = making.addColumn(column.name, column.dtype, nullable=column.nullable, comment=column.meaning)

@@ -15,7 +15,7 @@ from typing import Any, cast, get_args
 
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
-from jobs.bench.plain_options import run_plain
+from jobs.bench.plain_options import run_plain, tell_emulation
 from jobs.bench.policy_speed import Portion, aged, peak_bytes, portions, trainer_of, with_policy
 from jobs.bench.rounds import By, Round, compared, measure_of, ratio
 from trainer.encode.policies import Policy
@@ -70,6 +70,7 @@ class StepsConfig(ModelConfig):
 def steps(config: StepsConfig, where: DeviceName) -> dict[str, Any]:
     """The figures of each policy, printed as a table too."""
     device = device_of(where)
+    tell_emulation(where, bfloat16=config.bfloat16)
     drawn = DrawnConfig(
         trajectories=config.trajectories,
         items=config.items,

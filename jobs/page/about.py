@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def keep_about(run: Path, told: Mapping[str, Any]) -> None:
-    """Write `run`/about.json: what is `told` (data, device, defaults, stages), this machine and its versions."""
+    """Write `run`/about.json: what is `told` (data, device, precision, defaults, stages), machine and versions."""
     (run / ABOUT_FILE).write_text(json.dumps({**told, **this_machine()}, indent=1) + "\n")
 
 

@@ -89,6 +89,7 @@ TOUCHES_THE_WORLD = [
     "schemas/cells.py",  # np.save into memory: the bytes of a field
     "jobs/*",
     "pipelines/session.py",
+    "pipelines/java.py",  # what the JVM inherits
     "pipelines/tables.py",
     "pipelines/locks.py",  # a file that the kernel locks
     "pipelines/versions.py",  # reports beside the tables

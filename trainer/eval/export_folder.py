@@ -13,6 +13,7 @@ from pathlib import Path
 
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import InputError
+from schemas.space import NoSpaceError, space_for
 
 _HERE, _EXCHANGE = -100, 2  # Linux's AT_FDCWD and RENAME_EXCHANGE
 _NOT_SERVED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)  # by the kernel, or by this file system
@@ -36,18 +37,28 @@ def only_export(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def export_folder(out: Path) -> Iterator[Path]:
+def export_folder(out: Path, *, needed: int) -> Iterator[Path]:
     """A folder to fill, which takes the place of `out` when the block ends; the one before is then removed.
 
-    The Delta table of an earlier export comes along.
+    `needed`: bytes, about, that will be written, for the message on a full disk, which leaves nothing behind. The Delta
+    table of an earlier export comes along.
     """
     partial = out.with_name(f".{out.name}.incomplete")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        with space_for(out, needed):
+            partial.mkdir(parents=True)
+            _take_along(out, partial)
+            yield partial
+    except NoSpaceError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _replace(partial, out)
+
+
+def _take_along(out: Path, partial: Path) -> None:
     if (out / EMBEDDINGS.name).is_dir():  # its files never change, so a second name for each will do
         shutil.copytree(out / EMBEDDINGS.name, partial / EMBEDDINGS.name, copy_function=os.link)
-    yield partial
-    _replace(partial, out)
 
 
 def put_back(out: Path) -> None:

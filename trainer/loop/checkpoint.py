@@ -20,6 +20,7 @@ from torch import Tensor
 
 from schemas.errors import InputError
 from schemas.regular_file import read_bytes
+from schemas.space import NoSpaceError, space_for
 from schemas.strict_json import converted, json_value
 from trainer.loop.distributed import ALONE, Ranks, wait_for_all
 from trainer.loop.state import State
@@ -70,13 +71,27 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) ->
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     wait_for_all()
-    for part, tensors in checkpoint.tensors.items():
-        file = partial / f"{part}.safetensors"
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
-        on_disk(file)
+    with _room_for(checkpoint, partial, path):
+        for part, tensors in checkpoint.tensors.items():
+            file = partial / f"{part}.safetensors"
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+            on_disk(file)
     wait_for_all()
     if ranks.leads:
-        _complete(checkpoint, partial, path)
+        with _room_for(checkpoint, partial, path):
+            _complete(checkpoint, partial, path)
+
+
+@contextmanager
+def _room_for(checkpoint: Checkpoint, partial: Path, path: Path) -> Iterator[None]:
+    """Inside, a full disk is one message, and what is half written goes, for it fills the disk."""
+    needed = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
+    try:
+        with space_for(path, needed):
+            yield
+    except NoSpaceError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
@@ -132,12 +147,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     are plain safetensors files in the folder.
     """
     path = standing(path)
+    state = load_state(path)
+    with of_checkpoint(path):
+        tensors = {part: load_file(_part_in(path, part, state)) for part in state["parts"]}
+        return Checkpoint(tensors=tensors, state=state, path=path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The plain state of a checkpoint alone; ResumeError as load_checkpoint."""
+    path = standing(path)
     if not _plain(path / STATE_FILE):
         raise ResumeError(f"{path}: no {STATE_FILE}, so this is no checkpoint. Name a folder that jobs.train wrote")
     with of_checkpoint(path):
-        state = _state_in(path / STATE_FILE)
-        tensors = {part: load_file(_part_in(path, part, state)) for part in state["parts"]}
-        return Checkpoint(tensors=tensors, state=state, path=path)
+        return _state_in(path / STATE_FILE)
 
 
 @contextmanager

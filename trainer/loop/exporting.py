@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.embedding import EMBEDDINGS
 from schemas.news import ITEM_TOKENS
+from schemas.space import space_for
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.embeddings import (
     BoolArray,
@@ -179,14 +180,17 @@ def _fill(out: Path, asked: _Asked, vector_ND: Vectors, built: Built, *, in_lake
     """Write the folder, in it or in the lake the vectors, and the record last."""
     prepared, news, now = asked.prepared, asked.news, this_moment()
     manifest = prepared.directory.manifest
-    with export_folder(out) as folder:
+    weights = sum(tensor.nbytes for tensor in prepared.model.state_dict().values())
+    # The index and, where it is not the lake's, the table hold the vectors; news.parquet is small beside them.
+    with export_folder(out, needed=weights + (1 if in_lake else 2) * vector_ND.nbytes) as folder:
         write_encoder(folder / ENCODER, prepared.encoder, prepared.config.encoder, manifest.tokens)
         write_rest(folder, built.index, prepared.head.user, news, asked.catalogue)
         table = asked.table if in_lake else folder / EMBEDDINGS.name
         due_N = ~asked.right_N
         if due_N.any():
             rows = table_of(news.at(due_N), vector_ND[due_N], asked.stamp, now)
-            write_vectors(table, rows, asked.stamp.source, anew=asked.held is None)
+            with space_for(table, vector_ND[due_N].nbytes):
+                write_vectors(table, rows, asked.stamp.source, anew=asked.held is None)
         record = Record(
             source=asked.stamp.source,
             checkpoint=asked.stamp.checkpoint,

@@ -155,6 +155,7 @@ class Keeping:
             "epochs": self._trainer.at.epoch,
             **({"passed_over": self.passed_over} if self.passed_over else {}),
             **({"changes": [asdict(change) for change in self.changes]} if self.changes else {}),
+            "precision": self._trainer.config.run.precision,
             **self._log.summary(),
         }
         if self._best is None:
@@ -189,6 +190,7 @@ def outline(trainer: Trainer) -> dict[str, Any]:
         "trained_parameters": trained,
         "device": str(trainer.device),
         **_validation(trainer),
+        "precision": trainer.config.run.precision,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from schemas.regular_file import read_bytes
+from schemas.space import space_for
 from schemas.strict_json import Count, converted, finite, json_lines
 from trainer.loop.checkpoint import ResumeError
 from trainer.loop.distributed import ALONE, Ranks, summed
@@ -38,7 +38,8 @@ class RunLog:
     ranks: Ranks = ALONE
     peak_flops: float = 0.0
     totals: Totals = field(default_factory=Totals)
-    last_loss: float = float("nan")
+    last_loss: float | None = None
+    """of the last line; none before the first"""
     drifts: list[Drift] = field(default_factory=list)
     _since: Totals = field(default_factory=Totals)
     _losses: list[Tensor | float] = field(default_factory=list)
@@ -61,14 +62,14 @@ class RunLog:
             "losses": summed([float(loss) for loss in self._losses]),
             "norms": {part: [float(norm) for norm in norms] for part, norms in self._norms.items()},
             "counts": self._counts,
-            "last_loss": None if math.isnan(self.last_loss) else self.last_loss,  # none was logged yet
+            "last_loss": self.last_loss,
             "drift": asdict(self.drifts[-1]) if self.drifts else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`: lines of steps after it, which will be taken again, leave metrics.jsonl."""
         self._mark = time.perf_counter()
-        self._counts, self.last_loss = state["counts"], math.nan if state["last_loss"] is None else state["last_loss"]
+        self._counts, self.last_loss = state["counts"], state["last_loss"]
         self.drifts = [Drift(**state["drift"])] if state["drift"] else []
         self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
         self._losses = list(state["losses"])
@@ -79,14 +80,18 @@ class RunLog:
             return
         kept = [line for step, line in _told(self.path) if step <= self.totals.steps]
         partial = self.path.with_name(f".{self.path.name}")
-        partial.write_text("".join(f"{line}\n" for line in kept))
+        text = "".join(f"{line}\n" for line in kept)
+        with space_for(self.path, len(text)):
+            partial.write_text(text)
         partial.replace(self.path)
 
     def summary(self) -> dict[str, Any]:
         """The run's figures: sums over all steps and ranks, the last loss and drift told. All ranks must call this."""
         totals = self.totals.over_ranks()
         drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
-        return {"loss": self.last_loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
+        # Stopped between two lines: the loss of the steps since the last one.
+        loss = self._loss_since() if self._losses else self.last_loss
+        return {"loss": loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
 
     def arriving(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
         """The steps as they come, and how long each was waited for."""
@@ -119,7 +124,7 @@ class RunLog:
             self._write(done, epoch)
 
     def _write(self, done: int, epoch: int) -> None:
-        loss = sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
+        loss = self._loss_since()
         since, peak = self._since.over_ranks(), self._peak()
         norms = {f"gradient_norm_{part}": _mean(self._norms.get(part, [])) for part in ("encoder", "head")}
         self.last_loss = loss
@@ -137,9 +142,14 @@ class RunLog:
             **{key: value for key, value in asdict(since).items() if key != "steps"},
             **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
         }
-        with self.path.open("a") as stream:
-            stream.write(json.dumps(finite(line), allow_nan=False) + "\n")
+        text = json.dumps(finite(line), allow_nan=False) + "\n"
+        with space_for(self.path, len(text)), self.path.open("a") as stream:
+            stream.write(text)
         self.told(line)
+
+    def _loss_since(self) -> float:
+        """Per target, of all ranks, since the last line. All ranks must call this."""
+        return sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
 
     def _peak(self) -> float:
         """Of all ranks' devices together."""

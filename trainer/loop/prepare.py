@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -21,8 +21,11 @@ from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
 from trainer.loop.checkpoint import Checkpoint, ResumeError, of_checkpoint
+from trainer.loop.distributed import Ranks, summed
 from trainer.loop.frozen_store import found_store, frozen_store, rows_needed
 from trainer.loop.memory import fits
+from trainer.loop.precision import Precision, multiplies_bfloat16, resolved
+from trainer.loop.retention import Checkpoints
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
 from trainer.model.pretrained import PACKAGED, tokenizer_file
@@ -64,6 +67,22 @@ def device_of(name: DeviceName) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda, but torch sees no GPU here: use --device cpu or auto")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def settled(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
+    """The config with run.precision as it is computed: where it is `auto`, that of the checkpoints in the folder
+    `begun`, or else bfloat16 where the devices of all ranks multiply it. All ranks must call this."""
+    able = summed([float(multiplies_bfloat16(device))])[0] == ranks.world
+    asked = config.run.precision
+    state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
+    if asked == "auto" and state is not None:
+        with of_checkpoint(begun):
+            asked = TrainConfig.from_dict(dict(state["config"])).run.precision
+    return _with_precision(config, resolved(asked, able=able))
+
+
+def _with_precision(config: TrainConfig, precision: Precision) -> TrainConfig:
+    return replace(config, run=replace(config.run, precision=precision))
 
 
 def build_model(config: TrainConfig) -> nn.ModuleDict:
@@ -157,6 +176,7 @@ def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
 
 def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torch.device, told: Told) -> Prepared:
     """Open `data`, load the PLM, fill or find the store of frozen output (by default the folder `<data>.frozen`)."""
+    config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
     directory, model, split = _opened(config, data, device)
     clicks_V, batch_rows = clicks_per_row(directory, config)
     stored = None

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from schemas.regular_file import read_bytes
+from schemas.space import space_for
 from schemas.strict_json import Count, between, decoded
 from trainer.loop.checkpoint import (
     STATE_FILE,
     Checkpoint,
     ResumeError,
     load_checkpoint,
+    load_state,
     on_disk,
     put_in_place,
     save_checkpoint,
@@ -71,6 +73,16 @@ class Checkpoints:
         steps = self.steps()
         return standing(self.path_of(steps[-1])) if steps else None
 
+    def newest_state(self) -> Mapping[str, Any] | None:
+        """The plain state of the latest checkpoint whose state is not damaged; None if there is none."""
+        for step in reversed(self.steps()):
+            try:
+                return load_state(self.path_of(step))
+            except ResumeError as error:
+                if not error.damaged:
+                    raise
+        return None
+
     def newest_intact(self) -> tuple[Checkpoint | None, list[str]]:
         """(the latest checkpoint that every rank can read, why each newer one was passed over); None if there is none.
 
@@ -122,8 +134,9 @@ class Checkpoints:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f".{_BEST}"
-        partial.write_text(json.dumps(asdict(best)) + "\n")
-        on_disk(partial)
+        with space_for(self.folder / _BEST):
+            partial.write_text(json.dumps(asdict(best)) + "\n")
+            on_disk(partial)
         partial.replace(self.folder / _BEST)
         on_disk(self.folder)
         self.sweep()

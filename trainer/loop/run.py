@@ -46,9 +46,10 @@ class RunConfig:
     """Decides the order of superblocks, coins and dropout."""
     reader: Literal["petastorm", "arrow"] = "petastorm"
     """Both give the same batches in the same order."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the encoder while training: bfloat16 is a copy of its weights, and its gradients are added to float32 ones.
-    Master weights, moments, vectors and the head are float32."""
+    Master weights, moments, vectors and the head are float32. auto: bfloat16 where the device multiplies it, else
+    float32; a run that goes on keeps what it began with."""
     compile: bool = False
     """torch.compile the encoder; chunks then have one of four lengths, of which a compiler sees few shapes."""
     plan_ahead: int = 4
