@@ -52,6 +52,12 @@ class Tokens:
     select: str  # what of a field longer than T was kept
     rows: int  # V
     category_first: bool = False  # whether titles begin with the words of their category
+    tokenizer_content: str = ""  # schemas.tokenizer_content.content_sha256 of its file; "" in directories of before
+
+    def are_of(self, tokenizer_sha256: str, tokenizer_content: str) -> bool:
+        """Whether a tokenizer with this file, or with this content, makes these token ids."""
+        same = self.tokenizer_content != "" and tokenizer_content == self.tokenizer_content
+        return same or tokenizer_sha256 == self.tokenizer_sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

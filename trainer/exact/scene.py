@@ -19,6 +19,7 @@ from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.optimiser import Optimiser, OptimiserConfig
 from trainer.loop.step import train_step, trained_parameters
+from trainer.model.attention_pool import AdditiveAttention
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 from trainer.model.user_encoder import UserEncoderConfig
@@ -72,7 +73,8 @@ class Scene:
         for table in (module for module in self.encoder.split.modules() if isinstance(module, nn.Embedding)):
             table.requires_grad_(False)  # half of a small model, and a gradient of zeros but for a few rows
         for module in (self.encoder.token_pool, self.encoder.segment_pool, self.head.user.attention):
-            nn.init.normal_(module.query.weight)  # it starts at zero, which would hide mistakes in pooling
+            if isinstance(module, AdditiveAttention):
+                nn.init.normal_(module.query.weight)  # it starts at zero, which would hide mistakes in pooling
         if self.head.user.among is not None:
             nn.init.normal_(self.head.user.among.out.weight)
         self.rows = config.items + 1

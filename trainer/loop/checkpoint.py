@@ -64,13 +64,22 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) ->
         partial.mkdir(parents=True)
     wait_for_all()
     for part, tensors in checkpoint.tensors.items():
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            partial / f"{part}.safetensors",
-        )
+        save_file(_apart(tensors), partial / f"{part}.safetensors")
     wait_for_all()
     if ranks.leads:
         _complete(checkpoint, partial, path)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each in memory of its own: of weights that are tied, the file holds one for each name."""
+    apart: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        apart[name] = own.clone() if place in taken else own
+        taken.add(place)
+    return apart
 
 
 def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
