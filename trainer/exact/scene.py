@@ -17,6 +17,7 @@ from trainer.encode.plan import Plan
 from trainer.encode.planner import planner_of
 from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
+from trainer.exact.in_double import InDouble
 from trainer.loop.optimiser import Optimiser, OptimiserConfig
 from trainer.loop.step import train_step, trained_parameters
 from trainer.model.attention_pool import AdditiveAttention
@@ -126,7 +127,8 @@ class Scene:
             tensors = StepTensors.of(batch, plan.inverse_M)
             tensors = replace(tensors, weight_BP=tensors.weight_BP.double())
             head = self.head if spoil is None else _spoiled(self.head, spoil(plan))
-            train_step(plan, tensors, found.counts[step], table=table, head=head, optimiser=optimiser)
+            with InDouble():
+                train_step(plan, tensors, found.counts[step], table=table, head=head, optimiser=optimiser)
             found.encoder.append(_flat([*parameters.plm, *parameters.pooling]))
             found.head.append(_flat(parameters.head))
         return found

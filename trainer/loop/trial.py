@@ -181,6 +181,8 @@ class _Trial:
                 "draws numbers that torch.manual_seed does not decide, so that no vector can be computed again", way_out
             )
         gradients = [p.grad for p in self._split.parameters() if p.grad is not None]
+        if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+            raise self._refusal("gets a gradient that is not finite", way_out)
         if not any(bool(gradient.abs().max() > 0) for gradient in gradients):
             raise self._refusal("gets no gradient", way_out)
 
