@@ -168,13 +168,14 @@ def first_line(error: Exception) -> str:
 def _first_position(plm: Any, wanted_CTH: Tensor) -> int:
     """The position that the model itself gives to the first token: 0, or behind the pad's id."""
     place_CT = torch.arange(_TOKENS).expand(_ITEMS, -1)
+    wanted = wanted_CTH[_mask()]
     pad = getattr(plm.config, "pad_token_id", None)
-    candidates = [0] if pad is None else [0, int(pad) + 1]
-    errors = [
-        float((_last_hidden(plm, position_ids=place_CT + first) - wanted_CTH)[_mask()].abs().max())
-        for first in candidates
-    ]
-    return candidates[errors.index(min(errors))]
+    for first in () if pad is None else (0, int(pad) + 1):
+        if _longest(plm, first) >= _TOKENS:  # a pad's id may be beyond all positions
+            found = _last_hidden(plm, position_ids=place_CT + first)[_mask()]
+            if float((found - wanted).abs().max()) < 1e-5 * float(wanted.abs().max().clamp(min=1.0)):
+                return first
+    return 0
 
 
 def _is_causal(plm: Any, before_CTH: Tensor) -> bool:

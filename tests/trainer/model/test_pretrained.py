@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import T5EncoderModel
+from transformers import GPT2Config, GPT2Model, T5EncoderModel
 
 from schemas.errors import InputError
 from tests.packed import tiny_plm
@@ -148,6 +148,11 @@ def test_positions_of_roberta_begin_behind_the_pad(name: str, longest: int) -> N
     assert SplitEncoder(plm, frozen_layers=0).longest == longest
     ids = torch.full((1, longest), 7)
     assert plm(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.shape[1] == longest
+
+
+def test_a_pad_beyond_all_positions_is_none_of_them() -> None:
+    plm = GPT2Model(GPT2Config(vocab_size=200, n_embd=16, n_layer=2, n_head=2, n_positions=64, pad_token_id=150))
+    assert SplitEncoder(plm, frozen_layers=0).longest == 64
 
 
 def test_a_config_without_a_limit_has_none() -> None:
