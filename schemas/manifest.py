@@ -77,6 +77,14 @@ class Tokens:
     select: ShortText  # what of a field longer than T was kept
     rows: Annotated[int, between(1, 2**31 - 1)]  # V
     category_first: bool = False  # whether titles begin with the words of their category
+    tokenizer_content: ShortText = (
+        ""  # schemas.tokenizer_content.content_sha256 of its file; "" in directories of before
+    )
+
+    def are_of(self, tokenizer_sha256: str, tokenizer_content: str) -> bool:
+        """Whether a tokenizer with this file, or with this content, makes these token ids."""
+        same = self.tokenizer_content != "" and tokenizer_content == self.tokenizer_content
+        return same or tokenizer_sha256 == self.tokenizer_sha256
 
     def __post_init__(self) -> None:
         if self.pad_id >= self.vocabulary:

@@ -14,6 +14,7 @@ from pipelines.news.stop_words import stop_words
 from pipelines.news.tokenizer_file import DEFAULT, load_tokenizer
 from schemas.errors import InputError
 from schemas.news import FIELDS
+from schemas.tokenizer_content import content_sha256
 
 Select = Literal["text", "score", "start"]
 
@@ -63,7 +64,8 @@ class Segmenting:
         if self.refines:
             corpora = [language.corpora.get(field, 0) for field in self.fields if field in filled]
             settings += [sorted(stop_words(language.language)), language.statistics, corpora]
-        return hashlib.sha256(f"{self.tokenizer_json}\0{json.dumps(settings)}".encode()).hexdigest()
+        tokenizer = content_sha256(self.tokenizer_json) or self.tokenizer_json
+        return hashlib.sha256(f"{tokenizer}\0{json.dumps(settings)}".encode()).hexdigest()
 
     def build(self) -> Tokenizer:
         """The tokenizer, neither cutting nor padding; `[SEP]` written in a text is text."""
@@ -83,7 +85,8 @@ class Segmenting:
         if not around:
             raise InputError(
                 f"{self.name}: this tokenizer puts nothing around a text, and an empty title would have no token. "
-                f"Use one that adds [CLS] and [SEP], such as --tokenizer {DEFAULT}"
+                f"Use one that adds [CLS] and [SEP], such as --tokenizer {DEFAULT}, or, of a decoder, a copy of its "
+                "tokenizer.json whose post_processor adds the end token"
             )
         if self.tokens_per_segment <= around:
             raise InputError(
@@ -94,6 +97,7 @@ class Segmenting:
         return {
             "tokenizer": self.name,
             "tokenizer_sha256": hashlib.sha256(self.tokenizer_json.encode()).hexdigest(),
+            "tokenizer_content": content_sha256(self.tokenizer_json),
             "vocabulary": max(tokenizer.get_vocab().values()) + 1,
             "pad_id": next((pad for pad in pads if pad is not None), 0),
             "special_tokens": around,

@@ -27,7 +27,8 @@ from trainer.eval.export_folder import put_back
 from trainer.model import feedloop_encoder
 from trainer.model.text_encoder import LARGEST_WIDTH, TextEncoder, TextEncoderConfig
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
-from trainer.model.whole import first_trained, tokenizer_files, whole_plm
+from trainer.model.weights_folder import tokenizer_files
+from trainer.model.whole import whole_plm
 
 FORMAT_VERSION = 2
 _LONGEST_RECORD = 1 << 20  # bytes
@@ -117,8 +118,8 @@ def earlier_export(out: Path) -> Record | None:
 
 def write_encoder(folder: Path, encoder: TextEncoder, config: TextEncoderConfig, tokens: Tokens) -> None:
     """The news encoder as a Hugging Face folder, with the weights above it and the program that puts both together."""
-    plm = whole_plm(config.plm, encoder.split)
-    plm.save_pretrained(folder)
+    whole = whole_plm(config.plm, encoder.split)
+    whole.plm.save_pretrained(folder)
     for file in tokenizer_files(config.plm):
         shutil.copyfile(file, folder / file.name)
     own = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("split.")}
@@ -126,7 +127,9 @@ def write_encoder(folder: Path, encoder: TextEncoder, config: TextEncoderConfig,
     settings = {
         "bus": config.bus,
         "first_bus_layer": max(1, config.frozen_layers),
-        "first_trained_layer": first_trained(plm, config.frozen_layers),
+        "first_trained_layer": whole.first_trained,
+        "text_part": whole.part,
+        "time_first": encoder.split.time_first,
         "fields": tokens.fields,
         "select": tokens.select,
         "tokens_per_segment": tokens.tokens_per_segment,

@@ -74,7 +74,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) ->
     with _room_for(checkpoint, partial, path):
         for part, tensors in checkpoint.tensors.items():
             file = partial / f"{part}.safetensors"
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+            save_file(_apart(tensors), file)
             on_disk(file)
     wait_for_all()
     if ranks.leads:
@@ -92,6 +92,18 @@ def _room_for(checkpoint: Checkpoint, partial: Path, path: Path) -> Iterator[Non
     except NoSpaceError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each in memory of its own: of weights that are tied, the file holds one for each name."""
+    apart: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        apart[name] = own.clone() if place in taken else own
+        taken.add(place)
+    return apart
 
 
 def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from schemas.errors import ContractError, InputError
-from schemas.manifest import Manifest
+from schemas.manifest import Manifest, Tokens
+from schemas.tokenizer_content import content_sha256
 from trainer.config import TrainConfig
 from trainer.data.backends import BACKENDS
 from trainer.data.directory import PackedDirectory
@@ -26,11 +27,12 @@ from trainer.loop.frozen_store import found_store, frozen_store, rows_needed
 from trainer.loop.memory import fits
 from trainer.loop.precision import Precision, multiplies_bfloat16, resolved
 from trainer.loop.retention import Checkpoints
+from trainer.loop.trial import Asked, try_encoder
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
-from trainer.model.pretrained import PACKAGED, tokenizer_file
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder
+from trainer.model.weights_folder import PACKAGED, tokenizer_file
 from trainer.tasks.ranking import RankingHead
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -111,7 +113,7 @@ def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
     """ContractError unless the directory's token ids are those of the language model's own tokenizer."""
     tokens = manifest.tokens
     own = tokenizer_file(plm)
-    others = own is not None and hashlib.sha256(own.read_bytes()).hexdigest() != tokens.tokenizer_sha256
+    others = own is not None and not _makes(own, tokens)
     longest = min(tokens.tokens_per_segment, split.longest)
     if tokens.vocabulary > split.vocabulary:
         wrong = f"tokens of a vocabulary of {tokens.vocabulary}, plm {plm!r} has {split.vocabulary}"
@@ -135,6 +137,12 @@ def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
         f"{wrong}. Make them of its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS {' '.join(words)}, "
         "then ./feedloop build_trajectories and ./feedloop pack as before"
     )
+
+
+def _makes(tokenizer: Path, tokens: Tokens) -> bool:
+    """Whether the tokenizer.json is the one that made the tokens, or holds the same."""
+    text = tokenizer.read_bytes()
+    return tokens.are_of(hashlib.sha256(text).hexdigest(), content_sha256(text.decode("utf-8", "replace")))
 
 
 def short_superblocks(prepared: Prepared) -> str | None:
@@ -175,10 +183,18 @@ def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
 
 
 def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torch.device, told: Told) -> Prepared:
-    """Open `data`, load the PLM, fill or find the store of frozen output (by default the folder `<data>.frozen`)."""
+    """Open `data`, load the PLM and try it, fill or find the store of frozen output (by default `<data>.frozen`)."""
     config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
-    directory, model, split = _opened(config, data, device)
+    directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
+    asked = Asked(
+        encoder=config.encoder,
+        tokens_per_segment=directory.manifest.tokens.tokens_per_segment,
+        half=config.run.precision == "bfloat16",
+        compiled=config.run.compile,
+    )
+    try_encoder(cast(TextEncoder, model["encoder"]), asked, directory.token_table(), batch_rows)
+    split.to_device(device)
     stored = None
     if split.frozen_layers:
         rows = rows_needed(directory, batch_rows)
@@ -195,8 +211,9 @@ def prepare_to_encode(
 ) -> tuple[Prepared, NDArray[np.int64]]:
     """(the checkpoint's weights on `data`, the item rows whose frozen output is at hand): nothing is stored here."""
     config = config_of(checkpoint)
-    directory, model, split = _opened(config, data, device)
+    directory, model, split = _opened(config, data)
     load_weights(model, checkpoint)
+    split.to_device(device)
     clicks_V, batch_rows = clicks_per_row(directory, config)
     rows, stored = np.zeros(0, np.int64), None
     if split.frozen_layers:
@@ -218,15 +235,12 @@ def _beside(directory: PackedDirectory) -> Path:
     return directory.path.with_name(f"{directory.path.name}.frozen")
 
 
-def _opened(
-    config: TrainConfig, data: Path, device: torch.device
-) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
+def _opened(config: TrainConfig, data: Path) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
     """The directory, an untrained model that reads its tokens, and the model's language model."""
     directory = PackedDirectory.open(data.resolve())
     model = build_model(config)
     split = cast(TextEncoder, model["encoder"]).split
     check_tokens(directory.manifest, config.encoder.plm, split)
-    split.to_device(device)
     return directory, model, split
 
 

@@ -64,6 +64,7 @@ class Snapshots:
                     "manifest_sha256": parts.prepared.directory.manifest_sha256,
                     "inputs": manifest.inputs,
                     "tokenizer_sha256": manifest.tokens.tokenizer_sha256,
+                    "tokenizer_content": manifest.tokens.tokenizer_content,
                 },
                 "frozen_sha256": self._frozen_sha256,
                 "shortened": [list(change) for change in parts.watch.changes],

@@ -21,6 +21,7 @@ class _Position:
 class _Data:
     manifest_sha256: Sha256
     tokenizer_sha256: Sha256
+    tokenizer_content: ShortText = ""
     inputs: dict[str, Count]
 
 

@@ -1,4 +1,7 @@
-"""TextEncoder: token segments -> item vectors: attention over tokens, then over segments, then a linear layer."""
+"""TextEncoder: token segments -> item vectors: attention over tokens, then over segments, then a linear layer.
+
+Of a decoder, a segment is its last real token: none before it has seen all of the text.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from trainer.model.attention_pool import AdditiveAttention
+from trainer.model.attention_pool import AdditiveAttention, LastToken
 from trainer.model.item_input import FREQUENCIES, ItemInput, Segments
 from trainer.model.packed_rows import IntArray, PackedSegments
 from trainer.model.pretrained import load_plm
@@ -88,7 +91,9 @@ class TextEncoder(nn.Module):
         if config.keyword_frequency:
             self.frequency = nn.Embedding(FREQUENCIES, self.split.input_width, padding_idx=0)
             nn.init.zeros_(self.frequency.weight)
-        self.token_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
+        self.token_pool: AdditiveAttention | LastToken = LastToken()
+        if not self.split.causal:
+            self.token_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
         self.segment_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
         self.project = nn.Linear(self.split.hidden, config.vector_width)
         # Orthogonal rows keep inner products, so that training starts from the PLM's own notion of likeness.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,6 +13,8 @@ import torch
 
 from schemas.errors import ContractError
 from schemas.manifest import Manifest
+from schemas.tokenizer_content import content_sha256
+from tests.exported import tiny_tokenizer
 from tests.packed import packed_directory, tiny_plm
 from trainer.config import TrainConfig
 from trainer.data.directory import PackedDirectory
@@ -217,6 +220,19 @@ def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path
         ready(config, data)
     options = f"--tokenizer {config.encoder.plm} --tokens-per-segment 10 --select text --fields title, then"
     assert options in str(told.value)
+
+
+def test_a_tokenizer_that_was_saved_again_is_the_same(config: TrainConfig, data: Path) -> None:
+    folder = Path(config.encoder.plm)
+    tiny_tokenizer(folder)
+    text = (folder / "tokenizer.json").read_text()
+    manifest = PackedDirectory.open(data).manifest
+    made = replace(manifest, tokens=replace(manifest.tokens, tokenizer_content=content_sha256(text)))
+    split = SplitEncoder(load_plm(str(folder)), frozen_layers=0)
+    (folder / "tokenizer.json").write_text(json.dumps(json.loads(text), indent=4))
+    check_tokens(made, str(folder), split)
+    with pytest.raises(ContractError, match="which is not that of plm"):
+        check_tokens(manifest, str(folder), split)
 
 
 def test_a_smaller_vocabulary_than_the_tokens_is_refused(data: Path, tmp_path: Path) -> None:
