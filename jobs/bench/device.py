@@ -26,7 +26,7 @@ _FULL = {
     "encoder_base_compiled": ("encoder", "--size", "base", "--compiled"),
     "steps_base": ("steps", "--size", "base", *_HALF, "--chunk-size", "512"),
     "memory_base": ("steps", "--size", "base", *_HALF, "--chunk-size", "512", "--repeats", "2", *_REPLAYED),
-    "resumed": ("resumed", "--size", "minilm", *_HALF),
+    "resumed": ("resumed", "--size", "minilm", *_HALF, "--trajectories", "8192", "--save-every", "20"),
     "tests": (),
     "steps_minilm": ("steps", "--size", "minilm", "--frozen-layers", "5", "--bfloat16", "--chunk-size", "512"),
     "encoder_minilm": ("encoder", "--size", "minilm", "--segments", "4096"),
