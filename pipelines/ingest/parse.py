@@ -24,8 +24,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.ingest.ids import bad_ids, no_clicked_ids, no_ids, null_or_long_ids
+from pipelines.ingest.implied import with_implied
 from pipelines.ingest.json_fields import with_json_fields
-from pipelines.ingest.mapping import mapping_of
+from pipelines.ingest.mapping import LogMapping, mapping_of
 from pipelines.ingest.mind_fields import with_mind_fields
 from schemas.raw_log import RAW_LOG, WITHHELD
 
@@ -55,11 +56,15 @@ def with_all_told(raw: DataFrame, format: str) -> DataFrame:
     )
     lines = raw.withColumn("_fault", fault)
     lines = lines.withColumn("_text", F.when(F.col("_fault").isNull(), F.col("line").cast("string")))
-    fields = with_mind_fields(lines) if format == "mind" else with_json_fields(lines, mapping_of(format))
+    fields = with_mind_fields(lines) if format == "mind" else _of_json(lines, mapping_of(format))
     close = ~F.coalesce("_plain", F.lit(False)) | null_or_long_ids()
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
     judged = fields.withColumn("_close", close).withColumn("reason", _reason())
     return judged.select(*raw.columns, *TOLD, *extra, "reason")
+
+
+def _of_json(lines: DataFrame, mapping: LogMapping) -> DataFrame:
+    return with_json_fields(lines, mapping).transform(with_implied, mapping)
 
 
 def keep_told(judged: DataFrame) -> DataFrame:
