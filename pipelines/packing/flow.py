@@ -136,7 +136,7 @@ def _pack_tokens(folder: Path, items: DataFrame, news: dict[str, Any], source: s
     arrays = items.select(*_OF_ROWS, *own, ours.alias("ours"), noted).toArrow()
     mine = arrays.filter(arrays["ours"])
     folded_elsewhere = pc.invert(pc.is_in(mine["canonical_row"], value_set=mine["item_row"].combine_chunks()))
-    if not pc.all(mine["noted"]).as_py() or pc.any(folded_elsewhere).as_py():
+    if not news or not pc.all(mine["noted"]).as_py() or pc.any(folded_elsewhere).as_py():
         raise InputError(
             f"table item_tokens: some tokens of source {source!r} are not of the settings that the table notes: "
             "prepare_news was stopped, or an older feedloop made them. Run ./feedloop prepare_news of this source again"

@@ -88,7 +88,7 @@ def test_rows_keep_what_their_lines_still_need() -> None:
         (LOG.replace("jsonl", "csv") + COLUMNS, r"log\.format is 'csv': it is one of jsonl, parquet, delta"),
         (LOG + 'time_format = "iso8601"\n' + COLUMNS, r"log\.time_format is 'iso8601'.*yyyy-MM-dd"),
         (LOG + 'time_zone = "Mars/Base"\n' + COLUMNS, r"log\.time_zone is 'Mars/Base'.*Europe/Berlin"),
-        (LOG + 'clicked_as = "bits"\n' + COLUMNS, r"one of ids, marks"),
+        (LOG + 'clicked_as = "bits"\n' + COLUMNS, r"one of ids, id, marks"),
         (LOG + "time_zone = 1\n" + COLUMNS, r"\[log\] time_zone: write a text in quotes"),
         ('[log]\nformat = "jsonl"\n' + COLUMNS, "and files"),
         (LOG.replace("jsonl", "delta") + COLUMNS, "unless that is delta"),

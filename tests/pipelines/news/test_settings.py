@@ -57,34 +57,37 @@ def test_each_source_keeps_its_own_settings_whatever_others_are_prepared_by(
     spark: SparkSession, tmp_path: Path, prepared: Any
 ) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
-    told, _ = prepared("first", FIRST, "--category-first", "--near-duplicates", "0.8")
-    assert (told["new_items"], told["folded_items"]) == (3, 1)
-    made, folded = items(lake, "first"), rows(lake.read(NEAR_DUPLICATES))
+    prepared("first", FIRST, "--category-first")
+    made = items(lake, "first")
     told, said = prepared("second", FIRST, "--tokens-per-segment", "5", "--fields", "title", "--fields", "body")
-    assert (told["new_items"], told["retokenised_items"], told["folded_items"], told["changed_settings"]) == (
-        3,
-        0,
-        0,
-        {},
-    )
-    assert (items(lake, "first"), rows(lake.read(NEAR_DUPLICATES))) == (made, folded)
+    assert (told["new_items"], told["retokenised_items"], told["changed_settings"]) == (3, 0, {})
+    assert items(lake, "first") == made
     assert {row[3] for row in items(lake, "second")} == {4, 5, 6}  # no item stands for one of other settings
     assert "made anew" not in said
 
-    told, _ = prepared("first", FIRST | {"d": "Hello again"})  # no option: as before
-    assert (told["new_items"], told["retokenised_items"], told["folded_items"], told["changed_settings"]) == (
-        1,
-        0,
-        1,
-        {},
-    )
-    assert items(lake, "first")[:3] == made
     second = items(lake, "second")
-    told, said = prepared("first", FIRST, "--no-category-first", "--near-duplicates", "0")
-    assert told["changed_settings"] == {"category_first": ["True", "False"], "near_duplicates": ["0.8", "0.0"]}
-    assert (told["retokenised_items"], told["folded_items"]) == (4, 0)
+    told, _ = prepared("first", FIRST | {"d": "Hello again"})  # no option: as before
+    assert (told["new_items"], told["retokenised_items"], told["changed_settings"]) == (1, 0, {})
+    assert items(lake, "first")[:3] == made
+    told, said = prepared("first", FIRST, "--no-category-first")
+    assert (told["retokenised_items"], told["changed_settings"]) == (4, {"category_first": ["True", "False"]})
     assert "first: category_first was True, is False: all its items are made anew" in said
-    assert (items(lake, "second"), rows(lake.read(NEAR_DUPLICATES))) == (second, [])
+    assert items(lake, "second") == second
+
+
+@pytest.mark.slow
+def test_each_source_keeps_its_own_near_duplicates(spark: SparkSession, tmp_path: Path, prepared: Any) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    assert prepared("first", FIRST, "--near-duplicates", "0.8")[0]["folded_items"] == 1
+    made, folded = items(lake, "first"), rows(lake.read(NEAR_DUPLICATES))
+    assert prepared("second", FIRST)[0]["folded_items"] == 0
+    assert (items(lake, "first"), rows(lake.read(NEAR_DUPLICATES))) == (made, folded)
+    assert prepared("second", FIRST, "--near-duplicates", "0.7")[0]["folded_items"] == 1
+    assert prepared("first", FIRST)[0]["folded_items"] == 1  # as before
+    assert prepared("first", FIRST, "--near-duplicates", "0")[0]["changed_settings"] == {
+        "near_duplicates": ["0.8", "0.0"]
+    }
+    assert rows(lake.read(NEAR_DUPLICATES), "item_row", "kept_row") == [(5, 4)]
 
 
 def test_a_tokenizer_is_found_again_or_asked_for(spark: SparkSession, tmp_path: Path, prepared: Any) -> None:
