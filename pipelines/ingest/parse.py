@@ -8,7 +8,8 @@ The reasons, in the order in which they are tried (one line has one reason):
 - `duplicate_field`: a JSON object that has a field which we read twice
 - `wrong_column_count`: a MIND line without exactly five tab-separated columns
 - `missing_field`: impression id, user id, time, history or shown is absent, null or of a wrong type, an id is empty,
-  or a list holds something that is no id. An empty history is fine, and numbers are read as ids
+  or a list holds something that is no id. An empty history is fine, and numbers are read as ids. A log without columns
+  of impression ids or shown news has them implied (`implied.py`); a click without its news lacks what it shows
 - `bad_id`: an id with a backslash, a control character or white space, or of more than 256 bytes
 - `bad_time`: no time of the format, before the year 2000, or more than a day after the line arrived
 - `nothing_shown`: the list of shown news is empty
