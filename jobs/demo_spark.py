@@ -12,9 +12,11 @@ from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from jobs.terminal.progress import stage
 from pipelines.ingest.sources import find_logs
+from pipelines.ingest.usable import check_usable
 from pipelines.news.readers import news_file
 from pipelines.packing.config import PackingConfig
 from pipelines.session import build_session
+from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 
 
@@ -36,6 +38,7 @@ def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
         spark = build_session("feedloop demo")
     with stage("ingest"):
         facts["ingest"] = ingest(logs=str(data), lake=lake, source=source)
+        check_usable(Lake(spark, lake), source)
     with stage("news text to tokens"):
         facts["news"] = prepare_news(news=data, lake=lake, source=source)
     with stage("trajectories"):

@@ -26,8 +26,11 @@ class TrajectoriesNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceNote:
-    """By what one source's items are made."""
+    """By what one source's items are made; an older feedloop noted the first of these for all sources together."""
 
+    tokens: _Plain | None = None
+    tokenizer: str | None = None
+    near_duplicates: float | str | bool | None = None
     language: str | None = None
     corpora: _Plain = field(default_factory=dict)
     sha256: tuple[str, ...]

@@ -17,7 +17,7 @@ def show(facts: dict[str, Any], out: Path, page: str, console: Console | None = 
     console = console or Console(highlight=False)
     console.rule("feedloop demo")
     console.print(f"[bold]Data[/bold]     {facts['data']}")
-    for line in (*_ingested(facts), *_prepared(facts), *_encoded(facts)):
+    for line in (*_ingested(facts), *_prepared(facts), *split_lines(facts), *_encoded(facts)):
         console.print(line)
     console.print(_speed_table(facts["speed"]))
     for line in _speed_notes(facts["speed"]):
@@ -58,6 +58,21 @@ def _prepared(facts: dict[str, Any]) -> list[str]:
         tokens += f": {news['full_tokens']:,} tokens, {news['tokens']:,} kept"
     folded = f"{news['folded_items']:,} with the text of another"
     return [f"[bold]News[/bold]     {news['items']:,} items, {folded}; {tokens}"]
+
+
+def split_lines(facts: dict[str, Any]) -> list[str]:
+    """Where training ends and evaluation begins, and why; that negatives are drawn, where they are."""
+    made = facts["trajectories"]
+    begin, by = made["evaluate_from"], made["split_by"]
+    share = f"{made['evaluate_share']:.0%}" if by == "share" else ""
+    why = {"last_date": "the last date with click marks", "share": f"the latest {share}, for all are of one date"}
+    moment = begin.replace("T", " ").replace("Z", " UTC")
+    lines = [
+        f"[bold]Split[/bold]    impressions before {moment} train, those from then on evaluate ({why.get(by, by)})"
+    ]
+    if made["negatives"] == "drawn":
+        lines.append("         negatives are drawn from each day's clicks: the log shows no news that stayed unclicked")
+    return lines
 
 
 def _encoded(facts: dict[str, Any]) -> list[str]:

@@ -61,8 +61,16 @@ def _show(summary: dict[str, Any]) -> None:
 
 def quality_table(summary: dict[str, Any]) -> Table:
     """Each method's means, and how far their 95% intervals reach."""
-    days = " to ".join(dict.fromkeys(summary["split"][end] for end in ("first", "last")))
+    split = summary["split"]
+    days = " to ".join(dict.fromkeys(split[end] for end in ("first", "last")))
+    _, inside_a_day, clock = str(split.get("evaluate_from")).partition("T")
+    days += f" from {clock} on" if inside_a_day else ""
     title = f"Quality on {summary['impressions']:,} impressions of {days} ({summary['skipped']:,} of one class skipped)"
+    if against_drawn(summary):
+        title += (
+            "\nagainst drawn news: each click is ranked among others of its day, not among what its user was shown, so "
+            "these figures compare with each other alone"
+        )
     table = Table("", title=title, title_justify="left")
     for heading in METRICS.values():
         table.add_column(heading, justify="right")
@@ -76,7 +84,13 @@ def quality_table(summary: dict[str, Any]) -> Table:
 def paired_line(summary: dict[str, Any]) -> str:
     """The model less the untrained language model, on the same impressions."""
     less = summary["paired"]["zero_shot"]["auc"]
-    return rf"AUC less zero-shot's: {less['mean']:+.3f} \[{less['low']:+.3f}, {less['high']:+.3f}], paired, 95%"
+    kind = "AUC against drawn news" if against_drawn(summary) else "AUC"
+    return rf"{kind} less zero-shot's: {less['mean']:+.3f} \[{less['low']:+.3f}, {less['high']:+.3f}], paired, 95%"
+
+
+def against_drawn(summary: dict[str, Any]) -> bool:
+    """Whether what users did not click was drawn, for want of a log that tells what they were shown."""
+    return summary.get("negatives") == "drawn"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -46,7 +46,7 @@ def _scan_ebnerd(path: Path, _: LogMapping) -> Content | None:
 def _scan_mapped(path: Path, mapping: LogMapping) -> Content | None:
     if mapping.format == JSONL:
         return scan_lines(path, json_fault(mapping))
-    return scan_parquet(path, mapping.read_columns)
+    return scan_parquet(path, mapping.read_columns, [name for name in mapping.columns if mapping.is_list(name)])
 
 
 SCANS: dict[str, Callable[[Path, LogMapping], Content | None]] = {

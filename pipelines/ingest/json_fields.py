@@ -28,15 +28,17 @@ def with_json_fields(lines: DataFrame, mapping: LogMapping) -> DataFrame:
         {"_record": F.from_json("_text", _schema(mapping), options), "_keys": F.json_object_keys("_text")}
     )
     told = {name: F.col(f"_record.{_quoted(column)}") for name, column in mapping.columns.items()}
+    if mapping.clicked_as == "id":
+        told["clicked"] = F.when(told["clicked"].isNotNull(), F.array(told["clicked"]))
     fields = record.select(
         *lines.columns,
         "_keys",
         F.col(f"_record.{_CORRUPT}").alias("_corrupt"),
-        told["impression_id"].alias("impression_id"),
+        told.get("impression_id", F.lit(None).cast("string")).alias("impression_id"),
         told["user_id"].alias("user_id"),
         told["time"].alias("_time_text"),
         told.get("history", F.array().cast("array<string>")).alias("history"),
-        told["shown"].alias("shown"),
+        told.get("shown", F.lit(None).cast("array<string>")).alias("shown"),
         told.get("clicked", F.lit(None).cast("array<string>")).alias("_clicked"),
         F.concat_ws(_BETWEEN, F.lit(""), *(told[name] for name in _IDS if name in told)).alias("_ids"),
         *(_extra(extra).alias(name) for name, extra in mapping.extra.items()),
@@ -60,7 +62,8 @@ def with_json_fields(lines: DataFrame, mapping: LogMapping) -> DataFrame:
 def _schema(mapping: LogMapping) -> str:
     """What to read of a record: all as text, so that a type in the log is no reason to lose a line."""
     leaves = {extra.column: "string" for extra in mapping.extra.values()}
-    leaves |= {column: "array<string>" if name in _LISTS else "string" for name, column in mapping.columns.items()}
+    kinds = {name: "array<string>" if mapping.is_list(name) else "string" for name in mapping.columns}
+    leaves |= {column: kinds[name] for name, column in mapping.columns.items()}
     return f"{_fields(leaves)}, {_CORRUPT} string"
 
 
@@ -138,7 +141,7 @@ def _twice(keys: Column, names: Iterable[str]) -> Column:
 def _bad_mark(mapping: LogMapping) -> Column:
     """`clicked` is there, but no list; or its marks are none, or not one for each shown news."""
     no_list = F.col("_clicked").isNull() & F.col("_corrupt").isNotNull()
-    if mapping.clicked_as == "ids":
+    if mapping.clicked_as != "marks":
         return no_list
     marks = F.array(*(F.lit(mark) for mark in _MARKS))
     strange = (F.size("_clicked") != F.size("shown")) | (F.size(F.array_except("_clicked", marks)) > 0)

@@ -21,7 +21,7 @@ from schemas.strict_toml import LARGEST_TOML, toml_tables
 MAPPED_FORMATS = ("jsonl", "parquet", "delta")
 FIELDS = ("impression_id", "user_id", "time", "history", "shown", "clicked")
 LISTS = ("history", "shown", "clicked")
-OPTIONAL = ("history", "clicked")  # absent = an empty history; = unlabelled
+OPTIONAL = ("history", "clicked", "impression_id")  # absent = an empty history; unlabelled; made of time and news
 EXTRA_TYPES = ("string", "long", "double", "boolean")
 JSONL = "jsonl"  # RAW_LOG.format of feedloop's own JSON lines
 _LOG_KEYS = ("format", "files", "time_format", "time_zone", "clicked_as")
@@ -50,11 +50,11 @@ class LogMapping:
     files: str = ""  # glob below the folder
     time_format: str = "iso"
     time_zone: str = "UTC"  # of times without an offset
-    clicked_as: str = "ids"  # or marks: a 0 or 1 for each shown news
+    clicked_as: str = "ids"  # or id: one news, no list; or marks: a 0 or 1 for each shown news
 
     def __post_init__(self) -> None:
         _one_of("log.format", self.format, MAPPED_FORMATS)
-        _one_of("log.clicked_as", self.clicked_as, ("ids", "marks"))
+        _one_of("log.clicked_as", self.clicked_as, ("ids", "id", "marks"))
         if self.time_format not in _TIME_FORMATS and not _PATTERN.fullmatch(self.time_format):
             raise InputError(
                 f"log.time_format is {self.time_format!r}: it is one of {', '.join(_TIME_FORMATS)}, or a pattern of "
@@ -67,9 +67,10 @@ class LogMapping:
                 f"log.time_zone is {self.time_zone!r}: it is no zone of the IANA list, such as Europe/Berlin"
             ) from error
         _known("columns", self.columns, FIELDS)
-        absent = [name for name in FIELDS if name not in self.columns and name not in OPTIONAL]
+        absent = [name for name in FIELDS if name not in self.columns and name not in (*OPTIONAL, "shown")]
         if absent:
             raise InputError(f"[columns] lacks {', '.join(absent)}: name the column of the log that holds each")
+        self._check_clicks_alone()
         for name, column in self.read_columns.items():
             if not isinstance(column, str) or not _COLUMN.fullmatch(column):
                 raise InputError(f"{name} = {column!r}: name a column of the log; a dot goes into a nested one")
@@ -81,10 +82,26 @@ class LogMapping:
             if not _NAME.fullmatch(name) or name in _TAKEN:
                 raise InputError(f"[extra] {name}: use a name of a-z, 0-9 and _ that feedloop's own columns leave free")
 
+    def is_list(self, name: str) -> bool:
+        """Whether the log holds a list for the field."""
+        return name in LISTS and (name, self.clicked_as) != ("clicked", "id")
+
+    def _check_clicks_alone(self) -> None:
+        """A log without shown news holds the ids of clicked ones."""
+        if "shown" in self.columns:
+            return
+        if "clicked" not in self.columns:
+            raise InputError("[columns] lacks shown: name its column or, of a log of clicks alone, that of clicked")
+        if self.clicked_as == "marks":
+            raise InputError("log.clicked_as is 'marks' of shown news, and [columns] lacks shown: name its column")
+
     def of_rows(self, *, typed_time: bool, clicked_as: str = "") -> LogMapping:
         """The mapping of its records once their columns have our own names; `typed_time`: and their times an offset."""
         extra = {name: Extra(name, extra.type) for name, extra in self.extra.items()}
-        plain = LogMapping(extra=extra, clicked_as=clicked_as or self.clicked_as)
+        lacking = {"shown", "impression_id"} - {*self.columns} if not clicked_as else set()
+        columns = {name: name for name in FIELDS if name not in lacking}
+        kept_as = "ids" if self.clicked_as == "id" else self.clicked_as  # rows are written with lists
+        plain = LogMapping(columns=columns, extra=extra, clicked_as=clicked_as or kept_as)
         return plain if typed_time else replace(plain, time_format=self.time_format, time_zone=self.time_zone)
 
     @property

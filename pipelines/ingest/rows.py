@@ -84,6 +84,8 @@ def _as_lines(rows: DataFrame, mapping: LogMapping, format: str) -> DataFrame:
 
 
 def _text(name: str, mapping: LogMapping) -> Column:
+    if name in LISTS and not mapping.is_list(name):
+        return F.when(F.col(name).isNotNull(), F.array(F.col(name).cast("string")))
     return F.col(name).cast("array<string>" if name in LISTS else "string")
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from gzip import GzipFile
 from io import BufferedReader
@@ -102,12 +102,15 @@ def mind_fault(line: bytes) -> str | None:
     return None if columns == MIND_COLUMNS else f"has {columns} tab-separated columns instead of {MIND_COLUMNS}"
 
 
-def scan_parquet(path: Path, columns: dict[str, str]) -> Content | None:
-    """The content of a Parquet file that has `columns` (field -> dotted name), None if it has no rows."""
+def scan_parquet(path: Path, columns: dict[str, str], lists: Collection[str] = LISTS) -> Content | None:
+    """The content of a Parquet file that has `columns` (field -> dotted name), None if it has no rows.
+
+    `lists` are the fields that hold lists.
+    """
     try:
         with path.open("rb") as stream:
             file = pq.ParquetFile(stream)
-            types = {name: _type(file.schema_arrow, name, column) for name, column in columns.items()}
+            types = {name: _type(file.schema_arrow, name, column, name in lists) for name, column in columns.items()}
             wanted = sorted(set(columns.values()))
             rows = sum(len(batch) for batch in file.iter_batches(columns=wanted))  # a page may be broken anywhere
             footer = _footer(stream)
@@ -179,7 +182,7 @@ def _holds(record: object, path: list[str]) -> bool:
     return isinstance(record, dict) and path[0] in record and _holds(record[path[0]], path[1:])
 
 
-def _type(schema: pa.Schema, name: str, column: str) -> pa.DataType:
+def _type(schema: pa.Schema, name: str, column: str, wants_list: bool) -> pa.DataType:
     """The type of a (dotted) column, if the field `name` can be read from it."""
     kind: pa.DataType = pa.struct(list(schema))
     for part in column.split("."):
@@ -188,9 +191,9 @@ def _type(schema: pa.Schema, name: str, column: str) -> pa.DataType:
             raise InputError(f"has no column {column}; it has {', '.join(names)}. Mend the mapping")
         kind = kind.field(names.index(part)).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if name in LISTS and not (is_list and not pa.types.is_nested(kind.value_type)):
+    if wants_list and not (is_list and not pa.types.is_nested(kind.value_type)):
         raise InputError(f"its column {column} is {kind}, and {name} is read from a list. Mend the mapping")
-    if name in FIELDS and name not in LISTS and pa.types.is_nested(kind):
+    if name in FIELDS and not wants_list and pa.types.is_nested(kind):
         raise InputError(f"its column {column} is {kind}, and {name} is a single value. Mend the mapping")
     return kind
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.errors import InputError
 from trainer.eval.alarms import alarms
@@ -50,6 +51,7 @@ def verdict(
     day_I = dates(table)
     return {
         "split": {"first": str(day_I.min()), "last": str(day_I.max())},
+        "negatives": negatives_of(table),
         "impressions": int(judged_I.sum()),
         "skipped": int((~judged_I).sum()),
         "methods": methods,
@@ -74,9 +76,16 @@ def _without_order(judged_I: BoolArray) -> list[str]:
     ]
 
 
+def negatives_of(evaluation: pa.Table) -> str:
+    """`drawn` where clicks stand beside news that were drawn from the day's clicks, `shown` where users saw all."""
+    drawn = "drawn" in evaluation.column_names and bool(pc.any(evaluation["drawn"]).as_py())
+    return "drawn" if drawn else "shown"
+
+
 def _nothing_judged() -> dict[str, Any]:
     return {
         "split": {"first": None, "last": None},
+        "negatives": None,
         "impressions": 0,
         "skipped": 0,
         "methods": {},

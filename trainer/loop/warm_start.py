@@ -61,8 +61,9 @@ def _growth(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> tuple[int
     if rows > tokens.rows:
         raise ResumeError(f"{path}: the checkpoint knows {rows} item rows, the token table has {tokens.rows} only")
     hash_V, version_V = now["hash_V"][:rows], now["version_V"][:rows]
-    same_V = version_V == then["version_V"]
-    other = int((same_V & (hash_V != then["hash_V"])).sum() + (version_V < then["version_V"]).sum())
+    there_V = hash_V != 0  # no tokens: another source's item, which an older feedloop packed with tokens all the same
+    same_V = (version_V == then["version_V"]) | ~there_V
+    other = int((same_V & there_V & (hash_V != then["hash_V"])).sum() + (version_V < then["version_V"]).sum())
     if other:
         raise ResumeError(
             f"{path}: the token table does not extend the checkpoint's: {other} of its {rows} rows hold other news. "

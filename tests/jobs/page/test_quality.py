@@ -93,3 +93,16 @@ def test_a_figure_that_nothing_had_is_a_dash_and_no_chart(facts: Facts) -> None:
 def test_a_model_that_nobody_judged_has_no_section(bare: Facts) -> None:
     assert quality(bare) is None
     assert list(headline_tiles(bare)) == []
+
+
+def test_figures_against_drawn_news_are_named_as_such_everywhere(facts: Facts) -> None:
+    split = {"evaluate_from": "2026-03-07T18:00:00Z", "first": "2026-03-07", "last": "2026-03-07"}
+    drawn = replace(facts, evaluation={**EVALUATION, "split": split, "negatives": "drawn"})
+    section = quality(drawn)
+    assert section is not None
+    assert " of 2026-03-07 from 18:00:00Z on, none of them trained on" in section.told
+    assert "ranked among news drawn from what others clicked on its day" in section.told
+    titles = [chart.title for chart in section.charts if chart.key.startswith("metric-")]
+    assert titles
+    assert all(title.endswith(" against drawn news") for title in titles)
+    assert next(headline_tiles(drawn)).label == "AUC against drawn news"

@@ -110,6 +110,7 @@ def test_every_method_is_judged_and_what_is_missing_is_said(config: TrainConfig,
     assert sorted(summary["paired"]) == sorted(BASELINES)
     assert (summary["impressions"], summary["skipped"], summary["unlabelled"], summary["step"]) == (20, 0, 6, 3)
     assert summary["split"] == {"evaluate_from": "2026-03-07", "first": "2026-03-07", "last": "2026-03-08"}
+    assert summary["negatives"] == "shown"
     assert sum(part["impressions"] for part in summary["slices"]["history length"]) == 20
     assert [part["slice"] for part in summary["slices"]["new users"]] == ["new", "known"]
     assert summary["left_out"] == ["6 impressions without click marks: --predictions FILE tells their order"]
