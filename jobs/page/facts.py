@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.page.about import kept_about, this_machine
-from jobs.page.contracts import Config, Evaluation, Example, Figures, Line, Method, Options, Summary
+from jobs.page.contracts import Config, Evaluation, Example, Figures, Line, Method, Options
 from jobs.page.lake import books, news_counts
 from jobs.page.reading import check, json_file, lines_file, there
+from jobs.page.summary_contract import Summary
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.token_table import file_of

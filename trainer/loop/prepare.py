@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from schemas.errors import ContractError, InputError
-from schemas.manifest import Manifest, Tokens
-from schemas.tokenizer_content import content_sha256
+from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.data.backends import BACKENDS
 from trainer.data.directory import PackedDirectory
@@ -27,12 +24,12 @@ from trainer.loop.frozen_store import found_store, frozen_store, rows_needed
 from trainer.loop.memory import fits
 from trainer.loop.precision import Precision, multiplies_bfloat16, resolved
 from trainer.loop.retention import Checkpoints
+from trainer.loop.token_check import check_tokens
 from trainer.loop.trial import Asked, try_encoder
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder
-from trainer.model.weights_folder import PACKAGED, tokenizer_file
 from trainer.tasks.ranking import RankingHead
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -107,42 +104,6 @@ def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDA
                 if variant == 0:  # the others hold the same clicks
                     np.add.at(clicks_V, batch.ask_M[batch.click_slot_BL[batch.click_mask_BL]], 1)
     return clicks_V, np.flatnonzero(seen_V)
-
-
-def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
-    """ContractError unless the directory's token ids are those of the language model's own tokenizer."""
-    tokens = manifest.tokens
-    own = tokenizer_file(plm)
-    others = own is not None and not _makes(own, tokens)
-    longest = min(tokens.tokens_per_segment, split.longest)
-    if tokens.vocabulary > split.vocabulary:
-        wrong = f"tokens of a vocabulary of {tokens.vocabulary}, plm {plm!r} has {split.vocabulary}"
-    elif tokens.tokens_per_segment > split.longest:
-        wrong = f"segments of {tokens.tokens_per_segment} tokens, plm {plm!r} reads {split.longest}"
-    elif others:
-        wrong = f"tokens of tokenizer {tokens.tokenizer!r}, which is not that of plm {plm!r}"
-    else:
-        return
-    options = {
-        "source": manifest.config.get("source"),
-        "tokenizer": plm if plm in PACKAGED or Path(plm).is_dir() else own or "TOKENIZER.JSON",
-        "tokens-per-segment": longest,
-        "select": tokens.select,
-        "near-duplicates": (manifest.config.get("news") or {}).get("near_duplicates"),
-    }
-    words = [f"--{name} {value}" for name, value in options.items() if value is not None]
-    words += [f"--fields {field}" for field in tokens.fields]
-    words += ["--category-first"] if tokens.category_first else []
-    raise ContractError(
-        f"{wrong}. Make them of its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS {' '.join(words)}, "
-        "then ./feedloop build_trajectories and ./feedloop pack as before"
-    )
-
-
-def _makes(tokenizer: Path, tokens: Tokens) -> bool:
-    """Whether the tokenizer.json is the one that made the tokens, or holds the same."""
-    text = tokenizer.read_bytes()
-    return tokens.are_of(hashlib.sha256(text).hexdigest(), content_sha256(text.decode("utf-8", "replace")))
 
 
 def short_superblocks(prepared: Prepared) -> str | None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from schemas.errors import InputError
 from trainer.config import TrainConfig, ways_on
 from trainer.encode.plan import PlannerState, Shortening
-from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
+from trainer.loop.checkpoint import Checkpoint, ResumeError
+from trainer.loop.optimiser_state import flat_optimiser, nested_optimiser
 from trainer.loop.parts import Parts
 from trainer.loop.prepare import load_weights
 from trainer.loop.rank_state import of_rank

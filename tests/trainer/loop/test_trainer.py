@@ -27,8 +27,9 @@ from trainer.eval.ranking import encode_rows, model_scores
 from trainer.loop.checkpoint import ResumeError, load_checkpoint, save_checkpoint
 from trainer.loop.logs import RunLog
 from trainer.loop.optimiser import NonFiniteError, OptimiserConfig
-from trainer.loop.prepare import Prepared, check_tokens, clicks_per_row, prepare, short_superblocks
+from trainer.loop.prepare import Prepared, clicks_per_row, prepare, short_superblocks
 from trainer.loop.run import RunConfig, epoch_targets
+from trainer.loop.token_check import check_tokens
 from trainer.loop.trainer import Trainer
 from trainer.model.pretrained import load_plm
 from trainer.model.split_encoder import SplitEncoder
