@@ -11,9 +11,9 @@ import io
 import json
 import re
 import sys
+import tempfile
 import textwrap
 import tokenize
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -25,6 +25,10 @@ from cyclopts.config import Dict as Values
 from cyclopts.exceptions import UnusedCliTokensError
 
 from schemas.errors import InputError, PartlyDone
+from schemas.regular_file import read_bytes
+from schemas.space import fullest, is_no_space, no_space
+from schemas.strict_json import finite
+from schemas.strict_toml import LARGEST_TOML, toml_tables
 
 Job = Callable[..., Mapping[str, Any] | None]
 
@@ -34,24 +38,34 @@ _WHOLE = re.compile(r"[+-]?(0[xob][0-9a-f_]+|[0-9][0-9_]*)", re.IGNORECASE)
 def run(job: Job, argv: Sequence[str] | None = None) -> int:
     """The exit code of `job`, called with the options in `argv` (by default those of this process)."""
     name = f"feedloop {job.__name__}"
+    bound = None
     try:
-        call = _bind(job, sys.argv[1:] if argv is None else argv)
-        summary = call() if call else None
-    except (InputError, OSError) as error:  # OSError: a path that cannot be read or written; it names it
+        bound = _bind(job, sys.argv[1:] if argv is None else argv)
+        summary = job(*bound.args, **bound.kwargs) if bound else None
+    except Exception as error:
+        if (told := _told(error, bound)) is None:
+            raise
         if isinstance(error, PartlyDone):
-            print(json.dumps(error.summary, default=_jsonable), flush=True)
-        print(f"{name}: {error}", file=sys.stderr)
+            print(_json(error.summary), flush=True)
+        print(f"{name}: {told}", file=sys.stderr)
         return 2
     if summary is not None:
-        print(json.dumps(summary, default=_jsonable), flush=True)
+        print(_json(summary), flush=True)
     return 0
 
 
-def _bind(job: Job, argv: Sequence[str]) -> Callable[[], Mapping[str, Any] | None] | None:
-    """The job with its arguments, or None where help was asked for and printed."""
-    no_empty_lists = Parameter(negative_iterable=())
-    app = App(name=f"feedloop {job.__name__}", version_flags=[], default_parameter=no_empty_lists)
-    app.default(_described(job))
+def _told(error: Exception, bound: inspect.BoundArguments | None) -> str | None:
+    """What to say of an error that a user, their data or their machine can cause; None for all others."""
+    if is_no_space(error) and not isinstance(error, InputError):  # of its paths the job's own, or Spark's scratch
+        named = [Path(str(value)) for value in (bound.arguments.values() if bound else ())]
+        return no_space(fullest([*(path for path in named if path.exists()), Path(tempfile.gettempdir())]))
+    # OSError: a path that cannot be read or written; it names it
+    return str(error) if isinstance(error, InputError | OSError) else None
+
+
+def _bind(job: Job, argv: Sequence[str]) -> inspect.BoundArguments | None:
+    """The job's arguments, or None where help was asked for and printed."""
+    app = _app(job)
     app["--help"].group = "Parameters"
     bound: list[inspect.BoundArguments] = []
 
@@ -71,7 +85,20 @@ def _bind(job: Job, argv: Sequence[str]) -> Callable[[], Mapping[str, Any] | Non
         raise
     except ValueError as error:  # a config dataclass refused its values; no line of the job has run yet
         raise InputError(str(error)) from error
-    return (lambda: job(*bound[0].args, **bound[0].kwargs)) if bound else None
+    return bound[0] if bound else None
+
+
+def _app(job: Job) -> App:
+    no_empty_lists = Parameter(negative_iterable=())
+    app = App(name=f"feedloop {job.__name__}", version_flags=[], default_parameter=no_empty_lists)
+    app.default(_described(job))
+    return app
+
+
+def options_of(job: Job) -> frozenset[str]:
+    """Every option of its command line, such as --run.epochs."""
+    arguments = _app(job).assemble_argument_collection(parse_docstring=False)
+    return frozenset({"--config", "--help", *(name for argument in arguments for name in argument.names)})
 
 
 def _explained(error: CycloptsError) -> str:
@@ -108,15 +135,9 @@ class _Preset:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InputError(
-            f"--config {path} cannot be read: {reason}. Name a TOML file, such as those in jobs/presets"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"--config {path} is not TOML: {error}") from error
+    advice = "Name a TOML file, such as those in jobs/presets"
+    text = read_bytes(path, largest=LARGEST_TOML, advice=advice, error=InputError)
+    return toml_tables(text, f"--config {path}", advice=advice)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -193,5 +214,9 @@ def _field_comments(config: type) -> dict[str, str]:
     return comments
 
 
+def _json(summary: Mapping[str, Any]) -> str:
+    return json.dumps(finite(summary), default=_jsonable, allow_nan=False)
+
+
 def _jsonable(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
+    return finite(value.item()) if hasattr(value, "item") else str(value)

@@ -16,6 +16,7 @@ from jobs.report import report
 from jobs.terminal.child import run_child
 from jobs.terminal.progress import seconds_of_stages, stage
 from jobs.terminal.screen import show
+from schemas.strict_json import finite
 
 PRESETS = Path(__file__).with_name("presets")
 
@@ -46,7 +47,7 @@ def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = 
     facts.update({**torch_half, "stages": {**seconds_of_stages, **torch_half["stages"]}})
     facts["seconds"] = time.perf_counter() - began
     summary = out / "summary.json"
-    summary.write_text(json.dumps(facts, indent=1) + "\n")
+    summary.write_text(json.dumps(finite(facts), indent=1, allow_nan=False) + "\n")
     run_folder = Path(facts["training"]["checkpoint"]).parents[1]
     page = report(run=run_folder, summary=summary, lake=out / "lake")["page"]
     show(facts, out, page)

@@ -13,9 +13,11 @@ from jobs.prepare_news import prepare_news
 from jobs.terminal.progress import stage
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.sources import find_logs
+from pipelines.ingest.usable import check_usable
 from pipelines.news.readers import news_file
 from pipelines.packing.config import PackingConfig
 from pipelines.session import build_session
+from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 
 
@@ -38,6 +40,7 @@ def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
     with stage("ingest"):
         complete = IngestConfig(final=True)  # nobody writes to this folder any more
         facts["ingest"] = ingest(logs=str(data), lake=lake, source=source, config=complete)
+        check_usable(Lake(spark, lake), source)
     with stage("news text to tokens"):
         facts["news"] = prepare_news(news=data, lake=lake, source=source)
     with stage("trajectories"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from jobs.bench.encode_once import ALL, encode_once
 from jobs.config import run
 from jobs.evaluate import evaluate
+from jobs.page.contracts import Example
+from jobs.page.reading import json_file, there
 from jobs.terminal.progress import quiet, seconds_of_stages, stage
 from jobs.train import train
 from trainer.config import TrainConfig
@@ -25,7 +26,7 @@ def demo_trainer(
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     lake: Path | None = None,
     truth: Path | None = None,
-    speed_steps: int = 2,
+    speed_rounds: int = 5,
 ) -> dict[str, Any]:
     """Verify a packed directory, train on it, judge the checkpoint, measure every policy: the torch half of the demo.
 
@@ -41,8 +42,8 @@ def demo_trainer(
         The lake that it was packed from, for categories and titles.
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
-    speed_steps
-        Packed steps on which every policy is timed.
+    speed_rounds
+        Rounds in which every policy is timed, in turns.
     """
     batches = describe(PackedDirectory.open(data)).summary
     training = train(data=data, out=out, config=config)
@@ -50,14 +51,14 @@ def demo_trainer(
     checkpoint = Path(training["checkpoint"])
     with stage("evaluation"), quiet():  # the demo's screen tells it
         quality = evaluate(checkpoint=checkpoint, data=data, lake=lake, truth=truth)
-    speed = encode_once(checkpoint=checkpoint, data=data, steps=speed_steps, policies=SHOWN)
+    speed = encode_once(checkpoint=checkpoint, data=data, rounds=speed_rounds, policies=SHOWN)
     found = {"batches": batches, "training": training, "quality": quality, "speed": speed}
     return {**found, "reader": _reader(out / "examples.json"), "stages": seconds_of_stages}
 
 
 def _reader(examples: Path) -> dict[str, Any] | None:
     """A user to whom news are recommended on the last screen: the first example's who has read a few."""
-    told = json.loads(examples.read_text()) if examples.is_file() else []
+    told = json_file(examples, list[Example]) if there(examples) else []
     return next((example for example in told if len(example["history"]) > 2), None)
 
 

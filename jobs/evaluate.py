@@ -8,7 +8,7 @@ from typing import Any
 from jobs.config import run
 from jobs.terminal.progress import stage
 from jobs.terminal.training import one_speaks
-from jobs.terminal.verdict import write_and_show, write_predictions
+from jobs.terminal.verdict import figures_file, write_and_show, write_predictions
 from trainer.eval.baselines import Beside
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.impressions import read_truth
@@ -43,10 +43,9 @@ def evaluate(
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
     predictions
-        File for the model's order of the impressions without click marks, in MIND's form, which is EB-NeRD's too; each
-        site's archive is written beside it.
+        File for the model's order of the impressions without click marks; MIND's and EB-NeRD's archives beside it.
     out
-        File for all figures; by default evaluation.json in the run's folder.
+        File for all figures; by default evaluation.json in the folder of the run, if the checkpoint stands in one.
     store
         Folder that keeps the frozen layers' output; by default `<data>.frozen`.
     device
@@ -54,6 +53,7 @@ def evaluate(
     """
     path = chosen(checkpoint).resolve()
     saved = load_checkpoint(path)
+    file = out or figures_file(path)
     with joined() as ranks, stage("evaluation"):
         one_speaks(ranks)
         with leader_first(ranks):
@@ -67,7 +67,7 @@ def evaluate(
     if predictions is not None and told.predictions is not None:
         write_predictions(predictions, told.predictions)
     summary = {"checkpoint": str(path), "data": str(data.resolve()), **told.summary}
-    write_and_show(out or path.parents[1] / "evaluation.json", summary, told.examples)
+    write_and_show(file, summary, told.examples)
     return summary
 
 

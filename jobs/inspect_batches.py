@@ -29,6 +29,9 @@ def inspect_batches(*, data: Path, plot: Path | None = None) -> dict[str, Any]:
         raise InputError(f"--plot {path}: name a file that ends in .png")
     with stage("sizes and sha256 of files"):
         directory = PackedDirectory.open(data)
+    with stage("token table and evaluation impressions"):
+        directory.token_table()
+        directory.evaluation()
     with stage("every batch"):
         found = describe(directory)
     show_batches(directory.manifest, found)

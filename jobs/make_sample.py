@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from jobs.config import run
 from jobs.publisher.sample import COUNTS_FILE, PUBLISHER_VERSION, write_complete
 from jobs.publisher.sizes import SIZES, SizeName
-from schemas.errors import InputError
+from schemas.errors import ContractError, InputError
+from schemas.regular_file import read_bytes
+from schemas.strict_json import decoded
+
+_LONGEST = 1 << 24  # bytes of the counts
 
 
 def make_sample(
@@ -55,10 +58,9 @@ def _counts_of(out: Path) -> dict[str, Any] | None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     try:
-        counts = json.loads((out / COUNTS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return decoded(read_bytes(out / COUNTS_FILE, largest=_LONGEST), dict[str, Any], str(out))
+    except ContractError:  # whatever it is, it is not the sample that was asked for
         return {}
-    return counts if isinstance(counts, dict) else {}
 
 
 if __name__ == "__main__":

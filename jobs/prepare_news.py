@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import run
+from jobs.terminal.progress import console
 from pipelines.making import TABLES_OF
 from pipelines.news.flow import prepare_logged_news
 from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
 from pipelines.news.segmenting import NewsConfig
+from pipelines.news.settings import settle
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake, named
 from schemas.impression import HISTORIES, IMPRESSIONS
@@ -39,7 +41,8 @@ def prepare_news(
     source
         Which publisher the news are from.
     text
-        How text becomes tokens, and which items stand for others.
+        How text becomes tokens, and which items stand for others. What is left out stays as the source's items were
+        made before; what is named and differs makes all of them anew, and is shown before.
     """
     text.segmenting()
     file = None if news is None else news_file(news)  # as what stands above, refused before Spark starts
@@ -49,6 +52,8 @@ def prepare_news(
         with tables.locked(_STAGE):
             read = (*TABLES_OF[_STAGE], *(_LOGGED if file is None else ()))
             before = tables.versions(read)
+            for name, (old, new) in settle(tables, text, source=source).changed.items():
+                console.print(f"  {source}: {name} was {old}, is {new}: all its items are made anew", style="yellow")
             if file is None:
                 summary = prepare_logged_news(tables, text, source=source)
             else:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from jobs.config import run
 from jobs.terminal.recommended import show_recommended
 from schemas.errors import InputError
-from trainer.eval.export import Export
-from trainer.eval.recommending import clicks_of, known_rows, recommend_to, rows_of
+from trainer.eval.opened_export import Export
+from trainer.eval.pools import pool_of
+from trainer.eval.recommending import recommend_to, rows_of, rows_of_user
 
 
 def recommend(
@@ -21,37 +23,38 @@ def recommend(
     clicked: list[str] | None = None,
     top: int = 10,
     exclude_seen: bool = True,
+    newer_than: str | None = None,
+    shown_on: date | None = None,
 ) -> dict[str, Any]:
-    """The news with the best scores, by the vectors and the user encoder of an export.
+    """The news with the best scores, by an export's vectors and user encoder.
 
     Parameters
     ----------
     export
         The folder that `export_embeddings` wrote.
     lake
-        The lake whose impressions tell what --user clicked.
+        The lake whose impressions hold what --user clicked and when news were shown.
     user
         A user id of the logs; under a user key, its HMAC as the lake holds it.
     clicked
-        News ids, oldest click first, instead of a user: --clicked N1 --clicked N2. Item rows where the export
-        was made without a lake.
+        News ids, oldest click first, instead of a user; item rows where the export was made without a lake.
     top
         How many news.
     exclude_seen
         Leave out what was clicked already.
+    newer_than
+        Only news first shown to anyone at this UTC date or time or later, by the impressions of --lake.
+    shown_on
+        Only news that anyone was shown on this UTC date, as `evaluate` measures recall.
     """
     if (user is None) == (clicked is None):
         raise InputError("name either --user or the news --clicked, not both and not neither")
     if top < 1:
         raise InputError(f"--top is {top}: use 1 or more")
-    opened, unknown = Export.open(export), 0
-    if user is None:
-        rows = rows_of(opened, clicked or [])
-    elif lake is None:
-        raise InputError(f"--user {user} needs --lake, whose impressions tell what the user clicked")
-    else:
-        rows, unknown = known_rows(opened, clicks_of(lake, opened.record.source, user))
-    found = recommend_to(opened, rows, count=top, exclude_seen=exclude_seen)
+    opened = Export.open(export)
+    rows, unknown = rows_of_user(opened, lake, user) if user is not None else (rows_of(opened, clicked or []), 0)
+    among = pool_of(opened, lake, newer_than=newer_than, day=shown_on)
+    found = recommend_to(opened, rows, count=top, exclude_seen=exclude_seen, among=among)
     who = f"user {user}" if user else f"who clicked {', '.join(clicked or [])}"
     show_recommended(found, f"For {who}, by {opened.record.checkpoint}")
     return {
@@ -59,6 +62,7 @@ def recommend(
         "clicks": len(rows),
         "clicks_of_unknown_news": unknown,
         "checkpoint": opened.record.checkpoint,
+        "among": opened.record.news if among is None else len(among),
         "news": [asdict(news) for news in found],
     }
 

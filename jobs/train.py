@@ -10,9 +10,9 @@ from jobs.terminal import training as terminal
 from jobs.tracking.watch import check_trackers, watched
 from schemas.errors import InputError
 from trainer.config import TrainConfig
-from trainer.loop.distributed import joined, leader_first
+from trainer.loop.distributed import joined
 from trainer.loop.keeping import Keeping, outline
-from trainer.loop.prepare import DeviceName
+from trainer.loop.prepare import DeviceName, device_of, settled
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import begin_from
 
@@ -54,11 +54,11 @@ def train(
             raise InputError(f"{out}: holds a training run. Add --resume auto, name another --out, or remove it")
         check_trackers(config.run)
         terminal.one_speaks(ranks)
-        with leader_first(ranks):
-            prepared = terminal.prepare_telling(config, data, store=store, device=device)
-        if init_from is not None:
-            terminal.tell_start(begin_from(prepared, init_from))
-        trainer = Trainer(prepared, ranks)
+        config = settled(config, device_of(device), ranks, begun=out / "checkpoint" if resume == "auto" else None)
+        prepared = terminal.prepare_telling(config, data, ranks, store=store, device=device)
+        start = begin_from(prepared, init_from) if init_from is not None else {}
+        terminal.tell_start(start)
+        trainer = Trainer(prepared, ranks, start.get("chosen_by", []))
         summary = outline(trainer) if dry_run else _trained(trainer, out)
         terminal.write_report(out, data, trainer, dry_run=dry_run)
     return summary if ranks.leads else None
@@ -67,7 +67,7 @@ def train(
 def _trained(trainer: Trainer, out: Path) -> dict[str, Any]:
     with terminal.run_folder(out, trainer), watched(trainer, out) as watch:
         keeping = Keeping(trainer, out, asked_to_stop=watch.asked_to_stop, told=watch.line, judged=watch.judged)
-        gone_on_from = keeping.go_on()
+        gone_on_from = terminal.resumed(keeping, trainer)
         terminal.write_config(out, trainer)
         watch.begin()
         keeping.fit()

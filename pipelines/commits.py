@@ -12,6 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.delta_log import commit_info, snapshot
 from pipelines.session import with_settings
+from schemas.errors import ContractError
+from schemas.strict_json import converted, json_value
 
 _SETTINGS = {
     "txnAppId": "spark.databricks.delta.write.txnAppId",
@@ -37,6 +39,15 @@ class Commit:
     note: dict[str, Any] | None
     changes: Changes
     app: tuple[str | None, int | None] = (None, None)  # app_id and app_version of the write, where it had them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """Our user metadata of a commit."""
+
+    note: dict[str, Any] | None = None
+    app_id: str | None = None
+    app_version: int | None = None
 
 
 def commits_after(spark: SparkSession, path: str, after: int) -> Iterator[Commit]:
@@ -87,10 +98,11 @@ def merged_changes(merged: DataFrame) -> Changes:
 def _told(text: str | None) -> dict[str, Any]:
     """Our own user metadata; that of others tells us nothing."""
     try:
-        told = json.loads(text or "{}")
-    except ValueError:
+        raw = json_value(text or "{}", "userMetadata")
+        converted(raw, _Told, "userMetadata")
+    except ContractError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return dict(raw)
 
 
 def _changes(metrics: Mapping[str, str]) -> Changes:

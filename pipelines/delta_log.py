@@ -61,6 +61,18 @@ def remove(spark: SparkSession, path: str) -> None:
     java(spark).org.apache.spark.sql.delta.DeltaLog.clearCache()  # it may still hold the removed table's snapshot
 
 
+def remove_log_without_commit(spark: SparkSession, path: str) -> None:
+    """The log's folder is gone where it holds no commit; one that another run makes meanwhile cannot be lost."""
+    log = hadoop_path(spark, f"{path}/_delta_log")
+    files = file_system(spark, log)
+    for found in files.listStatus(log):
+        # Files that were not yet renamed to a commit, and an empty folder beside them.
+        if found.isDirectory() or found.getPath().getName().startswith("."):
+            files.delete(found.getPath(), False)
+    files.delete(log, False)  # not with what is in it: that would be a commit, and is refused
+    java(spark).org.apache.spark.sql.delta.DeltaLog.clearCache()
+
+
 def java(spark: SparkSession) -> Any:
     """The session's JVM."""
     jvm = spark.sparkContext._jvm

@@ -8,12 +8,25 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from schemas.errors import InputError
+from schemas.errors import ContractError, InputError
+from schemas.strict_json import Count, ShortText, decoded
 
+_LONGEST = 1 << 16  # characters
 FOLDER = "_locks"  # below the lake; Spark and Delta pass over names with an underscore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Holder:
+    """What stands in a lock's file."""
+
+    job: ShortText
+    pid: Count
+    host: ShortText
+    since: ShortText
 
 
 @contextmanager
@@ -33,7 +46,8 @@ def locked(root: str, stage: str, *, by: str | None = None, what: str = "lake") 
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             held.seek(0)
-            raise InputError(f"{root}: {_holder(stage, what, held.read())}. Run this again when it is done") from error
+            holder = _holder(stage, what, held.read(_LONGEST))
+            raise InputError(f"{root}: {holder}. Run this again when it is done") from error
         held.truncate(0)  # the file stays, empty: removing it would let two processes lock two files of one name
         held.write(json.dumps({"job": by or stage, "pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
         held.flush()
@@ -46,11 +60,11 @@ def locked(root: str, stage: str, *, by: str | None = None, what: str = "lake") 
 def _holder(stage: str, what: str, text: str) -> str:
     """Who holds the lock, as it wrote itself; it may be about to."""
     try:
-        told = json.loads(text)
-    except ValueError:
+        told = decoded(text, _Holder, stage)
+    except ContractError:
         return f"{stage} of this {what} has just begun elsewhere"
-    process = f"process {told['pid']} on {told['host']}, since {told['since']}"
-    return f"{told['job']} of this {what} is running already ({process})"
+    process = f"process {told.pid} on {told.host}, since {told.since}"
+    return f"{told.job} of this {what} is running already ({process})"
 
 
 def _now() -> str:

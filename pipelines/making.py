@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.conform import conform
-from pipelines.delta_log import Snapshot, in_sql, snapshot
+from pipelines.delta_log import Snapshot, in_sql, remove_log_without_commit, snapshot
 from pipelines.session import located
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import ContractError, InputError
@@ -42,6 +42,16 @@ def make(spark: SparkSession, table: Table, path: str) -> None:
 
     CHECK constraints are properties here, which is how Delta stores them: ALTER TABLE would check each one by a scan.
     """
+    try:
+        _make(spark, table, path)
+    except AnalysisException as error:
+        if "DELTA_TABLE_NOT_FOUND" not in str(error):
+            raise
+        remove_log_without_commit(spark, path)  # what a full disk or a kill left of an earlier first commit
+        _make(spark, table, path)
+
+
+def _make(spark: SparkSession, table: Table, path: str) -> None:
     making = DeltaTable.createIfNotExists(spark).location(located(path)).comment(table.meaning)
     for column in table.columns:  # Delta has no NOT NULL inside arrays, so their elements stay nullable there
         making = making.addColumn(column.name, column.dtype, nullable=column.nullable, comment=column.meaning)

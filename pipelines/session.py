@@ -12,26 +12,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import DataFrameReader, SparkSession
 
+from pipelines.java import driver_settings, how_java_ended, name_user, quiet_gateway, speak_utf8
 from schemas.errors import InputError
+from schemas.space import is_no_space
 
 CODE_ROOT = Path(__file__).resolve().parents[1]  # the folder (or the submitted zip) that holds our packages
 SPARK_ERRORS = (PySparkException, Py4JJavaError)  # what Spark and Delta raise, before or after they planned the work
 _DELTA_CLASS = "io.delta.sql.DeltaSparkSessionExtension"
 _SHUFFLE_PARTITIONS = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
 _PARTITION_BYTES = 96 << 20  # of a shuffle in a local run: between 64 and 128 MB they sort without spilling in 2 GB
-_GIB = 1 << 30
-_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
-_JVM = {  # the first compiler alone starts a short job faster; the second makes a long one faster
-    # The first compiler alone has room for 48 MB of code, which all stages in one session fill.
-    "short": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m",
-    "long": "-XX:+UseParallelGC",
-}
 _WHOLE_FILE_BYTES = 1 << 50  # larger than any file, so that none is split and no two share a partition
 _PATTERNS = "__globPaths__"
 _NAMED_FILES = {
@@ -39,6 +34,11 @@ _NAMED_FILES = {
     "fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     "fs.file.impl.disable.cache": "true",
 }
+
+_OUT_OF_MEMORY = (
+    "Where nobody killed it, the system did, out of memory: give Java less (FEEDLOOP_DRIVER_MEMORY=2g), or the machine "
+    "more. Nothing half-written is left: run the job again"
+)
 
 _ALWAYS = {
     "spark.sql.extensions": _DELTA_CLASS,
@@ -158,12 +158,20 @@ def plain_errors() -> Iterator[None]:
     """Inside, what Spark or Delta cannot do comes out as one InputError with its innermost reason."""
     try:
         yield
-    except SPARK_ERRORS as error:
+    except (*SPARK_ERRORS, Py4JError, ConnectionError) as error:
+        if ended := how_java_ended(wait=not isinstance(error, SPARK_ERRORS)):
+            raise InputError(f"Spark's Java process ended {ended} while it worked. {_OUT_OF_MEMORY}") from error
+        if not isinstance(error, SPARK_ERRORS):
+            raise
+        if is_no_space(error):
+            raise  # the job's command line knows the paths, and names the full one
         if gone := re.search(r"FAILED_READ_FILE\.FILE_NOT_EXIST\] .*? file (\S+?)\.? ", str(error)):
             raise InputError(
                 f"{gone.group(1)}: this file is gone. ./feedloop maintain removes what only old versions hold, after "
                 "its retention: name a later --as-of, or, if this was a run without it, run it again"
             ) from error
+        if "Python worker exited unexpectedly" in str(error):
+            raise InputError(f"a Python worker of Spark ended while it worked. {_OUT_OF_MEMORY}") from error
         reasons = re.findall(r"Caused by: (.+)", str(error)) or [str(error).strip().splitlines()[0]]
         raise InputError(
             f"Spark could not do it: {reasons[-1]}. Nothing half-written is left: mend it and run the job again "
@@ -174,13 +182,15 @@ def plain_errors() -> Iterator[None]:
 def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path, jvm: str) -> None:
     """Start the JVM by our own settings, its chatter kept off the user's terminal."""
     master = os.environ.get("FEEDLOOP_MASTER", "local[2]")
-    conf = SparkConf(loadDefaults=False).setMaster(master).setAppName(app).set("spark.jars", _jars())
-    for name, value in (settings | _LOCAL | _driver(jvm) | {"spark.local.dir": str(scratch)}).items():
+    conf = SparkConf(loadDefaults=False).setMaster(master).setAppName(app).set("spark.jars", _jars(master))
+    for name, value in (settings | _LOCAL | driver_settings(jvm, scratch) | {"spark.local.dir": str(scratch)}).items():
         conf.set(name, value)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     paths = [str(CODE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # workers import our packages wherever the job was started
     log = Path(os.environ.get("FEEDLOOP_SPARK_LOG", scratch / "spark.log"))
+    speak_utf8()
+    quiet_gateway()
     try:
         with log.open("ab") as stream:
             gateway = launch_gateway(conf, {"stderr": stream})  # type: ignore[no-untyped-call]
@@ -189,38 +199,20 @@ def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path, jvm: str
         raise InputError(
             f"Java did not start: {said or error}. Install Java 17 or 21, or run ./feedloop setup, which brings one"
         ) from error
+    name_user(gateway)
     SparkContext(conf=conf, gateway=gateway)
 
 
-def _driver(jvm: str) -> dict[str, str]:
-    """The JVM that is driver and worker at once: its memory and its compiler are fixed when it starts."""
-    kind = os.environ.get("FEEDLOOP_JVM", jvm)
-    if kind not in _JVM:
-        raise InputError(f"FEEDLOOP_JVM is {kind!r}: use one of {', '.join(_JVM)}, or unset it")
-    memory = os.environ.get("FEEDLOOP_DRIVER_MEMORY") or f"{min(max(_machine_bytes() // 4 // _GIB, 2), 8)}g"
-    if not re.fullmatch(r"[1-9]\d*[mg]", memory):
-        raise InputError(f"FEEDLOOP_DRIVER_MEMORY is {memory!r}: give it in GB or MB, such as 6g or 1500m, or unset it")
-    return {
-        "spark.driver.memory": memory,
-        "spark.driver.extraJavaOptions": f"{_JVM[kind]} -Duser.timezone=UTC",
-    }
-
-
-def _machine_bytes() -> int:
-    """The memory of this machine, or of the container that it is."""
-    limits = [Path(file).read_text().strip() for file in _MEMORY_LIMITS if Path(file).is_file()]
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *(int(limit) for limit in limits if limit.isdecimal())])
-
-
-def _jars() -> str:
+def _jars(master: str) -> str:
     folder = Path(os.environ.get("FEEDLOOP_JARS", CODE_ROOT / "build" / "jars"))
     jars = sorted(folder.glob("*.jar"))
     if not any(jar.name.startswith("delta-spark") for jar in jars):
         raise InputError(
             f"{folder}: no Delta jars there. Run ./feedloop setup, which collects them, or point FEEDLOOP_JARS at them"
         )
-    return ",".join(str(jar) for jar in jars)
+    # local: are taken as they are. Other schemes ask Hadoop for its user, before we can name one.
+    scheme = "local:" if master.startswith("local") else ""
+    return ",".join(f"{scheme}{jar}" for jar in jars)
 
 
 def _check_submitted_jars() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -14,9 +17,22 @@ from pyspark.sql import functions as F
 from pipelines.delta_log import file_system, hadoop_path, java, read_text
 from pipelines.session import located
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
+from schemas.strict_json import Count, ShortText, decoded
 from schemas.table import Table
 
 FOLDER = "_versions"  # below the lake
+_LARGEST = 1 << 20  # bytes of a report
+_ADVICE = f"Name a JSON file that a job wrote below {FOLDER}/ of the lake, or a time such as 2026-03-02T09:00:00Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report:
+    """What a job wrote below _versions; more stands beside it."""
+
+    job: ShortText
+    inputs: dict[str, Count]
+    outputs: dict[str, Count]
 
 
 def write_report(spark: SparkSession, root: str, told: Mapping[str, Any]) -> str:
@@ -34,16 +50,21 @@ def write_report(spark: SparkSession, root: str, told: Mapping[str, Any]) -> str
 
 def read_report(spark: SparkSession, path: str) -> dict[str, int]:
     """The table versions in a report: what its job wrote, else what it read."""
-    text = read_text(spark, path) if path else None
-    try:
-        told = json.loads(text or "")
-        return {str(name): int(version) for name, version in (told["inputs"] | told["outputs"]).items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        found = "there is no such file, and this is no time" if text is None else "this is no file of table versions"
-        raise InputError(
-            f"--as-of {path}: {found}. Name a JSON file that a job wrote below {FOLDER}/ of the lake, "
-            "or a time such as 2026-03-02T09:00:00Z"
-        ) from error
+    where = f"--as-of {path}"
+    text = _text(spark, path)
+    if text is None:
+        raise InputError(f"{where}: there is no such file, and this is no time. {_ADVICE}")
+    what = f"{where}: this is no file of table versions"
+    report = decoded(text, _Report, what, advice=_ADVICE, error=InputError, unknown="ignored")
+    return {**report.inputs, **report.outputs}
+
+
+def _text(spark: SparkSession, path: str) -> str | bytes | None:
+    """What stands in the file, on this machine or behind a URL; None where there is none."""
+    if ":/" in path:
+        return read_text(spark, path)
+    there = bool(path) and os.path.lexists(path)
+    return read_bytes(Path(path), largest=_LARGEST, advice=_ADVICE, error=InputError) if there else None
 
 
 def moment_of(text: str) -> datetime | None:

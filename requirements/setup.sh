@@ -110,7 +110,10 @@ get_jars() {
   rm -rf "$ivy"
 }
 
-mkdir -p "$build"
+mkdir -p "$build" 2>/dev/null || true
+[[ -w $build && (! -e $build/setup.lock || -w $build/setup.lock) ]] ||
+  stop "$root is not this user's to set up. Let its owner run ./feedloop setup once, with this JAVA_HOME and PATH"
+if [[ ! -w ${HOME-} ]]; then export HOME=$build/home; fi # containers of any uid: uv and pip ask for one
 exec 9>"$build/setup.lock"
 flock --nonblock 9 || { say "another set-up is running: waiting for it" && flock 9; }
 if [[ $(cat "$root/.venv/set-up-for" 2>/dev/null) != "$wanted" ]]; then

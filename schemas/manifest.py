@@ -1,57 +1,121 @@
-"""Manifest: what a packed directory holds. It is written last and is the commit: readers trust only files it lists."""
+"""Manifest: what a packed directory holds. It is written last and is the commit: readers trust only files it lists.
+
+Its rules hold whenever one is made, for writing or by reading: sizes and numbers agree before anything is allocated.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from typing import Annotated, Any
 
 from schemas.errors import ContractError
+from schemas.news import FIELDS
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.strict_json import Count, Finite, PlainPath, Positive, Sha256, ShortText, between, converted, json_value
+from schemas.token_table import ITEM_BYTES, file_of
 
 MANIFEST_FILE = "manifest.json"
+LARGEST_MANIFEST = 1 << 30  # bytes: a hundred for each batch, ten million batches
 BATCH_FOLDER = "batches"
 EVALUATION_FOLDER = "evaluation"
+_AGAIN = "Pack again with jobs.pack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Superblock:
     """One row group of a batch file: consecutive packed batches that share items."""
 
-    batches: tuple[int, ...]  # batch ids, in file order
-    targets: tuple[int, ...]  # targets of each
-    weights: tuple[float, ...]  # sum of target weights of each
-    items: tuple[int, ...]  # distinct items of each
-    trajectories: int
-    variant: int = 0  # epoch e reads the superblocks of variant e modulo their number
+    batches: tuple[Count, ...]  # batch ids, in file order
+    targets: tuple[Count, ...]  # targets of each
+    weights: tuple[Finite, ...]  # sum of target weights of each
+    items: tuple[Count, ...]  # distinct items of each
+    trajectories: Positive
+    variant: Count = 0  # epoch e reads the superblocks of variant e modulo their number
+
+    def __post_init__(self) -> None:
+        count, first = len(self.batches), min(self.batches, default=0)
+        if not count or self.batches != tuple(range(first, first + count)):
+            raise ContractError("the batches of a superblock are one or more consecutive numbers")
+        if {len(self.targets), len(self.weights), len(self.items)} != {count}:
+            raise ContractError(f"{count} batches, with targets, weights or items of another number")
+        if min(self.weights) < 0:
+            raise ContractError("a sum of weights below 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
     """One file below the directory."""
 
-    path: str
-    sha256: str
-    bytes: int
-    rows: int = 0
+    path: PlainPath
+    sha256: Sha256
+    bytes: Count
+    rows: Count = 0
     superblocks: tuple[Superblock, ...] = ()  # batch files only: one per row group, in order
+
+    def __post_init__(self) -> None:
+        batches = sum(len(block.batches) for block in self.superblocks)
+        if self.superblocks and batches != self.rows:
+            raise ContractError(f"{self.path} has {self.rows} rows, and superblocks of {batches} batches")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """Which tokenizer made the token table, and its shape."""
 
-    tokenizer: str
-    tokenizer_sha256: str
-    vocabulary: int
-    pad_id: int
-    special_tokens: int  # around each text
-    tokens_per_segment: int  # T
-    segments_per_item: int  # S
-    fields: tuple[str, ...]  # which of schemas.news.FIELDS became segments
-    select: str  # what of a field longer than T was kept
-    rows: int  # V
+    tokenizer: ShortText
+    tokenizer_sha256: Sha256
+    vocabulary: Annotated[int, between(1, 2**32)]
+    pad_id: Count
+    special_tokens: Annotated[int, between(0, 16)]  # around each text
+    tokens_per_segment: Annotated[int, between(1, 2**16)]  # T
+    segments_per_item: Annotated[int, between(1, 2**10)]  # S
+    fields: tuple[ShortText, ...]  # which of schemas.news.FIELDS became segments
+    select: ShortText  # what of a field longer than T was kept
+    rows: Annotated[int, between(1, 2**31 - 1)]  # V
     category_first: bool = False  # whether titles begin with the words of their category
+    tokenizer_content: ShortText = (
+        ""  # schemas.tokenizer_content.content_sha256 of its file; "" in directories of before
+    )
+
+    def are_of(self, tokenizer_sha256: str, tokenizer_content: str) -> bool:
+        """Whether a tokenizer with this file, or with this content, makes these token ids."""
+        same = self.tokenizer_content != "" and tokenizer_content == self.tokenizer_content
+        return same or tokenizer_sha256 == self.tokenizer_sha256
+
+    def __post_init__(self) -> None:
+        if self.pad_id >= self.vocabulary:
+            raise ContractError(f"pad_id {self.pad_id} is beyond a vocabulary of {self.vocabulary}")
+        if not self.fields or len(set(self.fields)) < len(self.fields) or not {*self.fields} <= {*FIELDS}:
+            raise ContractError(f"fields {list(self.fields)!r:.80}: one or more of {', '.join(FIELDS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trajectories:
+    evaluate_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _News:
+    near_duplicates: float | str | bool | None = None
+    sources: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PackedBy:
+    """What others than packing read of `config`, which holds more."""
+
+    source: ShortText | None = None
+    order: ShortText | None = None
+    mixing: Finite | None = None
+    seed: int | None = None
+    superblock_batches: Positive | None = None
+    table_ids: dict[str, str] = field(default_factory=dict)
+    trajectories: _Trajectories | None = None
+    news: _News | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +125,14 @@ class Manifest:
     format_version: int
     files: tuple[FileEntry, ...]
     tokens: Tokens
-    inputs: dict[str, int]
+    inputs: dict[str, Count]
     config: dict[str, Any]
-    counts: dict[str, int]
-    created_at: str
+    counts: dict[str, Count]
+    created_at: ShortText
+
+    def __post_init__(self) -> None:
+        for check in (_check_files, _check_superblocks, _check_counts, _check_tokens):
+            check(self)
 
     @property
     def superblocks(self) -> tuple[tuple[str, int, Superblock], ...]:
@@ -72,32 +140,99 @@ class Manifest:
         found = [(f.path, g, block) for f in self.files for g, block in enumerate(f.superblocks)]
         return tuple(sorted(found, key=lambda entry: entry[2].batches[0]))
 
+    @property
+    def source(self) -> str:
+        """The publisher whose logs these are; ContractError where the directory was not packed from a lake."""
+        source = self.config.get("source")
+        if not source:
+            raise ContractError(f"the packed directory's {MANIFEST_FILE} names no source in config. {_AGAIN}")
+        return str(source)
+
+    def version_of(self, table: str) -> int:
+        """The Delta version of an input; ContractError where there is none."""
+        if table not in self.inputs:
+            raise ContractError(f"the packed directory's {MANIFEST_FILE} names no version of {table}. {_AGAIN}")
+        return self.inputs[table]
+
     def to_json(self) -> str:
         """The text of manifest.json."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, where: str) -> Manifest:
+    def from_json(cls, text: str | bytes, where: str) -> Manifest:
         """Parse; ContractError names `where` if it is no manifest of this format version."""
-        try:
-            raw = json.loads(text)
-            version = raw["format_version"]
-            if version != FORMAT_VERSION:
-                raise ContractError(
-                    f"{where}: format version {version}, this code reads {FORMAT_VERSION}. Pack again with jobs.pack"
-                )
-            files = tuple(
-                FileEntry(**{**entry, "superblocks": tuple(_superblock(block) for block in entry["superblocks"])})
-                for entry in raw["files"]
-            )
-            tokens = Tokens(**{**raw["tokens"], "fields": tuple(raw["tokens"]["fields"])})
-            return cls(**{**raw, "files": files, "tokens": tokens})
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ContractError(
-                f"{where}: not a packed directory's manifest ({error!r}). Pack again with jobs.pack"
-            ) from error
+        raw = json_value(text, where, advice=_AGAIN)
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if type(version) is not int:
+            raise ContractError(f"{where}: not a packed directory's manifest (no format_version). {_AGAIN}")
+        if version != FORMAT_VERSION:
+            raise ContractError(f"{where}: format version {version}, this code reads {FORMAT_VERSION}. {_AGAIN}")
+        manifest = converted(raw, cls, where, advice=_AGAIN)
+        converted(manifest.config, _PackedBy, f"{where}, its config", advice=_AGAIN, unknown="ignored")
+        return manifest
 
 
-def _superblock(raw: dict[str, Any]) -> Superblock:
-    lists = {name: tuple(raw[name]) for name in ("batches", "targets", "weights", "items")}
-    return Superblock(**lists, trajectories=raw["trajectories"], variant=raw["variant"])
+def _check_files(manifest: Manifest) -> None:
+    twice = [path for path, times in Counter(entry.path for entry in manifest.files).items() if times > 1]
+    if twice:
+        raise ContractError(f"files lists {twice[0]} twice")
+
+
+def _check_superblocks(manifest: Manifest) -> None:
+    """Batches are numbered without a gap, so are variants, and each variant holds as many trajectories."""
+    blocks = [block for _, _, block in manifest.superblocks]
+    ids: Iterator[int] = chain.from_iterable(block.batches for block in blocks)
+    if any(found != wanted for wanted, found in enumerate(ids)):
+        raise ContractError("the batches of all superblocks are not 0, 1, 2, ... each once")
+    trajectories: Counter[int] = Counter()
+    for block in blocks:
+        trajectories[block.variant] += block.trajectories
+    if blocks and max(trajectories) >= len(trajectories):
+        raise ContractError(f"variant {max(trajectories)}, and {len(trajectories)} variants have superblocks")
+    if len(set(trajectories.values())) > 1:
+        raise ContractError(f"variants hold {dict(sorted(trajectories.items()))!r:.80} trajectories, not as many each")
+
+
+def _check_counts(manifest: Manifest) -> None:
+    """Counts that superblocks tell too are the same; where there are batches, there is something to learn."""
+    blocks = [block for _, _, block in manifest.superblocks]
+    sums: Mapping[str, int] = {
+        "batches": sum(len(block.batches) for block in blocks),
+        "targets": _sum(block.targets for block in blocks),
+        "trajectories": sum(block.trajectories for block in blocks),
+        "distinct_items_per_epoch": _sum(block.items for block in blocks),
+        "superblocks": len(blocks),
+        "variants": 1 + max((block.variant for block in blocks), default=0),
+    }
+    for name, found in sums.items():
+        if manifest.counts.get(name, found) != found:
+            raise ContractError(f"counts.{name} is {manifest.counts[name]}, and its superblocks have {found}")
+    if blocks and not sums["targets"]:
+        raise ContractError("no batch has a target")
+
+
+def _check_tokens(manifest: Manifest) -> None:
+    """The token table's files can hold V rows of S segments of T tokens, and no more."""
+    rows, tokens = manifest.tokens.rows, manifest.tokens
+    most = rows * tokens.segments_per_item
+    bounds = {
+        "segment_start_V1": (rows + 1, rows + 1),
+        "canonical_row_V": (rows, rows),
+        "tokens_version_V": (rows, rows),
+        "token_start_S1": (1, most + 1),
+        "segment_field_S": (0, most),
+        "refined_S": (0, most),
+        "token_values": (0, most * tokens.tokens_per_segment),
+    }
+    entries = {entry.path: entry for entry in manifest.files}
+    for name, (least, largest) in bounds.items():
+        entry = entries.get(file_of(name))
+        if entry is not None and not least <= entry.rows <= largest:
+            told = f"{tokens.rows} items of {tokens.segments_per_item} segments of {tokens.tokens_per_segment} tokens"
+            raise ContractError(f"{entry.path} has {entry.rows} rows, which is not the table of {told}")
+        if entry is not None and entry.bytes < entry.rows * ITEM_BYTES[name]:
+            raise ContractError(f"{entry.path} has {entry.rows} rows in {entry.bytes} bytes")
+
+
+def _sum(lists: Iterator[Sequence[int]]) -> int:
+    return sum(chain.from_iterable(lists))

@@ -6,8 +6,9 @@ K candidates (1 clicked + negatives), V items in all, G batches per step, W rank
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from schemas.errors import ContractError
 
 FORMAT_VERSION = 3
+_AGAIN = "Pack again with jobs.pack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +48,65 @@ PACKED_BATCH: tuple[Array, ...] = (
 )
 
 
-def check_arrays(arrays: Mapping[str, NDArray[np.generic]], where: str) -> None:
-    """Raise ContractError unless names, dtypes, axes and slots are as PACKED_BATCH says."""
+def check_arrays(arrays: Mapping[str, NDArray[np.generic]], where: str, *, rows: int) -> None:
+    """Raise ContractError unless names, dtypes, axes and values are as PACKED_BATCH says.
+
+    `rows`: of the token table, which the batch's items name.
+    """
     names = [field.name for field in PACKED_BATCH]
     if set(arrays) != set(names):
-        raise ContractError(
-            f"{where}: fields {sorted(arrays)}, PACKED_BATCH says {sorted(names)}. Pack again with jobs.pack"
-        )
-    version = int(arrays["format_version"].reshape(-1)[0])
+        raise ContractError(f"{where}: fields {sorted(arrays)}, PACKED_BATCH says {sorted(names)}. {_AGAIN}")
+    sizes = _sizes(arrays, where)
+    version = int(arrays["format_version"][0])
     if version != FORMAT_VERSION:
-        raise ContractError(
-            f"{where}: format version {version}, this code reads {FORMAT_VERSION}. Pack again with jobs.pack"
-        )
+        raise ContractError(f"{where}: format version {version}, this code reads {FORMAT_VERSION}. {_AGAIN}")
+    for says, holds in _rules(arrays, sizes["N"], rows):
+        if not holds:
+            raise ContractError(f"{where}: {says}. {_AGAIN}")
+
+
+def _sizes(arrays: Mapping[str, NDArray[np.generic]], where: str) -> dict[str, int]:
+    """The length of each axis by its letter; ContractError where dtypes or axes are others, or fields disagree."""
     sizes: dict[str, int] = {"1": 1}
     for field in PACKED_BATCH:
         array = arrays[field.name]
         if array.dtype != np.dtype(field.dtype) or array.ndim != len(field.axes):
             raise ContractError(
                 f"{where}: {field.name} is {array.dtype} of {array.ndim} axes, "
-                f"PACKED_BATCH says {field.dtype} {field.axes}. Pack again with jobs.pack"
+                f"PACKED_BATCH says {field.dtype} {field.axes}. {_AGAIN}"
             )
         for letter, size in zip(field.axes, array.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
-                raise ContractError(f"{where}: {field.name} has {size} along {letter}, others {sizes[letter]}")
+                raise ContractError(
+                    f"{where}: {field.name} has {size} along {letter}, others {sizes[letter]}. {_AGAIN}"
+                )
+    return sizes
+
+
+def _rules(arrays: Mapping[str, NDArray[Any]], items: int, rows: int) -> Iterator[tuple[str, bool]]:
+    """(what is wrong, whether all is well), rule by rule: a value that breaks one would train on something else."""
+    item_N, click_BL, target_BLK = (arrays[name] for name in ("item_row_N", "click_mask_BL", "target_mask_BLK"))
+    weight_BL, prefix_BL = arrays["weight_BL"], arrays["prefix_BL"]
+    yield f"item_row_N holds the pad or a row beyond the {rows} of the token table", _within(item_N, 1, rows)
+    yield (
+        "item_row_N does not rise: an item twice, or out of order",
+        bool((item_N[1:] > item_N[:-1]).all()),
+    )
     for name in ("click_slot_BL", "target_slot_BLK"):
-        slots = arrays[name]
-        if slots.size and (slots.min() < 0 or slots.max() >= sizes["N"]):
-            raise ContractError(f"{where}: {name} points outside the {sizes['N']} items of the batch")
+        yield f"{name} points outside the {items} items of the batch", _within(arrays[name], 0, items)
+    yield "click_mask_BL has a click behind padding", not (click_BL[:, 1:] & ~click_BL[:, :-1]).any()
+    place_L = np.arange(prefix_BL.shape[1], dtype=prefix_BL.dtype)
+    yield "prefix_BL shows a target itself or what came later", bool(((prefix_BL >= 0) & (prefix_BL <= place_L)).all())
+    yield "weight_BL is negative or not finite", bool((np.isfinite(weight_BL) & (weight_BL >= 0)).all())
+    targets_BL = weight_BL > 0
+    yield "weight_BL has a target where no click stands", not (targets_BL & ~click_BL).any()
+    yield "target_mask_BLK lacks a target's clicked candidate", bool(target_BLK[:, :, :1][targets_BL].all())
+    yield "label_BL is none of -1, 0 and 1", _within(arrays["label_BL"], -1, 2)
+    yield "target_count is not the number of targets", int(arrays["target_count"][0]) == int(targets_BL.sum())
+    told, found = float(arrays["weight_sum"][0]), float(weight_BL.sum(dtype=np.float64))
+    yield "weight_sum is not the sum of weight_BL", abs(told - found) <= 1e-6 * max(1.0, found)
+
+
+def _within(array: NDArray[Any], least: int, end: int) -> bool:
+    """Whether every number is `least` or more and below `end`."""
+    return array.size == 0 or bool(array.min() >= least and array.max() < end)

@@ -8,6 +8,7 @@ token_values, each has the frequency and the position of its keyword; 0 and 0 fo
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,27 @@ ARRAYS = (
     "keyword_frequency_R",
     "keyword_position_R",
 )
+ITEM_BYTES = {  # of one number in the file, at least
+    "segment_start_V1": 8,
+    "token_start_S1": 8,
+    "segment_field_S": 1,
+    "token_values": 2,
+    "canonical_row_V": 4,
+    "tokens_version_V": 4,
+    "refined_S": 1,
+}
+DTYPES: dict[str, tuple[str, ...]] = {
+    "segment_start_V1": ("int64",),
+    "token_start_S1": ("int64",),
+    "segment_field_S": ("uint8",),
+    "token_values": ("uint16", "uint32"),
+    "canonical_row_V": ("int32",),
+    "tokens_version_V": ("int32",),
+    "refined_S": ("bool",),
+    "keyword_frequency_R": ("uint8",),
+    "keyword_position_R": ("uint16",),
+}
+_AGAIN = "Pack again with jobs.pack"
 FURTHEST = 65_535  # keyword positions are clipped here
 
 
@@ -55,19 +77,10 @@ class TokenTable:
     keyword_position_R: NDArray[np.uint16]
 
     def __post_init__(self) -> None:
-        starts, tokens = self.segment_start_V1, self.token_start_S1
-        if starts[0] != 0 or starts[1] != 0:
-            raise ContractError("token table: row 0 is the pad and owns no segment")
-        if starts[-1] != len(tokens) - 1 or tokens[-1] != len(self.token_values):
-            raise ContractError("token table: offsets do not end where the values end. Pack again with jobs.pack")
-        per_segment, per_row = (self.segment_field_S, self.refined_S), (self.canonical_row_V, self.tokens_version_V)
-        if {len(a) for a in per_segment} != {len(tokens) - 1} or {len(a) for a in per_row} != {len(starts) - 1}:
-            raise ContractError("token table: arrays disagree on segments or rows. Pack again with jobs.pack")
-        refined = int(np.diff(tokens)[np.asarray(self.refined_S)].sum())
-        if {len(self.keyword_frequency_R), len(self.keyword_position_R)} != {refined}:
-            raise ContractError(
-                "token table: keywords are not those of the refined segments. Pack again with jobs.pack"
-            )
+        _check_layout(self.arrays())
+        for says, holds in _rules(self):
+            if not holds:
+                raise ContractError(f"token table: {says}. {_AGAIN}")
 
     @property
     def rows(self) -> int:
@@ -77,3 +90,48 @@ class TokenTable:
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Name to array, for writing."""
         return {name: getattr(self, name) for name in ARRAYS}
+
+    def check_tokens(self, *, vocabulary: int, segments: int, tokens: int, fields: int) -> None:
+        """ContractError where a token id, a field, or the size of an item or a segment is beyond what these allow."""
+        longest = int(np.diff(self.token_start_S1).max(initial=0))
+        most = int(np.diff(self.segment_start_V1).max(initial=0))
+        found = {
+            "token id": (int(self.token_values.max(initial=0)), vocabulary - 1),
+            "field": (int(self.segment_field_S.max(initial=0)), fields - 1),
+            "segments of an item": (most, segments),
+            "tokens of a segment": (longest, tokens),
+        }
+        for name, (largest, allowed) in found.items():
+            if largest > allowed:
+                raise ContractError(f"token table: {name} up to {largest}, the manifest allows {allowed}. {_AGAIN}")
+
+
+def _check_layout(arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.dtype not in [np.dtype(known) for known in DTYPES[name]]:
+            raise ContractError(
+                f"token table: {name} is {array.dtype} of {array.ndim} axes, not {' or '.join(DTYPES[name])} of one. "
+                f"{_AGAIN}"
+            )
+
+
+def _rules(table: TokenTable) -> Iterator[tuple[str, bool]]:
+    """(what is wrong, whether all is well), rule by rule; later ones rest on those before them."""
+    starts, tokens = table.segment_start_V1, table.token_start_S1
+    yield "it has no row at all, or no offset", len(starts) >= 2 and len(tokens) >= 1
+    yield "row 0 is the pad and owns no segment", int(starts[0]) == int(starts[1]) == int(tokens[0]) == 0
+    yield "segment_start_V1 falls", bool((starts[1:] >= starts[:-1]).all())
+    yield "token_start_S1 does not rise", bool((tokens[1:] > tokens[:-1]).all())
+    ends = starts[-1] == len(tokens) - 1 and tokens[-1] == len(table.token_values)
+    yield "offsets do not end where the values end", bool(ends)
+    per_segment, per_row = (table.segment_field_S, table.refined_S), (table.canonical_row_V, table.tokens_version_V)
+    lengths = {len(array) for array in per_segment} == {len(tokens) - 1}
+    yield "arrays disagree on segments or rows", lengths and {len(array) for array in per_row} == {len(starts) - 1}
+    canonical = table.canonical_row_V
+    inside = canonical[0] == 0 and canonical[1:].min(initial=1) >= 1 and canonical.max() < len(canonical)
+    yield "canonical_row_V names the pad, or a row that is not there", bool(inside)
+    yield "canonical_row_V names a row that another one stands for", bool((canonical[canonical] == canonical).all())
+    yield "tokens_version_V is negative", int(table.tokens_version_V.min()) >= 0
+    refined = int(np.diff(tokens)[np.asarray(table.refined_S)].sum())
+    keywords = {len(table.keyword_frequency_R), len(table.keyword_position_R)} == {refined}
+    yield "keywords are not those of the refined segments", keywords

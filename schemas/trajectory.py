@@ -1,4 +1,4 @@
-"""TRAJECTORIES: one user's window of clicks in time order; EVALUATION: impressions kept for judging."""
+"""TRAJECTORIES: one user's window of clicks in time order; EVALUATION: impressions kept for evaluation."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ TRAJECTORIES = Table(
 
 EVALUATION = Table(
     name="evaluation",
-    meaning="impressions after the split, as item rows: what the model is judged on",
+    meaning="impressions after the split, as item rows: what the model is evaluated on",
     columns=(
         Column("source", "string", "as in impressions"),
         Column("impression_id", "string", "as in impressions"),
         Column("user_id", "string", "as in impressions"),
         Column("time", "timestamp", "as in impressions"),
         Column("history_row", "array<int>", "item rows of the history that the impression gives, oldest first"),
-        Column("shown_row", "array<int>", "item rows in the order shown; 0 = a news without an item (unlabelled only)"),
+        Column(
+            "shown_row",
+            "array<int>",
+            "item rows in the order shown, drawn ones in random order; 0 = without an item (unlabelled only)",
+        ),
         Column("shown_id", "array<string>", "news ids in the same order"),
         Column("clicked", "array<boolean>", "click mark of each; null = unlabelled", nullable=True),
         Column(
@@ -45,8 +49,16 @@ EVALUATION = Table(
             "hours since each item, under any of its ids, was first shown to anyone; 0 = now, never from the future",
             nullable=True,
         ),
+        Column("recent_shown", "array<int>", "showings of each item, to anyone, in the 24 hours before", nullable=True),
+        Column("recent_clicks", "array<int>", "clicks of them: what was popular when it was shown", nullable=True),
         Column("new_user", "boolean", "the user has no impression among those that train", nullable=True),
         Column("also_seen_as", "array<string>", "as in impressions", nullable=True),
+        Column(
+            "drawn",
+            "boolean",
+            "its unclicked news were drawn from the day's clicks, not shown to the user; null = no",
+            nullable=True,
+        ),
     ),
     key=("source", "impression_id", "user_id", "time"),
     partition_by=("source",),

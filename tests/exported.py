@@ -14,6 +14,7 @@ from deltalake import write_deltalake
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from schemas.as_arrow import arrow_schema
+from schemas.history import hash_of_history
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS, NEWS
 from schemas.table import Table
@@ -21,6 +22,7 @@ from tests.packed import VOCABULARY
 from trainer.config import TrainConfig
 from trainer.loop.checkpoint import Checkpoint, save_checkpoint
 from trainer.loop.prepare import build_model
+from trainer.loop.retention import CONFIG_FILE
 from trainer.loop.run import RunConfig
 from trainer.model.frozen import weights_sha256
 from trainer.model.split_encoder import SplitEncoder
@@ -68,6 +70,7 @@ def checkpoint_at(path: Path, config: TrainConfig, *, seed: int = 0) -> Path:
         "frozen_sha256": weights_sha256(split),
     }
     save_checkpoint(Checkpoint(tensors={"model": model.state_dict()}, state=state), path)
+    (path.parents[1] / CONFIG_FILE).write_text("{}")  # as if a run had written it
     return path
 
 
@@ -101,16 +104,23 @@ def write_news(lake: Path, items: int, *, canonical: dict[int, int] | None = Non
     write_table(lake, NEWS, told)
 
 
-def write_logs(lake: Path, views: Sequence[tuple[str, int, str, str]], histories: dict[str, str]) -> None:
-    """Tables impressions and histories. A view: user, length of its history, what it showed, what of it was clicked."""
+def write_logs(
+    lake: Path, views: Sequence[tuple[str, int, str, str]], histories: dict[str, str], *, apart: int = 1
+) -> None:
+    """Tables impressions and histories. A view: user, length of its history, what it showed, what of it was clicked.
+
+    A view's history begins the user's sequence in `histories`. Views are `apart` minutes apart.
+    """
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     rows = [
         {
             "source": SOURCE,
             "impression_id": f"i{place}",
             "user_id": user,
-            "time": begin + timedelta(minutes=place),
+            "time": begin + timedelta(minutes=place * apart),
+            "date": (begin + timedelta(minutes=place * apart)).date(),
             "history_length": length,
+            "history_hash": hash_of_history(histories.get(user, "").split()[:length]),
             "shown": shown.split(),
             "clicked": [news in clicked.split() for news in shown.split()],
         }

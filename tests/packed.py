@@ -38,10 +38,14 @@ EVALUATION_SCHEMA = pa.schema(
         ("shown_id", pa.list_(pa.string())),
         ("clicked", pa.list_(pa.bool_())),
         ("shown_age_hours", pa.list_(pa.float32())),
+        ("recent_shown", pa.list_(pa.int32())),
+        ("recent_clicks", pa.list_(pa.int32())),
         ("new_user", pa.bool_()),
         ("also_seen_as", pa.list_(pa.string())),
     ]
 )
+
+BASELINES = ("zero_shot", "popularity", "recent_clicks", "recent_rate", "recency", "category")  # with a catalogue
 
 # (clicks, candidates of each click: [] = context only, prefix of each click)
 Trajectory = tuple[list[int], list[list[int]], list[int]]
@@ -116,22 +120,24 @@ def packed_directory(
     variants: int = 1,
     config: dict[str, Any] | None = None,
     unlabelled: int = 0,
+    files: int = 2,
 ) -> Path:
-    """A complete packed directory of random trajectories, in two batch files, with evaluation impressions.
+    """A complete packed directory of random trajectories, in `files` batch files, with evaluation impressions.
 
     With two variants, the second file is the second: other trajectories, but as many.
     """
     rng = np.random.default_rng(seed)
     batches = batches_of([random_trajectory(rng, items=items) for _ in range(trajectories)], size=size)
-    half = -(-len(batches) // (2 * superblock)) * superblock
+    each = -(-len(batches) // (files * superblock)) * superblock
     with directory_at(out) as folder:
-        files = [
+        parts = [batches[start : start + each] for start in range(0, len(batches), each)]
+        written = [
             _batch_file(folder, f"part-{n}.parquet", part, superblock, variant=n if variants == 2 else 0)
-            for n, part in enumerate((batches[:half], batches[half:]))
+            for n, part in enumerate(parts)
         ]
         evaluation = _evaluation(folder, rng, items, unlabelled)
         table = token_table(items, seed=seed)
-        entries = [*files, write_schema(folder, files), *write_tokens(folder, table), evaluation]
+        entries = [*written, write_schema(folder, written), *write_tokens(folder, table), evaluation]
         tokens = Tokens(
             tokenizer="random",
             tokenizer_sha256="0" * 64,
@@ -200,6 +206,8 @@ def impression(rng: np.random.Generator, number: int, *, items: int = 30, labell
         "shown_id": [f"n{row}" for row in shown],
         "clicked": [place == number % 6 for place in range(6)] if labelled else None,
         "shown_age_hours": [float((row * 7) % items) for row in shown],
+        "recent_shown": [(row * 5) % items for row in shown],
+        "recent_clicks": [(row * 5) % items // 3 for row in shown],
         "new_user": number % 7 == 3,
         "also_seen_as": [] if labelled else [f"{100 - number}"],
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from schemas.errors import InputError
+from schemas.strict_json import converted
 from trainer.encode.policies import PlannerConfig
 from trainer.loop.optimiser import OptimiserConfig
 from trainer.loop.run import RunConfig
@@ -34,25 +35,12 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> TrainConfig:
-        """The inverse of to_dict; InputError if `raw` is not what this version writes."""
-        try:
-            config = cls._from(raw)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"this is no config of this version ({error!r}): train again") from error
-        for part in fields(config):
-            _check_kinds(part.name, getattr(config, part.name))
-        return config
-
-    @classmethod
-    def _from(cls, raw: dict[str, Any]) -> TrainConfig:
-        planner = {**raw["planner"], "chunk_sizes": tuple(raw["planner"]["chunk_sizes"])}
-        return cls(
-            run=RunConfig(**raw["run"]),
-            encoder=TextEncoderConfig(**raw["encoder"]),
-            user=UserEncoderConfig(**raw["user"]),
-            planner=PlannerConfig(**planner),
-            optimiser=OptimiserConfig(**raw["optimiser"]),
-        )
+        """The inverse of to_dict; InputError, by name, if `raw` is not what this version writes."""
+        advice = "Train again"
+        absent = [part.name for part in fields(cls) if part.name not in raw]
+        if absent:
+            raise InputError(f"this is no config of this version, at $: no {', '.join(absent)}. {advice}")
+        return converted(raw, cls, "this is no config of this version", advice=advice, error=InputError)
 
 
 # What may differ between a run and the one that goes on with it: how it is told and kept, not what is computed.
@@ -64,6 +52,7 @@ _FREE = {
         "keep_checkpoints",
         "reader",
         "auto_chunk",
+        "kept_chunks",
         "history_clicks",
         "tensorboard",
         "mlflow",
@@ -72,27 +61,35 @@ _FREE = {
 }
 
 
+# What a run may go on with all the same: it makes the run longer, or is what a message of the run advises.
+_WAYS_ON = {
+    "run.epochs",
+    "run.early_stop_epochs",
+    "run.validate",
+    "run.drift_every_steps",
+    "planner.chunk_sizes",
+    "optimiser.encoder_learning_rate",
+    "optimiser.learning_rate",
+    "optimiser.pooling_learning_rate",
+}
+
+
+def ways_on(before: TrainConfig, now: TrainConfig) -> tuple[list[str], list[str]]:
+    """(the changed options that a run may go on with, those that would make it another run), as changed_options."""
+    accepted: list[str] = []
+    refused: list[str] = []
+    for change in changed_options(before, now):
+        (accepted if change.partition(" ")[0] in _WAYS_ON else refused).append(change)
+    if now.run.epochs < before.run.epochs:
+        shorter = f"run.epochs was {before.run.epochs} and is {now.run.epochs}"
+        accepted.remove(shorter)
+        refused.append(f"{shorter}, and a run can only be made longer")
+    return accepted, refused
+
+
 def changed_options(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """The options that would make a run that goes on another run, as 'run.seed was 1 and is 2'."""
+    """The options that change what is computed, as 'run.seed was 1 and is 2'."""
     old, new = before.flat(), now.flat()
     return [
         f"{name} was {old[name]} and is {new[name]}" for name in new if name not in _FREE and old[name] != new[name]
     ]
-
-
-def _check_kinds(part: str, options: Any) -> None:
-    """InputError where an option is of another kind than its annotation says: JSON does not know it."""
-    for name, hint in get_type_hints(type(options)).items():
-        value = getattr(options, name)
-        if not _is_kind(value, hint):
-            raise InputError(f"this is no config of this version ({part}.{name} is {repr(value)[:40]}): train again")
-
-
-def _is_kind(value: Any, hint: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_is_kind(each, get_args(hint)[0]) for each in value)
-    if get_args(hint):
-        return any(_is_kind(value, kind) for kind in get_args(hint))
-    return type(value) in ((int, float) if hint is float else (hint,))

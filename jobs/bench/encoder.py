@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.bench.plain_options import run_plain
+from jobs.bench.plain_options import run_plain, tell_emulation
 from trainer.loop.encoder_speed import SpeedConfig, encoder_speed
 from trainer.loop.prepare import DeviceName, device_of
 
 
 def encoder(config: SpeedConfig, device: DeviceName) -> dict[str, Any]:
     """The figures of full segments, of titles padded, and of titles that share rows; printed as a table too."""
+    tell_emulation(device, bfloat16=config.bfloat16)
     found = encoder_speed(config, device_of(device))
     for load in ("full", "titles", "rows"):
         figures = found[load]

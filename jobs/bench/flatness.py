@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -99,8 +99,7 @@ def _swept(runs: dict[_Size, Prepared], policy: Policy, config: FlatnessConfig) 
     """Each size's steps, in turns, so that what else the machine does meets all of them."""
     trainers = []
     for prepared in runs.values():
-        ahead = replace(prepared.config, run=replace(prepared.config.run, plan_ahead=1))  # no loader works for another
-        trainer = trainer_of(prepared, with_policy(ahead, policy))
+        trainer = trainer_of(prepared, with_policy(prepared.config, policy))
         if policy == "cached":
             aged(trainer)
         trainers.append(portions(trainer, [_PORTION] * (config.portions + 1)))

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.bench.policy_speed import going_on, peak_bytes, portions
+from jobs.bench.rounds import Ratio, Round, clicks_per_second, measure_of, ratio
 from jobs.config import run
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
@@ -58,7 +59,7 @@ def memory(
     saved = load_chosen(checkpoint)
     prepared = prepare_again(saved, data, store=store, device=device_of(device))
     trainers = {name: going_on(prepared, saved, arm.policy, kept_chunks=arm.kept_chunks) for name, arm in ARMS.items()}
-    peaks, speeds = {}, {name: [] for name in ARMS}  # type: dict[str, int], dict[str, list[float]]
+    peaks, rounds = {}, {name: [] for name in ARMS}  # type: dict[str, int], dict[str, list[Round]]
     for name, trainer in trainers.items():
         with stage(f"memory of {name}"):
             _window(trainer)  # moments and kernels are there from now on
@@ -67,30 +68,33 @@ def memory(
     with stage("speed of all, in turns") as bar:
         for repeat in range(repeats):
             for name, trainer in trainers.items():
-                speeds[name].append(_window(trainer))
+                rounds[name].append(_window(trainer))
             bar.at(repeat + 1, repeats)
-    return _told(peaks, {name: statistics.median(every) for name, every in speeds.items()})
+    by = measure_of(trainers["once"])
+    speeds = {name: statistics.median(clicks_per_second(every, "wall")) for name, every in rounds.items()}
+    return _told(peaks, speeds, {name: ratio(every, rounds["once"], by) for name, every in rounds.items()})
 
 
-def _window(trainer: Trainer) -> float:
-    """Clicks per second over the first packed steps of the epoch, as many as accumulated waits for."""
+def _window(trainer: Trainer) -> Round:
+    """The first packed steps of the epoch, as many as accumulated waits for."""
     trainer.at.epoch_step = 0
     (found,) = portions(trainer, [trainer.config.planner.accumulate_steps])
-    return found.clicks_per_second
+    return Round(timed=found, targets=found.targets, encoded=found.encoded)
 
 
-def _told(peaks: dict[str, int], speeds: dict[str, float]) -> dict[str, Any]:
+def _told(peaks: dict[str, int], speeds: dict[str, float], ratios: dict[str, Ratio]) -> dict[str, Any]:
     table = Table("policy", title="Memory above weights and optimiser")
     for name in ("peak MB", "÷ naive", "clicks/s", "÷ once"):
         table.add_column(name, justify="right")
     for name in ARMS:
-        share, speed = peaks[name] / peaks["naive"], speeds[name] / speeds["once"]
-        table.add_row(name, f"{peaks[name] / 1e6:,.1f}", f"{share:.3f}", f"{speeds[name]:,.0f}", f"{speed:.2f}")
+        share, found = peaks[name] / peaks["naive"], ratios[name]
+        told = f"{found.median:.2f}" if found.clear else "cannot tell"
+        table.add_row(name, f"{peaks[name] / 1e6:,.1f}", f"{share:.3f}", f"{speeds[name]:,.0f}", told)
     Console(highlight=False).print(table)
     return {
         "peak_bytes": peaks,
         "memory_ratio": {name: round(peak / peaks["naive"], 4) for name, peak in peaks.items()},
-        "throughput_ratio": {name: round(speed / speeds["once"], 3) for name, speed in speeds.items()},
+        "throughput_ratio": {name: round(each.median, 3) if each.clear else None for name, each in ratios.items()},
     }
 
 

@@ -16,12 +16,12 @@ from jobs.config import run
 from jobs.make_sample import make_sample
 from jobs.terminal.progress import stage
 from pipelines.maintenance import state_of
-from pipelines.news.made_by import NOTE
 from pipelines.news.refine import words_of
 from pipelines.news.segmenting import Select
 from pipelines.packing.tokens import COLUMNS, token_table
 from pipelines.session import build_session
 from pipelines.tables import Lake
+from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.news import FIELDS, ITEM_TOKENS, NEWS
 
@@ -113,7 +113,8 @@ def _words(lake: Lake) -> dict[str, int]:
 
 def _made(lake: Lake) -> dict[str, Any]:
     """By which tokenizer and settings the tokens were made."""
-    return dict(json.loads(lake.notes(ITEM_TOKENS)[NOTE])["tokens"])
+    (made,) = noted_sources(lake).values()  # the bench prepares one source
+    return dict(made["tokens"])
 
 
 def _write_more(lake: Lake, file: Path, count: int) -> Path:

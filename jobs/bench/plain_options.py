@@ -9,9 +9,16 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from trainer.loop.prepare import DeviceName
+from trainer.loop.precision import emulation
+from trainer.loop.prepare import DeviceName, device_of
 
 Config = TypeVar("Config")
+
+
+def tell_emulation(device: DeviceName, *, bfloat16: bool) -> None:
+    """Say on the standard error that a precision is measured which the device emulates."""
+    if told := emulation("bfloat16" if bfloat16 else "float32", device_of(device)):
+        print(f"{told}. --no-bfloat16 measures float32", file=sys.stderr)
 
 
 def run_plain(

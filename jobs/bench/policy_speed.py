@@ -43,8 +43,9 @@ class Portion:
 
 
 def with_policy(config: TrainConfig, policy: Policy, *, kept_chunks: int | None = None) -> TrainConfig:
-    """The same training by another policy."""
-    planner, run = replace(config.planner, policy=policy), replace(config.run, kept_chunks=kept_chunks)
+    """The same training by another policy; its loader is one step ahead, for others are timed meanwhile."""
+    planner = replace(config.planner, policy=policy)
+    run = replace(config.run, kept_chunks=kept_chunks, plan_ahead=1)
     return replace(config, planner=planner, run=run)
 
 
@@ -72,22 +73,24 @@ def aged(trainer: Trainer, packed_steps: int = 128) -> None:
         trainer.at.epoch, trainer.at.epoch_step = trainer.at.epoch + 1, 0
 
 
-def window_of(trainer: Trainer) -> int:
-    """Packed steps that are measured as one: those between two updates of the encoder, or there were no backward."""
-    wanted = trainer.config.planner.accumulate_steps if trainer.config.planner.policy == "accumulated" else 1
-    return min(wanted, trainer.packed_steps())
-
-
 def portions(trainer: Trainer, sizes: Sequence[int]) -> Iterator[Portion]:
     """The epoch's next packed steps in portions of these sizes, the loader ahead all the while as in training."""
     with closing(trainer.epoch_steps(packed_steps=sum(sizes))) as steps:
         for size in sizes:
-            yield _portion(trainer, steps, size)
+            yield timed_portion(trainer, _next(steps, size))
 
 
-def _portion(trainer: Trainer, steps: Iterator[PlannedStep], packed_steps: int) -> Portion:
+def _next(steps: Iterator[PlannedStep], packed_steps: int) -> Iterator[PlannedStep]:
+    complete = 0
+    while complete < packed_steps and (step := next(steps, None)) is not None:
+        yield step
+        complete += step.completes
+
+
+def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
+    """Take these steps, and what that took."""
     found, began, used = Portion(), time.perf_counter(), time.process_time()
-    while found.packed_steps < packed_steps:
+    while True:
         asked = time.perf_counter()
         step = next(steps, None)
         if step is None:

@@ -1,4 +1,4 @@
-"""Benchmark: whole training steps of each policy on drawn data. Needs torch, transformers, numpy, pyarrow, safetensors.
+"""Benchmark: steps of each policy on drawn data. Needs torch, transformers, numpy, pyarrow, safetensors, msgspec alone.
 
 MFU counts the trained layers' multiplications (trainer/loop/flops.py has the formula, work.py what is useful and what
 hardware did besides) against the wall time of whole steps: loader, head, optimiser and all.
@@ -15,11 +15,13 @@ from typing import Any, cast, get_args
 
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
-from jobs.bench.plain_options import run_plain
+from jobs.bench.plain_options import run_plain, tell_emulation
 from jobs.bench.policy_speed import Portion, aged, peak_bytes, portions, trainer_of, with_policy
+from jobs.bench.rounds import By, Round, compared, measure_of, ratio
 from trainer.encode.policies import Policy
 from trainer.loop.flops import device_name, peak_flops
 from trainer.loop.prepare import DeviceName, Prepared, device_of
+from trainer.loop.trainer import Trainer
 from trainer.loop.work import Work
 
 _ALL = ("naive_per_target", "naive", "once", "cached", "accumulated")
@@ -40,7 +42,7 @@ class StepsConfig(ModelConfig):
     steps: int = 4
     """packed steps that are timed as one; a multiple of planner.accumulate_steps"""
     repeats: int = 5
-    """how often that, one after the other; medians are told"""
+    """how often that, policies in turns; medians are told"""
     kept_chunks: int = -1
     """chunks that keep their graph, the others are replayed; -1 = all"""
 
@@ -68,6 +70,7 @@ class StepsConfig(ModelConfig):
 def steps(config: StepsConfig, where: DeviceName) -> dict[str, Any]:
     """The figures of each policy, printed as a table too."""
     device = device_of(where)
+    tell_emulation(where, bfloat16=config.bfloat16)
     drawn = DrawnConfig(
         trajectories=config.trajectories,
         items=config.items,
@@ -75,26 +78,50 @@ def steps(config: StepsConfig, where: DeviceName) -> dict[str, Any]:
         seed=config.seed,
     )
     peak = peak_flops(device, bfloat16=config.bfloat16)
-    policies: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
         prepared = prepared_run(Path(folder), config, drawn, where)
-        print(_HEADINGS)
-        for policy in config.policies:
-            policies[policy] = _measured(prepared, config, cast(Policy, policy), peak)
-            first = policies[config.policies[0]]["clicks_per_second"]
-            policies[policy]["speed_up"] = policies[policy]["clicks_per_second"] / first
-            print(_line(policy, policies[policy]), flush=True)
+        trainers = {policy: _trainer(prepared, config, cast(Policy, policy)) for policy in config.policies}
+        timed = _in_turns(trainers, config)
+        policies = {policy: _figures(every, config.steps, peak) for policy, every in timed.items()}
+        _compare(policies, timed, measure_of(trainers[config.policies[0]]))
+        for policy, trainer in trainers.items():
+            policies[policy]["peak_bytes"] = peak_bytes(trainer, config.steps)
+    print("\n".join([_HEADINGS, *(_line(policy, found) for policy, found in policies.items())]), flush=True)
     counts = prepared.directory.manifest.counts
     return {"config": asdict(config), "device": device_name(device), "peak_flops": peak, "data": counts, **policies}
 
 
-def _measured(prepared: Prepared, config: StepsConfig, policy: Policy, peak: float) -> dict[str, Any]:
+def _trainer(prepared: Prepared, config: StepsConfig, policy: Policy) -> Trainer:
     kept = None if config.kept_chunks < 0 else config.kept_chunks
     trainer = trainer_of(prepared, with_policy(prepared.config, policy, kept_chunks=kept))
     if policy in ("cached", "carried"):
         aged(trainer)
-    _, *timed = portions(trainer, [config.steps] * (config.repeats + 1))
-    return {**_figures(timed, config.steps, peak), "peak_bytes": peak_bytes(trainer, config.steps)}
+    return trainer
+
+
+def _in_turns(trainers: dict[str, Trainer], config: StepsConfig) -> dict[str, list[Portion]]:
+    """Portions of every policy: what else the machine does meets all of them. The first of each is not kept."""
+    names = list(trainers)
+    ahead = {name: portions(trainers[name], [config.steps] * (config.repeats + 1)) for name in names}
+    found: dict[str, list[Portion]] = {name: [] for name in names}
+    for number in range(config.repeats + 1):
+        first = number % len(names)
+        for name in (*names[first:], *names[:first]):
+            found[name].append(next(ahead[name]))
+    for name in names:
+        assert next(ahead[name], None) is None, "its loader ends with it"
+    return {name: every[1:] for name, every in found.items()}
+
+
+def _compare(policies: dict[str, dict[str, Any]], timed: dict[str, list[Portion]], by: By) -> None:
+    """Add each policy's ratio to the first one, from paired portions."""
+    rounds = {
+        name: [Round(timed=each, targets=each.targets, encoded=each.encoded) for each in every]
+        for name, every in timed.items()
+    }
+    first = next(iter(rounds.values()))
+    for name, found in policies.items():
+        found |= compared(ratio(rounds[name], first, by), by)
 
 
 def _figures(timed: list[Portion], steps: int, peak: float) -> dict[str, Any]:
@@ -124,10 +151,14 @@ _HEADINGS = (
 def _line(policy: str, found: dict[str, Any]) -> str:
     return (
         f"{policy:17}{found['seconds_per_step'] * 1e3:11,.1f}{found['spread']:8.1%}{found['clicks_per_second']:11,.1f}"
-        f"{found['speed_up']:9.1f}{found['encoded_per_1000_clicks']:14,.0f}{found['real_tokens_per_second']:12,.0f}"
+        f"{_told(found['speed_up']):>9}{found['encoded_per_1000_clicks']:14,.0f}{found['real_tokens_per_second']:12,.0f}"
         f"{found['computed_tokens_per_second']:12,.0f}{found['hardware_mfu']:7.1%}{found['useful_mfu']:8.1%}"
         f"{found['peak_bytes'] / 1e6:10,.1f}{found['data_wait']:11.1%}"
     )
+
+
+def _told(speed_up: float | None) -> str:
+    return "?" if speed_up is None else f"{speed_up:.1f}"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from jobs.terminal.child import run_child
+from schemas.regular_file import read_bytes
+from schemas.strict_json import decoded
 
 _JUDGED = {"auc": "model", "zero_shot": "zero_shot"}  # figure of a trial, whose AUC it is
 
@@ -31,7 +33,8 @@ class Trial:
     def _with_seed(self, name: str, packed: Path, options: Sequence[object], seed: int) -> dict[str, Any]:
         out, kept = self.out / name, self.out / f"{name}.json"  # the file is written when a run is complete
         if kept.is_file():
-            return dict(json.loads(kept.read_text()))
+            advice = "Remove it: the trial is then made again"
+            return decoded(read_bytes(kept, largest=1 << 24, advice=advice), dict[str, Any], str(kept), advice=advice)
         shutil.rmtree(out, ignore_errors=True)
         common: list[object] = ["--data", packed, "--store", self.out / "store"]
         train = [*common, "--out", out, "--config", self.preset, "--run.seed", seed, *options]

@@ -13,21 +13,25 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from jobs.page.reading import json_file
+from jobs.page.contracts import About
+from jobs.page.reading import json_file, there
 
 ABOUT_FILE = "about.json"
-LIBRARIES = ("torch", "transformers", "numpy", "pyarrow", "petastorm", "pyspark", "delta-spark", "deltalake", "plotly")
+LIBRARIES = (
+    "torch", "triton", "transformers", "safetensors", "numpy", "pyarrow", "petastorm", "pyspark", "delta-spark",
+    "deltalake", "plotly",
+)  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def keep_about(run: Path, told: Mapping[str, Any]) -> None:
-    """Write `run`/about.json: what is `told` (data, device, defaults, stages), this machine and its versions."""
+    """Write `run`/about.json: what is `told` (data, device, precision, defaults, stages), machine and versions."""
     (run / ABOUT_FILE).write_text(json.dumps({**told, **this_machine()}, indent=1) + "\n")
 
 
 def kept_about(run: Path) -> dict[str, Any]:
     """What `keep_about` wrote; nothing where the run was killed, or an older feedloop made it."""
-    return json_file(run / ABOUT_FILE) if (run / ABOUT_FILE).is_file() else {}
+    return json_file(run / ABOUT_FILE, About) if there(run / ABOUT_FILE) else {}
 
 
 def this_machine() -> dict[str, Any]:

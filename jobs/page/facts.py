@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.page.about import kept_about, this_machine
+from jobs.page.contracts import Config, Evaluation, Example, Figures, Line, Method, Options
 from jobs.page.lake import books, news_counts
-from jobs.page.reading import json_file, json_lines
+from jobs.page.reading import check, json_file, lines_file, there
+from jobs.page.summary_contract import Summary
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.token_table import file_of
 from trainer.data.description import describe
-from trainer.data.directory import PackedDirectory
+from trainer.data.directory import PackedDirectory, read_manifest
 
 EVALUATION_FILE, EXAMPLES_FILE = "evaluation.json", "examples.json"
 
@@ -81,14 +82,14 @@ def read_facts(places: Places, *, read_batches: bool) -> Facts:
     InputError if `places.run` is no training run, or a file of it cannot be read.
     """
     run = places.run
-    if not (run / "config.json").is_file():
+    if not there(run / "config.json"):
         raise InputError(f"--run {run}: no config.json, so it is no training run. Name the --out of ./feedloop train")
     metrics = run / "metrics.jsonl"
     about = kept_about(run)
     facts = Facts(
         places=places,
-        config=json_file(run / "config.json"),
-        metrics=json_lines(metrics) if metrics.is_file() else [],
+        config=json_file(run / "config.json", Options, Config),
+        metrics=lines_file(metrics, Line, Figures) if there(metrics) else [],
         about=about or this_machine(),
         here=not about,
         parts=_summary(places),
@@ -114,23 +115,30 @@ def _summary(places: Places) -> dict[str, Any]:
     """The demo's facts: of the file that was named, or of one beside the run that tells of this very run."""
     beside = places.run.parent / "summary.json"
     if places.summary is not None:
-        return dict(json_file(places.summary))
-    found = dict(json_file(beside)) if beside.is_file() else {}
+        return _told(places.summary)
+    found = _told(beside) if there(beside) else {}
     checkpoint = Path(str(found.get("training", {}).get("checkpoint", "")))
     return found if places.run.resolve() in checkpoint.resolve().parents else {}
+
+
+def _told(summary: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json_file(summary, Summary)
+    judged = found.get("quality") or {}
+    check(judged, f"{summary}, its quality", Evaluation if "methods" in judged else dict[str, Method])
+    return {name: part for name, part in found.items() if part is not None}
 
 
 def _add_evaluation(facts: Facts) -> None:
     run = facts.places.run
     checkpoint = _word(run / "checkpoint")
     evaluate = (f"./feedloop evaluate --checkpoint {checkpoint} --data PACKED --lake LAKE", facts.again)
-    if (run / EVALUATION_FILE).is_file():
-        facts.evaluation = json_file(run / EVALUATION_FILE)
+    if there(run / EVALUATION_FILE):
+        facts.evaluation = json_file(run / EVALUATION_FILE, Evaluation)
     else:
         lacking = "intervals of the quality" if "quality" in facts.parts else "how good the model is"
         facts.lacking.append(Lacking(f"{lacking}, its slices", evaluate))
-    if (run / EXAMPLES_FILE).is_file():
-        facts.examples = json_file(run / EXAMPLES_FILE)
+    if there(run / EXAMPLES_FILE):
+        facts.examples = json_file(run / EXAMPLES_FILE, list[Example])
     if not facts.examples:
         facts.lacking.append(Lacking("users to look at", evaluate))
 
@@ -140,16 +148,18 @@ def _add_packed(facts: Facts, *, read_batches: bool) -> None:
     told = (facts.about.get("data"), facts.parts.get("pack", {}).get("out"), (facts.evaluation or {}).get("data"))
     given = facts.places.data
     places = [given] if given else [Path(str(place)) for place in told if place]
-    data = next((place for place in places if (place / MANIFEST_FILE).is_file()), None)
+    data = next((place for place in places if there(place / MANIFEST_FILE)), None)
     if data is None:
+        if not all(facts.parts.get("pack", {}).get(name) for name in ("trajectories", "clicks", "targets")):
+            facts.parts.pop("pack", None)
         facts.lacking.append(Lacking("what was packed", (f"{facts.again} --data PACKED",)))
         return
-    text = (data / MANIFEST_FILE).read_text("utf-8")
-    facts.manifest = Manifest.from_json(text, str(data / MANIFEST_FILE))
-    facts.manifest_sha256 = hashlib.sha256(text.encode()).hexdigest()
+    facts.manifest, facts.manifest_sha256 = read_manifest(data)
     blocks = [block for _, _, block in facts.manifest.superblocks]
     summed = {
         "batches": sum(len(block.batches) for block in blocks),
+        "trajectories": sum(block.trajectories for block in blocks),
+        "targets": sum(sum(block.targets) for block in blocks),
         "distinct_items_per_epoch": sum(sum(block.items) for block in blocks),
     }
     facts.parts["pack"] = {**summed, **facts.manifest.counts, "out": str(data)}
@@ -206,7 +216,7 @@ def _add_training(facts: Facts) -> None:
         **sums,
         "steps": last["step"],
         "loss": last["loss"],
-        "epochs": sums["targets"] * variants / facts.manifest.counts["targets"] if facts.manifest else 0,
+        "epochs": sums["targets"] * variants / facts.parts["pack"]["targets"] if facts.manifest else 0,
         "complete": last["step"] == last["steps"],
         "clicks_per_second": sums["targets"] / sums["seconds"] if sums["seconds"] else 0.0,
     }

@@ -13,7 +13,9 @@ POLICIES = {
 METHODS = {
     "model": "this model",
     "zero_shot": "untrained language model",
-    "popularity": "popularity",
+    "popularity": "popularity in training",
+    "recent_clicks": "clicks of the last day",
+    "recent_rate": "click rate of the last day",
     "recency": "newest first",
     "category": "category match",
     "oracle": "oracle",

@@ -13,7 +13,7 @@ from schemas.errors import InputError
 from schemas.manifest import Manifest
 from schemas.news import ITEM_TOKENS
 from schemas.raw_log import INGEST_RUNS, REJECTS
-from trainer.eval.catalogue import delta_rows
+from trainer.eval.lake_rows import delta_rows
 
 _SUMMED = (
     "files", "lines", "impressions", "merged", "replayed", "retold", "double_logged", "repeated_news", "rejected",
@@ -36,8 +36,8 @@ def news_counts(lake: Path, manifest: Manifest) -> dict[str, Any]:
     items = delta_rows(
         lake / ITEM_TOKENS.name,
         columns,
-        where=("source", str(manifest.config["source"])),
-        version=manifest.inputs[ITEM_TOKENS.name],
+        where=("source", manifest.source),
+        version=manifest.version_of(ITEM_TOKENS.name),
     )
     folded = pc.sum(pc.not_equal(items["item_row"], items["canonical_row"])).as_py() or 0
     full = pc.sum(pc.list_flatten(items["segment_full_tokens"])).as_py() or 0

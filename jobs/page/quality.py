@@ -20,7 +20,8 @@ def quality(facts: Facts) -> Section | None:
     if not found:
         return None
     told = facts.evaluation or {}
-    charts = [_of_metric(name, found) for name in labels.METRICS if found["model"].get(name) is not None]
+    drawn = _drawn(facts)
+    charts = [_of_metric(name, found, drawn) for name in labels.METRICS if found["model"].get(name) is not None]
     if told.get("paired"):
         charts += _paired(told["paired"])
     charts += [_slices(name, rows, found["model"].get("auc")) for name, rows in told.get("slices", {}).items() if rows]
@@ -60,7 +61,7 @@ def headline_tiles(facts: Facts) -> Iterator[Tile]:
     difference = ((facts.evaluation or {}).get("paired") or {}).get("zero_shot", {}).get("auc")
     if difference:
         told.append(f"gain {signed(difference['mean'])} {interval(difference['low'], difference['high'])}")
-    yield Tile(label="AUC", value=score(found["model"].get("auc")), told="\n".join(told))
+    yield Tile(label=f"AUC{_drawn(facts)}", value=score(found["model"].get("auc")), told="\n".join(told))
 
 
 def alarms(facts: Facts) -> list[str]:
@@ -68,9 +69,11 @@ def alarms(facts: Facts) -> list[str]:
     told = [str(alarm) for alarm in (facts.evaluation or {}).get("alarms", [])]
     auc = methods(facts).get("model", {}).get("auc")
     if not told and auc is not None and abs(auc - 0.5) < 0.02:
-        told.append("AUC is near .5: the model has learnt next to nothing")
+        told.append(
+            "AUC is near .5: the model has learnt next to nothing. Train for more epochs, or at other learning rates"
+        )
     if facts.parts.get("training", {}).get("complete") is False:
-        told.append("The run was stopped before its last step")
+        told.append("The run was stopped before its last step: ./feedloop train goes on by --resume auto")
     return told
 
 
@@ -81,6 +84,8 @@ def _on_what(facts: Facts, found: Mapping[str, Mapping[str, Any]]) -> str:
     split = told.get("split") or {}
     days = f" from {split['first']} to {split['last']}" if split.get("first") else ""
     days = f" of {split['first']}" if days and split["first"] == split["last"] else days
+    _, inside_a_day, clock = str(split.get("evaluate_from")).partition("T")
+    days += f" from {clock} on" if inside_a_day else ""
     sentence = (
         f"On {plural(count, 'impression')}{days}, none of them trained on"
         if count
@@ -88,11 +93,22 @@ def _on_what(facts: Facts, found: Mapping[str, Mapping[str, Any]]) -> str:
     )
     if skipped:
         sentence += f"; {whole(skipped)} were skipped, for all or none of their news were clicked"
+    if _drawn(facts):
+        sentence += (
+            ". The log does not tell what else was shown: each click is ranked among news drawn from what others "
+            "clicked on its day, so these figures compare with each other alone"
+        )
     shown = any(bounds(figures, "auc")[0] is not None for figures in found.values())
     return f"{sentence}. " + ("Bars are 95% intervals." if shown else "No intervals were measured.")
 
 
-def _of_metric(metric: str, found: Mapping[str, Mapping[str, Any]]) -> Chart:
+def _drawn(facts: Facts) -> str:
+    """What to say behind a metric's name where clicks were ranked among drawn news."""
+    told = facts.evaluation or facts.parts.get("quality") or {}
+    return " against drawn news" if told.get("negatives") == "drawn" else ""
+
+
+def _of_metric(metric: str, found: Mapping[str, Mapping[str, Any]], drawn: str) -> Chart:
     rows, cells = [], []
     for name, figures in found.items():
         if figures.get(metric) is None:
@@ -102,7 +118,7 @@ def _of_metric(metric: str, found: Mapping[str, Mapping[str, Any]]) -> Chart:
         role = _ROLES.get(name, "rival")
         rows.append(Row(label=labels.method(name), value=figures[metric], told=told, low=low, high=high, role=role))
         cells.append((labels.method(name), score(figures[metric]), score(low), score(high)))
-    title = labels.METRICS[metric]
+    title = f"{labels.METRICS[metric]}{drawn}"
     return Chart(
         key=f"metric-{metric}",
         title=title,

@@ -1,37 +1,44 @@
-"""Reading: the JSON files of a run, with what is no number taken out."""
+"""Reading: the JSON files of a run, as the page's contracts have them."""
 
 from __future__ import annotations
 
-import json
-import math
+import os
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
+from schemas.strict_json import converted, json_lines, json_value
+
+LARGEST = 1 << 28  # bytes of a file
+_ADVICE = "Remove it, or let the job that made it make it again"
 
 
-def json_file(path: Path) -> Any:
-    """The file's value; InputError, by name, where it is none. NaN and the infinities become None."""
-    return _parsed(path.read_text("utf-8"), str(path))
+def json_file(path: Path, *kinds: Any) -> Any:
+    """The file's value; InputError, by name and place, unless it can be taken for each of the kinds."""
+    value = json_value(_text(path), str(path), advice=_ADVICE, error=InputError)
+    check(value, str(path), *kinds)
+    return value
 
 
-def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The values of a file of JSON lines; a last line that was cut short by a kill is left out."""
-    lines = path.read_text("utf-8").split("\n")
-    return [_parsed(line, f"{path}, line {number}") for number, line in enumerate(lines[:-1], start=1) if line]
+def lines_file(path: Path, *kinds: Any) -> list[dict[str, Any]]:
+    """The values of a file of JSON lines, each of the kinds; a last line that was cut short by a kill is left out."""
+    values = json_lines(_text(path), str(path), advice=_ADVICE, error=InputError)
+    for number, value in enumerate(values, start=1):
+        check(value, f"{path}, line {number}", *kinds)
+    return values
 
 
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return finite(json.loads(text))
-    except ValueError as error:
-        raise InputError(f"{where}: no JSON ({error}). Remove it, or let the job that made it make it again") from error
+def check(value: Any, where: str, *kinds: Any) -> None:
+    """InputError, by place, unless the value can be taken for each of the kinds."""
+    for kind in kinds:
+        converted(value, kind, where, advice=_ADVICE, error=InputError, unknown="ignored")
 
 
-def finite(value: Any) -> Any:
-    """The value with None for every number that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {name: finite(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def there(path: Path) -> bool:
+    """Whether anything has that name, be it a file that cannot be read."""
+    return os.path.lexists(path)
+
+
+def _text(path: Path) -> bytes:
+    return read_bytes(path, largest=LARGEST, advice=_ADVICE, error=InputError)

@@ -65,6 +65,7 @@ def _versions(facts: Facts) -> Iterator[Table]:
     about, machine = facts.about, facts.about.get("machine", {})
     told = {"cores": "cores", "memory_gib": "memory, GiB", "architecture": "processor", "system": "system"}
     rows = [("trained on", str(about["device"]))] if about.get("device") else []
+    rows += [("multiplied in", str(about["precision"]))] if about.get("precision") else []
     rows += [(label, str(machine[name])) for name, label in told.items() if name in machine]
     yield Table(title="Machine", columns=("", ""), rows=rows, open=True)
     rows = [("git commit", str(about["commit"]))] if about.get("commit") else []

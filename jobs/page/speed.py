@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -12,22 +12,54 @@ from jobs.page.facts import Facts
 from jobs.page.parts import Chart, Section, Table, Tile, percent, rate, times, whole
 
 CHAIN = ("naive_per_target", "naive", "once", "cached")
+AGAIN = "./feedloop bench encode_once --checkpoint CHECKPOINT --data PACKED"
 
 
 def speed(facts: Facts) -> Section | None:
     """None where neither speeds nor encodes are known."""
-    measured = facts.parts.get("speed")
-    charts = [*([_waterfall(measured)] if measured else []), *_encodes(facts), *(_others(measured) if measured else [])]
-    if not charts:
+    measured = facts.parts.get("speed") or {}
+    pace = paces(measured)
+    charts = [*_waterfall(measured, pace), *_encodes(facts), *_others(measured, pace)]
+    notes = list(_doubts(measured))
+    if not charts and not notes:
         return None
     told = "The same model, clicks, kernels and frozen store throughout: what differs is how often news are encoded."
-    return Section(key="speed", title="Encode once", told=told if measured else "", charts=charts)
+    return Section(key="speed", title="Encode once", told=told if measured else "", charts=charts, notes=notes)
 
 
-def _waterfall(measured: dict[str, Any]) -> Chart:
+def paces(measured: Mapping[str, Any]) -> dict[str, float]:
+    """Clicks per second of each policy whose ratio to the first can be told: what the charts compare.
+
+    By processor seconds or by the clock, as the ratios were measured.
+    """
+    first = measured.get(CHAIN[0], {})
+    if "speed_up_by" not in first:
+        return {}
+    base = float(first["clicks_per_processor_second" if first["speed_up_by"] == "processor" else "clicks_per_second"])
+    return {name: base * found["speed_up"] for name, found in measured.items() if found.get("speed_up") is not None}
+
+
+def _doubts(measured: Mapping[str, Any]) -> Iterator[str]:
+    """What the measurement does not tell, and how it is told."""
+    if measured and "speed_up_by" not in measured.get(CHAIN[0], {}):
+        yield (
+            "How fast each policy is was measured by an earlier feedloop, one after the other. Measure it again: "
+            + AGAIN
+        )
+    for name, found in measured.items():
+        if "speed_up_by" in found and found["speed_up"] is None:
+            reach = f"from {times(found['speed_up_low'])} to {times(found['speed_up_high'])}"
+            yield (
+                f"How much faster {labels.policy(name)} is cannot be told: its {whole(found['rounds'])} rounds reach "
+                f"{reach}. Measure it again when the machine does less else: {AGAIN}"
+            )
+
+
+def _waterfall(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[Chart]:
     """Each step of the chain as a bar from the speed before it to its own, on an axis of equal factors."""
-    there = [name for name in CHAIN if name in measured]
-    pace = {name: float(measured[name]["clicks_per_second"]) for name in there}
+    there = [name for name in CHAIN if name in pace]
+    if len(there) < 2:
+        return
     first, last = there[0], there[-1]
     rows = [
         Row(
@@ -45,42 +77,58 @@ def _waterfall(measured: dict[str, Any]) -> Chart:
         rows.append(Row(label=labels.POLICIES[name], value=pace[name], start=pace[before], told=told, role=role))
     whole_way = pace[last] / pace[first]
     rows.append(Row(label="in all", value=pace[last], start=pace[first], told=times(whole_way), role="rival"))
-    cells = [
-        (labels.policy(name), rate(pace[name]), times(pace[name] / pace[first]), whole(measured[name]["encoded"]),
-         whole(measured[name]["targets"]))
-        for name in measured if (pace.setdefault(name, float(measured[name]["clicks_per_second"])))
-    ]  # fmt: skip
-    return Chart(
+    unit = _unit(measured)
+    yield Chart(
         key="chain",
         title="From one sample per click to cached vectors",
-        told=f"{times(whole_way)} as many clicks per second, step by step. Equal lengths are equal factors.",
-        plot=bars(rows, axis="clicks per second, logarithmic", log=True),
-        table=Table(columns=("policy", "clicks/s", f"of {first}", "items encoded", "clicks timed"), rows=cells),
+        told=f"{times(whole_way)} as many {unit}, step by step. Equal lengths are equal factors. Policies were timed "
+        f"in turns; ratios are medians of {whole(measured[first]['rounds'])} rounds.",
+        plot=bars(rows, axis=f"{unit}, logarithmic", log=True),
+        table=_figures(measured, first),
     )
 
 
-def _others(measured: dict[str, Any]) -> Iterator[Chart]:
-    """Policies beside the chain, if any was timed."""
-    others = [name for name in measured if name not in CHAIN]
+def _unit(measured: Mapping[str, Any]) -> str:
+    by_processor = measured[CHAIN[0]]["speed_up_by"] == "processor"
+    return "clicks per second of a processor" if by_processor else "clicks per second"
+
+
+def _figures(measured: Mapping[str, Any], first: str) -> Table:
+    """Every policy's figures, by the clock too."""
+    cells = []
+    for name, found in measured.items():
+        reach = f"{times(found['speed_up_low'])} to {times(found['speed_up_high'])}"
+        told = "cannot be told" if found["speed_up"] is None else times(found["speed_up"])
+        speeds = [rate(found[key]) for key in ("clicks_per_second", "clicks_per_processor_second")]
+        cells.append((labels.policy(name), *speeds, told, reach, whole(found["encoded"]), whole(found["targets"])))
+    columns = ("policy", "clicks/s by the clock", "per processor", f"of {first}", "rounds", "items encoded", "clicks")
+    return Table(columns=columns, rows=cells)
+
+
+def _others(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[Chart]:
+    """Policies beside the chain, if the ratio of any can be told."""
+    others = [name for name in pace if name not in CHAIN]
     if not others:
         return
-    names = [*(name for name in ("once", "cached") if name in measured), *others]
-    found = sorted(((name, float(measured[name]["clicks_per_second"])) for name in names), key=lambda pair: pair[1])
+    names = [*(name for name in ("once", "cached") if name in pace), *others]
+    found = sorted(((name, pace[name]) for name in names), key=lambda pair: pair[1])
     rows = [
         Row(
             label=labels.policy(name),
-            value=pace,
-            told=f"{rate(pace)} clicks/s",
+            value=speed,
+            told=f"{rate(speed)} clicks/s",
             role="main" if name in CHAIN else "other",
         )
-        for name, pace in found
+        for name, speed in found
     ]
     yield Chart(
         key="policies",
         title="Other policies beside it",
         told="GRAM's multi-step policy updates the encoder rarely; it is memory that speaks for it.",
         plot=bars(rows),
-        table=Table(columns=("policy", "clicks/s"), rows=[(labels.policy(name), rate(pace)) for name, pace in found]),
+        table=Table(
+            columns=("policy", _unit(measured)), rows=[(labels.policy(name), rate(own)) for name, own in found]
+        ),
     )
 
 
@@ -125,11 +173,17 @@ def _encodes(facts: Facts) -> Iterator[Chart]:
 
 def headline_tiles(facts: Facts) -> Iterator[Tile]:
     """Clicks per second and encodes saved."""
-    measured, training = facts.parts.get("speed"), facts.parts.get("training")
-    if measured and facts.policy in measured and "naive_per_target" in measured:
-        own, base = (float(measured[name]["clicks_per_second"]) for name in (facts.policy, "naive_per_target"))
-        told = f"{rate(own)} clicks/s ({facts.policy})\none sample per click: {rate(base)}"
-        yield Tile(label="Speed-up of training", value=times(own / base), told=told)
+    measured, training = facts.parts.get("speed") or {}, facts.parts.get("training")
+    pace, own = paces(measured), measured.get(facts.policy, {})
+    if facts.policy in pace and CHAIN[0] in pace:
+        speeds = [rate(measured[name]["clicks_per_second"]) for name in (facts.policy, CHAIN[0])]
+        told = f"{speeds[0]} clicks/s by the clock ({facts.policy})\none sample per click: {speeds[1]}"
+        yield Tile(label="Speed-up of training", value=times(pace[facts.policy] / pace[CHAIN[0]]), told=told)
+    elif "speed_up_by" in own:
+        reach = f"rounds from {times(own['speed_up_low'])} to {times(own['speed_up_high'])}"
+        yield Tile(
+            label="Speed-up of training", value="cannot be told", told=f"{reach}: the machine did other work too"
+        )
     elif training:
         told = f"in {whole(training['steps'])} steps ({facts.policy}), waiting for data included"
         yield Tile(label="Clicks per second", value=rate(training["clicks_per_second"]), told=told)

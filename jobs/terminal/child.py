@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.terminal.progress import console
+from schemas.strict_json import decoded
 
 
 def run_child(module: str, options: Sequence[object]) -> dict[str, Any]:
@@ -23,4 +23,5 @@ def run_child(module: str, options: Sequence[object]) -> dict[str, Any]:
     if done.returncode != 0:
         console.print(f"{module} failed; its message stands above", style="red")
         raise SystemExit(done.returncode)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    last = done.stdout.rstrip().rpartition("\n")[2]
+    return decoded(last, dict[str, Any], f"the summary of {module}", advice="Run it alone and look at what it prints")

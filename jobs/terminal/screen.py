@@ -17,9 +17,11 @@ def show(facts: dict[str, Any], out: Path, page: str, console: Console | None = 
     console = console or Console(highlight=False)
     console.rule("feedloop demo")
     console.print(f"[bold]Data[/bold]     {facts['data']}")
-    for line in (*_ingested(facts), *_prepared(facts), *_encoded(facts)):
+    for line in (*_ingested(facts), *_prepared(facts), *split_lines(facts), *_encoded(facts)):
         console.print(line)
     console.print(_speed_table(facts["speed"]))
+    for line in _speed_notes(facts["speed"]):
+        console.print(line)
     console.print(quality_table(facts["quality"]))
     for line in _verdicts(facts["quality"]):
         console.print(line)
@@ -58,6 +60,21 @@ def _prepared(facts: dict[str, Any]) -> list[str]:
     return [f"[bold]News[/bold]     {news['items']:,} items, {folded}; {tokens}"]
 
 
+def split_lines(facts: dict[str, Any]) -> list[str]:
+    """Where training ends and evaluation begins, and why; that negatives are drawn, where they are."""
+    made = facts["trajectories"]
+    begin, by = made["evaluate_from"], made["split_by"]
+    share = f"{made['evaluate_share']:.0%}" if by == "share" else ""
+    why = {"last_date": "the last date with click marks", "share": f"the latest {share}, for all are of one date"}
+    moment = begin.replace("T", " ").replace("Z", " UTC")
+    lines = [
+        f"[bold]Split[/bold]    impressions before {moment} train, those from then on evaluate ({why.get(by, by)})"
+    ]
+    if made["negatives"] == "drawn":
+        lines.append("         negatives are drawn from each day's clicks: the log shows no news that stayed unclicked")
+    return lines
+
+
 def _encoded(facts: dict[str, Any]) -> list[str]:
     packed, training = facts["pack"], facts["training"]
     epochs = training["epochs"]
@@ -75,19 +92,37 @@ def _encoded(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _speed_table(speed: dict[str, dict[str, float]]) -> Table:
-    table = Table(title="Speed, same model and frozen store", title_justify="left")
-    for name in ("policy", "clicks/s", "x naive_per_target", "items encoded", "targets"):
+def _speed_table(speed: dict[str, dict[str, Any]]) -> Table:
+    rounds = min(found["rounds"] for found in speed.values())
+    title = f"Speed, same model and frozen store: medians of {rounds} rounds in turns"
+    table = Table(title=title, title_justify="left")
+    for name in ("policy", "clicks/s", "per processor", "x naive_per_target", "items encoded", "targets"):
         table.add_column(name, justify="left" if name == "policy" else "right")
     for policy, found in speed.items():
         table.add_row(
             policy,
             f"{found['clicks_per_second']:,.1f}",
-            f"{found['speed_up']:.1f}",
+            f"{found['clicks_per_processor_second']:,.1f}",
+            "cannot tell" if found["speed_up"] is None else f"{found['speed_up']:.1f}",
             f"{found['encoded']:,}",
             f"{found['targets']:,}",
         )
     return table
+
+
+def _speed_notes(speed: dict[str, dict[str, Any]]) -> list[str]:
+    """What the ratios are made of, and why there is none."""
+    used = min(found["processors"] for found in speed.values())
+    by = "processor seconds" if all(found["speed_up_by"] == "processor" for found in speed.values()) else "wall time"
+    lines = [f"         ratios by {by}; by the clock the slowest had {used:.1f} processors"]
+    for policy, found in speed.items():
+        if found["speed_up"] is None:
+            reach = f"{found['speed_up_low']:.1f} to {found['speed_up_high']:.1f}"
+            lines.append(
+                f"         {policy}: rounds from {reach} times naive_per_target, so no ratio can be told. Measure "
+                "again by ./feedloop bench encode_once when the machine does less else"
+            )
+    return lines
 
 
 def _recommended(reader: dict[str, Any]) -> Table:

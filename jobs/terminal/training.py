@@ -17,14 +17,21 @@ from jobs.terminal.progress import console, seconds_of_stages, stage
 from jobs.tracking.step_profile import Profiled
 from pipelines.locks import locked
 from schemas.errors import InputError
+from schemas.space import space_for
 from trainer.config import TrainConfig
-from trainer.loop.distributed import Ranks
+from trainer.loop.distributed import Ranks, leader_first
 from trainer.loop.flops import device_name
+from trainer.loop.keeping import Keeping
+from trainer.loop.precision import emulation
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.loop.principal_start import start_projection
 from trainer.loop.trainer import Trainer
 
 Line = dict[str, Any]
+
+_OTHER_PRECISION = (
+    "Begin with --run.precision auto or float32; --init-from CHECKPOINT begins with the weights of a run in bfloat16"
+)
 
 
 def tell_config(config: TrainConfig) -> None:
@@ -38,10 +45,15 @@ def tell_config(config: TrainConfig) -> None:
         console.print(f"  [{part}] {', '.join(words)}".replace(f"[{part}]", rf"\[{part}]"), style="dim", soft_wrap=True)
 
 
-def prepare_telling(config: TrainConfig, data: Path, *, store: Path | None, device: DeviceName) -> Prepared:
-    """Tell the config, then prepare an untrained model with a bar, and tell what could be packed better."""
+def prepare_telling(
+    config: TrainConfig, data: Path, ranks: Ranks, *, store: Path | None, device: DeviceName
+) -> Prepared:
+    """Tell the config, then prepare an untrained model with a bar, the leader first, and tell what could be packed
+    better."""
     tell_config(config)
-    with stage("frozen layers, once per news") as bar:
+    if told := emulation(config.run.precision, device_of(device)):
+        console.print(f"  {told}. {_OTHER_PRECISION}", style="yellow", markup=False, soft_wrap=True)
+    with leader_first(ranks), stage("frozen layers, once per news") as bar:
         prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
         start_projection(prepared)
     if hint := short_superblocks(prepared):
@@ -79,14 +91,36 @@ def run_folder(out: Path, trainer: Trainer) -> Iterator[None]:
 def write_config(out: Path, trainer: Trainer) -> None:
     """The config, all of it, beside what the run writes."""
     if trainer.ranks.leads:
-        (out / "config.json").write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
+        with space_for(out / "config.json"):
+            (out / "config.json").write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
 
 
 def tell_start(found: dict[str, Any]) -> None:
-    """What the run begins with."""
+    """What the run begins with, where that is an earlier run's checkpoint."""
+    if not found:
+        return
     console.print(
         f"  begins with {found['path']}; since then {found['new']:,} new items, {found['changed']:,} with other tokens"
     )
+
+
+def resumed(keeping: Keeping, trainer: Trainer) -> Path | None:
+    """Put the run to where its newest intact checkpoint stood, and tell what is not as it was."""
+    path = keeping.go_on()
+    for why in keeping.passed_over:
+        console.print(f"  passed over: {why}", style="yellow", markup=False, soft_wrap=True)
+    if trainer.changed:
+        told = "; ".join(trainer.changed)
+        console.print(f"  goes on after step {trainer.step}, though {told}", markup=False, soft_wrap=True)
+    if any(change.startswith("run.epochs ") for change in trainer.changed):
+        console.print(f"  {trainer.optimiser.schedule.explained()}", markup=False, soft_wrap=True)
+    if keeping.choice is not None:
+        told = f"{keeping.choice.impressions:,} evaluation impressions choose the checkpoint ({keeping.choice.rule})"
+        console.print(f"  {told}; evaluate reports the others", markup=False, soft_wrap=True)
+    if keeping.ended_early:
+        told = "the run had ended early: raise run.early_stop_epochs to go on, or set it to 0"
+        console.print(f"  {told}", style="yellow", markup=False, soft_wrap=True)
+    return path
 
 
 def tell_stopped(step: int, steps: int) -> None:
@@ -114,7 +148,8 @@ def write_report(out: Path, data: Path, trainer: Trainer, *, dry_run: bool) -> N
     """
     if dry_run or not trainer.ranks.leads:
         return
-    told = {"data": str(data), "device": device_name(trainer.device), "defaults": TrainConfig().to_dict()}
+    computed = {"device": device_name(trainer.device), "precision": trainer.config.run.precision}
+    told = {"data": str(data), **computed, "defaults": TrainConfig().to_dict()}
     try:
         keep_about(out, {**told, "stages": seconds_of_stages})
         page = write_page(Places(run=out), out / PAGE)["page"]

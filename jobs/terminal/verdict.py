@@ -12,11 +12,16 @@ from typing import Any
 from rich.table import Table
 
 from jobs.terminal.progress import console
+from schemas.errors import InputError
+from schemas.strict_json import finite
+from trainer.loop.retention import run_folder_of
 
 METHODS = {
     "model": "this model",
     "zero_shot": "zero-shot PLM",
     "popularity": "popularity",
+    "recent_clicks": "clicks, last day",
+    "recent_rate": "click rate, last day",
     "recency": "newest first",
     "category": "category match",
     "oracle": "oracle",
@@ -26,12 +31,22 @@ _SITES = {".zip": "prediction.txt", ".ebnerd.zip": "predictions.txt"}  # what th
 _LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell: the same predictions are the same bytes
 
 
+def figures_file(checkpoint: Path) -> Path:
+    """Where the figures of a checkpoint belong; InputError if it no longer stands in the folder of its run."""
+    run = run_folder_of(checkpoint)
+    if run is None:
+        raise InputError(
+            f"{checkpoint} stands outside of the folder of a training run: name a file for its figures, --out"
+        )
+    return run / "evaluation.json"
+
+
 def write_and_show(path: Path, summary: dict[str, Any], examples: list[dict[str, Any]] | None) -> None:
     """Leave the summary, and beside it the examples where there are some; print the methods and what is doubtful."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, json.dumps(summary, indent=1))
+    _replace(path, json.dumps(finite(summary), indent=1, allow_nan=False))
     if examples is not None:
-        _replace(path.with_name("examples.json"), json.dumps(examples, indent=1))
+        _replace(path.with_name("examples.json"), json.dumps(finite(examples), indent=1, allow_nan=False))
     _show(summary)
 
 
@@ -47,8 +62,16 @@ def _show(summary: dict[str, Any]) -> None:
 
 def quality_table(summary: dict[str, Any]) -> Table:
     """Each method's means, and how far their 95% intervals reach."""
-    days = " to ".join(dict.fromkeys(summary["split"][end] for end in ("first", "last")))
+    split = summary["split"]
+    days = " to ".join(dict.fromkeys(split[end] for end in ("first", "last")))
+    _, inside_a_day, clock = str(split.get("evaluate_from")).partition("T")
+    days += f" from {clock} on" if inside_a_day else ""
     title = f"Quality on {summary['impressions']:,} impressions of {days} ({summary['skipped']:,} of one class skipped)"
+    if against_drawn(summary):
+        title += (
+            "\nagainst drawn news: each click is ranked among others of its day, not among what its user was shown, so "
+            "these figures compare with each other alone"
+        )
     table = Table("", title=title, title_justify="left")
     for heading in METRICS.values():
         table.add_column(heading, justify="right")
@@ -62,7 +85,13 @@ def quality_table(summary: dict[str, Any]) -> Table:
 def paired_line(summary: dict[str, Any]) -> str:
     """The model less the untrained language model, on the same impressions."""
     less = summary["paired"]["zero_shot"]["auc"]
-    return rf"AUC less zero-shot's: {less['mean']:+.3f} \[{less['low']:+.3f}, {less['high']:+.3f}], paired, 95%"
+    kind = "AUC against drawn news" if against_drawn(summary) else "AUC"
+    return rf"{kind} less zero-shot's: {less['mean']:+.3f} \[{less['low']:+.3f}, {less['high']:+.3f}], paired, 95%"
+
+
+def against_drawn(summary: dict[str, Any]) -> bool:
+    """Whether what users did not click was drawn, for want of a log that tells what they were shown."""
+    return summary.get("negatives") == "drawn"
 
 
 def _replace(path: Path, text: str) -> None:

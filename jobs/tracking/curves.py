@@ -37,7 +37,7 @@ def check() -> None:
     if MISSING is not None:
         raise InputError(
             "run.tensorboard is on, and tensorboard is not installed: uv pip install -r requirements/train.txt, or "
-            "add --no-run.tensorboard"
+            "add --run.no-tensorboard"
         ) from MISSING
 
 

@@ -9,12 +9,15 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jobs.tracking.lazily import lazily
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
+from schemas.strict_json import ShortText, decoded
 from trainer.data.directory import PackedDirectory
 from trainer.loop.trainer import Trainer
 
@@ -26,8 +29,17 @@ else:
 
 EXPERIMENT = "feedloop"
 RUN_FILE = "mlflow.json"
+_LONGEST = 1 << 16  # bytes of it
 _CODE = Path(__file__).resolve().parents[2]
 _DIGEST = 36  # characters that a store has room for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What stands in mlflow.json."""
+
+    tracking_uri: ShortText
+    run_id: ShortText
 
 
 def check() -> None:
@@ -142,7 +154,8 @@ def _made(uri: str) -> str:
 
 def _known(file: Path, uri: str) -> str | None:
     """The id under which the run in this folder began in that store."""
-    if not file.is_file():
+    if not os.path.lexists(file):
         return None
-    kept = json.loads(file.read_text())
-    return str(kept["run_id"]) if kept["tracking_uri"] == uri else None
+    told: dict[str, Any] = {"advice": "Remove it: the run then begins anew in the store", "error": InputError}
+    kept = decoded(read_bytes(file, largest=_LONGEST, **told), _Kept, str(file), **told)
+    return kept.run_id if kept.tracking_uri == uri else None

@@ -95,7 +95,11 @@ class Watch:
 @contextmanager
 def watched(trainer: Trainer, out: Path) -> Iterator[Watch]:
     """Inside, the run is watched and can be asked to stop; afterwards its trackers know how it ended."""
-    with stop_requests() as asked, training_bar() as bar:
+
+    def doing() -> str:
+        return f"step {trainer.step + 1} of {trainer.total_steps} and its checkpoint"
+
+    with stop_requests(doing) as asked, training_bar() as bar:
         watch = Watch(trainer, out, bar=bar, asked=asked)
         try:
             yield watch

@@ -74,7 +74,8 @@ def _field(batch: pa.RecordBatch, name: str, path: tuple[str, ...], mapping: Log
     marks = name == "clicked" and mapping.clicked_as == "marks"
     if not mapping.is_list(name):
         if name in LISTS and _is_list(column.type):
-            raise InputError(f"its column {_told(path)} is {column.type}: leave split out of the mapping of {name}")
+            hint = "split" if name in mapping.lists else "log.clicked_as, which says that it is one news,"
+            raise InputError(f"its column {_told(path)} is {column.type}: leave {hint} out of the mapping of {name}")
         return _texts(column, name, path, _as_id)
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), pa.list_(pa.string()))

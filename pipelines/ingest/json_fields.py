@@ -45,17 +45,19 @@ def with_json_fields(lines: DataFrame, mapping: LogMapping) -> DataFrame:
     of_path = {path: F.col(f"_record{at}") for at, group in enumerate(groups) for path in group}
     told = {name: value_at(of_path[path], path) for name, path in mapping.paths.items()}
     told |= {name: _cut(told[name], form.split) for name, form in mapping.lists.items() if form.split}
+    if mapping.clicked_as == "id":
+        told["clicked"] = F.when(told["clicked"].isNotNull(), F.array(told["clicked"]))
     none = F.lit(None).cast("array<string>")
     corrupt = [F.col(f"{name}.{_CORRUPT}") for name in records]
     fields = record.select(
         *lines.columns,
         "_keys",
         F.coalesce(*corrupt).alias("_corrupt"),
-        told["impression_id"].alias("impression_id"),
+        told.get("impression_id", F.lit(None).cast("string")).alias("impression_id"),
         told["user_id"].alias("user_id"),
         told["time"].alias("_time_text"),
         told.get("history", F.array().cast("array<string>")).alias("history"),
-        told["shown"].alias("shown"),
+        told.get("shown", none).alias("shown"),
         told.get("clicked", none).alias("clicked"),
         F.concat_ws(BETWEEN, F.lit(""), *(told[name] for name in _IDS if name in told)).alias("_ids"),
         *(_as(told[name], extra.type).alias(name) for name, extra in mapping.extra.items()),

@@ -16,11 +16,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
 from schemas.raw_log import RAW_LOG
+from schemas.strict_json import decoded
 
 MAPPED_FORMATS = ("jsonl", "parquet", "delta")
 FIELDS = ("impression_id", "user_id", "time", "history", "shown", "clicked")
 LISTS = ("history", "shown", "clicked")
-OPTIONAL = ("history", "clicked")  # absent = an empty history; = unlabelled
+# Absent = an empty history; = unlabelled; = made of time and news.
+OPTIONAL = ("history", "clicked", "impression_id")
 EACH = "\x00"  # in a path: what follows stands in each object of a list; no name holds a control character
 EXTRA_TYPES = ("string", "long", "double", "boolean")
 JSONL = "jsonl"  # RAW_LOG.format of feedloop's own JSON lines
@@ -31,7 +33,8 @@ EPOCHS = {  # time format -> its unit in seconds, as a power of ten
     "epoch_nanoseconds": -9,
 }
 _TIME_FORMATS = ("iso", *EPOCHS)
-_CLICKED_AS = ("ids", "marks", "suffixes")
+# Ids; one id, no list; a 0 or 1 for each shown news; -0 or -1 at the end of each shown news.
+_CLICKED_AS = ("ids", "id", "marks", "suffixes")
 _PATTERN = re.compile(r"(?:[yuMdDHhKkmsSaXxZzVO]|'[^']*'|[^A-Za-z'#{}\[\]])+")  # letters that Spark can parse
 _PART = r'"[^"\x00-\x1f]+"|[^."\s](?:[^."\x00-\x1f]*[^."\s])?'  # of a dotted name, in quotes or bare
 _COLUMN = re.compile(rf"(?:{_PART})(?:\.(?:{_PART}))*")
@@ -66,7 +69,7 @@ class LogMapping:
     files: str = ""  # glob below the folder
     time_format: str = "iso"
     time_zone: str = "UTC"  # of times without an offset
-    clicked_as: str = "ids"  # or marks: a 0 or 1 for each shown news; or suffixes: each shown news ends in -0 or -1
+    clicked_as: str = "ids"  # or one of _CLICKED_AS
 
     def __post_init__(self) -> None:
         _one_of("log.format", self.format, MAPPED_FORMATS)
@@ -83,13 +86,10 @@ class LogMapping:
                 f"log.time_zone is {self.time_zone!r}: it is no zone of the IANA list, such as Europe/Berlin"
             ) from error
         known("columns", self.columns, FIELDS)
-        absent = [name for name in FIELDS if name not in self.columns and name not in OPTIONAL]
+        absent = [name for name in FIELDS if name not in self.columns and name not in (*OPTIONAL, "shown")]
         if absent:
             raise InputError(f"[columns] lacks {', '.join(absent)}: name the column of the log that holds each")
-        if self.clicked_as == "suffixes" and "clicked" in self.columns:
-            raise InputError(
-                "log.clicked_as is 'suffixes', so clicks are read from shown: leave clicked out of [columns]"
-            )
+        self._check_clicks()
         for name, column in self.read_columns.items():
             if not isinstance(column, str) or not _COLUMN.fullmatch(column):
                 raise InputError(
@@ -114,15 +114,35 @@ class LogMapping:
                 if longer == path and self.is_list(name) != self.is_list(other):
                     raise InputError(f"{name} and {other} are both {self.read_columns[name]!r}: one of them is a list")
 
+    def _check_clicks(self) -> None:
+        """A log without shown news holds the ids of clicked ones; suffixes stand in place of `clicked`."""
+        if self.clicked_as == "suffixes" and "clicked" in self.columns:
+            raise InputError(
+                "log.clicked_as is 'suffixes', so clicks are read from shown: leave clicked out of [columns]"
+            )
+        if self.clicked_as == "id" and "clicked" in self.lists:
+            raise InputError("log.clicked_as is 'id', one news: leave split and field out of clicked, or say ids")
+        if "shown" in self.columns:
+            return
+        if "clicked" not in self.columns:
+            raise InputError("[columns] lacks shown: name its column or, of a log of clicks alone, that of clicked")
+        if self.clicked_as == "marks":
+            raise InputError("log.clicked_as is 'marks' of shown news, and [columns] lacks shown: name its column")
+
     def is_list(self, name: str) -> bool:
-        """Whether the log holds a list for the field, and no text that is cut into one."""
-        return name in LISTS and not (name in self.lists and self.lists[name].split)
+        """Whether the log holds a list for the field: no text that is cut into one, and no single news."""
+        single = (name, self.clicked_as) == ("clicked", "id") or (name in self.lists and self.lists[name].split)
+        return name in LISTS and not single
 
     def of_rows(self, *, typed_time: bool) -> LogMapping:
         """The mapping of its records once their columns have our own names; `typed_time`: and their times an offset."""
         texts = {name: form for name, form in self.lists.items() if form.split}
-        own = {name: name for name in FIELDS if name != "clicked" or self.clicked_as != "suffixes"}
-        plain = replace(self.parsed, columns=own, clicked_as=self.clicked_as, lists=texts)
+        lacking = {"shown", "impression_id"} - {*self.columns} | (
+            {"clicked"} if self.clicked_as == "suffixes" else set()
+        )
+        own = {name: name for name in FIELDS if name not in lacking}
+        kept_as = "ids" if self.clicked_as == "id" else self.clicked_as  # rows are written with lists
+        plain = replace(self.parsed, columns=own, clicked_as=kept_as, lists=texts)
         return plain if typed_time else replace(plain, time_format=self.time_format, time_zone=self.time_zone)
 
     @property
@@ -159,14 +179,32 @@ class LogMapping:
         return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """RAW_LOG.format. Older feedloops knew fewer keys, and what the values say LogMapping checks."""
+
+    columns: dict[str, str]
+    extra: dict[str, tuple[str, str]]
+    lists: dict[str, ListForm] = field(default_factory=dict)
+    time_format: str = "iso"
+    time_zone: str = "UTC"
+    clicked_as: str = "ids"
+
+
 def mapping_of(format: str) -> LogMapping:
     """The mapping that a RAW_LOG.format of JSON lines stands for."""
     if format == JSONL:
         return LogMapping()
-    told = json.loads(format)
-    extra = {name: Extra(*pair) for name, pair in told.pop("extra").items()}
-    lists = {name: ListForm(**form) for name, form in told.pop("lists", {}).items()}
-    return LogMapping(**told, extra=extra, lists=lists)
+    where, advice = "table raw_log, its column format", "Another program has changed it: restore the table"
+    stored = decoded(format, _Stored, where, advice=advice)
+    return LogMapping(
+        columns=stored.columns,
+        extra={name: Extra(*pair) for name, pair in stored.extra.items()},
+        lists=stored.lists,
+        time_format=stored.time_format,
+        time_zone=stored.time_zone,
+        clicked_as=stored.clicked_as,
+    )
 
 
 def parts(column: str) -> tuple[str, ...]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines.ingest.mapping import Extra, ListForm, LogMapping, known
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
+from schemas.strict_toml import LARGEST_TOML, toml_tables
 
 _LOG_KEYS = ("format", "files", "time_format", "time_zone", "clicked_as")
 
 
 def read_mapping(path: Path) -> LogMapping:
     """The mapping that a TOML file describes; see jobs/presets/logs for one of each kind."""
-    try:
-        told = tomllib.loads(path.read_text("utf-8-sig"))  # editors may begin a file with a byte order mark
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"--mapping {path} cannot be read: {error}. See the examples in jobs/presets/logs") from error
+    advice = "See the examples in jobs/presets/logs"
+    found = read_bytes(path, largest=LARGEST_TOML, advice=advice, error=InputError)
+    told = toml_tables(found, f"--mapping {path}", advice=advice)
     try:
         known("", told, ("log", "columns", "extra"))
         log, columns, extra = (_table(told, name) for name in ("log", "columns", "extra"))

@@ -8,7 +8,8 @@ The reasons, in the order in which they are tried (one line has one reason):
 - `duplicate_field`: a JSON object that has a field which we read twice
 - `wrong_column_count`: a MIND line without exactly five tab-separated columns
 - `missing_field`: impression id, user id, time, history or shown is absent, null or of a wrong type, an id is empty,
-  or a list holds something that is no id. An empty history is fine, and numbers are read as ids
+  or a list holds something that is no id. An empty history is fine, and numbers are read as ids. A log without columns
+  of impression ids or shown news has them implied (`implied.py`); a click without its news lacks what it shows
 - `bad_id`: an id with a backslash, a control character or white space, or of more than 256 bytes
 - `bad_time`: no time of the format, before the run's earliest time (1990), or more than a day after the line arrived
 - `nothing_shown`: the list of shown news is empty
@@ -26,8 +27,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.ingest.ids import bad_ids, no_clicked_ids, no_ids, null_or_long_ids
+from pipelines.ingest.implied import with_implied
 from pipelines.ingest.json_fields import with_json_fields
-from pipelines.ingest.mapping import mapping_of
+from pipelines.ingest.mapping import LogMapping, mapping_of
 from pipelines.ingest.mind_fields import with_mind_fields
 from schemas.raw_log import RAW_LOG, WITHHELD
 
@@ -57,11 +59,15 @@ def with_all_told(raw: DataFrame, format: str, earliest: date = EARLIEST) -> Dat
     )
     lines = raw.withColumn("_fault", fault)
     lines = lines.withColumn("_text", F.when(F.col("_fault").isNull(), F.col("line").cast("string")))
-    fields = with_mind_fields(lines) if format == "mind" else with_json_fields(lines, mapping_of(format))
+    fields = with_mind_fields(lines) if format == "mind" else _of_json(lines, mapping_of(format))
     close = ~F.coalesce("_plain", F.lit(False)) | null_or_long_ids()
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
     judged = fields.withColumn("_close", close).withColumn("reason", _reason(earliest))
     return judged.select(*raw.columns, *TOLD, *extra, "reason")
+
+
+def _of_json(lines: DataFrame, mapping: LogMapping) -> DataFrame:
+    return with_json_fields(lines, mapping).transform(with_implied, mapping)
 
 
 def keep_told(judged: DataFrame) -> DataFrame:

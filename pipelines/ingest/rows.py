@@ -154,6 +154,8 @@ def _as_lines(rows: DataFrame, mapping: LogMapping, format: str) -> DataFrame:
     place = [name for name in ("file", "_path", "position") if name in rows.columns]
     fields: dict[str, Column] = {"history": F.array().cast("array<string>")}
     fields |= {name: F.col(name) for name in FIELDS if name in rows.columns}
+    if mapping.clicked_as == "id" and "clicked" in fields:
+        fields["clicked"] = F.when(F.col("clicked").isNotNull(), F.array("clicked"))
     fields["time"] = _time_text(dict(rows.dtypes)["time"], mapping.time_zone)
     record = F.struct(*(column.alias(name) for name, column in fields.items()), *mapping.extra)
     return rows.select(*place, F.to_json(record).cast("binary").alias("line"), F.lit(format).alias("format"))

@@ -14,7 +14,8 @@ from pipelines.news.headed import text_sha256
 from pipelines.news.logged import news_of_log
 from pipelines.news.normalise import normalise
 from pipelines.news.readers import COLUMNS, news_file, read_lines, with_columns
-from pipelines.news.segmenting import NewsConfig, Segmenting
+from pipelines.news.segmenting import NewsConfig
+from pipelines.news.settings import Settled, settle
 from pipelines.news.update import held_rows, merge_once, update_items
 from pipelines.tables import Lake
 from schemas.errors import InputError
@@ -26,14 +27,14 @@ _TEXTS = COLUMNS[1:]
 
 def prepare_news(lake: Lake, news: Path, config: NewsConfig, *, source: str) -> dict[str, Any]:
     """Bring NEWS and ITEM_TOKENS up to date with the file; returns what was found and changed."""
-    segmenting = config.segmenting()  # what cannot be used must stop the run before any write
+    settled = settle(lake, config, source=source)  # what cannot be used must stop the run before any write
     file = news_file(news)
     read = (
         read_lines(lake.spark, file).transform(with_columns, file).transform(per_news).transform(normalised).persist()
     )
     found = _checked_counts(read, file)
     told = read.where("news_id IS NOT NULL").withColumns({"source": F.lit(source), "text_sha256": text_sha256()})
-    updated = _update(lake, told, config, segmenting, source=source)
+    updated = _update(lake, told, settled, source=source)
     read.unpersist()
     return found | updated
 
@@ -43,7 +44,7 @@ def prepare_logged_news(lake: Lake, config: NewsConfig, *, source: str) -> dict[
 
     InputError where the source has news with text, for a news file is what was forgotten there.
     """
-    segmenting = config.segmenting()
+    settled = settle(lake, config, source=source)
     impressions, histories = (lake.read(table).where(F.col("source") == source) for table in (IMPRESSIONS, HISTORIES))
     _, held = held_rows(lake, NEWS)
     if not held.where((F.col("source") == source) & (F.concat(*FIELDS) != "")).isEmpty():
@@ -52,7 +53,7 @@ def prepare_logged_news(lake: Lake, config: NewsConfig, *, source: str) -> dict[
     found = news.count()
     if not found and held.where(F.col("source") == source).isEmpty():
         raise InputError(f"{lake.root}: {source} has no impressions. Run ./feedloop ingest first, or name its --source")
-    updated = _update(lake, news, config, segmenting, source=source)
+    updated = _update(lake, news, settled, source=source)
     news.unpersist()
     return {"news": found} | updated
 
@@ -84,14 +85,16 @@ def keep_changed(news: DataFrame, held: DataFrame) -> DataFrame:
     return news.join(before, [*NEWS.key], how="left").where(~same).drop("before")
 
 
-def _update(lake: Lake, told: DataFrame, config: NewsConfig, segmenting: Segmenting, *, source: str) -> dict[str, Any]:
+def _update(lake: Lake, told: DataFrame, settled: Settled, *, source: str) -> dict[str, Any]:
     """Merge what NEWS lacks of `told` (its rows), and tokenise what is new."""
     before, held = held_rows(lake, NEWS)
     changed = told.transform(keep_changed, held)
     changed_news = changed.count()
     if changed_news:
         merge_once(lake, NEWS, changed, before)
-    return {"changed_news": changed_news} | update_items(lake, config, segmenting, source=source)
+    changes = {name: [str(before), str(now)] for name, (before, now) in settled.changed.items()}
+    made = {"changed_news": changed_news, "changed_settings": changes}
+    return made | update_items(lake, settled, source=source)
 
 
 def _checked_counts(read: DataFrame, file: Path) -> dict[str, int]:

@@ -31,30 +31,31 @@ def totals(tokens: DataFrame, *, rows_before: int, special_tokens: int) -> dict[
     return counted.collect()[0].asDict()
 
 
-def folded(lake: Lake, near: DataFrame | None, threshold: float | None) -> dict[str, Any]:
-    """Of all items, how many another stands for, so that packing never asks for their encoding."""
+def folded(lake: Lake, near: DataFrame | None, made: MadeBy) -> dict[str, Any]:
+    """Of the source's items, how many another stands for, so that packing never asks for their encoding."""
     gone = F.count_if(F.col("item_row") != F.col("canonical_row")).alias("folded_items")
-    told = lake.read(ITEM_TOKENS).agg(F.count("*").alias("items"), gone).collect()[0].asDict()
+    items = lake.read(ITEM_TOKENS).where(F.col("source") == made.source)
+    told = items.agg(F.count("*").alias("items"), gone).collect()[0].asDict()
     told["encodes_saved"] = round(told["folded_items"] / max(1, told["items"]), 4)
     if near is None:
         return told
     return told | {
         "near_duplicates": {
-            "threshold": threshold,
+            "threshold": made.near_duplicates,
             "folded_texts": near.count(),
             "least_similar": _examples(lake, near),
         }
     }
 
 
-def corpora(lake: Lake, made: MadeBy, source: str) -> dict[str, Any]:
+def corpora(lake: Lake, made: MadeBy) -> dict[str, Any]:
     """Of each refined field of the source: number and texts of its corpus, and how many news have text there by now."""
-    numbers = made.languages[source].corpora if source in made.languages else {}
+    numbers = made.language.corpora
     if not numbers:
         return {}
     held = held_corpora(lake)
     told = {
-        field: {"corpus": number, "texts": held[source, field][1], "texts_now": made.texts[source][field]}
+        field: {"corpus": number, "texts": held[made.source, field][1], "texts_now": made.texts[field]}
         for field, number in numbers.items()
     }
     return {"corpora": told}

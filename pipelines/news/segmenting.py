@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
@@ -14,8 +14,19 @@ from pipelines.news.stop_words import stop_words
 from pipelines.news.tokenizer_file import DEFAULT, load_tokenizer
 from schemas.errors import InputError
 from schemas.news import FIELDS
+from schemas.tokenizer_content import content_sha256
 
 Select = Literal["text", "score", "start"]
+
+DEFAULTS: Mapping[str, Any] = {  # the settings of a source's first run, as far as its options leave them open
+    "tokenizer": DEFAULT,
+    "tokens_per_segment": 32,
+    "fields": ("title",),
+    "select": "text",
+    "category_first": False,
+    "language": "en",
+    "near_duplicates": 0.0,
+}
 
 _RULES = 2  # goes up when the same settings give other segments
 _PAD_TOKENS = ("[PAD]", "<pad>")
@@ -51,6 +62,16 @@ class Segmenting:
         object.__setattr__(self, "fields", wanted)  # segments stand in the order of FIELDS
 
     @property
+    def tokenizer_sha256(self) -> str:
+        """Of the text of its tokenizer.json."""
+        return hashlib.sha256(self.tokenizer_json.encode()).hexdigest()
+
+    @property
+    def tokenizer_content(self) -> str:
+        """Of what its tokenizer.json holds: the same for one that is saved again; empty where that cannot be told."""
+        return content_sha256(self.tokenizer_json)
+
+    @property
     def refines(self) -> bool:
         """Whether words are chosen from a field that is too long, rather than its start taken."""
         return self.select != "start"
@@ -63,7 +84,8 @@ class Segmenting:
         if self.refines:
             corpora = [language.corpora.get(field, 0) for field in self.fields if field in filled]
             settings += [sorted(stop_words(language.language)), language.statistics, corpora]
-        return hashlib.sha256(f"{self.tokenizer_json}\0{json.dumps(settings)}".encode()).hexdigest()
+        tokenizer = self.tokenizer_content or self.tokenizer_json
+        return hashlib.sha256(f"{tokenizer}\0{json.dumps(settings)}".encode()).hexdigest()
 
     def build(self) -> Tokenizer:
         """The tokenizer, neither cutting nor padding; `[SEP]` written in a text is text."""
@@ -83,7 +105,8 @@ class Segmenting:
         if not around:
             raise InputError(
                 f"{self.name}: this tokenizer puts nothing around a text, and an empty title would have no token. "
-                f"Use one that adds [CLS] and [SEP], such as --tokenizer {DEFAULT}"
+                f"Use one that adds [CLS] and [SEP], such as --tokenizer {DEFAULT}, or, of a decoder, a copy of its "
+                "tokenizer.json whose post_processor adds the end token"
             )
         if self.tokens_per_segment <= around:
             raise InputError(
@@ -93,7 +116,8 @@ class Segmenting:
         pads = [tokenizer.token_to_id(token) for token in _PAD_TOKENS]
         return {
             "tokenizer": self.name,
-            "tokenizer_sha256": hashlib.sha256(self.tokenizer_json.encode()).hexdigest(),
+            "tokenizer_sha256": self.tokenizer_sha256,
+            "tokenizer_content": self.tokenizer_content,
             "vocabulary": max(tokenizer.get_vocab().values()) + 1,
             "pad_id": next((pad for pad in pads if pad is not None), 0),
             "special_tokens": around,
@@ -107,30 +131,42 @@ class Segmenting:
 
 @dataclass(frozen=True, kw_only=True)
 class NewsConfig:
-    """The options of prepare_news that decide the tokens, and which items stand for others."""
+    """The options of prepare_news that decide the tokens, and which items stand for others.
 
-    tokenizer: str = DEFAULT  # a tokenizer.json, a folder that holds one, or "minilm", which is installed with feedloop
-    tokens_per_segment: int = 32  # word pieces that a segment holds at most, [CLS] and [SEP] included
-    fields: tuple[str, ...] = ("title",)  # which of title, abstract and body become segments
-    select: Select = "text"  # of a longer field keep its best words in text order, those of best score, or its start
-    category_first: bool = False  # titles begin with the words of category and subcategory
-    language: str | None = None  # of the source's stop words, such as en, or none; by default as before, at first en
+    None leaves a setting as the source's items were made by so far, at first as in DEFAULTS.
+    """
+
+    tokenizer: str | None = None  # a tokenizer.json, a folder that holds one, or "minilm", which is the first default
+    tokens_per_segment: int | None = None  # word pieces that a segment holds at most, [CLS] and [SEP] included; 32
+    fields: tuple[str, ...] | None = None  # which of title, abstract and body become segments; title
+    select: Select | None = None  # of a longer field keep its best words in text order (text), by score, or its start
+    category_first: bool | None = None  # titles begin with the words of category and subcategory
+    language: str | None = None  # of the source's stop words, such as en, or none; en
     new_corpus: bool = False  # count anew how rare words are, from all news of the source that the lake holds now
-    near_duplicates: float | None = None  # fold items that share so much of their 3-word shingles (Jaccard, .5 to 1)
+    near_duplicates: float | None = None  # fold items that share so much of their 3-word shingles (.5 to 1); 0 = none
 
     def __post_init__(self) -> None:
-        if self.near_duplicates is not None and not 0.5 <= self.near_duplicates <= 1:
-            raise InputError(f"near_duplicates is {self.near_duplicates}: use a similarity from 0.5 to 1")
+        if self.near_duplicates and not 0.5 <= self.near_duplicates <= 1:
+            raise InputError(
+                f"near_duplicates is {self.near_duplicates}: use a similarity from 0.5 to 1, or 0 for none"
+            )
         if self.new_corpus and self.select == "start":
             raise InputError("new_corpus counts words for the refinement that select = start leaves out: drop one")
         if self.language is not None:
             stop_words(self.language)
 
+    def over(self, before: Mapping[str, Any]) -> NewsConfig:
+        """The options with none left open: as `before`, where that says it, or else as in DEFAULTS."""
+        known = {**DEFAULTS, **before}
+        return replace(self, **{name: known[name] for name in DEFAULTS if getattr(self, name) is None})
+
     def segmenting(self) -> Segmenting:
-        """With the tokenizer read. InputError where a value cannot be used."""
-        name, text = load_tokenizer(self.tokenizer)
+        """With the tokenizer read, and defaults for what is left open. InputError where a value cannot be used."""
+        whole = self.over({})
+        assert whole.tokenizer is not None, "nothing is left open"
+        name, text = load_tokenizer(whole.tokenizer)
         taken = ("tokens_per_segment", "fields", "select", "category_first")
-        values = {key: value for key, value in asdict(self).items() if key in taken}
+        values = {key: value for key, value in asdict(whole).items() if key in taken}
         found = Segmenting(name=name, tokenizer_json=text, **values)
         found.described()  # a tokenizer that does not load must stop the run before any write
         return found

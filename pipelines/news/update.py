@@ -17,7 +17,8 @@ from pipelines.news.items import changed_items, new_rows, numbered, resolved, wi
 from pipelines.news.made_by import MadeBy, made_by
 from pipelines.news.near import near_duplicates
 from pipelines.news.segment import Refinement, Segmenter, segment_columns
-from pipelines.news.segmenting import NewsConfig, Segmenting
+from pipelines.news.segmenting import Segmenting
+from pipelines.news.settings import Settled
 from pipelines.news.stop_words import stop_words
 from pipelines.refusals import conflict
 from pipelines.tables import Lake
@@ -29,18 +30,23 @@ _APP = "prepare_news"
 _ITEM = ("source", "item_id", "item_row", "canonical_row", "text_sha256", "text_version", "tokenizer_sha256")
 
 
-def update_items(lake: Lake, config: NewsConfig, segmenting: Segmenting, *, source: str) -> dict[str, Any]:
-    """Tokenise what is new or outdated in all of NEWS, so that all of a table is made by the same settings."""
+def update_items(lake: Lake, settled: Settled, *, source: str) -> dict[str, Any]:
+    """Tokenise what is new or outdated in the source's NEWS, so that all its items are made by the same settings.
+
+    Items of other sources, which have settings of their own, are left alone; rows are dense over all sources.
+    """
+    segmenting = settled.segmenting
     before, held = held_rows(lake, ITEM_TOKENS)
     rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
-    news = lake.read(NEWS).transform(headed) if config.category_first else lake.read(NEWS)
-    made = made_by(lake, config, segmenting, news, source=source)
+    news = lake.read(NEWS).where(F.col("source") == source)
+    news = news.transform(headed) if settled.config.category_first else news
+    made = made_by(lake, settled, news, source=source)
     sha256_of = made.sha256_of()
 
     with_items = news.transform(with_item, held)
     rows = new_rows(with_items, after=rows_before)
     items = numbered(with_items, rows)
-    near = _near_duplicates(lake, items, config, segmenting)
+    near = _near_duplicates(lake, items, made)
     changed = changed_items(items if near is None else resolved(items, near), sha256_of).persist()
     tokens = changed.transform(tokenised, segmenting, _refinements(lake, changed, made)).persist()
     totals = report.totals(tokens, rows_before=rows_before, special_tokens=made.tokens["special_tokens"])
@@ -51,7 +57,7 @@ def update_items(lake: Lake, config: NewsConfig, segmenting: Segmenting, *, sour
     for frame in (tokens, changed, rows):
         frame.unpersist()
     made.note(lake, sha256_of)
-    return totals | report.folded(lake, near, config.near_duplicates) | report.corpora(lake, made, source)
+    return totals | report.folded(lake, near, made) | report.corpora(lake, made)
 
 
 def tokenised(items: DataFrame, segmenting: Segmenting, refinements: Mapping[str, Refinement]) -> DataFrame:
@@ -95,22 +101,22 @@ def _refinements(lake: Lake, changed: DataFrame, made: MadeBy) -> dict[str, Refi
     if not made.segmenting.refines:
         return {}
     corpora = corpora_for(lake, changed, made.segmenting.fields)
-    return {
-        name: Refinement(stop_words(found.language), corpora.get(name, {})) for name, found in made.languages.items()
-    }
+    return {made.source: Refinement(stop_words(made.language.language), corpora.get(made.source, {}))}
 
 
-def _near_duplicates(lake: Lake, items: DataFrame, config: NewsConfig, segmenting: Segmenting) -> DataFrame | None:
-    """NEAR_DUPLICATES as it is by now; None where they are not asked for, and the table is then emptied."""
-    before, held = held_rows(lake, NEAR_DUPLICATES)
-    if config.near_duplicates is None:
+def _near_duplicates(lake: Lake, items: DataFrame, made: MadeBy) -> DataFrame | None:
+    """The source's NEAR_DUPLICATES as they are by now; None where they are not asked for: then the table has none."""
+    before, stored = held_rows(lake, NEAR_DUPLICATES)
+    ours = items.select("item_row")
+    held, others = (stored.join(ours, "item_row", how=how) for how in ("left_semi", "left_anti"))
+    if made.near_duplicates is None:
         if before >= 0 and not held.isEmpty():
-            lake.overwrite(NEAR_DUPLICATES, held.limit(0))
+            lake.overwrite(NEAR_DUPLICATES, others)
         return None
     canonical = items.where("item_row = canonical_row")
-    found = near_duplicates(canonical, segmenting.fields, threshold=config.near_duplicates)
+    found = near_duplicates(canonical, made.segmenting.fields, threshold=made.near_duplicates)
     if before < 0 or not (found.exceptAll(held).isEmpty() and held.exceptAll(found).isEmpty()):
-        lake.overwrite(NEAR_DUPLICATES, found)
+        lake.overwrite(NEAR_DUPLICATES, others.unionByName(found))
     return found
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.notes import TrajectoriesNote, noted
 from pipelines.packing import tasks
 from pipelines.packing.batches import pack_batches
 from pipelines.packing.config import PackingConfig
@@ -25,30 +25,34 @@ from pipelines.packing.write import (
     write_tokens,
 )
 from pipelines.tables import Lake
+from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.manifest import FileEntry, Manifest, Tokens
 from schemas.news import ITEM_TOKENS
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.strict_json import converted
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 _TABLES = (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
+_OF_ROWS = ("item_row", "canonical_row", "tokens_version")  # what the token table has of every row
+_DECIDED = ("evaluate_from", "split_by", "evaluate_share", "negatives")  # by options or, where these leave it, by data
 
 
 def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
     """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is."""
     inputs = {table.name: lake.version(table) for table in _TABLES}
-    made = json.loads(lake.notes(EVALUATION).get(f"made_from.{config.source}", "{}"))
+    made = noted(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
     if made.get("unfinished"):
         raise InputError(
             f"{lake.root}: build_trajectories was stopped between its two tables of source {config.source!r}. "
             "Run ./feedloop build_trajectories again"
         )
-    news = json.loads(lake.notes(ITEM_TOKENS).get("made_from", "{}"))
+    news = noted_sources(lake).get(config.source, {})
     _check_variants(config, made)
     described = asdict(config) | {
         "table_ids": {table.name: lake.table_id(table) for table in _TABLES},
-        "trajectories": made.get("config", {}),
-        "news": {name: news.get(name) for name in ("near_duplicates", "sources")},
+        "trajectories": made.get("config", {}) | {n: v for n, v in made.get("summary", {}).items() if n in _DECIDED},
+        "news": {"near_duplicates": news.get("near_duplicates"), "sources": {config.source: news}},
     }
     inputs = made.get("inputs", {}) | inputs
     existing = existing_manifest(out)
@@ -62,7 +66,7 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
         chosen = trajectories.where(ours).where(F.coalesce("variant", F.lit(0)) < config.variants)
         batch_files, counts = pack_batches(folder, chosen, items, config)
         schema_file = write_schema(folder, batch_files)
-        tokens, token_files = _pack_tokens(folder, items, news)
+        tokens, token_files = _pack_tokens(folder, items, news, config.source)
         path, rows = tasks.write_evaluation(evaluation.where(ours), folder)
         evaluation_file = entry_of(folder, folder / path, rows=rows)
         manifest = Manifest(
@@ -100,14 +104,15 @@ def _unchanged(existing: Manifest, out: Path, inputs: dict[str, int], config: di
 
 def _check_split(trajectories: DataFrame, evaluation: DataFrame, source: str) -> None:
     """Both sides of the split have rows, and no target stands after it."""
-    day = F.to_date("time").alias("day")  # by Spark, in UTC: Python would take the time zone of this machine
-    days = trajectories.select(F.lit(0).alias("side"), day).unionAll(evaluation.select(F.lit(1), day))
-    rows = days.groupBy("side").agg(F.min("day").alias("first"), F.max("day").alias("last")).collect()
+    sides = trajectories.select(F.lit(0).alias("side"), "time").unionAll(evaluation.select(F.lit(1), "time"))
+    shape = "yyyy-MM-dd HH:mm:ss.SSSSSS"  # text, made by Spark in UTC: Python would take the time zone of this machine
+    ends = (F.date_format(end("time"), shape).alias(name) for name, end in (("first", F.min), ("last", F.max)))
+    rows = sides.groupBy("side").agg(*ends).collect()
     found = {row["side"]: row for row in rows}
     if 0 not in found:
         raise InputError(
             f"no trajectories of source {source!r}: before the split, no user clicked beside news left unclicked. "
-            "Ingest logs of at least two dates, then run ./feedloop build_trajectories with a later --evaluate-from"
+            "Ingest logs of an earlier time, or run ./feedloop build_trajectories with a later --evaluate-from"
         )
     if 1 not in found:
         raise InputError(
@@ -121,16 +126,23 @@ def _check_split(trajectories: DataFrame, evaluation: DataFrame, source: str) ->
         )
 
 
-def _pack_tokens(folder: Path, items: DataFrame, news: dict[str, Any]) -> tuple[Tokens, list[FileEntry]]:
-    """The token table of all items; InputError unless the noted settings made all of it."""
-    made_by = [f"{source}\n{sha256}" for source, told in news.get("sources", {}).items() for sha256 in told["sha256"]]
-    ours = F.concat_ws("\n", "source", "tokenizer_sha256").isin(made_by).alias("ours")
-    arrays = items.select(*COLUMNS, ours).toArrow()
-    if not pc.all(arrays["ours"]).as_py():
+def _pack_tokens(folder: Path, items: DataFrame, news: dict[str, Any], source: str) -> tuple[Tokens, list[FileEntry]]:
+    """The token table of the source's items; InputError unless the noted settings made them all.
+
+    Rows count the items of all sources. Those of others, made by settings of their own, have no tokens here.
+    """
+    ours = F.col("source") == source
+    own = (F.when(ours, F.col(name)).otherwise(F.array()).alias(name) for name in COLUMNS if name not in _OF_ROWS)
+    noted = F.col("tokenizer_sha256").isin(news.get("sha256", [])).alias("noted")
+    arrays = items.select(*_OF_ROWS, *own, ours.alias("ours"), noted).toArrow()
+    mine = arrays.filter(arrays["ours"])
+    folded_elsewhere = pc.invert(pc.is_in(mine["canonical_row"], value_set=mine["item_row"].combine_chunks()))
+    if not news or not pc.all(mine["noted"]).as_py() or pc.any(folded_elsewhere).as_py():
         raise InputError(
-            "table item_tokens: some tokens are not of the settings that the table notes: prepare_news was stopped, or "
-            "an older feedloop made them. Run ./feedloop prepare_news again"
+            f"table item_tokens: some tokens of source {source!r} are not of the settings that the table notes: "
+            "prepare_news was stopped, or an older feedloop made them. Run ./feedloop prepare_news of this source again"
         )
-    made = news["tokens"]
-    table = token_table(arrays, vocabulary=made["vocabulary"])
-    return Tokens(**made | {"fields": tuple(made["fields"])}, rows=table.rows), write_tokens(folder, table)
+    where, advice = "table item_tokens, its note made_from", "Run ./feedloop prepare_news again"
+    made = converted({**news.get("tokens", {}), "rows": 1}, Tokens, where, advice=advice)
+    table = token_table(arrays, vocabulary=made.vocabulary)
+    return replace(made, rows=table.rows), write_tokens(folder, table)

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 from pipelines.packing.assemble import Arrays
 from schemas.cells import encoded
 from schemas.errors import ContractError, InputError
-from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, MANIFEST_FILE, FileEntry, Manifest
+from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, FileEntry, Manifest
 from schemas.packed_batch import PACKED_BATCH
+from schemas.regular_file import check_inside, read_bytes
 from schemas.token_table import TOKEN_FOLDER, TokenTable, file_of
 
 _PARQUET = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
@@ -51,16 +52,17 @@ def existing_manifest(out: Path) -> Manifest | None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     file = out / MANIFEST_FILE
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise InputError(f"{out}: something stands here that is no packed directory. Name another --out, or remove it")
     try:
-        manifest = Manifest.from_json(file.read_text(), str(file))
+        manifest = Manifest.from_json(read_bytes(file, largest=LARGEST_MANIFEST), str(file))
+        paths = [(check_inside(out, entry.path), entry) for entry in manifest.files]
     except ContractError as error:
         raise InputError(
-            f"{out}: what stands here is of another version of feedloop, or damaged. Name another --out, or remove it"
+            f"{out}: what stands here is of another version of feedloop, or damaged ({error}). Name another --out, or "
+            "remove it"
         ) from error
-    for entry in manifest.files:
-        path = out / entry.path
+    for path, entry in paths:
         if not path.is_file() or path.stat().st_size != entry.bytes:
             raise InputError(f"{path}: missing or changed since it was packed. Remove {out}, or name another --out")
     return manifest

@@ -10,7 +10,10 @@ from typing import Literal
 from pipelines.versions import moment_of
 from schemas.errors import InputError
 
+Negatives = Literal["auto", "shown", "drawn"]
+
 _LONGEST_WINDOW = 100
+_MOST_DRAWN = 1000
 _MOST_VARIANTS = 100
 
 
@@ -19,18 +22,23 @@ class TrajectoryConfig:
     """What decides the trajectories, beside the data.
 
     Only clicks of impressions with `from` <= time < `to` are targets. Earlier ones are context only, and so are
-    histories that were told before `from`; later ones do not exist, not for negatives either. A user's windows are cut
-    from the last click before `to`, and those that hold no target are dropped. Periods that follow each other have
+    histories that were logged before `from`; later ones do not exist, not for negatives either. A user's windows are
+    cut from the last click before `to`, and those that hold no target are dropped. Periods that follow each other have
     together the targets of one run over all of them.
     """
 
     source: str = "publisher"  # whose impressions
     from_: str | None = None  # UTC date or time from which on clicks are targets; earlier ones are context only
     to: str | None = None  # UTC date or time from which on clicks do not exist; by default, the evaluation
-    evaluate_from: str | None = None  # its first UTC date: by default the first from `to` on, or the last with labels
+    evaluate_from: str | None = None  # its first UTC date or time: by default the date after `to`, or the last labelled
+    evaluate_share: float | None = None  # latest share of labelled impressions to evaluate; 0.2 where they are one date
     unlabelled: bool = False  # keep impressions without click marks there too, to predict their clicks
     window: int = 50  # clicks of a trajectory, at most
     candidates: int = 5  # K: the clicked news and at most K - 1 others
+    negatives: Negatives = (
+        "auto"  # shown beside a click, drawn from its day's clicks, or drawn where none is ever shown
+    )
+    drawn_candidates: int = 50  # with drawn negatives: news drawn beside the clicks of each evaluated impression
     targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
     history_weight: float = 1.0  # weight in the loss of a history click, with targets = all
     variants: int = 1  # drawings of the negatives, each for epochs of its own: pack takes as many of them as it is told
@@ -43,12 +51,25 @@ class TrajectoryConfig:
             raise InputError(f"candidates is {self.candidates}: use 2 or more, the clicked news counts as one")
         if not 1 <= self.variants <= _MOST_VARIANTS:
             raise InputError(f"variants is {self.variants}: use 1 to {_MOST_VARIANTS}")
+        if self.negatives not in ("auto", "shown", "drawn"):
+            raise InputError(f"negatives is {self.negatives!r}: use auto, shown or drawn")
+        if not 1 <= self.drawn_candidates <= _MOST_DRAWN:
+            raise InputError(f"drawn_candidates is {self.drawn_candidates}: use 1 to {_MOST_DRAWN} news")
         if self.targets not in ("logged", "all"):
             raise InputError(f"targets is {self.targets!r}: use logged or all")
         if not 0 < self.history_weight < math.inf:
             raise InputError(f"history_weight is {self.history_weight}: use more than 0, or targets = logged")
         if not -(2**63) <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}: use a whole number of 64 bits")
+        self._check_split()
+
+    def _check_split(self) -> None:
+        if self.evaluate_share is not None:
+            if not 0 < self.evaluate_share < 1:
+                raise InputError(f"evaluate_share is {self.evaluate_share}: use more than 0 and less than 1")
+            others = [name for name in ("evaluate_from", "to") if getattr(self, name) is not None]
+            if others:
+                raise InputError(f"evaluate_share and {others[0]} both say where the evaluation begins: name one")
         begin, end = self.begin, self.end
         if begin and end and begin >= end:
             raise InputError(f"from is {self.from_}, and to is {self.to}: that is no time at all. Set a later to")

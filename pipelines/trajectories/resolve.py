@@ -59,6 +59,7 @@ def with_known_news(views: DataFrame, news: DataFrame) -> DataFrame:
     marks = F.transform("_shown", lambda entry: entry.bitwiseAND(_CLICKED) != 0)
     without_item = F.size(F.filter("_shown", lambda entry: _row_of(entry) == PAD_ROW))
     return views.join(lists, "view", how="inner").select(
+        "view",
         "source",
         "impression_id",
         "user_id",

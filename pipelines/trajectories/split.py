@@ -1,67 +1,28 @@
-"""Split: which impressions train and which are evaluated, by date; nothing from later leaks back."""
+"""Split: which impressions train and which are evaluated, by time; nothing from later leaks back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of, with_history
-from schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """What decides it: impressions train before `end`, those from `begin` on with targets, and judge later.
+    """What decides it: impressions train before `end`, those from `begin` on with targets; later ones are evaluated.
 
     What lies between `end` and the evaluation does not exist.
     """
 
-    evaluate_from: date  # the first UTC date of the evaluation
-    end: datetime  # at most the beginning of that date
+    evaluate_from: datetime  # the evaluation's first moment
+    end: datetime  # at most that moment
     begin: datetime | None = None  # clicks of earlier impressions are context only
     idle_users: bool = True  # keep what users clicked who click nothing from `begin` on
     unlabelled: bool = False  # keep impressions without click marks in the evaluation
-
-
-def labelled_of(impressions: DataFrame) -> DataFrame:
-    """Those that carry click marks."""
-    return impressions.where(F.col("clicked").isNotNull())
-
-
-def split_date(labelled: DataFrame, *, asked: str | None, end: datetime | None, source: str) -> date:
-    """The first UTC date that judges: the one asked for, or the first from `end` on, or the last with labels."""
-    if asked is not None:
-        return _asked_date(asked, end)
-    if end is not None:
-        return (end - timedelta(microseconds=1)).astimezone(UTC).date() + timedelta(days=1)
-    last: date | None = labelled.agg(F.max("date").alias("last")).collect()[0]["last"]
-    if last is None:
-        raise InputError(
-            f"source {source!r}: no impression has click marks, so there is nothing to learn from. "
-            "Ingest logs with clicks, or name another --source"
-        )
-    return last
-
-
-def _asked_date(asked: str, end: datetime | None) -> date:
-    try:
-        found = date.fromisoformat(asked)
-    except ValueError as error:
-        raise InputError(f"evaluate_from is {asked!r}: write a UTC date such as 2019-11-13") from error
-    if end is not None and start_of(found) < end:
-        raise InputError(
-            f"evaluate_from is {asked}, before --to {end.isoformat()}: what is learnt would be judged. "
-            "Leave --evaluate-from out, or set a later one"
-        )
-    return found
-
-
-def start_of(day: date) -> datetime:
-    """The first moment of a UTC date."""
-    return datetime.combine(day, time.min, UTC)
 
 
 def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> DataFrame:
@@ -76,7 +37,7 @@ def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> Da
     """
     user = Window.partitionBy("source", "user_id")
     first = F.row_number().over(user.orderBy("time", "impression_id")) == 1
-    judged, clicked = F.col("date") >= F.lit(split.evaluate_from), F.array_contains("clicked", True)
+    judged, clicked = F.col("time") >= F.lit(split.evaluate_from), F.array_contains("clicked", True)
     recent = ~judged & (F.lit(True) if split.begin is None else F.col("time") >= F.lit(split.begin))
     kept = impressions.where(judged | (F.col("time") < F.lit(split.end)))
     kept = kept.where(F.col("clicked").isNotNull() | (judged if split.unlabelled else F.lit(False)))

@@ -13,8 +13,8 @@ from pipelines.maintenance import CareConfig, maintain_lake
 from pipelines.tables import Lake
 from schemas.embedding import EMBEDDINGS
 from schemas.impression import HISTORIES
-from trainer.eval.catalogue import delta_rows
 from trainer.eval.embeddings import News, Stamp, held_vectors, table_of, write_vectors
+from trainer.eval.lake_rows import delta_rows
 
 
 def test_rows_that_spark_marked_as_deleted_are_not_read(spark: SparkSession, tmp_path: Path) -> None:

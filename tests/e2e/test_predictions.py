@@ -16,6 +16,7 @@ from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from jobs.train import train
 from tests.e2e.test_loop import mind_folder
+from tests.packed import BASELINES
 from tests.trainer.eval.prediction_checker import complaints
 
 
@@ -58,4 +59,4 @@ def test_every_unlabelled_impression_has_its_line_under_every_id(
     assert all(ranks[-1] == len(ranks) == 5 for ranks in with_unknown)
     assert (found["impressions"], found["unlabelled"], found["left_out"]) == (20, 12, [])
     assert isinstance(found["methods"], dict)
-    assert list(found["methods"]) == ["model", "zero_shot", "popularity", "recency", "category"]
+    assert list(found["methods"]) == ["model", *BASELINES]

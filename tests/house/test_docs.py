@@ -6,10 +6,14 @@ import ast
 import importlib
 import re
 import subprocess
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
+from jobs.config import options_of
 from schemas.table import Table
 from tests.conftest import REPOSITORY
 from tests.house.source import modules
@@ -68,6 +72,59 @@ def test_every_table_is_named_in_the_documents() -> None:
     assert "impressions" in found
     wrong = [table for table in found if not named_somewhere(table)]
     assert not wrong, f"name these tables in README.md or ARCHITECTURE.md: {wrong}"
+
+
+# Options of other programs, and whose they are.
+FOREIGN: dict[str, str] = {
+    "--all": "./feedloop test",
+    "--check": "ruff format",
+    "--jars": "spark-submit",
+    "--logdir": "tensorboard",
+    "--name": "a word for any of ours",
+    "--noconftest": "pytest",
+    "--nproc-per-node": "torchrun",
+    "--packages": "spark-submit",
+    "--porcelain": "git",
+    "--py-files": "spark-submit",
+    "--query-gpu": "nvidia-smi",
+    "--require-hashes": "uv",
+    "--strict": "mypy",
+    "--upgrade": "./feedloop lock",
+}
+_OPTION = re.compile(r"(?<![\w/.-])--[a-z][a-z0-9]*(?:[.-][a-z0-9]+)*")
+
+
+def plain_options(job: Callable[..., object]) -> set[str]:
+    """Options of a benchmark whose command line is jobs/bench/plain_options.py's."""
+    names = [field.name.replace("_", "-") for field in fields(get_type_hints(job)["config"])]
+    return {"--device", *(f"--{name}" for name in names), *(f"--no-{name}" for name in names)}
+
+
+def options_named() -> dict[str, str]:
+    """Option -> where it is named: in the documents, and in whatever the code says."""
+    named = {
+        option: name
+        for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+        for option in _OPTION.findall(document(name))
+    }
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named |= dict.fromkeys(_OPTION.findall(node.value), f"{module.path}:{node.lineno}")
+    return named
+
+
+def test_every_option_that_is_named_exists() -> None:
+    known: set[str] = set()
+    for name in jobs():
+        module = importlib.import_module(name)
+        job = getattr(module, name.rpartition(".")[2])
+        known |= plain_options(job) if hasattr(module, "run_plain") else options_of(job)
+    named = options_named()
+    assert {"--run.no-tensorboard", "--resume", "--planner.policy"} <= named.keys()
+    wrong = [f"{where}: {option}" for option, where in named.items() if option not in known and option not in FOREIGN]
+    assert not wrong, "no job has these options, and FOREIGN does not list them:\n" + "\n".join(sorted(wrong))
+    assert set(FOREIGN) <= named.keys(), "take out what nobody names"
 
 
 def test_every_folder_is_named_in_the_documents() -> None:

@@ -21,9 +21,11 @@ OURS = {
 THEIRS = {
     "schemas": {
         "numpy": ["*"],
+        "msgspec": ["schemas/*"],  # typed values of JSON; the packages take them from strict_json
         "pyspark": ["schemas/as_spark.py"],
         "pyarrow": ["schemas/as_arrow.py"],  # what the trainer writes as Delta, without Spark
         "petastorm": ["schemas/as_petastorm.py"],
+        "xxhash": ["schemas/history.py"],  # the hash by which an impression names its history
     },
     "pipelines": {
         "pyspark": ["*"],
@@ -48,7 +50,7 @@ THEIRS = {
         "pyarrow": ["trainer/data/*", "trainer/eval/*"],  # evaluation impressions and vectors are plain Parquet
         "faiss": ["trainer/eval/*"],
         "deltalake": ["trainer/eval/*"],
-        "arro3": ["trainer/eval/catalogue.py"],  # delta-rs' own Arrow: pyarrow 14 does not know all its types
+        "arro3": ["trainer/eval/lake_rows.py"],  # delta-rs' own Arrow: pyarrow 14 does not know all its types
     },
     "jobs": {
         "cyclopts": ["jobs/config.py"],
@@ -88,6 +90,7 @@ TOUCHES_THE_WORLD = [
     "schemas/cells.py",  # np.save into memory: the bytes of a field
     "jobs/*",
     "pipelines/session.py",
+    "pipelines/java.py",  # what the JVM inherits
     "pipelines/tables.py",
     "pipelines/ingest/fingerprint.py",  # whether a file changed but a moment ago
     "pipelines/locks.py",  # a file that the kernel locks
@@ -101,6 +104,7 @@ TOUCHES_THE_WORLD = [
     "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
     "trainer/exact/ranks.py",  # what a process found, for the one that started it
     "trainer/eval/export.py",
+    "trainer/eval/export_folder.py",
 ]
 _WRITES = {
     "write_text",

@@ -14,6 +14,7 @@ import pytest
 from jobs.config import run
 from schemas.errors import ContractError, InputError
 from tests.conftest import REPOSITORY
+from tests.disks import small_disk
 
 JOBS = sorted(path.stem for path in (REPOSITORY / "jobs").glob("*.py") if "\nif __name__" in path.read_text())
 
@@ -143,7 +144,7 @@ def test_an_empty_table_in_a_preset_changes_nothing(tmp_path: Path) -> None:
         ([], "--data requires an argument"),
         (["--dta", "d"], "Did you mean --data instead of --dta?"),
         (["--quik", "--limit", "3"], "--data requires an argument. There is no option --quik."),
-        (["--data", "d", "--config", "no/such.toml"], "no/such.toml cannot be read: No such file"),
+        (["--data", "d", "--config", "no/such.toml"], "no/such.toml: there is no such file"),
         (["--data", "missing"], "missing: no such folder. Name one that pack wrote"),
         (["--data", "broken"], "a column is missing"),
     ],
@@ -165,7 +166,7 @@ def test_a_wrong_option_is_one_message_and_exit_code_2(
         ("[planner]\nmax_age_steps = -1\n", "planner.max_age_steps is -1: use 0"),
         ("[optimiser]\nmilestones = [1, 2.5]\n", "[optimiser][milestones] is '2.5': give a whole number"),
         ("[optimiser]\nbetas = [0.9]\n", "--optimiser.betas: Incorrect number of arguments"),
-        ("[planner\n", "is not TOML"),
+        ("[planner\n", "no TOML"),
     ],
 )
 def test_a_wrong_preset_is_one_message_that_names_the_key(
@@ -208,3 +209,25 @@ def test_every_job_tells_its_options_and_refuses_others(name: str, capsys: pytes
     assert f"feedloop {name}" in capsys.readouterr().out
     assert run(job, ["--no-such-option", "1"]) == 2
     assert "option --no-such-option" in capsys.readouterr().err.replace("option: ", "option ")
+
+
+def test_a_full_disk_is_one_message_by_the_path_of_the_job_that_is_full(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fill(*, roomy: Path, out: Path) -> None:
+        """Write more than fits."""
+        (out / "text").write_text("x" * 200_000)
+
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        assert run(fill, ["--roomy", str(tmp_path), "--out", str(disk)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"feedloop fill: {disk}: no space left there: 0 are free. Make room")
+    assert said.count("\n") == 1
+
+
+def test_a_number_that_is_none_is_null_in_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    def judged() -> dict[str, Any]:
+        return {"auc": float("nan"), "by": [np.float32("inf"), 1.5]}
+
+    assert run(judged, []) == 0
+    assert json.loads(capsys.readouterr().out) == {"auc": None, "by": [None, 1.5]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ from deltalake import write_deltalake
 from jobs.config import run
 from jobs.evaluate import evaluate
 from tests.conftest import REPOSITORY
-from tests.packed import packed_directory, tiny_plm
+from tests.packed import BASELINES, packed_directory, tiny_plm
 from tests.trainer.eval.prediction_checker import complaints
+from trainer.loop.retention import chosen
 
 ITEMS = 30
 
@@ -72,7 +74,7 @@ def judged(made: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_method_is_told_with_its_interval(made: Path, judged: subprocess.CompletedProcess[str]) -> None:
     found = told(judged)
-    assert list(found["methods"]) == ["model", "zero_shot", "popularity", "recency", "category"]
+    assert list(found["methods"]) == ["model", *BASELINES]
     for figures in found["methods"].values():
         assert all(figures["low"][m] <= figures[m] <= figures["high"][m] for m in ("auc", "mrr", "ndcg5", "ndcg10"))
     assert found["impressions"] == 20
@@ -95,6 +97,19 @@ def test_the_figures_and_examples_lie_in_the_runs_folder(
     assert json.loads((tmp_path / "other.json").read_text()) == elsewhere
     assert not (tmp_path / "examples.json").exists()
     assert elsewhere["methods"]["model"] == found["methods"]["model"]
+
+
+def test_a_checkpoint_outside_of_its_run_asks_where_the_figures_belong(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "a" / "b" / "mine"
+    shutil.copytree(chosen(made / "run" / "checkpoint"), moved)
+    given = ["--checkpoint", str(moved), "--data", str(made / "packed")]
+    assert run(evaluate, given) == 2
+    assert "outside of the folder of a training run: name a file for its figures, --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.parent != moved] == []
+    assert run(evaluate, [*given, "--out", str(tmp_path / "figures.json")]) == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["checkpoint"] == str(moved)
 
 
 def test_predictions_are_what_minds_site_takes(made: Path, judged: subprocess.CompletedProcess[str]) -> None:

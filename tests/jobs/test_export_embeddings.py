@@ -18,7 +18,8 @@ from jobs.export_embeddings import export_embeddings
 from tests.conftest import REPOSITORY
 from tests.exported import SOURCE, checkpoint_at, config_of, write_news
 from tests.packed import packed_directory, tiny_plm
-from trainer.eval.export import Export, earlier_export
+from trainer.eval.export import earlier_export
+from trainer.eval.opened_export import Export
 
 
 @pytest.fixture(scope="module")

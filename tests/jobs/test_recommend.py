@@ -58,6 +58,15 @@ def test_what_was_clicked_comes_back_where_that_is_asked(made: Path, capsys: pyt
     assert "n1" in {news["news_id"] for news in found["news"]}
 
 
+def test_the_pool_of_a_day_alone_is_ranked_where_that_is_asked(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--export", made / "out", "--lake", made / "lake", "--clicked", "n2")
+    for option in (("--shown-on", "2026-01-01"), ("--newer-than", "2025-12-31T23:00")):
+        found = told(capsys, *words, *option)[1]
+        assert found["among"] == 2
+        assert {news["news_id"] for news in found["news"]} == {"n5", "n6"}
+    assert told(capsys, *words)[1]["among"] == 30
+
+
 def test_news_that_the_export_does_not_know_are_counted(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = told(capsys, "--export", made / "out", "--lake", made / "lake", "--user", "u2")[1]
     assert (found["clicks"], found["clicks_of_unknown_news"]) == (0, 1)
@@ -66,11 +75,14 @@ def test_news_that_the_export_does_not_know_are_counted(made: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--lake", "{lake}", "--user", "u3"], "tell of no user 'u3'. The nearest: u1, u2"),
+        (["--lake", "{lake}", "--user", "u3"], "hold no user 'u3'. The nearest: u1, u2"),
         (["--clicked", "n31"], "the export knows no news 'n31'. The nearest:"),
         (["--user", "u1"], "--user u1 needs --lake"),
         ([], "name either --user or the news --clicked"),
         (["--user", "u1", "--clicked", "n1"], "name either --user or the news --clicked"),
+        (["--clicked", "n1", "--newer-than", "2026-01-01"], "--newer-than and --shown-on need --lake"),
+        (["--clicked", "n1", "--lake", "{lake}", "--newer-than", "soon"], "write a UTC date or time such as"),
+        (["--clicked", "n1", "--lake", "{lake}", "--shown-on", "2025-01-01"], "show no news of the export on 2025"),
         (["--clicked", "n1", "--top", "0"], "--top is 0: use 1 or more"),
         (["--lake", "{lake}/none", "--user", "u1"], "no Delta table that can be read"),
     ],

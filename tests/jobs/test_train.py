@@ -125,10 +125,17 @@ def test_the_benchmark_times_every_policy_on_the_same_targets(made: Path, traine
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert list(found) == POLICIES
-    of_window = found.pop("accumulated")  # its backward comes with the window's last step
-    assert len({figures["targets"] for figures in found.values()}) == 1
-    assert of_window["targets"] > found["once"]["targets"]
-    assert found["naive"]["encoded"] > found["once"]["encoded"] >= found["cached"]["encoded"] > 0
+    single, windows = POLICIES[:3], POLICIES[3:]  # a window's backward comes with its last step
+    assert len({found[policy]["targets"] for policy in single}) == 1
+    assert all(found[policy]["targets"] > found["once"]["targets"] for policy in windows)
+    per_click = {policy: figures["encoded"] / figures["targets"] for policy, figures in found.items()}
+    assert per_click["naive_per_target"] > per_click["naive"] > per_click["once"] > per_click["cached"] > 0
+    assert {figures["rounds"] for figures in found.values()} == {5}
+    for figures in found.values():
+        assert 0 < figures["speed_up_low"] <= figures["speed_up_high"]
+        assert figures["speed_up"] is None or figures["speed_up_low"] <= figures["speed_up"] <= figures["speed_up_high"]
+    refused = job(made, "bench.encode_once", "--checkpoint", "x", "--data", "y", "--rounds", 0)
+    assert (refused.returncode, "--rounds is 0" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

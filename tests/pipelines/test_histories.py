@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -12,6 +13,7 @@ from pipelines.histories import hash_of, with_history
 from pipelines.ingest.histories import history_changes
 from pipelines.ingest.sightings import text_of
 from pipelines.merging import OLD
+from schemas.history import history_of
 from tests.builders import rows
 
 COLUMNS = "source string, user_id string, impression_id string, history array<string>"
@@ -38,6 +40,23 @@ def kept(frame: DataFrame) -> DataFrame:
     return frame.select("source", "user_id", "impression_id", length, hash)
 
 
+def in_plain_python(impressions: DataFrame, histories: DataFrame) -> list[tuple[Any, ...]]:
+    """Each impression with its history, by the function that the trainer uses."""
+    stored: dict[str, list[list[str]]] = {}
+    for row in histories.collect():
+        stored.setdefault(row["user_id"], []).append(row["clicks"])
+    found = [
+        (
+            row["source"],
+            row["user_id"],
+            row["impression_id"],
+            history_of(stored.get(row["user_id"], []), row["history_length"], row["history_hash"]),
+        )
+        for row in impressions.collect()
+    ]
+    return sorted(found)
+
+
 def changes_of(everything: DataFrame, stored: DataFrame | None) -> DataFrame:
     texts = everything.select("user_id", text_of(F.col("history")).alias("text")).distinct()
     return history_changes(texts, stored).withColumn("source", F.lit("p"))
@@ -59,6 +78,8 @@ def test_every_history_comes_back_exactly_even_if_it_came_in_two_batches(
     everything = told(spark, users)
     whole = changes_of(everything, None)
     assert rows(with_history(kept(everything), whole), *everything.columns) == rows(everything)
+
+    assert in_plain_python(kept(everything), whole) == rows(everything)  # as the trainer reads them
 
     late = [hs[cut % (len(hs) + 1) :] for hs in users]
     early = [hs[: cut % (len(hs) + 1)] for hs in users]

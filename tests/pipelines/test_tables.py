@@ -192,3 +192,14 @@ def test_two_writers_at_once_are_told_that_one_of_them_must_run_again(
         with pytest.raises(InputError, match=r"another run wrote table words at the same time\. Nothing was lost"):
             first.result()
     assert rows(lake.read(WORDS), "uses") == [([3],)]
+
+
+def test_a_log_that_was_left_without_a_commit_is_no_table_and_is_made_one(spark: SparkSession, tmp_path: Path) -> None:
+    lake, log = Lake(spark, str(tmp_path)), tmp_path / WORDS.name / "_delta_log"
+    log.mkdir(parents=True)
+    for name in ("..00000000000000000000.json.a.tmp.crc", ".00000000000000000000.json.a.tmp"):
+        (log / name).touch()  # what a disk leaves that is full at a table's first commit
+    assert not lake.exists(WORDS)
+    assert lake.create(WORDS)
+    assert lake.exists(WORDS)
+    assert not lake.create(WORDS)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.errors import ContractError
-from schemas.token_table import ARRAYS, TokenTable, file_of
+from schemas.token_table import ARRAYS, DTYPES, TokenTable, file_of
 
 
 def token_table(**changed: NDArray[Any]) -> TokenTable:
@@ -37,6 +37,18 @@ def test_rows_count_the_pad_and_arrays_are_named() -> None:
     [
         ("segment_start_V1", [0, 1, 1, 3], "row 0 is the pad"),
         ("segment_start_V1", [0, 0, 1, 2], "offsets do not end"),
+        ("segment_start_V1", [0, 0, 4, 3], "segment_start_V1 falls"),
+        ("segment_start_V1", [0], "no row at all"),
+        ("segment_start_V1", [[0, 0, 1, 3]], "segment_start_V1 is int64 of 2 axes"),
+        ("token_start_S1", [0, 5, 2, 6], "token_start_S1 does not rise"),
+        ("token_start_S1", [0, 2, 2, 6], "token_start_S1 does not rise"),
+        ("token_start_S1", [], "no row at all, or no offset"),
+        ("canonical_row_V", [0, 1, 3], "names the pad, or a row that is not there"),
+        ("canonical_row_V", [0, -1, 2], "names the pad, or a row that is not there"),
+        ("canonical_row_V", [0, 0, 2], "names the pad, or a row that is not there"),
+        ("canonical_row_V", [1, 1, 2], "names the pad, or a row that is not there"),
+        ("canonical_row_V", [0, 2, 1], "names a row that another one stands for"),
+        ("tokens_version_V", [0, -1, 1], "tokens_version_V is negative"),
         ("token_start_S1", [0, 2, 5, 7], "offsets do not end"),
         ("segment_field_S", [0, 0], "arrays disagree"),
         ("canonical_row_V", [0, 1], "arrays disagree"),
@@ -48,4 +60,27 @@ def test_rows_count_the_pad_and_arrays_are_named() -> None:
 )
 def test_offsets_that_do_not_fit_are_refused(name: str, values: list[int], message: str) -> None:
     with pytest.raises(ContractError, match=message):
-        token_table(**{name: np.array(values)})
+        token_table(**{name: np.array(values, DTYPES[name][0])})
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("dtype", ["object", "float64", "S1", [("a", "i4")], ">i8"])
+def test_other_types_are_refused(name: str, dtype: Any) -> None:
+    with pytest.raises(ContractError, match=f"token table: {name} is "):
+        token_table(**{name: np.zeros(3, dtype)})
+
+
+@pytest.mark.parametrize(
+    ("allowed", "message"),
+    [
+        ({"vocabulary": 5}, "token id up to 5, the manifest allows 4"),
+        ({"segments": 1}, "segments of an item up to 2, the manifest allows 1"),
+        ({"tokens": 2}, "tokens of a segment up to 3, the manifest allows 2"),
+        ({"fields": 1}, "field up to 1, the manifest allows 0"),
+    ],
+)
+def test_what_is_larger_than_the_manifest_allows_is_refused(allowed: dict[str, int], message: str) -> None:
+    fits = {"vocabulary": 6, "segments": 2, "tokens": 3, "fields": 2}
+    token_table().check_tokens(**fits)
+    with pytest.raises(ContractError, match=message):
+        token_table().check_tokens(**(fits | allowed))

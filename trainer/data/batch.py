@@ -44,9 +44,12 @@ class StepBatch:
         return float(self.weight_BP.sum(dtype=np.float64))
 
 
-def check_batch(arrays: Mapping[str, NDArray[Any]], where: str) -> StepBatch:
-    """The arrays of one PACKED_BATCH, checked, as a step of one batch. ContractError names `where`."""
-    check_arrays(arrays, where)
+def check_batch(arrays: Mapping[str, NDArray[Any]], where: str, *, rows: int) -> StepBatch:
+    """The arrays of one PACKED_BATCH, checked, as a step of one batch; `rows`: of the token table that its items name.
+
+    ContractError names `where`.
+    """
+    check_arrays(arrays, where, rows=rows)
     weight_BL = arrays["weight_BL"]
     order_BP = compact(weight_BL > 0)
     taken_BP = np.take_along_axis(weight_BL, order_BP, axis=1)

@@ -1,40 +1,81 @@
-"""Cells: the bytes of a row group's fields -> arrays. They are .npy files, as Petastorm's NdarrayCodec writes them."""
+"""Cells: .npy bytes -> arrays, in the fields of a row group and in files. Nothing is unpickled, evaluated or allocated
+before the header, the shape and the number of bytes agree.
+"""
 
 from __future__ import annotations
 
 import io
+import math
+import os
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.regular_file import opened
+
 _MAGIC = b"\x93NUMPY\x01\x00"  # version 1.0: what np.save writes for headers below 64 kB
 _PREFIX = len(_MAGIC) + 2  # and the length of the header in two bytes
+_LONGEST_HEADER = _PREFIX + (1 << 16)
+_LARGEST_FILE = 1 << 44
 
 
-def decoded_rows(table: pa.Table) -> list[dict[str, NDArray[Any]]]:
-    """One dict of arrays for each row. ValueError for bytes that are no array, or one that would need a pickle."""
-    cells = {name: table.column(name).to_pylist() for name in table.column_names}
+class Layout(NamedTuple):
+    """What a header says of the bytes after it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    numbers: int
+    start: int  # bytes of the header
+
+
+def decoded_rows(table: pa.Table, names: Sequence[str]) -> list[dict[str, NDArray[Any]]]:
+    """One dict of arrays for each row. ValueError where a name is missing, or bytes are no array of plain numbers."""
+    if lacking := [name for name in names if name not in table.column_names]:
+        raise ValueError(f"no column {', '.join(lacking)}")
+    cells = {name: table.column(name).to_pylist() for name in names}
     return [{name: decoded(cell[row]) for name, cell in cells.items()} for row in range(table.num_rows)]
 
 
-def decoded(cell: bytes) -> NDArray[Any]:
-    """The array of one cell. Most of np.load's time goes into parsing headers, of which there are few."""
-    if not cell.startswith(_MAGIC):
-        loaded: NDArray[Any] = np.load(io.BytesIO(cell), allow_pickle=False)
-        return loaded
-    start = _PREFIX + int.from_bytes(cell[len(_MAGIC) : _PREFIX], "little")
-    shape, dtype, count = _layout(cell[:start])
-    if len(cell) - start != count * dtype.itemsize:
-        raise ValueError(f"an array of {count} {dtype} in {len(cell) - start} bytes")
-    return np.frombuffer(cell, dtype, offset=start).reshape(shape).copy()
+def decoded(cell: bytes | None) -> NDArray[Any]:
+    """The array of one cell. ValueError for bytes that are no array of plain numbers, in C order, and nothing else."""
+    if cell is None:
+        raise ValueError("a cell without an array")
+    layout = layout_of(cell, len(cell))
+    return np.frombuffer(cell, layout.dtype, offset=layout.start).reshape(layout.shape).copy()
+
+
+def layout_of(begin: bytes, size: int) -> Layout:
+    """What the header in `begin`, the first bytes of `size`, says. ValueError unless it accounts for every byte."""
+    if not begin.startswith(_MAGIC):
+        raise ValueError(f"no .npy array of version 1.0: it begins with {begin[:8]!r}")
+    start = _PREFIX + int.from_bytes(begin[len(_MAGIC) : _PREFIX], "little")
+    shape, dtype, count = _header(begin[:start])
+    if size - start != count * dtype.itemsize:
+        raise ValueError(f"an array of {count} {dtype} in {size - start} bytes")
+    return Layout(shape, dtype, count, start)
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """The array of a .npy file, memory-mapped. ValueError as `decoded`; ContractError unless it is a regular file."""
+    with opened(path, largest=_LARGEST_FILE) as stream:
+        layout = layout_of(stream.read(_LONGEST_HEADER), os.fstat(stream.fileno()).st_size)
+        if layout.numbers == 0:  # nothing can be mapped to no bytes
+            return np.zeros(layout.shape, layout.dtype)
+        return np.memmap(stream, layout.dtype, mode="r", offset=layout.start, shape=layout.shape)
 
 
 @lru_cache(maxsize=1 << 14)
-def _layout(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[len(_MAGIC) :]))
-    if dtype.hasobject or (fortran_order and len(shape) > 1):
-        raise ValueError(f"an array of {dtype}, fortran_order {fortran_order}: no packed batch holds one")
-    return shape, dtype, int(np.prod(shape, dtype=np.int64))
+def _header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Most of np.load's time goes into parsing headers, of which there are few."""
+    try:
+        shape, by_column, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[len(_MAGIC) :]))
+    except Exception as error:  # numpy hands on what its parser of Python literals raises for what is none
+        raise ValueError(f"no header of an array ({type(error).__name__})") from error
+    if dtype.kind not in "biuf" or not dtype.isnative or (by_column and len(shape) > 1) or min(shape, default=0) < 0:
+        raise ValueError(f"an array of {dtype}, shape {shape}, by column {by_column}: no packed directory holds one")
+    return shape, dtype, math.prod(shape)

@@ -59,7 +59,7 @@ def _find_class(unpickler: Any, module: str, name: str) -> Any:
 def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iterator[list[Arrays]]:
     """Read row groups with petastorm. ContractError for a schema that is not ours, InputError without petastorm."""
     if MISSING is not None:
-        raise InputError(f"petastorm cannot be imported ({MISSING}): install it, or read with --reader arrow")
+        raise InputError(f"petastorm cannot be imported ({MISSING}): install it, or read with --run.reader arrow")
     legacy.RestrictedUnpickler.find_class = _find_class
     superblocks = directory.superblocks
     places = [superblocks[number][:2] for number in wanted]
@@ -102,7 +102,7 @@ if MISSING is None:
 
         def _load_rows(self, pq_file: Any, piece: Any, _drop: Any) -> list[Any]:
             names = [field.name for field in self._schema.fields.values()]
-            return decoded_rows(pq_file.read_row_group(piece.row_group, columns=names))
+            return decoded_rows(pq_file.read_row_group(piece.row_group, columns=names), names)
 
     class _OrderedReader(petastorm_reader.Reader):  # type: ignore[misc]  # petastorm is untyped
         """A petastorm reader whose row groups come in the order given, each once."""

@@ -18,16 +18,17 @@ Backend = Callable[[PackedDirectory, Sequence[int]], Iterator[list[Arrays]]]
 
 
 def arrow_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iterator[list[Arrays]]:
-    """Read row groups with plain pyarrow and numpy. ContractError, by name, for a file that cannot be read."""
-    superblocks = directory.superblocks
-    open_files: dict[str, pq.ParquetFile] = {}
+    """Read row groups with plain pyarrow and numpy. ContractError, by name, for a file that cannot be read.
+
+    One file is open at a time, for a directory may hold more than a process may open; footers are read once.
+    """
+    superblocks, names = directory.superblocks, [field.name for field in PACKED_BATCH]
+    footers: dict[str, pq.FileMetaData] = {}
     for number in wanted:
         path, row_group, _ = superblocks[number]
-        with directory.reading(number):
-            if path not in open_files:
-                open_files[path] = pq.ParquetFile(directory.path / path)
-            names = [field.name for field in PACKED_BATCH]
-            batches: list[Arrays] = [*decoded_rows(open_files[path].read_row_group(row_group, columns=names))]
+        with directory.reading(number), pq.ParquetFile(directory.path / path, metadata=footers.get(path)) as file:
+            footers[path] = file.metadata
+            batches: list[Arrays] = [*decoded_rows(file.read_row_group(row_group, columns=names), names)]
         yield batches
 
 
@@ -73,10 +74,11 @@ def checked_superblock(directory: PackedDirectory, number: int, arrays: Sequence
     ContractError names the file and the row group otherwise.
     """
     where, entry = directory.place_of(number), directory.superblocks[number][2]
-    found = tuple(int(batch["batch_id"].reshape(-1)[0]) for batch in arrays)
+    rows = directory.manifest.tokens.rows
+    batches = [check_batch(batch, f"{where}, row {n}", rows=rows) for n, batch in enumerate(arrays)]
+    found = tuple(int(batch["batch_id"][0]) for batch in arrays)
     if found != entry.batches:
         raise ContractError(f"{where}: batches {found}, the manifest says {entry.batches}. Pack again with jobs.pack")
-    batches = [check_batch(batch, f"{where}, batch {n}") for n, batch in zip(found, arrays, strict=True)]
     targets = tuple(batch.targets for batch in batches)
     if targets != entry.targets:
         raise ContractError(f"{where}: targets {targets}, the manifest says {entry.targets}. Pack again with jobs.pack")

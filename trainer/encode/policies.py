@@ -12,6 +12,9 @@ import numpy as np
 from trainer.encode.chunks import IntArray, mix
 from trainer.encode.plan import NEVER, BoolArray
 
+_LARGEST_CHUNK = 1 << 16  # items
+_MOST_STEPS = 2**31
+
 Policy = Literal["naive_per_target", "naive", "once", "cached", "accumulated", "carried"]
 
 
@@ -53,7 +56,7 @@ class PlannerConfig:
             raise ValueError(f"planner.share_encoding goes with once and cached, not with {self.policy}")
         if self.max_age_steps < 0:
             raise ValueError(f"planner.max_age_steps is {self.max_age_steps}: use 0 to always encode, or more")
-        if self.drift_limit < 0:
+        if not 0 <= self.drift_limit < math.inf:
             raise ValueError(f"planner.drift_limit is {self.drift_limit}: use 0 for no limit, or more")
         if not 0 <= self.max_reuse <= 1:
             raise ValueError(f"planner.max_reuse is {self.max_reuse}: it is a probability, use 0 to 1")
@@ -63,8 +66,13 @@ class PlannerConfig:
             raise ValueError(f"planner.accumulate_steps is {self.accumulate_steps}: use 1 to update in every step")
         if self.carry_max_age_steps < 0:
             raise ValueError(f"planner.carry_max_age_steps is {self.carry_max_age_steps}: use 0 for no limit, or more")
-        if not self.chunk_sizes or min(self.chunk_sizes) < 1:
-            raise ValueError(f"planner.chunk_sizes is {self.chunk_sizes}: name one or more sizes of at least 1")
+        if not 1 <= len(self.chunk_sizes) <= 16 or min(self.chunk_sizes) < 1 or max(self.chunk_sizes) > _LARGEST_CHUNK:
+            raise ValueError(
+                f"planner.chunk_sizes is {self.chunk_sizes!r:.200}: name 1 to 16 sizes from 1 to {_LARGEST_CHUNK}"
+            )
+        for name in ("max_age_steps", "warm_up_steps", "accumulate_steps", "carry_max_age_steps"):
+            if getattr(self, name) > _MOST_STEPS:
+                raise ValueError(f"planner.{name} is {getattr(self, name)}: use {_MOST_STEPS} at most")
 
 
 Rows = Callable[[IntArray], tuple[IntArray, IntArray]]

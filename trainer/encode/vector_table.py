@@ -1,7 +1,7 @@
 """VectorTable: item vectors on the device, by item row; encodes what a plan says, sends each item its gradient once.
 
-refresh -> read -> (head forward, backward) -> settle -> (optimisers) -> commit. A step is atomic: until commit, the
-table holds what it held before.
+refresh -> read -> (head forward, backward) -> settle -> stage -> (optimisers) -> commit. A step is atomic: until
+commit, the table holds what it held before, and commit asks for no memory, for it comes when there is no way back.
 """
 
 from __future__ import annotations
@@ -23,6 +23,18 @@ class _Run:
 
     chunk: Chunk
     output_CD: Tensor
+
+
+@dataclass(slots=True)
+class _Staged:
+    """What a step is to change in the table: all of it lies on the device already."""
+
+    vectors: list[tuple[Tensor, Tensor]]
+    """(rows, what they become)"""
+    clear: Tensor | None = None
+    """rows whose gradients no longer wait"""
+    keep: tuple[Tensor, Tensor, float] | None = None
+    """(rows, gradients that wait from now on, their factor)"""
 
 
 class VectorTable:
@@ -50,6 +62,7 @@ class VectorTable:
         self.waiting_VD: Tensor | None = None  # gradients that outlive their step; made when a plan first keeps one
         self._runs: list[_Run] = []
         self._leaf_ND: Tensor | None = None
+        self._staged: _Staged | None = None
 
     def refresh(self, plan: Plan) -> None:
         """Encode the plan's chunks and stage their vectors. A chunk that is not back-propagated needs no graph."""
@@ -83,20 +96,34 @@ class VectorTable:
             gradient_CD[: chunk.items] = gradient_ND[self._index(chunk.slots)]
             torch.autograd.backward(output_CD, gradient_CD)
 
-    def commit(self, plan: Plan, count: float) -> None:
-        """After the optimisers: staged vectors become the table's, what is to wait waits, and graphs are let go."""
+    def stage(self, plan: Plan, count: float) -> None:
+        """Before the optimisers: take the memory that commit needs. `count`: as in settle."""
+        staged = _Staged([])
         for run in self._runs:
             rows = run.chunk.rows_C[: run.chunk.items]
-            self.vector_VD[self._index(rows)] = run.output_CD.detach()[: len(rows)]
+            staged.vectors.append((self._index(rows), run.output_CD.detach()[: len(rows)]))
         if plan.exchanged is not None and self._leaf_ND is not None:
             exchanged = self._index(plan.rows_N[plan.exchanged])
-            self.vector_VD[exchanged] = self._leaf_ND.detach()[self._index(plan.exchanged)]
-        self._keep_waiting(plan, count)
-        self._runs, self._leaf_ND = [], None
+            staged.vectors.append((exchanged, self._leaf_ND.detach()[self._index(plan.exchanged)]))
+        self._stage_waiting(plan, count, staged)
+        self._staged = staged
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        """After the optimisers: staged vectors become the table's, what is to wait waits, and graphs are let go."""
+        assert self._staged is not None, "commit comes after stage"
+        for rows, vectors in self._staged.vectors:
+            self.vector_VD.index_copy_(0, rows, vectors)
+        if self.waiting_VD is not None and self._staged.clear is not None:
+            self.waiting_VD.index_fill_(0, self._staged.clear, 0)
+        if self.waiting_VD is not None and self._staged.keep is not None:
+            rows, gradients, factor = self._staged.keep
+            self.waiting_VD.index_add_(0, rows, gradients, alpha=factor)
+        self.abandon()
 
     def abandon(self) -> None:
-        """Let go of a step that was not completed: its graphs, and the leaf."""
-        self._runs, self._leaf_ND = [], None
+        """Let go of a step, completed or not: its graphs, the leaf, and what was staged."""
+        self._runs, self._leaf_ND, self._staged = [], None, None
 
     @property
     def kept_chunks(self) -> int | None:
@@ -153,16 +180,15 @@ class VectorTable:
         waited = self.waiting_VD[self._index(plan.rows_N)[slots]]
         return gradient_ND.index_add(0, slots, waited, alpha=count if plan.waiting.per_count else 1.0)
 
-    def _keep_waiting(self, plan: Plan, count: float) -> None:
+    def _stage_waiting(self, plan: Plan, count: float, staged: _Staged) -> None:
         if plan.waiting is None or (plan.waiting.per_count and count <= 0):  # no update: nothing was taken along
             return
         if self.waiting_VD is None:
             self.waiting_VD = torch.zeros_like(self.vector_VD)
         rows = self._index(plan.rows_N)
-        self.waiting_VD[rows[self._index(plan.waiting.clear_N.nonzero()[0])]] = 0
+        staged.clear = rows[self._index(plan.waiting.clear_N.nonzero()[0])]
         slots = self._index(plan.waiting.keep_N.nonzero()[0])
-        scale = 1 / count if plan.waiting.per_count else 1.0
-        self.waiting_VD.index_add_(0, rows[slots], self._leaf_gradient()[slots], alpha=scale)
+        staged.keep = (rows[slots], self._leaf_gradient()[slots], 1 / count if plan.waiting.per_count else 1.0)
 
     def _encoded(self, chunk: Chunk, *, with_graph: bool) -> Tensor:
         with seeded(chunk.seed, self._device), torch.set_grad_enabled(with_graph):

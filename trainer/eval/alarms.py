@@ -1,4 +1,4 @@
-"""Alarms: what makes the figures of an evaluation doubtful, as sentences."""
+"""Alarms: what makes the figures of an evaluation doubtful and asks its reader to act, as sentences."""
 
 from __future__ import annotations
 
@@ -12,29 +12,25 @@ from trainer.eval.metrics import BoolArray
 
 _NEAR_CHANCE = 0.02
 _TOO_GOOD = 0.9
-_SKIPPED = 0.1
+_SILENT = 0.01  # a few news without text are in most logs
 _CLICKED_AGAIN = 0.05  # readers do click a news again: .006 of the clicks of MIND
 
 
-def alarms(
-    methods: Mapping[str, Mapping[str, Any]], impressions: Impressions, judged_I: BoolArray, told_V: BoolArray
-) -> list[str]:
+def alarms(methods: Mapping[str, Mapping[str, Any]], impressions: Impressions, told_V: BoolArray) -> list[str]:
     """Sentences, none where all is well. `told_V`: whether an item has any token."""
-    skipped = 1 - judged_I.mean()
     again = _clicked_again(impressions)
     silent = 1 - told_V[impressions.shown_X].mean()
     auc = methods["model"]["auc"]
     oracle = methods["oracle"]["auc"] if "oracle" in methods else None
     found = {
-        f"AUC {auc:.3f} is near .5: the model has learnt next to nothing": abs(auc - 0.5) < _NEAR_CHANCE,
+        f"AUC {auc:.3f} is near .5: the model has learnt next to nothing. Train for more epochs, or at other learning "
+        "rates": abs(auc - 0.5) < _NEAR_CHANCE,
         f"AUC {auc:.3f} is too good: look for leakage": oracle is None and auc > _TOO_GOOD,
         "the model's AUC is above the oracle's: look for leakage": oracle is not None and auc > oracle,
         f"{again:.1%} of the clicked news stand in the history of their own impression: look for leakage, since a "
         "history must end before its impression": again > _CLICKED_AGAIN,
-        f"{skipped:.1%} of the impressions are of one class and skipped: the figures speak for the others alone": (
-            skipped > _SKIPPED
-        ),
-        f"{silent:.1%} of the news shown have no tokens: the model cannot tell them apart": silent > 0,
+        f"{silent:.1%} of the news shown have no tokens, so that the model cannot tell them apart. Bring their text by "
+        "./feedloop prepare_news, then build the trajectories and pack again": silent > _SILENT,
     }
     return [sentence for sentence, holds in found.items() if holds]
 

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from trainer.eval.catalogue import Catalogue, TextArray
 from trainer.eval.impressions import Impressions, labelled, true_probabilities
 from trainer.eval.metrics import FloatArray, IntArray
-from trainer.eval.ranking import ItemVectors, encode_rows, shown_scores, without_dropout
+from trainer.eval.ranking import ItemVectors, encode_rows, shown_scores, without_bus, without_dropout
 from trainer.eval.sharing import ALL, Share
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder
 
 ANEW = "run ./feedloop build_trajectories and ./feedloop pack again"  # what brings columns that came later
 _CHUNK_HISTORY = 1 << 16
+_PRIOR_SHOWINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,15 @@ def with_baselines(
         return {}, []
     table, impressions = labelled(evaluation), Impressions.of(evaluation)
     every, left_out = {**scores, "popularity": popularity_scores(clicks_V, impressions)}, []
-    recent = recency_scores(table)
-    if recent is None:
-        left_out.append(f"recency: the packed directory does not tell when news were first shown; {ANEW}")
+    recent = recent_scores(table)
+    every |= recent
+    if not recent:
+        left_out.append(f"popularity of the last day: the packed directory lacks what was clicked lately; {ANEW}")
+    newest = recency_scores(table)
+    if newest is None:
+        left_out.append(f"newest first: the packed directory lacks when news were first shown; {ANEW}")
     else:
-        every["recency"] = recent
+        every["recency"] = newest
     if beside.catalogue is None:
         left_out.append("category match and examples: nobody knows categories and titles without --lake")
     else:
@@ -58,10 +63,11 @@ def zero_shot_scores(
 ) -> FloatArray:
     """Mean of the whole history's untrained vectors (mean of PLM tokens, length 1) times the candidate's.
 
-    `encoder` must be as loaded, before any step. A user without history scores 0 everywhere: all ties.
+    `encoder` must be as loaded, before any step; its bus is left out, for nobody has trained it. A user without
+    history scores 0 everywhere: all ties.
     """
     rows = impressions.rows
-    with without_dropout(encoder):
+    with without_dropout(encoder), without_bus(encoder):
         vector_RD = encode_rows(lambda rows_C: encoder.pooled(rows_C, items), items, rows, share)
     vectors = ItemVectors(rows, torch.nn.functional.normalize(vector_RD))
     length_I = np.diff(impressions.history_start_I1)
@@ -79,13 +85,31 @@ def popularity_scores(clicks_V: NDArray[np.int64], impressions: Impressions) -> 
     return clicks_V[impressions.shown_X].astype(np.float64)
 
 
+def recent_scores(judged: pa.Table) -> dict[str, FloatArray]:
+    """What everyone clicked in the 24 hours before each impression: by clicks, and by clicks per showing.
+
+    New news have scores too, from their first hour on. The rate is drawn towards the mean rate as by _PRIOR_SHOWINGS
+    more showings, so that one click in one showing does not win. Nothing where the table lacks the counts.
+    """
+    shown_X, clicks_X = _entries(judged, "recent_shown"), _entries(judged, "recent_clicks")
+    if shown_X is None or clicks_X is None:
+        return {}
+    mean = clicks_X.sum() / max(1.0, shown_X.sum())
+    rate_X = (clicks_X + mean * _PRIOR_SHOWINGS) / (shown_X + _PRIOR_SHOWINGS)
+    return {"recent_clicks": clicks_X, "recent_rate": rate_X}
+
+
 def recency_scores(judged: pa.Table) -> FloatArray | None:
-    """The news first shown latest comes first; None where the table does not tell `shown_age_hours`."""
-    name = "shown_age_hours"
+    """The news first shown latest comes first; None where the table lacks `shown_age_hours`."""
+    hours_X = _entries(judged, "shown_age_hours")
+    return None if hours_X is None else -hours_X
+
+
+def _entries(judged: pa.Table, name: str) -> FloatArray | None:
+    """A list column end to end; None where the table lacks it, as those of an older version do."""
     if name not in judged.column_names or judged[name].null_count:
         return None
-    hours = judged[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return -np.asarray(hours, np.float64)
+    return np.asarray(judged[name].combine_chunks().flatten().to_numpy(zero_copy_only=False), np.float64)
 
 
 def category_scores(catalogue: Catalogue, impressions: Impressions) -> FloatArray:

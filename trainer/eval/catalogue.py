@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from arro3.core import ChunkedArray, DataType
-from deltalake import DeltaTable, QueryBuilder
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.manifest import Manifest
 from schemas.news import ITEM_TOKENS, NEWS
+from trainer.eval.lake_rows import delta_rows
 
 TextArray = NDArray[np.object_]  # of str
 
@@ -36,12 +35,12 @@ class Catalogue:
 
         InputError if `lake` is not the one that it was packed from, or a table cannot be read.
         """
-        source = str(manifest.config["source"])
+        source = manifest.source
         items = delta_rows(
             lake / ITEM_TOKENS.name,
             {"item_row": pa.int64(), "item_id": pa.string(), "canonical_row": pa.int64()},
             where=("source", source),
-            version=manifest.inputs[ITEM_TOKENS.name],
+            version=manifest.version_of(ITEM_TOKENS.name),
         )
         texts = dict.fromkeys(("news_id", "category", "subcategory", "title"), pa.string())
         news = delta_rows(lake / NEWS.name, texts, where=("source", source))
@@ -78,25 +77,3 @@ def _by_row(column: pa.ChunkedArray, at_X: NDArray[np.int64], row_X: NDArray[np.
     known = at_X >= 0
     text_V[row_X[known]] = column.to_numpy()[at_X[known]]
     return text_V
-
-
-def delta_rows(
-    path: Path, columns: dict[str, pa.DataType], *, where: tuple[str, str] | None = None, version: int | None = None
-) -> pa.Table:
-    """Columns of a Delta table, by name and Arrow type, of one version (the newest, if none is named).
-
-    `where`: a column and the text that it must equal. InputError if there is no such table, version or column.
-    """
-    text = "" if where is None else " WHERE {} = '{}'".format(where[0], where[1].replace("'", "''"))
-    try:
-        table = DeltaTable(str(path), version=version)
-        found = QueryBuilder().register("it", table).execute(f"SELECT {', '.join(columns)} FROM it{text}").read_all()
-    except Exception as error:  # each layer of the library has exceptions of its own for what is not there
-        at = "" if version is None else f", version {version}"
-        raise InputError(f"{path}: no Delta table{at} that can be read ({error})") from error
-    return pa.table({name: _as(found.column(name), dtype) for name, dtype in columns.items()})
-
-
-def _as(column: ChunkedArray, dtype: pa.DataType) -> pa.ChunkedArray:
-    """The column for pyarrow 14, which knows no string views, the type that delta-rs gives texts."""
-    return pa.chunked_array([pa.array(chunk) for chunk in column.cast(DataType.from_arrow(dtype)).chunks], dtype)

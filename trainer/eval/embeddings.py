@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from schemas.as_arrow import arrow_schema
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import InputError
-from trainer.eval.catalogue import Catalogue, TextArray, delta_rows
+from trainer.eval.catalogue import Catalogue, TextArray
+from trainer.eval.lake_rows import delta_rows, table_uri
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -71,7 +72,7 @@ def held_vectors(path: Path, stamp: Stamp, news: News) -> Held | None:
 
     InputError if they were made from tokens that are newer than the stamp's.
     """
-    if not DeltaTable.is_deltatable(str(path)):
+    if not DeltaTable.is_deltatable(table_uri(path)):
         return None
     schema = arrow_schema(EMBEDDINGS)
     columns = {field.name: field.type for field in schema if field.name not in ("source", "checkpoint", "made_at")}
@@ -142,9 +143,9 @@ def table_of(news: News, vector_ND: Vectors, stamp: Stamp, made_at: datetime) ->
 def write_vectors(path: Path, rows: pa.Table, source: str, *, anew: bool) -> None:
     """One commit. `anew`: these replace all rows of the source; else they are put in or replace their own."""
     try:
-        if not DeltaTable.is_deltatable(str(path)):
+        if not DeltaTable.is_deltatable(table_uri(path)):
             write_deltalake(
-                str(path),
+                table_uri(path),
                 rows,
                 partition_by=list(EMBEDDINGS.partition_by),
                 description=EMBEDDINGS.meaning,
@@ -152,10 +153,10 @@ def write_vectors(path: Path, rows: pa.Table, source: str, *, anew: bool) -> Non
             )
         elif anew:
             predicate = "source = '{}'".format(source.replace("'", "''"))
-            write_deltalake(str(path), rows, mode="overwrite", predicate=predicate)
+            write_deltalake(table_uri(path), rows, mode="overwrite", predicate=predicate)
         else:
             same = " AND ".join(f"stored.{name} = new.{name}" for name in EMBEDDINGS.key)
-            merging = DeltaTable(str(path)).merge(rows, same, source_alias="new", target_alias="stored")
+            merging = DeltaTable(table_uri(path)).merge(rows, same, source_alias="new", target_alias="stored")
             merging.when_matched_update_all().when_not_matched_insert_all().execute()
     except DeltaError as error:
         raise InputError(f"{path}: the vectors could not be written ({error}). Nothing has changed there") from error
@@ -163,4 +164,4 @@ def write_vectors(path: Path, rows: pa.Table, source: str, *, anew: bool) -> Non
 
 def version_of(path: Path) -> int:
     """The Delta version of the table at `path`."""
-    return DeltaTable(str(path)).version()
+    return DeltaTable(table_uri(path)).version()

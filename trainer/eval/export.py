@@ -1,109 +1,113 @@
-"""Export: the folder that serves a checkpoint: news encoder, user encoder, news, index. Renamed once complete."""
+"""Export: what serves a checkpoint, written: news encoder, user encoder, news, index, and the record of all."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import faiss
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from schemas.embedding import EMBEDDINGS
 from schemas.errors import InputError
 from schemas.manifest import Tokens
+from schemas.regular_file import read_bytes
+from schemas.strict_json import Count, Sha256, ShortText, between, converted, json_value
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.embeddings import News
+from trainer.eval.export_folder import put_back
 from trainer.model import feedloop_encoder
-from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
+from trainer.model.text_encoder import LARGEST_WIDTH, TextEncoder, TextEncoderConfig
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
-from trainer.model.whole import first_trained, tokenizer_files, whole_plm
+from trainer.model.weights_folder import tokenizer_files
+from trainer.model.whole import whole_plm
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_LONGEST_RECORD = 1 << 20  # bytes
 RECORD, NEWS, INDEX, USER, ENCODER = "export.json", "news.parquet", "index.faiss", "user.safetensors", "encoder"
+
+
+NEWS_COLUMNS = {
+    "item_row": pa.int64(),
+    "canonical_row": pa.int64(),
+    "news_id": pa.string(),
+    "category": pa.string(),
+    "subcategory": pa.string(),
+    "title": pa.string(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSum:
+    """What a file of the folder must be."""
+
+    bytes: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What export.json says of the folder that it stands in."""
 
-    source: str
-    checkpoint: str
-    checkpoint_sha256: str
+    source: ShortText
+    checkpoint: ShortText
+    checkpoint_sha256: ShortText
     """of its model.safetensors"""
-    step: int
-    data: str
+    step: Count
+    data: ShortText
     """the packed directory's manifest, by sha256"""
-    tables: dict[str, int]
+    tables: dict[str, Count]
     """Delta versions: those that the packed directory was made from, and that of `embeddings`"""
-    embeddings: str
+    embeddings: ShortText
     """where that table lies; relative where it lies in this folder"""
-    news: int
+    news: Annotated[int, between(0, 2**31 - 1)]
     """rows of the index and of news.parquet"""
-    vectors: int
+    vectors: Count
     """distinct ones: news that are folded into another have its vector"""
-    vector_width: int
+    vector_width: Annotated[int, between(1, LARGEST_WIDTH)]
     index: dict[str, Any]
     """kind, recall at 10 against an exact search, and what it is set to"""
-    history_clicks: int
+    history_clicks: Annotated[int, between(1, 2**16)]
     """a user is the latest so many clicks"""
     user: dict[str, Any]
     """the user encoder's config"""
-    made_at: str
+    made_at: ShortText
+    files: dict[str, FileSum]
+    """of what `recommend` reads"""
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.vectors > self.news:
+            raise InputError(f"{self.vectors} vectors of {self.news} news")
 
     @classmethod
     def read(cls, folder: Path) -> Record | None:
         """The folder's record; None if it has none. InputError if it is of another version or damaged."""
         file = folder / RECORD
-        if not file.is_file():
+        if not os.path.lexists(file):
             return None
-        try:
-            raw = json.loads(file.read_text())
-            if raw["format_version"] != FORMAT_VERSION:
-                raise InputError(
-                    f"{file}: format version {raw['format_version']}, this code reads {FORMAT_VERSION}. Export again"
-                )
-            return cls(**raw)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: damaged ({error!r}). Remove {folder} and export again") from error
-
-
-@contextmanager
-def export_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `out` when the block ends: what stands there is old or new, and whole.
-
-    The Delta table of an earlier export comes along. InputError if `out` is a folder of something else.
-    """
-    partial, replaced = (out.with_name(f".{out.name}.{state}") for state in ("incomplete", "replaced"))
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    if (out / EMBEDDINGS.name).is_dir():  # its files never change, so a second name for each will do
-        shutil.copytree(out / EMBEDDINGS.name, partial / EMBEDDINGS.name, copy_function=os.link)
-    yield partial
-    shutil.rmtree(replaced, ignore_errors=True)
-    if out.exists():
-        out.rename(replaced)
-    partial.rename(out)
-    shutil.rmtree(replaced, ignore_errors=True)
+        told: dict[str, Any] = {"advice": f"Remove {folder} and export again", "error": InputError}
+        raw = json_value(read_bytes(file, largest=_LONGEST_RECORD, **told), str(file), **told)
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if type(version) is not int or version != FORMAT_VERSION:
+            found = f"format version {version!r:.40}, this code reads {FORMAT_VERSION}"
+            raise InputError(f"{file}: {found}. {told['advice']}")
+        record = converted(raw, cls, str(file), **told)
+        converted(record.user, UserEncoderConfig, f"{file}, its user", **told)
+        return record
 
 
 def earlier_export(out: Path) -> Record | None:
     """The record of what stands at `out`; one that a kill left aside is put back. InputError if it is no export."""
-    replaced = out.with_name(f".{out.name}.replaced")
-    if not out.exists() and (replaced / RECORD).is_file():
-        replaced.rename(out)
+    put_back(out)
     if not out.exists():
         return None
     found = Record.read(out)
@@ -114,8 +118,8 @@ def earlier_export(out: Path) -> Record | None:
 
 def write_encoder(folder: Path, encoder: TextEncoder, config: TextEncoderConfig, tokens: Tokens) -> None:
     """The news encoder as a Hugging Face folder, with the weights above it and the program that puts both together."""
-    plm = whole_plm(config.plm, encoder.split)
-    plm.save_pretrained(folder)
+    whole = whole_plm(config.plm, encoder.split)
+    whole.plm.save_pretrained(folder)
     for file in tokenizer_files(config.plm):
         shutil.copyfile(file, folder / file.name)
     own = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("split.")}
@@ -123,7 +127,9 @@ def write_encoder(folder: Path, encoder: TextEncoder, config: TextEncoderConfig,
     settings = {
         "bus": config.bus,
         "first_bus_layer": max(1, config.frozen_layers),
-        "first_trained_layer": first_trained(plm, config.frozen_layers),
+        "first_trained_layer": whole.first_trained,
+        "text_part": whole.part,
+        "time_first": encoder.split.time_first,
         "fields": tokens.fields,
         "select": tokens.select,
         "tokens_per_segment": tokens.tokens_per_segment,
@@ -138,7 +144,25 @@ def write_rest(folder: Path, index: Any, user: UserEncoder, news: News, catalogu
     save_file({name: tensor.cpu().contiguous() for name, tensor in user.state_dict().items()}, folder / USER)
     texts = {name: getattr(catalogue, f"{name}_V")[news.row_N] for name in ("category", "subcategory", "title")}
     columns = {"item_row": news.row_N, "canonical_row": news.canonical_N, "news_id": news.id_N, **texts}
-    pq.write_table(pa.table(columns), folder / NEWS)
+    pq.write_table(pa.table(columns, schema=pa.schema(list(NEWS_COLUMNS.items()))), folder / NEWS)
+
+
+def sums_of(folder: Path) -> dict[str, FileSum]:
+    """The files that `write_rest` wrote, as the record lists them."""
+    found = {}
+    for name in (NEWS, INDEX, USER):
+        with (folder / name).open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        found[name] = FileSum(bytes=(folder / name).stat().st_size, sha256=digest)
+    return found
+
+
+def is_whole(out: Path, record: Record) -> bool:
+    """Whether the files that the record lists are there as they were written."""
+    try:
+        return sums_of(out) == record.files
+    except OSError:
+        return False
 
 
 def this_moment() -> datetime:
@@ -152,29 +176,3 @@ def write_record(folder: Path, record: Record) -> None:
     file.write_text(json.dumps(asdict(record), indent=1) + "\n")
     for weights in folder.rglob("*.safetensors"):  # that library keeps its files to one user; an export is for others
         weights.chmod(file.stat().st_mode)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Export:
-    """An export opened to be asked; columns of `news` as news.parquet has them, ascending by item row."""
-
-    record: Record
-    index: Any
-    user: UserEncoder
-    news: Mapping[str, NDArray[Any]]
-
-    @classmethod
-    def open(cls, folder: Path) -> Export:
-        """InputError if the folder is no export, or something of it is missing or damaged."""
-        record = Record.read(folder)
-        if record is None:
-            raise InputError(f"{folder}: no {RECORD}, so this is no export. Make one with ./feedloop export_embeddings")
-        try:
-            user = UserEncoder(UserEncoderConfig(**record.user), vector_width=record.vector_width)
-            user.load_state_dict(load_file(folder / USER))
-            table = pq.read_table(folder / NEWS)
-            index = faiss.read_index(str(folder / INDEX))
-        except (OSError, RuntimeError, TypeError, pa.ArrowException) as error:
-            raise InputError(f"{folder}: the export is damaged ({error}). Export again into a new folder") from error
-        news = {name: np.asarray(table[name].to_numpy()) for name in table.column_names}
-        return cls(record=record, index=index, user=user.eval(), news=news)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ def read_truth(path: Path) -> pa.Table:
     try:
         return pq.read_table(path, columns=list(TRUTH_COLUMNS))
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # of the machine, not of the file
+            raise
         raise InputError(
             f"{path}: no Parquet file with {', '.join(TRUTH_COLUMNS)} ({error}). "
             "Leave --truth away where nobody knows the true probabilities"

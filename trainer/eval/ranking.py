@@ -38,6 +38,14 @@ def without_dropout(*modules: nn.Module) -> Iterator[None]:
         module.train(training)
 
 
+@contextmanager
+def without_bus(encoder: TextEncoder) -> Iterator[None]:
+    """Inside, each segment stands alone, as the language model was trained; frozen layers never hear the bus."""
+    bus, encoder.split.bus = encoder.split.bus, False
+    yield
+    encoder.split.bus = bus
+
+
 @dataclass(frozen=True, slots=True)
 class ItemVectors:
     """Vectors RD of R item rows, ascending."""

@@ -1,4 +1,4 @@
-"""Recommending: a user's clicks, from the lake or as given -> the news with the best scores, from an export alone."""
+"""Recommending: what a user clicked -> the news with the best scores, of all news of an export or of some."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from schemas.impression import HISTORIES, IMPRESSIONS
-from trainer.eval.catalogue import delta_rows
-from trainer.eval.export import Export
 from trainer.eval.index import search, vectors_of
+from trainer.eval.opened_export import Export
+from trainer.eval.user_clicks import clicks_of, nearest_ids
 from trainer.eval.users import user_state
 
 
@@ -33,36 +30,6 @@ class Recommended:
     title: str
 
 
-def clicks_of(lake: Path, source: str, user_id: str) -> list[str]:
-    """A user's news ids in click order: the history of the first impression, then the clicks that were logged.
-
-    As trajectories see a user. InputError if the lake's logs do not tell of the user; it names the nearest ids.
-    """
-    where = ("user_id", user_id)
-    columns = {"source": pa.string(), "user_id": pa.string(), "impression_id": pa.string()}
-    columns |= {"time": pa.timestamp("us", "UTC"), "history_length": pa.int64()}
-    columns |= {"shown": pa.list_(pa.string()), "clicked": pa.list_(pa.bool_())}
-    views = delta_rows(lake / IMPRESSIONS.name, columns, where=where)
-    views = views.filter(pc.equal(views["source"], source)).sort_by(
-        [("time", "ascending"), ("impression_id", "ascending")]
-    )
-    if not len(views):
-        raise InputError(
-            f"{lake}: the logs of source {source} tell of no user {user_id!r}.{_nearest_user(lake, user_id)}"
-        )
-    told = delta_rows(lake / HISTORIES.name, {"source": pa.string(), "clicks": pa.list_(pa.string())}, where=where)
-    sequences = told.filter(pc.equal(told["source"], source))["clicks"].to_pylist()
-    first: list[str] = max(sequences, key=len, default=[])[: views["history_length"][0].as_py()]
-    lists = zip(views["shown"].to_pylist(), views["clicked"].to_pylist(), strict=True)
-    logged = [news for shown, marks in lists for news, mark in zip(shown, marks or [], strict=False) if mark]
-    return first + logged
-
-
-def _nearest_user(lake: Path, user_id: str) -> str:
-    known = set(delta_rows(lake / IMPRESSIONS.name, {"user_id": pa.string()})["user_id"].to_pylist())
-    return _near(user_id, list(known))
-
-
 def rows_of(export: Export, news_ids: list[str]) -> NDArray[np.int64]:
     """The item rows of news ids; where the export knows no ids, of rows as numbers. InputError names a stranger."""
     row_of = _row_of(export)
@@ -70,6 +37,13 @@ def rows_of(export: Export, news_ids: list[str]) -> NDArray[np.int64]:
         if news not in row_of:
             raise InputError(f"the export knows no news {news!r}.{_near(news, list(row_of))}")
     return np.array([row_of[news] for news in news_ids], np.int64)
+
+
+def rows_of_user(export: Export, lake: Path | None, user_id: str) -> tuple[NDArray[np.int64], int]:
+    """The clicks of a user of the lake, as `known_rows`. InputError without a lake, or if it has no such user."""
+    if lake is None:
+        raise InputError(f"--user {user_id} needs --lake, whose impressions hold what the user clicked")
+    return known_rows(export, clicks_of(lake, export.record.source, user_id))
 
 
 def known_rows(export: Export, news_ids: list[str]) -> tuple[NDArray[np.int64], int]:
@@ -88,24 +62,39 @@ def _near(name: str, known: list[str]) -> str:
     """The ids that stand around it in alphabetical order: those that begin alike."""
     ordered = sorted(known)
     place = bisect(ordered, name)
-    nearest = ordered[max(0, place - 2) : place + 2]
-    return f" The nearest: {', '.join(nearest)}" if nearest else " It knows none at all"
+    return nearest_ids(ordered[max(0, place - 2) : place + 2])
 
 
 def recommend_to(
-    export: Export, clicked: NDArray[np.int64], *, count: int, exclude_seen: bool = True
+    export: Export,
+    clicked: NDArray[np.int64],
+    *,
+    count: int,
+    exclude_seen: bool = True,
+    among: NDArray[np.int64] | None = None,
 ) -> list[Recommended]:
-    """The `count` best news for who clicked these item rows, oldest first; no text twice, none that was clicked."""
+    """The `count` best news for who clicked these item rows, oldest first; no text twice, none that was clicked.
+
+    `among`: the only item rows that may be recommended, ascending; every one of them is scored, whatever the index.
+    """
     latest = clicked[-export.record.history_clicks :]
     state_D = user_state(export.user, vectors_of(export.index, latest))
     seen = set(_text_of(export, clicked).tolist()) if exclude_seen else set()
+    if among is not None:
+        score_X = vectors_of(export.index, among) @ state_D
+        best_X = np.argsort(-score_X, kind="stable")
+        return _ranked(_told(export, score_X[best_X], among[best_X], seen)[:count])
     wanted = count + len(seen)
     while True:
         score, row = (found[0] for found in search(export.index, state_D[None], wanted))
         found = _told(export, score[row >= 0], row[row >= 0], seen)
         if len(found) >= count or wanted >= export.index.ntotal:
-            return [Recommended(rank=rank, **told) for rank, told in enumerate(found[:count], start=1)]
+            return _ranked(found[:count])
         wanted *= 2
+
+
+def _ranked(found: list[dict[str, Any]]) -> list[Recommended]:
+    return [Recommended(rank=rank, **news) for rank, news in enumerate(found, start=1)]
 
 
 def _text_of(export: Export, row_X: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.errors import InputError
 from trainer.eval.alarms import alarms
@@ -46,9 +47,11 @@ def verdict(
     methods, paired = compared({name: value_IM[judged_I] for name, value_IM in values.items()})
     told = "new_user" in table.column_names and not table["new_user"].null_count
     new_user_I = table["new_user"].to_numpy().astype(np.bool_) if told else None
+    unknown_users = [] if told else [f"slices by new users: the packed directory does not tell who is new; {ANEW}"]
     day_I = dates(table)
     return {
         "split": {"first": str(day_I.min()), "last": str(day_I.max())},
+        "negatives": negatives_of(table),
         "impressions": int(judged_I.sum()),
         "skipped": int((~judged_I).sum()),
         "methods": methods,
@@ -57,14 +60,32 @@ def verdict(
             name: figures_of(values["model"], slices)
             for name, slices in slices_of(impressions, trained_V, new_user_I).items()
         },
-        "alarms": alarms(methods, impressions, judged_I, told_V),
-        "left_out": [] if told else [f"slices by new users: the packed directory does not tell who is new; {ANEW}"],
+        "alarms": alarms(methods, impressions, told_V),
+        "left_out": [*_without_order(judged_I), *unknown_users],
     }
+
+
+def _without_order(judged_I: BoolArray) -> list[str]:
+    """A sentence on impressions that no metric can judge; most logs have some, so it is no alarm."""
+    skipped = int((~judged_I).sum())
+    if not skipped:
+        return []
+    return [
+        f"{skipped:,} impressions ({skipped / len(judged_I):.1%}) of one class: all or none of their news were "
+        "clicked, so there is no order to judge"
+    ]
+
+
+def negatives_of(evaluation: pa.Table) -> str:
+    """`drawn` where clicks stand beside news that were drawn from the day's clicks, `shown` where users saw all."""
+    drawn = "drawn" in evaluation.column_names and bool(pc.any(evaluation["drawn"]).as_py())
+    return "drawn" if drawn else "shown"
 
 
 def _nothing_judged() -> dict[str, Any]:
     return {
         "split": {"first": None, "last": None},
+        "negatives": None,
         "impressions": 0,
         "skipped": 0,
         "methods": {},

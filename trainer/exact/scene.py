@@ -17,8 +17,10 @@ from trainer.encode.plan import Plan
 from trainer.encode.planner import planner_of
 from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
+from trainer.exact.in_double import InDouble
 from trainer.loop.optimiser import Optimiser, OptimiserConfig
 from trainer.loop.step import train_step, trained_parameters
+from trainer.model.attention_pool import AdditiveAttention
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 from trainer.model.user_encoder import UserEncoderConfig
@@ -72,7 +74,8 @@ class Scene:
         for table in (module for module in self.encoder.split.modules() if isinstance(module, nn.Embedding)):
             table.requires_grad_(False)  # half of a small model, and a gradient of zeros but for a few rows
         for module in (self.encoder.token_pool, self.encoder.segment_pool, self.head.user.attention):
-            nn.init.normal_(module.query.weight)  # it starts at zero, which would hide mistakes in pooling
+            if isinstance(module, AdditiveAttention):
+                nn.init.normal_(module.query.weight)  # it starts at zero, which would hide mistakes in pooling
         if self.head.user.among is not None:
             nn.init.normal_(self.head.user.among.out.weight)
         self.rows = config.items + 1
@@ -124,7 +127,8 @@ class Scene:
             tensors = StepTensors.of(batch, plan.inverse_M)
             tensors = replace(tensors, weight_BP=tensors.weight_BP.double())
             head = self.head if spoil is None else _spoiled(self.head, spoil(plan))
-            train_step(plan, tensors, found.counts[step], table=table, head=head, optimiser=optimiser)
+            with InDouble():
+                train_step(plan, tensors, found.counts[step], table=table, head=head, optimiser=optimiser)
             found.encoder.append(_flat([*parameters.plm, *parameters.pooling]))
             found.head.append(_flat(parameters.head))
         return found

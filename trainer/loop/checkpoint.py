@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
+from schemas.space import NoSpaceError, space_for
+from schemas.strict_json import converted, json_value
 from trainer.loop.distributed import ALONE, Ranks, wait_for_all
+from trainer.loop.state import State
 
 FORMAT_VERSION = 4
 _WITHOUT_SUMS = 3  # the version before, whose files are not checked
@@ -30,8 +35,6 @@ _DAMAGE = (  # what reading and restoring something else than what was written c
     AssertionError,
     AttributeError,
     LookupError,
-    MemoryError,
-    OSError,
     RuntimeError,
     SafetensorError,
     TypeError,
@@ -40,7 +43,11 @@ _DAMAGE = (  # what reading and restoring something else than what was written c
 
 
 class ResumeError(InputError):
-    """A checkpoint cannot be used as it is."""
+    """A checkpoint cannot be used as it is. `damaged`: for its files are not what was written."""
+
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,23 +61,49 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) -> None:
-    """Write to a sibling folder, then rename once: `path` is complete or absent. An older one is replaced.
+    """Write to a sibling folder, then rename: `path` is complete or absent, whatever kills the process or the machine.
 
-    Of several ranks each writes the parts that it was given, and the leader the state; all must call this.
+    An older one is replaced, and until then `standing` finds it. Of several ranks each writes the parts that it was
+    given, and the leader the state; all must call this.
     """
     partial = path.with_name(f".{path.name}.incomplete")
     if ranks.leads:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     wait_for_all()
-    for part, tensors in checkpoint.tensors.items():
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            partial / f"{part}.safetensors",
-        )
+    with _room_for(checkpoint, partial, path):
+        for part, tensors in checkpoint.tensors.items():
+            file = partial / f"{part}.safetensors"
+            save_file(_apart(tensors), file)
+            on_disk(file)
     wait_for_all()
     if ranks.leads:
-        _complete(checkpoint, partial, path)
+        with _room_for(checkpoint, partial, path):
+            _complete(checkpoint, partial, path)
+
+
+@contextmanager
+def _room_for(checkpoint: Checkpoint, partial: Path, path: Path) -> Iterator[None]:
+    """Inside, a full disk is one message, and what is half written goes, for it fills the disk."""
+    needed = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
+    try:
+        with space_for(path, needed):
+            yield
+    except NoSpaceError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each in memory of its own: of weights that are tied, the file holds one for each name."""
+    apart: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        apart[name] = own.clone() if place in taken else own
+        taken.add(place)
+    return apart
 
 
 def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
@@ -80,25 +113,65 @@ def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
     state = json.loads(json.dumps(told))  # as it will be read
     state["state_sha256"] = _digest(state)
     (partial / STATE_FILE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
-    replaced = path.with_name(f".{path.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if path.exists():  # aside, not away: killed here, the older one can still be found
-        path.rename(replaced)
+    on_disk(partial / STATE_FILE)
+    on_disk(partial)
+    aside = _aside(path)
+    if path.exists():
+        shutil.rmtree(aside, ignore_errors=True)  # of a save that was killed when its own was in place
+        path.rename(aside)
     partial.rename(path)
-    shutil.rmtree(replaced, ignore_errors=True)
+    on_disk(path.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(path: Path) -> Path:
+    """Where an older checkpoint stands while another takes its place."""
+    return path.with_name(f".{path.name}.replaced")
+
+
+def standing(path: Path) -> Path:
+    """The checkpoint `path`, or what it was to replace where a kill came between two renames; `path` if neither is."""
+    aside = _aside(path)
+    return path if (path / STATE_FILE).is_file() or not (aside / STATE_FILE).is_file() else aside
+
+
+def put_in_place(path: Path) -> None:
+    """Give back its name to a checkpoint that a killed save left aside."""
+    if (found := standing(path)) != path:
+        shutil.rmtree(path, ignore_errors=True)  # without a state, so no checkpoint
+        found.rename(path)
+        on_disk(path.parent)
+
+
+def on_disk(path: Path) -> None:
+    """Return when a file, or a folder's list of names, outlives a loss of power."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what save_checkpoint wrote; ResumeError names what is missing, changed, cut short or of another version.
 
-    Nothing outside of `path` is read, and nothing in it can run: parts are plain safetensors files in the folder.
+    `damaged` where it is not what was written. Nothing outside of `path` is read, and nothing in it can run: parts
+    are plain safetensors files in the folder.
     """
+    path = standing(path)
+    state = load_state(path)
+    with of_checkpoint(path):
+        tensors = {part: load_file(_part_in(path, part, state)) for part in state["parts"]}
+        return Checkpoint(tensors=tensors, state=state, path=path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The plain state of a checkpoint alone; ResumeError as load_checkpoint."""
+    path = standing(path)
     if not _plain(path / STATE_FILE):
         raise ResumeError(f"{path}: no {STATE_FILE}, so this is no checkpoint. Name a folder that jobs.train wrote")
     with of_checkpoint(path):
-        state = _state_in(path / STATE_FILE)
-        tensors = {part: load_file(_part_in(path, part, state)) for part in state["parts"]}
-        return Checkpoint(tensors=tensors, state=state, path=path)
+        return _state_in(path / STATE_FILE)
 
 
 @contextmanager
@@ -110,22 +183,40 @@ def of_checkpoint(path: Path | None) -> Iterator[None]:
         if path is None or str(path) in str(error):
             raise
         raise ResumeError(f"{path}: {error}") from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        told = "memory does not suffice to load the checkpoint. Free some, or go on where there is more"
+        raise ResumeError(f"{path}: {told}") from error
+    except OSError as error:  # of the machine, not of what was written
+        raise ResumeError(f"{path}: the checkpoint cannot be read ({error}). Mend that, and start again") from error
     except _DAMAGE as error:
-        said = str(error) if isinstance(error, OSError | SafetensorError) else repr(error)[:200]
-        raise ResumeError(f"{path}: the checkpoint is damaged ({said}). Use another one, or train again") from error
+        said = str(error) if isinstance(error, SafetensorError) else repr(error)[:200]
+        told = f"{path}: the checkpoint is damaged ({said}). Use another one, or train again"
+        raise ResumeError(told, damaged=True) from error
 
 
 def _state_in(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > _LONGEST_STATE:
-        raise ValueError(f"{STATE_FILE} has {file.stat().st_size} bytes")
-    state = json.loads(file.read_text("utf-8"))
-    version = state["format_version"]
-    if version not in (FORMAT_VERSION, _WITHOUT_SUMS):
-        told = f"format version {repr(version)[:20]}, this code reads {FORMAT_VERSION}. Train again"
-        raise ResumeError(f"{file.parent}: {told}")
+    told: dict[str, Any] = {"advice": "Use another one, or train again", "error": ResumeError}
+    text = read_bytes(file, largest=_LONGEST_STATE, **told)
+    where = f"{file.parent}: the checkpoint is damaged, {STATE_FILE}"
+    with _as_damage():
+        state = json_value(text, where, **told)
+    version = state.get("format_version") if isinstance(state, dict) else None
+    if type(version) is int and version not in (FORMAT_VERSION, _WITHOUT_SUMS):
+        raise ResumeError(f"{file.parent}: format version {version}, this code reads {FORMAT_VERSION}. Train again")
+    with _as_damage():
+        converted(state, State, where, unknown="ignored", **told)
     if version == FORMAT_VERSION and state.pop("state_sha256") != _digest(state):
         raise ValueError(f"{STATE_FILE} is not what was written")
     return dict(state)
+
+
+@contextmanager
+def _as_damage() -> Iterator[None]:
+    """Inside, a ResumeError is one of damaged files: a run may go on from an earlier checkpoint."""
+    try:
+        yield
+    except ResumeError as error:
+        raise ResumeError(str(error), damaged=True) from error
 
 
 def _part_in(path: Path, part: str, state: Mapping[str, Any]) -> Path:
@@ -151,24 +242,3 @@ def _sha256(file: Path) -> str:
 
 def _digest(state: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def flat_optimiser(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An Optimiser's state as (tensors by 'group/parameter/moment', JSON)."""
-    tensors = {
-        f"{name}/{index}/{moment}": torch.as_tensor(value)
-        for name, inner in state["groups"].items()
-        for index, moments in inner["state"].items()
-        for moment, value in moments.items()
-    }
-    return tensors, {**state, "groups": {name: inner["param_groups"] for name, inner in state["groups"].items()}}
-
-
-def nested_optimiser(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of flat_optimiser."""
-    state: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in plain["groups"]}
-    for key, tensor in tensors.items():
-        name, index, moment = key.split("/")
-        state[name].setdefault(int(index), {})[moment] = tensor
-    groups = {name: {"param_groups": plain["groups"][name], "state": inner} for name, inner in state.items()}
-    return {**plain, "groups": groups}

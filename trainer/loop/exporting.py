@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.embedding import EMBEDDINGS
 from schemas.news import ITEM_TOKENS
+from schemas.space import space_for
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.embeddings import (
     BoolArray,
@@ -33,18 +34,20 @@ from trainer.eval.export import (
     ENCODER,
     Record,
     earlier_export,
-    export_folder,
+    is_whole,
+    sums_of,
     this_moment,
     write_encoder,
     write_record,
     write_rest,
 )
+from trainer.eval.export_folder import export_folder, only_export
 from trainer.eval.impressions import Impressions
 from trainer.eval.index import Built, IndexKind, build_index
 from trainer.eval.users import histories, user_state
 from trainer.loop.checkpoint import Checkpoint, load_checkpoint
 from trainer.loop.prepare import Prepared, Told, prepare_to_encode
-from trainer.loop.retention import chosen
+from trainer.loop.retention import chosen, run_folder_of
 
 USERS = 512  # of the evaluation impressions: their searches tell an approximate index's recall
 
@@ -78,14 +81,15 @@ def export(
 
     Killed at any moment, both are old or new, and whole. `told` hears of news encoded, and of how many there are.
     """
-    earlier = earlier_export(out)
-    asked = _asked(checkpoint, data, (out, lake), store=store, device=device)
-    if earlier is not None and asked.right_N.all() and _is_of(earlier, asked, kind):
-        return {"encoded": 0, "written": 0, **asdict(earlier)}
-    vector_ND, encoded = _vectors(asked, told)
-    built = build_index(vector_ND, asked.news.row_N, kind, _users(asked, vector_ND))
-    record = _fill(out, asked, vector_ND, built, in_lake=lake is not None)
-    return {"encoded": encoded, "written": int((~asked.right_N).sum()), **asdict(record)}
+    with only_export(out):
+        earlier = earlier_export(out)
+        asked = _asked(checkpoint, data, (out, lake), store=store, device=device)
+        if earlier is not None and asked.right_N.all() and _is_of(earlier, asked, kind) and is_whole(out, earlier):
+            return {"encoded": 0, "written": 0, **asdict(earlier)}
+        vector_ND, encoded = _vectors(asked, told)
+        built = build_index(vector_ND, asked.news.row_N, kind, _users(asked, vector_ND))
+        record = _fill(out, asked, vector_ND, built, in_lake=lake is not None)
+        return {"encoded": encoded, "written": int((~asked.right_N).sum()), **asdict(record)}
 
 
 def _asked(
@@ -98,9 +102,9 @@ def _asked(
     if lake is not None:
         catalogue = Catalogue.read(lake, manifest)
     else:
-        catalogue = _nameless(str(manifest.config["source"]), tokens.canonical_row_V.astype(np.int64))
+        catalogue = _nameless(manifest.source, tokens.canonical_row_V.astype(np.int64))
     news = News.of(catalogue, np.asarray(tokens.tokens_version_V))
-    stamp = _stamp(path, saved, catalogue.source, manifest.inputs[ITEM_TOKENS.name])
+    stamp = _stamp(path, saved, catalogue.source, manifest.version_of(ITEM_TOKENS.name))
     table = (lake or out) / EMBEDDINGS.name
     held = held_vectors(table, stamp, news)
     return _Asked(prepared, stored, catalogue, news, stamp, held, still_right(news, held), table)
@@ -122,10 +126,10 @@ def _nameless(source: str, canonical_row_V: NDArray[np.int64]) -> Catalogue:
 def _stamp(path: Path, saved: Checkpoint, source: str, item_tokens_version: int) -> Stamp:
     with (path / "model.safetensors").open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    run = path.resolve().parent.parent.name
+    run = run_folder_of(path)
     return Stamp(
         source=source,
-        checkpoint=f"{run}/{path.name}",
+        checkpoint=path.name if run is None else f"{run.name}/{path.name}",
         checkpoint_sha256=sha256,
         step=int(saved.state["position"]["step"]),
         item_tokens_version=item_tokens_version,
@@ -176,14 +180,17 @@ def _fill(out: Path, asked: _Asked, vector_ND: Vectors, built: Built, *, in_lake
     """Write the folder, in it or in the lake the vectors, and the record last."""
     prepared, news, now = asked.prepared, asked.news, this_moment()
     manifest = prepared.directory.manifest
-    with export_folder(out) as folder:
+    weights = sum(tensor.nbytes for tensor in prepared.model.state_dict().values())
+    # The index and, where it is not the lake's, the table hold the vectors; news.parquet is small beside them.
+    with export_folder(out, needed=weights + (1 if in_lake else 2) * vector_ND.nbytes) as folder:
         write_encoder(folder / ENCODER, prepared.encoder, prepared.config.encoder, manifest.tokens)
         write_rest(folder, built.index, prepared.head.user, news, asked.catalogue)
         table = asked.table if in_lake else folder / EMBEDDINGS.name
         due_N = ~asked.right_N
         if due_N.any():
             rows = table_of(news.at(due_N), vector_ND[due_N], asked.stamp, now)
-            write_vectors(table, rows, asked.stamp.source, anew=asked.held is None)
+            with space_for(table, vector_ND[due_N].nbytes):
+                write_vectors(table, rows, asked.stamp.source, anew=asked.held is None)
         record = Record(
             source=asked.stamp.source,
             checkpoint=asked.stamp.checkpoint,
@@ -199,6 +206,7 @@ def _fill(out: Path, asked: _Asked, vector_ND: Vectors, built: Built, *, in_lake
             history_clicks=prepared.config.run.history_clicks,
             user=asdict(prepared.config.user),
             made_at=now.isoformat(timespec="seconds"),
+            files=sums_of(folder),
         )
         write_record(folder, record)
     return record

@@ -44,7 +44,7 @@ def check_log(found: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     _check_numbers({**found["totals"]}, fresh["totals"], "log.totals")
     _check_numbers({**found["since"]}, fresh["since"], "log.since")
     _check_numbers({**norms, "losses": found["losses"]}, {"losses": [], **{part: [] for part in norms}}, "log")
-    last = {name: found[name] for name in ("counts", "last_loss")}
+    last = {name: found[name] for name in ("counts", "last_loss") if (name, found[name]) != ("last_loss", None)}
     _check_numbers(last, {"counts": 0.0, "last_loss": 0.0}, "log")
     if drift is not None:
         _check_numbers(asdict(Drift(**drift)), asdict(Drift(0.0, 0.0)), "log.drift")

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.loop.memory import settled
+from trainer.loop.precision import multiplies_bfloat16
 
 # Dense bfloat16 multiplications of tensor cores, per second, as the vendor tells them.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
@@ -64,6 +65,8 @@ def peak_flops(device: torch.device, *, bfloat16: bool) -> float:
         if bfloat16 and name in device_name(device):
             return peak
     side = 4096 if device.type == "cuda" else 1024
+    if bfloat16 and not multiplies_bfloat16(device):
+        side //= 4  # emulated, the larger ones would take half a minute
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     left = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     seconds = [seconds_of(lambda: left @ left, device) for _ in range(6)]

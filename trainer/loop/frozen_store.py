@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.news import PAD_ROW
+from schemas.space import NoSpaceError, space_for
 from schemas.token_table import file_of
 from trainer.data.directory import PackedDirectory
 from trainer.loop.memory import fits
@@ -40,11 +42,27 @@ def frozen_store(
         table = directory.token_table()
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         shape = (len(table.token_values), split.hidden)
-        output = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+        output = _reserved(partial, shape, target)
         fill_store(split, ItemInput(table, device=device), rows, torch.from_numpy(output), told)
         output.flush()
         partial.rename(target)
     return _opened(target, device)
+
+
+def _reserved(partial: Path, shape: tuple[int, int], target: Path) -> np.memmap[Any, np.dtype[np.float16]]:
+    """A mapped file whose bytes the disk has set aside: to write into a hole of a full disk would kill the process."""
+    needed = 2 * shape[0] * shape[1]
+    try:
+        with space_for(target, needed):
+            output: np.memmap[Any, np.dtype[np.float16]] = np.lib.format.open_memmap(
+                partial, mode="w+", dtype=np.float16, shape=shape
+            )
+            with partial.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, partial.stat().st_size)
+    except NoSpaceError:
+        partial.unlink(missing_ok=True)
+        raise
+    return output
 
 
 def found_store(

@@ -19,22 +19,36 @@ from trainer.eval.predictions import ids_in_order, prediction_lines, repeated_id
 from trainer.eval.ranking import ItemVectors, model_scores, model_vectors, shown_scores, user_vectors
 from trainer.eval.recall import best_of_day, recall_over_days
 from trainer.eval.sharing import Share
+from trainer.eval.validation import Choice, Evaluation, all_of, left_to_judge
 from trainer.eval.verdict import values_of, verdict
-from trainer.loop.checkpoint import Checkpoint
+from trainer.loop.checkpoint import Checkpoint, of_checkpoint
 from trainer.loop.distributed import Ranks, sum_in_place
 from trainer.loop.prepare import Prepared, load_weights
 
+NO_CHOICE = "Go on by --resume auto with run.early_stop_epochs = 0, so that nothing is chosen"
 RECOMMENDED = 5  # news that an example's user would be shown first, of all that the day had
 
 
-def model_auc(prepared: Prepared) -> float:
+def choices_of(saved: Checkpoint) -> list[Choice] | None:
+    """The impressions that chose a checkpoint, or one that it began from; None where an older feedloop chose it by all
+    evaluation impressions of its directory."""
+    with of_checkpoint(saved.path):
+        kept = saved.state.get("keeping", {})
+        if kept.get("best") and "chosen_by" not in kept:
+            return None
+        return [Choice(**choice) for choice in kept.get("chosen_by", [])]
+
+
+def model_auc(prepared: Prepared, validation: Evaluation) -> float:
     """Mean AUC per impression. Training goes on as if it had not been asked: no coin is tossed, no mode changed."""
-    impressions = Impressions.of(prepared.directory.evaluation())
+    impressions = Impressions.of(validation)
     limit = prepared.config.run.history_clicks
     scores = model_scores(prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=limit)
     metrics = ranking_metrics(scores, impressions.clicked_X, impressions.shown_start_I1)
     if not metrics.impressions:
-        raise InputError("no evaluation impression holds both a click and an unclicked news. Set early_stop_epochs = 0")
+        raise InputError(
+            f"no validation impression holds both a click and an unclicked news. Set another run.validate. {NO_CHOICE}"
+        )
     return metrics.auc
 
 
@@ -42,6 +56,10 @@ def model_auc(prepared: Prepared) -> float:
 class Scored:
     """A checkpoint's scores, the same on every rank."""
 
+    evaluation: Evaluation
+    """all of it but what chose the checkpoint"""
+    chose: int
+    """impressions that did"""
     judged: Impressions
     scores: dict[str, FloatArray]
     """of the entries of `judged`, by method: model and zero_shot; empty where no impression carries click marks"""
@@ -60,9 +78,13 @@ def scored(prepared: Prepared, saved: Checkpoint, ranks: Ranks, *, predict: bool
 
     InputError where there is nothing to judge or, with `predict`, nothing to predict.
     """
-    evaluation = prepared.directory.evaluation()
+    evaluation, choices = prepared.directory.evaluation(), choices_of(saved)
+    if choices is None:  # all of its own directory's
+        own = not _of_another(saved, prepared) and len(labelled(evaluation))
+        choices = [all_of(evaluation)] if own else []
+    evaluation, chose = left_to_judge(evaluation, choices)
     judged, asked = Impressions.of(evaluation), Impressions.without_labels(evaluation)
-    _check(judged, asked, predict=predict)
+    _check(judged, asked, chose, predict=predict)
     share = Share(ranks.rank, ranks.world, sum_in_place)
     scores = {"model": np.zeros(0)} if judged.size else {}
     if judged.size:
@@ -78,6 +100,8 @@ def scored(prepared: Prepared, saved: Checkpoint, ranks: Ranks, *, predict: bool
     if predict:
         predicted_X = shown_scores(_users(prepared, vectors, asked, share), vectors, asked, share)
     return Scored(
+        evaluation=evaluation,
+        chose=chose,
         judged=judged,
         scores=scores,
         recall=recall,
@@ -88,11 +112,16 @@ def scored(prepared: Prepared, saved: Checkpoint, ranks: Ranks, *, predict: bool
     )
 
 
-def _check(judged: Impressions, asked: Impressions, *, predict: bool) -> None:
+def _check(judged: Impressions, asked: Impressions, chose: int, *, predict: bool) -> None:
     if predict and not asked.size:
         raise InputError(
             "--predictions, but every evaluation impression carries click marks. Ingest the log whose clicks are to be "
             "predicted, run ./feedloop build_trajectories --unlabelled and ./feedloop pack, or leave it out"
+        )
+    if not judged.size and chose and not predict:
+        raise InputError(
+            f"all {chose} labelled evaluation impressions chose this checkpoint, so that their figures would flatter "
+            "it. Name a --data with other impressions, or train with run.validate, which leaves some to judge"
         )
     if not judged.size and not predict:
         raise InputError(
@@ -119,7 +148,7 @@ class Judgement:
 
 def judgement(prepared: Prepared, saved: Checkpoint, found: Scored, beside: Beside) -> Judgement:
     """Every method judged on the same impressions; what was left out and what is doubtful is said."""
-    evaluation = prepared.directory.evaluation()
+    evaluation = found.evaluation
     shown, lines, doubts = None, None, _of_another(saved, prepared)
     scores, left_out = with_baselines(found.scores, prepared.clicks_V, evaluation, beside)
     values = values_of(scores, found.judged)
@@ -133,11 +162,15 @@ def judgement(prepared: Prepared, saved: Checkpoint, found: Scored, beside: Besi
         doubts += repeated_ids(named)
     elif found.asked.size:
         left_out.append(f"{found.asked.size:,} impressions without click marks: --predictions FILE tells their order")
+    if found.chose:
+        rules = dict.fromkeys(choice.rule for choice in choices_of(saved) or [])
+        left_out.append(f"{found.chose:,} impressions that chose the checkpoint ({', '.join(rules) or 'all'})")
     asked = (prepared.directory.manifest.config.get("trajectories") or {}).get("evaluate_from")
     summary = {
         "step": saved.state["position"]["step"],
         "split": {"evaluate_from": asked or told["split"]["first"], **told.pop("split")},
         "unlabelled": found.asked.size,
+        "chose": found.chose,
         **told,
         "recall": found.recall,
         "alarms": [*told["alarms"], *doubts],
@@ -158,7 +191,12 @@ def _of_another(saved: Checkpoint, prepared: Prepared) -> list[str]:
     """A sentence where the checkpoint learnt from other batches than the ones beside these impressions."""
     if saved.state["data"]["manifest_sha256"] == prepared.directory.manifest_sha256:
         return []
+    unrecorded = [
+        "an older feedloop chose the checkpoint by evaluation impressions that it did not record: where some of them "
+        "are among these, the figures flatter it"
+    ]
     return [
+        *(unrecorded if choices_of(saved) is None else []),
         "the checkpoint was trained on another packed directory than --data: see that its clicks are older than these "
-        "impressions; popularity and new news are by the batches of --data"
+        "impressions; popularity and new news are by the batches of --data",
     ]

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.loop.checkpoint import load_checkpoint, of_checkpoint
+from trainer.eval.validation import Choice, all_of, validation_of
+from trainer.loop.checkpoint import Checkpoint, of_checkpoint
 from trainer.loop.distributed import leaders, summed
 from trainer.loop.fitting import check_fits, check_log
 from trainer.loop.flops import peak_flops
-from trainer.loop.judging import model_auc
+from trainer.loop.judging import NO_CHOICE, choices_of, model_auc
 from trainer.loop.logs import RunLog
+from trainer.loop.memory import telling_full
 from trainer.loop.optimiser import NonFiniteError
-from trainer.loop.retention import Best, Checkpoints, chosen
+from trainer.loop.retention import FOLDER, Best, Checkpoints, chosen
 from trainer.loop.run import epoch_targets
 from trainer.loop.trainer import Ask, Trainer, never
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Options that are others from `step` on, as 'run.epochs was 1 and is 2'."""
+
+    step: int
+    options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if type(self.step) is not int or not all(isinstance(option, str) for option in self.options):
+            raise TypeError(f"changes of options {self.options!r:.80} at step {self.step!r:.20}")
 
 
 class Keeping:
@@ -38,37 +52,57 @@ class Keeping:
         peak = peak_flops(trainer.device, bfloat16=run.precision == "bfloat16")
         self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, told, ranks, peak)
         self._judged = judged
-        self._checkpoints = Checkpoints(out / "checkpoint", run.keep_checkpoints, ranks)
+        self._checkpoints = Checkpoints(out / FOLDER, run.keep_checkpoints, ranks)
         self._asked_to_stop = asked_to_stop
         self._patience = run.early_stop_epochs
+        self.choice: Choice | None = None
+        if self._patience:
+            self._validation, self.choice = validation_of(trainer.directory.evaluation(), run.validate)
+        self._validated_by = None if self.choice is None else asdict(self.choice)
+        self._chosen_by = list(trainer.chosen_by)
         self._best: Best | None = None
         self._epochs_since_best = 0
         self._saved_step = trainer.step
         self.stopped = False
+        self.passed_over: list[str] = []
+        """why checkpoints newer than the one that it goes on from are not used"""
+        self.changes: list[Changes] = []
+        """what it went on with, the latest last"""
 
     def go_on(self) -> Path | None:
-        """Restore trainer and log from the newest checkpoint and return it; None where all begins."""
-        steps = self._checkpoints.steps()
-        step = int(leaders(steps[-1] if steps else -1, self._trainer.ranks))
-        if step < 0:
+        """Restore trainer and log from the newest intact checkpoint and return it; None where all begins."""
+        checkpoint, self.passed_over = self._checkpoints.newest_intact()
+        if checkpoint is None:
             self._log.begin()
             return None
-        newest = self._checkpoints.path_of(step)
-        checkpoint = load_checkpoint(newest)
         fresh_log = self._log.state_dict()
-        with of_checkpoint(newest):
+        with of_checkpoint(checkpoint.path):
             self._trainer.restore(checkpoint)
             check_fits(checkpoint, self._trainer)
             kept = checkpoint.state["keeping"]
             check_log(kept["log"], fresh_log)
-            self._best = Best(**kept["best"]) if kept["best"] else None
-            self._epochs_since_best = int(kept["epochs_since_best"])
+            self._go_on_choosing(checkpoint, kept)
+            self.changes = [Changes(change["step"], tuple(change["options"])) for change in kept.get("changes", [])]
+        if self._trainer.changed:
+            self.changes.append(Changes(step=self._trainer.step, options=tuple(self._trainer.changed)))
         self._log.load_state_dict(kept["log"])
         self._saved_step = self._trainer.step
         if self._best is not None:  # a kill may have come between the checkpoint and the mark
             self._checkpoints.mark_best(self._best)
         self._checkpoints.sweep()
-        return newest
+        return checkpoint.path
+
+    def _go_on_choosing(self, checkpoint: Checkpoint, kept: Mapping[str, Any]) -> None:
+        """What was best so far, unless other impressions choose from here on."""
+        choices = choices_of(checkpoint)
+        self._chosen_by = [all_of(self._trainer.directory.evaluation())] if choices is None else choices
+        before = kept.get("validation")
+        if self.choice is None:
+            self._validated_by = before
+        elif kept["best"] and before != self._validated_by:
+            return
+        self._best = Best(**kept["best"]) if kept["best"] else None
+        self._epochs_since_best = int(kept["epochs_since_best"])
 
     def fit(self) -> None:
         """Train to the end, or to where this ends it."""
@@ -92,7 +126,11 @@ class Keeping:
         """Save, and judge; True where so many epochs brought nothing that training ends."""
         step = self._trainer.step
         if self._patience:
-            auc = leaders(model_auc(self._trainer.prepared), self._trainer.ranks)
+            with telling_full(f"the evaluation after step {step}", NO_CHOICE):
+                own_auc = model_auc(self._trainer.prepared, self._validation)
+            if self.choice is not None and self.choice not in self._chosen_by:
+                self._chosen_by.append(self.choice)
+            auc = leaders(own_auc, self._trainer.ranks)
             better = self._best is None or auc > self._best.auc
             self._best = Best(step=step, auc=auc) if better else self._best
             self._epochs_since_best = 0 if better else self._epochs_since_best + 1
@@ -115,15 +153,28 @@ class Keeping:
             "checkpoint": where,
             "complete": not self.stopped,
             "epochs": self._trainer.at.epoch,
+            **({"passed_over": self.passed_over} if self.passed_over else {}),
+            **({"changes": [asdict(change) for change in self.changes]} if self.changes else {}),
+            "precision": self._trainer.config.run.precision,
             **self._log.summary(),
         }
-        return told if self._best is None else {**told, "best": asdict(self._best), "ended_early": self.ended_early}
+        if self._best is None:
+            return told
+        chosen_by = [asdict(choice) for choice in self._chosen_by]
+        return {**told, "best": asdict(self._best), "ended_early": self.ended_early, "chosen_by": chosen_by}
 
     def save(self) -> Path:
         """Save the run as it stands between two packed steps."""
         self._saved_step = self._trainer.step
         best = None if self._best is None else asdict(self._best)
-        kept = {"log": self._log.state_dict(), "best": best, "epochs_since_best": self._epochs_since_best}
+        kept = {
+            "log": self._log.state_dict(),
+            "best": best,
+            "epochs_since_best": self._epochs_since_best,
+            "changes": [asdict(change) for change in self.changes],
+            "validation": self._validated_by,
+            "chosen_by": [asdict(choice) for choice in self._chosen_by],
+        }
         return self._checkpoints.save(self._trainer.checkpoint({"keeping": kept}), step=self._trainer.step)
 
 
@@ -138,4 +189,13 @@ def outline(trainer: Trainer) -> dict[str, Any]:
         "items": trainer.directory.manifest.tokens.rows - 1,
         "trained_parameters": trained,
         "device": str(trainer.device),
+        **_validation(trainer),
+        "precision": trainer.config.run.precision,
     }
+
+
+def _validation(trainer: Trainer) -> dict[str, Any]:
+    run = trainer.config.run
+    if not run.early_stop_epochs:
+        return {}
+    return {"validation": asdict(validation_of(trainer.directory.evaluation(), run.validate)[1])}

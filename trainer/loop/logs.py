@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -13,11 +13,17 @@ from typing import Any
 
 from torch import Tensor
 
+from schemas.regular_file import read_bytes
+from schemas.space import space_for
+from schemas.strict_json import Count, converted, finite, json_lines
+from trainer.loop.checkpoint import ResumeError
 from trainer.loop.distributed import ALONE, Ranks, summed
 from trainer.loop.optimiser import Update
 from trainer.loop.run import PlannedStep
 from trainer.loop.staleness import Drift
 from trainer.loop.totals import Totals
+
+_LARGEST = 1 << 30  # bytes of metrics.jsonl
 
 
 @dataclass(slots=True)
@@ -32,7 +38,8 @@ class RunLog:
     ranks: Ranks = ALONE
     peak_flops: float = 0.0
     totals: Totals = field(default_factory=Totals)
-    last_loss: float = float("nan")
+    last_loss: float | None = None
+    """of the last line; none before the first"""
     drifts: list[Drift] = field(default_factory=list)
     _since: Totals = field(default_factory=Totals)
     _losses: list[Tensor | float] = field(default_factory=list)
@@ -71,17 +78,20 @@ class RunLog:
             self.totals, self._since = self.totals.shared(), self._since.shared()
             self._losses = [0.0] * len(self._losses)
             return
-        lines = self.path.read_text().splitlines() if self.path.is_file() else []
-        kept = [line for line in lines if _step_of(line) <= self.totals.steps]
+        kept = [line for step, line in _told(self.path) if step <= self.totals.steps]
         partial = self.path.with_name(f".{self.path.name}")
-        partial.write_text("".join(f"{line}\n" for line in kept))
+        text = "".join(f"{line}\n" for line in kept)
+        with space_for(self.path, len(text)):
+            partial.write_text(text)
         partial.replace(self.path)
 
     def summary(self) -> dict[str, Any]:
         """The run's figures: sums over all steps and ranks, the last loss and drift told. All ranks must call this."""
         totals = self.totals.over_ranks()
         drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
-        return {"loss": self.last_loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
+        # Stopped between two lines: the loss of the steps since the last one.
+        loss = self._loss_since() if self._losses else self.last_loss
+        return {"loss": loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
 
     def arriving(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
         """The steps as they come, and how long each was waited for."""
@@ -114,7 +124,7 @@ class RunLog:
             self._write(done, epoch)
 
     def _write(self, done: int, epoch: int) -> None:
-        loss = sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
+        loss = self._loss_since()
         since, peak = self._since.over_ranks(), self._peak()
         norms = {f"gradient_norm_{part}": _mean(self._norms.get(part, [])) for part in ("encoder", "head")}
         self.last_loss = loss
@@ -132,9 +142,14 @@ class RunLog:
             **{key: value for key, value in asdict(since).items() if key != "steps"},
             **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
         }
-        with self.path.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+        text = json.dumps(finite(line), allow_nan=False) + "\n"
+        with space_for(self.path, len(text)), self.path.open("a") as stream:
+            stream.write(text)
         self.told(line)
+
+    def _loss_since(self) -> float:
+        """Per target, of all ranks, since the last line. All ranks must call this."""
+        return sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
 
     def _peak(self) -> float:
         """Of all ranks' devices together."""
@@ -146,9 +161,21 @@ def _mean(norms: Sequence[Tensor | float]) -> float | None:
     return sum(float(norm) for norm in norms) / len(norms) if norms else None
 
 
-def _step_of(line: str) -> float:
-    """The step that a line of metrics.jsonl tells of; a line that a kill cut short tells of none, and is dropped."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Of a line of metrics.jsonl, what going on needs."""
+
+    step: Count
+
+
+def _told(path: Path) -> list[tuple[int, str]]:
+    """The lines of metrics.jsonl with their steps; a last one that a kill cut short is left out. ResumeError, by line,
+    for one that no run writes."""
+    if not os.path.lexists(path):
+        return []
+    told: dict[str, Any] = {"advice": "Remove that line, or the file", "error": ResumeError}
+    text = read_bytes(path, largest=_LARGEST, **told)
+    lines = text.split(b"\n")[:-1]
+    values = enumerate(json_lines(text, str(path), **told), start=1)
+    steps = [converted(value, _Line, f"{path}, line {n}", unknown="ignored", **told).step for n, value in values]
+    return [(step, line.decode()) for step, line in zip(steps, lines, strict=True)]

@@ -16,6 +16,16 @@ class OutOfMemoryError(InputError):
     """The device's memory does not suffice for a step as it is configured."""
 
 
+@contextmanager
+def telling_full(what: str, advice: str) -> Iterator[None]:
+    """Inside, a memory that does not suffice becomes one message: what for, and what helps."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise OutOfMemoryError(f"{what}: {reason}. {advice}") from error
+
+
 def fits(size: int, device: torch.device) -> bool:
     """Whether so many bytes may lie on the device and leave it three quarters of what is free now."""
     return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import InputError
+from trainer.loop.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +32,14 @@ class OptimiserConfig:
     """Largest gradient norm, of the encoder and of the head apart, after the division by the count."""
 
     def __post_init__(self) -> None:
-        if min(self.encoder_learning_rate, self.learning_rate, self.pooling_learning_rate or 0.0) < 0:
+        rates = (self.encoder_learning_rate, self.learning_rate, self.pooling_learning_rate or 0.0)
+        if not all(0 <= rate < math.inf for rate in rates):
             raise ValueError("optimiser's learning rates must be 0 or more")
-        if self.weight_decay < 0:
+        if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"optimiser.weight_decay is {self.weight_decay}: use 0 or more")
         if not 0 <= self.warm_up_share < 1:
             raise ValueError(f"optimiser.warm_up_share is {self.warm_up_share}: use 0 up to 1")
-        if self.clip_norm <= 0:
+        if not 0 < self.clip_norm < math.inf:
             raise ValueError(f"optimiser.clip_norm is {self.clip_norm}: use a positive norm")
 
 
@@ -70,7 +73,7 @@ class Optimiser:
     ) -> None:
         """`steps` = length of the schedule; `encoder_factor` multiplies the rates of language model and pooling."""
         self._config = config
-        self._steps = steps
+        self.schedule = Schedule.of([(0, steps)], config.warm_up_share)
         self.taken = 0
         self.intact = True  # no update was broken off halfway
         self.last: Update | None = None
@@ -106,7 +109,7 @@ class Optimiser:
         A count of 0 updates nothing, and an encoder to which nothing was back-propagated rests; the schedule goes on.
         NonFiniteError, before anything is updated, if a gradient is not finite.
         """
-        factor = schedule(self.taken, self._steps, self._config.warm_up_share)
+        factor = self.schedule.factor(self.taken)
         waiting = self._waiting_count + count
         counts: dict[_Part, float] = {"head": count}
         if update_encoder and back_propagated:
@@ -133,14 +136,21 @@ class Optimiser:
             group["lr"] = group["peak_rate"] * factor
         self._optimisers[part].step()
 
+    def extend(self, steps: int) -> None:
+        """From the next step on, the run has `steps` steps in all."""
+        self.schedule = self.schedule.extended(self.taken, steps)
+
     def state_dict(self) -> dict[str, Any]:
-        """Moments, steps taken, and the count that waits for the encoder's next update."""
+        """Moments, steps taken, the count that waits for the encoder's next update, and the schedule so far."""
         groups = {name: optimiser.state_dict() for name, optimiser in self._optimisers.items()}
-        return {"taken": self.taken, "waiting_count": self._waiting_count, "groups": groups}
+        told = {"taken": self.taken, "waiting_count": self._waiting_count, "groups": groups}
+        return {**told, "stretches": [list(stretch) for stretch in self.schedule.stretches]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`: its moments, at this config's rates. ValueError if they are of other parameters."""
+        """Go on from `state`: its moments and schedule, at this config's rates. ValueError if they are of other
+        parameters."""
         self.taken, self._waiting_count = int(state["taken"]), float(state["waiting_count"])
+        self.schedule = Schedule.of(state["stretches"], self._config.warm_up_share)
         for name, optimiser in self._optimisers.items():
             moments, own = state["groups"][name]["state"], optimiser.state_dict()["param_groups"]
             for index, found in moments.items():
@@ -153,14 +163,6 @@ def _check_moments(found: Mapping[str, Tensor], parameter: nn.Parameter, where: 
     if not fits or not found["exp_avg"].shape == found["exp_avg_sq"].shape == parameter.shape:
         shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
         raise ValueError(f"optimiser {where} is {shapes}, for a parameter of {tuple(parameter.shape)}")
-
-
-def schedule(step: int, steps: int, warm_up_share: float) -> float:
-    """Factor on the peak rate: up in a line over the warm-up, down in a line to the end."""
-    warm_up = max(1, round(warm_up_share * steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return max(0.0, (steps - step) / max(1, steps - warm_up))
 
 
 def _decay_groups(parameters: Sequence[nn.Parameter], rate: float, weight_decay: float) -> list[dict[str, Any]]:

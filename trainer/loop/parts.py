@@ -41,12 +41,17 @@ class Parts:
         """Whether each item is encoded on one rank only: then each must know what all ask for."""
         return _shares(self.prepared, self.ranks)
 
+    def steps_in(self, epochs: int) -> int:
+        """Optimisation steps of the first `epochs` epochs."""
+        return _steps_in(self.reader, self.prepared, epochs)
+
 
 def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
     """All parts, untrained. InputError for a policy that several processes cannot follow."""
     config, run = prepared.config, prepared.config.run
     if ranks.world > 1 and config.planner.policy == "naive_per_target":
         raise InputError("naive_per_target cuts steps by samples, and so trains in one process only")
+    assert run.precision != "auto", "prepare settles it for the device"
     reader = _reader(prepared, ranks)
     encode = StepEncoder(
         prepared.encoder,
@@ -63,7 +68,7 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
         world=ranks.world,
         cost_V=prepared.items.tokens_V,
     )
-    total_steps = sum(_steps_of(reader, prepared, epoch) for epoch in range(run.epochs))
+    total_steps = _steps_in(reader, prepared, run.epochs)
     return Parts(
         prepared=prepared,
         ranks=ranks,
@@ -106,6 +111,6 @@ def _optimiser(prepared: Prepared, steps: int) -> Optimiser:
     return Optimiser(config.optimiser, trained, steps=steps, encoder_factor=config.planner.encoder_rate_factor)
 
 
-def _steps_of(reader: Reader, prepared: Prepared, epoch: int) -> int:
-    config = prepared.config
-    return optimiser_steps(epoch_targets(reader, epoch), config.planner.policy, config.run.samples_per_step)
+def _steps_in(reader: Reader, prepared: Prepared, epochs: int) -> int:
+    policy, samples = prepared.config.planner.policy, prepared.config.run.samples_per_step
+    return sum(optimiser_steps(epoch_targets(reader, epoch), policy, samples) for epoch in range(epochs))

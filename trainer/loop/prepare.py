@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,19 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from schemas.errors import ContractError, InputError
-from schemas.manifest import Manifest
+from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.data.backends import BACKENDS
 from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
 from trainer.loop.checkpoint import Checkpoint, ResumeError, of_checkpoint
+from trainer.loop.distributed import Ranks, summed
 from trainer.loop.frozen_store import found_store, frozen_store, rows_needed
 from trainer.loop.memory import fits
+from trainer.loop.precision import Precision, multiplies_bfloat16, resolved
+from trainer.loop.retention import Checkpoints
+from trainer.loop.token_check import check_tokens
+from trainer.loop.trial import Asked, try_encoder
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
-from trainer.model.pretrained import PACKAGED, tokenizer_file
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder
 from trainer.tasks.ranking import RankingHead
@@ -66,6 +68,22 @@ def device_of(name: DeviceName) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
+def settled(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
+    """The config with run.precision as it is computed: where it is `auto`, that of the checkpoints in the folder
+    `begun`, or else bfloat16 where the devices of all ranks multiply it. All ranks must call this."""
+    able = summed([float(multiplies_bfloat16(device))])[0] == ranks.world
+    asked = config.run.precision
+    state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
+    if asked == "auto" and state is not None:
+        with of_checkpoint(begun):
+            asked = TrainConfig.from_dict(dict(state["config"])).run.precision
+    return _with_precision(config, resolved(asked, able=able))
+
+
+def _with_precision(config: TrainConfig, precision: Precision) -> TrainConfig:
+    return replace(config, run=replace(config.run, precision=precision))
+
+
 def build_model(config: TrainConfig) -> nn.ModuleDict:
     """Untrained text encoder and task head, drawn from the run's seed."""
     torch.manual_seed(config.run.seed)
@@ -86,36 +104,6 @@ def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDA
                 if variant == 0:  # the others hold the same clicks
                     np.add.at(clicks_V, batch.ask_M[batch.click_slot_BL[batch.click_mask_BL]], 1)
     return clicks_V, np.flatnonzero(seen_V)
-
-
-def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
-    """ContractError unless the directory's token ids are those of the language model's own tokenizer."""
-    tokens = manifest.tokens
-    own = tokenizer_file(plm)
-    others = own is not None and hashlib.sha256(own.read_bytes()).hexdigest() != tokens.tokenizer_sha256
-    longest = min(tokens.tokens_per_segment, split.longest)
-    if tokens.vocabulary > split.vocabulary:
-        wrong = f"tokens of a vocabulary of {tokens.vocabulary}, plm {plm!r} has {split.vocabulary}"
-    elif tokens.tokens_per_segment > split.longest:
-        wrong = f"segments of {tokens.tokens_per_segment} tokens, plm {plm!r} reads {split.longest}"
-    elif others:
-        wrong = f"tokens of tokenizer {tokens.tokenizer!r}, which is not that of plm {plm!r}"
-    else:
-        return
-    options = {
-        "source": manifest.config.get("source"),
-        "tokenizer": plm if plm in PACKAGED or Path(plm).is_dir() else own or "TOKENIZER.JSON",
-        "tokens-per-segment": longest,
-        "select": tokens.select,
-        "near-duplicates": (manifest.config.get("news") or {}).get("near_duplicates"),
-    }
-    words = [f"--{name} {value}" for name, value in options.items() if value is not None]
-    words += [f"--fields {field}" for field in tokens.fields]
-    words += ["--category-first"] if tokens.category_first else []
-    raise ContractError(
-        f"{wrong}. Make them of its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS {' '.join(words)}, "
-        "then ./feedloop build_trajectories and ./feedloop pack as before"
-    )
 
 
 def short_superblocks(prepared: Prepared) -> str | None:
@@ -156,9 +144,18 @@ def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
 
 
 def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torch.device, told: Told) -> Prepared:
-    """Open `data`, load the PLM, fill or find the store of frozen output (by default the folder `<data>.frozen`)."""
-    directory, model, split = _opened(config, data, device)
+    """Open `data`, load the PLM and try it, fill or find the store of frozen output (by default `<data>.frozen`)."""
+    config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
+    directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
+    asked = Asked(
+        encoder=config.encoder,
+        tokens_per_segment=directory.manifest.tokens.tokens_per_segment,
+        half=config.run.precision == "bfloat16",
+        compiled=config.run.compile,
+    )
+    try_encoder(cast(TextEncoder, model["encoder"]), asked, directory.token_table(), batch_rows)
+    split.to_device(device)
     stored = None
     if split.frozen_layers:
         rows = rows_needed(directory, batch_rows)
@@ -175,8 +172,9 @@ def prepare_to_encode(
 ) -> tuple[Prepared, NDArray[np.int64]]:
     """(the checkpoint's weights on `data`, the item rows whose frozen output is at hand): nothing is stored here."""
     config = config_of(checkpoint)
-    directory, model, split = _opened(config, data, device)
+    directory, model, split = _opened(config, data)
     load_weights(model, checkpoint)
+    split.to_device(device)
     clicks_V, batch_rows = clicks_per_row(directory, config)
     rows, stored = np.zeros(0, np.int64), None
     if split.frozen_layers:
@@ -198,15 +196,12 @@ def _beside(directory: PackedDirectory) -> Path:
     return directory.path.with_name(f"{directory.path.name}.frozen")
 
 
-def _opened(
-    config: TrainConfig, data: Path, device: torch.device
-) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
+def _opened(config: TrainConfig, data: Path) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
     """The directory, an untrained model that reads its tokens, and the model's language model."""
     directory = PackedDirectory.open(data.resolve())
     model = build_model(config)
     split = cast(TextEncoder, model["encoder"]).split
     check_tokens(directory.manifest, config.encoder.plm, split)
-    split.to_device(device)
     return directory, model, split
 
 

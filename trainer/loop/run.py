@@ -12,8 +12,24 @@ from trainer.data.reader import Reader
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan, Planner
 from trainer.encode.policies import Policy
+from trainer.eval.validation import rule_of
 from trainer.loop.distributed import ALONE, Ranks
 from trainer.loop.work import NO_WORK, Work, WorkCounter
+
+_MOST = {  # beyond these a run would not begin: its schedule is counted epoch by epoch, its steps are held in memory
+    "epochs": 10_000,
+    "batches_per_step": 1 << 20,
+    "samples_per_step": 1 << 20,
+    "plan_ahead": 1 << 10,
+    "history_clicks": 1 << 16,
+    "seed": 2**63 - 1,
+    "log_every_steps": 2**31,
+    "drift_every_steps": 2**31,
+    "save_every_steps": 2**31,
+    "keep_checkpoints": 2**31,
+    "early_stop_epochs": 2**31,
+    "profile_steps": 1 << 20,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +46,10 @@ class RunConfig:
     """Decides the order of superblocks, coins and dropout."""
     reader: Literal["petastorm", "arrow"] = "petastorm"
     """Both give the same batches in the same order."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the encoder while training: bfloat16 is a copy of its weights, and its gradients are added to float32 ones.
-    Master weights, moments, vectors and the head are float32."""
+    Master weights, moments, vectors and the head are float32. auto: bfloat16 where the device multiplies it, else
+    float32; a run that goes on keeps what it began with."""
     compile: bool = False
     """torch.compile the encoder; chunks then have one of four lengths, of which a compiler sees few shapes."""
     plan_ahead: int = 4
@@ -48,7 +65,10 @@ class RunConfig:
     keep_checkpoints: int = 2
     """The newest so many checkpoints are kept, and the best."""
     early_stop_epochs: int = 0
-    """Epochs without a better AUC on the evaluation impressions that end training. 0 = none; epochs are not judged."""
+    """Epochs without a better AUC on the validation impressions that end training. 0 = none; epochs are not judged."""
+    validate: str = "user:0.2"
+    """Which labelled evaluation impressions are for validation, where epochs are judged: user:SHARE, all of some users,
+    or time:SHARE, the earliest. `evaluate` reports the others."""
     auto_chunk: bool = False
     """Where memory does not suffice, keep fewer chunks' graphs and take the step again, with the same result."""
     history_clicks: int = 50
@@ -75,6 +95,12 @@ class RunConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"run.{name} is {getattr(self, name)}: use 1 or more")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"run.{name} is {getattr(self, name)}: use {most} at most")
+        if not 0 <= (self.kept_chunks or 0) < 2**31:
+            raise ValueError(f"run.kept_chunks is {self.kept_chunks}: use 0 or more, or leave it out to keep all")
+        rule_of(self.validate)
         if urlsplit(self.mlflow).password:
             raise ValueError(
                 "run.mlflow holds a password, and options are printed and kept in config.json: leave it out"

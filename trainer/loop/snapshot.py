@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InputError
-from trainer.config import TrainConfig, changed_options
+from trainer.config import TrainConfig, ways_on
 from trainer.encode.plan import PlannerState, Shortening
-from trainer.loop.checkpoint import Checkpoint, ResumeError, flat_optimiser, nested_optimiser
+from trainer.loop.checkpoint import Checkpoint, ResumeError
+from trainer.loop.optimiser_state import flat_optimiser, nested_optimiser
 from trainer.loop.parts import Parts
 from trainer.loop.prepare import load_weights
 from trainer.loop.rank_state import of_rank
@@ -64,6 +65,7 @@ class Snapshots:
                     "manifest_sha256": parts.prepared.directory.manifest_sha256,
                     "inputs": manifest.inputs,
                     "tokenizer_sha256": manifest.tokens.tokenizer_sha256,
+                    "tokenizer_content": manifest.tokens.tokenizer_content,
                 },
                 "frozen_sha256": self._frozen_sha256,
                 "shortened": [list(change) for change in parts.watch.changes],
@@ -72,25 +74,36 @@ class Snapshots:
         )
 
 
-def put_back(parts: Parts, checkpoint: Checkpoint) -> tuple[Position, PlannerState]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutBack:
+    """Where a checkpoint stood, and the options that are others from there on, as 'run.epochs was 1 and is 2'."""
+
+    position: Position
+    planner: PlannerState
+    changed: list[str]
+
+
+def put_back(parts: Parts, checkpoint: Checkpoint) -> PutBack:
     """The parts as `checkpoint` holds them, and where it stood.
 
     ResumeError if it is of other data, of another config, or lacks something.
     """
     try:
         return _put_back(parts, checkpoint)
-    except InputError:
+    except (InputError, torch.OutOfMemoryError):
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ResumeError(f"the checkpoint is damaged: {error!r}. Use another one, or train again") from error
 
 
-def _put_back(parts: Parts, checkpoint: Checkpoint) -> tuple[Position, PlannerState]:
+def _put_back(parts: Parts, checkpoint: Checkpoint) -> PutBack:
     prepared = parts.prepared
     found, mine = checkpoint.state["data"]["manifest_sha256"], prepared.directory.manifest_sha256
     if found != mine:
         raise ResumeError(f"the checkpoint was trained on packed directory {found[:12]}…, this one is {mine[:12]}…")
-    if other := changed_options(TrainConfig.from_dict(checkpoint.state["config"]), prepared.config):
+    before = TrainConfig.from_dict(checkpoint.state["config"])
+    changed, other = ways_on(before, prepared.config)
+    if other:
         raise ResumeError(f"the checkpoint is of another config: {'; '.join(other)}. Go on with its own")
     load_weights(prepared.model, checkpoint)
     parts.encode.follow()
@@ -98,8 +111,18 @@ def _put_back(parts: Parts, checkpoint: Checkpoint) -> tuple[Position, PlannerSt
     parts.table.load_state_dict(dict(own.table))
     parts.planner.load_state_dict(own.planner)
     parts.watch.go_on([Shortening(*change) for change in checkpoint.state["shortened"]])
-    parts.optimiser.load_state_dict(nested_optimiser(checkpoint.tensors["optimiser"], checkpoint.state["optimiser"]))
+    _restore_optimiser(parts, checkpoint, steps=parts.steps_in(before.run.epochs))
     if own.random is not None:
         torch.set_rng_state(own.random)
     position = Position(**{name: int(number) for name, number in checkpoint.state["position"].items()})
-    return position, parts.planner.state_dict()
+    return PutBack(position=position, planner=parts.planner.state_dict(), changed=changed)
+
+
+def _restore_optimiser(parts: Parts, checkpoint: Checkpoint, *, steps: int) -> None:
+    """Its moments and schedule; made longer where the run is. `steps`: the checkpoint's run had in all."""
+    plain = {"stretches": [(0, steps)], **checkpoint.state["optimiser"]}  # an older feedloop made no run longer
+    parts.optimiser.load_state_dict(nested_optimiser(checkpoint.tensors["optimiser"], plain))
+    if parts.optimiser.schedule.steps != steps:
+        raise ValueError(f"a schedule of {parts.optimiser.schedule.steps} steps, for a run of {steps}")
+    if parts.total_steps > steps:
+        parts.optimiser.extend(parts.total_steps)

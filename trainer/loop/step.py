@@ -22,7 +22,8 @@ def train_step(
 ) -> Tensor:
     """Take one step and return the loss sum (detached). `count` = sum of target weights over all ranks.
 
-    The step is atomic: NonFiniteError leaves weights, optimiser and table as they were.
+    The step is atomic: NonFiniteError leaves weights, optimiser and table as they were, and so does a memory that does
+    not suffice, but where optimiser.taken has moved on or optimiser.intact is False.
     """
     optimiser.zero_grad()
     table.refresh(plan)  # encode what the plan says, stage the vectors
@@ -36,8 +37,9 @@ def train_step(
     back_propagated, unsound = summed_over_ranks(due, float(bool(plan.backward)), float(not sound))
     if unsound:  # on one rank: all stop here
         raise NonFiniteError("another rank's loss is not finite." if sound else f"the loss is {float(loss.detach())}.")
+    table.stage(plan, count)
     optimiser.step(count, update_encoder=plan.update_encoder, back_propagated=back_propagated > 0)
-    table.commit(plan, count)  # only now do the new vectors become the table's
+    table.commit()  # only now do the new vectors become the table's
     return loss.detach()
 
 

@@ -24,6 +24,12 @@ def inductor(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return compiled
 
 
+def traced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same without machine code at its end: what a compiler does on every device before it writes any."""
+    compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False, backend="aot_eager")
+    return compiled
+
+
 class StepEncoder:
     """Item rows (C,) -> vectors (C, D) with gradient to the master weights, which are the given encoder's own.
 
@@ -59,6 +65,11 @@ class StepEncoder:
         """(rows, tokens of each) that these items are encoded as, from integers on the host alone."""
         return self._masters.computed_shape(rows_C, self._items, shape_steps=self._steps)
 
+    def forget(self) -> None:
+        """Drop what gradients a step that was broken off has left in the copy."""
+        if self._encoder is not self._masters:
+            self._encoder.zero_grad(set_to_none=True)
+
     @torch.no_grad()
     def follow(self) -> None:
         """The copy takes over the masters' weights; to be called when these have changed."""
@@ -70,10 +81,15 @@ class StepEncoder:
 
 
 def _half_copy(encoder: TextEncoder) -> TextEncoder:
-    """A bfloat16 copy of all but the frozen layers, which the copy shares; its gradients go to the masters."""
-    shared: dict[int, Any] = {id(module): module for module in encoder.split.frozen_modules}
+    """A bfloat16 copy of all but the frozen layers, which the copy shares; its gradients go to the masters.
+
+    What trained layers run inside of is copied too, but for the words' vectors.
+    """
+    shared: dict[int, Any] = {id(module): module for module in encoder.split.shared_modules}
     half = copy.deepcopy(encoder, shared)
-    for own in half.parameters():  # buffers stay: angles of rotary positions need all their digits
+    kept = {id(p) for module in half.split.shared_modules for p in module.parameters()}
+    around = [p for module in half.split.around_modules for p in module.parameters() if id(p) not in kept]
+    for own in (*half.parameters(), *around):  # buffers stay: angles of rotary positions need all their digits
         own.data = own.data.to(torch.bfloat16)
     for own, master in zip(half.parameters(), encoder.parameters(), strict=True):
         if own.requires_grad:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from trainer.config import TrainConfig
 from trainer.data.position import steps_per_epoch
 from trainer.data.prefetch import prefetch
+from trainer.eval.validation import Choice
 from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.distributed import ALONE, Ranks
 from trainer.loop.logs import RunLog
-from trainer.loop.memory import OutOfMemoryError, free_cached
+from trainer.loop.memory import OutOfMemoryError, free_cached, telling_full
 from trainer.loop.optimiser import NonFiniteError
 from trainer.loop.parts import make_parts
 from trainer.loop.prepare import Prepared
@@ -36,19 +37,33 @@ def never() -> bool:
 
 
 def advice(config: TrainConfig) -> str:
-    """What to lower where memory does not suffice."""
+    """What to lower where memory does not suffice; `--resume auto` takes each but the last, which is another run's."""
     kept = "all" if config.run.kept_chunks is None else config.run.kept_chunks
     return (
-        f"Lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more work), planner.chunk_sizes (now "
-        f"{list(config.planner.chunk_sizes)}) or run.batches_per_step (now {config.run.batches_per_step}), "
-        "or let --run.auto-chunk do the first"
+        f"Go on by --resume auto with a lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more "
+        f"work), which --run.auto-chunk finds by itself, or lower planner.chunk_sizes (now "
+        f"{list(config.planner.chunk_sizes)}); or begin anew, in another --out, with a lower run.batches_per_step (now "
+        f"{config.run.batches_per_step}), with --init-from where a checkpoint stands"
     )
+
+
+UNMEASURED = "Go on by --resume auto with run.drift_every_steps = 0, which leaves out that measurement"
+
+
+def milder(config: TrainConfig) -> str:
+    """What to lower where a loss or a gradient is not finite."""
+    rates = ("encoder_learning_rate", "learning_rate", "pooling_learning_rate")
+    found = {name: getattr(config.optimiser, name) for name in rates}
+    told = ", ".join(f"optimiser.{name} (now {rate:g})" for name, rate in found.items() if rate)
+    return f"Go on by --resume auto with a lower {told}, or look at the batch."
 
 
 class Trainer:
     """One run over one packed directory, on the device of this process, which may be one of several."""
 
-    def __init__(self, prepared: Prepared, ranks: Ranks = ALONE) -> None:
+    def __init__(self, prepared: Prepared, ranks: Ranks = ALONE, chosen_by: Sequence[Choice] = ()) -> None:
+        """`chosen_by`: the impressions that chose what the model begins with."""
+        self.chosen_by = tuple(chosen_by)
         self.parts = parts = make_parts(prepared, ranks)
         self.prepared, self.ranks = prepared, ranks
         self.config, self.directory = prepared.config, prepared.directory
@@ -57,6 +72,7 @@ class Trainer:
         self.optimiser, self.watch, self.total_steps = parts.optimiser, parts.watch, parts.total_steps
         self.at = Position()
         self._planner_state = self.planner.state_dict()
+        self.changed: list[str] = []  # the options that are others than those of the checkpoint that it goes on from
         self._snapshots = Snapshots(parts)
         self._counter = WorkCounter(
             lengths=Lengths.of(prepared.directory.token_table()),
@@ -114,8 +130,9 @@ class Trainer:
             loss = self._within_memory(step)
         except NonFiniteError as error:
             place = f"step {step.plan.step}, epoch {self.at.epoch}, {self._place()}"
-            raise NonFiniteError(f"{place}: {error} Lower the learning rate, or look at the batch.") from error
-        self.parts.encode.follow()
+            raise NonFiniteError(f"{place}: {error} {milder(self.config)}") from error
+        with telling_full(f"step {step.plan.step}", advice(self.config)):
+            self.parts.encode.follow()
         self._planner_state.move_on(step.plan.change)  # as of this step; the planner itself is ahead
         self.at.step += 1
         self.at.epoch_step += step.completes
@@ -123,18 +140,27 @@ class Trainer:
 
     def _within_memory(self, step: PlannedStep) -> Tensor:
         """The step, taken again with fewer chunks kept where run.auto_chunk says so and memory did not suffice."""
-        batch = step.batch.to(self.device)
         head, table, optimiser = self.model["head"], self.table, self.optimiser
+        taken = optimiser.taken
         while True:
             try:
-                return train_step(step.plan, batch, step.count, table=table, head=head, optimiser=optimiser)
+                return train_step(
+                    step.plan,
+                    step.batch.to(self.device),
+                    step.count,
+                    table=table,
+                    head=head,
+                    optimiser=optimiser,
+                )
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition("\n")[0]
             table.abandon()
             optimiser.zero_grad()
+            self.parts.encode.forget()
             free_cached(self.device)
-            # Other ranks would wait for one that begins again; half an update cannot be taken back.
-            may_retry = self.config.run.auto_chunk and self.ranks.world == 1 and optimiser.intact
+            # Other ranks would wait for one that begins again; an update, or half of one, cannot be taken back.
+            as_it_was = optimiser.intact and optimiser.taken == taken
+            may_retry = self.config.run.auto_chunk and self.ranks.world == 1 and as_it_was
             if not (may_retry and table.keep_fewer_chunks(len(step.plan.backward))):
                 raise OutOfMemoryError(f"step {step.plan.step}: {reason}. {advice(self.config)}")
 
@@ -148,7 +174,9 @@ class Trainer:
         every = self.config.run.drift_every_steps
         if not every or self.at.step % every:
             return None
-        drift = over_ranks(measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan))
+        with telling_full(f"drift after step {step.plan.step}", UNMEASURED):
+            found = measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan)
+        drift = over_ranks(found)
         if drift is not None:
             self.watch.heed(drift, step.plan.step)
         return drift
@@ -159,4 +187,5 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where `checkpoint` stood. See put_back."""
-        self.at, self._planner_state = put_back(self.parts, checkpoint)
+        found = put_back(self.parts, checkpoint)
+        self.at, self._planner_state, self.changed = found.position, found.planner, found.changed

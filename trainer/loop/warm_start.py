@@ -13,6 +13,7 @@ from schemas.token_table import TokenTable
 from trainer.config import changed_options
 from trainer.encode.chunks import mix
 from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint, of_checkpoint
+from trainer.loop.judging import choices_of
 from trainer.loop.prepare import Prepared, config_of, load_weights
 from trainer.loop.retention import chosen
 
@@ -43,13 +44,15 @@ def begin_from(prepared: Prepared, path: Path) -> dict[str, Any]:
         new, changed = _growth(checkpoint, prepared, path)
         step = int(checkpoint.state["position"]["step"])
     load_weights(prepared.model, checkpoint)
-    return {"path": str(checkpoint.path), "step": step, "new": new, "changed": changed}
+    chosen_by = choices_of(checkpoint) or []
+    return {"path": str(checkpoint.path), "step": step, "new": new, "changed": changed, "chosen_by": chosen_by}
 
 
 def _growth(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> tuple[int, int]:
     """(item rows that the token table has beyond the checkpoint's, rows whose tokens have another version since)."""
     tokens = prepared.directory.manifest.tokens
-    if checkpoint.state["data"]["tokenizer_sha256"] != tokens.tokenizer_sha256:
+    data = checkpoint.state["data"]
+    if not tokens.are_of(data["tokenizer_sha256"], data.get("tokenizer_content", "")):
         raise ResumeError(f"{path}: the checkpoint's tokens are of another tokenizer than {tokens.tokenizer!r}")
     then, now = checkpoint.tensors["tokens"], token_identity(prepared.directory.token_table())
     rows = len(then["hash_V"])
@@ -58,8 +61,9 @@ def _growth(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> tuple[int
     if rows > tokens.rows:
         raise ResumeError(f"{path}: the checkpoint knows {rows} item rows, the token table has {tokens.rows} only")
     hash_V, version_V = now["hash_V"][:rows], now["version_V"][:rows]
-    same_V = version_V == then["version_V"]
-    other = int((same_V & (hash_V != then["hash_V"])).sum() + (version_V < then["version_V"]).sum())
+    there_V = hash_V != 0  # no tokens: another source's item, which an older feedloop packed with tokens all the same
+    same_V = (version_V == then["version_V"]) | ~there_V
+    other = int((same_V & there_V & (hash_V != then["hash_V"])).sum() + (version_V < then["version_V"]).sum())
     if other:
         raise ResumeError(
             f"{path}: the token table does not extend the checkpoint's: {other} of its {rows} rows hold other news. "

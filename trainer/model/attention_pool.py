@@ -1,4 +1,4 @@
-"""AdditiveAttention: a learnt weighted mean over keys, over tokens, segments or clicks alike."""
+"""What makes one vector of many: a learnt weighted mean over tokens, segments or clicks alike, or the last token."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ class AdditiveAttention(nn.Module):
         """Weighted mean (..., D) over the keys that `mask_L` shows. Each mask must show at least one key."""
         weight_L = masked_softmax(self.logits(key_LD), mask_L)
         return (weight_L.unsqueeze(-1) * key_LD).sum(-2)
+
+
+class LastToken(nn.Module):
+    """The last key that the mask shows: of a decoder's tokens the only one that has seen all of the text."""
+
+    def forward(self, key_CTH: Tensor, mask_CT: Tensor) -> Tensor:
+        """The key (C, H) of each row. What the mask shows stands at a row's beginning, and is one key at least."""
+        last_C = mask_CT.sum(dim=1) - 1
+        return key_CTH[torch.arange(len(last_C), device=last_C.device), last_C]
 
 
 def masked_softmax(logits_L: Tensor, mask_L: Tensor) -> Tensor:

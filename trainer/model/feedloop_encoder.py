@@ -20,12 +20,31 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear
-from transformers import AttentionInterface, AttentionMaskInterface, AutoModel, AutoTokenizer
+from transformers import (
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoConfig,
+    AutoModel,
+    AutoModelForTextEncoding,
+    AutoTokenizer,
+)
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 ITEMS_AT_ONCE = 64
 BUS = "feedloop_news_bus"
+LONGEST_SETTINGS = 1 << 20  # bytes of feedloop.json
+SETTINGS = {  # names of feedloop.json that are read here, and their kinds
+    "bus": (bool,),
+    "first_bus_layer": (int,),
+    "first_trained_layer": (str, type(None)),
+    "text_part": (str,),
+    "time_first": (bool,),
+    "fields": (list,),
+    "select": (str,),
+    "tokens_per_segment": (int,),
+}
 
 Lists = Sequence[Sequence[Sequence[int]]]  # per item, per segment, per token
 
@@ -35,14 +54,19 @@ class NewsEncoder:
 
     def __init__(self, folder: str | Path, *, device: str = "cpu") -> None:
         self.folder, self.device = Path(folder), torch.device(device)
-        self.settings: dict[str, Any] = json.loads((self.folder / "feedloop.json").read_text())
+        self.settings = _settings(self.folder / "feedloop.json")
         self.weights = load_file(self.folder / "feedloop.safetensors", device=device)
-        self.plm = AutoModel.from_pretrained(self.folder, dtype=torch.float32).eval().to(device)
+        shape = type(AutoConfig.from_pretrained(self.folder))
+        auto = AutoModelForTextEncoding if shape in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+        whole = auto.from_pretrained(self.folder, dtype=torch.float32).eval().to(device)
+        self.plm: Any = whole.get_submodule(self.settings["text_part"])
+        self.plm.config.use_cache = False
         self._added: Tensor | None = None
         if self.settings["bus"]:
             self.plm.set_attn_implementation(BUS)
         if self.settings["first_trained_layer"]:
-            self.plm.get_submodule(self.settings["first_trained_layer"]).register_forward_pre_hook(self._enter)
+            layer = whole.get_submodule(self.settings["first_trained_layer"])
+            layer.register_forward_pre_hook(self._enter, with_kwargs=True)
 
     def encode_texts(self, items: Sequence[Sequence[str]]) -> Tensor:
         """Vectors (C, D) of plain texts: of each item its fields in the order of settings["fields"].
@@ -61,7 +85,8 @@ class NewsEncoder:
         """Vectors (C, D), float32 on the CPU, of token ids with their special tokens.
 
         `frequency` and `position`: of refined segments, as feedloop's table item_tokens keeps them; an empty list
-        for a segment that is not refined. `position` matters to models with rotary positions only.
+        for a segment that is not refined. `position` matters to models with rotary positions only, and of these to
+        those all of whose layers were trained.
         """
         order = sorted(range(len(items)), key=lambda item: sum(map(len, items[item])))
         vector_CD = torch.empty(len(items), self.weights["project.weight"].shape[0])
@@ -80,7 +105,8 @@ class NewsEncoder:
         if frequency is not None and "frequency.weight" in self.weights:
             weight = self.weights["frequency.weight"]
             self._added = embedding(_dense(frequency, mask_CST).clamp(max=len(weight) - 1), weight)
-        if position is not None and getattr(self.plm.config, "rope_parameters", None) is not None:
+        rotary = getattr(self.plm.config, "rope_parameters", None) is not None
+        if position is not None and rotary and not self.settings["first_trained_layer"]:
             told["position_ids"] = _positions(position, mask_CST)
         if self._added is not None and not self.settings["first_trained_layer"]:
             told["inputs_embeds"] = self.plm.get_input_embeddings()(told.pop("input_ids")) + self._added
@@ -94,17 +120,56 @@ class NewsEncoder:
         pooled_CH = pooled_CSH[:, 0] if segment_CS.shape[1] == 1 else self._pool("segment_pool", pooled_CSH, segment_CS)
         return linear(pooled_CH, self.weights["project.weight"], self.weights["project.bias"])
 
-    def _enter(self, layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _enter(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The first trained layer's input, as in training: half precision's numbers, plus the keywords' frequency."""
-        hidden_CTH = args[0].half().to(args[0].dtype)
-        return (hidden_CTH if self._added is None else hidden_CTH + self._added, *args[1:])
+        below = args[0] if args else kwargs["hidden_states"]
+        entering = below.half().to(below.dtype)
+        if self._added is not None:
+            time_first = self.settings["time_first"]
+            behind = below.shape[0 if time_first else 1] - self._added.shape[1]  # tokens that the model adds by itself
+            added_CTH = nn.functional.pad(self._added, (0, 0, 0, behind))
+            entering = entering + (added_CTH.transpose(0, 1) if time_first else added_CTH)
+        replaced = tuple(entering if each is below else each for each in args)
+        return replaced, {name: entering if each is below else each for name, each in kwargs.items()}
 
     def _pool(self, name: str, key_LH: Tensor, mask_L: Tensor) -> Tensor:
-        """Attention's weighted mean over the keys that the mask shows."""
+        """Attention's weighted mean over the keys that the mask shows; of a decoder's tokens the last that it shows."""
         weights = self.weights
+        if f"{name}.query.weight" not in weights:
+            return key_LH[torch.arange(len(key_LH)), mask_L.sum(-1) - 1]
         seen = torch.tanh(linear(key_LH, weights[f"{name}.project.weight"], weights[f"{name}.project.bias"]))
         logits_L = linear(seen, weights[f"{name}.query.weight"]).squeeze(-1).masked_fill(~mask_L, float("-inf"))
         return (torch.softmax(logits_L, dim=-1).unsqueeze(-1) * key_LH).sum(-2)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """What the export says of its encoder; ValueError, by name, for anything else: this file reads without feedloop."""
+    try:
+        if not file.is_file() or file.stat().st_size > LONGEST_SETTINGS:  # a FIFO would hang, a device never end
+            raise ValueError(f"no regular file of {LONGEST_SETTINGS} bytes at most")
+        found = json.loads(file.read_bytes().decode("utf-8"), object_pairs_hook=_names_once, parse_constant=_no_number)
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+        for name, kinds in SETTINGS.items():
+            if name not in found or type(found[name]) not in kinds:
+                raise ValueError(f"{name} is {found.get(name)!r:.40}")
+        if not all(type(name) is str for name in found["fields"]):
+            raise ValueError("fields are texts")
+        if not (0 <= found["first_bus_layer"] <= 1000 and 1 <= found["tokens_per_segment"] <= 1 << 16):
+            raise ValueError("a layer or a number of tokens that cannot be")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not what an export holds ({str(error)[:200]}). Export again") from error
+    return found
+
+
+def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return dict(pairs)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _masks(items: Lists, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -74,11 +74,20 @@ class PackedSegments:
     """What tokens of packed rows attend to, for one forward pass; the layers count themselves as they attend."""
 
     def __init__(
-        self, source_RW: Tensor, *, segments: int, longest: int, first_layer: int, bus: bool, flex: bool
+        self,
+        source_RW: Tensor,
+        *,
+        segments: int,
+        longest: int,
+        first_layer: int,
+        bus: bool,
+        flex: bool,
+        causal: bool = False,
     ) -> None:
         """`source_RW` as in Packing, of the padded form's `segments` of `longest` tokens.
 
         `flex`: FlexAttention where no attention weights are dropped; SDPA under a mask of all pairs otherwise.
+        `causal`: a token sees those of its segment that stand before it.
         """
         self.position_RW = source_RW.clamp(min=0) % longest
         segment_RW = torch.div(source_RW, longest, rounding_mode="floor")  # -1 stays -1: padding sees padding
@@ -87,6 +96,8 @@ class PackedSegments:
         self._hears = bus and segments > 1
         self._layer = first_layer
         self.own_RWW = (segment_RW[:, :, None] == segment_RW[:, None, :])[:, None]
+        if causal:  # within a row, as within a segment, tokens stand in order
+            self.own_RWW = self.own_RWW.tril()
         same_item_RWW = (item_RW[:, :, None] == item_RW[:, None, :]) & first_RW[:, None, :]
         self._heard_RWW = self.own_RWW | same_item_RWW[:, None] if self._hears else self.own_RWW
         # Made here, not in attend: a compiler that sees attend need not see how its masks come about.

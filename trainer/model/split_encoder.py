@@ -2,69 +2,107 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from schemas.errors import InputError
 from trainer.model.bus_attention import HOOK, Bus, Heard
-from trainer.model.packed_rows import PackedSegments, pack_rows
+from trainer.model.family import Family, word_width
+from trainer.model.family_layers import Entering, Passing, layer_names, taken_from, with_layers
+from trainer.model.packed_rows import PackedSegments
 
 FLEX_BLOCK = 128  # FlexAttention's kernels divide rows by it
-LAYER_LISTS = ("encoder.layer", "transformer.layer")  # where BERT-shaped families and DistilBERT keep their layers
 
 
 class SplitEncoder(nn.Module):
     """A PLM cut below layer n: `lower` runs once per item without gradient, `upper` is trained; n = 0 trains all.
 
+    With frozen layers, what belongs to no layer (embeddings, relative positions, a last norm) is frozen with them.
     With `bus`, the trained layers hear an item's other segments; frozen ones never do, as they were not trained to.
     """
 
     def __init__(self, plm: Any, *, frozen_layers: int, bus: bool = False, packed: bool = False) -> None:
-        """`packed`: forward will be given packed rows. InputError where the family cannot be used so."""
+        """`packed`: forward will be given packed rows. InputError where the family cannot be cut so.
+
+        Whether the family gives its own output, hears the bus and packs is found out by trainer/loop/trial.py.
+        """
         super().__init__()
         self.bus = bus
-        if bus or packed:
-            plm.set_attn_implementation(HOOK)
-        layers, place = _layers(plm, frozen_layers)
         self.frozen_layers = frozen_layers
-        self.hidden = int(plm.config.hidden_size)
-        self.vocabulary = int(plm.config.vocab_size)
-        self.relative = getattr(plm.config, "rope_parameters", None) is not None
-        self.longest = int(getattr(plm.config, "max_position_embeddings", 1 << 30))
-        if not 0 <= frozen_layers < max(1, len(layers)):
-            raise InputError(
-                f"encoder.frozen_layers is {frozen_layers}, this PLM has {len(layers)} layers: leave one to train"
-            )
+        self.family = family = Family.of(plm)
+        self.hidden, self.vocabulary, self.longest = family.width, family.vocabulary, family.longest
+        self.causal = family.causal
+        self.relative = family.rotary and not frozen_layers  # frozen layers have read each segment as it stands
+        self._own_attention = plm.config._attn_implementation if bus or packed else None
+        self._names: list[str] = []
         self._lower: tuple[nn.Module, ...] = ()
+        self._around: tuple[nn.Module, Entering] | None = None
+        self.time_first = False
         if frozen_layers == 0:
             self.upper: nn.Module = plm
         else:
-            lower = copy.copy(plm)  # shares weights; only the path to the layer list is replaced
-            lower._modules = dict(plm._modules)
-            _replace_layers(lower, place, layers[:frozen_layers])
-            self.upper = nn.ModuleList(layers[frozen_layers:])
-            # In a tuple, so that the frozen part is neither trained, saved, nor put in train mode.
-            self._lower = (lower.eval().requires_grad_(False),)
-            self._probe(plm)
-        self._probe_bus(plm)
-        if packed:
-            self._probe_packed(plm)
+            self._cut(plm)
+        if bus or packed:
+            family.attend_by(plm, HOOK)
+
+    def _cut(self, plm: Any) -> None:
+        """Part the layers. In tuples, so that the frozen part is neither trained, saved, nor put in train mode."""
+        n = self.frozen_layers
+        try:
+            self._names = names = layer_names(plm)
+        except InputError as error:
+            raise InputError(f"encoder.frozen_layers is {n}, but {error}. Set encoder.frozen_layers = 0") from error
+        if n >= len(names):
+            raise InputError(f"encoder.frozen_layers is {n}, this PLM has {len(names)} layers: leave one to train")
+        layers = [plm.get_submodule(name) for name in names]
+        _check_apart(plm, layers, n)
+        passed = self.family.passed_to(plm, layers[n:], n)
+        self.time_first = passed.time_first
+        stand_ins = [Passing(layer, passed.others) for layer in layers]
+        lower = with_layers(plm, dict(zip(names[n:], stand_ins[n:], strict=True)))
+        self.upper = nn.ModuleList(layers[n:])
+        self._lower = (lower.eval().requires_grad_(False), stand_ins[n])
+        if not passed.chained:
+            entering = Entering(layers[n], time_first=passed.time_first)
+            around = with_layers(plm, dict(zip(names[: n + 1], [*stand_ins[:n], entering], strict=True)))
+            around.training = False
+            self._around = (around, entering)
 
     def lower(self, ids_CT: Tensor, mask_CT: Tensor) -> Tensor:
         """Hidden states (C, T, H) at the input of the first trained layer, without dropout or gradient."""
+        whole, entrance = self._lower
         with torch.no_grad():
-            return cast(Tensor, self._lower[0](input_ids=ids_CT, attention_mask=mask_CT.long()).last_hidden_state)
+            whole(input_ids=ids_CT, attention_mask=mask_CT.long())
+        seen, stand_in = cast(Passing, entrance).seen, cast(Passing, entrance)
+        stand_in.seen = None
+        assert seen is not None, "the model has run without its layers"
+        return taken_from(seen, ids_CT.shape[1], time_first=self.time_first)
+
+    @contextmanager
+    def uncut(self) -> Iterator[Any]:
+        """Inside, the language model as its library has it: all layers in their places, attending in their own way."""
+        plm: Any = self.upper
+        if self.frozen_layers:
+            above = zip(self._names[self.frozen_layers :], self.trained_layers, strict=True)
+            plm = with_layers(self._lower[0], dict(above))
+        if self._own_attention is not None:
+            plm.set_attn_implementation(self._own_attention)
+        try:
+            yield plm
+        finally:
+            if self._own_attention is not None:
+                plm.set_attn_implementation(HOOK)
 
     @property
     def input_width(self) -> int:
         """Numbers per token at the input of the first trained layer: H, or what the family's word vectors have."""
         if self.frozen_layers:
             return self.hidden
-        return int(cast(Any, self.upper).get_input_embeddings().embedding_dim)
+        return word_width(self.upper)
 
     def forward(
         self,
@@ -79,7 +117,7 @@ class SplitEncoder(nn.Module):
 
         `segment_mask_CS`: the rows are the S segments of each of C items, item by item; without it, or without a bus,
         each row stands alone. `added_CTH`: added to the input of the first trained layer (input_width numbers each).
-        `position_CT`: where tokens stand, for families with relative positions; others never see it.
+        `position_CT`: where tokens stand, for families with rotary positions whose layers are all trained.
         """
         heard = None
         if self.bus and segment_mask_CS is not None and segment_mask_CS.shape[1] > 1:
@@ -95,6 +133,7 @@ class SplitEncoder(nn.Module):
             longest=longest,
             first_layer=self.frozen_layers,
             bus=self.bus,
+            causal=self.causal,
             flex=source_RW.is_cuda and source_RW.shape[1] % FLEX_BLOCK == 0,
         )
 
@@ -108,15 +147,8 @@ class SplitEncoder(nn.Module):
     ) -> Tensor:
         """Hidden states (R, W, H) of packed rows. `heard`: what sharing_rows made for this pass."""
         if position_RW is None or not self.relative:
-            position_RW = heard.position_RW + self._first_position
+            position_RW = heard.position_RW + self.family.first_position
         return self._passed(input_RW, heard.own_RWW, added_RWH, position_RW, heard)
-
-    @property
-    def _first_position(self) -> int:
-        """RoBERTa and its like count tokens from the pad's id on."""
-        embeddings = getattr(self.upper, "embeddings", None)
-        counts = hasattr(embeddings, "create_position_ids_from_input_ids")
-        return int(cast(Any, embeddings).padding_idx) + 1 if counts else 0
 
     def _passed(
         self,
@@ -128,25 +160,50 @@ class SplitEncoder(nn.Module):
     ) -> Tensor:
         """`mask`: the real tokens (C, T), or for each of a row's tokens what it sees (C, 1, T, T)."""
         more: dict[str, Any] = {} if heard is None else {"heard": heard}
-        if self.frozen_layers == 0:
-            more["attention_mask"] = mask.long() if mask.ndim == 2 else mask
-            if added_CTH is None:
-                more["input_ids"] = input_CT
-            else:
-                more["inputs_embeds"] = cast(Any, self.upper).get_input_embeddings()(input_CT) + added_CTH
-            if position_CT is not None:
-                more["position_ids"] = position_CT
-            return cast(Tensor, self.upper(**more).last_hidden_state)
-        hidden_CTH = input_CT if added_CTH is None else input_CT + added_CTH
-        for layer in cast(nn.ModuleList, self.upper):
+        if self.frozen_layers and self._around is None:
+            return self._one_by_one(_sum(input_CT, added_CTH), mask, more)
+        more["attention_mask"] = mask.long() if mask.ndim == 2 else mask
+        if position_CT is not None and self.family.takes_positions:
+            more["position_ids"] = position_CT
+        if self._around is not None:
+            around, entering = self._around
+            entering.given = _sum(input_CT, added_CTH)
+            return cast(Tensor, around(**self.family.nothing_like(around, input_CT), **more).last_hidden_state)
+        upper = cast(Any, self.upper)
+        if added_CTH is None:
+            more["input_ids"] = input_CT
+        else:
+            more["inputs_embeds"] = upper.get_input_embeddings()(input_CT) + added_CTH
+        return cast(Tensor, upper(**more).last_hidden_state)
+
+    def _one_by_one(self, hidden_CTH: Tensor, mask: Tensor, more: dict[str, Any]) -> Tensor:
+        """The trained layers without the model around them: no masks to make, nothing for a device to wait for."""
+        for layer in self.trained_layers:
             output = layer(hidden_CTH, attention_mask=mask[:, None, None, :] if mask.ndim == 2 else mask, **more)
             hidden_CTH = output[0] if isinstance(output, tuple) else output
         return hidden_CTH
 
     @property
+    def trained_layers(self) -> list[nn.Module]:
+        """The layers above the split, lowest first."""
+        assert self.frozen_layers, "nothing is split"
+        return list(cast(nn.ModuleList, self.upper))
+
+    @property
     def frozen_modules(self) -> tuple[nn.Module, ...]:
-        """What lies below the split: one module, or none."""
-        return self._lower
+        """What lies below the split: the model without its trained layers, or nothing."""
+        return self._lower[:1]
+
+    @property
+    def shared_modules(self) -> tuple[nn.Module, ...]:
+        """What a copy in another precision need not copy: what lies below the split, and the words' vectors."""
+        words = [cast(Any, module).get_input_embeddings() for module in self.around_modules]
+        return (*self._lower, *words)
+
+    @property
+    def around_modules(self) -> tuple[nn.Module, ...]:
+        """What the trained layers run inside of, where they cannot run one by one; its weights are frozen."""
+        return () if self._around is None else self._around[:1]
 
     def frozen_parameters(self) -> list[nn.Parameter]:
         """The weights below the split, in order."""
@@ -157,92 +214,16 @@ class SplitEncoder(nn.Module):
         for module in self._lower:
             module.to(device)
 
-    @torch.no_grad()
-    def _probe(self, plm: Any) -> None:
-        """Refuse a family whose split does not give back the whole model's output."""
-        ids_CT = torch.arange(12).reshape(2, 6) + 5
-        mask_CT = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
-        was_training = plm.training
-        plm.eval()
-        whole = plm(input_ids=ids_CT, attention_mask=mask_CT.long()).last_hidden_state
-        split = self(self.lower(ids_CT, mask_CT), mask_CT)
-        plm.train(was_training)
-        error = float((whole - split)[mask_CT].abs().max())
-        if not error < 1e-4:
-            raise InputError(
-                f"this PLM ({type(plm).__name__}) cannot be split at layer {self.frozen_layers}: its layers do more "
-                f"than pass hidden states on (difference {error:.2g}). Set encoder.frozen_layers = 0"
-            )
 
-    @torch.no_grad()
-    def _probe_bus(self, plm: Any) -> None:
-        """Refuse a family that ignores the bus: a sibling segment must change a vector, another item's never may."""
-        if not self.bus:
-            return
-        ids_CT = torch.arange(24).reshape(4, 6) % (self.vocabulary - 5) + 5  # two items of two segments
-        mask_CT = torch.ones_like(ids_CT, dtype=torch.bool)
-        segment_mask_CS = mask_CT.new_ones(2, 2)
-        was_training = plm.training
-        plm.eval()
-
-        def hidden(ids_CT: Tensor) -> Tensor:
-            below = self.lower(ids_CT, mask_CT) if self.frozen_layers else ids_CT
-            return self.forward(below, mask_CT, segment_mask_CS)
-
-        changed_CT = ids_CT.clone()
-        changed_CT[1] = ids_CT[1].flip(0)
-        moved_C = (hidden(ids_CT) - hidden(changed_CT)).abs().amax((1, 2))
-        plm.train(was_training)
-        if not (moved_C[0] > 1e-6 and moved_C[2:].max() < 1e-6):
-            raise InputError(
-                f"this PLM ({type(plm).__name__}) does not let segments hear each other, or has one layer only. "
-                "Set encoder.bus = false"
-            )
-
-    @torch.no_grad()
-    def _probe_packed(self, plm: Any) -> None:
-        """Refuse a family whose packed rows do not give the padded form's output."""
-        length_CS = np.array([[6, 3], [4, 0], [2, 5]])
-        mask_CT = torch.from_numpy(np.arange(6) < length_CS.reshape(-1, 1))
-        ids_CT = torch.where(mask_CT, torch.arange(36).reshape(6, 6) % (self.vocabulary - 5) + 5, 0)
-        made = pack_rows(length_CS, longest=6, width=16)
-        source_RW = torch.from_numpy(made.source_RW)
-        was_training = plm.training
-        plm.eval()
-        below = self.lower(ids_CT, mask_CT) if self.frozen_layers else ids_CT
-        padded = self(below, mask_CT, torch.from_numpy(length_CS > 0))[mask_CT]
-        heard = self.sharing_rows(source_RW, segments=2, longest=6)
-        packed = self.packed(below.flatten(0, 1)[source_RW.clamp(min=0)], heard)
-        plm.train(was_training)
-        error = float(
-            (packed.flatten(0, 1)[torch.from_numpy(made.slot_CST).flatten(0, 1)[mask_CT]] - padded).abs().max()
-        )
-        if not error < 1e-4:
-            raise InputError(
-                f"this PLM ({type(plm).__name__}) gives other vectors when items share a row (difference {error:.2g}). "
-                "Set encoder.row_tokens = 0"
-            )
+def _sum(input_CTH: Tensor, added_CTH: Tensor | None) -> Tensor:
+    return input_CTH if added_CTH is None else input_CTH + added_CTH
 
 
-def _layers(plm: Any, frozen_layers: int) -> tuple[list[nn.Module], str]:
-    for place in LAYER_LISTS:
-        module: Any = plm
-        for name in place.split("."):
-            module = getattr(module, name, None)
-        if isinstance(module, nn.ModuleList):
-            return list(module), place
-    if frozen_layers:
+def _check_apart(plm: Any, layers: list[nn.Module], frozen_layers: int) -> None:
+    """Refuse layers that share weights: training the upper ones would train the frozen ones."""
+    below = {id(p) for layer in layers[:frozen_layers] for p in layer.parameters()}
+    if any(id(p) in below for layer in layers[frozen_layers:] for p in layer.parameters()):
         raise InputError(
-            f"encoder.frozen_layers is {frozen_layers}, but {type(plm).__name__} keeps its layers "
-            f"in none of {LAYER_LISTS}. Set encoder.frozen_layers = 0"
+            f"encoder.frozen_layers is {frozen_layers}, but layers of {type(plm).__name__} share their weights, and "
+            "training the upper ones would train all. Set encoder.frozen_layers = 0"
         )
-    return [], ""
-
-
-def _replace_layers(plm: Any, place: str, layers: list[nn.Module]) -> None:
-    """Give `plm` a shallow copy of its layers' parent with these layers only."""
-    parent_name, list_name = place.split(".")
-    parent = copy.copy(getattr(plm, parent_name))
-    parent._modules = dict(parent._modules)
-    setattr(parent, list_name, nn.ModuleList(layers))
-    setattr(plm, parent_name, parent)

@@ -1,4 +1,7 @@
-"""TextEncoder: token segments -> item vectors: attention over tokens, then over segments, then a linear layer."""
+"""TextEncoder: token segments -> item vectors: attention over tokens, then over segments, then a linear layer.
+
+Of a decoder, a segment is its last real token: none before it has seen all of the text.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from trainer.model.attention_pool import AdditiveAttention
+from trainer.model.attention_pool import AdditiveAttention, LastToken
 from trainer.model.item_input import FREQUENCIES, ItemInput, Segments
 from trainer.model.packed_rows import IntArray, PackedSegments
 from trainer.model.pretrained import load_plm
 from trainer.model.split_encoder import SplitEncoder
+
+LARGEST_WIDTH = 1 << 14  # the table of vectors holds one for each item
+LARGEST_ROW = 1 << 13  # tokens; attention grows with their square
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +53,15 @@ class TextEncoderConfig:
     """Dropout of attention weights. FlexAttention, for shared rows on a GPU, has none: 0. None = the model's own."""
 
     def __post_init__(self) -> None:
-        if self.row_tokens < 0:
+        if not 0 <= self.row_tokens <= LARGEST_ROW:
             raise ValueError(f"encoder.row_tokens is {self.row_tokens}: use 0, or 128 for rows that items share")
         if self.attention_dropout is not None and not 0 <= self.attention_dropout < 1:
             raise ValueError(f"encoder.attention_dropout is {self.attention_dropout}: use 0 up to 1")
         if self.frozen_layers < 0:
             raise ValueError(f"encoder.frozen_layers is {self.frozen_layers}: use 0 to train the whole PLM")
-        if min(self.vector_width, self.pooling_width) < 1:
-            raise ValueError("encoder.vector_width and encoder.pooling_width must be 1 or more")
+        for name in ("vector_width", "pooling_width"):
+            if not 1 <= getattr(self, name) <= LARGEST_WIDTH:
+                raise ValueError(f"encoder.{name} is {getattr(self, name)}: use 1 to {LARGEST_WIDTH}")
 
 
 class EncoderInput(NamedTuple):
@@ -84,7 +91,9 @@ class TextEncoder(nn.Module):
         if config.keyword_frequency:
             self.frequency = nn.Embedding(FREQUENCIES, self.split.input_width, padding_idx=0)
             nn.init.zeros_(self.frequency.weight)
-        self.token_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
+        self.token_pool: AdditiveAttention | LastToken = LastToken()
+        if not self.split.causal:
+            self.token_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
         self.segment_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
         self.project = nn.Linear(self.split.hidden, config.vector_width)
         # Orthogonal rows keep inner products, so that training starts from the PLM's own notion of likeness.

@@ -25,10 +25,9 @@ class UserEncoderConfig:
     """nrms: heads of the self-attention among clicks; they share the vector's width."""
 
     def __post_init__(self) -> None:
-        if self.attention_width < 1:
-            raise ValueError(f"user.attention_width is {self.attention_width}: use 1 or more")
-        if self.heads < 1:
-            raise ValueError(f"user.heads is {self.heads}: use 1 or more")
+        for name, most in (("attention_width", 1 << 14), ("heads", 1 << 10)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"user.{name} is {getattr(self, name)}: use 1 to {most}")
 
 
 class UserEncoder(nn.Module):

@@ -1,4 +1,4 @@
-"""A bench in a process that finds torch, transformers, numpy, pyarrow and safetensors, and nothing else of ours."""
+"""A bench where torch, transformers, numpy, pyarrow, safetensors and msgspec are found, and nothing else of ours."""
 
 from __future__ import annotations
 

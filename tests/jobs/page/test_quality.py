@@ -16,7 +16,7 @@ def test_methods_stand_with_their_intervals_the_model_first_the_oracle_last(fact
     assert charts["metric-auc"].table.rows == [
         ("this model", "0.820", "0.810", "0.830"),
         ("untrained language model", "0.760", "0.750", "0.770"),
-        ("popularity", "0.520", "0.510", "0.530"),
+        ("popularity in training", "0.520", "0.510", "0.530"),
         ("oracle", "0.900", "0.890", "0.910"),
     ]
     assert (
@@ -75,8 +75,8 @@ def test_alarms_are_those_of_the_evaluation_or_plain_to_see(facts: Facts) -> Non
     assert alarms(replace(facts, evaluation={**EVALUATION, "alarms": ["near .5"]})) == ["near .5"]
     poor = {"quality": {"model": {"auc": 0.51}}, "training": {"complete": False}}
     assert alarms(replace(facts, evaluation=None, parts=poor)) == [
-        "AUC is near .5: the model has learnt next to nothing",
-        "The run was stopped before its last step",
+        "AUC is near .5: the model has learnt next to nothing. Train for more epochs, or at other learning rates",
+        "The run was stopped before its last step: ./feedloop train goes on by --resume auto",
     ]
 
 
@@ -93,3 +93,16 @@ def test_a_figure_that_nothing_had_is_a_dash_and_no_chart(facts: Facts) -> None:
 def test_a_model_that_nobody_judged_has_no_section(bare: Facts) -> None:
     assert quality(bare) is None
     assert list(headline_tiles(bare)) == []
+
+
+def test_figures_against_drawn_news_are_named_as_such_everywhere(facts: Facts) -> None:
+    split = {"evaluate_from": "2026-03-07T18:00:00Z", "first": "2026-03-07", "last": "2026-03-07"}
+    drawn = replace(facts, evaluation={**EVALUATION, "split": split, "negatives": "drawn"})
+    section = quality(drawn)
+    assert section is not None
+    assert " of 2026-03-07 from 18:00:00Z on, none of them trained on" in section.told
+    assert "ranked among news drawn from what others clicked on its day" in section.told
+    titles = [chart.title for chart in section.charts if chart.key.startswith("metric-")]
+    assert titles
+    assert all(title.endswith(" against drawn news") for title in titles)
+    assert next(headline_tiles(drawn)).label == "AUC against drawn news"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from jobs.page.facts import Facts
 from jobs.page.speed import headline_tiles, speed
 
@@ -10,7 +13,7 @@ def test_the_steps_of_the_chain_multiply_to_the_whole(facts: Facts) -> None:
     section = speed(facts)
     assert section is not None
     chain = section.charts[0]
-    assert chain.told.startswith("45.0 × as many clicks per second")
+    assert chain.told.startswith("45.0 × as many clicks per second of a processor, step by step")
     words = [each["text"] for each in chain.plot["layout"]["annotations"]]
     assert [word.partition("<b>")[2] for word in words] == [
         "40.0</b>",
@@ -26,6 +29,43 @@ def test_the_steps_of_the_chain_multiply_to_the_whole(facts: Facts) -> None:
     )
     assert {(40.0, 120.0), (120.0, 400.0), (400.0, 1800.0), (40.0, 1800.0)} <= set(ends)  # each begins where one ended
     assert len(chain.table.rows) == 5  # policies beside the chain too
+
+
+def with_speed(facts: Facts, **changed: dict[str, Any]) -> Facts:
+    measured = facts.parts["speed"]
+    return replace(facts, parts={**facts.parts, "speed": {n: {**f, **changed.get(n, {})} for n, f in measured.items()}})
+
+
+def test_a_ratio_that_cannot_be_told_is_a_sentence_and_no_number(facts: Facts) -> None:
+    unsure = with_speed(facts, cached={"speed_up": None, "speed_up_low": 3.0, "speed_up_high": 60.0})
+    section = speed(unsure)
+    assert section is not None
+    (note,) = section.notes
+    assert note.startswith("How much faster vectors kept for some steps (cached) is cannot be told: its 5 rounds reach")
+    assert "from 3.0 × to 60.0 ×. Measure it again" in note
+    chain = section.charts[0]
+    assert chain.told.startswith("10.0 × as many")  # the chain as far as it can be told
+    assert ("cannot be told", "3.0 × to 60.0 ×") in {row[3:5] for row in chain.table.rows}
+    (tile,) = (tile for tile in headline_tiles(unsure) if tile.label == "Speed-up of training")
+    assert tile.value == "cannot be told"
+    assert "45.0" not in tile.told
+
+
+def test_on_a_gpu_the_clock_compares(facts: Facts) -> None:
+    section = speed(with_speed(facts, **{name: {"speed_up_by": "wall"} for name in facts.parts["speed"]}))
+    assert section is not None
+    assert section.charts[0].plot["layout"]["annotations"][0]["text"].endswith("60.0</b>")
+    assert "of a processor" not in section.charts[0].told
+
+
+def test_speeds_that_were_not_measured_in_turns_are_not_compared(facts: Facts) -> None:
+    old = {name: {"clicks_per_second": 1.0, "encoded": 1, "targets": 1} for name in facts.parts["speed"]}
+    found = replace(facts, parts={**facts.parts, "speed": old})
+    section = speed(found)
+    assert section is not None
+    assert [chart.key for chart in section.charts] == ["encodes"]
+    assert "by an earlier feedloop" in section.notes[0]
+    assert "Speed-up of training" not in {tile.label for tile in headline_tiles(found)}
 
 
 def test_encodes_per_epoch_end_with_this_run(facts: Facts) -> None:

@@ -72,5 +72,5 @@ def test_what_a_killed_run_told_of_steps_taken_again_is_not_shown(tmp_path: Path
 def test_a_missing_package_is_told_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     curves.check()
     monkeypatch.setattr(curves, "MISSING", ImportError("no tensorboard"))
-    with pytest.raises(InputError, match=r"uv pip install -r requirements/train.txt, or add --no-run.tensorboard"):
+    with pytest.raises(InputError, match=r"uv pip install -r requirements/train.txt, or add --run.no-tensorboard"):
         curves.check()

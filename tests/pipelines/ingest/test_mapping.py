@@ -25,6 +25,7 @@ def test_each_example_can_be_read() -> None:
         "jsonl": "jsonl",
         "parquet": "parquet",
         "delta": "delta",
+        "clicks": "jsonl",
     }
     assert examples["jsonl"].extra == {
         "device": Extra("event.device"),
@@ -34,6 +35,13 @@ def test_each_example_can_be_read() -> None:
 
 def test_history_and_clicks_may_be_absent(tmp_path: Path) -> None:
     assert set(told(tmp_path, LOG + COLUMNS).columns) == set(FIELDS) - {"history", "clicked"}
+
+
+def test_a_log_of_clicks_alone_keeps_what_its_lines_lack(tmp_path: Path) -> None:
+    text = LOG.replace("jsonl", "parquet") + 'clicked_as = "id"\n[columns]\nuser_id = "u"\ntime = "t"\nclicked = "c"\n'
+    rows = told(tmp_path, text).of_rows(typed_time=True)
+    assert set(rows.columns) == set(FIELDS) - {"impression_id", "shown"}
+    assert (rows.clicked_as, mapping_of(rows.as_format)) == ("ids", rows)
 
 
 def test_raw_log_format_holds_all_that_parsing_needs(tmp_path: Path) -> None:
@@ -108,7 +116,12 @@ def test_rows_keep_what_their_lines_still_need() -> None:
         (LOG + COLUMNS + '[extra]\ndate = "a"', r"\[extra\] date: use a name .* leave free"),
         (LOG + COLUMNS + '[extra]\nX = "a"', r"\[extra\] X"),
         (LOG + COLUMNS + "[extra]\nx = 5", r'write x = "column"'),
-        (LOG + '[columns]\nuser_id = "u"\n', r"lacks impression_id, time, shown"),
+        (LOG + '[columns]\nuser_id = "u"\n', r"lacks time: name the column"),
+        (LOG + '[columns]\nuser_id = "u"\ntime = "t"\n', r"lacks shown: name its column or, of a log of clicks alone"),
+        (
+            LOG + 'clicked_as = "marks"\n[columns]\nuser_id = "u"\ntime = "t"\nclicked = "c"\n',
+            "'marks' of shown news, and .* lacks shown",
+        ),
         (LOG + COLUMNS.replace('"s"', '"a..b"'), r"shown = 'a\.\.b': name a column"),
         (LOG + COLUMNS.replace('"s"', "5"), r"shown = 5: name a column"),
         (LOG + COLUMNS.replace('"s"', '"t.x"'), r"time = 't' holds 't\.x'"),
@@ -127,12 +140,16 @@ def test_rows_keep_what_their_lines_still_need() -> None:
         (LOG.replace("jsonl", "csv") + COLUMNS, r"log\.format is 'csv': it is one of jsonl, parquet, delta"),
         (LOG + 'time_format = "iso8601"\n' + COLUMNS, r"log\.time_format is 'iso8601'.*yyyy-MM-dd"),
         (LOG + 'time_zone = "Mars/Base"\n' + COLUMNS, r"log\.time_zone is 'Mars/Base'.*Europe/Berlin"),
-        (LOG + 'clicked_as = "bits"\n' + COLUMNS, r"one of ids, marks, suffixes"),
+        (
+            LOG + 'clicked_as = "id"\n' + COLUMNS + 'clicked = { column = "c", split = " " }\n',
+            "leave split and field out of clicked",
+        ),
+        (LOG + 'clicked_as = "bits"\n' + COLUMNS, r"one of ids, id, marks, suffixes"),
         (LOG + "time_zone = 1\n" + COLUMNS, r"\[log\] time_zone: write a text in quotes"),
         ('[log]\nformat = "jsonl"\n' + COLUMNS, "and files"),
         (LOG.replace("jsonl", "delta") + COLUMNS, "unless that is delta"),
         ("log = 5\n" + COLUMNS, r"log is a table: write \[log\]"),
-        ("[log\n", "cannot be read"),
+        ("[log\n", "no TOML"),
     ],
 )
 def test_a_wrong_mapping_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
@@ -142,5 +159,5 @@ def test_a_wrong_mapping_says_what_is_wrong(tmp_path: Path, text: str, message: 
 
 
 def test_a_missing_file_is_named_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.toml cannot be read.*jobs/presets/logs"):
+    with pytest.raises(InputError, match=r"none\.toml: there is no such file.*jobs/presets/logs"):
         read_mapping(tmp_path / "none.toml")

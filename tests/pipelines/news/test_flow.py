@@ -16,6 +16,7 @@ from pipelines.news.flow import prepare_news
 from pipelines.news.items import new_rows
 from pipelines.news.segmenting import NewsConfig
 from pipelines.tables import Lake
+from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.news import ITEM_TOKENS, NEWS
 from schemas.table import Table
@@ -45,6 +46,7 @@ def test_rows_are_permanent_and_canonical_rows_follow_the_text(spark: SparkSessi
         "news": 3,
         "repeated": 1,
         "changed_news": 3,
+        "changed_settings": {},
         "new_items": 3,
         "retokenised_items": 0,
         "items_without_text": 0,
@@ -82,13 +84,13 @@ def test_rows_are_permanent_and_canonical_rows_follow_the_text(spark: SparkSessi
     other = prepare_news(
         lake, write_news(tmp_path, ("a", "Hello")), replace(CONFIG, fields=("title", "body")), source="r"
     )
-    assert (other["new_items"], other["retokenised_items"], other["items"]) == (1, 5, 6)
-    assert items(lake, "item_row", "canonical_row")[:2] == [("r", "a", 6, 1), ("s", "a", 1, 1)]
-    made = json.loads(lake.notes(ITEM_TOKENS)["made_from"])
-    assert made["tokens"]["fields"] == ["title", "body"]
+    assert (other["new_items"], other["retokenised_items"], other["items"]) == (1, 0, 1)
+    assert items(lake, "item_row", "canonical_row")[:2] == [("r", "a", 6, 6), ("s", "a", 1, 1)]
+    made = noted_sources(lake)
+    assert {name: told["tokens"]["fields"] for name, told in made.items()} == {"s": ["title"], "r": ["title", "body"]}
     by_source = {(row[0], row[-1]) for row in items(lake, "tokenizer_sha256")}
-    assert by_source <= {(name, sha256) for name, told in made["sources"].items() for sha256 in told["sha256"]}
-    assert [told["corpora"] for told in made["sources"].values()] == [{"title": 2}, {"title": 1}]
+    assert by_source <= {(name, sha256) for name, told in made.items() for sha256 in told["sha256"]}
+    assert {name: told["corpora"] for name, told in made.items()} == {"s": {"title": 1}, "r": {"title": 2}}
     assert {row[-1] for row in items(lake, "tokens_version")} == {
         1,
         2,

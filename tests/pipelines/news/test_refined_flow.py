@@ -17,6 +17,7 @@ from pipelines.news.flow import prepare_news
 from pipelines.news.segmenting import NewsConfig, Segmenting, Select
 from pipelines.news.stop_words import stop_words
 from pipelines.tables import Lake
+from pipelines.token_notes import noted_sources
 from schemas.news import CORPUS_STATISTICS, FIELDS, ITEM_TOKENS, NEWS
 from tests.builders import rows
 from tests.pipelines.news.slow_refinement import slow_idf, slow_keywords, slow_words
@@ -95,7 +96,7 @@ def test_a_corpus_stays_until_it_is_asked_for_anew(spark: SparkSession, tmp_path
     assert told(lake, "segment_tokens")["a"] != tokens["a"]
     versions = told(lake, "tokens_version")
     assert {name for name, version in versions.items() if version == 2} == {"a"}  # alone its tokens are others now
-    assert json.loads(lake.notes(ITEM_TOKENS)["made_from"])["sources"]["s"]["corpora"] == {"body": 2}
+    assert noted_sources(lake)["s"]["corpora"] == {"body": 2}
 
 
 def test_a_field_gets_its_corpus_when_first_it_holds_text(spark: SparkSession, tmp_path: Path) -> None:

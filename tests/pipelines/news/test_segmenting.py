@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from pipelines.news.segmenting import Language, NewsConfig, Segmenting
 from schemas.errors import InputError
 from schemas.news import FIELDS
+from schemas.tokenizer_content import content_sha256
 from tests.pipelines.news.toy_tokenizer import tokenizer_json
 
 ENGLISH = Language(language="en", corpora={"title": 1, "body": 1})
@@ -56,6 +58,7 @@ def test_where_a_field_keeps_its_start_no_corpus_can_change_it() -> None:
 def test_the_manifest_is_told_which_tokenizer_it_was() -> None:
     told = segmenting(fields=("title", "abstract")).described()
     assert told.pop("tokenizer_sha256") == segmenting(tokens=9).described()["tokenizer_sha256"]
+    assert told.pop("tokenizer_content") == content_sha256(tokenizer_json())
     assert told == {
         "tokenizer": "t",
         "vocabulary": 7,
@@ -67,6 +70,16 @@ def test_the_manifest_is_told_which_tokenizer_it_was() -> None:
         "select": "text",
         "category_first": False,
     }
+
+
+def test_a_tokenizer_that_was_saved_again_makes_no_item_anew() -> None:
+    own = segmenting()
+    again = replace(own, tokenizer_json=json.dumps(json.loads(tokenizer_json()) | {"padding": None}, indent=2))
+    assert again.tokenizer_json != own.tokenizer_json
+    assert again.sha256(ENGLISH, FIELDS) == own.sha256(ENGLISH, FIELDS)
+    other = replace(own, tokenizer_json=tokenizer_json().replace('"fox":5,"runs":6', '"fox":6,"runs":5'))
+    assert other.tokenizer_json != own.tokenizer_json
+    assert other.sha256(ENGLISH, FIELDS) != own.sha256(ENGLISH, FIELDS)
 
 
 def test_a_file_that_is_no_tokenizer_is_named() -> None:

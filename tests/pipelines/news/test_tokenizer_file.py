@@ -17,6 +17,17 @@ def test_a_tokenizer_is_found_by_file_and_by_folder(tmp_path: Path) -> None:
     assert load_tokenizer(str(file)) == load_tokenizer(str(file.parent)) == ("model", tokenizer_json())
 
 
+def test_old_sentence_transformers_keep_it_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    inner = tmp_path / "0_Transformer"
+    inner.mkdir()
+    (inner / "config.json").write_text("{}")
+    (inner / "vocab.txt").write_text("[PAD]\n")
+    with pytest.raises(InputError, match=r"0_Transformer/tokenizer.json is no file. Its tokenizer is in an older form"):
+        load_tokenizer(str(tmp_path))
+    (inner / "tokenizer.json").write_text(tokenizer_json())
+    assert load_tokenizer(str(tmp_path)) == (tmp_path.name, tokenizer_json())
+
+
 def test_the_default_is_the_installed_language_model() -> None:
     name, text = load_tokenizer(DEFAULT)
     assert (name, len(json.loads(text)["model"]["vocab"])) == ("minilm", 30522)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from pipelines.packing.config import OrderName, PackingConfig
 from pipelines.packing.flow import pack
@@ -45,18 +46,20 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     found = spark.createDataFrame([*rows, *second, ("q", *rows[0][1:])], spark_schema(TRAJECTORIES))
     lake.overwrite(TRAJECTORIES, found.repartition(3))
     later = START + timedelta(days=2)
-    others = ([0.0, 1.5], False, ["j"])
+    others = ([0.0, 1.5], False, ["j"], False)
     judged = [("p", f"i{n}", "u1", later, [1], [2, 3], ["n2", "n3"], [True, False], *others) for n in range(4)]
     judged.append(("p", "i4", "u1", later, [1], [0, 3], ["unknown", "n3"], None, *others))  # unlabelled
     lake.overwrite(EVALUATION, spark.createDataFrame(judged, spark_schema(EVALUATION)))
     items = [
         ("p", f"n{n}", n, n, "t", 1, "k", [0], [[101, 1000 + n, 102]], 1, [3], [[]], [[]]) for n in range(1, ITEMS + 1)
     ]
+    other = ("q", "m1", ITEMS + 1, ITEMS + 1, "t", 1, "other", [0], [[7, 90000, 8, 9]], 1, [4], [[]], [[]])
+    items.append(other)  # of another tokenizer
     lake.overwrite(ITEM_TOKENS, spark.createDataFrame(items, spark_schema(ITEM_TOKENS)).repartition(2))
-    tokens = {"tokenizer": "t", "tokenizer_sha256": "h", "vocabulary": 30522, "pad_id": 0}
+    tokens = {"tokenizer": "t", "tokenizer_sha256": "0" * 64, "vocabulary": 30522, "pad_id": 0}
     tokens |= {"special_tokens": 2, "tokens_per_segment": 8, "segments_per_item": 1, "fields": ["title"]}
-    made = {"tokens": tokens | {"select": "text"}, "sources": {"p": {"sha256": ["k"]}}}
-    lake.note(ITEM_TOKENS, "made_from", json.dumps(made))
+    made = {"p": {"tokens": tokens | {"select": "text"}, "near_duplicates": None, "sha256": ["k"]}}
+    lake.note(ITEM_TOKENS, "made_from", json.dumps({"sources": made}))
     lake.note(EVALUATION, "made_from.p", json.dumps({"config": {"variants": 2}}))
     return lake
 
@@ -148,13 +151,14 @@ def test_tokens_evaluation_and_manifest_travel_along(lake: Lake, tmp_path: Path)
     out = tmp_path / "packed"
     manifest = pack(lake, out, CONFIG)
     table = TokenTable(**{name: np.load(out / file_of(name)) for name in TOKEN_ARRAYS})
-    assert (table.rows, manifest.tokens.rows, table.token_values.dtype) == (ITEMS + 1, ITEMS + 1, np.uint16)
+    assert (table.rows, manifest.tokens.rows, table.token_values.dtype) == (ITEMS + 2, ITEMS + 2, np.uint16)
     assert table.token_values[:3].tolist() == [101, 1001, 102]
+    assert np.diff(table.segment_start_V1).tolist() == [0, *[1] * ITEMS, 0]  # the pad's row, and the other source's
     evaluation = pq.read_table(next((out / "evaluation").iterdir()))
     assert evaluation.column_names == list(EVALUATION.column_names)
     assert evaluation["impression_id"].to_pylist() == [f"i{n}" for n in range(5)]
     told = [evaluation[name].to_pylist()[-1] for name in EVALUATION.column_names[5:]]
-    assert told == [[0, 3], ["unknown", "n3"], None, [0.0, 1.5], False, ["j"]]
+    assert told == [[0, 3], ["unknown", "n3"], None, [0.0, 1.5], False, ["j"], False]
     assert Manifest.from_json((out / "manifest.json").read_text(), "here") == manifest
     listed = {entry.path for entry in manifest.files} | {"manifest.json"}
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == listed
@@ -198,11 +202,27 @@ def test_packing_again_leaves_the_directory_and_other_options_are_refused(lake: 
 
 
 def test_a_source_without_trajectories_or_evaluation_leaves_nothing(lake: Lake, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no trajectories of source 'x'.*two dates"):
+    with pytest.raises(InputError, match=r"no trajectories of source 'x'.*an earlier time"):
         pack(lake, tmp_path / "packed", PackingConfig(source="x"))
     with pytest.raises(InputError, match=r"no evaluation impressions of source 'q'.*earlier --evaluate-from"):
         pack(lake, tmp_path / "packed", PackingConfig(source="q"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("item", [{"tokenizer_sha256": "older"}, {"canonical_row": ITEMS + 1}])
+def test_items_by_other_settings_than_the_source_notes_are_not_packed(
+    lake: Lake, tmp_path: Path, item: dict[str, Any]
+) -> None:
+    before = lake.version(ITEM_TOKENS)
+    changed = {name: F.when(F.col("item_id") == "n7", value).otherwise(F.col(name)) for name, value in item.items()}
+    try:
+        lake.overwrite(ITEM_TOKENS, lake.read(ITEM_TOKENS).withColumns(changed))
+        with pytest.raises(
+            InputError, match=r"tokens of source 'p' are not of the settings .* Run ./feedloop prepare_news"
+        ):
+            pack(lake, tmp_path / "packed", CONFIG)
+    finally:
+        lake.overwrite(ITEM_TOKENS, lake.read(ITEM_TOKENS, version=before))
 
 
 def test_tables_of_two_runs_are_not_packed(lake: Lake, tmp_path: Path) -> None:

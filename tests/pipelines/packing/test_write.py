@@ -32,7 +32,7 @@ TOKENS = Tokens(
     fields=("title",),
     select="text",
     tokenizer="t",
-    tokenizer_sha256="0",
+    tokenizer_sha256="0" * 64,
     vocabulary=9,
     pad_id=0,
     tokens_per_segment=4,
@@ -61,9 +61,14 @@ def random_batches(count: int) -> list[Arrays]:
 def batch_file(folder: Path, name: str, batches: list[Arrays], size: int) -> FileEntry:
     path = folder / BATCH_FOLDER / name
     write_batches(path, batches, superblock_batches=size)
-    count = -(-len(batches) // size)
-    block = Superblock(batches=(0,), targets=(1,), weights=(1.0,), items=(1,), trajectories=1)
-    return entry_of(folder, path, rows=len(batches), superblocks=(block,) * count)
+    ids = [int(batch["batch_id"][0]) for batch in batches]
+    groups = [ids[start : start + size] for start in range(0, len(ids), size)]
+    ones = [(1,) * len(group) for group in groups]
+    blocks = (
+        Superblock(batches=tuple(group), targets=one, weights=one, items=one, trajectories=len(group))
+        for group, one in zip(groups, ones, strict=True)
+    )
+    return entry_of(folder, path, rows=len(batches), superblocks=tuple(blocks))
 
 
 def manifest_of(*files: FileEntry) -> Manifest:

@@ -19,7 +19,7 @@ from schemas.trajectory import EVALUATION, TRAJECTORIES
 from tests.pipelines.trajectories.reference import as_tuples, expected, expected_ages, random_log, training_clicks
 from tests.pipelines.trajectories.views import AFTER_SPLIT, SPLIT, Items, View, built, impressions, item_tokens
 
-_OF_OTHERS = ("shown_age_hours", "new_user")
+_OF_OTHERS = ("shown_age_hours", "recent_shown", "recent_clicks", "new_user")
 
 
 def random_logs(seed: int, cases: int) -> tuple[list[View], Items]:
@@ -200,6 +200,8 @@ def test_both_tables_are_written_and_a_second_run_leaves_them_as_they_are(spark:
     made = build_trajectories(lake, config)
     assert made.summary == {
         "evaluate_from": "2026-03-04",
+        "split_by": "last_date",
+        "negatives": "shown",
         "unknown_news": 1,
         "evaluation_impressions": 1,
         "unlabelled_impressions": 0,
@@ -240,10 +242,23 @@ def test_old_versions_of_the_inputs_give_the_trajectories_of_then(spark: SparkSe
     assert again.outputs["trajectories"] > now.outputs["trajectories"]  # a new version; nothing old is taken away
 
 
-def test_logs_of_one_date_cannot_be_split(spark: SparkSession, tmp_path: Path) -> None:
+def test_logs_of_one_date_are_split_by_time_and_a_rest_evaluates(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
-    write_inputs(spark, lake, [View("a", "u", 0, "n1", "n2* n3"), View("b", "u", 1, "n1", "n4* n5")])
-    with pytest.raises(InputError, match="Ingest logs of at least two dates"):
+    write_inputs(spark, lake, [View(f"i{hour}", "u", hour, "n1", f"n{hour + 2}* n30") for hour in range(6)])
+    made = build_trajectories(lake, TrajectoryConfig(source="p")).summary
+    assert (made["evaluate_from"], made["split_by"], made["evaluate_share"]) == ("2026-03-02T13:00:00Z", "share", 0.2)
+    assert (made["targets"], made["evaluation_impressions"]) == (4, 2)
+    (row,) = lake.read(TRAJECTORIES).collect()
+    evaluated = {row["impression_id"]: row["new_user"] for row in lake.read(EVALUATION).collect()}
+    assert (row["click_row"], evaluated) == ([1, 2, 3, 4, 5], {"i4": False, "i5": False})
+    later = build_trajectories(lake, TrajectoryConfig(source="p", evaluate_from="2026-03-02T14:00:00Z")).summary
+    assert (later["targets"], later["evaluation_impressions"]) == (5, 1)
+
+
+def test_logs_without_a_source_or_of_one_moment_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path))
+    write_inputs(spark, lake, [View("a", "u", 0, "n1", "n2* n3"), View("b", "v", 0, "n1", "n4* n5")])
+    with pytest.raises(InputError, match=r"of one second, .* Ingest logs that go on for longer"):
         build_trajectories(lake, TrajectoryConfig(source="p"))
     with pytest.raises(InputError, match="source 'other': no impression has click marks"):
         build_trajectories(lake, TrajectoryConfig(source="other"))

@@ -1,13 +1,8 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
-
-import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.trajectories.split import labelled_of, split_date
-from schemas.errors import InputError
-from tests.pipelines.trajectories.views import AFTER_SPLIT, View, built, impressions
+from tests.pipelines.trajectories.views import AFTER_SPLIT, View, built
 
 
 def test_a_history_that_grows_by_logged_clicks_counts_each_click_once(spark: SparkSession) -> None:
@@ -87,22 +82,3 @@ def test_each_evaluated_impression_has_the_history_that_it_was_logged_with(spark
     ]
     _, judged = built(spark, views)
     assert [row["history_row"] for row in judged] == [[1, 2], [2]]
-
-
-def test_the_split_is_the_last_date_with_click_marks_or_the_one_asked_for(spark: SparkSession) -> None:
-    views = [View("a", "u", 0, "", "n1*"), View("b", "u", 30, "", "n1"), View("c", "u", 80, "", "n1", labelled=False)]
-    labelled = labelled_of(impressions(spark, views)[0])
-    assert split_date(labelled, asked=None, end=None, source="p") == date(2026, 3, 3)
-    assert split_date(labelled, asked="2026-03-02", end=None, source="p") == date(2026, 3, 2)
-    with pytest.raises(InputError, match="write a UTC date such as"):
-        split_date(labelled, asked="tomorrow", end=None, source="p")
-
-
-def test_with_an_end_the_first_whole_date_after_it_judges_or_a_later_one(spark: SparkSession) -> None:
-    labelled = labelled_of(impressions(spark, [View("a", "u", 0, "", "n1*")])[0])
-    midnight = datetime(2026, 3, 3, tzinfo=UTC)
-    for end, first in ((midnight, date(2026, 3, 3)), (midnight + timedelta(seconds=1), date(2026, 3, 4))):
-        assert split_date(labelled, asked=None, end=end, source="p") == first
-        assert split_date(labelled, asked="2026-03-05", end=end, source="p") == date(2026, 3, 5)
-        with pytest.raises(InputError, match=r"evaluate_from is 2026-03-02, before --to .* Leave --evaluate-from out"):
-            split_date(labelled, asked="2026-03-02", end=end, source="p")

@@ -12,7 +12,10 @@ from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of
 from pipelines.trajectories.config import TrajectoryConfig
+from pipelines.trajectories.evaluate_from import start_of
 from pipelines.trajectories.flow import evaluation, known_views, split_by, trajectories
+from pipelines.trajectories.recent import showings, with_recent
+from pipelines.trajectories.resolve import with_first_shown
 from pipelines.trajectories.split import with_split
 from schemas.as_spark import spark_schema
 from schemas.impression import HISTORIES, IMPRESSIONS
@@ -101,10 +104,13 @@ def built(
     if parts is not None:
         seen, histories, tokens = (frame.repartition(parts) for frame in (seen, histories, tokens))
     config = TrajectoryConfig(source="p", **options)
-    split = seen.transform(with_split, histories, split_by(config, SPLIT)).persist()
-    known = split.transform(known_views, tokens, seen).persist()
+    split = seen.transform(with_split, histories, split_by(config, start_of(SPLIT))).persist()
+    first_shown = with_first_shown(tokens, seen)
+    known = split.transform(known_views, first_shown).persist()
     made = known.transform(trajectories, config).collect()
-    kept = known.transform(evaluation).select(*EVALUATION.column_names).collect()
+    shown = showings(seen, tokens, since=start_of(SPLIT))
+    kept = known.transform(evaluation, config, first_shown).transform(with_recent, shown)
+    kept = kept.select(*EVALUATION.column_names).collect()
     for frame in (split, known):
         frame.unpersist()
     return sorted(made, key=lambda r: (r["user_id"], r["window"])), sorted(

@@ -38,7 +38,7 @@ def trajectories() -> list[Trajectory]:
 
 
 def steps(trajectories: list[Trajectory]) -> list[StepBatch]:
-    return [check_batch(arrays, "test") for arrays in batches_of(trajectories, size=4)]
+    return [check_batch(arrays, "test", rows=1000) for arrays in batches_of(trajectories, size=4)]
 
 
 def test_a_packed_batch_tells_each_target_what_it_may_see(trajectories: list[Trajectory]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import pickle
+import resource
 import subprocess
 import sys
 import threading
@@ -142,6 +145,49 @@ def test_a_file_that_is_damaged_while_training_is_told_by_name(
     assert not any(thread.name == "prefetch" for thread in threading.enumerate())
 
 
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("backend", ["petastorm", "arrow"])
+def test_a_directory_of_many_files_is_read_with_few_of_them_open(tmp_path: Path, backend: BackendName) -> None:
+    directory = packed_directory(tmp_path / "packed", size=1, superblock=1, files=48)
+    opened = PackedDirectory.open(directory)
+    assert len({path for path, _, _ in opened.superblocks}) == 48
+    before, most = open_files(), 0
+    for _ in Reader(opened, Order(seed=5, batches_per_step=2), BACKENDS[backend]).steps(0):
+        most = max(most, open_files())
+    assert most < before + 8
+
+
+@pytest.mark.parametrize("backend", ["petastorm", "arrow"])
+def test_too_many_open_files_are_no_damage(directory: Path, backend: BackendName) -> None:
+    opened = PackedDirectory.open(directory)
+    blocks = BACKENDS[backend](opened, range(len(opened.superblocks)))
+    next(blocks)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    fillers = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest + 2 - open_files())]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers, default=highest) + 1, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"part-\d\.parquet.*Too many open files.*ulimit -n.*--resume") as refused:
+            next(blocks)
+        assert not isinstance(refused.value, ContractError)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for file in fillers:
+            os.close(file)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENFILE])
+def test_what_the_machine_refuses_is_no_damage(directory: Path, number: int) -> None:
+    opened = PackedDirectory.open(directory)
+    with pytest.raises(InputError, match=rf"part-0\.parquet.*{os.strerror(number)}") as refused, opened.reading(0):
+        raise OSError(number, os.strerror(number))
+    assert not isinstance(refused.value, ContractError)
+    assert "Pack again" not in str(refused.value)
+
+
 def test_another_format_version_is_refused_with_the_way_out(directory: Path) -> None:
     file = directory / MANIFEST_FILE
     raw = json.loads(file.read_text()) | {"format_version": 99}
@@ -165,6 +211,7 @@ def test_lost_rows_are_noticed(directory: Path, backend: BackendName) -> None:
     raw = json.loads(file.read_text())
     first = next(entry for entry in raw["files"] if entry["superblocks"])
     first["superblocks"][0]["targets"][0] += 1
+    raw["counts"]["targets"] += 1
     file.write_text(json.dumps(raw))
     with pytest.raises(ContractError, match=r"targets .*the manifest says"):
         read(directory, backend)

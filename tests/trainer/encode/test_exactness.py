@@ -40,7 +40,7 @@ class Bench:
         self.items = ItemInput(token_table(ITEMS), device=CPU)
         rng = np.random.default_rng(0)
         trajectories = [random_trajectory(rng, items=ITEMS) for _ in range(8)]
-        self.batch = merge([check_batch(arrays, "test") for arrays in batches_of(trajectories, size=4)])
+        self.batch = merge([check_batch(arrays, "test", rows=1000) for arrays in batches_of(trajectories, size=4)])
 
     def parameters(self) -> list[nn.Parameter]:
         return [*self.encoder.parameters(), *self.head.parameters()]
@@ -71,7 +71,8 @@ class Bench:
         table.refresh(plan)
         self.head(table.read(plan), StepTensors.of(batch, plan.inverse_M)).backward()
         table.settle(plan, batch.weight_sum)
-        table.commit(plan, batch.weight_sum)
+        table.stage(plan, batch.weight_sum)
+        table.commit()
 
     def plain(self) -> Tensor:
         """End-to-end autograd, target by target, one item at a time, with nothing of encode/: the reference."""
@@ -169,5 +170,6 @@ def test_a_looked_up_vector_is_the_one_that_was_encoded(still: Bench) -> None:
     for slot, row in enumerate(second.rows_N):
         assert torch.equal(leaf[slot], kept[row]) == (slot not in fresh)
     assert torch.equal(table.vector_VD, kept)  # nothing persists before commit
-    table.commit(second, 1.0)
+    table.stage(second, 1.0)
+    table.commit()
     assert not torch.equal(table.vector_VD, kept)

@@ -28,6 +28,8 @@ def _row(number: int, given: dict[str, Any]) -> dict[str, Any]:
         "shown_id": [f"n{row}" for row in shown],
         "clicked": [place == 0 for place in range(len(shown))],
         "shown_age_hours": [float(row) for row in shown],
+        "recent_shown": [4 * row for row in shown],
+        "recent_clicks": [row for row in shown],
         "new_user": False,
         "also_seen_as": [],
     }

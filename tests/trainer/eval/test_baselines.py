@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.eval.impression_sets import evaluation
-from trainer.eval.baselines import category_scores, popularity_scores, recency_scores
+from trainer.eval.baselines import category_scores, popularity_scores, recency_scores, recent_scores
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.impressions import Impressions
 
@@ -52,3 +52,20 @@ def test_the_newest_comes_first_and_old_directories_do_not_tell() -> None:
 def test_popularity_is_how_often_an_item_was_clicked() -> None:
     impressions = Impressions.of(evaluation({"shown_row": [2, 1, 2]}))
     assert popularity_scores(np.array([0, 5, 9]), impressions).tolist() == [9, 5, 9]
+
+
+def test_the_last_day_is_scored_by_clicks_and_by_clicks_per_showing() -> None:
+    rows = (
+        {"shown_row": [1, 2, 3], "recent_shown": [100, 1, 0], "recent_clicks": [30, 1, 0]},
+        {"shown_row": [1, 2], "recent_shown": [99, 0], "recent_clicks": [19, 0]},
+    )
+    found = recent_scores(evaluation(*rows))
+    assert found["recent_clicks"].tolist() == [30, 1, 0, 19, 0]
+    mean = 50 / 200
+    wanted = [(clicks + 10 * mean) / (shown + 10) for shown, clicks in ((100, 30), (1, 1), (0, 0), (99, 19), (0, 0))]
+    assert found["recent_rate"].tolist() == pytest.approx(wanted)
+    assert found["recent_rate"][2] == pytest.approx(mean)  # nobody has seen it: as good as the mean
+    assert recent_scores(evaluation(*rows, without=("recent_shown",))) == {}
+    assert recent_scores(evaluation({"recent_shown": None})) == {}
+    nobody = recent_scores(evaluation({"recent_shown": [0, 0], "recent_clicks": [0, 0]}))
+    assert nobody["recent_rate"].tolist() == [0, 0]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from schemas.errors import InputError
-from tests.exported import SOURCE, write_logs
-from trainer.eval.export import Export, Record
+from tests.exported import SOURCE
+from trainer.eval.export import Record
 from trainer.eval.index import build_index
-from trainer.eval.recommending import clicks_of, known_rows, recommend_to, rows_of
+from trainer.eval.opened_export import Export
+from trainer.eval.recommending import known_rows, recommend_to, rows_of
 from trainer.eval.users import user_state
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
 
@@ -27,7 +26,7 @@ def opened(*, named: bool = True) -> Export:
     torch.nn.init.normal_(user.start_D)
     record = Record(
         source=SOURCE, checkpoint="run/step-1", checkpoint_sha256="", step=1, data="", tables={}, embeddings="",
-        news=40, vectors=39, vector_width=8, index={}, history_clicks=3, user={}, made_at="",
+        news=40, vectors=39, vector_width=8, index={}, history_clicks=3, user={}, made_at="", files={},
     )  # fmt: skip
     texts = np.array([f"text {row}" for row in ROWS], object)
     news = {
@@ -48,23 +47,6 @@ def found(export: Export, clicked: list[int], *, count: int, exclude_seen: bool 
     return [news.news_id for news in told]
 
 
-def test_a_user_is_the_first_history_and_then_the_logged_clicks_in_time_order(tmp_path: Path) -> None:
-    views = [
-        ("u1", 2, "n5 n6 n7", "n6"),
-        ("u2", 0, "n5 n6", "n5"),
-        ("u1", 2, "n8 n9 n4", "n9 n4"),
-        ("it's", 0, "n1", ""),
-    ]
-    write_logs(tmp_path, views, {"u1": "n1 n2 n3"})
-    assert clicks_of(tmp_path, SOURCE, "u1") == ["n1", "n2", "n6", "n9", "n4"]
-    assert clicks_of(tmp_path, SOURCE, "u2") == ["n5"]
-    assert clicks_of(tmp_path, SOURCE, "it's") == []
-    with pytest.raises(InputError, match=r"tell of no user 'u3'. The nearest: u1, u2"):
-        clicks_of(tmp_path, SOURCE, "u3")
-    with pytest.raises(InputError, match="source other tell of no user 'u1'"):
-        clicks_of(tmp_path, "other", "u1")
-
-
 def test_the_best_are_those_that_sorting_finds_without_what_was_clicked() -> None:
     export, clicked = opened(), [3, 9, 5]
     score = VECTORS @ user_state(export.user, VECTORS[np.array(clicked) - 1])
@@ -72,6 +54,16 @@ def test_the_best_are_those_that_sorting_finds_without_what_was_clicked() -> Non
     assert found(export, clicked, count=36) == [f"n{row}" for row in order]
     assert found(export, clicked, count=4) == [f"n{row}" for row in order[:4]]
     assert len(found(export, clicked, count=99)) == 36
+
+
+def test_of_some_news_alone_the_best_are_those_that_sorting_finds() -> None:
+    export, clicked, among = opened(), [3, 9, 5], np.array([2, 3, 5, 7, 11, 20, 30])
+    score = VECTORS @ user_state(export.user, VECTORS[np.array(clicked) - 1])
+    order = [int(row) for row in ROWS[np.argsort(-score)] if row in (2, 7, 11, 30)]
+    best = recommend_to(export, np.array(clicked), count=3, among=among)
+    assert [news.item_row for news in best] == order[:3]
+    assert [news.score for news in best] == pytest.approx([float(score[row - 1]) for row in order[:3]], rel=1e-5)
+    assert len(recommend_to(export, np.array(clicked), count=9, among=among)) == 4
 
 
 def test_a_text_under_two_ids_is_told_once() -> None:

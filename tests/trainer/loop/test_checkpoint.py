@@ -154,7 +154,7 @@ HEADER = json.dumps({"a": {"dtype": "F32", "shape": [1 << 40, 1 << 20], "data_of
     ids=["nested", "number", "bytes", "list", "text", "long", "header", "shape"],
 )
 def test_absurd_contents_are_refused_by_name(tmp_path: Path, files: dict[str, bytes]) -> None:
-    with pytest.raises(ResumeError, match=r"c: (the checkpoint is damaged|format version)") as refused:
+    with pytest.raises(ResumeError, match=r"c: the checkpoint is damaged|state\.json: \d+ bytes") as refused:
         load_checkpoint(sealed(saved(tmp_path / "c"), files))
     assert len(str(refused.value)) < len(str(tmp_path)) + 500
 

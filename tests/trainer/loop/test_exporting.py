@@ -20,11 +20,11 @@ from schemas.token_table import file_of
 from tests.exported import SOURCE, checkpoint_at, config_of, write_news
 from tests.packed import packed_directory, tiny_plm
 from trainer.data.directory import PackedDirectory
-from trainer.eval.catalogue import delta_rows
 from trainer.eval.embeddings import version_of
 from trainer.eval.every_item import encode_any
-from trainer.eval.export import Export
 from trainer.eval.index import IndexKind, vectors_of
+from trainer.eval.lake_rows import delta_rows
+from trainer.eval.opened_export import Export
 from trainer.eval.ranking import encode_rows
 from trainer.loop.checkpoint import load_checkpoint
 from trainer.loop.exporting import export

@@ -6,6 +6,7 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +15,22 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
 from schemas.errors import InputError
-from tests.packed import packed_directory, tiny_plm
+from tests.packed import BASELINES, packed_directory, tiny_plm
 from tests.trainer.eval.test_baselines import catalogue
 from tests.trainer.loop.test_trainer import ready
 from trainer.config import TrainConfig
 from trainer.eval import ranking
 from trainer.eval.baselines import Beside
+from trainer.eval.validation import validation_of
 from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.distributed import ALONE, Ranks
-from trainer.loop.judging import Scored, judgement, model_auc, scored
+from trainer.loop.judging import Scored, choices_of, judgement, model_auc, scored
 from trainer.loop.keeping import Keeping
+from trainer.loop.prepare import Prepared, load_weights
 from trainer.loop.retention import load_chosen
 from trainer.loop.run import RunConfig
 from trainer.loop.trainer import Trainer
+from trainer.loop.warm_start import begin_from
 from trainer.model.text_encoder import TextEncoderConfig
 
 
@@ -99,11 +103,14 @@ def test_every_method_is_judged_and_what_is_missing_is_said(config: TrainConfig,
     found = scored(prepared, saved, ALONE, predict=False)
     told = judgement(prepared, saved, found, Beside(catalogue=catalogue(*[("a", "b"), ("a", "c"), ("d", "")] * 10)))
     summary = told.summary
-    assert list(summary["methods"]) == ["model", "zero_shot", "popularity", "recency", "category"]
-    assert summary["methods"]["model"]["auc"] == pytest.approx(model_auc(prepared), abs=1e-6)
-    assert sorted(summary["paired"]) == ["category", "popularity", "recency", "zero_shot"]
+    assert list(summary["methods"]) == ["model", *BASELINES]
+    assert summary["methods"]["model"]["auc"] == pytest.approx(
+        model_auc(prepared, prepared.directory.evaluation()), abs=1e-6
+    )
+    assert sorted(summary["paired"]) == sorted(BASELINES)
     assert (summary["impressions"], summary["skipped"], summary["unlabelled"], summary["step"]) == (20, 0, 6, 3)
     assert summary["split"] == {"evaluate_from": "2026-03-07", "first": "2026-03-07", "last": "2026-03-08"}
+    assert summary["negatives"] == "shown"
     assert sum(part["impressions"] for part in summary["slices"]["history length"]) == 20
     assert [part["slice"] for part in summary["slices"]["new users"]] == ["new", "known"]
     assert summary["left_out"] == ["6 impressions without click marks: --predictions FILE tells their order"]
@@ -162,3 +169,79 @@ def test_impressions_of_one_class_alone_cannot_be_judged(
     one_class = replace(found, judged=replace(found.judged, clicked_X=np.zeros_like(found.judged.clicked_X)))
     with pytest.raises(InputError, match=r"no order to judge.*earlier --evaluate-from"):
         judgement(prepared, saved, one_class, Beside())
+
+
+def judged_epochs(config: TrainConfig, data: Path, out: Path, **run: Any) -> Keeping:
+    """A run whose epochs choose a checkpoint."""
+    out.mkdir(exist_ok=True)
+    trainer = Trainer(ready(replace(config, run=replace(config.run, epochs=2, early_stop_epochs=9, **run)), data))
+    keeping = Keeping(trainer, out)
+    keeping.go_on()
+    keeping.fit()
+    return keeping
+
+
+def summary_of(prepared: Prepared, saved: Checkpoint) -> dict[str, Any]:
+    found = scored(prepared, saved, ALONE, predict=False)
+    return judgement(prepared, saved, found, Beside(None, None)).summary
+
+
+@pytest.mark.parametrize("validate", ["user:0.3", "time:0.5"])
+def test_what_chose_a_checkpoint_is_not_in_its_figures(
+    config: TrainConfig, data: Path, tmp_path: Path, validate: str
+) -> None:
+    keeping = judged_epochs(config, data, tmp_path / "run", validate=validate)
+    assert keeping.choice is not None
+    saved = load_chosen(tmp_path / "run" / "checkpoint")
+    assert choices_of(saved) == [keeping.choice]
+    summary = summary_of(ready(config, data), saved)
+    assert summary["chose"] == keeping.choice.impressions > 0
+    assert summary["impressions"] + summary["chose"] == 20
+    assert any(f"that chose the checkpoint ({validate})" in sentence for sentence in summary["left_out"])
+    best = keeping.summary()["best"]
+    validation, _ = validation_of(ready(config, data).directory.evaluation(), validate)
+    prepared = ready(config, data)
+    load_weights(prepared.model, saved)
+    assert best["auc"] == pytest.approx(model_auc(prepared, validation))
+    elsewhere = packed_directory(tmp_path / "later", seed=3)  # its impressions are of the same users and times
+    assert summary_of(ready(config, elsewhere), saved)["chose"] == summary["chose"]
+
+
+def test_a_choice_that_was_not_recorded_is_refused_on_its_data_and_an_alarm_on_others(
+    config: TrainConfig, data: Path, tmp_path: Path
+) -> None:
+    judged_epochs(config, data, tmp_path / "run")
+    saved = load_chosen(tmp_path / "run" / "checkpoint")
+    kept = {name: value for name, value in saved.state["keeping"].items() if name not in ("chosen_by", "validation")}
+    older = replace(saved, state={**saved.state, "keeping": kept})
+    with pytest.raises(
+        InputError, match=r"all 20 labelled evaluation impressions chose this checkpoint.*run\.validate"
+    ):
+        summary_of(ready(config, data), older)
+    elsewhere = packed_directory(tmp_path / "later", seed=3)
+    alarms = summary_of(ready(config, elsewhere), older)["alarms"]
+    assert any("an older feedloop chose the checkpoint" in alarm for alarm in alarms)
+
+
+def test_who_begins_from_a_chosen_checkpoint_remembers_what_chose_it(
+    config: TrainConfig, data: Path, tmp_path: Path
+) -> None:
+    first = judged_epochs(config, data, tmp_path / "run")
+    start = begin_from(ready(config, data), tmp_path / "run" / "checkpoint")
+    trainer = Trainer(ready(config, data), ALONE, start["chosen_by"])
+    keeping = Keeping(trainer, tmp_path / "second", asked_to_stop=lambda: trainer.step == 2)
+    keeping.go_on()
+    keeping.fit()
+    assert choices_of(load_chosen(tmp_path / "second" / "checkpoint")) == [first.choice]
+
+
+def test_where_other_impressions_choose_from_now_on_the_best_so_far_is_forgotten(
+    config: TrainConfig, data: Path, tmp_path: Path
+) -> None:
+    first = judged_epochs(config, data, tmp_path / "run", validate="user:0.3")
+    changed = replace(config, run=replace(config.run, epochs=3, early_stop_epochs=9, validate="time:0.5"))
+    keeping = Keeping(Trainer(ready(changed, data)), tmp_path / "run")
+    keeping.go_on()
+    keeping.fit()
+    assert keeping.summary()["best"]["step"] == keeping.summary()["steps"]
+    assert choices_of(load_chosen(tmp_path / "run" / "checkpoint")) == [first.choice, keeping.choice]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +16,16 @@ from schemas.errors import InputError
 from tests.packed import packed_directory
 from tests.trainer.loop.test_staleness import config_of
 from tests.trainer.loop.test_trainer import start
-from trainer.config import TrainConfig, changed_options
-from trainer.loop.checkpoint import load_checkpoint
+from trainer.config import TrainConfig, changed_options, ways_on
+from trainer.encode.policies import Policy
+from trainer.loop.checkpoint import ResumeError, load_checkpoint
+from trainer.loop.judging import NO_CHOICE
 from trainer.loop.keeping import Keeping, outline
 from trainer.loop.memory import OutOfMemoryError
 from trainer.loop.optimiser import NonFiniteError
 from trainer.loop.retention import Checkpoints, chosen
 from trainer.loop.run import RunConfig
-from trainer.loop.trainer import Trainer
+from trainer.loop.trainer import UNMEASURED, Trainer, advice, milder
 
 
 @pytest.fixture
@@ -69,6 +73,96 @@ def test_a_line_that_a_kill_cut_short_is_written_again(data: Path, tmp_path: Pat
         stream.write('{"step": 8, "loss": 1.0}\n{"step": 12, "lo')
     kept(config(tmp_path), data, tmp_path / "run")
     assert told(tmp_path / "run") == told(tmp_path / "whole")
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_the_run_ends_as_if_whole(data: Path, tmp_path: Path) -> None:
+    whole, _ = kept(config(tmp_path), data, tmp_path / "whole")
+    kept(config(tmp_path, keep_checkpoints=2), data, tmp_path / "run", stop_at=7)
+    newest = tmp_path / "run" / "checkpoint" / "step-00000007"
+    (newest / "model.safetensors").write_bytes(b"")
+    second, keeping = kept(config(tmp_path, keep_checkpoints=1), data, tmp_path / "run")
+    assert [str(newest) in why for why in keeping.passed_over] == [True]
+    assert keeping.summary()["passed_over"] == keeping.passed_over
+    assert told(tmp_path / "run") == told(tmp_path / "whole")
+    ours, theirs = whole.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "stops"),
+    [((1, 3), (None, 9)), ((2, 3), (7, 9)), ((1, 2, 4), (None, 9, 14))],
+    ids=["after its end", "on its way", "twice"],
+)
+def test_a_run_that_is_made_longer_tells_its_schedule_and_goes_on_to_the_bit(
+    data: Path, tmp_path: Path, epochs: tuple[int, ...], stops: tuple[int | None, ...]
+) -> None:
+    for count, stop_at in zip(epochs, stops, strict=True):
+        kept(config(tmp_path, epochs=count), data, tmp_path / "killed", stop_at=stop_at)
+        kept(config(tmp_path, epochs=count), data, tmp_path / "whole", stop_at=None if count == epochs[-1] else stop_at)
+    second, keeping = kept(config(tmp_path, epochs=epochs[-1]), data, tmp_path / "killed")
+    assert second.changed == []  # this resume is of the same config
+    changes = [(change.step, change.options) for change in keeping.changes]
+    pairs = itertools.pairwise(epochs)
+    assert [options for _, options in changes] == [(f"run.epochs was {a} and is {b}",) for a, b in pairs]
+    assert keeping.summary()["complete"]
+    assert (second.at.epoch, second.step) == (epochs[-1], 6 * epochs[-1])
+    assert told(tmp_path / "killed") == told(tmp_path / "whole")
+    stretches = second.optimiser.schedule.stretches
+    assert [first for first, _ in stretches] == [0, *(step for step, _ in changes)]
+    assert [steps for _, steps in stretches] == [6 * count for count in epochs]
+    newest = [
+        load_checkpoint(Checkpoints(tmp_path / run / "checkpoint", keep=2).newest()) for run in ("killed", "whole")
+    ]  # type: ignore[arg-type]
+    assert newest[0].state["optimiser"]["stretches"] == [list(stretch) for stretch in stretches]
+    for part, tensors in newest[0].tensors.items():
+        assert all(torch.equal(tensor, newest[1].tensors[part][name]) for name, tensor in tensors.items()), part
+
+
+def test_a_run_is_made_longer_but_not_shorter(data: Path, tmp_path: Path) -> None:
+    kept(config(tmp_path, epochs=2), data, tmp_path / "run", stop_at=3)
+    with pytest.raises(ResumeError, match=r"run\.epochs was 2 and is 1, and a run can only be made longer"):
+        kept(config(tmp_path, epochs=1), data, tmp_path / "run")
+
+
+def test_a_run_that_ended_early_goes_on_when_it_may_wait_longer(data: Path, tmp_path: Path) -> None:
+    still = replace(config_of(tmp_path), run=RunConfig(batches_per_step=2, epochs=9, early_stop_epochs=2))
+    trainer, keeping = kept(still, data, tmp_path / "run")
+    assert (trainer.at.epoch, keeping.ended_early) == (3, True)
+    longer = replace(still, run=replace(still.run, early_stop_epochs=4))
+    trainer, keeping = kept(longer, data, tmp_path / "run")
+    assert (trainer.at.epoch, keeping.ended_early) == (5, True)
+    blind = replace(still, run=replace(still.run, early_stop_epochs=0))
+    trainer, keeping = kept(blind, data, tmp_path / "run")
+    assert (trainer.at.epoch, keeping.ended_early) == (9, False)
+
+
+@pytest.mark.parametrize("policy", ["cached", "accumulated"])
+def test_what_a_message_advises_is_what_a_run_goes_on_with(data: Path, tmp_path: Path, policy: Policy) -> None:
+    before = config(tmp_path)
+    before = replace(before, planner=replace(before.planner, policy=policy))
+    now = before
+    for message in (advice(before), milder(before), UNMEASURED, NO_CHOICE):
+        of_this_run = message.partition("begin anew")[0]
+        names = re.findall(r"\b(run|planner|optimiser)\.([a-z_]+)", of_this_run.replace("-", "_"))
+        assert names
+        for part, name in names:
+            now = replace(now, **{part: replace(getattr(now, part), **{name: OTHER[name]})})
+    assert ways_on(before, now)[1] == []
+    kept(before, data, tmp_path / "run", stop_at=7)
+    trainer, keeping = kept(now, data, tmp_path / "run")
+    assert keeping.summary()["complete"]
+    assert len(keeping.changes[0].options) == len(trainer.changed) > 3
+
+
+OTHER: dict[str, object] = {
+    "kept_chunks": 0,
+    "auto_chunk": True,
+    "chunk_sizes": (4,),
+    "encoder_learning_rate": 1e-5,
+    "learning_rate": 1e-4,
+    "drift_every_steps": 0,
+    "early_stop_epochs": 0,
+}
 
 
 def test_checkpoints_stand_where_config_says(data: Path, tmp_path: Path) -> None:
@@ -171,7 +265,7 @@ class _Full:
 def test_a_full_memory_is_told_with_what_to_lower(data: Path, tmp_path: Path) -> None:
     trainer = start(config(tmp_path), data)
     _Full(trainer, graphs=1)
-    with pytest.raises(OutOfMemoryError, match=r"step 0: .*2 GiB\.\. Lower run.kept_chunks \(now all.*\[16, 4\]"):
+    with pytest.raises(OutOfMemoryError, match=r"step 0: .*2 GiB\.\. Go on by .*kept_chunks \(now all.*\[16, 4\]"):
         trainer.take(next(iter(trainer.epoch_steps())))
     assert (trainer.step, trainer.optimiser.taken) == (0, 0)
 

@@ -16,7 +16,7 @@ from tests.trainer.loop.test_keeping import config, kept
 from tests.trainer.loop.test_trainer import start
 from trainer.encode.policies import PlannerConfig
 from trainer.loop.logs import RunLog
-from trainer.loop.optimiser import schedule
+from trainer.loop.schedule import schedule
 from trainer.loop.totals import Totals, age_below
 
 BY_THE_CLOCK = {
@@ -104,3 +104,20 @@ def test_norms_wait_for_the_logging_step_as_tensors(data: Path, tmp_path: Path) 
     assert kinds == [[torch.Tensor] * n for n in (2, 4, 6, 0, 2)]
     (line,) = lines(tmp_path)
     assert line["hardware_mfu"] is None
+
+
+def test_a_run_stopped_before_its_first_line_tells_the_loss_so_far_and_keeps_no_nan(data: Path, tmp_path: Path) -> None:
+    kept(config(tmp_path, log_every_steps=1), data, tmp_path / "whole")
+    _, stopped = kept(config(tmp_path, log_every_steps=10), data, tmp_path / "run", stop_at=3)
+    told = lines(tmp_path / "whole")[:3]
+    targets = [line["targets"] for line in told]
+    loss = sum(line["loss"] * many for line, many in zip(told, targets, strict=True)) / sum(targets)
+    assert stopped.summary()["loss"] == pytest.approx(loss)
+    state = (tmp_path / "run" / "checkpoint" / "step-00000003" / "state.json").read_text()
+    assert "NaN" not in state
+    assert json.loads(state)["keeping"]["log"]["last_loss"] is None
+    kept(config(tmp_path, log_every_steps=10), data, tmp_path / "run", stop_at=0)  # goes on from it
+
+
+def test_a_run_without_a_step_tells_no_loss(tmp_path: Path) -> None:
+    assert RunLog(tmp_path / "metrics.jsonl", every=1, total_steps=9).summary()["loss"] is None

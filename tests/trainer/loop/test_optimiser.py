@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.optimiser import Optimiser, OptimiserConfig, Parameters, schedule
+from trainer.loop.optimiser import Optimiser, OptimiserConfig, Parameters
 
 
 def test_gradients_are_sums_and_divided_by_the_count() -> None:
@@ -88,14 +88,6 @@ def test_fewer_updates_of_the_encoder_are_larger() -> None:
         moved.append([float(parameter.detach().abs().mean()) for parameter in (plm, pooling, head)])
     assert moved[0] == pytest.approx([3e-3, 3e-3, 1e-3], rel=1e-3)
     assert moved[1] == pytest.approx([1e-3, 1e-3, 1e-3], rel=1e-3)
-
-
-def test_the_rate_rises_then_falls_to_nothing() -> None:
-    factors = [schedule(step, 20, 0.25) for step in range(21)]
-    assert factors[4] == 1.0
-    assert factors[:5] == sorted(factors[:5])
-    assert factors[4:] == sorted(factors[4:], reverse=True)
-    assert factors[20] == 0.0
 
 
 def stepped(weight: torch.nn.Parameter) -> Optimiser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,6 +13,8 @@ import torch
 
 from schemas.errors import ContractError
 from schemas.manifest import Manifest
+from schemas.tokenizer_content import content_sha256
+from tests.exported import tiny_tokenizer
 from tests.packed import packed_directory, tiny_plm
 from trainer.config import TrainConfig
 from trainer.data.directory import PackedDirectory
@@ -24,8 +27,9 @@ from trainer.eval.ranking import encode_rows, model_scores
 from trainer.loop.checkpoint import ResumeError, load_checkpoint, save_checkpoint
 from trainer.loop.logs import RunLog
 from trainer.loop.optimiser import NonFiniteError, OptimiserConfig
-from trainer.loop.prepare import Prepared, check_tokens, clicks_per_row, prepare, short_superblocks
+from trainer.loop.prepare import Prepared, clicks_per_row, prepare, short_superblocks
 from trainer.loop.run import RunConfig, epoch_targets
+from trainer.loop.token_check import check_tokens
 from trainer.loop.trainer import Trainer
 from trainer.model.pretrained import load_plm
 from trainer.model.split_encoder import SplitEncoder
@@ -183,7 +187,7 @@ def test_a_checkpoint_of_other_data_or_config_is_refused(config: TrainConfig, da
     with pytest.raises(ResumeError, match="was trained on packed directory"):
         start(config, other).restore(saved)
     with pytest.raises(ResumeError, match="another config"):
-        start(replace(config, run=replace(config.run, epochs=9)), data).restore(saved)
+        start(replace(config, run=replace(config.run, seed=9)), data).restore(saved)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +221,19 @@ def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path
         ready(config, data)
     options = f"--tokenizer {config.encoder.plm} --tokens-per-segment 10 --select text --fields title, then"
     assert options in str(told.value)
+
+
+def test_a_tokenizer_that_was_saved_again_is_the_same(config: TrainConfig, data: Path) -> None:
+    folder = Path(config.encoder.plm)
+    tiny_tokenizer(folder)
+    text = (folder / "tokenizer.json").read_text()
+    manifest = PackedDirectory.open(data).manifest
+    made = replace(manifest, tokens=replace(manifest.tokens, tokenizer_content=content_sha256(text)))
+    split = SplitEncoder(load_plm(str(folder)), frozen_layers=0)
+    (folder / "tokenizer.json").write_text(json.dumps(json.loads(text), indent=4))
+    check_tokens(made, str(folder), split)
+    with pytest.raises(ContractError, match="which is not that of plm"):
+        check_tokens(manifest, str(folder), split)
 
 
 def test_a_smaller_vocabulary_than_the_tokens_is_refused(data: Path, tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertModel, DebertaV2Config, DebertaV2Model, MPNetConfig, MPNetModel
 
-from schemas.errors import InputError
 from tests.packed import VOCABULARY, tiny_plm
-from tests.trainer.model.families import SMALL, families, name_of
+from tests.trainer.model.families import families, name_of
+from tests.trainer.model.family_table import tried
 from trainer.exact.scene import random_tokens
 from trainer.model.item_input import ItemInput
 from trainer.model.pretrained import load_plm
@@ -102,16 +101,7 @@ def test_families_that_hear_the_bus(plm: Any) -> None:
     assert torch.allclose(split(changed, mask_XT, PRESENT)[:5], before[:5], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "plm",
-    [
-        DebertaV2Model(DebertaV2Config(num_hidden_layers=2, **SMALL)),
-        MPNetModel(MPNetConfig(num_hidden_layers=2, **SMALL)),
-        BertModel(BertConfig(num_hidden_layers=1, **SMALL)),
-    ],
-    ids=["deberta", "mpnet", "one-layer"],
-)
-def test_a_family_that_ignores_the_bus_is_refused_with_the_way_out(plm: Any) -> None:
-    with pytest.raises(InputError, match=r"Set encoder\.bus = false"):
-        SplitEncoder(plm, frozen_layers=0, bus=True)
-    SplitEncoder(plm, frozen_layers=0)
+def test_one_layer_alone_has_no_bus(tmp_path: Path) -> None:
+    plm = tiny_plm(tmp_path, layers=1)
+    assert "one layer only" in tried(plm, bus=True).refused
+    assert not tried(plm).refused

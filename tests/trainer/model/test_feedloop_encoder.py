@@ -18,7 +18,7 @@ from schemas.manifest import Tokens
 from schemas.token_table import TokenTable
 from tests.exported import tiny_tokenizer
 from tests.packed import VOCABULARY, tiny_plm
-from tests.trainer.model.families import families, name_of
+from tests.trainer.model.families import families, name_of, saved
 from trainer.eval.export import write_encoder
 from trainer.exact.scene import random_tokens
 from trainer.model.feedloop_encoder import NewsEncoder
@@ -27,7 +27,7 @@ from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 
 TOKENS = Tokens(
     tokenizer="tiny",
-    tokenizer_sha256="",
+    tokenizer_sha256="0" * 64,
     vocabulary=VOCABULARY,
     pad_id=0,
     special_tokens=2,
@@ -94,10 +94,28 @@ def as_lists(table: TokenTable) -> tuple[Lists, Lists, Lists]:
 @pytest.mark.parametrize("frozen_layers", [0, 1])
 @pytest.mark.parametrize("plm", families(), ids=name_of)
 def test_token_ids_give_the_trainers_vectors(tmp_path: Path, plm: Any, frozen_layers: int) -> None:
-    if frozen_layers and type(plm).__name__ in {"AlbertModel", "ModernBertModel"}:
+    if frozen_layers and type(plm).__name__ == "AlbertModel":
         pytest.skip("this family cannot be split")
     plm.save_pretrained(tmp_path / "plm")
-    encoder, config = trained(str(tmp_path / "plm"), frozen_layers=frozen_layers, bus=True)
+    check_vectors(tmp_path, frozen_layers=frozen_layers, bus=True)
+
+
+@pytest.mark.parametrize("frozen_layers", [0, 2])
+@pytest.mark.parametrize("name", ["BART", "DeBERTa-v2", "GPT-2", "Longformer", "MPNet", "Qwen3", "XLNet"])
+def test_token_ids_give_the_trainers_vectors_without_a_bus(tmp_path: Path, name: str, frozen_layers: int) -> None:
+    saved(name, tmp_path / "plm")
+    check_vectors(tmp_path, frozen_layers=frozen_layers, bus=False)
+
+
+@pytest.mark.parametrize(("name", "frozen_layers"), [("T5", 0), ("CLIP (text)", 1)])
+def test_the_part_that_encodes_text_comes_back_from_an_export(tmp_path: Path, name: str, frozen_layers: int) -> None:
+    saved(name, tmp_path / "plm")
+    check_vectors(tmp_path, frozen_layers=frozen_layers, bus=False)
+
+
+def check_vectors(tmp_path: Path, *, frozen_layers: int, bus: bool) -> None:
+    """The program of an export gives the trainer's vectors of the language model in `plm`."""
+    encoder, config = trained(str(tmp_path / "plm"), frozen_layers=frozen_layers, bus=bus)
     write_encoder(tmp_path / "out", encoder, config, TOKENS)
     table = refined_table()
     with torch.no_grad():

@@ -13,17 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import MPNetConfig, MPNetModel
 
-from schemas.errors import InputError
 from tests.packed import VOCABULARY, tiny_plm
-from tests.trainer.model.families import SMALL, families, name_of
 from trainer.exact.scene import random_tokens
 from trainer.model import packed_rows
 from trainer.model.frozen import fill_store
 from trainer.model.item_input import ItemInput
 from trainer.model.packed_rows import PackedSegments, pack_rows
-from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 
 CPU = torch.device("cpu")
@@ -118,16 +114,6 @@ def test_flex_attention_sees_what_the_mask_of_all_pairs_shows(monkeypatch: pytes
     assert (found[0] - found[1]).abs().max() < 1e-5
     everything = scaled_dot_product_attention(query, key, value, scale=0.3).transpose(1, 2)
     assert (found[0] - everything).abs().max() > 1e-2
-
-
-@pytest.mark.parametrize("plm", families(), ids=name_of)
-def test_families_that_pack(plm: Any) -> None:
-    SplitEncoder(plm, frozen_layers=0, packed=True)  # which compares both forms
-
-
-def test_a_family_that_packs_wrongly_is_refused_with_the_way_out() -> None:
-    with pytest.raises(InputError, match=r"Set encoder\.row_tokens = 0"):
-        SplitEncoder(MPNetModel(MPNetConfig(num_hidden_layers=2, **SMALL)), frozen_layers=0, packed=True)
 
 
 def test_attention_dropout_is_the_configs(tmp_path: Path) -> None:

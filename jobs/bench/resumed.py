@@ -1,0 +1,170 @@
+"""Benchmark: a training that is killed and goes on equals one that never stopped. Needs what `steps` needs.
+
+Three runs on drawn data in processes of their own: one to its end; the same again, which tells whether the device
+repeats itself to the bit; and one that is killed by SIGKILL and goes on from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from jobs.bench.drawn_directory import DrawnConfig
+from jobs.bench.drawn_run import ModelConfig, prepared_run
+from jobs.bench.plain_options import run_plain
+from trainer.encode.policies import Policy
+from trainer.loop.checkpoint import load_checkpoint
+from trainer.loop.flops import device_name
+from trainer.loop.logs import RunLog
+from trainer.loop.prepare import DeviceName, device_of
+from trainer.loop.retention import Checkpoints
+from trainer.loop.trainer import Trainer
+
+_METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumedConfig(ModelConfig):
+    """The run that is killed."""
+
+    trajectories: int = 2048
+    """windows of clicks, in all"""
+    items: int = 4096
+    """V: item rows"""
+    batch_trajectories: int = 64
+    """of a packed batch; a step takes one"""
+    policy: str = "cached"
+    """how often an item is encoded"""
+    save_every: int = 5
+    """steps between two checkpoints"""
+    folder: str = ""
+    """train one run in this folder and leave it there; empty = all three, in a folder that is removed"""
+    run: str = "whole"
+    """with --folder: the name of that run, which goes on where it stood"""
+
+    def __post_init__(self) -> None:
+        if self.policy not in get_args(Policy):
+            raise ValueError(f"--policy is {self.policy!r}: use {', '.join(get_args(Policy))}")
+        if self.save_every < 1 or self.trajectories // self.batch_trajectories < 2 * self.save_every + 2:
+            raise ValueError(
+                f"--save-every is {self.save_every}: use 1 or more, and at least {2 * self.save_every + 2} batches of "
+                "--trajectories, so that a run can be killed between two checkpoints"
+            )
+
+
+def resumed(config: ResumedConfig, where: DeviceName) -> dict[str, Any]:
+    """Whether losses and every part of the last checkpoint are equal to the bit, between runs that were not stopped
+    and between one of them and the killed one."""
+    if config.folder:
+        return _trained(config, Path(config.folder), where)
+    with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
+        here = replace(config, folder=folder)
+        for name in ("whole", "again"):
+            _finished(_begun(replace(here, run=name), where))
+        killed = replace(here, run="killed")
+        kill_at = 2 * config.save_every - 1
+        _kill(_begun(killed, where), lambda: _lines(Path(folder, "killed")) >= kill_at)
+        told = _finished(_begun(killed, where))
+        found = {
+            "repeats_itself": _compared(Path(folder), "whole", "again"),
+            "goes_on": _compared(Path(folder), "whole", "killed"),
+        }
+    for name, each in found.items():
+        print(f"{name}: losses {'equal' if each['losses_equal'] else 'differ'}, parts that differ: {each['differ']}")
+    device = device_name(device_of(where))
+    return {"config": asdict(config), "device": device, "gone_on_from_step": told["gone_on_from_step"], **found}
+
+
+def _trained(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str, Any]:
+    """Train the run to its end, from its newest checkpoint where it has one."""
+    drawn = DrawnConfig(
+        trajectories=config.trajectories,
+        items=config.items,
+        batch_trajectories=config.batch_trajectories,
+        live_items=config.items // 2,
+        seed=config.seed,
+    )
+    prepared = prepared_run(folder, config, drawn, where)
+    planner = replace(prepared.config.planner, policy=cast(Policy, config.policy))
+    trainer = Trainer(replace(prepared, config=replace(prepared.config, planner=planner)))
+    out = folder / config.run
+    checkpoints = Checkpoints(out / "checkpoint", keep=2)
+    log = RunLog(path=out / _METRICS, every=1, total_steps=trainer.total_steps)
+    newest = checkpoints.newest()
+    if newest is not None:
+        saved = load_checkpoint(newest)
+        trainer.restore(saved)
+        log.load_state_dict(saved.state["log"])
+    gone_on_from = trainer.step
+
+    def save_in_between() -> bool:
+        if trainer.step % config.save_every == 0:
+            save()
+        return False
+
+    def save() -> None:
+        checkpoints.save(trainer.checkpoint({"log": log.state_dict()}), step=trainer.step)
+
+    out.mkdir(exist_ok=True)
+    trainer.fit(log, stop=save_in_between)
+    save()
+    return {"gone_on_from_step": gone_on_from, "steps": trainer.step}
+
+
+def _begun(config: ResumedConfig, where: DeviceName) -> subprocess.Popen[str]:
+    options = ["--device", where]
+    for field in fields(config):
+        value, option = getattr(config, field.name), field.name.replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{'' if value else 'no-'}{option}")
+        else:
+            options.append(f"--{option}={value}")
+    command = [sys.executable, "-m", "jobs.bench.resumed", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def _finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    printed, _ = process.communicate()
+    if process.returncode != 0:
+        raise ValueError(f"a run ended with exit code {process.returncode}; what it said stands above")
+    return dict(json.loads(printed.splitlines()[-1]))
+
+
+def _kill(process: subprocess.Popen[str], due: Callable[[], bool]) -> None:
+    while process.poll() is None and not due():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    if process.returncode != -signal.SIGKILL:
+        raise ValueError("the run ended before it was killed: give it more --trajectories")
+
+
+def _lines(out: Path) -> int:
+    file = out / _METRICS
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def _compared(folder: Path, one: str, other: str) -> dict[str, Any]:
+    """Losses of every step, and the parts of the last checkpoint by their sums."""
+    losses, sums = [], []
+    for name in (one, other):
+        lines = (folder / name / _METRICS).read_text().splitlines()
+        losses.append([(told["step"], told["loss"]) for told in map(json.loads, lines)])
+        newest = Checkpoints(folder / name / "checkpoint", keep=2).newest()
+        assert newest is not None, "a run that ended has saved"
+        sums.append(load_checkpoint(newest).state["sha256"])
+    differ = sorted(part for part in sums[0] if sums[0][part] != sums[1].get(part))
+    return {"losses_equal": losses[0] == losses[1], "steps": len(losses[0]), "differ": differ}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_plain("resumed", __doc__, ResumedConfig, resumed))

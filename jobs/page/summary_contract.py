@@ -1,0 +1,105 @@
+"""What the page takes from a demo's summary.json, in types and bounds. Other names in it are let through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from jobs.page.contracts import Seconds, Speed
+from schemas.strict_json import Count, Finite, Positive, ShortText, between
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingest:
+    """The books of ingest."""
+
+    lines: Count
+    impressions: Count
+    merged: Count
+    rejected: Count
+    rejected_by_reason: dict[str, Count] = field(default_factory=dict)
+    outputs: dict[str, Count] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewsCounts:
+    """What the news held."""
+
+    items: Count
+    folded_items: Count = 0
+    tokens: Count | None = None
+    full_tokens: Count | None = None
+    outputs: dict[str, Count] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectories:
+    """What was built."""
+
+    users: Count | None = None
+    evaluate_from: str | None = None
+    outputs: dict[str, Count] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """What was packed; where the directory is there, its manifest tells it instead."""
+
+    trajectories: Positive | None = None
+    clicks: Count | None = None
+    targets: Positive | None = None
+    out: ShortText | None = None
+    variants: Positive = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What the run did in all."""
+
+    checkpoint: ShortText
+    steps: Count
+    targets: Count
+    asked: Count
+    encoded: Count
+    looked_up: Count
+    seconds: Seconds
+    data_wait_seconds: Seconds
+    clicks_per_second: Annotated[float, between(0, 1e15)]
+    epochs: Annotated[float, between(0, 1e9)] = 0
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """A policy's speed; a feedloop that timed policies in turns also wrote how it compares with the first one."""
+
+    clicks_per_second: Speed
+    encoded: Count
+    targets: Count
+    clicks_per_processor_second: Speed | None = None
+    rounds: Count | None = None
+    speed_up_by: Literal["processor", "wall"] | None = None
+    speed_up: Speed | None = None
+    speed_up_low: Speed | None = None
+    speed_up_high: Speed | None = None
+
+    def __post_init__(self) -> None:
+        compared = (self.clicks_per_processor_second, self.rounds, self.speed_up_low, self.speed_up_high)
+        if self.speed_up_by is not None and None in compared:
+            raise ValueError("speed_up_by without the rounds, the speeds or the ends of what it compares")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """summary.json: the demo's facts. `quality` is an Evaluation, or its methods alone."""
+
+    data: str | None = None
+    ingest: Ingest | None = None
+    news: NewsCounts | None = None
+    trajectories: Trajectories | None = None
+    pack: Pack | None = None
+    batches: dict[str, Finite | None] | None = None
+    training: Training | None = None
+    quality: dict[str, Any] | None = None
+    speed: dict[str, Timed] | None = None
+    stages: dict[str, Seconds] | None = None

@@ -1,0 +1,57 @@
+"""Notes that stages leave on tables and read again: JSON in a table's properties, where others can write too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.tables import Lake
+from schemas.strict_json import Count, converted, json_value
+from schemas.table import Table
+
+_Plain = dict[str, Any]
+_AGAIN = "Run the job that writes this table again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrajectoriesNote:
+    """Of EVALUATION, for each source: what both tables were built from."""
+
+    unfinished: bool = False
+    inputs: dict[str, Count] = field(default_factory=dict)
+    summary: _Plain = field(default_factory=dict)
+    config: _Plain = field(default_factory=dict)
+    written: tuple[Count, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceNote:
+    """By what one source's items are made; an older feedloop noted the first of these for all sources together."""
+
+    tokens: _Plain | None = None
+    tokenizer: str | None = None
+    near_duplicates: float | str | bool | None = None
+    language: str | None = None
+    corpora: _Plain = field(default_factory=dict)
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewsNote:
+    """Of ITEM_TOKENS: by what its rows are made."""
+
+    tokens: _Plain = field(default_factory=dict)
+    sources: dict[str, SourceNote] = field(default_factory=dict)
+    near_duplicates: float | str | bool | None = None
+
+
+def noted(lake: Lake, table: Table, name: str, kind: type[TrajectoriesNote | NewsNote]) -> _Plain:
+    """The note as plain values, which can be taken for the kind; empty where there is none. ContractError, by table,
+    note and place, for anything else."""
+    text = lake.notes(table).get(name)
+    if text is None:
+        return {}
+    where = f"{lake.root}, table {table.name}, its note {name}"
+    found: _Plain = json_value(text, where, advice=_AGAIN)
+    converted(found, kind, where, advice=_AGAIN, unknown="ignored")
+    return found

@@ -1,0 +1,36 @@
+"""A user's history: how an impression names its own among the sequences that are stored once; no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import xxhash
+
+from schemas.errors import ContractError
+
+_SEED = 42  # Spark's, where xxhash64 is given none
+
+
+def hash_of_history(clicks: Iterable[str]) -> int:
+    """What Spark's `xxhash64` gives a list of texts, as a signed 64-bit number: each text's hash seeds the next one."""
+    value = _SEED
+    for news in clicks:
+        value = xxhash.xxh64_intdigest(news.encode(), seed=value)
+    return value - 2**64 if value >= 2**63 else value
+
+
+def history_of(sequences: Iterable[Sequence[str]], length: int, history_hash: int) -> list[str]:
+    """The history of an impression: the first `length` clicks of that sequence of the user whose prefix has the hash.
+
+    ContractError where no sequence has such a prefix.
+    """
+    if length == 0:
+        return []
+    for clicks in sequences:
+        prefix = list(clicks[:length])
+        if len(prefix) == length and hash_of_history(prefix) == history_hash:
+            return prefix
+    raise ContractError(
+        f"table histories lacks a history of {length} clicks that an impression names by hash {history_hash}. "
+        "Ingest the raw logs into a new --lake"
+    )

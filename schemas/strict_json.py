@@ -1,0 +1,191 @@
+"""Strict JSON: the text of a file -> a typed dataclass, or one error that names file, place, fault and what to do.
+
+The text is RFC 8259 in UTF-8: no NaN, no infinity, no name twice, no number beyond 64 bits, no nesting beyond
+DEEPEST. Values have exactly the types of the dataclass (true is no integer, 1.0 is none), required names are there,
+and bounds hold that a field states (`Annotated[int, at_most(9)]`) or a `__post_init__` checks. Nothing is allocated by
+what a number says.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+
+import msgspec
+
+from schemas.errors import ContractError, InputError
+
+T = TypeVar("T")
+Unknown = Literal["refused", "ignored"]
+
+DEEPEST = 32  # objects and lists inside each other; ours need 8
+LONGEST_NUMBER = 64  # characters
+LARGEST = 1 << 53  # of counts: every reader of JSON holds these exactly
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+PlainPath = Annotated[  # below a folder: relative, without . and .., of printable characters
+    str, msgspec.Meta(pattern=r"^(?!/)(?!(?:.*/)?\.{0,2}(?:/|\Z))[^\x00-\x1f\x7f]{1,1024}\Z")
+]
+ShortText = Annotated[str, msgspec.Meta(max_length=4096)]
+
+_AGAIN = "Make it again with the job that wrote it"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+
+def between(least: float, most: float) -> msgspec.Meta:
+    """The bounds of a number's field, both included."""
+    return msgspec.Meta(ge=least, le=most)
+
+
+def decoded(
+    text: bytes | str,
+    kind: type[T],
+    where: str,
+    *,
+    advice: str = _AGAIN,
+    error: type[InputError] = ContractError,
+    unknown: Unknown = "refused",
+) -> T:
+    """The text as a `kind`; `error` names `where`, the place in it, what is wrong there, and the `advice`.
+
+    `unknown`: names that `kind` does not have. A contract with a format version refuses them; what is only shown to
+    people ignores them, so that an older page shows a newer run.
+    """
+    return converted(json_value(text, where, advice=advice, error=error), kind, where, advice=advice, error=error,
+                     unknown=unknown)  # fmt: skip
+
+
+def json_value(text: bytes | str, where: str, *, advice: str = _AGAIN, error: type[InputError] = ContractError) -> Any:
+    """The text as plain lists, dictionaries, texts and numbers; `error` unless it is strict JSON."""
+    try:
+        plain = text if isinstance(text, str) else text.decode("utf-8")
+        found = json.loads(
+            plain, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_whole, parse_float=_fraction
+        )
+        check_depth(found)
+        if _SURROGATE.search(plain):
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except RecursionError as failure:
+        raise error(f"{where}: nested more than {DEEPEST} deep. {advice}") from failure
+    except UnicodeEncodeError as failure:
+        raise error(f"{where}: \\u escapes that are no character. {advice}") from failure
+    except UnicodeDecodeError as failure:
+        raise error(f"{where}: not UTF-8 (byte {failure.start}). {advice}") from failure
+    except ValueError as failure:
+        raise error(f"{where}: no JSON ({failure}). {advice}") from failure
+    return found
+
+
+def json_lines(text: bytes, where: str, *, advice: str = _AGAIN, error: type[InputError] = ContractError) -> list[Any]:
+    """The values of a file of JSON lines; a last line without its end, which a kill cut short, is left out."""
+    lines = text.split(b"\n")[:-1]
+    told: dict[str, Any] = {"advice": advice, "error": error}
+    return [json_value(line, f"{where}, line {number}", **told) for number, line in enumerate(lines, start=1)]
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every number that JSON cannot hold: what a job writes, so that it can be read again."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def converted(
+    found: Any,
+    kind: type[T],
+    where: str,
+    *,
+    advice: str = _AGAIN,
+    error: type[InputError] = ContractError,
+    unknown: Unknown = "refused",
+) -> T:
+    """What `json_value` gave as a `kind`; see `decoded`."""
+    try:
+        made = msgspec.convert(found, kind)
+    except msgspec.ValidationError as failure:
+        said, _, place = str(failure).rpartition(" - at ")
+        said, place = (said, place.strip("`")) if said else (str(failure), "$")
+        raise error(f"{where}, at {place}: {said}{_shown(found, place)}. {advice}") from failure
+    if unknown == "refused" and (stray := _stray(found, msgspec.to_builtins(made), "$")):
+        raise error(f"{where}, at {stray}: no such name in this contract. {advice}")
+    return made
+
+
+def check_depth(found: Any) -> None:
+    """ValueError where lists and dictionaries stand inside each other more than DEEPEST deep."""
+    level = [found]
+    for _ in range(DEEPEST + 1):
+        level = [inner for outer in level if isinstance(outer, list | dict) for inner in _inside(outer)]
+        if not level:
+            return
+    raise ValueError(f"nested more than {DEEPEST} deep")
+
+
+def _inside(outer: list[Any] | dict[str, Any]) -> Any:
+    return outer.values() if isinstance(outer, dict) else outer
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {_short(twice)} stands twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER or not -(2**63) <= int(digits) < 2**64:
+        raise ValueError(f"the whole number {digits[:24]}… is beyond 64 bits")
+    return int(digits)
+
+
+def _fraction(digits: str) -> float:
+    if len(digits) > LONGEST_NUMBER or not math.isfinite(float(digits)):
+        raise ValueError(f"the number {digits[:24]}… is beyond what a double holds, or longer than {LONGEST_NUMBER}")
+    return float(digits)
+
+
+def _stray(found: Any, known: Any, place: str) -> str | None:
+    """The place of the first name in `found` that `known`, what was understood of it, lacks."""
+    if isinstance(found, dict) and isinstance(known, Mapping):
+        for name, value in found.items():
+            if name not in known:
+                return f"{place}.{name[:80]}"
+            if stray := _stray(value, known[name], f"{place}.{name}"):
+                return stray
+    if isinstance(found, list):
+        for number, (value, own) in enumerate(zip(found, known, strict=False)):
+            if isinstance(value, list | dict) and (stray := _stray(value, own, f"{place}[{number}]")):
+                return stray
+    return None
+
+
+def _shown(found: Any, place: str) -> str:
+    """The value at that place of `found`, where it is a plain one."""
+    for name, number in _STEP.findall(place.removeprefix("$")):
+        try:
+            found = found[name] if name else found[int(number)]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    if "..." in place or place.startswith("key") or isinstance(found, list | dict) or found is None:
+        return ""
+    return f", found {_short(found)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

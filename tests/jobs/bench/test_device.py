@@ -1,0 +1,79 @@
+"""bench device: everything that a GPU is asked for, by one command, where next to nothing is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.bench.device import BatteryConfig, benchmarks
+from jobs.bench.one_by_one import RECORD
+from tests.conftest import REPOSITORY
+from tests.jobs.bench.bare import bench
+
+
+def recorded(folder: Path, *options: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The record, and its results by name; the last line printed is the same."""
+    done = bench(folder, "device", "--out", str(folder / "out"), "--size", "tiny", *options)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((folder / "out" / RECORD).read_text())
+    assert json.loads(done.stdout.splitlines()[-1]) == record
+    return record, {result["name"]: result for result in record["results"]}
+
+
+def test_it_records_machine_versions_and_each_result_without_spark_petastorm_and_our_command_line(
+    tmp_path: Path,
+) -> None:
+    record, found = recorded(tmp_path, "--only", "encoder_base", "tests")
+    assert [result["state"] for result in found.values()] == ["done", "done"], found
+    assert found["encoder_base"]["found"]["full"]["useful_mfu"] > 0
+    assert found["tests"]["found"]["counts"]["skipped"] >= 1  # no GPU here
+    assert {"torch", "transformers", "triton", "numpy", "python"} <= set(record["versions"])
+    assert record["machine"]["cores"] >= 1
+    assert (record["device"], record["complete"]) == ("cpu", True)
+
+
+@pytest.mark.slow
+def test_all_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
+    _, found = recorded(tmp_path, "--minutes", "30")
+    assert list(found) == [each.name for each in benchmarks("tiny", "cpu")]
+    assert {result["state"] for result in found.values()} == {"done"}, found
+    for runs in ("repeats_itself", "goes_on"):
+        assert found["resumed"]["found"][runs] == {"losses_equal": True, "steps": 12, "differ": []}
+    assert found["resumed"]["found"]["gone_on_from_step"] == 3
+    peaks = [found[name]["found"]["once"]["peak_bytes"] for name in ("memory_base", "steps_base")]
+    assert peaks[0] < peaks[1]
+
+
+@pytest.mark.parametrize("size", ["full", "tiny"])
+def test_each_benchmark_is_a_module_that_knows_its_options(size: str) -> None:
+    for each in benchmarks(size, "cpu"):
+        module = REPOSITORY.joinpath(*each.command[1].split(".")).with_suffix(".py")
+        assert module.is_file()
+        text = module.read_text() + (REPOSITORY / "jobs/bench/drawn_run.py").read_text()
+        text += (REPOSITORY / "trainer/loop/encoder_speed.py").read_text()
+        for word in each.command[2:]:
+            if word.startswith("--") and word != "--device":
+                assert f"    {word[2:].replace('-', '_')}: " in text, f"{each.name}: {word}"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "--out is missing"),
+        ({"out": "x", "size": "huge"}, "use full, tiny"),
+        ({"out": "x", "minutes": 0.0}, "more than 0"),
+        ({"out": "x", "only": ("nothing",)}, r"--only names \['nothing'\]: use encoder_base"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        BatteryConfig(**options)
+
+
+def test_an_earlier_record_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / RECORD).write_text("{}")
+    with pytest.raises(ValueError, match="holds a record: name another folder"):
+        BatteryConfig(out=str(tmp_path))

@@ -1,0 +1,101 @@
+"""The table of FAMILIES.md: each family of language models beside each thing that a run can ask of it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schemas.errors import InputError
+from tests.packed import VOCABULARY
+from tests.trainer.model.families import FAMILIES, saved
+from trainer.exact.scene import random_tokens
+from trainer.loop.trial import Asked, try_encoder
+from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
+
+FILE = Path(__file__).parents[3] / "FAMILIES.md"
+COMMAND = ".venv/bin/python -m tests.trainer.model.family_table"
+TOKENS = 10
+
+CHEAP: dict[str, dict[str, Any]] = {
+    "all layers trained": {},
+    "frozen_layers": {"frozen_layers": 1},
+    "bus": {"bus": True},
+    "row_tokens": {"row_tokens": 32},
+    "frozen_layers, bus, row_tokens": {"frozen_layers": 1, "bus": True, "row_tokens": 32},
+    "bfloat16": {"half": True},
+}
+COMPILED: dict[str, dict[str, Any]] = {"compile": {"compiled": True}}
+COLUMNS = {**CHEAP, **COMPILED}
+
+HEAD = f"""# Families of language models
+
+What `--encoder.plm` may name, and what a run can ask of it. *yes*: it gives the output of its own library, and trains;
+*no*: the run is refused before its first step, with the reason and the option to change. A family that is not listed
+is tried all the same, as every language model is at the start of every run, on a few of its own items.
+
+*segment*: what of a segment's hidden states makes its vector: a learnt mean over its tokens or, of decoders, the last
+one. Of encoder-decoders (BART, T5) the encoder is taken, of models of texts and images (CLIP) the one of texts.
+
+Made by `{COMMAND}` of small random models of each family;
+`tests/trainer/loop/test_trial.py` fails where it is not up to date.
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whether one family can do one thing; "" or why not."""
+
+    refused: str
+    causal: bool | None = None
+
+
+def tried(plm: str, **asked: Any) -> Found:
+    """What the trial says of the language model in the folder `plm`."""
+    options = {name: value for name, value in asked.items() if name not in {"half", "compiled"}}
+    config = TextEncoderConfig(**{"plm": plm, "frozen_layers": 0, "vector_width": 8, "pooling_width": 8, **options})
+    table = random_tokens(np.random.default_rng(1), 12, vocabulary=VOCABULARY)
+    rest = {name: asked[name] for name in ("half", "compiled") if name in asked}
+    try:
+        encoder = TextEncoder(config)
+        try_encoder(encoder, Asked(encoder=config, tokens_per_segment=TOKENS, **rest), table, np.arange(1, 13))
+    except InputError as error:
+        return Found(str(error))
+    return Found("", encoder.split.causal)
+
+
+def row_of(name: str, folder: Path, columns: dict[str, dict[str, Any]]) -> dict[str, Found]:
+    """One family in some of the columns."""
+    plm = saved(name, folder)
+    return {column: tried(plm, **asked) for column, asked in columns.items()}
+
+
+def cells(name: str, found: dict[str, Found]) -> str:
+    """A line of the table."""
+    causal = next((each.causal for each in found.values() if each.causal is not None), None)
+    segment = "" if causal is None else "last token" if causal else "mean"
+    return f"| {name} | {segment} | {' | '.join('no' if each.refused else 'yes' for each in found.values())} |"
+
+
+def in_file() -> dict[str, dict[str, str]]:
+    """The table as it stands: family -> column -> cell."""
+    lines = [line.strip("| \n").split(" | ") for line in FILE.read_text().splitlines() if line.startswith("| ")]
+    head, *rows = [line for line in lines if not line[0].startswith("-")]
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def whole_table() -> str:
+    """The text of FAMILIES.md, made anew: some minutes, most of them for the compiler."""
+    lines = [f"| family | segment | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for name in FAMILIES:
+        with tempfile.TemporaryDirectory() as folder:
+            lines.append(cells(name, row_of(name, Path(folder), COLUMNS)))
+    return HEAD + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(whole_table())

@@ -1,0 +1,75 @@
+"""Rows of the lake's Delta tables, read without Spark by delta-rs and its SQL."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+from arro3.core import ChunkedArray, DataType
+from deltalake import DeltaTable, QueryBuilder
+
+from schemas.errors import InputError
+
+_UNREADABLE = re.compile(
+    r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]"
+)  # delta-rs decodes the first, and fails on the rest
+
+_FIRST_USED_BY: dict[str, int] = {}
+
+
+def table_uri(path: Path) -> str:
+    """The path of a Delta table as delta-rs takes it. InputError where it would look elsewhere, or crash."""
+    if _FIRST_USED_BY.setdefault("process", os.getpid()) != os.getpid():
+        raise InputError(
+            f"{path}: this process was forked from one that used delta-rs, whose threads do not outlive a fork. "
+            "Start a new process for it: multiprocessing's start method spawn, or a command of its own"
+        )
+    whole = path.absolute()
+    if found := _UNREADABLE.search(str(whole)):
+        raise InputError(
+            f"{whole}: the path holds {found[0]!r}, which delta-rs, the reader of Delta tables without Spark, cannot "
+            "take. Rename that folder"
+        )
+    return str(whole)
+
+
+def delta_rows(
+    path: Path,
+    columns: Mapping[str, pa.DataType],
+    *,
+    where: tuple[str, str] | None = None,
+    version: int | None = None,
+) -> pa.Table:
+    """Columns of a Delta table, by name and Arrow type, of one version (the newest, if none is named).
+
+    `where`: a column and the text that it must equal. InputError if there is no such table, version or column.
+    """
+    condition = "" if where is None else f" WHERE {where[0]} = {quoted(where[1])}"
+    return query(path, f"SELECT {', '.join(columns)} FROM it{condition}", columns, version=version)
+
+
+def query(path: Path, sql: str, columns: Mapping[str, pa.DataType], *, version: int | None = None) -> pa.Table:
+    """What an SQL query of the Delta table, in it named `it`, gives: `columns` by name and Arrow type.
+
+    InputError if there is no such table or version, or it lacks a column.
+    """
+    uri = table_uri(path)
+    try:
+        found = QueryBuilder().register("it", DeltaTable(uri, version=version)).execute(sql).read_all()
+    except Exception as error:  # each layer of the library has exceptions of its own for what is not there
+        at = "" if version is None else f", version {version}"
+        raise InputError(f"{path}: no Delta table{at} that can be read ({error})") from error
+    return pa.table({name: _as(found.column(name), dtype) for name, dtype in columns.items()})
+
+
+def quoted(text: str) -> str:
+    """The text as a literal of SQL."""
+    return "'{}'".format(text.replace("'", "''"))
+
+
+def _as(column: ChunkedArray, dtype: pa.DataType) -> pa.ChunkedArray:
+    """The column for pyarrow 14, which knows no string views, the type that delta-rs gives texts."""
+    return pa.chunked_array([pa.array(chunk) for chunk in column.cast(DataType.from_arrow(dtype)).chunks], dtype)

@@ -1,0 +1,56 @@
+"""A user's clicks, read from the lake without Spark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.errors import InputError
+from schemas.history import history_of
+from schemas.impression import HISTORIES, IMPRESSIONS
+from trainer.eval.lake_rows import delta_rows, query, quoted
+
+_NEAREST = 2  # ids before and after a name that the logs do not hold
+
+
+def clicks_of(lake: Path, source: str, user_id: str) -> list[str]:
+    """A user's news ids in click order: the history of the first impression, then the clicks that were logged.
+
+    The sequence that trajectories begin with. InputError if the source's logs hold no such user; it names the nearest.
+    """
+    where = ("user_id", user_id)
+    columns = {"source": pa.string(), "impression_id": pa.string(), "time": pa.timestamp("us", "UTC")}
+    columns |= {"history_length": pa.int64(), "history_hash": pa.int64()}
+    columns |= {"shown": pa.list_(pa.string()), "clicked": pa.list_(pa.bool_())}
+    found = delta_rows(lake / IMPRESSIONS.name, columns, where=where)
+    views = found.filter(pc.equal(found["source"], source)).sort_by(
+        [("time", "ascending"), ("impression_id", "ascending")]
+    )
+    if not len(views):
+        nearest = nearest_ids(_nearest_users(lake, source, user_id))
+        raise InputError(f"{lake}: the logs of source {source} hold no user {user_id!r}.{nearest}")
+    length, history_hash = (views[name][0].as_py() for name in ("history_length", "history_hash"))
+    stored = delta_rows(lake / HISTORIES.name, {"source": pa.string(), "clicks": pa.list_(pa.string())}, where=where)
+    first = history_of(stored.filter(pc.equal(stored["source"], source))["clicks"].to_pylist(), length, history_hash)
+    lists = zip(views["shown"].to_pylist(), views["clicked"].to_pylist(), strict=True)
+    logged = [news for shown, marks in lists for news, mark in zip(shown, marks or [], strict=False) if mark]
+    return first + logged
+
+
+def nearest_ids(ids: list[str]) -> str:
+    """The end of a message on an unknown id: the known ids nearest to it, or that there is none."""
+    return f" The nearest: {', '.join(ids)}" if ids else " There are none at all"
+
+
+def _nearest_users(lake: Path, source: str, user_id: str) -> list[str]:
+    """The users of the source around an id in alphabetical order. Only these few leave the reader, not all ids."""
+    sides: list[list[str]] = []
+    for comparison, order in (("<", "DESC"), (">", "ASC")):
+        sql = (
+            f"SELECT DISTINCT user_id FROM it WHERE source = {quoted(source)} AND user_id {comparison} "
+            f"{quoted(user_id)} ORDER BY user_id {order} LIMIT {_NEAREST}"
+        )
+        sides.append(query(lake / IMPRESSIONS.name, sql, {"user_id": pa.string()})["user_id"].to_pylist())
+    return sides[0][::-1] + sides[1]

@@ -1,0 +1,36 @@
+"""Precision: in which numbers the encoder is multiplied, and whether the device multiplies them or emulates it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has multiplications of bfloat16: a GPU of capability 8.0 or more, or a processor's own.
+
+    A processor needs avx512_bf16 or amx, and torch's oneDNN, which may be limited by DNNL_MAX_CPU_ISA, must use them.
+    """
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    multiplies = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(multiplies and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def resolved(asked: Literal["auto", "float32", "bfloat16"], *, able: bool) -> Precision:
+    """`asked`, but for `auto`: bfloat16 where what computes is `able` to multiply it, else float32."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if able else "float32"
+
+
+def emulation(precision: str, device: torch.device) -> str | None:
+    """What to say of a precision that this device emulates; None where it does not."""
+    if precision != "bfloat16" or multiplies_bfloat16(device):
+        return None
+    lacks = "a capability of 8.0" if device.type == "cuda" else "avx512_bf16 or amx"
+    return f"bfloat16 is emulated here, for this {device.type} lacks {lacks}: that takes many times as long as float32"

@@ -1,0 +1,176 @@
+"""Family layers: where a language model of any family keeps its layers, and what it hands to them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from schemas.errors import InputError
+
+
+def layer_names(plm: Any) -> list[str]:
+    """The dotted names of the layers, lowest first. InputError where the model does not keep them in one list.
+
+    A list of lists, as Funnel's blocks are, counts as one list; experts and such, inside of a layer, do not count.
+    """
+    lists: list[str] = []
+    for name, module in plm.named_modules():
+        if isinstance(module, nn.ModuleList) and not any(name.startswith(f"{other}.") for other in lists):
+            lists.append(name)
+    wanted = int(getattr(plm.config, "num_hidden_layers", 0) or 0)
+    found = [layers for layers in (_flat(plm, name) for name in lists) if len(layers) == wanted]
+    if len(found) != 1:
+        kept = {name: len(_flat(plm, name)) for name in lists}
+        raise InputError(
+            f"{type(plm).__name__} has {wanted} layers by its config, and its lists of layers are {kept}: "
+            "it cannot be cut between two of them"
+        )
+    return found[0]
+
+
+def _flat(plm: Any, name: str) -> list[str]:
+    module = plm.get_submodule(name)
+    if not isinstance(module, nn.ModuleList):
+        return [name]
+    return [inner for index in range(len(module)) for inner in _flat(plm, f"{name}.{index}")]
+
+
+def with_layers(plm: Any, layers: Mapping[str, nn.Module]) -> Any:
+    """A model that shares everything with `plm` but the layers of these names."""
+    made = {"": _shallow(plm)}
+    for name, layer in layers.items():
+        above, _, own = name.rpartition(".")
+        _shallow_at(plm, above, made)._modules[own] = layer
+    return made[""]
+
+
+def _shallow_at(plm: Any, name: str, made: dict[str, Any]) -> Any:
+    if name not in made:
+        above, _, own = name.rpartition(".")
+        made[name] = _shallow(plm.get_submodule(name))
+        _shallow_at(plm, above, made)._modules[own] = made[name]
+    return made[name]
+
+
+def _shallow(module: Any) -> Any:
+    found = copy.copy(module)
+    found._modules = dict(module._modules)
+    return found
+
+
+class Passing(nn.Module):
+    """Stands where a layer stood and hands the hidden states on, in the form in which that layer does."""
+
+    def __init__(self, layer: nn.Module, others: int | None) -> None:
+        """`others`: how many other things the layer returns beside them; None where it returns them bare."""
+        super().__init__()
+        _look_like(self, layer)
+        self._others = others
+        self.seen: Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The hidden states, noted on the way."""
+        self.seen = hidden_of(args, kwargs)
+        return self.seen if self._others is None else (self.seen, *[None] * self._others)
+
+
+class Entering(nn.Module):
+    """The first trained layer in its own place; it reads `given` (C, T, H) instead of what comes from below."""
+
+    def __init__(self, layer: nn.Module, *, time_first: bool) -> None:
+        super().__init__()
+        _look_like(self, layer)
+        self._layer = (layer,)  # it is registered with the other trained layers
+        self._time_first = time_first
+        self.given: Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the layer makes of `given` and of everything else that its model hands to it."""
+        assert self.given is not None, "the trained layers were not given their input"
+        given, self.given = self.given, None
+        below = hidden_of(args, kwargs)
+        entering = laid_like(below, given, time_first=self._time_first)
+        # Funnel's layers get them three times, as query, key and value.
+        told = [entering if each is below else each for each in args]
+        named = {name: entering if each is below else each for name, each in kwargs.items()}
+        return self._layer[0](*told, **named)
+
+
+def _look_like(module: nn.Module, layer: nn.Module) -> None:
+    """Models ask layers for plain attributes, such as the kind of their attention."""
+    for name, value in vars(layer).items():
+        if not name.startswith("_") and name != "training":
+            setattr(module, name, value)
+
+
+def hidden_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+    """The hidden states among a layer's arguments."""
+    found: Tensor = args[0] if args else kwargs["hidden_states"]
+    return found
+
+
+def laid_like(below: Tensor, given_CTH: Tensor, *, time_first: bool) -> Tensor:
+    """`given_CTH` as the layers have it: tokens first where they have them first, and with zeros behind it where the
+    model lengthens its input (Longformer does, to whole windows)."""
+    tokens = below.shape[0] if time_first else below.shape[1]
+    longer_CTH = nn.functional.pad(given_CTH, (0, 0, 0, tokens - given_CTH.shape[1]))
+    return longer_CTH.transpose(0, 1) if time_first else longer_CTH
+
+
+def taken_from(seen: Tensor, tokens: int, *, time_first: bool) -> Tensor:
+    """The inverse of laid_like: (C, T, H) of what a layer was given."""
+    return (seen.transpose(0, 1) if time_first else seen)[:, :tokens]
+
+
+@dataclass(slots=True)
+class Calls:
+    """What a model handed to its layers in one pass, and got from them."""
+
+    hidden: list[Tensor] = field(default_factory=list)
+    more: list[list[Any]] = field(default_factory=list)
+    returned: list[Any] = field(default_factory=list)
+
+    @property
+    def others(self) -> int | None:
+        """How many things layers return beside the hidden states; None where these come bare."""
+        first = self.returned[0]
+        return len(first) - 1 if isinstance(first, tuple) else None
+
+    def chained(self, mask_CT: Tensor, last_hidden: Tensor) -> bool:
+        """Whether each layer needs the one before and the mask of real tokens, and nothing follows the last."""
+        states = [each[0] if isinstance(each, tuple) else each for each in self.returned]
+        joined = all(a.data_ptr() == b.data_ptr() for a, b in zip(states, [*self.hidden[1:], last_hidden], strict=True))
+        alike = all(a.shape == b.shape for a, b in zip(states, self.hidden, strict=True))
+        return joined and alike and all(_is_mask_alone(more, mask_CT) for more in self.more)
+
+
+def _is_mask_alone(values: Sequence[Any], mask_CT: Tensor) -> bool:
+    """Whether the values are plain flags and numbers, and one boolean mask of the keys that are real."""
+    tensors = [value for value in values if value is not None and not isinstance(value, bool | int | float | str)]
+    if len(tensors) != 1 or not isinstance(tensors[0], Tensor) or tensors[0].ndim != 4:
+        return False
+    keys_C1TT = mask_CT[:, None, None, :].expand(-1, 1, mask_CT.shape[1], -1)
+    found = tensors[0]
+    return found.dtype == torch.bool and torch.equal(found.expand_as(keys_C1TT), keys_C1TT)
+
+
+def calls_of(layers: Sequence[nn.Module], run: Callable[[], Tensor]) -> tuple[Calls, Tensor]:
+    """(the calls of these layers while `run` runs the model, the last hidden states that it returns)."""
+    calls = Calls()
+
+    def called(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        calls.hidden.append(hidden_of(args, kwargs))
+        calls.more.append([*args[1:], *(value for name, value in kwargs.items() if name != "hidden_states")])
+        calls.returned.append(output)
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.callback(layer.register_forward_hook(called, with_kwargs=True).remove)
+        last_hidden = run()
+    return calls, last_hidden
