@@ -11,6 +11,7 @@ from jobs.ingest import ingest
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from jobs.terminal.progress import stage
+from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.sources import find_logs
 from pipelines.ingest.usable import check_usable
 from pipelines.news.readers import news_file
@@ -30,14 +31,15 @@ def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
     out
         Folder of the lake and of the packed directories, one for each version of the trajectories.
     """
-    find_logs(data, "auto")  # both are refused before anything is made of one of them
+    find_logs(data, final=True)  # both are refused before anything is made of one of them
     news_file(data)
     lake, source = str(out / "lake"), data.resolve().name
     facts: dict[str, Any] = {}
     with stage("Spark starts"):
         spark = build_session("feedloop demo")
     with stage("ingest"):
-        facts["ingest"] = ingest(logs=str(data), lake=lake, source=source)
+        complete = IngestConfig(final=True)  # nobody writes to this folder any more
+        facts["ingest"] = ingest(logs=str(data), lake=lake, source=source, config=complete)
         check_usable(Lake(spark, lake), source)
     with stage("news text to tokens"):
         facts["news"] = prepare_news(news=data, lake=lake, source=source)

@@ -43,7 +43,7 @@ def evaluate(
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
     predictions
-        File for the model's order of the impressions without click marks, in MIND's form; the .zip beside it too.
+        File for the model's order of the impressions without click marks; MIND's and EB-NeRD's archives beside it.
     out
         File for all figures; by default evaluation.json in the folder of the run, if the checkpoint stands in one.
     store

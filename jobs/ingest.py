@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
+from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.mapping import read_mapping
+from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.privacy import user_key
-from pipelines.ingest.stream import ingest_stream
+from pipelines.ingest.stream import Growing, ingest_stream
 from pipelines.session import build_session, plain_errors
 from pipelines.tables import Lake, named
 
@@ -26,8 +27,7 @@ def ingest(
     format: Literal["auto", "jsonl", "mind", "ebnerd"] = "auto",
     mapping: Path | None = None,
     user_key_file: Path | None = None,
-    stream_files: int = 0,
-    max_batch_bytes: int = 1 << 30,
+    config: IngestConfig = IngestConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Add impression logs to the lake. Running it again, or after a kill, gives the same tables.
 
@@ -45,13 +45,9 @@ def ingest(
         TOML file that says where other JSON lines, Parquet or a Delta table hold our fields; see jobs/presets/logs.
     user_key_file
         File with the key under which user ids are replaced by their HMAC-SHA256; or FEEDLOOP_USER_KEY holds it.
-    stream_files
-        For a folder that keeps growing: let Spark remember what was read, and read so many files at a time. 0 = off.
-    max_batch_bytes
-        Text that one batch reads, about; a file is never parted.
     """
     told, key = read_mapping(mapping) if mapping else None, _user_key(user_key_file)
-    find, jvm = (None, "short") if stream_files else finding(logs, format, told)
+    find, jvm = (None, "short") if config.stream_files else finding(logs, format, told, final=config.final)
     with plain_errors():
         tables = Lake(build_session("feedloop ingest", jvm=jvm), lake)
         add = partial(
@@ -60,10 +56,13 @@ def ingest(
             source=named(source),
             arrived_at=datetime.now(UTC),
             user_key=key,
-            max_batch_bytes=max_batch_bytes,
+            max_batch_bytes=config.max_batch_bytes,
+            max_reject_share=config.max_reject_share,
+            earliest=config.earliest,
         )
         if find is None:
-            summary = ingest_stream(tables, Path(logs), format, told, add, source=source, max_files=stream_files)
+            files = Growing(Path(logs), format, told, final=config.final)
+            summary = ingest_stream(tables, files, add, source=source, max_files=config.stream_files)
         else:
             summary = add(partial(find, tables.spark))
     return all_used(logs, summary)

@@ -12,6 +12,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from pipelines.session import located
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -27,7 +29,7 @@ def snapshot(spark: SparkSession, path: str, *, version: int | None = None) -> S
     """The table's latest version, or the one asked for."""
     jvm = java(spark)
     none = getattr(jvm, "scala.None$").__getattr__("MODULE$")
-    log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, path)
+    log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, located(path))
     found = log.update(False, none, none)
     if version is not None:
         log.history().checkVersionExists(version, none, True, False)  # refuses with the versions that there are
@@ -45,6 +47,11 @@ def commit_info(spark: SparkSession, path: str, version: int) -> dict[str, Any] 
         return None
     actions = (json.loads(line) for line in _lines(spark, files.open(file)))
     return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+
+
+def in_sql(path: str) -> str:
+    """The table at the path as SQL names it."""
+    return f"delta.`{located(path)}`"
 
 
 def remove(spark: SparkSession, path: str) -> None:
@@ -75,7 +82,7 @@ def java(spark: SparkSession) -> Any:
 
 def hadoop_path(spark: SparkSession, path: str) -> Any:
     """The path as Hadoop's file systems take it: a folder here, or a URL."""
-    return java(spark).org.apache.hadoop.fs.Path(path)
+    return java(spark).org.apache.hadoop.fs.Path(located(path))
 
 
 def file_system(spark: SparkSession, path: Any) -> Any:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlparse
 import pyarrow.parquet as pq
 
 from pipelines.histories import with_history
+from pipelines.session import located
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
@@ -34,7 +35,7 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
     impressions, histories = lake.read(IMPRESSIONS), lake.read(HISTORIES)
     whole = with_history(impressions, histories)
     for name, order in (("unsorted", ["time", "impression_id"]), ("sorted", ["user_id", "time"])):
-        whole.orderBy(*order).coalesce(1).select("history").write.mode("overwrite").parquet(str(scratch / name))
+        whole.orderBy(*order).coalesce(1).select("history").write.mode("overwrite").parquet(located(scratch / name))
     unsorted, by_user = (
         sum(path.stat().st_size for path in (scratch / name).glob("*.parquet")) for name in ("unsorted", "sorted")
     )

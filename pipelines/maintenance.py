@@ -12,9 +12,9 @@ from delta.tables import DeltaTable
 from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, Mark, marked
-from pipelines.delta_log import file_system, hadoop_path
+from pipelines.delta_log import file_system, hadoop_path, in_sql
 from pipelines.making import TABLES, TABLES_OF
-from pipelines.session import with_settings
+from pipelines.session import located, with_settings
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
@@ -68,7 +68,7 @@ def maintain_lake(lake: Lake, config: CareConfig) -> dict[str, dict[str, Any]]:
 def history(lake: Lake, table: Table, *, limit: int) -> list[dict[str, Any]]:
     """The table's latest commits, newest first: version, time in UTC, operation, rows changed."""
     time = F.date_format("timestamp", "yyyy-MM-dd HH:mm:ss").alias("time")
-    rows = DeltaTable.forPath(lake.spark, lake.path(table)).history(limit).select("version", time, "operation")
+    rows = DeltaTable.forPath(lake.spark, located(lake.path(table))).history(limit).select("version", time, "operation")
     changes = {commit.version: commit.changes for commit in lake.commits(table, limit=limit)}
     return [row.asDict() | asdict(changes.get(row["version"], Changes())) for row in rows.collect()]
 
@@ -95,7 +95,9 @@ def _care(lake: Lake, table: Table, config: CareConfig) -> dict[str, Any]:
 
 def state_of(lake: Lake, table: Table) -> dict[str, int]:
     """Version, files and bytes of the current version, its rows, and bytes in the folder: old versions and log too."""
-    detail = DeltaTable.forPath(lake.spark, lake.path(table)).detail().select("numFiles", "sizeInBytes").first()
+    detail = (
+        DeltaTable.forPath(lake.spark, located(lake.path(table))).detail().select("numFiles", "sizeInBytes").first()
+    )
     assert detail is not None, "a Delta table has its detail"
     folder = hadoop_path(lake.spark, lake.path(table))
     return {
@@ -140,7 +142,7 @@ def _changed_since_ordered(lake: Lake, table: Table) -> bool:
 
 def _compact(lake: Lake, table: Table, order: tuple[str, ...], *, small_bytes: int) -> None:
     """Put small files of a partition together; with `order`, write all anew, ordered by these columns."""
-    optimizing = DeltaTable.forPath(lake.spark, lake.path(table)).optimize()
+    optimizing = DeltaTable.forPath(lake.spark, located(lake.path(table))).optimize()
     with with_settings(lake.spark, {_DELTA + "optimize.minFileSize": str(small_bytes)}):
         if not order:
             optimizing.executeCompaction()
@@ -151,17 +153,17 @@ def _compact(lake: Lake, table: Table, order: tuple[str, ...], *, small_bytes: i
 
 def _purge(lake: Lake, table: Table) -> None:
     """No row is marked as deleted any more, and the protocol asks no reader to know of such marks."""
-    detail = DeltaTable.forPath(lake.spark, lake.path(table)).detail().select("tableFeatures").first()
+    detail = DeltaTable.forPath(lake.spark, located(lake.path(table))).detail().select("tableFeatures").first()
     if detail is None or _FEATURE not in detail["tableFeatures"]:
         return
     lake.set_properties(table, {"delta.enableDeletionVectors": "false"})
-    lake.spark.sql(f"REORG TABLE delta.`{lake.path(table)}` APPLY (PURGE)")
-    lake.spark.sql(f"ALTER TABLE delta.`{lake.path(table)}` DROP FEATURE {_FEATURE}")
+    lake.spark.sql(f"REORG TABLE {in_sql(lake.path(table))} APPLY (PURGE)")
+    lake.spark.sql(f"ALTER TABLE {in_sql(lake.path(table))} DROP FEATURE {_FEATURE}")
 
 
 def _vacuum(lake: Lake, table: Table, config: CareConfig) -> None:
     unsafe = config.retention_days is not None and config.retention_days < SAFE_DAYS
-    vacuuming = DeltaTable.forPath(lake.spark, lake.path(table))
+    vacuuming = DeltaTable.forPath(lake.spark, located(lake.path(table)))
     if not unsafe:
         vacuuming.vacuum()  # by the table's own retention
         return

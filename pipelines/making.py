@@ -11,7 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.conform import conform
-from pipelines.delta_log import Snapshot, remove_log_without_commit, snapshot
+from pipelines.delta_log import Snapshot, in_sql, remove_log_without_commit, snapshot
+from pipelines.session import located
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import ContractError, InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
@@ -51,7 +52,7 @@ def make(spark: SparkSession, table: Table, path: str) -> None:
 
 
 def _make(spark: SparkSession, table: Table, path: str) -> None:
-    making = DeltaTable.createIfNotExists(spark).location(path).comment(table.meaning)
+    making = DeltaTable.createIfNotExists(spark).location(located(path)).comment(table.meaning)
     for column in table.columns:  # Delta has no NOT NULL inside arrays, so their elements stay nullable there
         making = making.addColumn(column.name, column.dtype, nullable=column.nullable, comment=column.meaning)
     for check in table.checks:
@@ -66,7 +67,7 @@ def bring_up_to_date(spark: SparkSession, table: Table, path: str) -> None:
     """
     for statement in _lacking(table, path, snapshot(spark, path)):
         try:
-            spark.sql(f"ALTER TABLE delta.`{path}` {statement}")
+            spark.sql(f"ALTER TABLE {in_sql(path)} {statement}")
         except AnalysisException as error:
             if "DELTA_NEW_CHECK_CONSTRAINT_VIOLATION" not in str(error):
                 raise

@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, merged_changes
+from pipelines.session import located
 
 STORED, INCOMING = "stored", "incoming"  # how expressions name the two sides
 OLD, GONE = "old", "gone"  # columns of what `replaced` takes
@@ -48,7 +49,7 @@ def replaced(path: str, rows: DataFrame, *, where: str) -> Changes:
 
 
 def _merging(path: str, rows: DataFrame, conditions: Iterable[str]) -> DeltaMergeBuilder:
-    table = DeltaTable.forPath(rows.sparkSession, path).alias(STORED)
+    table = DeltaTable.forPath(rows.sparkSession, located(path)).alias(STORED)
     return table.merge(rows.alias(INCOMING), " AND ".join(conditions))
 
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrameReader, SparkSession
 
 from pipelines.java import driver_settings, how_java_ended, name_user, quiet_gateway, speak_utf8
 from schemas.errors import InputError
@@ -28,6 +28,12 @@ _DELTA_CLASS = "io.delta.sql.DeltaSparkSessionExtension"
 _SHUFFLE_PARTITIONS = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
 _PARTITION_BYTES = 96 << 20  # of a shuffle in a local run: between 64 and 128 MB they sort without spilling in 2 GB
 _WHOLE_FILE_BYTES = 1 << 50  # larger than any file, so that none is split and no two share a partition
+_PATTERNS = "__globPaths__"
+_NAMED_FILES = {
+    # Hadoop's file system with checksums looks for one beside each file, by a name that cannot hold a colon.
+    "fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+    "fs.file.impl.disable.cache": "true",
+}
 
 _OUT_OF_MEMORY = (
     "Where nobody killed it, the system did, out of memory: give Java less (FEEDLOOP_DRIVER_MEMORY=2g), or the machine "
@@ -119,9 +125,32 @@ def with_settings(spark: SparkSession, settings: dict[str, str]) -> Iterator[Non
                 spark.conf.set(name, found)
 
 
+def located(path: str | Path) -> str:
+    """The path as Spark and Hadoop must be told it: a URL as it is, and what has no scheme as a `file:` URI.
+
+    A path without a scheme lies on `fs.defaultFS`, which is HDFS wherever a Hadoop configuration says so.
+    """
+    text = str(path)
+    if "://" in text or text.startswith("file:/"):
+        return text
+    there = Path(text).absolute()
+    if ".." in there.parts:  # Hadoop takes the folder before it away; where that is a link, it is another folder
+        there = there.parent.resolve() / there.name
+    return f"file:{there}"
+
+
 def literally(path: Path) -> str:
-    """The path as Spark must be told it, so that brackets or stars in names are no patterns."""
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path.absolute()))
+    """The path for those readers of Spark that always look for patterns: brackets or stars in it are none."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", located(path))
+
+
+def named_files(spark: SparkSession, paths: Sequence[Path]) -> list[tuple[DataFrameReader, list[str]]]:
+    """Readers of these files, whatever characters their names hold, and by which names each reads some of them."""
+    # Hadoop's patterns take no path with a colon, and Spark without patterns reads each file once per name with a star.
+    alone = [path for path in paths if ":" in located(path)[5:] and literally(path) != located(path)]
+    together = [literally(path) for path in paths if path not in alone]
+    readers = [(spark.read.options(**_NAMED_FILES, **{_PATTERNS: "false"}), [located(path)]) for path in alone]
+    return [(spark.read.options(**_NAMED_FILES), together)] * bool(together) + readers
 
 
 @contextmanager

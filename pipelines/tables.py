@@ -14,11 +14,11 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pipelines import locks, versions
 from pipelines.commits import Changes, Commit, Mark, commits_after, marked
 from pipelines.conform import conform
-from pipelines.delta_log import Snapshot, remove, snapshot
+from pipelines.delta_log import Snapshot, in_sql, remove, snapshot
 from pipelines.making import TABLES, bring_up_to_date, job_of, literal, make, shaped, with_contract_columns
 from pipelines.merging import merged, replaced
 from pipelines.refusals import refusal
-from pipelines.session import SPARK_ERRORS
+from pipelines.session import SPARK_ERRORS, located
 from schemas.errors import InputError
 from schemas.table import Table
 
@@ -40,6 +40,8 @@ class Lake:
         self._pinned = None if pinned is None else dict(pinned)
         if "://" not in root and Path(root).exists() and not Path(root).is_dir():
             raise InputError(f"{root}: the lake must be a folder, and this is a file. Name another place")
+        if "`" in self.root:
+            raise InputError(f"{root}: Delta makes no table below a name with a backtick. Name another place")
 
     def path(self, table: Table) -> str:
         """Where the table lies."""
@@ -48,7 +50,7 @@ class Lake:
     def exists(self, table: Table) -> bool:
         """Whether the table has been made."""
         there = self._pinned is None or table.name in self._pinned
-        return there and DeltaTable.isDeltaTable(self.spark, self.path(table))
+        return there and DeltaTable.isDeltaTable(self.spark, located(self.path(table)))
 
     def version(self, table: Table) -> int:
         """The table's current Delta version."""
@@ -65,7 +67,9 @@ class Lake:
             version = self._pinned[table.name]
         reader = self.spark.read.format("delta")
         with self._explained(table):
-            frame = (reader if version is None else reader.option("versionAsOf", version)).load(self.path(table))
+            frame = (reader if version is None else reader.option("versionAsOf", version)).load(
+                located(self.path(table))
+            )
         return with_contract_columns(frame, table, self.path(table))
 
     def table_id(self, table: Table) -> str:
@@ -90,7 +94,7 @@ class Lake:
         if not properties.items() <= self._snapshot(table).properties.items():
             pairs = ", ".join(f"{literal(name)} = {literal(value)}" for name, value in properties.items())
             with self._explained(table):
-                self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` SET TBLPROPERTIES ({pairs})")
+                self.spark.sql(f"ALTER TABLE {in_sql(self.path(table))} SET TBLPROPERTIES ({pairs})")
 
     def commits(self, table: Table, *, limit: int = 20) -> list[Commit]:
         """The table's latest commits, newest first, as far as Delta's log still tells of them."""
@@ -148,7 +152,7 @@ class Lake:
 
     def _append(self, table: Table, rows: DataFrame, mark: Mark, *, after: int, evolve: bool) -> int:
         writer = rows.write.format("delta").mode("append").option("mergeSchema", evolve)
-        writer.options(**mark.options).save(self.path(table))
+        writer.options(**mark.options).save(located(self.path(table)))
         since = commits_after(self.spark, self.path(table), after)
         ours = (mark.app_id, mark.app_version)
         return next((commit.changes.inserted for commit in since if commit.app == ours), 0)
@@ -160,7 +164,7 @@ class Lake:
         writer = conform(frame, table).write.format("delta").mode("overwrite")
         with self._made(table):
             writer = writer if where is None else writer.option("replaceWhere", where)
-            writer.options(**Mark(note=note).options).save(self.path(table))
+            writer.options(**Mark(note=note).options).save(located(self.path(table)))
 
     def merge(
         self,
@@ -183,8 +187,7 @@ class Lake:
         values = table.column_names
         with self._made(table) as before, marked(self.spark, mark):
             if before.new:  # nothing can match: the same rows at half the price
-                kept = rows.select(*values)
-                return Changes(inserted=self._append(table, kept, mark, after=before.version, evolve=False))
+                return Changes(self._append(table, rows.select(*values), mark, after=before.version, evolve=False))
             how: dict[str, Any] = {"set_on_match": set_on_match, "update_when": update_when, "where": where}
             return merged(self.path(table), rows, key=table.key, values=values, **how)
 

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.delta_log import file_system, hadoop_path, java, read_text
+from pipelines.session import located
 from schemas.errors import InputError
 from schemas.regular_file import read_bytes
 from schemas.strict_json import Count, ShortText, decoded
@@ -82,8 +83,8 @@ def versions_at(spark: SparkSession, root: str, tables: Iterable[Table], moment:
 
 
 def _version_at(spark: SparkSession, path: str, moment: datetime) -> int | None:
-    if not DeltaTable.isDeltaTable(spark, path):
+    if not DeltaTable.isDeltaTable(spark, located(path)):
         return None
-    history = DeltaTable.forPath(spark, path).history().where(F.col("timestamp") <= F.lit(moment))
+    history = DeltaTable.forPath(spark, located(path)).history().where(F.col("timestamp") <= F.lit(moment))
     latest = history.agg(F.max("version").alias("version")).first()
     return None if latest is None else latest["version"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from schemas.table import Check, Column, Table
 
-_TIME_IS_PLAUSIBLE = "time >= TIMESTAMP '2000-01-01 00:00:00 UTC' AND last_time >= time"
-
 IMPRESSIONS = Table(
     name="impressions",
     meaning="one row per page view, whatever the number of lines that told of it",
@@ -32,7 +30,7 @@ IMPRESSIONS = Table(
     checks=(
         Check("something_shown", "size(shown) > 0"),
         Check("clicked_in_shown", "clicked IS NULL OR size(clicked) = size(shown)"),
-        Check("time_plausible", _TIME_IS_PLAUSIBLE),
+        Check("time_plausible", "last_time >= time"),
         Check("date_of_time", "date = CAST(time AS DATE)"),
         Check("history_length", "history_length >= 0"),
     ),

@@ -19,7 +19,7 @@ SELECT row_number() OVER () AS row, * EXCLUDE (time, shown), time AS told_time, 
     WHEN impression_id IS NULL OR user_id IS NULL OR time IS NULL OR history IS NULL OR shown IS NULL THEN 'unreadable'
     WHEN regexp_matches(impression_id || user_id, '[\\\s\x00-\x1f]') THEN 'bad_id'
     WHEN NOT regexp_full_match(time, '{_ISO}') OR try_cast(time AS TIMESTAMPTZ) IS NULL
-      OR try_cast(time AS TIMESTAMPTZ) NOT BETWEEN '2000-01-01' AND now() + INTERVAL 1 DAY THEN 'bad_time'
+      OR try_cast(time AS TIMESTAMPTZ) NOT BETWEEN '1990-01-01' AND now() + INTERVAL 1 DAY THEN 'bad_time'
     WHEN len(shown) = 0 THEN 'nothing_shown'
     WHEN len(list_filter(clicked, lambda news: coalesce(news, '') = '')) > 0 THEN 'bad_click_mark'
     WHEN NOT list_has_all(shown, clicked) THEN 'clicked_not_shown' END AS reason

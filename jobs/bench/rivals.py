@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from jobs.bench.in_duckdb import dedupe
 from jobs.config import run
-from pipelines.session import build_session, literally
+from pipelines.session import build_session, located, named_files
 from schemas.errors import InputError
 
 _FIELDS = "impression_id STRING, user_id STRING, time STRING, history ARRAY<STRING>, shown ARRAY<STRING>"
@@ -46,9 +46,10 @@ def _in_spark(files: list[str], out: Path) -> dict[str, int]:
     spark = build_session("plain Spark")
     if not files:
         return {}
-    frame = spark.read.schema(f"{_FIELDS}, clicked ARRAY<STRING>").json([literally(Path(file)) for file in files])
-    frame.write.parquet(str(out))
-    return {"rows": spark.read.parquet(str(out)).count()}
+    ((reader, names),) = named_files(spark, [*map(Path, files)])  # make_sample gives no name with a colon
+    frame = reader.schema(f"{_FIELDS}, clicked ARRAY<STRING>").json(names)
+    frame.write.parquet(located(out))
+    return {"rows": spark.read.parquet(located(out)).count()}
 
 
 if __name__ == "__main__":

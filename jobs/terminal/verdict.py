@@ -27,6 +27,7 @@ METHODS = {
     "oracle": "oracle",
 }
 METRICS = {"auc": "AUC", "mrr": "MRR", "ndcg5": "nDCG@5", "ndcg10": "nDCG@10"}
+_SITES = {".zip": "prediction.txt", ".ebnerd.zip": "predictions.txt"}  # what the file is called that each site reads
 _LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell: the same predictions are the same bytes
 
 
@@ -101,15 +102,16 @@ def _replace(path: Path, text: str) -> None:
 
 
 def write_predictions(path: Path, lines: Iterable[str]) -> None:
-    """A line an impression, and beside it the .zip that MIND's site takes."""
+    """A line an impression, and beside it the archives that MIND's site takes (.zip) and EB-NeRD's (.ebnerd.zip)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
         stream.writelines(f"{line}\n" for line in lines)
-    entry = zipfile.ZipInfo("prediction.txt", _LEAST_TIME)
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    with (
-        path.open("rb") as stream,
-        zipfile.ZipFile(path.with_suffix(".zip"), "w") as packed,
-        packed.open(entry, "w") as inside,
-    ):
-        shutil.copyfileobj(stream, inside)
+    for suffix, name in _SITES.items():
+        entry = zipfile.ZipInfo(name, _LEAST_TIME)
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        with (
+            path.open("rb") as stream,
+            zipfile.ZipFile(path.with_suffix(suffix), "w") as packed,
+            packed.open(entry, "w") as inside,
+        ):
+            shutil.copyfileobj(stream, inside)

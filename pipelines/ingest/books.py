@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from pipelines.ingest.sources import Known, LogFile
+from pipelines.ingest.known import Known
+from pipelines.ingest.sources import LogFile
 from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.errors import ContractError
@@ -56,13 +58,13 @@ def known_files(lake: Lake, source: str) -> dict[str, Known]:
         return {}
     newest = F.row_number().over(Window.partitionBy("file").orderBy(F.desc("batch"))) == 1
     told = of_source(lake, INGEST_FILES, source).withColumn("_newest", newest).where("_newest")
-    facts = ("bytes", "lines", "first_line_sha256", "whole_lines")
+    facts = [field.name for field in fields(Known)]
     return {row["file"]: Known(**{name: row[name] for name in facts}) for row in told.collect()}
 
 
 def files_note(files: Sequence[LogFile]) -> list[dict[str, Any]]:
     """What RAW_LOG's commit notes of its files: a batch that is killed is completed from there."""
-    facts = ("name", "bytes", "lines", "first_line_sha256", "whole_lines")
+    facts = ["name", "skip", *(field.name for field in fields(Known))]
     return [{name: getattr(file, name) for name in facts} for file in files]
 
 
@@ -90,19 +92,18 @@ def impression_notes(lake: Lake, source: str, batch: int, *, since: int) -> list
 
 def write_files(lake: Lake, note: Mapping[str, Any], source: str, batch: int) -> None:
     """The batch's rows of INGEST_FILES."""
-    rows = [
-        (source, file["name"], batch, file["bytes"], file["lines"], file["first_line_sha256"], file["whole_lines"])
-        for file in note["files"]
-    ]
+    columns = INGEST_FILES.column_names[3:]  # a run of an older feedloop may have noted fewer of them
+    rows = [(source, file["name"], batch, *(file.get(name) for name in columns)) for file in note["files"]]
     frame = lake.spark.createDataFrame(rows, spark_schema(INGEST_FILES))
     lake.append(INGEST_FILES, frame, app_id=app(INGEST_FILES, source), app_version=batch)
 
 
-def book_of(lake: Lake, plan: Mapping[str, int], source: str, batch: int, *, since: int) -> dict[str, int]:
+def book_of(lake: Lake, plan: Mapping[str, int], note: Mapping[str, Any]) -> dict[str, int]:
     """The batch's figures: lines and rejects counted in the tables, impressions as Delta measured its own commits.
 
-    ContractError where they do not balance with what was planned from the lines.
+    ContractError where they do not balance with what was planned from the lines, or with what its files held.
     """
+    source, batch, since = note["source"], note["batch"], note["impressions_version"]
     ours = F.col("batch") == batch
     raw = of_source(lake, RAW_LOG, source).where(ours).agg(F.count("*"), F.count_distinct("file")).collect()[0]
     reasons = [F.count_if(F.col("reason") == name).alias(name) for name in REJECT_REASONS]
@@ -110,6 +111,12 @@ def book_of(lake: Lake, plan: Mapping[str, int], source: str, batch: int, *, sin
     measured = sum(note["measured"] for note in impression_notes(lake, source, batch, since=since))
     merged = sum(plan[name] for name in RULES[:3])
     book = {"lines": raw[0], "files": raw[1], "impressions": measured, "merged": merged} | rejects.asDict()
+    promised = sum(file["lines"] - file.get("skip", 0) for file in note["files"])
+    if all("skip" in file for file in note["files"]) and book["lines"] != promised:  # older notes do not say it
+        raise ContractError(
+            f"{lake.path(RAW_LOG)}: batch {batch} of {source} has {book['lines']} lines, and its files had {promised} "
+            "new ones. Report this, for it is a fault of ingest"
+        )
     if book["lines"] != measured + merged + book["rejected"]:
         raise ContractError(
             f"{lake.path(INGEST_RUNS)}: batch {batch} of {source} does not balance: {book['lines']} lines, but "

@@ -8,8 +8,9 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.sources import Found, Known, find_usable, log_paths
+from pipelines.ingest.sources import Found, find_usable, log_paths
 from pipelines.ingest.table_source import find_in_table
 from schemas.errors import PartlyDone
 
@@ -17,8 +18,9 @@ Find = Callable[[SparkSession, Mapping[str, Known]], Found]
 _LARGE_BYTES = 200 << 20  # above, what the JVM's second compiler saves is more than it costs
 
 
-def finding(logs: str, format: str, mapping: LogMapping | None) -> tuple[Find, str]:
+def finding(logs: str, format: str, mapping: LogMapping | None, *, final: bool = False) -> tuple[Find, str]:
     """What finds new files, told which ones are known; and the JVM of `build_session` that suits logs of this size.
+    `final`: last lines count, whatever they end with.
 
     InputError, before Spark runs, for a folder without logs. Files that were read before count in the size as well.
     """
@@ -28,7 +30,7 @@ def finding(logs: str, format: str, mapping: LogMapping | None) -> tuple[Find, s
     paths = log_paths(folder, format, mapping)
     size = sum(path.stat().st_size for path in paths if path.exists())
     jvm = "long" if size > _LARGE_BYTES else "short"
-    return lambda _, known: find_usable(paths, folder, mapping, known), jvm
+    return lambda _, known: find_usable(paths, folder, mapping, known, final=final), jvm
 
 
 def all_used(logs: str, summary: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The ingest stage whole: new files into RAW_LOG in batches, each batch into the other tables, then into the books.
+"""The ingest stage whole: new files in batches, each audited, then into RAW_LOG, into the other tables, into the books.
+
+Until the audit has passed, nothing is written.
 
 Every commit can be replayed: a run that was killed anywhere is completed by the next one, which first finds the batches
 of RAW_LOG that INGEST_RUNS does not hold. The row in INGEST_RUNS is written last.
@@ -6,13 +8,17 @@ of RAW_LOG that INGEST_RUNS does not hold. The row in INGEST_RUNS is written las
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime
+from functools import partial
+from typing import Any, NamedTuple
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.ingest.audit import check_lines, check_refusals
 from pipelines.ingest.books import (
     BOOKS,
     app,
@@ -26,14 +32,16 @@ from pipelines.ingest.books import (
     write_book,
     write_files,
 )  # fmt: skip
+from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.histories import history_changes, told_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
+from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import mapping_of
-from pipelines.ingest.parse import with_told
-from pipelines.ingest.privacy import settle_user_key, with_replaced_users
+from pipelines.ingest.parse import EARLIEST, with_told
+from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_replaced_users
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import per_sighting, refused, usable
-from pipelines.ingest.sources import Found, Known, LogFile, in_batches
+from pipelines.ingest.sources import Found, LogFile, in_batches
 from pipelines.making import literal
 from pipelines.merging import GONE, OLD, STORED
 from pipelines.refusals import conflict
@@ -43,7 +51,7 @@ from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECT_REASONS, REJECTS, WITHHELD
 
 WRITTEN = (RAW_LOG, IMPRESSIONS, ALIASES, HISTORIES, REJECTS, INGEST_FILES, INGEST_RUNS)
-_MAX_BATCH_BYTES = 1 << 30
+_DEFAULT = IngestConfig()
 
 
 def ingest_logs(
@@ -53,26 +61,26 @@ def ingest_logs(
     source: str,
     arrived_at: datetime,
     user_key: bytes | None = None,
-    max_batch_bytes: int = _MAX_BATCH_BYTES,
+    max_batch_bytes: int = _DEFAULT.max_batch_bytes,
+    max_reject_share: float = _DEFAULT.max_reject_share,
+    earliest: date = _DEFAULT.earliest,
 ) -> dict[str, Any]:
     """Complete what an earlier run left, ingest the new files, and sum up both.
 
     `find` is told which files were read before, and finds what is new (`sources.find_new`). With a user key, ids are
-    replaced before anything is written.
+    replaced before anything is written. InputError, and nothing of the batch is committed, where the audit fails.
     """
     with lake.locked("ingest"):
         before = _versions(lake)
-        books = [ingest_batch(lake, source, batch) for batch in pending_batches(lake, source)]
+        books = [complete_batch(lake, source, batch) for batch in pending_batches(lake, source)]
         new = find(known_files(lake, source))
-        settle_user_key(lake, source, user_key)
+        refuse_other_key(lake, source, user_key)
+        add = partial(ingest_batch, lake, source=source, user_key=user_key, earliest=earliest)
         for files in in_batches(new.files, max_batch_bytes):
             refuse_other_types(lake, files[0].lines_format)
-            batch = last_batch(lake, source) + 1
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))
-            if user_key is not None:
-                lines = with_replaced_users(lines, files[0].lines_format, user_key)
-            append_lines(lake, files, lines, source=source, batch=batch)
-            books.append(ingest_batch(lake, source, batch))
+            lines_before = sum(book["lines"] for book in books)
+            books.append(add(files, lines, max_reject_share=max_reject_share, lines_before=lines_before))
         totals: dict[str, Any] = {name: sum(book[name] for book in books) for name in BOOKS}
         reasons = {name: sum(book[name] for book in books) for name in REJECT_REASONS}
         return totals | {
@@ -80,41 +88,100 @@ def ingest_logs(
             "batches": len(books),
             "new_files": len(new.files),
             "unreadable_files": new.unreadable,
+            "unfinished_lines": new.unfinished,
             "rejected_by_reason": {name: count for name, count in reasons.items() if count},
             **lake.report("ingest", inputs=before, outputs=_versions(lake)),
         }
 
 
-def append_lines(lake: Lake, files: list[LogFile], lines: DataFrame, *, source: str, batch: int) -> None:
-    """Add the lines of `files` to RAW_LOG as the source's batch; the commit notes all that completing it needs.
+def ingest_batch(
+    lake: Lake,
+    files: list[LogFile],
+    lines: DataFrame,
+    *,
+    source: str,
+    user_key: bytes | None,
+    max_reject_share: float,
+    earliest: date,
+    lines_before: int,
+) -> dict[str, int]:
+    """Bring the new lines of some files into the tables as one batch, once the audit has passed; its row of the books.
+
+    The lines are read once and stay on disk meanwhile: what is counted, judged and written are the same bytes.
+    """
+    batch, format = last_batch(lake, source) + 1, files[0].lines_format
+    if user_key is not None:
+        lines = with_replaced_users(lines, format, user_key, earliest)
+    rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch)).persist(StorageLevel.DISK_ONLY)
+    try:
+        with whole_files(lake.spark):
+            check_lines(rows, files)
+        with _parsed(lake, rows, sum(file.bytes for file in files), earliest) as parsed:
+            withheld = user_key is not None
+            check_refusals(parsed.sightings, max_reject_share, lines_before=lines_before, withheld=withheld)
+            settle_user_key(lake, source, user_key)
+            note = append_lines(lake, files, rows, source=source, batch=batch, earliest=earliest)
+            rows.unpersist()
+            return _write_batch(lake, parsed, note)
+    finally:
+        rows.unpersist()
+
+
+def append_lines(
+    lake: Lake, files: list[LogFile], rows: DataFrame, *, source: str, batch: int, earliest: date = EARLIEST
+) -> dict[str, Any]:
+    """Add the lines of `files` to RAW_LOG as the source's batch; the commit's note, which tells all that completing it
+    needs.
 
     InputError where another run has added a batch of this number meanwhile, as it can where no lock holds (URLs).
     """
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
-    rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
-    with whole_files(lake.spark):
-        written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
+    note["earliest"] = earliest.isoformat()
+    written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
     if not written and raw_note(lake, source, batch)["files"] != note["files"]:
         raise conflict(RAW_LOG, lake.path(RAW_LOG))
+    return note
 
 
-def ingest_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
-    """Bring one batch of RAW_LOG into the tables, check that no line is lost, and write it into the books."""
+def complete_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
+    """Bring a batch of RAW_LOG, which an earlier run left there, into the other tables; its row of the books."""
     note = raw_note(lake, source, batch)
     raw = of_source(lake, RAW_LOG, source).where(F.col("batch") == batch)
+    with _parsed(lake, raw, sum(file["bytes"] for file in note["files"]), _earliest(note)) as parsed:
+        return _write_batch(lake, parsed, note)
+
+
+class _Parsed(NamedTuple):
+    """What a batch's lines say."""
+
+    sightings: DataFrame  # and the lines that are refused
+    extra: tuple[str, ...]
+
+
+@contextmanager
+def _parsed(lake: Lake, raw: DataFrame, size: int, earliest: date) -> Iterator[_Parsed]:
+    """Inside, what a batch's lines say is persisted, and shuffles are cut for that many bytes."""
     format = _format_of(raw)
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
-    with sized_for(lake.spark, sum(file["bytes"] for file in note["files"])):
-        sightings = per_sighting(with_told(raw, format), extra).persist()
-        told = usable(sightings)
-        write_histories(lake, told, source, batch)  # first: at no moment does an impression lack its history
-        plan = plan_impressions(lake, told, source=source, batch=batch, extra=extra)
-        counts = write_impressions(lake, plan, source=source, batch=batch, since=note["impressions_version"])
-        rows = refused(sightings).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
-        lake.append(REJECTS, rows, app_id=app(REJECTS, source), app_version=batch)
-        sightings.unpersist()
-    book = book_of(lake, counts, source, batch, since=note["impressions_version"])
+    with sized_for(lake.spark, size):
+        sightings = per_sighting(with_told(raw, format, earliest), extra).persist()
+        try:
+            yield _Parsed(sightings, extra)
+        finally:
+            sightings.unpersist()
+
+
+def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any]) -> dict[str, int]:
+    """Bring what a batch of RAW_LOG says into the other tables, check the balance, and write it into the books."""
+    source, batch, since = note["source"], note["batch"], note["impressions_version"]
+    told = usable(parsed.sightings)
+    write_histories(lake, told, source, batch)  # first: at no moment does an impression lack its history
+    plan = plan_impressions(lake, told, source=source, batch=batch, extra=parsed.extra)
+    counts = write_impressions(lake, plan, source=source, batch=batch, since=since)
+    rows = refused(parsed.sightings).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
+    lake.append(REJECTS, rows, app_id=app(REJECTS, source), app_version=batch)
+    book = book_of(lake, counts, note)
     write_files(lake, note, source, batch)
     write_book(lake, book, source, batch)
     return book
@@ -135,6 +202,11 @@ def write_histories(lake: Lake, told: DataFrame, source: str, batch: int) -> Non
 
 def _versions(lake: Lake) -> dict[str, int]:
     return {table.name: lake.version(table) for table in WRITTEN if lake.exists(table)}
+
+
+def _earliest(note: Mapping[str, Any]) -> date:
+    """By which a batch is parsed, now and when another run completes it: the option of the run that read it."""
+    return date.fromisoformat(note["earliest"]) if "earliest" in note else EARLIEST  # an older run noted none
 
 
 def _format_of(raw: DataFrame) -> str:

@@ -1,12 +1,27 @@
-"""The formats of logs that ingest knows: how their files are called, and how one of them is looked at."""
+"""The formats of logs that ingest knows: how their files are called, and how one of them is looked at.
+
+When the last line of a file counts, where no line end stands behind it:
+
+- JSON lines: if it is a whole JSON object, for no longer line begins with one. Else it waits for its end
+- MIND: it waits, for the beginning of a line looks like a shorter line
+- gzip, of either: always, for a gzip is whole or cannot be read
+- Parquet, Delta and JSON arrays: they hold rows, and are whole
+
+`ingest --final` counts every last line: the files are complete, whatever they end with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from pipelines.ingest.fingerprint import bytes_sha256, joined_stamps, joined_sums
+from pipelines.ingest.json_arrays import array_sha256, is_array, scan_array
+from pipelines.ingest.json_fault import json_fault, whole_json
 from pipelines.ingest.mapping import JSONL, LogMapping
-from pipelines.ingest.scan import Content, json_fault, mind_fault, scan_lines, scan_parquet
+from pipelines.ingest.pieces import text_sha256
+from pipelines.ingest.scan import Content, Look, mind_fault, scan_lines, scan_parquet
 from schemas.errors import InputError
 
 FORMATS = ("jsonl", "mind", "ebnerd")
@@ -17,7 +32,8 @@ EBNERD_COLUMNS = {
     "shown": "article_ids_inview",
     "clicked": "article_ids_clicked",
 }
-EBNERD_HISTORY = {"user_id": "user_id", "history": "article_id_fixed"}
+EBNERD_HISTORY = {"user_id": ("user_id",), "history": ("article_id_fixed",)}
+EBNERD = LogMapping(columns=EBNERD_COLUMNS)
 PATTERNS = {
     "jsonl": ("logs/*.jsonl", "logs/*.jsonl.gz"),
     "mind": ("behaviors*.tsv", "behaviors*.tsv.gz"),
@@ -35,23 +51,52 @@ def format_of(name: str) -> str:
     raise InputError(f"{name}: a log file ends in one of {wanted}. Rename it, name a folder, or give a --mapping")
 
 
-def _scan_ebnerd(path: Path, _: LogMapping) -> Content | None:
+def parts_of(path: Path, format: str) -> tuple[Path, ...]:
+    """The files that the rows of a log file come from: EB-NeRD's histories stand in another one."""
+    return (path, path.with_name("history.parquet")) if format == "ebnerd" else (path,)
+
+
+def sha256_now(path: Path, format: str, mapping: LogMapping | None, text_bytes: int) -> str | None:
+    """The hash of what was read of a file, as it is now; None where the file is shorter."""
+    if format == "ebnerd" or (mapping is not None and mapping.format == "parquet"):
+        return joined_sums(*map(bytes_sha256, parts_of(path, format)))
+    return (array_sha256 if is_array(path) else text_sha256)(path, text_bytes)
+
+
+def ebnerd_paths(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """EB-NeRD's columns; its test split has no clicks, so its impressions are unlabelled."""
+    present = set(names)
+    return {name: (column,) for name, column in EBNERD_COLUMNS.items() if name != "clicked" or column in present}
+
+
+def _scan_ebnerd(path: Path, _: LogMapping, __: Look) -> Content | None:
     try:
-        scan_parquet(path.with_name("history.parquet"), EBNERD_HISTORY)
+        history = scan_parquet(path.with_name("history.parquet"), lambda _: EBNERD_HISTORY, EBNERD)
     except InputError as error:
         raise InputError(f"its history.parquet {error}") from error
-    return scan_parquet(path, EBNERD_COLUMNS)
+    found = scan_parquet(path, ebnerd_paths, EBNERD)
+    if found is None:
+        return None
+    stamp = joined_stamps(found.stamp, None if history is None else history.stamp)
+    whole = joined_sums(found.text_sha256, bytes_sha256(path.with_name("history.parquet")))
+    return replace(found, stamp=stamp, text_sha256=whole, begins=whole)
 
 
-def _scan_mapped(path: Path, mapping: LogMapping) -> Content | None:
+def _scan_json(path: Path, mapping: LogMapping, look: Look) -> Content | None:
+    if is_array(path):
+        return scan_array(path, json_fault(mapping), look)
+    return scan_lines(path, json_fault(mapping), whole_json, look)
+
+
+def _scan_mapped(path: Path, mapping: LogMapping, look: Look) -> Content | None:
     if mapping.format == JSONL:
-        return scan_lines(path, json_fault(mapping))
-    return scan_parquet(path, mapping.read_columns, [name for name in mapping.columns if mapping.is_list(name)])
+        return _scan_json(path, mapping, look)
+    return scan_parquet(path, lambda _: mapping.paths, mapping)
 
 
-SCANS: dict[str, Callable[[Path, LogMapping], Content | None]] = {
-    "jsonl": lambda path, mapping: scan_lines(path, json_fault(mapping)),
-    "mind": lambda path, _: scan_lines(path, mind_fault),
+SCANS: dict[str, Callable[[Path, LogMapping, Look], Content | None]] = {
+    "jsonl": _scan_json,
+    "mind": lambda path, _, look: scan_lines(path, mind_fault, lambda line: False, look),
     "ebnerd": _scan_ebnerd,
     "mapped": _scan_mapped,
 }

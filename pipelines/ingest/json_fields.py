@@ -1,87 +1,112 @@
-"""What a JSON line tells, by a log's mapping: its fields, and whether it is one whole object at all."""
+"""What a JSON line tells, by a log's mapping: its fields, and whether it is one whole object at all.
+
+A line is JSON as RFC 8259 has it: names are compared exactly, and what the standard does not know (single quotes, NaN,
+comments) is no JSON.
+"""
 
 from __future__ import annotations
 
-import functools
-import operator
-from collections.abc import Iterable
+import re
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.ingest.mapping import Extra, LogMapping
+from pipelines.ingest.ids import BETWEEN, with_whole_numbers
+from pipelines.ingest.json_paths import case_groups, schema_of, twice_told, value_at
+from pipelines.ingest.mapping import LISTS, LogMapping
+from pipelines.ingest.marks import (
+    all_marked,
+    clicked_by_marks,
+    clicked_by_suffix,
+    none_marked,
+    strange_marks,
+    without_suffixes,
+)
+from pipelines.ingest.times import time_of
 
-_LISTS = ("history", "shown", "clicked")
-_IDS = ("impression_id", "user_id", *_LISTS)
-_ISO_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})?$"
-_OFFSET = r"(Z|[+-]\d{2}:\d{2})$"
+_IDS = ("impression_id", "user_id", *LISTS)
 _PLAIN = r"^[\x01!-Z\]-z|}~]*\z"  # printable ASCII but for blanks, backslashes and brackets
-_BETWEEN = "\x01"  # parts ids where they are looked at together: one that holds it has a backslash in its line
 _CORRUPT = "_malformed"
-_MARKS = ("0", "1", "false", "true")
+_STRICT = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT}
+_STRICT |= {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
+_AROUND = r"^[\s\[(]+|[\s\])]+$"  # a printed list has brackets around it,
+_QUOTES = r"^[\s'\"]+|[\s'\"]+$"  # and may have quotes around each id
 
 
 def with_json_fields(lines: DataFrame, mapping: LogMapping) -> DataFrame:
     """The fields of each line's `_text`; `_malformed`: why it has none; `_bad_mark`; `_plain`: its ids are fine."""
-    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT}
-    record = lines.withColumns(
-        {"_record": F.from_json("_text", _schema(mapping), options), "_keys": F.json_object_keys("_text")}
-    )
-    told = {name: F.col(f"_record.{_quoted(column)}") for name, column in mapping.columns.items()}
+    leaves = {path: _type(mapping, name) for name, path in mapping.paths.items()}
+    groups = case_groups(leaves)
+    records = {
+        f"_record{at}": F.from_json("_text", f"{schema_of({p: leaves[p] for p in group})}, {_CORRUPT} string", _STRICT)
+        for at, group in enumerate(groups)
+    }
+    record = lines.withColumns(records | {"_keys": F.json_object_keys("_text")})
+    of_path = {path: F.col(f"_record{at}") for at, group in enumerate(groups) for path in group}
+    told = {name: value_at(of_path[path], path) for name, path in mapping.paths.items()}
+    told |= {name: _cut(told[name], form.split) for name, form in mapping.lists.items() if form.split}
     if mapping.clicked_as == "id":
         told["clicked"] = F.when(told["clicked"].isNotNull(), F.array(told["clicked"]))
+    none = F.lit(None).cast("array<string>")
+    corrupt = [F.col(f"{name}.{_CORRUPT}") for name in records]
     fields = record.select(
         *lines.columns,
         "_keys",
-        F.col(f"_record.{_CORRUPT}").alias("_corrupt"),
+        F.coalesce(*corrupt).alias("_corrupt"),
         told.get("impression_id", F.lit(None).cast("string")).alias("impression_id"),
         told["user_id"].alias("user_id"),
         told["time"].alias("_time_text"),
         told.get("history", F.array().cast("array<string>")).alias("history"),
-        told.get("shown", F.lit(None).cast("array<string>")).alias("shown"),
-        told.get("clicked", F.lit(None).cast("array<string>")).alias("_clicked"),
-        F.concat_ws(_BETWEEN, F.lit(""), *(told[name] for name in _IDS if name in told)).alias("_ids"),
-        *(_extra(extra).alias(name) for name, extra in mapping.extra.items()),
+        told.get("shown", none).alias("shown"),
+        told.get("clicked", none).alias("clicked"),
+        F.concat_ws(BETWEEN, F.lit(""), *(told[name] for name in _IDS if name in told)).alias("_ids"),
+        *(_as(told[name], extra.type).alias(name) for name, extra in mapping.extra.items()),
     )
-    return fields.select(
+    twice = twice_told(F.col("_text"), F.col("_keys"), leaves)
+    return with_whole_numbers(fields, _IDS).select(
         *lines.columns,
-        F.when(~_one_object(), "not_json").when(_told_twice(mapping), "duplicate_field").alias("_malformed"),
+        F.when(~_one_object(), "not_json").when(twice, "duplicate_field").alias("_malformed"),
         "impression_id",
         "user_id",
         "_time_text",
-        _time(F.col("_time_text"), mapping).alias("time"),
+        time_of(F.col("_time_text"), mapping).alias("time"),
         "history",
-        "shown",
-        (_by_marks() if mapping.clicked_as == "marks" else F.col("_clicked")).alias("clicked_ids"),
-        _bad_mark(mapping).alias("_bad_mark"),
-        _plain().alias("_plain"),
+        *_shown_and_clicked(mapping),
+        _plain(mapping).alias("_plain"),
         *mapping.extra,
     )
 
 
-def _schema(mapping: LogMapping) -> str:
-    """What to read of a record: all as text, so that a type in the log is no reason to lose a line."""
-    leaves = {extra.column: "string" for extra in mapping.extra.values()}
-    kinds = {name: "array<string>" if mapping.is_list(name) else "string" for name in mapping.columns}
-    leaves |= {column: kinds[name] for name, column in mapping.columns.items()}
-    return f"{_fields(leaves)}, {_CORRUPT} string"
+def _type(mapping: LogMapping, name: str) -> str:
+    """As what a field is read: all as text, so that a type in the log is no reason to lose a line."""
+    return "array<string>" if mapping.is_list(name) and name not in mapping.lists else "string"
 
 
-def _fields(leaves: dict[str, str], colon: str = " ") -> str:
-    told = []
-    for name in dict.fromkeys(column.partition(".")[0] for column in leaves):
-        below = {column.partition(".")[2]: kind for column, kind in leaves.items() if column.startswith(f"{name}.")}
-        told.append(f"`{name}`{colon}" + (f"struct<{_fields(below, ': ')}>" if below else leaves[name]))
-    return ", ".join(told)
+def _as(text: Column, type: str) -> Column:
+    return text if type == "string" else text.try_cast(type)
 
 
-def _quoted(column: str) -> str:
-    return ".".join(f"`{part}`" for part in column.split("."))
+def _cut(text: Column, split: str) -> Column:
+    """The ids of a text: brackets around them all, and quotes and white space around each, are no part of them."""
+    bare = F.regexp_replace(text, _AROUND, "")
+    pieces = F.split(bare, r"\s+" if split.isspace() else re.escape(split.strip()))
+    ids = F.transform(pieces, lambda piece: F.regexp_replace(piece, _QUOTES, ""))
+    return F.when(bare == "", F.array().cast("array<string>")).otherwise(ids)
 
 
-def _extra(extra: Extra) -> Column:
-    column = F.col(f"_record.{_quoted(extra.column)}")
-    return column if extra.type == "string" else column.try_cast(extra.type)
+def _shown_and_clicked(mapping: LogMapping) -> tuple[Column, Column, Column]:
+    """`shown`, `clicked_ids`, and `_bad_mark`: `clicked` is there but no list, or the marks are wrong."""
+    shown, clicked = F.col("shown"), F.col("clicked")
+    bad = clicked.isNull() & F.col("_corrupt").isNotNull()
+    if mapping.clicked_as == "marks":
+        bad = bad | F.coalesce(strange_marks(clicked, shown), F.lit(False))
+        clicked = clicked_by_marks(clicked, shown)
+    elif mapping.clicked_as == "suffixes":
+        marked = all_marked(shown)
+        bad = F.coalesce(~marked & ~none_marked(shown), F.lit(False))
+        clicked = F.when(marked, clicked_by_suffix(shown))
+        shown = F.when(marked, without_suffixes(shown)).otherwise(shown)
+    return shown.alias("shown"), clicked.alias("clicked_ids"), bad.alias("_bad_mark")
 
 
 def _one_object() -> Column:
@@ -102,72 +127,14 @@ def _one_object() -> Column:
     return F.coalesce(F.col("_keys").isNotNull() & whole & ~unread, F.lit(False))
 
 
-def _plain() -> Column:
+def _plain(mapping: LogMapping) -> Column:
     """Whether all ids are certainly fine, but for their length: none is empty or has a letter that needs a closer look.
 
     One pattern over all of them, for a pattern for each costs far more. What parts them can only be in an id if it was
     written with a backslash.
     """
     ids = F.col("_ids")
-    parted = (
-        ~F.contains("_text", F.lit("\\")) & ~F.contains(ids, F.lit(2 * _BETWEEN)) & ~F.endswith(ids, F.lit(_BETWEEN))
-    )
+    parted = ~F.contains("_text", F.lit("\\")) & ~F.contains(ids, F.lit(2 * BETWEEN)) & ~F.endswith(ids, F.lit(BETWEEN))
+    if mapping.clicked_as == "suffixes":  # a mark, and no id
+        parted = parted & ~F.array_contains("shown", "-0") & ~F.array_contains("shown", "-1")
     return parted & ids.rlike(_PLAIN)
-
-
-def _told_twice(mapping: LogMapping) -> Column:
-    """Whether a name that we read stands twice in its object: which of them counts would be the parser's choice."""
-    columns = [*mapping.columns.values(), *(extra.column for extra in mapping.extra.values())]
-    parents = {"": {column.partition(".")[0] for column in columns}}
-    for column in columns:
-        parts = column.split(".")
-        for depth in range(1, len(parts)):
-            parents.setdefault(".".join(parts[:depth]), set()).add(parts[depth])
-    nested = [
-        _twice(F.json_object_keys(F.get_json_object("_text", f"$.{parent}")), names)
-        for parent, names in parents.items()
-        if parent
-    ]
-    return functools.reduce(operator.or_, nested, _twice(F.col("_keys"), parents[""]))
-
-
-def _twice(keys: Column, names: Iterable[str]) -> Column:
-    wanted = F.array(*(F.lit(name) for name in sorted(names)))
-    ours = F.size(F.filter(keys, lambda key: F.array_contains(wanted, key)))
-    any_twice = F.size(F.array_distinct(keys)) < F.size(keys)
-    return F.coalesce(any_twice & (ours > F.size(F.array_intersect(keys, wanted))), F.lit(False))
-
-
-def _bad_mark(mapping: LogMapping) -> Column:
-    """`clicked` is there, but no list; or its marks are none, or not one for each shown news."""
-    no_list = F.col("_clicked").isNull() & F.col("_corrupt").isNotNull()
-    if mapping.clicked_as != "marks":
-        return no_list
-    marks = F.array(*(F.lit(mark) for mark in _MARKS))
-    strange = (F.size("_clicked") != F.size("shown")) | (F.size(F.array_except("_clicked", marks)) > 0)
-    return no_list | F.coalesce(strange, F.lit(False))
-
-
-def _by_marks() -> Column:
-    return F.when(
-        F.col("_clicked").isNotNull(),
-        F.filter("shown", lambda _, place: F.get(F.col("_clicked"), place).isin("1", "true")),
-    )
-
-
-def _time(text: Column, mapping: LogMapping) -> Column:
-    """The time by the mapping's format; null where it is none."""
-    if mapping.time_format == "epoch_seconds":
-        micros = text.cast("decimal(20,6)") * F.lit(1_000_000)
-        return F.when(text.rlike(r"^\d{1,11}(\.\d{1,6})?$"), F.timestamp_micros(micros.cast("long")))
-    if mapping.time_format == "epoch_milliseconds":
-        return F.when(text.rlike(r"^\d{1,14}$"), F.timestamp_millis(text.cast("long")))
-    if mapping.time_format == "iso":
-        time = F.when(text.rlike(_ISO_TIME), F.try_to_timestamp(text))
-        local = ~text.rlike(_OFFSET)
-    else:
-        time = F.try_to_timestamp(text, F.lit(mapping.time_format))
-        local = F.lit(not any(letter in mapping.time_format for letter in "XxZzVO"))
-    if mapping.time_zone == "UTC":
-        return time
-    return F.when(local, F.to_utc_timestamp(time, mapping.time_zone)).otherwise(time)

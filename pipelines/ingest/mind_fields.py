@@ -5,12 +5,12 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.ingest.marks import all_marked, clicked_by_suffix, without_suffixes
 from pipelines.ingest.scan import MIND_COLUMNS
 
 _TIME = "M/d/yyyy h:mm:ss a"
 _TIME_SHAPE = r"^\d{1,2}/\d{1,2}/\d{4} \d{1,2}:\d{2}:\d{2} [AP]M$"
 _PLAIN = r"^[\t !-Z\]-z|}~]*\z"  # printable ASCII but for backslashes and brackets, and what parts ids
-_MARK = 2  # letters of a click mark: -0 or -1
 
 
 def with_mind_fields(lines: DataFrame) -> DataFrame:
@@ -26,10 +26,9 @@ def with_mind_fields(lines: DataFrame) -> DataFrame:
         _parted(history).alias("history"),
         _parted(shown).alias("_tokens"),
     )
-    told = tokens.withColumn("_labelled", F.forall("_tokens", lambda token: _is_clicked(token) | token.endswith("-0")))
+    told = tokens.withColumn("_labelled", all_marked(F.col("_tokens")))
     unlabelled = ~F.exists("_tokens", lambda token: token.contains("-"))  # no id of MIND has a hyphen
-    clicked = F.transform(F.filter("_tokens", _is_clicked), _without_mark)
-    ids = F.transform("_tokens", _without_mark)
+    clicked, ids = clicked_by_suffix(F.col("_tokens")), without_suffixes(F.col("_tokens"))
     time_told = F.when(F.col("_time_text").rlike(_TIME_SHAPE), F.try_to_timestamp("_time_text", F.lit(_TIME)))
     return told.select(
         *lines.columns,
@@ -53,11 +52,3 @@ def _plain() -> Column:
 def _parted(text: Column) -> Column:
     single = F.when(text.contains("  "), F.regexp_replace(text, " +", " ")).otherwise(text)
     return F.when(text == "", F.array().cast("array<string>")).otherwise(F.split(single, " "))
-
-
-def _is_clicked(token: Column) -> Column:
-    return token.endswith("-1")
-
-
-def _without_mark(token: Column) -> Column:
-    return F.substring(token, F.lit(1), F.length(token) - _MARK)

@@ -11,7 +11,7 @@ The reasons, in the order in which they are tried (one line has one reason):
   or a list holds something that is no id. An empty history is fine, and numbers are read as ids. A log without columns
   of impression ids or shown news has them implied (`implied.py`); a click without its news lacks what it shows
 - `bad_id`: an id with a backslash, a control character or white space, or of more than 256 bytes
-- `bad_time`: no time of the format, before the year 2000, or more than a day after the line arrived
+- `bad_time`: no time of the format, before the run's earliest time (1990), or more than a day after the line arrived
 - `nothing_shown`: the list of shown news is empty
 - `bad_click_mark`: click marks on some shown news only, a mark other than 0 or 1, or `clicked` is no list of ids
 - `clicked_not_shown`: a clicked news is not among those shown
@@ -20,6 +20,8 @@ A news shown twice in one impression is one candidate, at its first place, click
 """
 
 from __future__ import annotations
+
+from datetime import date
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -33,14 +35,14 @@ from schemas.raw_log import RAW_LOG, WITHHELD
 
 LONGEST_LINE_BYTES = 1 << 20
 TOLD = ("impression_id", "user_id", "time", "history", "shown", "clicked_ids")
-_EARLIEST = "2000-01-01 00:00:00"
+EARLIEST = date(1990, 1, 1)  # a time before it is a clock that was never set, or a unit that is wrong
 
 
-def with_told(raw: DataFrame, format: str) -> DataFrame:
+def with_told(raw: DataFrame, format: str, earliest: date = EARLIEST) -> DataFrame:
     """RAW_LOG rows plus what each line tells: TOLD (`clicked_ids` null = unlabelled), `repeated_news` (a news was shown
     twice), the mapping's extra columns, and `reason`, null if usable. The rows are of one format, or withheld.
     """
-    judged = with_all_told(raw, format)
+    judged = with_all_told(raw, format, earliest)
     once = F.array_distinct("shown")
     others = [name for name in judged.columns if name not in (*raw.columns, *TOLD, "reason")]
     told = [once.alias("shown") if name == "shown" else F.col(name) for name in TOLD]
@@ -48,7 +50,7 @@ def with_told(raw: DataFrame, format: str) -> DataFrame:
     return judged.select(*raw.columns, *told, repeated, *others, "reason")
 
 
-def with_all_told(raw: DataFrame, format: str) -> DataFrame:
+def with_all_told(raw: DataFrame, format: str, earliest: date = EARLIEST) -> DataFrame:
     """As `with_told`, but `shown` as it was told: with the news that stand there twice."""
     fault = (
         F.when(F.col("format") == WITHHELD, F.get_json_object(F.col("line").cast("string"), "$.reason"))
@@ -60,7 +62,7 @@ def with_all_told(raw: DataFrame, format: str) -> DataFrame:
     fields = with_mind_fields(lines) if format == "mind" else _of_json(lines, mapping_of(format))
     close = ~F.coalesce("_plain", F.lit(False)) | null_or_long_ids()
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
-    judged = fields.withColumn("_close", close).withColumn("reason", _reason())
+    judged = fields.withColumn("_close", close).withColumn("reason", _reason(earliest))
     return judged.select(*raw.columns, *TOLD, *extra, "reason")
 
 
@@ -81,14 +83,14 @@ def keep_rejects(judged: DataFrame) -> DataFrame:
     return judged.where(F.col("reason").isNotNull()).withColumn("line", line)
 
 
-def _reason() -> Column:
+def _reason(earliest: date) -> Column:
     """The first rule that the line breaks, null if none. A comparison with null decides nothing, hence the coalesce."""
     absent = F.col("_time_text").isNull() | (F.trim("_time_text") == "")
     nulls = [F.col(name).isNull() for name in ("impression_id", "user_id", "history", "shown")]
     missing = nulls[0] | nulls[1] | nulls[2] | nulls[3] | absent
     close = F.col("_close")  # few lines: a cheap look showed that the ids of the others are fine
     latest = F.col("arrived_at") + F.expr("INTERVAL 1 DAY")
-    possible = (F.col("time") >= F.lit(_EARLIEST).cast("timestamp")) & (F.col("time") <= latest)
+    possible = (F.col("time") >= F.lit(f"{earliest} 00:00:00").cast("timestamp")) & (F.col("time") <= latest)
     few = F.exists(
         "clicked_ids", lambda id: ~F.array_contains("shown", id)
     )  # dearer than a hash set where they are many

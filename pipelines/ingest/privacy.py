@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from datetime import date
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -16,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
 from pipelines.ingest.mapping import JSONL, mapping_of
-from pipelines.ingest.parse import with_all_told
+from pipelines.ingest.parse import EARLIEST, with_all_told
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.raw_log import RAW_LOG, WITHHELD
@@ -38,14 +39,21 @@ def user_key(text: bytes, *, where: str) -> bytes:
 
 
 def settle_user_key(lake: Lake, source: str, key: bytes | None) -> None:
-    """Note which key a source's user ids are replaced by; InputError where it was another until now, or none.
+    """Note which key a source's user ids are replaced by; InputError where it was another until now, or none."""
+    refuse_other_key(lake, source, key)
+    lake.create(RAW_LOG)
+    lake.note(RAW_LOG, _note_of(source), _fingerprint(key))
+
+
+def refuse_other_key(lake: Lake, source: str, key: bytes | None) -> None:
+    """InputError where a source's user ids were replaced by another key until now, or by none.
 
     Ids under two keys, or with and without one, would make two users of each.
     """
-    name = f"user_key.{source}"
+    if not lake.exists(RAW_LOG):
+        return
     told = _fingerprint(key)
-    lake.create(RAW_LOG)
-    noted = lake.notes(RAW_LOG).get(name)
+    noted = lake.notes(RAW_LOG).get(_note_of(source))
     if noted is None and not lake.read(RAW_LOG).where(F.col("source") == source).isEmpty():
         noted = _NO_KEY  # ingested before there were keys
     if noted is not None and noted != told:
@@ -55,14 +63,13 @@ def settle_user_key(lake: Lake, source: str, key: bytes | None) -> None:
             f"{lake.root}: {source} was ingested {was} so far, and this run is {now}: each user would become two. "
             "Give --user-key-file as before, or ingest into a new --source or lake"
         )
-    lake.note(RAW_LOG, name, told)
 
 
-def with_replaced_users(lines: DataFrame, format: str, key: bytes) -> DataFrame:
+def with_replaced_users(lines: DataFrame, format: str, key: bytes, earliest: date = EARLIEST) -> DataFrame:
     """RAW_LOG rows that hold no user id: a usable line as JSON of our own fields with the replaced id, another as its
     HMAC, its length and the reason why it is refused (`format` withheld).
     """
-    judged = with_all_told(lines, format)
+    judged = with_all_told(lines, format, earliest)
     mapping = mapping_of(JSONL if format == "mind" else format)
     record = F.struct(
         "impression_id",
@@ -76,7 +83,7 @@ def with_replaced_users(lines: DataFrame, format: str, key: bytes) -> DataFrame:
     usable = F.col("reason").isNull()
     sealed = _sealed(key)(F.when(~usable, F.col("line")))  # a bare hash would tell who can guess the line
     withheld = F.struct(sealed.alias("hmac_sha256"), F.octet_length("line").alias("bytes"), "reason")
-    own = mapping.of_rows(typed_time=True, clicked_as="ids").as_format
+    own = mapping.parsed.as_format
     kept = {
         "line": F.when(usable, F.to_json(record)).otherwise(F.to_json(withheld)).cast("binary"),
         "format": F.when(usable, own).otherwise(WITHHELD),
@@ -105,6 +112,10 @@ def _sealed(key: bytes) -> Callable[[Column], Column]:
         return pd.Series(told, dtype=object)
 
     return pandas_udf(sealed, "string")  # type: ignore[call-overload, no-any-return]
+
+
+def _note_of(source: str) -> str:
+    return f"user_key.{source}"
 
 
 def _fingerprint(key: bytes | None) -> str:

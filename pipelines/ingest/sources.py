@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipelines.ingest.columns import TEXT
 from pipelines.ingest.formats import FORMATS, PATTERNS, SCANS, format_of
+from pipelines.ingest.known import Known, fault_of, is_unchanged, last_line_waits, read_before, waiting
 from pipelines.ingest.mapping import JSONL, LogMapping
-from pipelines.ingest.scan import Content, begins_with, start_of
+from pipelines.ingest.scan import Content, Look
 from schemas.errors import InputError
 
 _UNPACKED = 8  # bytes of text in a byte of gzip or Parquet, about
@@ -23,10 +24,13 @@ class LogFile:
     name: str
     format: str  # of FORMATS, or mapped
     lines_format: str  # what RAW_LOG.format tells of its lines
-    bytes: int
+    bytes: int  # up to the end of its last line
     lines: int  # what comes after them has to wait for the next run
     first_line_sha256: str  # of a Parquet file: of its footer
-    whole_lines: bool  # it ended with a line end
+    whole_lines: bool  # they end with a line end
+    text_bytes: int | None = None  # of these lines, and
+    text_sha256: str | None = None  # their hash (fingerprint.py); None of a Delta table's file, which never changes
+    stamp: str | None = None  # of the file before it was looked at
     skip: int = 0  # lines that were read before
     mapping: LogMapping | None = None
     types: tuple[tuple[str, str], ...] = ()  # of a Parquet file's columns
@@ -35,29 +39,22 @@ class LogFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What INGEST_FILES tells of a file that was read before."""
-
-    bytes: int
-    lines: int
-    first_line_sha256: str
-    whole_lines: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The files that can be read, by name, and those that cannot, each with its reason."""
+    """What is new: files with lines to read, files that cannot be read, each with its reason, and the names of those
+    whose last line waits for its line end.
+    """
 
     files: list[LogFile]
     unreadable: dict[str, str] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
 
 
-def find_logs(logs: Path, format: str = "auto", *, mapping: LogMapping | None = None) -> Found:
+def find_logs(logs: Path, format: str = "auto", *, mapping: LogMapping | None = None, final: bool = False) -> Found:
     """The log files of a folder (or the one file named) that hold lines. InputError if there is not one to be used.
 
     Names that start with `.` or `_` are left out: they are what collectors call files still being written.
     """
-    return find_usable(log_paths(logs, format, mapping), logs, mapping, {})
+    return find_usable(log_paths(logs, format, mapping), logs, mapping, {}, final=final)
 
 
 def log_paths(logs: Path, format: str, mapping: LogMapping | None) -> list[Path]:
@@ -67,6 +64,8 @@ def log_paths(logs: Path, format: str, mapping: LogMapping | None) -> list[Path]
     if not logs.exists():
         raise InputError(f"{logs}: no such folder. Make a sample with ./feedloop make_sample, or name a folder of logs")
     if logs.is_file():
+        if is_hidden(logs.name):
+            raise InputError(f"{logs}: a name that begins with . or _ is that of a file still being written. Rename it")
         if mapping is None and format not in ("auto", format_of(logs.name)):
             raise InputError(f"{logs}: a {format_of(logs.name)} file by its name, but the format asked for is {format}")
         return [logs]
@@ -94,59 +93,76 @@ def log_patterns(logs: Path, format: str, mapping: LogMapping | None) -> tuple[s
     return PATTERNS[present[0]]
 
 
-def look_at(paths: Iterable[Path], logs: Path, mapping: LogMapping | None = None) -> Found:
-    """Each file read to its end once: those that hold lines, and those that cannot be used with the reason."""
+def find_new(
+    paths: Iterable[Path], logs: Path, mapping: LogMapping | None, known: Mapping[str, Known], *, final: bool = False
+) -> Found:
+    """What the lake lacks of these files: unknown ones, and grown ones with the lines to skip. A file that is not known
+    to be as it was is read to its end once. `final`: last lines count, whatever they end with.
+
+    A known name over other content is unreadable: skipping it would lose its lines without a word.
+    """
     folder = logs.parent if logs.is_file() else logs
     found = Found(files=[])
     for path in paths:
         name = str(path.relative_to(folder))
         try:
-            format = "mapped" if mapping else format_of(name)
-            content = SCANS[format](path, mapping or LogMapping())
+            _find_in_file(found, path, _readable_name(name), mapping, known.get(name), final=final)
         except InputError as error:
-            found.unreadable[name] = str(error)
-            continue
-        if content is not None:
-            found.files.append(_log_file(path, name, format, content, mapping))
+            found.unreadable[shown_name(name)] = str(error)
     return found
 
 
-def find_new(paths: Iterable[Path], logs: Path, mapping: LogMapping | None, known: Mapping[str, Known]) -> Found:
-    """What the lake lacks of these files; of those that it has, only the start is looked at."""
-    folder = logs.parent if logs.is_file() else logs
-    other = [path for path in paths if not _is_unchanged(path, known.get(str(path.relative_to(folder))))]
-    return new_files(look_at(other, logs, mapping), known)
-
-
-def find_usable(paths: Iterable[Path], logs: Path, mapping: LogMapping | None, known: Mapping[str, Known]) -> Found:
+def find_usable(
+    paths: Iterable[Path], logs: Path, mapping: LogMapping | None, known: Mapping[str, Known], *, final: bool = False
+) -> Found:
     """As `find_new`. InputError if there is not one file to be used, now or before."""
-    new = find_new(paths, logs, mapping, known)
+    new = find_new(paths, logs, mapping, known, final=final)
     if not new.files and not known:
         reasons = [f"{name}: {reason}" for name, reason in list(new.unreadable.items())[:3]]
+        if new.unfinished:
+            reasons.append(
+                f"{new.unfinished[0]}: its only line has no line end and may be half of one. Wait for its writer, or "
+                "give --final"
+            )
         raise InputError(f"{logs}: " + ("; ".join(reasons) or "its log files hold no line at all"))
     return new
 
 
-def new_files(found: Found, known: Mapping[str, Known]) -> Found:
-    """What is not in the lake yet: unknown files, and grown ones with the lines to skip.
+def _find_in_file(
+    found: Found, path: Path, name: str, mapping: LogMapping | None, before: Known | None, *, final: bool
+) -> None:
+    format = "mapped" if mapping else format_of(name)
+    if before is not None and is_unchanged(path, format, before):
+        if not last_line_waits(path, before):
+            return
+        if not final:
+            found.unfinished.append(name)
+            return
+    look = Look(final=final, mark=0 if before is None else before.text_bytes or 0)
+    content = SCANS[format](path, mapping or LogMapping(), look)
+    if content is None:
+        return
+    fault = None if before is None else fault_of(path, content, before)
+    if fault is not None:
+        raise InputError(fault)
+    if waiting(content, before):
+        found.unfinished.append(name)
+    skip = 0 if before is None else read_before(path, content, before)
+    if skip < content.lines:
+        found.files.append(replace(_log_file(path, name, format, content, mapping), skip=skip))
 
-    A known name over other content is unreadable: skipping it would lose its lines without a word.
-    """
-    new = Found(files=[], unreadable=dict(found.unreadable))
-    for file in found.files:
-        before = known.get(file.name)
-        if before is None:
-            new.files.append(file)
-        elif not _continues(file, before):
-            new.unreadable[file.name] = (
-                "a file of this name was ingested before, and was longer or began with another line. "
-                "Give this folder its own --source, or the file its own name"
-            )
-        elif file.bytes > before.bytes:
-            skip = before.lines - (not before.whole_lines)
-            if skip < file.lines:  # the same lines may take more bytes: packed again, other line ends
-                new.files.append(replace(file, skip=skip))
-    return new
+
+def _readable_name(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("its name is no UTF-8, and Java cannot open it. Rename it") from error
+    return name
+
+
+def shown_name(name: str) -> str:
+    """The name as it can be printed: bytes that are no UTF-8 as escapes."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def in_batches(files: Iterable[LogFile], max_bytes: int) -> list[list[LogFile]]:
@@ -168,27 +184,15 @@ def _kind(file: LogFile) -> tuple[object, ...]:
     return file.lines_format, file.types
 
 
-def _is_unchanged(path: Path, before: Known | None) -> bool:
-    try:
-        same_size = before is not None and path.stat().st_size == before.bytes
-        return before is not None and same_size and start_of(path) == before.first_line_sha256
-    except (OSError, EOFError, zlib.error):
-        return False  # looking at all of it will tell why
-
-
-def _continues(file: LogFile, before: Known) -> bool:
-    if file.bytes < before.bytes:
-        return False
-    if file.first_line_sha256 == before.first_line_sha256:
-        return True
-    begun = before.lines == 1 and not before.whole_lines and file.path.suffix != ".gz"  # its only line was half written
-    return begun and begins_with(file.path, before.bytes, before.first_line_sha256)
-
-
 def matching(logs: Path, patterns: Iterable[str]) -> list[Path]:
     """The files below the folder that match one of the globs, but for hidden ones."""
     paths = {path for pattern in patterns for path in logs.glob(pattern)}
-    return sorted(path for path in paths if not any(part[0] in "._" for part in path.relative_to(logs).parts))
+    return sorted(path for path in paths if not any(is_hidden(part) for part in path.relative_to(logs).parts))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether this is how collectors and Hadoop name what is still being written; Spark reads no such file."""
+    return name[0] in "._" or name.endswith("._COPYING_")
 
 
 def _log_file(path: Path, name: str, format: str, content: Content, mapping: LogMapping | None) -> LogFile:
@@ -201,6 +205,9 @@ def _log_file(path: Path, name: str, format: str, content: Content, mapping: Log
         lines=content.lines,
         first_line_sha256=content.first_line_sha256,
         whole_lines=content.whole_lines,
+        text_bytes=content.text_bytes,
+        text_sha256=content.text_sha256,
+        stamp=content.stamp,
         mapping=mapping,
         types=content.types,
     )
@@ -211,4 +218,4 @@ def _lines_format(format: str, content: Content, mapping: LogMapping | None) -> 
         return "mind" if format == "mind" else JSONL
     if mapping.format == JSONL:
         return mapping.as_format
-    return mapping.of_rows(typed_time=dict(content.types)["time"].startswith("timestamp")).as_format
+    return mapping.of_rows(typed_time=dict(content.types)["time"] != TEXT).as_format

@@ -9,7 +9,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.session import literally
+from pipelines.session import named_files
 from schemas.errors import InputError
 
 COLUMNS = ("news_id", "category", "subcategory", "title", "abstract", "body")
@@ -50,7 +50,8 @@ def read_lines(spark: SparkSession, file: Path) -> DataFrame:
     value = F.regexp_replace(F.make_valid_utf8("value"), "^\ufeff", "").alias(
         "value"
     )  # some files begin with a byte order mark
-    text = spark.read.text(literally(file)).select(value, place.alias("place"))
+    ((reader, names),) = named_files(spark, [file])
+    text = reader.text(names).select(value, place.alias("place"))
     return text.where(F.trim("value") != "")
 
 

@@ -35,6 +35,7 @@ THEIRS = {
         "pandas": ["*"],
         "pyarrow": ["*"],
         "py4j": ["pipelines/session.py"],  # pyspark's bridge: what the JVM says when it does not start
+        "msgspec": ["pipelines/ingest/json_arrays.py", "pipelines/ingest/json_fault.py"],  # strict JSON, as it stands
         "tokenizers": ["pipelines/news/segmenting.py", "pipelines/news/segment.py"],
         "regex": ["pipelines/news/refine.py"],
         "stopwordsiso": ["pipelines/news/stop_words.py"],
@@ -91,6 +92,7 @@ TOUCHES_THE_WORLD = [
     "pipelines/session.py",
     "pipelines/java.py",  # what the JVM inherits
     "pipelines/tables.py",
+    "pipelines/ingest/fingerprint.py",  # whether a file changed but a moment ago
     "pipelines/locks.py",  # a file that the kernel locks
     "pipelines/versions.py",  # reports beside the tables
     "pipelines/news/*",  # the token table

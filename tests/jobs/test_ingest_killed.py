@@ -55,7 +55,7 @@ def made(spark: SparkSession, lake: Path) -> list[Any]:
         rows(tables.read(HISTORIES)),
         rows(tables.read(REJECTS)),
         rows(tables.read(RAW_LOG).drop("arrived_at")),
-        rows(tables.read(INGEST_FILES)),
+        rows(tables.read(INGEST_FILES).drop("stamp")),  # none where the file had just been written
         rows(tables.read(INGEST_RUNS), "batch", "files", "lines", "impressions", "merged", "rejected"),
     ]
 

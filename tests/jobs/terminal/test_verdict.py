@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.terminal.screen import split_lines
-from jobs.terminal.verdict import paired_line, quality_table
+from jobs.terminal.verdict import paired_line, quality_table, write_predictions
 
 FIGURES = {name: 0.5 for name in ("auc", "mrr", "ndcg5", "ndcg10")}
 SUMMARY: dict[str, Any] = {
@@ -44,3 +46,13 @@ def test_the_screen_names_the_split() -> None:
     assert "before 2026-03-07 18:00:05 UTC train" in first
     assert "the latest 20%, for all are of one date" in first
     assert "drawn from each day's clicks" in second
+
+
+def test_predictions_are_packed_as_mind_and_eb_nerd_take_them(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "mine.txt"
+    write_predictions(file, iter(["1 [2,1]", "0 [1]"]))
+    assert file.read_text() == "1 [2,1]\n0 [1]\n"
+    for name, inside in (("mine.zip", "prediction.txt"), ("mine.ebnerd.zip", "predictions.txt")):
+        with zipfile.ZipFile(file.with_name(name)) as packed:
+            assert packed.namelist() == [inside]
+            assert packed.read(inside).decode() == file.read_text()

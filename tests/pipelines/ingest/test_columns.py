@@ -57,7 +57,8 @@ def test_a_batch_that_another_run_wrote_meanwhile_is_told(spark: SparkSession, t
     files = find_logs(logs).files
 
     def append(*some: LogFile) -> None:
-        lines = raw_lines(spark, [*some]).selectExpr("*", f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at")
+        told = (f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at", "'publisher' AS source", "1L AS batch")
+        lines = raw_lines(spark, [*some]).selectExpr("*", *told)
         append_lines(lake, [*some], lines, source="publisher", batch=1)
 
     append(files[0])

@@ -7,7 +7,8 @@ import pytest
 from jobs.config import run
 from jobs.ingest import ingest
 from jobs.train import train
-from pipelines.ingest.mapping import LogMapping, mapping_of, read_mapping
+from pipelines.ingest.mapping import ListForm, LogMapping, mapping_of
+from pipelines.ingest.mapping_file import read_mapping
 from schemas.errors import InputError
 from schemas.strict_toml import toml_tables
 from tests.damage import HANG, ODD_FILES, damaged_texts, in_place_of, refusal
@@ -86,7 +87,7 @@ def test_jobs_end_with_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
         assert str(file) in told.err
 
 
-STORED = LogMapping(time_format="epoch_seconds").as_format.encode()
+STORED = LogMapping(time_format="epoch_seconds", lists={"shown": ListForm(split=" ")}).as_format.encode()
 
 
 @pytest.mark.parametrize("name", damaged_texts(STORED))
@@ -97,6 +98,23 @@ def test_a_stored_mapping_that_another_program_changed_is_refused(name: str) -> 
     except UnicodeDecodeError:
         return  # a column of texts cannot hold it
     refusal(lambda: mapping_of(told), "raw_log", "Another program has changed it")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"clicked_as":"ids"', '"clicked_as":["ids"]'),
+        ('"clicked_as":"ids"', '"clicked":"ids"'),
+        ('"split":" "', '"split":5'),
+        ('"split":" "', '"split":" ","by":" "'),
+        ('{"field":"","split":" "}', '" "'),
+        ('"extra":{}', '"extra":{"x":["y"]}'),
+    ],
+)
+def test_a_stored_mapping_with_other_keys_or_kinds_of_values_is_refused(change: tuple[str, str]) -> None:
+    text = STORED.decode().replace(*change)
+    assert text != STORED.decode()
+    refusal(lambda: mapping_of(text), "raw_log", "Another program has changed it")
 
 
 def test_the_whole_mapping_is_read_and_stored_and_read_again(tmp_path: Path) -> None:

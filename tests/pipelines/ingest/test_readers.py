@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sources import Found, Known, find_logs, new_files
+from pipelines.ingest.sources import Found, find_logs, find_new, log_paths
 from pipelines.session import whole_files
 from tests.builders import Line, json_line, mind_line, rows, write_logs
+from tests.pipelines.ingest.test_sources import known
 
 
 def read(spark: SparkSession, found: Found) -> list[tuple[object, ...]]:
@@ -33,7 +36,7 @@ def test_each_line_keeps_its_bytes_file_and_number(spark: SparkSession, tmp_path
 def test_mixed_line_ends_part_lines_and_stand_in_none(spark: SparkSession, tmp_path: Path) -> None:
     path = write_logs(tmp_path, {"a.jsonl": []}) / "logs" / "a.jsonl"
     path.write_bytes(json_line().encode() + b"\r\nb\rc\n\r\r\nd")
-    found = find_logs(tmp_path)
+    found = find_logs(tmp_path, final=True)
     told = [json_line().encode(), b"b", b"c", b"", b"", b"d"]
     assert read(spark, found) == [("logs/a.jsonl", at, line) for at, line in enumerate(told)]
     assert found.files[0].lines == len(told)
@@ -64,9 +67,9 @@ def test_only_what_is_new_in_a_grown_file_is_read_and_not_what_comes_meanwhile(
 ) -> None:
     lines = [json_line(str(at)) for at in range(4)]
     (file,) = find_logs(write_logs(tmp_path, {"a.jsonl": lines[:1], "b.jsonl.gz": []})).files
-    known = Known(bytes=file.bytes, lines=1, first_line_sha256=file.first_line_sha256, whole_lines=True)
+    before = {file.name: known(file)}
     write_logs(tmp_path, {"a.jsonl": lines[:3], "b.jsonl.gz": lines[:2]})
-    found = new_files(find_logs(tmp_path), {file.name: known})
+    found = find_new(log_paths(tmp_path, "auto", None), tmp_path, None, before)
     write_logs(tmp_path, {"a.jsonl": lines})
     assert [(name, at) for name, at, _ in read(spark, found)] == [
         *(("logs/a.jsonl", at) for at in (1, 2)),
@@ -79,3 +82,19 @@ def test_each_line_says_how_to_read_it(spark: SparkSession, tmp_path: Path) -> N
         found = find_logs(write_logs(tmp_path / format, {name: [line]}))
         with whole_files(spark):
             assert rows(raw_lines(spark, found.files), "format") == [(format,)]
+
+
+def test_records_of_an_array_are_lines_beside_those_of_other_files(spark: SparkSession, tmp_path: Path) -> None:
+    records = [json_line("1"), json_line("2", more={"a": [1, "]"]}), "7"]
+    write_logs(
+        tmp_path, {"a.json": [f"\ufeff [{records[0]},\n\n {records[1]} , 7]"], "b.json": ["\ufeff" + json_line()]}
+    )
+    write_logs(tmp_path, {"c.json.gz": ["[", ",".join(records), "]"]})
+    found = find_logs(tmp_path, mapping=LogMapping(files="logs/*"))
+    assert read(spark, found) == [
+        *(("logs/a.json", at, record.encode()) for at, record in enumerate(records)),
+        ("logs/b.json", 0, json_line().encode()),
+        *(("logs/c.json.gz", at, record.encode()) for at, record in enumerate(records)),
+    ]
+    skipped = [replace(file, skip=2) for file in found.files if file.name == "logs/a.json"]
+    assert read(spark, Found(files=skipped)) == [("logs/a.json", 2, b"7")]

@@ -11,12 +11,13 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.ingest.mapping import Extra, LogMapping, read_mapping
+from pipelines.ingest.mapping import Extra, LogMapping
+from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.parse import TOLD, with_told
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import Found, find_logs
 from pipelines.ingest.table_source import find_in_table
-from pipelines.session import whole_files
+from pipelines.session import whole_files, with_settings
 from schemas.errors import InputError
 from tests.builders import ARRIVED, rows
 from tests.conftest import REPOSITORY
@@ -138,6 +139,14 @@ def test_a_delta_table_by_the_example_mapping_only_in_its_current_version(spark:
     assert all(file.name.startswith("section=s") for file in found.files)
 
 
+def test_rows_of_a_delta_table_without_statistics_are_counted(spark: SparkSession, tmp_path: Path) -> None:
+    with with_settings(spark, {"spark.databricks.delta.stats.collect": "false"}):
+        table = delta_log(spark, tmp_path / "t [1]", "i1", "i2", "i3")
+    found = find_in_table(spark, table, read_mapping(PRESETS / "delta.toml"), {})
+    assert sorted(file.lines for file in found.files) == [1, 2]
+    assert rows(judged(spark, found), "impression_id") == [("i1",), ("i2",), ("i3",)]
+
+
 def test_of_a_delta_table_only_files_that_came_since_are_read(spark: SparkSession, tmp_path: Path) -> None:
     mapping = read_mapping(PRESETS / "delta.toml")
     table = delta_log(spark, tmp_path / "t", "i1")
@@ -216,3 +225,21 @@ def test_the_ebnerd_week_is_read_whole(spark: SparkSession, shared_data: Path) -
     assert rows(days)[0][:2] == ("2023-05-18 07:00:03", "2023-05-25 06:59:52")
     assert rows(days)[0][2] > 0
     frame.unpersist()
+
+
+def test_the_test_split_of_ebnerd_is_unlabelled(spark: SparkSession, tmp_path: Path) -> None:
+    """It has no clicks; its beyond-accuracy rows all have the id 0, and no session."""
+    users, times = pa.array([7, 8, 9], "uint32"), pa.array([NINE] * 3, pa.timestamp("us"))
+    shown = pa.array([[1, 2], [3, 4], [3, 4]], pa.large_list(pa.int32()))
+    kinds = {"session_id": pa.array([1, None, None], "uint32"), "is_beyond_accuracy": [False, True, True]}
+    path = tmp_path / "test" / "behaviors.parquet"
+    ids = pa.array([10, 0, 0], "uint32")
+    write(path, impression_id=ids, user_id=users, impression_time=times, article_ids_inview=shown, **kinds)
+    write(path.with_name("history.parquet"), user_id=pa.array([7], "uint32"), article_id_fixed=[[5, 6]])
+    ebnerd(tmp_path / "train")
+    frame = judged(spark, find_logs(tmp_path)).where("file LIKE 'test%'")
+    assert rows(frame, "position", *TOLD, "reason") == [
+        (0, "10", "7", NINE, ["5", "6"], ["1", "2"], None, None),
+        (1, "0", "8", NINE, [], ["3", "4"], None, None),
+        (2, "0", "9", NINE, [], ["3", "4"], None, None),
+    ]

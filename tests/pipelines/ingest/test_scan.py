@@ -7,23 +7,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.ingest import scan
+from pipelines.ingest import pieces
+from pipelines.ingest.json_fault import json_fault, whole_json
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.scan import json_fault, mind_fault, scan_lines, scan_parquet, start_of
+from pipelines.ingest.pieces import start_of, text_sha256
+from pipelines.ingest.scan import Content, Look, mind_fault, scan_lines, scan_parquet
 from schemas.errors import InputError
 from tests.builders import json_line, mind_line
 
 JSON = json_fault(LogMapping())
-COLUMNS = {"impression_id": "id", "shown": "page.news"}
+COLUMNS = {"impression_id": ("id",), "shown": ("page", "news")}
 
 
 def content(path: Path, text: bytes) -> tuple[int, bool, bool]:
     """Lines, whether they are whole, and whether the first line's hash is that of the text."""
     path.write_bytes(text)
-    found = scan_lines(path, lambda line: None if line else "is empty")
+    found = scan_lines(path, lambda line: None if line else "is empty", lambda line: True)
     assert found is not None
     first = text.removeprefix(b"\xef\xbb\xbf").splitlines()[0]
     assert start_of(path) == found.first_line_sha256
+    assert text_sha256(path, found.text_bytes) == found.text_sha256
     return found.lines, found.whole_lines, found.first_line_sha256 == hashlib.sha256(first).hexdigest()
 
 
@@ -43,22 +46,60 @@ def test_lines_end_with_line_feed_carriage_return_or_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, lines: int, whole: bool, chunk: int
 ) -> None:
     if not (chunk < 3 and text.startswith(b"\xef")):  # the mark stands in one chunk, always
-        monkeypatch.setattr(scan, "_CHUNK_BYTES", chunk)
+        monkeypatch.setattr(pieces, "_CHUNK_BYTES", chunk)
     assert content(tmp_path / "a", text) == (lines, whole, True)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1 << 20])
+def test_the_text_is_hashed_as_lines_whatever_ends_them_and_so_is_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(pieces, "_CHUNK_BYTES", chunk)
+    first, more = b"a\nbb\nc\n", b"dd\ne\nunended"
+    (tmp_path / "a").write_bytes((first + more).replace(b"\n", b"\r\n"))
+    found = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, Look(mark=len(first)))
+    assert found is not None
+    assert found.begins == hashlib.sha256(first).hexdigest()
+    assert found.text_sha256 == hashlib.sha256((first + more).removesuffix(b"unended")).hexdigest()
+    assert (found.lines, found.waiting, found.text_bytes) == (5, 7, 12)
+    longer = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, Look(mark=99))
+    assert longer is not None
+    assert longer.begins is None
+
+
+@pytest.mark.parametrize(
+    ("text", "final", "lines", "waiting"),
+    [
+        (json_line() + "\n" + json_line(), False, 2, 0),
+        (json_line() + "\n" + json_line()[:-1], False, 1, len(json_line()) - 1),
+        (json_line() + "\n" + json_line()[:-1], True, 2, 0),
+        (json_line() + "\n12", False, 1, 2),
+        (json_line() + '\n{"a": NaN}', False, 1, 10),
+        (json_line() + "\n" + '{"a":' * 5000 + "1" + "}" * 5000, False, 1, 30_001),
+        (json_line()[:-1], False, 0, len(json_line()) - 1),
+    ],
+)
+def test_a_last_json_line_without_a_line_end_counts_if_it_is_whole(
+    tmp_path: Path, text: str, final: bool, lines: int, waiting: int
+) -> None:
+    (tmp_path / "a").write_text(text)
+    found = scan_lines(tmp_path / "a", JSON, whole_json, Look(final=final))
+    assert found is not None
+    assert (found.lines, found.waiting, found.bytes) == (lines, waiting, len(text) - waiting)
 
 
 def test_a_file_without_bytes_has_no_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
-    assert scan_lines(tmp_path / "a", JSON) is None
+    assert scan_lines(tmp_path / "a", JSON, whole_json) is None
 
 
 def test_a_line_that_no_worker_could_hold_makes_the_file_unreadable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_LONGEST_LINE", 3 << 20)
+    monkeypatch.setattr(pieces, "_LONGEST_LINE", 3 << 20)
     (tmp_path / "a").write_bytes(json_line().encode() + b"\n" + b"x" * (5 << 20))
     with pytest.raises(InputError, match="a line of over 3 MiB"):
-        scan_lines(tmp_path / "a", JSON)
+        scan_lines(tmp_path / "a", JSON, whole_json)
 
 
 def test_an_impression_is_told_from_other_lines() -> None:
@@ -76,8 +117,12 @@ def test_an_impression_is_told_from_other_lines() -> None:
 def test_nested_columns_are_looked_for() -> None:
     columns = {"impression_id": "e.id", "user_id": "u", "time": "t", "shown": "s"}
     fault = json_fault(LogMapping(columns=columns))
-    assert fault(b'{"e": {"id": 1}, "u": 1, "t": 1, "s": 1}') is None
+    assert fault(b'{"e": {"id": 1}, "u": 1, "t": "x", "s": 1}') is None
     assert "lacks ['e.id']" in str(fault(b'{"e": 5, "u": 1, "t": 1, "s": 1}'))
+
+
+def look(path: Path) -> Content | None:
+    return scan_parquet(path, lambda _: COLUMNS, LogMapping())
 
 
 def parquet(path: Path, **columns: object) -> Path:
@@ -87,23 +132,21 @@ def parquet(path: Path, **columns: object) -> Path:
 
 def test_a_parquet_file_tells_its_rows_and_types(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", id=[1, 2], page=[{"news": ["a"]}, {"news": ["b"]}], other=[1, 2])
-    found = scan_parquet(path, COLUMNS)
+    found = look(path)
     assert found is not None
     assert (found.lines, found.whole_lines, found.first_line_sha256) == (2, True, start_of(path))
-    assert [name for name, _ in found.types] == ["impression_id", "shown"]
-    assert (
-        scan_parquet(parquet(tmp_path / "b.parquet", id=pa.array([], "int64"), page=pa.array([], "int64")), {}) is None
-    )
+    none = parquet(tmp_path / "b.parquet", id=pa.array([], "int64"))
+    assert scan_parquet(none, lambda _: {"user_id": ("id",)}, LogMapping()) is None
 
 
 def test_a_parquet_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"rubbish" * 10)
     with pytest.raises(InputError, match="no readable Parquet file"):
-        scan_parquet(tmp_path / "a.parquet", COLUMNS)
+        look(tmp_path / "a.parquet")
     whole = parquet(tmp_path / "b.parquet", id=list(range(50_000)), page=[{"news": ["a"]}] * 50_000).read_bytes()
     (tmp_path / "c.parquet").write_bytes(whole[:4] + b"\xff" * 2000 + whole[2004:])  # its footer is whole
     with pytest.raises(InputError, match="no readable Parquet file"):
-        scan_parquet(tmp_path / "c.parquet", COLUMNS)
+        look(tmp_path / "c.parquet")
 
 
 @pytest.mark.parametrize(
@@ -117,4 +160,4 @@ def test_a_parquet_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 )
 def test_a_parquet_file_of_another_shape_says_what_it_has(tmp_path: Path, columns: dict[str, object], why: str) -> None:
     with pytest.raises(InputError, match=why):
-        scan_parquet(parquet(tmp_path / "a.parquet", **columns), COLUMNS)
+        look(parquet(tmp_path / "a.parquet", **columns))

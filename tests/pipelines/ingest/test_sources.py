@@ -1,25 +1,32 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
+import os
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from pipelines.ingest import fingerprint
+from pipelines.ingest.formats import sha256_now
+from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.sources import (
     Found,
-    Known,
     LogFile,
     find_logs,
     find_new,
     find_usable,
     in_batches,
     log_paths,
-    new_files,
 )
 from schemas.errors import InputError
 from tests.builders import Line, json_line, mind_line, write_logs
+
+MIND_LINES = ("behaviors.tsv", (mind_line("1"), mind_line("2")))
 
 
 def names(found: Found) -> list[str]:
@@ -27,17 +34,27 @@ def names(found: Found) -> list[str]:
 
 
 def known(file: LogFile) -> Known:
-    return Known(
-        bytes=file.bytes,
-        lines=file.lines,
-        first_line_sha256=file.first_line_sha256,
-        whole_lines=file.whole_lines,
-    )
+    """What the lake tells of a file that was read."""
+    return Known(**{each.name: getattr(file, each.name) for each in fields(Known)})
 
 
-def again(folder: Path, before: Found) -> Found:
+def known_of_old(file: LogFile) -> Known:
+    """What an older lake tells of it, from before there were hashes."""
+    return replace(known(file), text_bytes=None, text_sha256=None, stamp=None)
+
+
+def log_file(folder: Path, name: str, text: str) -> Path:
+    """The file of the folder, which holds that text."""
+    path = folder / (name if "behaviors" in name else f"logs/{name}")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def again(folder: Path, before: Found, tell: Callable[[LogFile], Known] = known, *, final: bool = False) -> Found:
     """What a second run finds, told what the first one read."""
-    return find_new(log_paths(folder, "auto", None), folder, None, {file.name: known(file) for file in before.files})
+    read = {file.name: tell(file) for file in before.files}
+    return find_new(log_paths(folder, "auto", None), folder, None, read, final=final)
 
 
 def test_the_folder_tells_the_format(tmp_path: Path) -> None:
@@ -128,11 +145,12 @@ def test_files_with_no_line_at_all_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-def test_a_grown_file_is_read_from_where_it_ended(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("tell", [known, known_of_old])
+def test_a_grown_file_is_read_from_where_it_ended(tmp_path: Path, name: str, tell: Callable[[LogFile], Known]) -> None:
     first = find_logs(write_logs(tmp_path, {name: [json_line("1"), json_line("2")]}))
-    assert again(tmp_path, first) == Found(files=[])
+    assert again(tmp_path, first, tell) == Found(files=[])
     write_logs(tmp_path, {name: [json_line("1"), json_line("2"), json_line("3")]})
-    (file,) = again(tmp_path, first).files
+    (file,) = again(tmp_path, first, tell).files
     assert (file.skip, file.lines) == (2, 3)
 
 
@@ -143,23 +161,118 @@ def test_the_same_lines_in_more_bytes_are_nothing_new(tmp_path: Path) -> None:
     assert again(tmp_path, first) == Found(files=[])
 
 
-def test_a_last_line_that_was_half_written_is_read_again(tmp_path: Path) -> None:
-    path = write_logs(tmp_path, {"a.jsonl": []}) / "logs" / "a.jsonl"
-    path.write_text(json_line("1") + "\n" + json_line("2")[:30])
+@pytest.mark.parametrize(("name", "lines"), [("a.jsonl", (json_line("1"), json_line("2"))), MIND_LINES])
+def test_a_last_line_that_is_half_written_waits_for_its_end(tmp_path: Path, name: str, lines: tuple[str, str]) -> None:
+    path = log_file(tmp_path, name, lines[0] + "\n" + lines[1][:-1])
     first = find_logs(tmp_path)
-    assert not first.files[0].whole_lines
-    path.write_text(json_line("1") + "\n" + json_line("2") + "\n")
-    (file,) = again(tmp_path, first).files
-    assert (file.skip, file.lines, file.whole_lines) == (1, 2, True)
+    assert [(file.lines, file.whole_lines) for file in first.files] == [(1, True)]
+    assert first.unfinished == again(tmp_path, first).unfinished == [first.files[0].name]
+    path.write_text(lines[0] + "\n" + lines[1] + "\n")
+    found = again(tmp_path, first)
+    assert [(file.skip, file.lines) for file in found.files] == [(1, 2)]
+    assert found.unfinished == []
 
 
-def test_an_only_line_that_was_half_written_may_go_on(tmp_path: Path) -> None:
+def test_a_line_of_mind_without_its_line_end_may_be_the_half_of_one_and_counts_when_told_so(tmp_path: Path) -> None:
+    """Cut behind a click mark, it has all five columns."""
+    path = log_file(tmp_path, "behaviors.tsv", mind_line("1") + "\n" + mind_line("2"))
+    found = find_logs(tmp_path)
+    assert ([file.lines for file in found.files], found.unfinished) == ([1], ["behaviors.tsv"])
+    late = again(tmp_path, found, final=True)
+    assert ([(file.skip, file.lines) for file in late.files], late.unfinished) == ([(1, 2)], [])
+    final = find_logs(tmp_path, final=True)
+    assert ([file.lines for file in final.files], final.unfinished) == ([2], [])
+    assert again(tmp_path, final) == again(tmp_path, final, final=True) == Found(files=[])
+    path.write_text(mind_line("1") + "\n" + mind_line("2") + " N9-0\n")
+    assert [(file.skip, file.lines) for file in again(tmp_path, final).files] == [(1, 2)]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_the_last_line_of_a_gzip_counts_for_a_gzip_is_whole(tmp_path: Path, end: bytes) -> None:
+    path = log_file(tmp_path, "behaviors.tsv.gz", "")
+    path.write_bytes(gzip.compress(mind_line("1").encode() + end))
+    found = find_logs(tmp_path)
+    assert ([file.lines for file in found.files], found.unfinished) == ([1], [])
+    assert again(tmp_path, found) == Found(files=[])
+
+
+def test_a_folder_with_nothing_but_the_beginning_of_a_line_says_how_to_go_on(tmp_path: Path) -> None:
+    log_file(tmp_path, "behaviors.tsv", mind_line("1"))
+    with pytest.raises(InputError, match=r"its only line has no line end.*--final"):
+        find_logs(tmp_path)
+
+
+@pytest.mark.parametrize("tell", [known, known_of_old])
+def test_an_only_line_without_a_line_end_may_go_on(tmp_path: Path, tell: Callable[[LogFile], Known]) -> None:
     path = write_logs(tmp_path, {"a.jsonl": []}) / "logs" / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json_line("1").encode())
     first = find_logs(tmp_path)
     path.write_bytes(b"\xef\xbb\xbf" + json_line("1").encode() + b" \n" + json_line("2").encode())
-    (file,) = again(tmp_path, first).files
+    (file,) = again(tmp_path, first, tell).files
     assert (file.skip, file.lines, file.whole_lines) == (0, 2, False)
+
+
+HEAD = '{"heartbeat": 1}'  # a first line that all files of a collector have
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "behaviors.tsv", "behaviors.tsv.gz"])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pytest.param("312", id="another line after the first"),
+        pytest.param("3456", id="larger, all new"),
+        pytest.param("21", id="the same size"),
+        pytest.param("1", id="smaller"),
+        pytest.param("", id="only the first line"),
+    ],
+)
+def test_a_known_name_over_other_content_is_refused_and_the_others_are_read(
+    tmp_path: Path, name: str, ids: str
+) -> None:
+    line = mind_line if "behaviors" in name else json_line
+    first = find_logs(write_logs(tmp_path, {name: [HEAD, line("1"), line("2")]}))
+    other = name.replace(".", "2.", 1)
+    found = again(write_logs(tmp_path, {name: [HEAD, *map(line, ids)], other: [line("9")]}), first)
+    assert [file.split("/")[-1] for file in names(found)] == [other]
+    ((_, reason),) = found.unreadable.items()
+    assert "not one line is an impression" in reason if not ids else "was rotated, replaced or edited" in reason
+    assert "--source" in reason or not ids
+
+
+def test_a_parquet_file_that_was_replaced_is_refused(tmp_path: Path) -> None:
+    mapping = LogMapping(format="parquet", files="*.parquet")
+    row = {"impression_id": ["1"], "user_id": ["u"], "time": ["t"], "history": [["a"]], "shown": [["a"]]}
+    columns = row | {"clicked": [["a"]], "other": [b"x" * 70_000]}  # so much that its footer is all that is alike
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet", compression="none", write_statistics=False)
+    (file,) = find_logs(tmp_path, mapping=mapping).files
+    read = {file.name: known(file)}
+    assert find_new([file.path], tmp_path, mapping, read) == Found(files=[])
+    pq.write_table(
+        pa.table(columns | {"user_id": ["v"]}), tmp_path / "a.parquet", compression="none", write_statistics=False
+    )
+    assert file.path.stat().st_size == file.bytes
+    assert "was rotated, replaced or edited" in find_new([file.path], tmp_path, mapping, read).unreadable["a.parquet"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_a_json_array_goes_on_where_it_ended_or_was_replaced(tmp_path: Path, name: str) -> None:
+    mapping, path = LogMapping(files="*.json*"), tmp_path / name
+
+    def write(*ids: str, between: str = ",") -> None:
+        text = f"[{between.join(map(json_line, ids))}]".encode()
+        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+
+    write("1", "2")
+    (file,) = find_logs(tmp_path, mapping=mapping).files
+    read = {file.name: known(file)}
+    assert find_new([path], tmp_path, mapping, read) == Found(files=[])
+    write("1", "2", "3", between=" ,\n")
+    (grown,) = find_new([path], tmp_path, mapping, read).files
+    assert (grown.skip, grown.lines) == (2, 3)
+    assert sha256_now(path, "mapped", mapping, file.text_bytes or 0) == file.text_sha256
+    for ids in ("1", "32", "143"):
+        write(*ids)
+        assert "was rotated, replaced or edited" in find_new([path], tmp_path, mapping, read).unreadable[name]
 
 
 @pytest.mark.parametrize(
@@ -170,12 +283,50 @@ def test_an_only_line_that_was_half_written_may_go_on(tmp_path: Path) -> None:
         pytest.param([json_line("1")], id="smaller"),
     ],
 )
-def test_a_known_name_over_other_content_is_refused_and_the_others_are_read(tmp_path: Path, lines: list[Line]) -> None:
+def test_a_file_that_an_older_lake_read_is_compared_by_its_size_and_first_line(
+    tmp_path: Path, lines: list[Line]
+) -> None:
     first = find_logs(write_logs(tmp_path, {"a.jsonl": [json_line("1"), json_line("2")]}))
-    found = again(write_logs(tmp_path, {"a.jsonl": lines, "b.jsonl": [json_line("4")]}), first)
-    assert names(found) == ["logs/b.jsonl"]
-    assert "began with another line" in found.unreadable["logs/a.jsonl"]
-    assert "--source" in found.unreadable["logs/a.jsonl"]
+    found = again(write_logs(tmp_path, {"a.jsonl": lines}), first, known_of_old)
+    assert "was longer then or began with another line" in found.unreadable["logs/a.jsonl"]
+
+
+def test_a_file_with_the_stamp_of_its_last_look_is_not_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "_FRESH_NS", 0)
+    first = find_logs(write_logs(tmp_path, {"a.jsonl": [json_line("1")]}))
+    path = tmp_path / "logs" / "a.jsonl"
+    with monkeypatch.context() as closed:
+        closed.setattr(Path, "open", None)
+        assert again(tmp_path, first) == Found(files=[])
+    before = path.stat()
+    path.write_text(json_line("2") + "\n")  # as long, and dated back
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "was rotated" in again(tmp_path, first).unreadable["logs/a.jsonl"]
+
+
+def test_a_file_that_has_just_changed_has_no_stamp_for_it_might_change_again_within_the_clocks_tick(
+    tmp_path: Path,
+) -> None:
+    (file,) = find_logs(write_logs(tmp_path, {"a.jsonl": [json_line("1")]})).files
+    assert file.stamp is None
+    os.utime(file.path, (0, 0))  # whatever date it is given
+    assert fingerprint.stamp_of(file.path) is None
+
+
+def test_a_name_that_is_no_utf8_is_unreadable_and_the_others_are_read(tmp_path: Path) -> None:
+    write_logs(tmp_path, {"a.jsonl": [json_line("1")], os.fsdecode(b"\xff.jsonl"): [json_line("2")]})
+    found = find_logs(tmp_path)
+    assert names(found) == ["logs/a.jsonl"]
+    assert "no UTF-8" in found.unreadable["logs/\\udcff.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["_a.jsonl", ".a.jsonl"])
+def test_a_hidden_file_that_is_named_is_refused_for_spark_reads_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(json_line() + "\n")
+    with pytest.raises(InputError, match="still being written"):
+        find_logs(tmp_path / name)
 
 
 def test_batches_hold_so_much_text_of_one_kind_and_one_file_at_least(tmp_path: Path) -> None:
@@ -191,7 +342,3 @@ def test_a_mapping_says_which_files_are_logs(tmp_path: Path) -> None:
     folder = write_logs(tmp_path, {"x/1.json": [json_line()], "2.jsonl": [json_line()]})
     found = find_logs(folder, mapping=LogMapping(files="logs/*/*.json"))
     assert names(found) == ["logs/x/1.json"]
-
-
-def test_new_files_keep_what_was_unreadable() -> None:
-    assert new_files(Found(files=[], unreadable={"a": "why"}), {}).unreadable == {"a": "why"}

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.stream import ingest_stream, summed
+from pipelines.ingest.stream import Growing, ingest_stream, summed
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
@@ -20,7 +20,7 @@ from tests.builders import ARRIVED, json_line, rows, write_logs
 
 def stream(lake: Lake, logs: Path, max_files: int = 2) -> dict[str, Any]:
     add = partial(ingest_logs, lake, source="a / source", arrived_at=ARRIVED)
-    return ingest_stream(lake, logs, "jsonl", None, add, source="a / source", max_files=max_files)
+    return ingest_stream(lake, Growing(logs, "jsonl", None), add, source="a / source", max_files=max_files)
 
 
 def lines(file: str, count: int) -> list[str]:
@@ -30,7 +30,9 @@ def lines(file: str, count: int) -> list[str]:
 def test_a_growing_folder_is_read_some_files_at_a_time_each_line_once(spark: SparkSession, tmp_path: Path) -> None:
     lake, logs = Lake(spark, str(tmp_path / "lake")), tmp_path / "logs [1]"
     write_logs(logs, {"a b+é.jsonl": lines("a", 3), "b.jsonl.gz": lines("b", 2), "c.jsonl": lines("c", 1)})
-    write_logs(logs, {"_c.jsonl": lines("no", 9), "bad.jsonl": ["rubbish"], "cut.jsonl.gz": []})
+    write_logs(
+        logs, {"10:00:00.txt": ["no log"], "_c.jsonl": lines("no", 9), "bad.jsonl": ["rubbish"], "cut.jsonl.gz": []}
+    )
     (logs / "logs" / "cut.jsonl.gz").write_bytes(
         gzip.compress(b"\n".join(line.encode() for line in lines("d", 99)))[:-9]
     )
@@ -38,13 +40,13 @@ def test_a_growing_folder_is_read_some_files_at_a_time_each_line_once(spark: Spa
     assert [first[name] for name in ("new_files", "files", "lines", "impressions", "rejected")] == [3, 3, 6, 6, 0]
     assert sorted(first["unreadable_files"]) == ["logs/bad.jsonl", "logs/cut.jsonl.gz"]
     assert stream(lake, logs)["lines"] == 0
-    write_logs(logs, {"c.jsonl": lines("c", 4), "cut.jsonl.gz": lines("d", 2), "z.jsonl": lines("z", 1)})
+    write_logs(logs, {"c.jsonl": lines("c", 4), "cut.jsonl.gz": lines("d", 2), "z:0.jsonl": lines("z", 1)})
     again = stream(lake, logs)
     assert [again[name] for name in ("files", "lines")] == [3, 6]
     assert list(again["unreadable_files"]) == ["logs/bad.jsonl"]
     found = lake.read(RAW_LOG).selectExpr("get_json_object(string(line), '$.impression_id')", "file", "position")
     counts = {"a": ("a b+é.jsonl", 3), "b": ("b.jsonl.gz", 2), "c": ("c.jsonl", 4), "d": ("cut.jsonl.gz", 2)}
-    counts["z"] = ("z.jsonl", 1)
+    counts["z"] = ("z:0.jsonl", 1)
     assert rows(found) == [
         (f"{id}-{at}", f"logs/{name}", at) for id, (name, count) in counts.items() for at in range(count)
     ]
@@ -61,10 +63,10 @@ def test_a_stream_that_lost_its_memory_adds_nothing_twice(spark: SparkSession, t
 
 
 @pytest.mark.parametrize("mapping", [LogMapping(files="**/*.json"), LogMapping(format="delta"), None])
-def test_what_cannot_be_streamed_is_refused(spark: SparkSession, tmp_path: Path, mapping: LogMapping | None) -> None:
+def test_what_cannot_be_streamed_is_refused(tmp_path: Path, mapping: LogMapping | None) -> None:
     logs = tmp_path if mapping else write_logs(tmp_path, {"a.jsonl": lines("a", 1)}) / "logs" / "a.jsonl"
     with pytest.raises(InputError, match=r"a stream reads a folder.*Leave --stream-files out"):
-        ingest_stream(Lake(spark, str(tmp_path)), logs, "auto", mapping, lambda _: {}, source="s", max_files=1)
+        Growing(logs, "auto", mapping)
 
 
 def test_the_figures_of_runs_are_added_and_what_they_name_is_put_together() -> None:

@@ -34,7 +34,8 @@ def complaints(predictions: Path, behaviours: Path) -> list[str]:
     numbers = [int(name) for name in found if name.isdecimal()]
     if numbers != sorted(numbers):
         wrong.append("ids out of order")
-    with zipfile.ZipFile(predictions.with_suffix(".zip")) as packed:
-        if packed.namelist() != ["prediction.txt"] or packed.read("prediction.txt").decode() != text:
-            wrong.append("the .zip holds something else")
+    for suffix, name in ((".zip", "prediction.txt"), (".ebnerd.zip", "predictions.txt")):  # MIND's site, EB-NeRD's
+        with zipfile.ZipFile(predictions.with_suffix(suffix)) as packed:
+            if packed.namelist() != [name] or packed.read(name).decode() != text:
+                wrong.append(f"the {suffix} holds something else")
     return wrong
