@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
@@ -26,23 +25,17 @@ from pipelines.packing.write import (
     write_plain,
     write_tokens,
 )
+from schemas.as_arrow import arrow_schema
 from schemas.errors import InputError
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, FileEntry, Manifest, Superblock, Tokens
 from schemas.packed_batch import FORMAT_VERSION
 from schemas.token_table import TokenTable
+from schemas.trajectory import EVALUATION
 
 _ZIPF = 0.8  # the appeal of the n-th most appealing item of a moment is n ** -0.8
 _MEAN_CLICKS, _WINDOW = 22, 50  # a window's clicks, as in MIND
 _TARGETS = 0.35  # share of clicks whose impression was logged
 _CLS, _SEP, _FIRST_WORD = 101, 102, 1000
-_EVALUATION = pa.schema(
-    [
-        ("impression_id", pa.string()),
-        *((name, pa.list_(pa.int32())) for name in ("history_row", "shown_row")),
-        ("shown_id", pa.list_(pa.string())),
-        ("clicked", pa.list_(pa.bool_())),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,5 +192,5 @@ def _described(config: DrawnConfig) -> Tokens:
 
 def _no_evaluation(folder: Path) -> FileEntry:
     path = folder / EVALUATION_FOLDER / "part-0.parquet"
-    write_plain(path, [], _EVALUATION)
+    write_plain(path, [], arrow_schema(EVALUATION))
     return entry_of(folder, path)

@@ -60,7 +60,8 @@ def going_on(prepared: Prepared, saved: Checkpoint, policy: Policy, *, kept_chun
     """A trainer with this policy, at the start of the epoch that would follow the checkpoint's last."""
     config = with_policy(prepared.config, policy, kept_chunks=kept_chunks)
     trainer = trainer_of(prepared, config)
-    trainer.restore(replace(saved, state={**saved.state, "config": config.to_dict()}))
+    schedule = {**saved.state["optimiser"], "stretches": [(0, trainer.total_steps)]}  # policies differ in their steps
+    trainer.restore(replace(saved, state={**saved.state, "config": config.to_dict(), "optimiser": schedule}))
     trainer.at.epoch, trainer.at.epoch_step = config.run.epochs, 0
     return trainer
 

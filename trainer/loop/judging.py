@@ -19,24 +19,15 @@ from trainer.eval.predictions import ids_in_order, prediction_lines, repeated_id
 from trainer.eval.ranking import ItemVectors, model_scores, model_vectors, shown_scores, user_vectors
 from trainer.eval.recall import best_of_day, recall_over_days
 from trainer.eval.sharing import Share
-from trainer.eval.validation import Choice, Evaluation, all_of, left_to_judge
+from trainer.eval.validation import Evaluation, all_of, left_to_judge
 from trainer.eval.verdict import values_of, verdict
-from trainer.loop.checkpoint import Checkpoint, of_checkpoint
+from trainer.loop.checkpoint import Checkpoint
+from trainer.loop.choices import choices_of
 from trainer.loop.distributed import Ranks, sum_in_place
 from trainer.loop.prepare import Prepared, load_weights
 
 NO_CHOICE = "Go on by --resume auto with run.early_stop_epochs = 0, so that nothing is chosen"
 RECOMMENDED = 5  # news that an example's user would be shown first, of all that the day had
-
-
-def choices_of(saved: Checkpoint) -> list[Choice] | None:
-    """The impressions that chose a checkpoint, or one that it began from; None where an older feedloop chose it by all
-    evaluation impressions of its directory."""
-    with of_checkpoint(saved.path):
-        kept = saved.state.get("keeping", {})
-        if kept.get("best") and "chosen_by" not in kept:
-            return None
-        return [Choice(**choice) for choice in kept.get("chosen_by", [])]
 
 
 def model_auc(prepared: Prepared, validation: Evaluation) -> float:

@@ -9,10 +9,11 @@ from typing import Any
 
 from trainer.eval.validation import Choice, all_of, validation_of
 from trainer.loop.checkpoint import Checkpoint, of_checkpoint
+from trainer.loop.choices import choices_of
 from trainer.loop.distributed import leaders, summed
 from trainer.loop.fitting import check_fits, check_log
 from trainer.loop.flops import peak_flops
-from trainer.loop.judging import NO_CHOICE, choices_of, model_auc
+from trainer.loop.judging import NO_CHOICE, model_auc
 from trainer.loop.logs import RunLog
 from trainer.loop.memory import telling_full
 from trainer.loop.optimiser import NonFiniteError

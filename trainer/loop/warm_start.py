@@ -13,7 +13,7 @@ from schemas.token_table import TokenTable
 from trainer.config import changed_options
 from trainer.encode.chunks import mix
 from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint, of_checkpoint
-from trainer.loop.judging import choices_of
+from trainer.loop.choices import choices_of
 from trainer.loop.prepare import Prepared, config_of, load_weights
 from trainer.loop.retention import chosen
 

@@ -23,8 +23,9 @@ from trainer.eval import ranking
 from trainer.eval.baselines import Beside
 from trainer.eval.validation import validation_of
 from trainer.loop.checkpoint import Checkpoint
+from trainer.loop.choices import choices_of
 from trainer.loop.distributed import ALONE, Ranks
-from trainer.loop.judging import Scored, choices_of, judgement, model_auc, scored
+from trainer.loop.judging import Scored, judgement, model_auc, scored
 from trainer.loop.keeping import Keeping
 from trainer.loop.prepare import Prepared, load_weights
 from trainer.loop.retention import load_chosen
