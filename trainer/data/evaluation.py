@@ -16,7 +16,6 @@ from schemas.news import PAD_ROW
 from schemas.trajectory import EVALUATION
 
 _AGAIN = "Pack again with jobs.pack"
-LATER = ("shown_age_hours", "recent_shown", "recent_clicks", "new_user", "also_seen_as")  # older files lack these
 _BESIDE_SHOWN = ("shown_id", "clicked", "shown_age_hours", "recent_shown", "recent_clicks")  # a value for each entry
 _NOT_NEGATIVE = ("shown_age_hours", "recent_shown", "recent_clicks")
 
@@ -43,7 +42,7 @@ def read_evaluation(path: Path, rows: int, *, items: int) -> pa.Table:
 def _columns_fault(table: pa.Table) -> str | None:
     for field in arrow_schema(EVALUATION):
         if field.name not in table.column_names:
-            if field.name not in LATER:
+            if not field.nullable or field.name == "clicked":  # other nullable columns came later
                 return f"lacks the column {field.name}"
         elif (found := table.schema.field(field.name).type) != field.type and not _same_list(found, field.type):
             return f"column {field.name} is {found}, not {field.type}"
