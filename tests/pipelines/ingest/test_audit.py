@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.ingest.audit import check_lines
+from pipelines.ingest.books import raw_note
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import LogMapping
@@ -181,6 +183,16 @@ def test_a_batch_with_too_many_refused_lines_says_the_first_and_leaves_no_trace(
 def test_refusals_in_a_run_of_a_few_lines_are_rejects_as_ever(spark: SparkSession, tmp_path: Path) -> None:
     summary = run(Lake(spark, str(tmp_path / "lake")), write_logs(tmp_path, late(20)))
     assert (summary["lines"], summary["rejected"]) == (20, 20)
+
+
+def test_the_earliest_time_of_a_run_holds_under_a_key_and_is_noted_for_whoever_completes_its_batch(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    logs = write_logs(tmp_path, {"a.jsonl": [json_line(time="1985-03-02T09:15:31Z")]})
+    summary = run(lake, logs, earliest=date(1980, 1, 1), user_key=b"a key of 16 bytes or more")
+    assert (summary["impressions"], summary["rejected"]) == (1, 0)
+    assert raw_note(lake, "publisher", 1)["earliest"] == "1980-01-01"
 
 
 @pytest.fixture
