@@ -96,8 +96,8 @@ def _speed_table(speed: dict[str, dict[str, Any]]) -> Table:
     rounds = min(found["rounds"] for found in speed.values())
     title = f"Speed, same model and frozen store: medians of {rounds} rounds in turns"
     table = Table(title=title, title_justify="left")
-    for name in ("policy", "clicks/s", "per processor", "x naive_per_target", "items encoded", "targets"):
-        table.add_column(name, justify="left" if name == "policy" else "right")
+    for name in ("policy", "clicks/s", "per core", "speed-up", "encoded", "targets"):  # 80 columns hold them whole
+        table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=name == "policy")
     for policy, found in speed.items():
         table.add_row(
             policy,
@@ -114,12 +114,12 @@ def _speed_notes(speed: dict[str, dict[str, Any]]) -> list[str]:
     """What the ratios are made of, and why there is none."""
     used = min(found["processors"] for found in speed.values())
     by = "processor seconds" if all(found["speed_up_by"] == "processor" for found in speed.values()) else "wall time"
-    lines = [f"         ratios by {by}; by the clock the slowest had {used:.1f} processors"]
+    lines = [f"         speed-up over naive_per_target by {by} per click; the slowest had {used:.1f} cores"]
     for policy, found in speed.items():
         if found["speed_up"] is None:
             reach = f"{found['speed_up_low']:.1f} to {found['speed_up_high']:.1f}"
             lines.append(
-                f"         {policy}: rounds from {reach} times naive_per_target, so no ratio can be told. Measure "
+                f"         {policy}: rounds from {reach} times naive_per_target, so no speed-up can be told. Measure "
                 "again by ./feedloop bench encode_once when the machine does less else"
             )
     return lines

@@ -21,7 +21,7 @@ METHODS = {
     "zero_shot": "zero-shot PLM",
     "popularity": "popularity",
     "recent_clicks": "clicks, last day",
-    "recent_rate": "click rate, last day",
+    "recent_rate": "rate, last day",
     "recency": "newest first",
     "category": "category match",
     "oracle": "oracle",

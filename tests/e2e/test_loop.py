@@ -66,7 +66,7 @@ def test_a_speed_up_is_told_with_its_rounds_or_not_at_all(folder: Path, done: su
     cached = facts(folder)["speed"]["cached"]
     assert cached["rounds"] == 5
     assert cached["processor_seconds"] > 0
-    assert "ratios by processor seconds" in done.stdout
+    assert "processor seconds per click" in done.stdout
     told = "cannot tell" if cached["speed_up"] is None else f"{cached['speed_up']:.1f}"
     (row,) = (line for line in done.stdout.splitlines() if line.startswith("│ cached "))
     assert told in row
