@@ -101,7 +101,12 @@ def test_a_tokenizer_is_found_again_or_asked_for(spark: SparkSession, tmp_path: 
     assert (told["changed_settings"], items(lake, "s")) == ({}, made)
 
     prepared("s", FIRST, "--tokenizer", str(tmp_path / "tokenizer.json"))
-    (tmp_path / "tokenizer.json").write_text(file.read_text() + "\n")
+    (tmp_path / "tokenizer.json").write_text(json.dumps(json.loads(file.read_text()), indent=4))
+    told, _ = prepared("s", FIRST)  # saved again, it holds the same
+    assert (told["changed_settings"], items(lake, "s")) == ({}, made)
+    other = json.loads(file.read_text())
+    other["model"]["vocab"]["feedloop"] = len(other["model"]["vocab"])
+    (tmp_path / "tokenizer.json").write_text(json.dumps(other))
     _, said = prepared("s", FIRST, code=2)
     assert "which is another by now" in said
     assert "Name the old one with --tokenizer, or this one to make all its items anew" in said

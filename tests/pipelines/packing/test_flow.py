@@ -46,7 +46,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     found = spark.createDataFrame([*rows, *second, ("q", *rows[0][1:])], spark_schema(TRAJECTORIES))
     lake.overwrite(TRAJECTORIES, found.repartition(3))
     later = START + timedelta(days=2)
-    others = ([0.0, 1.5], False, ["j"], False)
+    others = ([0.0, 1.5], [3, 4], [1, 2], False, ["j"], False)
     judged = [("p", f"i{n}", "u1", later, [1], [2, 3], ["n2", "n3"], [True, False], *others) for n in range(4)]
     judged.append(("p", "i4", "u1", later, [1], [0, 3], ["unknown", "n3"], None, *others))  # unlabelled
     lake.overwrite(EVALUATION, spark.createDataFrame(judged, spark_schema(EVALUATION)))
@@ -158,7 +158,7 @@ def test_tokens_evaluation_and_manifest_travel_along(lake: Lake, tmp_path: Path)
     assert evaluation.column_names == list(EVALUATION.column_names)
     assert evaluation["impression_id"].to_pylist() == [f"i{n}" for n in range(5)]
     told = [evaluation[name].to_pylist()[-1] for name in EVALUATION.column_names[5:]]
-    assert told == [[0, 3], ["unknown", "n3"], None, [0.0, 1.5], False, ["j"], False]
+    assert told == [[0, 3], ["unknown", "n3"], None, [0.0, 1.5], [3, 4], [1, 2], False, ["j"], False]
     assert Manifest.from_json((out / "manifest.json").read_text(), "here") == manifest
     listed = {entry.path for entry in manifest.files} | {"manifest.json"}
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == listed
