@@ -87,13 +87,13 @@ def _rules(arrays: Mapping[str, NDArray[Any]], items: int, rows: int) -> Iterato
     """(what is wrong, whether all is well), rule by rule: a value that breaks one would train on something else."""
     item_N, click_BL, target_BLK = (arrays[name] for name in ("item_row_N", "click_mask_BL", "target_mask_BLK"))
     weight_BL, prefix_BL = arrays["weight_BL"], arrays["prefix_BL"]
-    yield f"item_row_N holds the pad or a row beyond the {rows} of the token table", _within(item_N, 1, rows)
+    yield f"item_row_N holds the pad or a row beyond the {rows} of the token table", within(item_N, 1, rows)
     yield (
         "item_row_N does not rise: an item twice, or out of order",
         bool((item_N[1:] > item_N[:-1]).all()),
     )
     for name in ("click_slot_BL", "target_slot_BLK"):
-        yield f"{name} points outside the {items} items of the batch", _within(arrays[name], 0, items)
+        yield f"{name} points outside the {items} items of the batch", within(arrays[name], 0, items)
     yield "click_mask_BL has a click behind padding", not (click_BL[:, 1:] & ~click_BL[:, :-1]).any()
     place_L = np.arange(prefix_BL.shape[1], dtype=prefix_BL.dtype)
     yield "prefix_BL shows a target itself or what came later", bool(((prefix_BL >= 0) & (prefix_BL <= place_L)).all())
@@ -101,12 +101,12 @@ def _rules(arrays: Mapping[str, NDArray[Any]], items: int, rows: int) -> Iterato
     targets_BL = weight_BL > 0
     yield "weight_BL has a target where no click stands", not (targets_BL & ~click_BL).any()
     yield "target_mask_BLK lacks a target's clicked candidate", bool(target_BLK[:, :, :1][targets_BL].all())
-    yield "label_BL is none of -1, 0 and 1", _within(arrays["label_BL"], -1, 2)
+    yield "label_BL is none of -1, 0 and 1", within(arrays["label_BL"], -1, 2)
     yield "target_count is not the number of targets", int(arrays["target_count"][0]) == int(targets_BL.sum())
     told, found = float(arrays["weight_sum"][0]), float(weight_BL.sum(dtype=np.float64))
     yield "weight_sum is not the sum of weight_BL", abs(told - found) <= 1e-6 * max(1.0, found)
 
 
-def _within(array: NDArray[Any], least: int, end: int) -> bool:
+def within(array: NDArray[Any], least: int, end: int) -> bool:
     """Whether every number is `least` or more and below `end`."""
     return array.size == 0 or bool(array.min() >= least and array.max() < end)

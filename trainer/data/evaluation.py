@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from schemas.as_arrow import arrow_schema
 from schemas.errors import ContractError
 from schemas.news import PAD_ROW
+from schemas.packed_batch import within
 from schemas.trajectory import EVALUATION
 
 _AGAIN = "Pack again with jobs.pack"
@@ -67,7 +68,7 @@ def _entries_fault(table: pa.Table, items: int) -> str | None:
     shown_row = _values(table, "shown_row")
     if shown_row is None or (history_row := _values(table, "history_row")) is None:
         return "history_row or shown_row has an empty entry"
-    if not (_within(history_row, PAD_ROW + 1, items) and _within(shown_row, PAD_ROW, items)):
+    if not (within(history_row, PAD_ROW + 1, items) and within(shown_row, PAD_ROW, items)):
         return f"history_row or shown_row names a row beyond the {items} of the token table"
     if (np.repeat(~unlabelled, shown) & (shown_row == PAD_ROW)).any():
         return "shown_row names the pad in an impression with click marks"
@@ -91,10 +92,6 @@ def _values(table: pa.Table, name: str) -> NDArray[Any] | None:
     """All entries of a list column; None where one is empty."""
     values = table[name].combine_chunks().flatten()
     return None if values.null_count else np.asarray(values.to_numpy(zero_copy_only=False))
-
-
-def _within(array: NDArray[Any], least: int, end: int) -> bool:
-    return array.size == 0 or bool(array.min() >= least and array.max() < end)
 
 
 def _first_line(error: Exception) -> str:
