@@ -129,7 +129,8 @@ def test_the_benchmark_times_every_policy_on_the_same_targets(made: Path, traine
     assert len({found[policy]["targets"] for policy in single}) == 1
     assert all(found[policy]["targets"] > found["once"]["targets"] for policy in windows)
     per_click = {policy: figures["encoded"] / figures["targets"] for policy, figures in found.items()}
-    assert per_click["naive_per_target"] > per_click["naive"] > per_click["once"] > 0
+    # Users here have about one target each, so that a step per target repeats no history, and leaves out unused news.
+    assert min(per_click["naive_per_target"], per_click["naive"]) > per_click["once"] > 0
     assert per_click["naive"] > per_click["cached"] > 0  # its windows are other steps than those of `once`
     assert {figures["rounds"] for figures in found.values()} == {5}
     for figures in found.values():
