@@ -24,7 +24,8 @@ def as_nobody(
     # It may read all: the interpreter of a test's environment can lie in a home of another.
     become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
     become += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    left = {name: value for name, value in os.environ.items() if name not in {"HOME", "USER", "LOGNAME", "TMPDIR"}}
+    own = {"HOME", "USER", "LOGNAME", "TMPDIR", "SPARK_LOCAL_DIRS"}  # the last: of this run's session, closed to others
+    left = {name: value for name, value in os.environ.items() if name not in own}
     env = {**left, "TMPDIR": str(folder), **(environment or {})}
     return subprocess.run(
         [*become, *map(str, command)], cwd=folder, env=env, capture_output=True, text=True, check=False
