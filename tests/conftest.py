@@ -60,7 +60,12 @@ def worker_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def spark(worker_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """One local session with Delta for the whole run: two cores, two shuffle partitions."""
+    """One session for the whole run, of the engine that FEEDLOOP_TEST_ENGINE names: embedded or spark."""
+    if os.environ.get("FEEDLOOP_TEST_ENGINE", "spark") == "embedded":
+        from pipelines.engine.embedded import embedded_session
+
+        yield embedded_session()
+        return
     from pipelines.session import build_session
 
     os.environ.setdefault("SPARK_LOCAL_DIRS", str(tmp_path_factory.mktemp("spark")))
