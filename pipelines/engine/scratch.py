@@ -29,7 +29,7 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
     numbers = count()
 
     def keep(frame: DataFrame) -> DataFrame:
-        path = f"file:{folder / str(next(numbers))}"
+        path = (folder / str(next(numbers))).as_uri()
         frame.write.parquet(path)
         return frame.sparkSession.read.schema(frame.schema).parquet(path)
 
