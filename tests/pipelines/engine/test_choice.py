@@ -49,5 +49,5 @@ def test_options_that_cannot_be_are_refused(options: dict[str, str], message: st
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
-    with pytest.raises(InputError, match="sc://127.0.0.1:1: no Spark Connect server answers there"):
+    with pytest.raises(InputError, match=r"sc://127\.0\.0\.1:1: no Spark Connect server answers there"):
         session_for("test", EngineConfig(remote="sc://127.0.0.1:1"))
