@@ -24,7 +24,13 @@ from schemas.token_table import ARRAYS, file_of
 
 ROWS = 1 << 16  # of one task: with bodies of 512 tokens, 128 MiB
 _PIECE = pa.schema(
-    [("part", pa.int32()), ("path", pa.string()), ("lengths", pa.list_(pa.int64())), ("fault", pa.string())]
+    [
+        ("part", pa.int32()),
+        ("path", pa.string()),
+        ("rows", pa.int64()),
+        ("lengths", pa.list_(pa.int64())),
+        ("fault", pa.string()),
+    ]
 )
 _OF_ROWS = ("item_row", "canonical_row", "tokens_version")  # what the token table has of every row
 
@@ -44,7 +50,7 @@ class RowTokens:
 
 
 def pack_tokens(
-    folder: Path, items: DataFrame, news: dict[str, Any], source: str, *, work: Path
+    folder: Path, items: DataFrame, news: dict[str, Any], source: str, *, work: Path, rows_per_task: int = ROWS
 ) -> tuple[Tokens, list[FileEntry]]:
     """The token table of the source's items; InputError unless the settings that `news` notes made them all.
 
@@ -56,12 +62,12 @@ def pack_tokens(
     made = converted({**news.get("tokens", {}), "rows": 1}, Tokens, where, advice=advice)
 
     own = (F.when(ours, F.col(name)).otherwise(F.array()).alias(name) for name in COLUMNS if name not in _OF_ROWS)
-    part = F.floor((F.col("item_row") - 1) / ROWS).cast("int").alias("part")
+    part = F.floor((F.col("item_row") - 1) / rows_per_task).cast("int").alias("part")
     parts = per_group(
         items.select(part, *_OF_ROWS, *own),
         ["part"],
-        partial(_write_piece, work=work, vocabulary=made.vocabulary),
-        "part int, path string, lengths array<long>, fault string",
+        partial(_write_piece, work=work, vocabulary=made.vocabulary, rows_per_task=rows_per_task),
+        "part int, path string, rows long, lengths array<long>, fault string",
         order=["item_row"],
     )
     found = sorted(parts.collect(), key=lambda row: int(row["part"]))
@@ -70,20 +76,20 @@ def pack_tokens(
             raise ContractError(row["fault"])
     lengths = dict(zip(ARRAYS, np.sum([row["lengths"] for row in found], axis=0).tolist(), strict=True))
     files = joined_tokens(folder, [work / row["path"] for row in found], lengths)
-    return replace(made, rows=1 + lengths["canonical_row_V"]), files
+    return replace(made, rows=1 + sum(row["rows"] for row in found)), files
 
 
-def _write_piece(table: pa.Table, *, work: Path, vocabulary: int) -> pa.Table:
+def _write_piece(table: pa.Table, *, work: Path, vocabulary: int, rows_per_task: int) -> pa.Table:
     """A fault is a value: an error would reach the user as the engine's, with a traceback."""
     part = table["part"][0].as_py()
     path, lengths, fault = f"tokens-{part:05d}-{uuid4().hex}.npz", [0] * len(ARRAYS), None
     try:
-        arrays = token_piece(table, vocabulary=vocabulary, after=part * ROWS)
+        arrays = token_piece(table, vocabulary=vocabulary, after=part * rows_per_task)
         write_token_piece(work / path, arrays)
         lengths = [len(arrays[name]) for name in ARRAYS]
     except ContractError as error:
         fault = str(error)
-    found = {"part": part, "path": path, "lengths": lengths, "fault": fault}
+    found = {"part": part, "path": path, "rows": len(table), "lengths": lengths, "fault": fault}
     return pa.Table.from_pylist([found], _PIECE)
 
 
@@ -113,7 +119,7 @@ def _check(items: DataFrame, ours: Column, news: dict[str, Any], source: str) ->
             "prepare_news was stopped, or an older feedloop made them. Run ./feedloop prepare_news of this source again"
         )
     rows = found["rows"]
-    if rows and (found["first"], found["last"], found["distinct"]) != (1, rows, rows):
+    if (found["first"], found["last"], found["distinct"]) != (1, rows, rows):
         raise ContractError(
             f"table item_tokens: {rows} items, and their rows are not 1 to {rows}. "
             "Restore an earlier version of the table, or make it anew with ./feedloop prepare_news into an empty lake"

@@ -1,12 +1,18 @@
 """Drawn trajectories, evaluation impressions and items, packed without a lake: by this process's engine or another's.
 
-`python -m tests.pipelines.packing.drawn ENGINE TABLES OUT [OPTIONS AS JSON]` packs the folder that `draw` made.
+`python -m tests.pipelines.packing.drawn ENGINE TABLES OUT OPTIONS` packs the folder that `draw` made; the options are
+JSON: names of directories below OUT -> options of each.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +28,7 @@ from schemas.as_arrow import arrow_schema
 from schemas.news import ITEM_TOKENS
 from schemas.table import Table
 from schemas.trajectory import EVALUATION, TRAJECTORIES
+from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,15 +53,15 @@ NEWS = {
 }
 
 
-def draw(folder: Path, *, users: int = 300, impressions: int = 90, seed: int = 5) -> Path:
+def draw(folder: Path, *, users: int = 300, impressions: int = 90, items: int = ITEMS, seed: int = 5) -> Path:
     """The three tables as Parquet files below `folder`, users of a few topics each, in two variants."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    first = [_trajectory(rng, user) for user in range(users)]
+    first = [_trajectory(rng, user, items) for user in range(users)]
     second = [row | {"candidate_row": [each[:2] for each in row["candidate_row"]], "variant": 1} for row in first]
     write(folder, TRAJECTORIES, first + second)
-    write(folder, EVALUATION, [_impression(rng, number) for number in rng.permutation(impressions).tolist()])
-    write(folder, ITEM_TOKENS, [_item(rng, number) for number in 1 + rng.permutation(ITEMS + OTHERS)])
+    write(folder, EVALUATION, [_impression(rng, number, items) for number in rng.permutation(impressions).tolist()])
+    write(folder, ITEM_TOKENS, [_item(rng, number, items) for number in (1 + rng.permutation(items + OTHERS)).tolist()])
     return folder
 
 
@@ -77,9 +84,30 @@ def pack_drawn(spark: SparkSession, tables: Path, out: Path, config: PackingConf
         return pack_frames(folder, trajectories, evaluation, items, config=config, news=NEWS)
 
 
-def _trajectory(rng: np.random.Generator, user: int) -> dict[str, Any]:
-    topic = int(rng.integers(4)) * ITEMS // 4
-    clicks = [topic + 1 + int(row) for row in rng.integers(0, ITEMS // 4, rng.integers(1, 9))]
+def start(engine: str, tables: Path, out: Path, options: Mapping[str, PackingConfig]) -> subprocess.Popen[bytes]:
+    """Packing by an engine of a process of its own."""
+    described = json.dumps({name: asdict(config) for name, config in options.items()})
+    command = [sys.executable, "-m", "tests.pipelines.packing.drawn", engine, str(tables), str(out), described]
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_CONNECT", "SPARK_REMOTE"))}
+    env = ours | {"PYTHONPATH": str(REPOSITORY)}  # without what an embedded session of this process has set
+    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def finish(running: subprocess.Popen[bytes]) -> None:
+    """Waits for it; AssertionError where it failed."""
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == 0, said.decode()
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Each file by its name without the part that is never the same; Petastorm's metadata holds those names."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.name != "_common_metadata")
+    return {re.sub("-[0-9a-f]{32}", "", str(path.relative_to(out))): path.read_bytes() for path in files}
+
+
+def _trajectory(rng: np.random.Generator, user: int, items: int) -> dict[str, Any]:
+    topic = int(rng.integers(4)) * items // 4
+    clicks = [topic + 1 + int(row) for row in rng.integers(0, items // 4, rng.integers(1, 9))]
     return {
         "source": "p",
         "user_id": f"u{user}",
@@ -87,14 +115,14 @@ def _trajectory(rng: np.random.Generator, user: int) -> dict[str, Any]:
         "time": START + timedelta(microseconds=int(rng.integers(0, 48 * 3600 * 10**6))),
         "click_row": clicks,
         "prefix": list(range(len(clicks))),
-        "candidate_row": [[row, *rng.integers(1, ITEMS + 1, rng.integers(0, 4)).tolist()] for row in clicks],
+        "candidate_row": [[row, *rng.integers(1, items + 1, rng.integers(0, 4)).tolist()] for row in clicks],
         "weight": rng.choice([0.0, 0.3, 1.0], len(clicks)).tolist(),
         "logged": rng.choice([True, False], len(clicks)).tolist(),
         "variant": None,
     }
 
 
-def _impression(rng: np.random.Generator, number: int) -> dict[str, Any]:
+def _impression(rng: np.random.Generator, number: int, items: int) -> dict[str, Any]:
     shown = int(rng.integers(1, 6))
     marks = rng.choice([True, False], shown).tolist()
     return {
@@ -102,8 +130,8 @@ def _impression(rng: np.random.Generator, number: int) -> dict[str, Any]:
         "impression_id": f"i{number}",
         "user_id": f"ü{number % 7}",
         "time": START + timedelta(days=2, minutes=30 * (number // 10)),  # ten of each time
-        "history_row": rng.integers(1, ITEMS + 1, rng.integers(0, 5)).tolist(),
-        "shown_row": rng.integers(1, ITEMS + 1, shown).tolist(),
+        "history_row": rng.integers(1, items + 1, rng.integers(0, 5)).tolist(),
+        "shown_row": rng.integers(1, items + 1, shown).tolist(),
         "shown_id": [f"n{each}" for each in range(shown)],
         "clicked": marks if number % 9 else None,
         "shown_age_hours": rng.random(shown).astype(np.float32).tolist(),
@@ -115,28 +143,28 @@ def _impression(rng: np.random.Generator, number: int) -> dict[str, Any]:
     }
 
 
-def _item(rng: np.random.Generator, number: int) -> dict[str, Any]:
+def _item(rng: np.random.Generator, number: int, items: int) -> dict[str, Any]:
     texts = int(rng.integers(1, 3))
     tokens = [[101, *rng.integers(1000, 30000, rng.integers(1, 7)).tolist(), 102] for _ in range(texts)]
     refined = [[min(99, each) for each in segment] if number % 5 == 0 else [] for segment in tokens]
     return {
-        "source": "p" if number <= ITEMS else "q",
+        "source": "p" if number <= items else "q",
         "item_id": f"n{number}",
-        "item_row": int(number),
-        "canonical_row": int(number),
+        "item_row": number,
+        "canonical_row": number,
         "text_sha256": "t",
         "text_version": 1,
-        "tokenizer_sha256": "k" if number <= ITEMS else "other",
+        "tokenizer_sha256": "k" if number <= items else "other",
         "segment_field": list(range(texts)),
         "segment_tokens": tokens,
-        "tokens_version": 1 + int(number) % 3,
+        "tokens_version": 1 + number % 3,
         "segment_full_tokens": [len(segment) for segment in tokens],
         "segment_frequency": refined,
         "segment_position": refined,
     }
 
 
-def _main(engine: str, tables: str, out: str, options: str = "{}") -> None:
+def _main(engine: str, tables: str, out: str, options: str) -> None:
     if engine == "embedded":
         from pipelines.engine.embedded import embedded_session
 
@@ -145,7 +173,8 @@ def _main(engine: str, tables: str, out: str, options: str = "{}") -> None:
         from pipelines.session import build_session
 
         spark = build_session("feedloop drawn")
-    pack_drawn(spark, Path(tables), Path(out), PackingConfig(**json.loads(options)))
+    for name, chosen in json.loads(options).items():
+        pack_drawn(spark, Path(tables), Path(out) / name, PackingConfig(**chosen))
 
 
 if __name__ == "__main__":
