@@ -5,15 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.delta_log import opened
 from pipelines.histories import with_history
 from pipelines.session import located
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
+from schemas.table import Table
 
 _POINTERS = ("history_length", "history_hash")  # what an impression keeps of its history
 
@@ -39,8 +42,8 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
     unsorted, by_user = (
         sum(path.stat().st_size for path in (scratch / name).glob("*.parquet")) for name in ("unsorted", "sorted")
     )
-    once = sum(path.stat().st_size for path in _paths(histories.inputFiles()))
-    pointers = sum(_column_bytes(path, _POINTERS) for path in _paths(impressions.inputFiles()))
+    once = sum(path.stat().st_size for path in _files(lake, HISTORIES))
+    pointers = sum(_column_bytes(path, _POINTERS) for path in _files(lake, IMPRESSIONS))
     return {
         "histories": once,
         "pointers": pointers,
@@ -51,8 +54,10 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
     }
 
 
-def _paths(urls: Sequence[str]) -> list[Path]:
-    return [Path(unquote(urlparse(url).path)) for url in urls]
+def _files(lake: Lake, table: Table) -> list[Path]:
+    """The files of the table's latest version."""
+    added = pa.table(opened(lake.path(table)).get_add_actions(flatten=True))
+    return [Path(lake.path(table), unquote(name)) for name in added["path"].to_pylist()]
 
 
 def _column_bytes(path: Path, names: Sequence[str]) -> int:

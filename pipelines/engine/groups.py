@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from threading import BoundedSemaphore
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +17,9 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from pipelines.engine.embedded import is_embedded
-
 _PLACE = "__place"  # of a row in its group, from 1
+
+_CORES = BoundedSemaphore(os.cpu_count() or 1)
 
 Function = Callable[[pa.Table], pa.Table]
 
@@ -65,16 +66,17 @@ def _together(pieces: Sequence[pa.RecordBatch]) -> pa.Table:
 
 
 def per_row(frame: DataFrame, rows: int, key: str, function: Function, schema: StructType | str) -> DataFrame:
-    """What `function` makes of each of so many rows, which differ in `key`: work spread over tasks.
-
-    Spark gets a task for each row, which it starts as it has room. The embedded engine starts all of them at once, so
-    it gets one for each core: each has its row's work in memory.
-    """
-    tasks = min(rows, os.cpu_count() or 1) if is_embedded(frame.sparkSession) else rows
+    """What `function` makes of each of so many rows, which differ in `key`: a task for each row, more or less."""
 
     def of_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for place in range(batch.num_rows):
-                yield from function(pa.Table.from_batches([batch.slice(place, 1)])).to_batches()
+                yield from _in_turn(function, pa.Table.from_batches([batch.slice(place, 1)])).to_batches()
 
-    return frame.repartition(max(1, tasks), key).mapInArrow(of_rows, schema)
+    return frame.repartition(max(1, rows), key).mapInArrow(of_rows, schema)
+
+
+def _in_turn(function: Function, row: pa.Table) -> pa.Table:
+    """The embedded engine starts all tasks at once, in this process: only as many as there are cores go on."""
+    with _CORES:
+        return function(row)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Lock
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.engine import groups
 from pipelines.engine.groups import per_group, per_row, whole_groups
 from tests.builders import rows
 
@@ -57,6 +62,24 @@ def test_each_row_is_a_task_of_its_own_wherever_it_runs(spark: SparkSession) -> 
         (n, f"p{n}") for n in range(9)
     ]
     assert rows(per_row(frame.limit(0), 0, "number", lambda row: row, schema)) == []
+
+
+def test_no_more_rows_are_worked_on_at_once_than_there_are_cores() -> None:
+    going, most, lock, both = [0], [0], Lock(), Barrier(2)
+
+    def work(row: pa.Table) -> pa.Table:
+        with lock:
+            going[0] += 1
+            most[0] = max(most[0], going[0])
+        if (os.cpu_count() or 1) > 1:
+            both.wait(timeout=60)  # two cores: two at once
+        with lock:
+            going[0] -= 1
+        return row
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: groups._in_turn(work, pa.table({})), range(64)))
+    assert 1 <= most[0] <= (os.cpu_count() or 1)
 
 
 def test_groups_go_on_from_batch_to_batch() -> None:
