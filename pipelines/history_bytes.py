@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,13 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.delta_log import opened
+from pipelines.engine.groups import in_order
 from pipelines.histories import with_history
-from pipelines.session import located
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.table import Table
 
+_HISTORY = pa.schema([("history", pa.list_(pa.string()))])
+_ROW_GROUP = 100_000
 _POINTERS = ("history_length", "history_hash")  # what an impression keeps of its history
 
 
@@ -37,10 +40,11 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
     """As `history_bytes`, with what is written left below `scratch`."""
     impressions, histories = lake.read(IMPRESSIONS), lake.read(HISTORIES)
     whole = with_history(impressions, histories)
-    for name, order in (("unsorted", ["time", "impression_id"]), ("sorted", ["user_id", "time"])):
-        whole.orderBy(*order).coalesce(1).select("history").write.mode("overwrite").parquet(located(scratch / name))
+    columns = whole.select("history", "time", "impression_id", "user_id")
+    orders = {"unsorted": ["time", "impression_id"], "sorted": ["user_id", "time", "impression_id"]}
     unsorted, by_user = (
-        sum(path.stat().st_size for path in (scratch / name).glob("*.parquet")) for name in ("unsorted", "sorted")
+        in_order(columns, order, partial(_write, scratch / f"{name}.parquet"), "bytes long").collect()[0]["bytes"]
+        for name, order in orders.items()
     )
     once = sum(path.stat().st_size for path in _files(lake, HISTORIES))
     pointers = sum(_column_bytes(path, _POINTERS) for path in _files(lake, IMPRESSIONS))
@@ -52,6 +56,21 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
         "history_ratio": unsorted / (once + pointers),
         "history_ratio_sorted": by_user / (once + pointers),
     }
+
+
+def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> pa.Table:
+    """The histories in a Parquet file; its bytes."""
+    waiting = _HISTORY.empty_table()
+    with pq.ParquetWriter(path, _HISTORY, compression="zstd") as writer:
+        for batch in batches:
+            more = pa.Table.from_batches([batch.select(["history"])]).cast(_HISTORY)
+            waiting = pa.concat_tables([waiting, more])
+            while len(waiting) >= _ROW_GROUP:
+                writer.write_table(waiting.slice(0, _ROW_GROUP))
+                waiting = waiting.slice(_ROW_GROUP)
+        if len(waiting):
+            writer.write_table(waiting)
+    return pa.table({"bytes": [path.stat().st_size]})
 
 
 def _files(lake: Lake, table: Table) -> list[Path]:

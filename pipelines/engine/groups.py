@@ -1,7 +1,7 @@
 """Groups: Python on all rows of one key at once, and on rows spread over tasks, in the form that both engines take.
 
 On Spark groupBy().applyInArrow would do. The embedded engine's asks for a newer pyarrow than the locked one, and it
-drops a sort that only a Python function would notice; the order that a window asks for stays.
+drops a sort that only a Python function or a writer would notice; the order that a window asks for stays.
 """
 
 from __future__ import annotations
@@ -63,6 +63,27 @@ def _together(pieces: Sequence[pa.RecordBatch]) -> pa.Table:
     place = table[_PLACE].to_numpy()
     assert np.array_equal(place, np.arange(1, len(place) + 1)), "the engine did not keep the rows of a group together"
     return table.drop_columns([_PLACE])
+
+
+def in_order(
+    frame: DataFrame, order: Sequence[str], function: Callable[[Iterator[pa.RecordBatch]], pa.Table], schema: str
+) -> DataFrame:
+    """What `function` makes of all rows, which one task gets batch after batch in this order."""
+
+    def of_all(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield from function(_placed_in_order(batches)).to_batches()
+
+    window = Window.partitionBy(F.lit(0)).orderBy(*order)
+    return frame.withColumn(_PLACE, F.row_number().over(window)).coalesce(1).mapInArrow(of_all, schema)
+
+
+def _placed_in_order(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    for batch in batches:
+        place = batch[_PLACE].to_numpy()
+        assert np.array_equal(place, np.arange(rows + 1, rows + 1 + len(place))), "the engine did not keep the order"
+        rows += len(place)
+        yield batch.select([name for name in batch.schema.names if name != _PLACE])
 
 
 def per_row(frame: DataFrame, rows: int, key: str, function: Function, schema: StructType | str) -> DataFrame:

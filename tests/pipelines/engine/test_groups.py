@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Lock
 
@@ -11,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.engine import groups
-from pipelines.engine.groups import per_group, per_row, whole_groups
+from pipelines.engine.groups import in_order, per_group, per_row, whole_groups
 from tests.builders import rows
 
 GROUPS, EACH = 37, 600  # more rows than one Arrow batch holds
@@ -53,6 +54,15 @@ def test_groups_of_two_keys_come_in_the_order_that_is_asked_for(frame: DataFrame
     )
     assert sorted(row[:3] for row in rows(found)) == [(key, sign, 300) for key in range(GROUPS) for sign in (-1, 1)]
     assert all(row[4] for row in rows(found))
+
+
+def test_one_task_gets_all_rows_in_order(frame: DataFrame) -> None:
+    def all_numbers(batches: Iterator[pa.RecordBatch]) -> pa.Table:
+        numbers = np.concatenate([batch["number"].to_numpy() for batch in batches])
+        return pa.table({"rows": [len(numbers)], "in_order": [bool((np.diff(numbers) > 0).all())]})
+
+    found = in_order(frame, ["number"], all_numbers, "rows long, in_order boolean")
+    assert rows(found) == [(GROUPS * EACH, True)]
 
 
 def test_each_row_is_a_task_of_its_own_wherever_it_runs(spark: SparkSession) -> None:
