@@ -36,16 +36,17 @@ from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.histories import history_changes, told_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.known import Known
+from pipelines.ingest.log_file import LogFile, in_batches
 from pipelines.ingest.mapping import mapping_of
 from pipelines.ingest.parse import EARLIEST, with_told
 from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_replaced_users
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import per_sighting, refused, usable
-from pipelines.ingest.sources import Found, LogFile, in_batches
+from pipelines.ingest.sources import Found
 from pipelines.making import literal
 from pipelines.merging import GONE, OLD, STORED
 from pipelines.refusals import conflict
-from pipelines.session import sized_for, whole_files
+from pipelines.session import sized_for
 from pipelines.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECT_REASONS, REJECTS, WITHHELD
@@ -114,8 +115,7 @@ def ingest_batch(
         lines = with_replaced_users(lines, format, user_key, earliest)
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch)).persist(StorageLevel.DISK_ONLY)
     try:
-        with whole_files(lake.spark):
-            check_lines(rows, files)
+        check_lines(rows, files)
         with _parsed(lake, rows, sum(file.bytes for file in files), earliest) as parsed:
             withheld = user_key is not None
             check_refusals(parsed.sightings, max_reject_share, lines_before=lines_before, withheld=withheld)

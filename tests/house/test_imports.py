@@ -34,6 +34,7 @@ THEIRS = {
         "numba": ["*"],
         "pandas": ["*"],
         "pyarrow": ["*"],
+        "deltalake": ["pipelines/ingest/table_log.py"],  # the files of a Delta table, without an engine
         "py4j": ["pipelines/session.py"],  # pyspark's bridge: what the JVM says when it does not start
         "msgspec": ["pipelines/ingest/json_arrays.py", "pipelines/ingest/json_fault.py"],  # strict JSON, as it stands
         "tokenizers": ["pipelines/news/segmenting.py", "pipelines/news/segment.py"],
@@ -92,6 +93,7 @@ TOUCHES_THE_WORLD = [
     "pipelines/session.py",
     "pipelines/java.py",  # what the JVM inherits
     "pipelines/tables.py",
+    "pipelines/ingest/table_log.py",  # links to a table whose path delta-rs cannot take
     "pipelines/ingest/fingerprint.py",  # whether a file changed but a moment ago
     "pipelines/locks.py",  # a file that the kernel locks
     "pipelines/versions.py",  # reports beside the tables

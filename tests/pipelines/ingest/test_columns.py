@@ -10,9 +10,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.ingest.flow import append_lines, ingest_logs
+from pipelines.ingest.log_file import LogFile
 from pipelines.ingest.mapping import Extra, LogMapping
 from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sources import LogFile, find_logs, find_new, log_paths
+from pipelines.ingest.sources import find_logs, find_new, log_paths
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS

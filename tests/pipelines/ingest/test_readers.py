@@ -8,15 +8,13 @@ from pyspark.sql import SparkSession
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import Found, find_logs, find_new, log_paths
-from pipelines.session import whole_files
 from tests.builders import Line, json_line, mind_line, rows, write_logs
 from tests.pipelines.ingest.test_sources import known
 
 
 def read(spark: SparkSession, found: Found) -> list[tuple[object, ...]]:
-    with whole_files(spark):
-        lines = rows(raw_lines(spark, found.files), "file", "position", "line")
-        return [(file, at, bytes(line)) for file, at, line in lines]
+    lines = rows(raw_lines(spark, found.files), "file", "position", "line")
+    return [(file, at, bytes(line)) for file, at, line in lines]
 
 
 def bytes_of(line: Line) -> bytes:
@@ -47,13 +45,12 @@ def test_numbers_are_exact_in_many_and_in_large_files(spark: SparkSession, tmp_p
         f"{name}.jsonl": [json_line(f"{name}-{at}") for at in range(3000 if name == 3 else 5)] for name in range(7)
     }
     write_logs(tmp_path, files)
-    with whole_files(spark):
-        lines = raw_lines(spark, find_logs(tmp_path).files)
-        told = lines.selectExpr(
-            "concat('logs/', get_json_object(string(line), '$.impression_id')) AS told", "file", "position"
-        )
-        wrong = told.where("told != concat(replace(file, '.jsonl', ''), '-', position)")
-        assert (told.count(), wrong.count()) == (3030, 0)
+    lines = raw_lines(spark, find_logs(tmp_path).files)
+    told = lines.selectExpr(
+        "concat('logs/', get_json_object(string(line), '$.impression_id')) AS told", "file", "position"
+    )
+    wrong = told.where("told != concat(replace(file, '.jsonl', ''), '-', position)")
+    assert (told.count(), wrong.count()) == (3030, 0)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line(spark: SparkSession, tmp_path: Path) -> None:
@@ -80,8 +77,7 @@ def test_only_what_is_new_in_a_grown_file_is_read_and_not_what_comes_meanwhile(
 def test_each_line_says_how_to_read_it(spark: SparkSession, tmp_path: Path) -> None:
     for format, name, line in (("jsonl", "a.jsonl", json_line()), ("mind", "behaviors.tsv", mind_line())):
         found = find_logs(write_logs(tmp_path / format, {name: [line]}))
-        with whole_files(spark):
-            assert rows(raw_lines(spark, found.files), "format") == [(format,)]
+        assert rows(raw_lines(spark, found.files), "format") == [(format,)]
 
 
 def test_records_of_an_array_are_lines_beside_those_of_other_files(spark: SparkSession, tmp_path: Path) -> None:

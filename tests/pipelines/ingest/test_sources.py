@@ -13,14 +13,13 @@ import pytest
 from pipelines.ingest import fingerprint
 from pipelines.ingest.formats import sha256_now
 from pipelines.ingest.known import Known
+from pipelines.ingest.log_file import LogFile, in_batches
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.sources import (
     Found,
-    LogFile,
     find_logs,
     find_new,
     find_usable,
-    in_batches,
     log_paths,
 )
 from schemas.errors import InputError
