@@ -24,7 +24,7 @@ def finding(logs: str, format: str, mapping: LogMapping | None, *, final: bool =
     """What finds new files, told which ones are known; and the bytes of all.
     `final`: last lines count, whatever they end with.
 
-    InputError, before an engine runs, for a folder without logs or no table. Files that were read before count in the size as well.
+    InputError, before an engine runs, for a folder without logs. Files that were read before count in the size as well.
     """
     if mapping is not None and mapping.format == "delta":
         size = sum(file.bytes for file in table_log(table_root(logs)).files)

@@ -115,9 +115,7 @@ def _ebnerd_members(pieces: Sequence[RowPiece]) -> Iterator[pa.RecordBatch]:
     for place, rows in parquet_batches(pieces, paths_of=ebnerd_paths, mapping=EBNERD):
         fields = fields_of(rows, EBNERD)
         del fields["history"]  # another file has it
-        members = json_members(fields)
-        behind = pc.if_else(pc.equal(members, ""), "", pc.binary_join_element_wise(",", members, ""))
-        yield _batch(place | {"user_id": rows.column("user_id"), "members": behind})
+        yield _batch(place | {"user_id": rows.column("user_id"), "members": json_members(fields)})
 
 
 def _ebnerd_histories(pieces: Sequence[RowPiece]) -> Iterator[pa.RecordBatch]:

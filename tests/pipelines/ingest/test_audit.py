@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from pipelines.ingest import spread
 from pipelines.ingest.audit import check_lines
 from pipelines.ingest.books import raw_note
 from pipelines.ingest.flow import ingest_logs
@@ -79,6 +80,18 @@ def test_a_file_that_is_another_when_it_is_read_is_named(
     lines = raw_lines(spark, found.files)
     with pytest.raises(InputError, match=rf"logs/b\.jsonl: .*{message}"):
         check_lines(lines, found.files)
+
+
+def test_changed_files_are_found_in_tasks_as_well(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_logs(write_logs(tmp_path, FILES))
+    monkeypatch.setattr(spread, "_FEW_BYTES", -1)
+    check_lines(raw_lines(spark, found.files), found.files)
+    path = tmp_path / "logs" / "b.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"b7", b"c7"))
+    with pytest.raises(InputError, match=r"^logs/b\.jsonl: it was changed while it was read\. Something"):
+        check_lines(raw_lines(spark, found.files), found.files)
 
 
 def shown(ids: Sequence[str]) -> bytes:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.ingest import spread
 from pipelines.ingest.mapping import Extra, LogMapping
 from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.parse import TOLD, with_told
@@ -62,6 +64,21 @@ def test_parquet_by_the_example_mapping(spark: SparkSession, tmp_path: Path) -> 
         ("day=1/part-0.parquet", 1, "2", "u2", NINE, [], ["n3"], None, None),
     ]
     assert not [line for (line,) in rows(frame, "line") if b"2100" in line]
+
+
+def test_a_parquet_file_is_read_by_several_tasks_and_each_row_keeps_its_number(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.ingest.scan.CUT_BYTES", 1)
+    for name in ("_LEAST", "_LEAST_EMBEDDED"):
+        monkeypatch.setattr(spread, name, 1)
+    table = pa.concat_tables([pq.read_table(parquet_log(tmp_path / "a.parquet"))] * 5)
+    ids = pa.array(range(10), pa.int64())
+    pq.write_table(table.set_column(0, "view_id", ids), tmp_path / "a.parquet", row_group_size=3)
+    lines = raw_lines(spark, find_logs(tmp_path, mapping=read_mapping(PRESETS / "parquet.toml")).files)
+    told = [(at, json.loads(line)["impression_id"]) for at, line in rows(lines, "position", "line")]
+    assert told == [(at, str(at)) for at in range(10)]
+    assert len(rows(lines.selectExpr("spark_partition_id()").distinct())) == 4
 
 
 def test_a_column_of_times_needs_no_format(spark: SparkSession, tmp_path: Path) -> None:
