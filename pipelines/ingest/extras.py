@@ -24,16 +24,16 @@ _text = msgspec.json.Decoder(str)
 
 def text_of_value(value: Raw) -> str | None:
     """The value as text: a number as it stands, an object or a list as JSON without blanks; None if it is null."""
-    told = bytes(value)
-    match told[:1]:
+    text = bytes(value)
+    match text[:1]:
         case b'"':
             return _text.decode(value)
         case b"n":
             return None
         case b"{" | b"[":
-            record = object_of(f'{{"":{told.decode()}}}')
+            record = object_of(f'{{"":{text.decode()}}}')
             return None if record is None else text_of(record[0][1])
-    return told.decode()
+    return text.decode()
 
 
 def typed(texts: list[str | None], type: str) -> pa.Array:

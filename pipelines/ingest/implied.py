@@ -24,7 +24,7 @@ def with_implied_id(fields: Fields, time: pa.Array, mapping: LogMapping) -> Fiel
     """An impression without an id has one made of its time and the set of news that it shows, in hexadecimal digits.
 
     The same line again is the same impression, and a user's other click is another, even in the same second. The user
-    id is no part of it, since user ids may be replaced (`privacy.py`), and impressions are told apart by user all the
+    id is no part of it, since user ids may be replaced (`privacy.py`), and impressions are separated by user all the
     same.
     """
     if "impression_id" in mapping.columns:

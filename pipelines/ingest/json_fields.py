@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,9 +18,9 @@ import pyarrow as pa
 from pipelines.ingest import json_exact
 from pipelines.ingest.extras import text_of_value, typed
 from pipelines.ingest.json_exact import DEEPEST, WRONG, Members
-from pipelines.ingest.json_paths import Names, reader_of, values_at
-from pipelines.ingest.json_values import DIGITS, MARKS, NUMBER, Raw, cut, lists, scalars, single_lists
-from pipelines.ingest.lists import TEXT, TEXTS, Bools, Ints, any_of, counts_in, is_null, lists_of, spans
+from pipelines.ingest.json_paths import Names, Path, reader_of, values_at
+from pipelines.ingest.json_values import DIGITS, MARKS, NULL, NUMBER, Raw, cut, lists, scalars, single_lists
+from pipelines.ingest.lists import TEXT, TEXTS, Bools, Ints, any_of, counts_in, lists_of, spans
 from pipelines.ingest.mapping import LISTS, LogMapping
 from pipelines.ingest.rules import DUPLICATE, HALF, NO_CLICK, NO_ID, NOT_JSON, Fields, with_rows
 from pipelines.ingest.rules import MARKS as BAD_MARKS
@@ -47,8 +48,7 @@ class JsonFields:
         records, odd = self._records(texts)
         odd |= _deep(data, at)
         fields, unsure = self._quick(records)
-        found = {path: self._found(path, fields, records) for path in self._names.paths}
-        odd = (odd | unsure | self._names.twice(data, at, found)) & ~skipped
+        odd = (odd | unsure | self._names.twice(data, at, partial(_found, records))) & ~skipped
         rows = np.flatnonzero(odd)
         return with_rows(fields, self._exact([texts[row] for row in rows.tolist()]), rows) if len(rows) else fields
 
@@ -107,15 +107,6 @@ class JsonFields:
             extra=extra,
         )
 
-    def _found(self, path: tuple[str, ...], fields: Fields, records: list[Any]) -> Ints:
-        """How often each record has a value at the end of the path."""
-        values, counts = values_at(records, path)
-        present = np.fromiter((len(value) != 4 or bytes(value) != b"null" for value in values), np.bool_, len(values))
-        if counts is None:
-            return present.astype(np.int64)
-        sizes = np.maximum(np.array(counts, np.int64), 0)
-        return np.where(any_of(~present, sizes), 0, sizes)
-
     def _exact(self, texts: Sequence[bytes]) -> Fields:
         """The fields of lines that are read one by one."""
         flags = np.zeros(len(texts), np.uint8)
@@ -166,6 +157,16 @@ class JsonFields:
         if name != "clicked":
             return flags | NO_ID
         return flags | NO_CLICK | (0 if "shown" in self._mapping.columns else NO_ID)
+
+
+def _found(records: list[Any], path: Path) -> Ints:
+    """How often each record has a value at the end of the path."""
+    values, counts = values_at(records, path)
+    absent = np.fromiter((len(value) == len(NULL) and value == NULL for value in values), np.bool_, len(values))
+    if counts is None:
+        return (~absent).astype(np.int64)
+    sizes = np.maximum(np.array(counts, np.int64), 0)
+    return np.where(any_of(absent, sizes), 0, sizes)
 
 
 def _mended(value: Any) -> Any:

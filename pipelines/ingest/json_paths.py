@@ -6,7 +6,7 @@ A path is a tuple of names, with EACH where it goes into the objects of a list.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -62,7 +62,7 @@ def _field_of(records: list[Any], name: str) -> str:
     if record is None:
         return ""  # never looked up
     names = dict(zip(record.__struct_encode_fields__, record.__struct_fields__, strict=True))
-    return names[name]
+    return str(names[name])
 
 
 class Names:
@@ -77,10 +77,10 @@ class Names:
         self._spelled = np.isin(np.arange(256), [ord(letter) for letter in letters if letter in _PLAIN])
         self._plain = letters <= _PLAIN
 
-    def twice(self, data: Bytes, at: Ints, found: Mapping[Path, Ints]) -> Bools:
+    def twice(self, data: Bytes, at: Ints, found: Callable[[Path], Ints]) -> Bools:
         """Which lines may have a name twice in an object: all that have, and few others.
 
-        `found` is how often each line has a value at the end of each path. A line in which a name stands at most once,
+        `found` says how often each line has a value at the end of a path. A line in which a name stands at most once,
         or as often as it was found, has it once in each object.
         """
         padded = np.concatenate([np.zeros(_WINDOW, np.uint8), data])
@@ -97,15 +97,15 @@ class Names:
                 odd |= (counts > 1) & (counts != self._expected(name, found))
         return odd
 
-    def _expected(self, name: str, found: Mapping[Path, Ints]) -> Ints:
+    def _expected(self, name: str, found: Callable[[Path], Ints]) -> Ints:
         """How often a name stands in each line, if it stands once in each object of which a value was found."""
         levels: dict[Path, Ints] = {}
         for path in self.paths:
             for depth in (depth for depth, part in enumerate(path) if part == name):
                 level = path[: depth + 1]
-                times = found[path] if EACH in level else np.minimum(found[path], 1)
+                times = found(path) if EACH in level else np.minimum(found(path), 1)
                 levels[level] = np.maximum(levels.get(level, 0), times)
-        return np.sum(list(levels.values()), axis=0)
+        return sum(levels.values(), np.zeros(1, np.int64))
 
     def _escaped(self, data: Bytes, at: Ints) -> Bools:
         """Which lines may spell a letter of a name as an escape."""

@@ -72,9 +72,10 @@ def lists(values: Sequence[Raw], bare: bytes) -> tuple[pa.Array, Bools]:
     allowed = ~_among(b'"\\') if quoted else _among(bare)
     plain = is_list & ~empty
     if quoted:
-        plain &= (letters[at[:-1] + 1] == _QUOTE) & (letters[at[1:] - 2] == _QUOTE)
+        plain &= (letters[np.minimum(at[:-1] + 1, at[1:] - 1)] == _QUOTE) & (letters[at[1:] - 2] == _QUOTE)
     inner = pc.binary_slice(binaries(data, at), edge, -edge)
-    cut = pc.split_pattern(pc.if_else(pa.array(plain), inner, None).view(TEXT), between)
+    some = inner if plain.all() else pc.if_else(pa.array(plain), inner, None)
+    cut = pc.split_pattern(some.view(TEXT), between)
     counts, ids = lengths(cut), cut.flatten()
     text, starts = spans(ids)
     wrong = rows_with(np.flatnonzero(~allowed[text]), starts)
@@ -101,7 +102,7 @@ def cut(texts: pa.Array, split: str) -> pa.Array:
     some = pc.if_else(pc.not_equal(bare, ""), bare, None)
     if not split.isspace():
         pieces = pc.split_pattern(some, split.strip())
-    elif _WHITES.search(spans(some)[0]):
+    elif _WHITES.search(spans(some)[0].tobytes()):
         pieces = pc.split_pattern_regex(some, r"[ \t\n\x0b\f\r]+")
     else:
         pieces = pc.split_pattern(some, " ")
@@ -109,8 +110,10 @@ def cut(texts: pa.Array, split: str) -> pa.Array:
     ids = pc.utf8_trim(pieces, _WHITE + "'\"")
     if ord(".") in spans(ids)[0]:
         numbers = [_FRACTION.fullmatch(piece.strip(_WHITE)) for piece in pieces.to_pylist()]
-        told = [id_of_number(number[0]) if number else id for number, id in zip(numbers, ids.to_pylist(), strict=True)]
-        ids = pa.array(told, TEXT)
+        mended = [
+            id_of_number(number[0]) if number else id for number, id in zip(numbers, ids.to_pylist(), strict=True)
+        ]
+        ids = pa.array(mended, TEXT)
     return lists_of(counts, ids, ~is_null(texts))
 
 

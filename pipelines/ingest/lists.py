@@ -47,7 +47,8 @@ def offsets_of(counts: Any) -> Ints:
 
 def lengths(lists: pa.Array) -> Ints:
     """How many texts each list holds; a null list none."""
-    return mask_free(pc.list_value_length(lists), 0).astype(np.int64)
+    found: Ints = mask_free(pc.list_value_length(lists), 0).astype(np.int64)
+    return found
 
 
 def lists_of(counts: Ints, texts: pa.Array, valid: Bools | None = None) -> pa.Array:
@@ -84,7 +85,8 @@ def is_null(array: pa.Array) -> Bools:
     """Which values are null."""
     if array.null_count == 0:
         return np.zeros(len(array), np.bool_)
-    return mask_free(array.is_null())
+    found: Bools = mask_free(array.is_null())
+    return found
 
 
 def mask_free(array: pa.Array, null: Any = False) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ingest.lists import TEXT, Bools, TEXTS, is_null, lengths, lists_of, spans
+from pipelines.ingest.lists import TEXT, TEXTS, Bools, Ints, is_null, lengths, lists_of, spans
 from pipelines.ingest.marks import with_suffix_clicks
 from pipelines.ingest.rules import COLUMNS, Fields
 from pipelines.ingest.scan import MIND_COLUMNS
@@ -33,7 +33,7 @@ def fields_of_mind(lines: pa.Array, skipped: Bools) -> Fields:
     return with_suffix_clicks(fields, any_hyphen=True)
 
 
-def _column(columns: pa.Array, order: np.ndarray, whole: np.ndarray, number: int) -> pa.Array:
+def _column(columns: pa.Array, order: Ints, whole: Bools, number: int) -> pa.Array:
     return pc.utf8_trim(columns.take(pa.array(order + number, mask=~whole)), " ")
 
 

@@ -50,7 +50,8 @@ from pipelines.ingest.lists import Bools, binaries, mask_free, spans
 from pipelines.ingest.mapping import LogMapping, mapping_of
 from pipelines.ingest.marks import with_marked_clicks, with_suffix_clicks
 from pipelines.ingest.mind_fields import fields_of_mind
-from pipelines.ingest.rules import Fields, first_broken, reasons, shown_once
+from pipelines.ingest.rules import Fields, first_broken, reasons
+from pipelines.ingest.shown_news import ShownNews
 from pipelines.ingest.times import micros_of
 from schemas.raw_log import RAW_LOG, WITHHELD
 
@@ -59,7 +60,7 @@ TOLD = ("impression_id", "user_id", "time", "history", "shown", "clicked_ids")
 EARLIEST = date(1990, 1, 1)  # a time before it is a clock that was never set, or a unit that is wrong
 MIND = LogMapping(time_format="M/d/yyyy h:mm:ss a")
 _MIND_TIME = r"^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4} [0-9]{1,2}:[0-9]{2}:[0-9]{2} [AP]M$"
-_ROWS = 2048  # parsed at once: what they take stays in a processor's cache
+_ROWS, _BYTES = 4096, 16 << 20  # parsed at once
 _AT = pa.timestamp("us", "UTC")
 _IDS = ArrayType(StringType())
 _TYPES: dict[str, DataType] = {
@@ -119,8 +120,9 @@ def parse_batch(batch: pa.RecordBatch, format: str, earliest: date = EARLIEST, *
     fields = _fields_of(format)(lines, skipped)
     time = _time_of(fields.time_text, mapping, format)
     fields = with_implied_id(fields, time, mapping)
-    codes = first_broken(fields, time, batch.column("arrived_at"), earliest)
-    shown, repeated = shown_once(fields.shown) if once else (fields.shown, None)
+    news = ShownNews.of(fields.shown, fields.clicked)
+    codes = first_broken(fields, time, news.strangers(fields.clicked), batch.column("arrived_at"), earliest)
+    shown, repeated = news.once() if once else (fields.shown, None)
     columns = {field.name: batch.column(at) for at, field in enumerate(batch.schema)}
     columns |= {"impression_id": fields.impression_id, "user_id": fields.user_id, "time": time.cast(_AT)}
     columns |= {"history": fields.history, "shown": shown, "clicked_ids": fields.clicked}
@@ -141,8 +143,13 @@ def _parsed(raw: DataFrame, format: str, earliest: date, *, once: bool) -> DataF
 
 def _parse(batches: Iterable[pa.RecordBatch], *, format: str, earliest: date, once: bool) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        for first in range(0, len(batch), _ROWS):
-            yield parse_batch(batch.slice(first, _ROWS), format, earliest, once=once)
+        at = spans(batch.column("line"))[1]
+        first = 0
+        while first < len(batch):
+            fitting = int(np.searchsorted(at, at[first] + _BYTES, side="right")) - 1 - first
+            some = batch.slice(first, max(1, min(_ROWS, fitting)))
+            yield parse_batch(some, format, earliest, once=once)
+            first += len(some)
 
 
 def _readable(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -198,4 +205,3 @@ def _is_utf8(line: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-

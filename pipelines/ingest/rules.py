@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.ids import faults_of_ids, faults_of_lists
-from pipelines.ingest.lists import Bools, Ints, any_of, is_null, joined, lengths, lists_of, mask_free
+from pipelines.ingest.lists import Bools, Ints, is_null, joined, lengths, mask_free
 from schemas.raw_log import REJECT_REASONS
 
 # Of a line, in Fields.flags: what its reader found, and what its fields alone no longer show.
@@ -56,14 +56,13 @@ def with_rows(fields: Fields, others: Fields, rows: Ints) -> Fields:
     return Fields(**{name: joined([arrays[name], other[name]], order) for name in arrays}, flags=flags, extra=extra)
 
 
-def first_broken(fields: Fields, time: pa.Array, arrived_at: pa.Array, earliest: date) -> Ints:
-    """The code of each line's reason, an index into `reasons`."""
+def first_broken(fields: Fields, time: pa.Array, strangers: Bools, arrived_at: pa.Array, earliest: date) -> Ints:
+    """The code of each line's reason, for `reasons`. `strangers`: it has a clicked news that is not shown."""
     ids = [faults_of_ids(fields.impression_id), faults_of_ids(fields.user_id)]
     lists = [faults_of_lists(fields.history), faults_of_lists(fields.shown)]
     clicked = faults_of_lists(fields.clicked)
     blank = mask_free(pc.equal(pc.utf8_trim(fields.time_text, " "), ""), True)
     absent = blank | is_null(fields.history) | is_null(fields.shown) | _has(fields, NO_ID)
-    strangers, empty = _strangers(fields), lengths(fields.shown) == 0
     broken = {
         "not_json": _has(fields, NOT_JSON),
         "duplicate_field": _has(fields, DUPLICATE),
@@ -71,7 +70,7 @@ def first_broken(fields: Fields, time: pa.Array, arrived_at: pa.Array, earliest:
         "missing_field": np.logical_or.reduce([absent, *(fault.none for fault in (*ids, *lists))]),
         "bad_id": np.logical_or.reduce([_has(fields, HALF), *(f.bad for f in (*ids, *lists, clicked))]),
         "bad_time": ~_possible(time, arrived_at, earliest),
-        "nothing_shown": empty,
+        "nothing_shown": lengths(fields.shown) == 0,
         "bad_click_mark": _has(fields, MARKS | NO_CLICK) | clicked.none,
         "clicked_not_shown": strangers,
     }
@@ -89,55 +88,12 @@ def reasons(codes: Ints, others: dict[int, str]) -> pa.Array:
     return joined([found, pa.array(list(others.values()), pa.string())], _order(len(codes), list(others)))
 
 
-def shown_once(shown: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """The lists with each news once, at its first place; and of each list whether one stood there twice, null of null.
-
-    Equal news of a list stand side by side once the news are sorted, and stay in their order: the sort is stable.
-    """
-    counts, news = lengths(shown), shown.flatten()
-    codes, rows = _codes(news), np.repeat(np.arange(len(counts)), counts)
-    order = np.argsort(codes, kind="stable")
-    again = (np.diff(codes[order].astype(np.int64)) == 0) & (np.diff(rows[order]) == 0)
-    if not again.any():
-        return shown, pa.array(np.zeros(len(shown), np.bool_), mask=is_null(shown))
-    later = np.zeros(len(news), np.bool_)
-    later[order[1:][again]] = True
-    repeated = pa.array(any_of(later, counts), mask=is_null(shown))
-    left = np.bincount(rows[~later], minlength=len(counts))
-    return lists_of(left, news.filter(pa.array(~later)), ~is_null(shown)), repeated
-
-
-def _codes(news: pa.Array) -> Any:
-    """A number for each text, the same for the same; of 16 bits where that is enough, for these sort fastest."""
-    encoded = news.dictionary_encode()
-    number = len(encoded.dictionary)
-    return mask_free(encoded.indices, number).astype(np.uint16 if number < 1 << 16 else np.int64)
-
-
-def _strangers(fields: Fields) -> Bools:
-    """Which lines have a clicked news that is not among those shown."""
-    counts = lengths(fields.clicked)
-    if not counts.any():
-        return np.zeros(len(counts), np.bool_)
-    clicked, shown, per_row = fields.clicked.flatten(), fields.shown.flatten(), lengths(fields.shown)
-    encoded = pa.concat_arrays([shown, clicked]).dictionary_encode()
-    codes = mask_free(encoded.indices, len(encoded.dictionary)).astype(np.int64)
-    width = len(encoded.dictionary) + 1
-    rows = np.repeat(np.arange(len(counts)), per_row)
-    keys = np.sort(rows * width + codes[: len(shown)])
-    wanted = np.repeat(np.arange(len(counts)), counts) * width + codes[len(shown) :]
-    if len(keys) == 0:
-        return counts > 0
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return any_of(keys[place] != wanted, counts)
-
-
 def _possible(time: pa.Array, arrived_at: pa.Array, earliest: date) -> Bools:
     first = (datetime(earliest.year, earliest.month, earliest.day, tzinfo=UTC) - _EPOCH).total_seconds() * 1e6
     arrived = arrived_at.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     known = ~is_null(time) & ~is_null(arrived)
-    told, latest = mask_free(time, 0), mask_free(arrived, 0) + _DAY_MICROS
-    found: Bools = known & (told >= int(first)) & (told <= latest)
+    at, latest = mask_free(time, 0), mask_free(arrived, 0) + _DAY_MICROS
+    found: Bools = known & (at >= int(first)) & (at <= latest)
     return found
 
 

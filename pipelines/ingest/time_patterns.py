@@ -125,18 +125,18 @@ def _year(parts: dict[str, str]) -> int:
 
 
 def _month(parts: dict[str, str]) -> int:
-    told = parts.get("M", "1").lower()
-    if told.isdigit():
-        return int(told)
-    return next(number for number, name in enumerate(_MONTHS, 1) if name.startswith(told))
+    text = parts.get("M", "1").lower()
+    if text.isdigit():
+        return int(text)
+    return next(number for number, name in enumerate(_MONTHS, 1) if name.startswith(text))
 
 
 def _utc(at: datetime, parts: dict[str, str], zone: ZoneInfo) -> int | None:
-    told = parts.get("offset", parts.get("zone", "")).lower().removeprefix("gmt")
-    if told[:1] in ("+", "-"):
-        digits = told[1:].replace(":", "")
+    text = parts.get("offset", parts.get("zone", "")).lower().removeprefix("gmt")
+    if text[:1] in ("+", "-"):
+        digits = text[1:].replace(":", "")
         hours, minutes = (digits, "0") if len(digits) <= 2 else (digits[:-2], digits[-2:])
-        offset = timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if told[0] == "-" else 1)
+        offset = timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if text[0] == "-" else 1)
         if int(minutes) > 59 or abs(offset) > _LARGEST_OFFSET:
             return None
     elif "offset" in parts:

@@ -97,7 +97,7 @@ def _offset_of(found: re.Match[str]) -> timedelta | None:
 
 
 def _zoned_first(texts: pa.Array) -> bool:
-    """Whether the first time that could be told at sight has an offset."""
+    """Whether the first time that is plain to see has an offset."""
     zoned = pc.match_substring_regex(texts.slice(0, 8), _ZONED)
     return bool(pc.any(zoned).as_py())
 
