@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -36,16 +36,17 @@ from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.histories import history_changes, told_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.known import Known
+from pipelines.ingest.log_file import LogFile, in_batches
 from pipelines.ingest.mapping import mapping_of
 from pipelines.ingest.parse import EARLIEST, with_told
 from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_replaced_users
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import per_sighting, refused, usable
-from pipelines.ingest.sources import Found, LogFile, in_batches
+from pipelines.ingest.sources import Found
 from pipelines.making import literal
 from pipelines.merging import GONE, OLD, STORED
 from pipelines.refusals import conflict
-from pipelines.session import sized_for, whole_files
+from pipelines.session import sized_for
 from pipelines.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECT_REASONS, REJECTS, WITHHELD
@@ -75,7 +76,8 @@ def ingest_logs(
         books = [complete_batch(lake, source, batch) for batch in pending_batches(lake, source)]
         new = find(known_files(lake, source))
         refuse_other_key(lake, source, user_key)
-        add = partial(ingest_batch, lake, source=source, user_key=user_key, earliest=earliest)
+        arrived_on = arrived_at.astimezone(UTC).date()
+        add = partial(ingest_batch, lake, source=source, user_key=user_key, earliest=earliest, arrived_on=arrived_on)
         for files in in_batches(new.files, max_batch_bytes):
             refuse_other_types(lake, files[0].lines_format)
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))
@@ -103,6 +105,7 @@ def ingest_batch(
     user_key: bytes | None,
     max_reject_share: float,
     earliest: date,
+    arrived_on: date,
     lines_before: int,
 ) -> dict[str, int]:
     """Bring the new lines of some files into the tables as one batch, once the audit has passed; its row of the books.
@@ -114,13 +117,13 @@ def ingest_batch(
         lines = with_replaced_users(lines, format, user_key, earliest)
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch)).persist(StorageLevel.DISK_ONLY)
     try:
-        with whole_files(lake.spark):
-            check_lines(rows, files)
+        check_lines(rows, files)
         with _parsed(lake, rows, sum(file.bytes for file in files), earliest) as parsed:
             withheld = user_key is not None
             check_refusals(parsed.sightings, max_reject_share, lines_before=lines_before, withheld=withheld)
             settle_user_key(lake, source, user_key)
-            note = append_lines(lake, files, rows, source=source, batch=batch, earliest=earliest)
+            when = {"arrived_on": arrived_on, "earliest": earliest}
+            note = append_lines(lake, files, rows, source=source, batch=batch, **when)
             rows.unpersist()
             return _write_batch(lake, parsed, note)
     finally:
@@ -128,7 +131,14 @@ def ingest_batch(
 
 
 def append_lines(
-    lake: Lake, files: list[LogFile], rows: DataFrame, *, source: str, batch: int, earliest: date = EARLIEST
+    lake: Lake,
+    files: list[LogFile],
+    rows: DataFrame,
+    *,
+    source: str,
+    batch: int,
+    arrived_on: date,
+    earliest: date = EARLIEST,
 ) -> dict[str, Any]:
     """Add the lines of `files` to RAW_LOG as the source's batch; the commit's note, which tells all that completing it
     needs.
@@ -137,7 +147,8 @@ def append_lines(
     """
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
-    note["earliest"] = earliest.isoformat()
+    note |= {"earliest": earliest.isoformat(), "arrived_on": arrived_on.isoformat()}
+    rows = rows.withColumn("arrived_on", F.lit(arrived_on))
     written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
     if not written and raw_note(lake, source, batch)["files"] != note["files"]:
         raise conflict(RAW_LOG, lake.path(RAW_LOG))
@@ -179,7 +190,9 @@ def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any]) -> dict[s
     write_histories(lake, told, source, batch)  # first: at no moment does an impression lack its history
     plan = plan_impressions(lake, told, source=source, batch=batch, extra=parsed.extra)
     counts = write_impressions(lake, plan, source=source, batch=batch, since=since)
+    arrived_on = F.lit(note.get("arrived_on")).cast("date")  # an older run noted none
     rows = refused(parsed.sightings).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
+    rows = rows.withColumn("arrived_on", arrived_on)
     lake.append(REJECTS, rows, app_id=app(REJECTS, source), app_version=batch)
     book = book_of(lake, counts, note)
     write_files(lake, note, source, batch)
