@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipelines.ingest.lists import is_null, mask_free
 from pipelines.ingest.mapping import EPOCHS, LogMapping
-from pipelines.ingest.time_patterns import pattern_reader
+from pipelines.ingest.time_patterns import pattern_reader, quick_micros
 
 _EPOCH = datetime(1970, 1, 1)
 _MICRO = timedelta(microseconds=1)
@@ -45,7 +45,9 @@ def micros_of(texts: pa.Array, mapping: LogMapping) -> pa.Array:
         quick = pc.if_else(sure, texts, None).cast(pa.timestamp("us", kind[1])).cast(pa.int64())
         return _filled(quick, texts, iso_reader(mapping.time_zone))
     read = pattern_reader(mapping.time_format, mapping.time_zone)
-    return _filled(pa.nulls(len(texts), pa.int64()), texts, read)
+    utc = mapping.time_zone == "UTC"
+    quick = quick_micros(texts, mapping.time_format) if utc else pa.nulls(len(texts), pa.int64())
+    return _filled(quick, texts, read)
 
 
 @cache
