@@ -170,7 +170,7 @@ def _main(engine: str, tables: str, out: str, options: str) -> None:
 
         spark = embedded_session()
     else:
-        from pipelines.session import build_session
+        from pipelines.engine.local_spark import build_session
 
         spark = build_session("feedloop drawn")
     for name, chosen in json.loads(options).items():
