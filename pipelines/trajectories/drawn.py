@@ -36,7 +36,7 @@ def line_of(clicks: DataFrame, *, taken: int, seed: int) -> IntArray:
     anew at its end, so that `taken` cells can be taken from anywhere.
     """
     root = F.sqrt(F.col("clicks").cast("double"))
-    weight = (root * F.sqrt(root) * _UNITS).cast("long")  # clicks^.75 by roots: engines differ in the last bit of a power
+    weight = (root * F.sqrt(root) * _UNITS).cast("long")  # by roots: engines differ in the last bit of a power
     weighed = clicks.withColumn("weight", weight)
     share = F.col("weight") / weighed.agg(F.sum("weight")).scalar()
     rounding = F.shiftrightunsigned(_hash(seed, F.col("row")), 11) * F.lit(2.0**-53)

@@ -10,9 +10,10 @@ from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of, with_history
 
-
 _BUCKETS = 1 << 16
 _PLACE = 40  # bits of an impression's number below its bucket's
+_OF_IMPRESSIONS = ("source", "impression_id", "user_id", "time", "also_seen_as", "shown", "clicked")
+_COLUMNS = ("view", *_OF_IMPRESSIONS, "history", "evaluated", "new_user")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,8 @@ class Split:
 
 
 def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> DataFrame:
-    """Of a source's impressions those that train or are evaluated, with `evaluated`, `new_user`, a number (`view`).
+    """Of a source's impressions those that train or are evaluated, with `evaluated`, `new_user`, a number (`view`): of
+    their other columns those that the stage reads.
 
     `history` stands where it counts: in evaluated ones, and in a user's first before them.
 
@@ -67,7 +69,7 @@ def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> Da
             "clicked": F.when(judged | clicked, marks).otherwise(F.array().cast("array<boolean>")),
         }
     )
-    return with_history(shortened, histories).drop("_told", "_idle", "_bucket")
+    return with_history(shortened, histories).select(*_COLUMNS)
 
 
 def _numbered(impressions: DataFrame) -> DataFrame:
