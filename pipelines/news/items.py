@@ -40,9 +40,8 @@ def new_rows(news: DataFrame, *, after: int, keep: Keep, part_rows: int = _PART_
     """
     new = keep(news.where("item_row IS NULL").select(*KEY))
     parted = _parted(new, min(_MOST_PARTS, -(-new.count() // part_rows)))
-    sizes = sorted(
-        (row["source"], row["part"], row["count"]) for row in parted.groupBy("source", "part").count().collect()
-    )
+    counted = parted.groupBy("source", "part").count().collect()
+    sizes = sorted((row["source"], row["part"], row["count"]) for row in counted)
     starts = accumulate((size for *_, size in sizes), initial=after)
     offsets = [(source, part, start) for (source, part, _), start in zip(sizes, starts, strict=False)]
     before = new.sparkSession.createDataFrame(offsets, "source string, part int, before long")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
 from hashlib import blake2b
 
 import numpy as np
@@ -124,9 +123,11 @@ def band_keys(sets: pa.ListArray, bands: int, width: int) -> HashArray:
     shingle = sets.flatten().to_numpy().astype(np.uint64)
     keys = np.empty((len(sets), bands), np.uint64)
     for band in range(bands):
-        seeds = _mixed(np.arange(band * width, (band + 1) * width, dtype=np.uint64) + np.uint64(_SEED << 32))
-        least = (np.minimum.reduceat(_mixed(shingle ^ seed), starts) for seed in seeds)
-        keys[:, band] = reduce(lambda key, each: _mixed(key ^ each), least, np.uint64(band))
+        key: HashArray = np.full(len(sets), band, np.uint64)
+        for seed in range(band * width, (band + 1) * width):
+            mixed_seed = _mixed(np.array([seed + (_SEED << 32)], np.uint64))
+            key = _mixed(key ^ np.minimum.reduceat(_mixed(shingle ^ mixed_seed), starts))
+        keys[:, band] = key
     return keys
 
 
@@ -141,7 +142,7 @@ def _mixed(value: HashArray) -> HashArray:
 
 def _hashed(shingles: set[str]) -> HashArray:
     digests = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in shingles)
-    return np.unique(np.frombuffer(digests, "<u8"))
+    return np.unique(np.frombuffer(digests, "<u8").astype(np.uint64))
 
 
 def _shingles(text: str) -> set[str]:

@@ -6,8 +6,9 @@ import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -40,8 +41,8 @@ def news_file(news: Path) -> Path:
 def _whole(file: Path) -> Path:
     """The file, if it can be read to its end: an engine tells of a gzip that was cut short with a stack trace."""
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            while file.suffix == ".gz" and stream.read(1 << 20):
+        with _opened(file) as stream:
+            while _is_packed(file) and stream.read(1 << 20):
                 pass
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file}: cannot be read ({error}). Fetch it again") from error
@@ -53,21 +54,23 @@ def read_news(spark: SparkSession, file: Path, *, piece_bytes: int = _PIECE_BYTE
 
     `place` ascends through the file. Every task reads its own piece of it; a gzip is one piece.
     """
-    path, pack = str(file.absolute()), file.suffix == ".gz"
+    path, packed = file.absolute(), _is_packed(file)
     parse = partial(from_tsv, columns=_columns_of(file)) if ".tsv" in file.name else from_json
-    pieces = 1 if pack else max(1, -(-file.stat().st_size // piece_bytes))
+    pieces = 1 if packed else max(1, -(-file.stat().st_size // piece_bytes))
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for piece in (number for batch in batches for number in batch["id"].to_pylist()):
-            with gzip.open(path) if pack else open(path, "rb") as stream:
-                lines = lines_of(stream, piece * piece_bytes, None if pack else (piece + 1) * piece_bytes)
+            with _opened(path) as stream:
+                lines = lines_of(
+                    cast(BinaryIO, stream), piece * piece_bytes, None if packed else (piece + 1) * piece_bytes
+                )
                 for part in _parts(lines):
                     yield _columns([(place, *parse(line)) for place, line in part])
 
     return spark.range(0, pieces, 1, pieces).mapInArrow(read, _SCHEMA)
 
 
-def lines_of(stream: IO[bytes], begin: int, end: int | None) -> Iterator[tuple[int, str]]:
+def lines_of(stream: BinaryIO, begin: int, end: int | None) -> Iterator[tuple[int, str]]:
     """(place, line) of the lines that are not blank and begin at byte `begin` or later, before `end` if there is one.
 
     A line belongs where the one that a line feed ends begins, so that pieces cannot part the two characters of Windows.
@@ -83,9 +86,17 @@ def lines_of(stream: IO[bytes], begin: int, end: int | None) -> Iterator[tuple[i
         place += len(line)
 
 
+def _opened(file: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(file) if _is_packed(file) else file.open("rb")
+
+
+def _is_packed(file: Path) -> bool:
+    return file.suffix == ".gz"
+
+
 def _columns_of(file: Path) -> int:
     """How many columns the first line of a .tsv has: ours, else MIND's."""
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+    with _opened(file) as stream:
         first = next((line for line in stream if line.strip()), b"")
     return len(COLUMNS) if first.count(b"\t") + 1 == len(COLUMNS) else MIND_COLUMNS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ _UPPER = -1 << 32  # the upper half of a long
 _WINDOW = ("user_id", "window", "source", "begin")
 _BESIDE = ArrayType(ArrayType(IntegerType()))
 
-IntArray = NDArray[np.integer]
+IntArray = NDArray[np.integer[Any]]
 
 
 def popularity(views: DataFrame) -> DataFrame:
@@ -61,7 +61,7 @@ def with_drawn(
     """
     if begin is not None:
         windows = windows.where(F.array_max("events.time") >= F.lit(begin))
-    taken = 8 * (candidates - 1) + 16
+    taken = _taken(candidates - 1)
     line = line_of(clicks, taken=taken, seed=seed)
     cells = F.lit(max(1, len(line) - taken)).cast("long")
     starts = F.transform("events", lambda event: F.pmod(_hash(seed, event["position"], event["row"]), cells))
@@ -70,15 +70,14 @@ def with_drawn(
 
     def draw(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            rows = pc.struct_field(batch["events"].flatten(), "row").to_numpy(zero_copy_only=False)
-            where = batch["starts"].flatten().to_numpy(), batch["asked"].flatten().to_numpy(zero_copy_only=False)
-            offsets = np.concatenate([[0], np.cumsum(batch["events"].value_lengths().to_numpy())])
-            beside = [
-                each
-                for begin, end in pairwise(offsets.tolist())
-                for each in drawn_beside(line, rows[begin:end], *(part[begin:end] for part in where), taken, candidates)
-            ]
-            lists = pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(beside, pa.list_(pa.int32())))
+            lengths = batch["events"].value_lengths().to_numpy()
+            cuts = np.cumsum(lengths)[:-1]
+            rows = pc.struct_field(batch["events"].flatten(), "row")
+            of_clicks = (rows, batch["starts"].flatten(), batch["asked"].flatten())
+            windows = zip(*(np.split(each.to_numpy(zero_copy_only=False), cuts) for each in of_clicks), strict=True)
+            beside = [each for clicks in windows for each in drawn_beside(line, *clicks, most=candidates - 1)]
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            lists = pa.ListArray.from_arrays(offsets, pa.array(beside, pa.list_(pa.int32())))
             columns = [*(batch[name] for name in (*_WINDOW, "events")), lists]
             yield pa.RecordBatch.from_arrays(columns, [*_WINDOW, "events", "beside"])
 
@@ -92,19 +91,26 @@ def with_drawn(
 
 
 def drawn_beside(
-    line: IntArray, row_L: IntArray, start_L: IntArray, asked_L: NDArray[np.bool_], taken: int, candidates: int
+    line: IntArray, row_L: IntArray, start_L: IntArray, asked_L: NDArray[np.bool_], *, most: int
 ) -> list[list[int] | None]:
-    """Of each click of a window that is asked for, itself and the drawn news beside it; else, and without any, None."""
-    own, found = set(row_L.tolist()), []
+    """Of each click of a window that is asked for, itself and at most so many drawn news; None without any.
+
+    They are the first cells from its start on of `line` that hold none of the window's clicks, as far as it looks.
+    """
+    own, taken, found = set(row_L.tolist()), _taken(most), list[list[int] | None]()
     for row, start, asked in zip(row_L.tolist(), start_L.tolist(), asked_L.tolist(), strict=True):
         others: dict[int, None] = {}
         for other in line[start : start + taken].tolist() if asked else ():
             if other not in own:
                 others[other] = None
-                if len(others) == candidates - 1:
+                if len(others) == most:
                     break
         found.append([row, *others] if others else None)
     return found
+
+
+def _taken(most: int) -> int:
+    return 8 * most + 16
 
 
 def _is_asked(event: Column, begin: datetime | None) -> Column:

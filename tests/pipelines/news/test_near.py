@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from pipelines.engine.scratch import scratch
 from pipelines.news.flow import prepare_news
 from pipelines.news.near import folded, near_duplicates, shingled, similar_pairs
 from pipelines.news.segmenting import NewsConfig
@@ -64,7 +65,8 @@ def test_each_item_is_folded_into_the_first_kept_one_like_it(pairs: set[tuple[in
 
 def test_items_without_words_have_no_near_duplicates(spark: SparkSession) -> None:
     frame = spark.createDataFrame([(1, ""), (2, "! 😀")], "item_row int, title string")
-    assert near_duplicates(frame, ["title"], threshold=0.8).isEmpty()
+    with scratch() as keep:
+        assert near_duplicates(frame, ["title"], threshold=0.8, keep=keep).isEmpty()
 
 
 def test_near_duplicates_share_a_canonical_row_as_long_as_it_is_asked_for(spark: SparkSession, tmp_path: Path) -> None:
