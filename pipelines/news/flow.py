@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.engine.scratch import Keep, scratch
+from pipelines.engine.scratch import Keep
 from pipelines.news.concerned import keep_changed
 from pipelines.news.headed import text_sha256
 from pipelines.news.known import Start, note_end, of_file, start_of
@@ -37,7 +37,7 @@ def prepare_news(lake: Lake, news: Path, config: NewsConfig, *, source: str) -> 
     start = start_of(lake, settled, of_file(file), source=source)
     if start.known is not None:
         return start.known
-    with scratch() as keep:
+    with lake.scratch() as keep:
         read = keep(read_news(lake.spark, file).transform(per_news))
         found = _checked_counts(read, file)
         named = read.where("news_id IS NOT NULL").withColumns({"source": F.lit(source), "text_sha256": text_sha256()})
@@ -57,7 +57,7 @@ def prepare_logged_news(lake: Lake, config: NewsConfig, *, source: str) -> dict[
     _, held = held_rows(lake, NEWS)
     if not held.where((F.col("source") == source) & (F.concat(*FIELDS) != "")).isEmpty():
         raise InputError(f"{lake.root}: {source} has news with text. Name its news file with --news")
-    with scratch() as keep:
+    with lake.scratch() as keep:
         news = keep(news_of_log(impressions, histories, held))
         found = news.count()
         if not found and held.where(F.col("source") == source).isEmpty():

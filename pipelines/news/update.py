@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, Mark
@@ -90,7 +90,7 @@ def held_rows(lake: Lake, table: Table) -> tuple[int, DataFrame]:
     return version, lake.read(table, version=version)
 
 
-def write_once(lake: Lake, table: Table, frame: DataFrame, before: int, *, stored: bool, **instead: Column) -> None:
+def write_once(lake: Lake, table: Table, frame: DataFrame, before: int, *, stored: bool, **instead: str) -> None:
     """One commit, if no other run of this stage has written since version `before`, which `frame` was compared with.
 
     Both take the version after `before` as transaction number, so that the second to commit changes nothing: its item
@@ -98,7 +98,7 @@ def write_once(lake: Lake, table: Table, frame: DataFrame, before: int, *, store
     at it. `instead`: what a column of a stored row becomes, where not the incoming value.
     """
     if stored:
-        values: dict[str, str | Column] = {n: f"incoming.{n}" for n in table.column_names if n not in table.key}
+        values = {n: f"incoming.{n}" for n in table.column_names if n not in table.key}
         mark = Mark(_APP, before + 1)
         done = lake.merge(table, frame, set_on_match=values | instead, mark=mark) != Changes()
     else:
@@ -132,10 +132,7 @@ def _near_duplicates(lake: Lake, items: DataFrame, made: MadeBy, keep: Keep) -> 
     return found
 
 
-def _tokens_version() -> Column:
-    """One more where the tokens of a stored row change; a row of an older feedloop has none yet."""
-    held = F.coalesce("stored.tokens_version", F.lit(1))
-    same = F.expr(
-        "stored.segment_tokens <=> incoming.segment_tokens AND stored.segment_field <=> incoming.segment_field"
-    )
-    return F.when(same, held).otherwise(held + 1)
+def _tokens_version() -> str:
+    """One more where the tokens of a stored row change; a row of an older feedloop has none yet. In SQL."""
+    same = "stored.segment_tokens <=> incoming.segment_tokens AND stored.segment_field <=> incoming.segment_field"
+    return f"coalesce(stored.tokens_version, 1) + CASE WHEN {same} THEN 0 ELSE 1 END"

@@ -11,7 +11,6 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.engine.scratch import scratch
 from pipelines.making import literal
 from pipelines.notes import TrajectoriesNote, noted
 from pipelines.tables import Lake
@@ -121,7 +120,7 @@ def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryCon
     )
     config = replace(config, negatives=negatives_of(labelled, config.negatives))
     first_shown = with_first_shown(items.where(ours), seen)
-    with scratch() as keep:
+    with lake.scratch() as keep:
         views = keep(seen.transform(with_split, histories, split_by(config, begin.at)))
         known = keep(views.transform(known_views, first_shown))
         summary = _decided(begin, config) | checked_counts(known, begin, config)
