@@ -106,8 +106,9 @@ def test_a_lake_of_an_older_feedloop_gets_its_tokens_anew_under_the_same_rows(
     prepare_news(lake, file, CONFIG, source="s")
     made = items(lake, *ITEM_TOKENS.column_names[2:])
     newer = [column.name for column in ITEM_TOKENS.columns if column.nullable]
-    older = lake.read(ITEM_TOKENS).drop(*newer).withColumn("tokenizer_sha256", F.lit("old")).localCheckpoint()
-    older.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(lake.path(ITEM_TOKENS))
+    with scratch() as keep:
+        older = keep(lake.read(ITEM_TOKENS).drop(*newer).withColumn("tokenizer_sha256", F.lit("old")))
+        older.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(lake.path(ITEM_TOKENS))
     assert prepare_news(lake, file, CONFIG, source="s")["retokenised_items"] == 2
     assert items(lake, *ITEM_TOKENS.column_names[2:]) == made
 

@@ -42,7 +42,8 @@ def write(folder: Path, news: Mapping[str, tuple[str, str]]) -> Path:
 
 
 def held(lake: Lake, source: str) -> list[Any]:
-    kept = [name for name in ITEM_TOKENS.column_names if name != "tokens_version"]
+    """What stands there but for what names the very tables of a lake."""
+    kept = [name for name in ITEM_TOKENS.column_names if name != "tokenizer_sha256"]
     return [[row for row in rows(lake.read(table), *names) if row[0] == source]
             for table, names in ((NEWS, NEWS.column_names), (ITEM_TOKENS, kept))]  # fmt: skip
 
