@@ -15,7 +15,7 @@ from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 
-_POINTERS = ("history_length", "history_hash")  # what an impression keeps of its history
+_POINTERS = ("history_length", "history_hash", "history_offset")  # what an impression keeps of its history
 
 
 def history_bytes(lake: Lake) -> dict[str, float]:

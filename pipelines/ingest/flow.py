@@ -33,14 +33,14 @@ from pipelines.ingest.books import (
     write_files,
 )  # fmt: skip
 from pipelines.ingest.config import IngestConfig
-from pipelines.ingest.histories import history_changes, told_histories
+from pipelines.ingest.histories import distinct_histories, history_changes, history_offsets, placed_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import mapping_of
 from pipelines.ingest.parse import EARLIEST, with_told
 from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_replaced_users
 from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sightings import per_sighting, refused, usable
+from pipelines.ingest.sightings import observations, refused, usable
 from pipelines.ingest.sources import Found, LogFile, in_batches
 from pipelines.making import literal
 from pipelines.merging import GONE, OLD, STORED
