@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.config import run
-from pipelines.session import build_session, plain_errors
+from pipelines.engine.choice import EngineConfig, session_for
+from pipelines.session import plain_errors
 from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories as build
@@ -14,6 +15,7 @@ from pipelines.trajectories.flow import build_trajectories as build
 def build_trajectories(
     *,
     lake: str,
+    engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: TrajectoryConfig = TrajectoryConfig(),  # noqa: B008 - frozen
     as_of: str | None = None,
 ) -> dict[str, Any]:
@@ -23,6 +25,8 @@ def build_trajectories(
     ----------
     lake
         Folder of the Delta tables.
+    engine
+        What runs the job: this process alone, or Apache Spark.
     config
         What decides the trajectories, beside the data.
     as_of
@@ -30,7 +34,7 @@ def build_trajectories(
         2026-03-02T09:00:00Z.
     """
     with plain_errors():
-        tables = Lake(build_session("feedloop build_trajectories"), lake)
+        tables = Lake(session_for("feedloop build_trajectories", engine), lake)
         told = None if as_of is None else tables.as_of(tables.versions_from(as_of))
         made = build(tables, config, told=told)
         return made.summary | tables.report("build_trajectories", inputs=made.inputs, outputs=made.outputs)

@@ -11,12 +11,12 @@ from jobs.ingest import ingest
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from jobs.terminal.progress import stage
+from pipelines.engine.local_spark import build_session
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.sources import find_logs
 from pipelines.ingest.usable import check_usable
 from pipelines.news.readers import news_file
 from pipelines.packing.config import PackingConfig
-from pipelines.session import build_session
 from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
+from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.privacy import user_key
 from pipelines.ingest.stream import Growing, ingest_stream
-from pipelines.session import build_session, plain_errors
+from pipelines.session import plain_errors
 from pipelines.tables import Lake, named
 
 
@@ -27,6 +28,7 @@ def ingest(
     format: Literal["auto", "jsonl", "mind", "ebnerd"] = "auto",
     mapping: Path | None = None,
     user_key_file: Path | None = None,
+    engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: IngestConfig = IngestConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Add impression logs to the lake. Running it again, or after a kill, gives the same tables.
@@ -47,9 +49,9 @@ def ingest(
         File with the key under which user ids are replaced by their HMAC-SHA256; or FEEDLOOP_USER_KEY holds it.
     """
     told, key = read_mapping(mapping) if mapping else None, _user_key(user_key_file)
-    find, jvm = (None, "short") if config.stream_files else finding(logs, format, told, final=config.final)
+    find, size = (None, 0) if config.stream_files else finding(logs, format, told, final=config.final)
     with plain_errors():
-        tables = Lake(build_session("feedloop ingest", jvm=jvm), lake)
+        tables = Lake(session_for("feedloop ingest", engine, new_bytes=size), lake)
         add = partial(
             ingest_logs,
             tables,
@@ -60,12 +62,11 @@ def ingest(
             max_reject_share=config.max_reject_share,
             earliest=config.earliest,
         )
-        if find is None:
-            files = Growing(Path(logs), format, told, final=config.final)
-            summary = ingest_stream(tables, files, add, source=source, max_files=config.stream_files)
-        else:
-            summary = add(partial(find, tables.spark))
-    return all_used(logs, summary)
+        if find is not None:
+            return all_used(logs, add(partial(find, tables.spark)))
+        files = Growing(Path(logs), format, told, final=config.final)
+        summary = ingest_stream(tables, files, add, source=source, max_files=config.stream_files)
+        return all_used(logs, summary)
 
 
 def _user_key(file: Path | None) -> bytes | None:

@@ -6,10 +6,11 @@ from typing import Any
 
 from jobs.config import run
 from jobs.terminal.care import show_care
+from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.history_bytes import history_bytes as bytes_of
 from pipelines.maintenance import CareConfig, history, maintain_lake
 from pipelines.making import TABLES
-from pipelines.session import build_session, plain_errors
+from pipelines.session import plain_errors
 from pipelines.tables import Lake
 from schemas.errors import InputError
 
@@ -19,6 +20,7 @@ def maintain(
     lake: str,
     history_rows: int = 5,
     history_bytes: bool = False,
+    engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: CareConfig = CareConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Compact the lake's tables and remove old versions. No job that writes the lake runs meanwhile.
@@ -33,7 +35,7 @@ def maintain(
         Also tell what storing each history once saves: writes them into every impression, twice, to compare.
     """
     with plain_errors():
-        tables = Lake(build_session("feedloop maintain"), str(lake))
+        tables = Lake(session_for("feedloop maintain", engine), str(lake))
         found = [table for table in TABLES if tables.exists(table)]
         if not found:
             raise InputError(f"{lake}: no table of feedloop lies there. Name the folder that ingest wrote with --lake")

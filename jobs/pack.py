@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import run
+from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack as pack_lake
-from pipelines.session import build_session, plain_errors
+from pipelines.session import plain_errors
 from pipelines.tables import Lake
 
 
@@ -17,6 +18,7 @@ def pack(
     lake: str,
     out: Path,
     as_of: str | None = None,
+    engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: PackingConfig = PackingConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Pack trajectories into batches that hold each news once, grouped so that neighbours share news.
@@ -29,11 +31,13 @@ def pack(
         The directory to make. It is complete or absent, and never changes; packing the same again leaves it as it is.
     as_of
         Pack the tables as they were: a versions file that a job wrote below _versions/ of the lake, or a UTC time.
+    engine
+        What runs the job: this process alone, or Apache Spark.
     config
         What decides the batches.
     """
     with plain_errors():
-        tables = Lake(build_session("feedloop pack"), str(lake))
+        tables = Lake(session_for("feedloop pack", engine), str(lake))
         read = tables if as_of is None else tables.as_of(tables.versions_from(as_of))
         manifest = pack_lake(read, out, config)
         versions = tables.report("pack", inputs=manifest.inputs, outputs={})

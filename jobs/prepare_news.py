@@ -7,13 +7,14 @@ from typing import Any
 
 from jobs.config import run
 from jobs.terminal.progress import console
+from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.making import TABLES_OF
 from pipelines.news.flow import prepare_logged_news
 from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.settings import settle
-from pipelines.session import build_session, plain_errors
+from pipelines.session import plain_errors
 from pipelines.tables import Lake, named
 from schemas.impression import HISTORIES, IMPRESSIONS
 
@@ -26,6 +27,7 @@ def prepare_news(
     lake: str,
     news: Path | None = None,
     source: str = "publisher",
+    engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     text: NewsConfig = NewsConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Bring the news tables up to date with a news file; only new and changed text is tokenised.
@@ -40,6 +42,8 @@ def prepare_news(
         ingested log names is an item without text.
     source
         Which publisher the news are from.
+    engine
+        What runs the job: this process alone, or Apache Spark.
     text
         How text becomes tokens, and which items stand for others. What is left out stays as the source's items were
         made before; what is named and differs makes all of them anew, and is shown before.
@@ -48,7 +52,7 @@ def prepare_news(
     file = None if news is None else news_file(news)  # as what stands above, refused before Spark starts
     source = named(source)
     with plain_errors():
-        tables = Lake(build_session("feedloop prepare_news"), str(lake))
+        tables = Lake(session_for("feedloop prepare_news", engine), str(lake))
         with tables.locked(_STAGE):
             read = (*TABLES_OF[_STAGE], *(_LOGGED if file is None else ()))
             before = tables.versions(read)

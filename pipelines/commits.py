@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
-
-from pipelines.delta_log import commit_info, snapshot
-from pipelines.session import with_settings
+from pipelines.delta_log import history
 from schemas.errors import ContractError
-from schemas.strict_json import converted, json_value
+from schemas.strict_json import Count, converted, json_value
 
-_SETTINGS = {
-    "txnAppId": "spark.databricks.delta.write.txnAppId",
-    "txnVersion": "spark.databricks.delta.write.txnVersion",
-    "userMetadata": "spark.databricks.delta.commitInfo.userMetadata",
-}
+_COUNTED = (  # by which metrics an operation counts the rows that it inserted, updated and deleted
+    ("numTargetRowsInserted", "numTargetRowsUpdated", "numTargetRowsDeleted"),  # Spark's MERGE
+    ("num_added_rows", "num_updated_rows", "num_deleted_rows"),  # delta-rs
+    ("numOutputRows", "numUpdatedRows", "numDeletedRows"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Rows that one commit inserted, updated and deleted, as Delta counted them."""
+    """Rows that one commit inserted, updated and deleted, as its writer counted them."""
 
     inserted: int = 0
     updated: int = 0
@@ -48,17 +44,19 @@ class _Told:
     note: dict[str, Any] | None = None
     app_id: str | None = None
     app_version: int | None = None
+    changes: tuple[Count, Count, Count] | None = None
 
 
-def commits_after(spark: SparkSession, path: str, after: int) -> Iterator[Commit]:
+def commits_after(path: str, after: int, *, limit: int | None = None) -> Iterator[Commit]:
     """The commits after version `after`, newest first, as far back as Delta's log still tells of them."""
-    for version in range(snapshot(spark, path).version, after, -1):
-        info = commit_info(spark, path, version)
-        if info is None:
+    for info in history(path, limit=limit):
+        if info["version"] <= after:
             return
         told = _told(info.get("userMetadata"))
         app = (told.get("app_id"), told.get("app_version"))
-        yield Commit(version, told.get("note"), _changes(info.get("operationMetrics", {})), app)
+        counted = told.get("changes")
+        changes = _changes(info.get("operationMetrics", {})) if counted is None else Changes(*counted)
+        yield Commit(info["version"], told.get("note"), changes, app)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +67,14 @@ class Mark:
     app_version: int | None = None
     note: Mapping[str, Any] | None = None
 
-    @property
-    def options(self) -> dict[str, str]:
-        """The options of a DataFrame's writer."""
+    def user_metadata(self, changes: Changes | None = None) -> str | None:
+        """What a commit holds of it as text; `changes`, where the operation itself does not count them."""
         told: dict[str, Any] = {} if self.note is None else {"note": dict(self.note)}
-        pair: dict[str, str] = {}
         if self.app_id is not None:
             told |= {"app_id": self.app_id, "app_version": self.app_version}
-            pair = {"txnAppId": self.app_id, "txnVersion": str(self.app_version)}
-        return pair | ({"userMetadata": json.dumps(told, sort_keys=True)} if told else {})
-
-
-@contextmanager
-def marked(spark: SparkSession, mark: Mark) -> Iterator[None]:
-    """Inside, a MERGE, which takes no options, leaves the mark in its commit."""
-    with with_settings(spark, {_SETTINGS[name]: value for name, value in mark.options.items()}):
-        yield
-
-
-def merged_changes(merged: DataFrame) -> Changes:
-    """The changes that a MERGE returned; none where it was a replay."""
-    row = merged.first()
-    return (
-        Changes() if row is None else Changes(*(row[f"num_{kind}_rows"] for kind in ("inserted", "updated", "deleted")))
-    )
+        if changes is not None:
+            told |= {"changes": astuple(changes)}
+        return json.dumps(told, sort_keys=True) if told else None
 
 
 def _told(text: str | None) -> dict[str, Any]:
@@ -105,9 +87,6 @@ def _told(text: str | None) -> dict[str, Any]:
     return dict(raw)
 
 
-def _changes(metrics: Mapping[str, str]) -> Changes:
-    if "numTargetRowsInserted" in metrics:
-        names = ("numTargetRowsInserted", "numTargetRowsUpdated", "numTargetRowsDeleted")
-    else:
-        names = ("numOutputRows", "numUpdatedRows", "numDeletedRows")
+def _changes(metrics: Mapping[str, str | int]) -> Changes:
+    names = next((names for names in _COUNTED if names[0] in metrics), _COUNTED[-1])
     return Changes(*(int(metrics.get(name, 0)) for name in names))

@@ -19,10 +19,12 @@ def conform(frame: DataFrame, table: Table) -> DataFrame:
             "Add them in the stage that writes this table, or change its contract in schemas/"
         )
     try:
-        return frame.select([F.col(column.name).cast(column.dtype).alias(column.name) for column in table.columns])
+        rows = frame.select([F.col(column.name).cast(column.dtype).alias(column.name) for column in table.columns])
+        assert rows.schema  # Spark Connect looks at a frame only when it is asked
     except AnalysisException as error:
         found = {name: kind for name, kind in frame.dtypes if name in table.column_names}
         raise ContractError(
             f"table {table.name}: columns {found} cannot become the contract's types ({error.getCondition()}). "
             "Cast them in the stage that writes this table"
         ) from error
+    return rows

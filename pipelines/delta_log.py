@@ -1,18 +1,18 @@
-"""Delta's log of one table, read on the driver: the version, its properties and columns, what a commit tells of itself.
+"""Delta's log of one table, read by delta-rs: the version, its properties and columns, what its commits say.
 
-Delta's public way to these is a Spark job per question; the log itself answers in milliseconds.
+It answers in milliseconds and needs neither an engine nor Java.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import SparkSession
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
-from pipelines.session import located
+from schemas.delta_uri import table_uri
+from schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,88 +20,47 @@ class Snapshot:
     """A table at one version, without its rows."""
 
     version: int
-    id: str  # given by Delta when the table was made; no other table has it
+    id: str  # given when the table was made; no other table has it
     properties: dict[str, str]
     columns: tuple[str, ...]
 
 
-def snapshot(spark: SparkSession, path: str, *, version: int | None = None) -> Snapshot:
-    """The table's latest version, or the one asked for."""
-    jvm = java(spark)
-    none = getattr(jvm, "scala.None$").__getattr__("MODULE$")
-    log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, located(path))
-    found = log.update(False, none, none)
-    if version is not None:
-        log.history().checkVersionExists(version, none, True, False)  # refuses with the versions that there are
-        found = log.getSnapshotAt(version, none, none, none)
-    metadata = found.metadata()
-    properties = dict(jvm.scala.jdk.javaapi.CollectionConverters.asJava(metadata.configuration()))
-    return Snapshot(found.version(), metadata.id(), properties, tuple(metadata.schema().fieldNames()))
+def is_table(path: str) -> bool:
+    """Whether a Delta table lies at the path."""
+    return DeltaTable.is_deltatable(table_uri(path))
 
 
-def commit_info(spark: SparkSession, path: str, version: int) -> dict[str, Any] | None:
-    """What the commit tells of itself: operation, operationMetrics, userMetadata. None if its file is gone."""
-    file = hadoop_path(spark, f"{path}/_delta_log/{version:020}.json")
-    files = file_system(spark, file)
-    if not files.exists(file):
-        return None
-    actions = (json.loads(line) for line in _lines(spark, files.open(file)))
-    return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
-
-
-def in_sql(path: str) -> str:
-    """The table at the path as SQL names it."""
-    return f"delta.`{located(path)}`"
-
-
-def remove(spark: SparkSession, path: str) -> None:
-    """The table's folder is gone, and Delta has forgotten it."""
-    folder = hadoop_path(spark, path)
-    file_system(spark, folder).delete(folder, True)
-    java(spark).org.apache.spark.sql.delta.DeltaLog.clearCache()  # it may still hold the removed table's snapshot
-
-
-def remove_log_without_commit(spark: SparkSession, path: str) -> None:
-    """The log's folder is gone where it holds no commit; one that another run makes meanwhile cannot be lost."""
-    log = hadoop_path(spark, f"{path}/_delta_log")
-    files = file_system(spark, log)
-    for found in files.listStatus(log):
-        # Files that were not yet renamed to a commit, and an empty folder beside them.
-        if found.isDirectory() or found.getPath().getName().startswith("."):
-            files.delete(found.getPath(), False)
-    files.delete(log, False)  # not with what is in it: that would be a commit, and is refused
-    java(spark).org.apache.spark.sql.delta.DeltaLog.clearCache()
-
-
-def java(spark: SparkSession) -> Any:
-    """The session's JVM."""
-    jvm = spark.sparkContext._jvm
-    assert jvm is not None, "a session has a JVM"
-    return jvm
-
-
-def hadoop_path(spark: SparkSession, path: str) -> Any:
-    """The path as Hadoop's file systems take it: a folder here, or a URL."""
-    return java(spark).org.apache.hadoop.fs.Path(located(path))
-
-
-def file_system(spark: SparkSession, path: Any) -> Any:
-    """The file system on which the Hadoop path lies."""
-    return path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
-
-
-def read_text(spark: SparkSession, path: str) -> str | None:
-    """The text of a file, on this machine or behind a URL; None where there is none."""
-    file = hadoop_path(spark, path)
-    files = file_system(spark, file)
-    return "\n".join(_lines(spark, files.open(file))) if files.exists(file) else None
-
-
-def _lines(spark: SparkSession, stream: Any) -> Iterator[str]:
-    io = java(spark).java.io
-    reader = io.BufferedReader(io.InputStreamReader(stream, "UTF-8"))
+def opened(path: str, *, version: int | None = None) -> DeltaTable:
+    """The table by delta-rs, at its latest version or the one asked for. InputError where that cannot be read."""
     try:
-        while (line := reader.readLine()) is not None:
-            yield line
-    finally:
-        reader.close()
+        return DeltaTable(table_uri(path), version=version)
+    except DeltaError as error:
+        if version is None:
+            raise
+        there = DeltaTable(table_uri(path))
+        first = min((commit["version"] for commit in there.history()), default=there.version())
+        name = path.rpartition("/")[2]
+        raise InputError(
+            f"{path}: version {version} of table {name} cannot be read; {first} to {there.version()} can. "
+            "./feedloop maintain removes what is older than its retention. Name a later --as-of"
+        ) from error
+
+
+def snapshot(path: str, *, version: int | None = None) -> Snapshot:
+    """The table's latest version, or the one asked for."""
+    table = opened(path, version=version)
+    metadata = table.metadata()
+    names = tuple(field.name for field in table.schema().fields)
+    return Snapshot(table.version(), str(metadata.id), dict(metadata.configuration), names)
+
+
+def history(path: str, *, limit: int | None = None) -> list[dict[str, Any]]:
+    """What the latest commits say of themselves, newest first: version, timestamp (ms since 1970, UTC), operation,
+    operationMetrics, userMetadata. Commits whose file is gone are not among them.
+    """
+    return list(opened(path).history(limit))
+
+
+def last_transaction(path: str, app_id: str) -> int | None:
+    """The highest version with which this application has written; None where it has not."""
+    return opened(path).transaction_version(app_id)

@@ -6,22 +6,26 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from delta.tables import DeltaTable
-from pyspark.sql import functions as F
+import pyarrow as pa
+from deltalake import CommitProperties, WriterProperties
 
-from pipelines.commits import Changes, Mark, marked
-from pipelines.delta_log import file_system, hadoop_path, in_sql
+from pipelines import delta_log
+from pipelines.commits import Changes, Mark
+from pipelines.delta_log import opened
+from pipelines.engine.embedded import is_embedded
+from pipelines.files import bytes_below
 from pipelines.making import TABLES, TABLES_OF
-from pipelines.session import located, with_settings
+from pipelines.session import located
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.table import Table
 
 SAFE_DAYS = 7  # Delta's own limit: no reader or writer is thought to take longer
-_DELTA = "spark.databricks.delta."
+_WRITER = WriterProperties(compression="ZSTD")
 _ZORDER = {IMPRESSIONS.name: ("user_id",), HISTORIES.name: ("user_id",)}  # what a user's rows are looked up by
 _ZORDERED = {"maintain": "zorder"}  # the note of a commit that ordered a table
 _FEATURE = "deletionVectors"
@@ -67,10 +71,16 @@ def maintain_lake(lake: Lake, config: CareConfig) -> dict[str, dict[str, Any]]:
 
 def history(lake: Lake, table: Table, *, limit: int) -> list[dict[str, Any]]:
     """The table's latest commits, newest first: version, time in UTC, operation, rows changed."""
-    time = F.date_format("timestamp", "yyyy-MM-dd HH:mm:ss").alias("time")
-    rows = DeltaTable.forPath(lake.spark, located(lake.path(table))).history(limit).select("version", time, "operation")
     changes = {commit.version: commit.changes for commit in lake.commits(table, limit=limit)}
-    return [row.asDict() | asdict(changes.get(row["version"], Changes())) for row in rows.collect()]
+    return [
+        {"version": commit["version"], "time": _utc(commit["timestamp"]), "operation": commit["operation"]}
+        | asdict(changes.get(commit["version"], Changes()))
+        for commit in delta_log.history(lake.path(table), limit=limit)
+    ]
+
+
+def _utc(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 @contextmanager
@@ -95,18 +105,21 @@ def _care(lake: Lake, table: Table, config: CareConfig) -> dict[str, Any]:
 
 def state_of(lake: Lake, table: Table) -> dict[str, int]:
     """Version, files and bytes of the current version, its rows, and bytes in the folder: old versions and log too."""
-    detail = (
-        DeltaTable.forPath(lake.spark, located(lake.path(table))).detail().select("numFiles", "sizeInBytes").first()
-    )
-    assert detail is not None, "a Delta table has its detail"
-    folder = hadoop_path(lake.spark, lake.path(table))
+    version = lake.version(table)
+    files = _files(lake, table)
     return {
-        "version": lake.version(table),
-        "files": detail["numFiles"],
-        "bytes": detail["sizeInBytes"],
+        "version": version,
+        "files": len(files),
+        "bytes": sum(file["size_bytes"] for file in files),
         "rows": lake.read(table).count(),
-        "bytes_in_folder": file_system(lake.spark, folder).getContentSummary(folder).getLength(),
+        "bytes_in_folder": bytes_below(lake.path(table)),
     }
+
+
+def _files(lake: Lake, table: Table) -> list[dict[str, Any]]:
+    """The files of the current version: path, size_bytes, num_records and more."""
+    listed: list[dict[str, Any]] = pa.table(opened(lake.path(table)).get_add_actions(flatten=True)).to_pylist()
+    return listed
 
 
 def _set_retention(lake: Lake, table: Table, config: CareConfig) -> None:
@@ -142,31 +155,32 @@ def _changed_since_ordered(lake: Lake, table: Table) -> bool:
 
 def _compact(lake: Lake, table: Table, order: tuple[str, ...], *, small_bytes: int) -> None:
     """Put small files of a partition together; with `order`, write all anew, ordered by these columns."""
-    optimizing = DeltaTable.forPath(lake.spark, located(lake.path(table))).optimize()
-    with with_settings(lake.spark, {_DELTA + "optimize.minFileSize": str(small_bytes)}):
-        if not order:
-            optimizing.executeCompaction()
-            return
-        with marked(lake.spark, Mark(note=_ZORDERED)):
-            optimizing.executeZOrderBy(*order)
+    optimizing = opened(lake.path(table)).optimize
+    if order:
+        noted = {"userMetadata": Mark(note=_ZORDERED).user_metadata()}
+        optimizing.z_order(order, writer_properties=_WRITER, commit_properties=CommitProperties(custom_metadata=noted))
+        return
+    optimizing.compact(target_size=small_bytes, writer_properties=_WRITER)
 
 
 def _purge(lake: Lake, table: Table) -> None:
-    """No row is marked as deleted any more, and the protocol asks no reader to know of such marks."""
-    detail = DeltaTable.forPath(lake.spark, located(lake.path(table))).detail().select("tableFeatures").first()
-    if detail is None or _FEATURE not in detail["tableFeatures"]:
+    """No row is marked as deleted any more: who reads the files finds the table's rows.
+
+    The protocol still names the feature. Delta 4 would take it out only for another one, which delta-rs cannot write.
+    """
+    if _FEATURE not in (opened(lake.path(table)).protocol().reader_features or ()):
         return
+    if is_embedded(lake.spark):
+        raise InputError(
+            f"{lake.path(table)}: Spark has marked rows of table {table.name} as deleted, and only Spark writes such "
+            "marks out. Add --engine spark to --purge"
+        )
     lake.set_properties(table, {"delta.enableDeletionVectors": "false"})
-    lake.spark.sql(f"REORG TABLE {in_sql(lake.path(table))} APPLY (PURGE)")
-    lake.spark.sql(f"ALTER TABLE {in_sql(lake.path(table))} DROP FEATURE {_FEATURE}")
+    lake.spark.sql(f"REORG TABLE delta.`{located(lake.path(table))}` APPLY (PURGE)")
 
 
 def _vacuum(lake: Lake, table: Table, config: CareConfig) -> None:
     unsafe = config.retention_days is not None and config.retention_days < SAFE_DAYS
-    vacuuming = DeltaTable.forPath(lake.spark, located(lake.path(table)))
-    if not unsafe:
-        vacuuming.vacuum()  # by the table's own retention
-        return
-    assert config.retention_days is not None
-    with with_settings(lake.spark, {_DELTA + "retentionDurationCheck.enabled": "false"}):
-        vacuuming.vacuum(config.retention_days * 24.0)
+    hours = config.retention_days * 24 if unsafe and config.retention_days is not None else None
+    # By default, by the table's own retention.
+    opened(lake.path(table)).vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=not unsafe)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from typing import Any
 
-from delta.tables import DeltaTable
-from pyspark.errors import AnalysisException
+from deltalake import DeltaTable, Field, Schema
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.conform import conform
-from pipelines.delta_log import Snapshot, in_sql, remove_log_without_commit, snapshot
+from pipelines.delta_log import Snapshot, opened, snapshot
+from pipelines.engine.embedded import is_embedded
+from pipelines.engine.reading import delta_frame
 from pipelines.session import located
+from schemas.delta_uri import table_uri
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import ContractError, InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECTS
-from schemas.table import Table
+from schemas.table import Column, Table, element_type
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 TABLES_OF = {  # job -> the tables that it makes
@@ -30,6 +33,8 @@ TABLES_OF = {  # job -> the tables that it makes
 TABLES = tuple(table for made in TABLES_OF.values() for table in made)
 _CONSTRAINT = "delta.constraints."
 _DELETION_VECTORS = "delta.enableDeletionVectors"
+_KEEPS_RULES = 3  # the writer version from which on a table's constraints are kept
+_LOG_NAMES = {"int": "integer"}  # of types that Delta's log names in another way than a contract
 
 
 def job_of(table: Table) -> str:
@@ -37,43 +42,88 @@ def job_of(table: Table) -> str:
     return next((job for job, made in TABLES_OF.items() if table in made), table.name)
 
 
-def make(spark: SparkSession, table: Table, path: str) -> None:
-    """The table at `path`, empty and with its rules, in one commit.
-
-    CHECK constraints are properties here, which is how Delta stores them: ALTER TABLE would check each one by a scan.
-    """
-    try:
-        _make(spark, table, path)
-    except AnalysisException as error:
-        if "DELTA_TABLE_NOT_FOUND" not in str(error):
-            raise
-        remove_log_without_commit(spark, path)  # what a full disk or a kill left of an earlier first commit
-        _make(spark, table, path)
-
-
-def _make(spark: SparkSession, table: Table, path: str) -> None:
-    making = DeltaTable.createIfNotExists(spark).location(located(path)).comment(table.meaning)
-    for column in table.columns:  # Delta has no NOT NULL inside arrays, so their elements stay nullable there
-        making = making.addColumn(column.name, column.dtype, nullable=column.nullable, comment=column.meaning)
-    for check in table.checks:
-        making = making.property(_CONSTRAINT + check.name.lower(), check.sql)
-    making.partitionedBy(*table.partition_by).property(_DELETION_VECTORS, _vectors(table)).execute()
+def make(table: Table, path: str) -> None:
+    """The table at `path`, empty, and in further commits its rules."""
+    made = DeltaTable.create(
+        table_uri(path),
+        schema=Schema.from_json(json.dumps({"type": "struct", "fields": [_field(c) for c in table.columns]})),
+        partition_by=list(table.partition_by) or None,
+        description=table.meaning,
+        configuration={_DELETION_VECTORS: "false"},
+        mode="ignore",  # another run may make it meanwhile
+    )
+    if made.version() == 0 and table.checks:
+        _set_rules(path, _rules(table))
 
 
 def bring_up_to_date(spark: SparkSession, table: Table, path: str) -> None:
-    """Give the table at `path` what its contract has and it lacks: nullable columns, constraints, properties.
+    """Give the table at `path` what its contract has and it lacks: nullable columns, rules, properties.
 
-    Costs a look at the log where nothing is lacking. A new constraint is checked by Delta against all rows, once.
+    Costs a look at the log where nothing is lacking. A new rule is checked against all rows, once.
     """
-    for statement in _lacking(table, path, snapshot(spark, path)):
-        try:
-            spark.sql(f"ALTER TABLE {in_sql(path)} {statement}")
-        except AnalysisException as error:
-            if "DELTA_NEW_CHECK_CONSTRAINT_VIOLATION" not in str(error):
-                raise
+    found = snapshot(path)
+    missing = [column for column in table.columns if column.name not in found.columns]
+    _refuse_required(table, path, [column.name for column in missing if not column.nullable])
+    if missing:
+        opened(path).alter.add_columns([Field.from_json(json.dumps(_field(column))) for column in missing])
+    rules = _lacking_rules(table, found)
+    if rules:
+        _check_rows(spark, table, path, rules)
+        _set_rules(path, rules)
+    if _has_vectors(found) and not table.deletion_vectors:
+        opened(path).alter.set_table_properties({_DELETION_VECTORS: "false"})
+    # Only Spark writes such vectors, and it makes readers know of them in the same commit.
+    if table.deletion_vectors and not _has_vectors(found) and not is_embedded(spark):
+        spark.sql(f"ALTER TABLE delta.`{located(path)}` SET TBLPROPERTIES ('{_DELETION_VECTORS}' = 'true')")
+
+
+def _rules(table: Table) -> dict[str, str]:
+    return {_CONSTRAINT + check.name.lower(): check.sql for check in table.checks}
+
+
+def _set_rules(path: str, rules: dict[str, str]) -> None:
+    """The table has these CHECK constraints: properties, which is how Delta stores them, in Spark's own words."""
+    if opened(path).protocol().min_writer_version < _KEEPS_RULES:
+        # Only this makes writers keep constraints. It would write the rule itself in words that Spark does not know.
+        opened(path).alter.add_constraint({next(iter(rules)).removeprefix(_CONSTRAINT): "1 = 1"})
+    opened(path).alter.set_table_properties(rules, raise_if_not_exists=False)
+
+
+def _lacking_rules(table: Table, found: Snapshot) -> dict[str, str]:
+    """What the table lacks of its contract's rules, or holds in an older form."""
+    held = {name: _bare(sql) for name, sql in found.properties.items()}
+    return {name: sql for name, sql in _rules(table).items() if held.get(name) != _bare(sql)}
+
+
+def _check_rows(spark: SparkSession, table: Table, path: str, rules: dict[str, str]) -> None:
+    rows = delta_frame(spark, path)
+    for name, sql in rules.items():
+        if not rows.where(f"NOT ({sql})").isEmpty():
             raise ContractError(
-                f"{path}: the table holds rows that break a rule of its contract ({statement}). {_made_anew(table)}"
-            ) from error
+                f"{path}: the table holds rows that break a rule of its contract "
+                f"({name.removeprefix(_CONSTRAINT)}: {sql}). {_made_anew(table)}"
+            )
+
+
+def _has_vectors(found: Snapshot) -> bool:
+    return found.properties.get(_DELETION_VECTORS, "false") == "true"
+
+
+def _field(column: Column) -> dict[str, Any]:
+    """The column as Delta's log writes it. Delta has no NOT NULL inside arrays: their elements stay nullable there."""
+    return {
+        "name": column.name,
+        "type": _type(column.dtype),
+        "nullable": column.nullable,
+        "metadata": {"comment": column.meaning},
+    }
+
+
+def _type(dtype: str) -> str | dict[str, Any]:
+    element = element_type(dtype)
+    if element is None:
+        return _LOG_NAMES.get(dtype, dtype)
+    return {"type": "array", "elementType": _type(element), "containsNull": True}
 
 
 def with_contract_columns(frame: DataFrame, table: Table, path: str) -> DataFrame:
@@ -90,23 +140,6 @@ def shaped(frame: DataFrame, table: Table, *, keep_others: bool) -> tuple[DataFr
     if not (keep_others and others):
         return contract, others
     return frame.select(*(F.col(c.name).cast(c.dtype).alias(c.name) for c in table.columns), *others), others
-
-
-def _lacking(table: Table, path: str, found: Snapshot) -> Iterator[str]:
-    missing = [column for column in table.columns if column.name not in found.columns]
-    _refuse_required(table, path, [column.name for column in missing if not column.nullable])
-    if missing:
-        columns = (f"`{c.name}` {c.dtype} COMMENT {literal(c.meaning)}" for c in missing)
-        yield f"ADD COLUMNS ({', '.join(columns)})"
-    if found.properties.get(_DELETION_VECTORS, "false") != _vectors(table):
-        yield f"SET TBLPROPERTIES ('{_DELETION_VECTORS}' = '{_vectors(table)}')"
-    for check in table.checks:
-        held = found.properties.get(_CONSTRAINT + check.name.lower())
-        if held is not None and _bare(held) != _bare(check.sql):  # the rule has changed since
-            yield f"DROP CONSTRAINT `{check.name}`"
-            held = None
-        if held is None:
-            yield f"ADD CONSTRAINT `{check.name}` CHECK ({check.sql})"
 
 
 def _refuse_required(table: Table, path: str, columns: list[str]) -> None:
@@ -126,10 +159,6 @@ def _made_anew(table: Table) -> str:
 def _bare(expression: str) -> str:
     """The expression as it can be compared: Delta writes the spaces between its words anew."""
     return re.sub(r"\s", "", expression)
-
-
-def _vectors(table: Table) -> str:
-    return str(table.deletion_vectors).lower()
 
 
 def literal(text: str) -> str:

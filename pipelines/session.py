@@ -1,31 +1,26 @@
-"""The Spark session of every stage: Delta, UTC and the settings of small local runs stand here and nowhere else."""
+"""What every session has, whatever runs it: Delta, UTC, paths as Spark takes them, errors as users read them."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark import SparkConf, SparkContext
-from pyspark.errors import PySparkException, PySparkRuntimeError
-from pyspark.java_gateway import launch_gateway
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrameReader, SparkSession
 
-from pipelines.java import driver_settings, how_java_ended, name_user, quiet_gateway, speak_utf8
+from pipelines.java import how_java_ended
 from schemas.errors import InputError
 from schemas.space import is_no_space
 
-CODE_ROOT = Path(__file__).resolve().parents[1]  # the folder (or the submitted zip) that holds our packages
 SPARK_ERRORS = (PySparkException, Py4JJavaError)  # what Spark and Delta raise, before or after they planned the work
-_DELTA_CLASS = "io.delta.sql.DeltaSparkSessionExtension"
-_SHUFFLE_PARTITIONS = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
+DELTA_CLASS = "io.delta.sql.DeltaSparkSessionExtension"
+ZONE = "spark.sql.session.timeZone"
+SHUFFLE_PARTITIONS = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
 _PARTITION_BYTES = 96 << 20  # of a shuffle in a local run: between 64 and 128 MB they sort without spilling in 2 GB
 _WHOLE_FILE_BYTES = 1 << 50  # larger than any file, so that none is split and no two share a partition
 _PATTERNS = "__globPaths__"
@@ -40,56 +35,19 @@ _OUT_OF_MEMORY = (
     "more. Nothing half-written is left: run the job again"
 )
 
-_ALWAYS = {
-    "spark.sql.extensions": _DELTA_CLASS,
+_GONE = re.compile(  # as Spark says it, and as Sail does
+    r"(?:FAILED_READ_FILE\.FILE_NOT_EXIST\] .*? file |Failed to fetch metadata for file )(\S+?)[.:]? "
+)
+
+ALWAYS = {
+    "spark.sql.extensions": DELTA_CLASS,
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    "spark.sql.session.timeZone": "UTC",
+    ZONE: "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # the older INT96 has no zone: others misread it
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",  # tokenizers' own threads fight with Spark's
 }
-_LOCAL = {  # a MERGE of 20k into 100k rows takes less than half the time with these
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.sql.adaptive.coalescePartitions.initialPartitionNum": "2",
-    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
-    "spark.databricks.delta.snapshotPartitions": "1",
-}
-
-
-def build_session(app: str, *, jvm: str = "short") -> SparkSession:
-    """The running session, or a new one: spark-submit's master and jars where it started us, else a local one.
-
-    `jvm` is what FEEDLOOP_JVM is where the user sets none.
-
-    Environment, for a local session: FEEDLOOP_MASTER (default local[2]), FEEDLOOP_JARS (folder with Delta's jars),
-    FEEDLOOP_DRIVER_MEMORY (such as 6g; by default a quarter of the machine's, from 2 to 8 GB), FEEDLOOP_JVM (short, or
-    long for runs of many minutes), FEEDLOOP_SPARK_LOG (file that gets the JVM's own log; without it that log goes when
-    the process ends). spark-submit takes all this from its own command line.
-    """
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return active
-    scratch = Path(tempfile.mkdtemp(prefix="feedloop-spark-"))
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    settings = _ALWAYS | {"spark.sql.warehouse.dir": (scratch / "warehouse").as_uri()}
-    if "PYSPARK_GATEWAY_PORT" in os.environ:
-        _check_submitted_jars()
-    else:
-        _start_local_jvm(app, settings, scratch, jvm)
-    started = SparkConf()  # what the JVM was started with: by us, or by spark-submit
-    if started.get("spark.master", "local").startswith("local"):
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take python3 from PATH
-        settings |= {name: value for name, value in _LOCAL.items() if ".driver." not in name}
-    settings = {name: value for name, value in settings.items() if name in _ALWAYS or not started.contains(name)}
-    builder = SparkSession.builder.appName(app)
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    return spark
+CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"  # the variable by which pyspark's functions know whose frames they make
 
 
 @contextmanager
@@ -103,9 +61,10 @@ def whole_files(spark: SparkSession) -> Iterator[None]:
 @contextmanager
 def sized_for(spark: SparkSession, shuffled_bytes: int) -> Iterator[None]:
     """Inside, a local session cuts its shuffles for this many bytes; a cluster's own settings are left alone."""
-    wanted = max(int(_LOCAL[_SHUFFLE_PARTITIONS[0]]), -(-shuffled_bytes // _PARTITION_BYTES))
-    local = str(spark.sparkContext.master).startswith("local")
-    with with_settings(spark, dict.fromkeys(_SHUFFLE_PARTITIONS, str(wanted)) if local else {}):
+    master = spark.conf.get("spark.master", None) or ""
+    local = master.startswith("local")
+    wanted = max(cores_of(master), -(-shuffled_bytes // _PARTITION_BYTES)) if local else 0
+    with with_settings(spark, dict.fromkeys(SHUFFLE_PARTITIONS, str(wanted)) if local else {}):
         yield
 
 
@@ -158,6 +117,11 @@ def plain_errors() -> Iterator[None]:
     """Inside, what Spark or Delta cannot do comes out as one InputError with its innermost reason."""
     try:
         yield
+    except DeltaError as error:
+        if is_no_space(error):
+            raise
+        message = f"delta-rs could not do it: {error}. Nothing half-written is left: run the job again"
+        raise InputError(message) from error
     except (*SPARK_ERRORS, Py4JError, ConnectionError) as error:
         if ended := how_java_ended(wait=not isinstance(error, SPARK_ERRORS)):
             raise InputError(f"Spark's Java process ended {ended} while it worked. {_OUT_OF_MEMORY}") from error
@@ -165,7 +129,7 @@ def plain_errors() -> Iterator[None]:
             raise
         if is_no_space(error):
             raise  # the job's command line knows the paths, and names the full one
-        if gone := re.search(r"FAILED_READ_FILE\.FILE_NOT_EXIST\] .*? file (\S+?)\.? ", str(error)):
+        if gone := _GONE.search(str(error)):
             raise InputError(
                 f"{gone.group(1)}: this file is gone. ./feedloop maintain removes what only old versions hold, after "
                 "its retention: name a later --as-of, or, if this was a run without it, run it again"
@@ -179,49 +143,8 @@ def plain_errors() -> Iterator[None]:
         ) from error
 
 
-def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path, jvm: str) -> None:
-    """Start the JVM by our own settings, its chatter kept off the user's terminal."""
-    master = os.environ.get("FEEDLOOP_MASTER", "local[2]")
-    conf = SparkConf(loadDefaults=False).setMaster(master).setAppName(app).set("spark.jars", _jars(master))
-    for name, value in (settings | _LOCAL | driver_settings(jvm, scratch) | {"spark.local.dir": str(scratch)}).items():
-        conf.set(name, value)
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    paths = [str(CODE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # workers import our packages wherever the job was started
-    log = Path(os.environ.get("FEEDLOOP_SPARK_LOG", scratch / "spark.log"))
-    speak_utf8()
-    quiet_gateway()
-    try:
-        with log.open("ab") as stream:
-            gateway = launch_gateway(conf, {"stderr": stream})  # type: ignore[no-untyped-call]
-    except (OSError, PySparkRuntimeError) as error:
-        said = log.read_text(errors="replace").strip()[-800:] if log.exists() else str(error)
-        raise InputError(
-            f"Java did not start: {said or error}. Install Java 17 or 21, or run ./feedloop setup, which brings one"
-        ) from error
-    name_user(gateway)
-    SparkContext(conf=conf, gateway=gateway)
-
-
-def _jars(master: str) -> str:
-    folder = Path(os.environ.get("FEEDLOOP_JARS", CODE_ROOT / "build" / "jars"))
-    jars = sorted(folder.glob("*.jar"))
-    if not any(jar.name.startswith("delta-spark") for jar in jars):
-        raise InputError(
-            f"{folder}: no Delta jars there. Run ./feedloop setup, which collects them, or point FEEDLOOP_JARS at them"
-        )
-    # local: are taken as they are. Other schemes ask Hadoop for its user, before we can name one.
-    scheme = "local:" if master.startswith("local") else ""
-    return ",".join(f"{scheme}{jar}" for jar in jars)
-
-
-def _check_submitted_jars() -> None:
-    """spark-submit started the JVM: jars can only come from its own command line."""
-    SparkContext._ensure_initialized()
-    jvm = SparkContext._jvm
-    assert jvm is not None, "spark-submit left no JVM to talk to"
-    if not jvm.org.apache.spark.util.Utils.classIsLoadable(_DELTA_CLASS):
-        raise InputError(
-            "spark-submit was given no Delta jars. Add --jars with the files of build/jars (./feedloop setup collects "
-            "them), or --packages io.delta:delta-spark_2.13:4.0.1"
-        )
+def cores_of(master: str) -> int:
+    """Of a local master: local is one, local[*] all."""
+    asked = re.match(r"local\[(\d+|\*)", master)
+    cores = "1" if asked is None else asked.group(1)
+    return len(os.sched_getaffinity(0)) if cores == "*" else int(cores)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import locks, versions
-from pipelines.commits import Changes, Commit, Mark, commits_after, marked
+from pipelines.commits import Changes, Commit, Mark, commits_after
 from pipelines.conform import conform
-from pipelines.delta_log import Snapshot, in_sql, remove, snapshot
-from pipelines.making import TABLES, bring_up_to_date, job_of, literal, make, shaped, with_contract_columns
-from pipelines.merging import merged, replaced
-from pipelines.refusals import refusal
-from pipelines.session import SPARK_ERRORS, located
+from pipelines.delta_log import Snapshot, is_table, opened, snapshot
+from pipelines.engine.reading import delta_frame
+from pipelines.engine.scratch import Keep, scratch
+from pipelines.engine.writer import writer_of
+from pipelines.files import remove_folder
+from pipelines.making import TABLES, bring_up_to_date, job_of, make, shaped, with_contract_columns
+from pipelines.merging import Merge
+from pipelines.refusals import explained
+from schemas.delta_uri import table_uri
 from schemas.errors import InputError
 from schemas.table import Table
 
@@ -42,6 +44,8 @@ class Lake:
             raise InputError(f"{root}: the lake must be a folder, and this is a file. Name another place")
         if "`" in self.root:
             raise InputError(f"{root}: Delta makes no table below a name with a backtick. Name another place")
+        table_uri(self.root)
+        self._writer = writer_of(spark)
 
     def path(self, table: Table) -> str:
         """Where the table lies."""
@@ -50,7 +54,7 @@ class Lake:
     def exists(self, table: Table) -> bool:
         """Whether the table has been made."""
         there = self._pinned is None or table.name in self._pinned
-        return there and DeltaTable.isDeltaTable(self.spark, located(self.path(table)))
+        return there and is_table(self.path(table))
 
     def version(self, table: Table) -> int:
         """The table's current Delta version."""
@@ -65,11 +69,8 @@ class Lake:
         self._require(table)
         if version is None and self._pinned is not None:
             version = self._pinned[table.name]
-        reader = self.spark.read.format("delta")
-        with self._explained(table):
-            frame = (reader if version is None else reader.option("versionAsOf", version)).load(
-                located(self.path(table))
-            )
+        with explained(table, self.path(table)):
+            frame = delta_frame(self.spark, self.path(table), version=version)
         return with_contract_columns(frame, table, self.path(table))
 
     def table_id(self, table: Table) -> str:
@@ -92,14 +93,17 @@ class Lake:
     def set_properties(self, table: Table, properties: Mapping[str, str]) -> None:
         """Set properties of the table, in a commit of their own unless it has them already."""
         if not properties.items() <= self._snapshot(table).properties.items():
-            pairs = ", ".join(f"{literal(name)} = {literal(value)}" for name, value in properties.items())
-            with self._explained(table):
-                self.spark.sql(f"ALTER TABLE {in_sql(self.path(table))} SET TBLPROPERTIES ({pairs})")
+            with explained(table, self.path(table)):
+                opened(self.path(table)).alter.set_table_properties(dict(properties), raise_if_not_exists=False)
 
     def commits(self, table: Table, *, limit: int = 20) -> list[Commit]:
         """The table's latest commits, newest first, as far as Delta's log still tells of them."""
         self._require(table)
-        return list(islice(commits_after(self.spark, self.path(table), after=-1), limit))
+        return list(commits_after(self.path(table), after=-1, limit=limit))
+
+    def scratch(self) -> AbstractContextManager[Keep]:
+        """Inside, frames can be computed once and kept as they are; see engine/scratch.py."""
+        return scratch()
 
     def locked(self, stage: str, *, by: str | None = None) -> AbstractContextManager[None]:
         """Inside, this process alone is in the stage of this lake, for the job `by`. InputError where another is."""
@@ -108,7 +112,7 @@ class Lake:
     def report(self, job: str, *, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> dict[str, Any]:
         """Write below the lake which table versions a job read and wrote; returns them for its summary."""
         told = {"inputs": dict(inputs), "outputs": dict(outputs)}
-        versions.write_report(self.spark, self.root, {"job": job} | told)
+        versions.write_report(self.root, {"job": job} | told)
         return told
 
     def as_of(self, pinned: Mapping[str, int]) -> Lake:
@@ -119,16 +123,16 @@ class Lake:
         """What `--as-of` names: a versions file that a job wrote, or a time (each table as it was then)."""
         moment = versions.moment_of(text)
         if moment is None:
-            return versions.read_report(self.spark, text)
-        return versions.versions_at(self.spark, self.root, TABLES, moment)
+            return versions.read_report(text)
+        return versions.versions_at(self.root, TABLES, moment)
 
     def create(self, table: Table) -> bool:
         """Make the table, empty, if it is missing, and say whether it was; bring an older one up to its contract."""
         assert self._pinned is None, f"table {table.name}: a lake as of old versions is only read"
         new = not self.exists(table)
-        with self._explained(table):
+        with explained(table, self.path(table)):
             if new:
-                make(self.spark, table, self.path(table))
+                make(table, self.path(table))
             bring_up_to_date(self.spark, table, self.path(table))
         return new
 
@@ -148,32 +152,29 @@ class Lake:
         """
         rows, _ = shaped(frame, table, keep_others=evolve)
         with self._made(table) as before:
-            return self._append(table, rows, Mark(app_id, app_version, note), after=before.version, evolve=evolve)
+            return self._append(table, rows, Mark(app_id, app_version, note), after=before.version)
 
-    def _append(self, table: Table, rows: DataFrame, mark: Mark, *, after: int, evolve: bool) -> int:
-        writer = rows.write.format("delta").mode("append").option("mergeSchema", evolve)
-        writer.options(**mark.options).save(located(self.path(table)))
-        since = commits_after(self.spark, self.path(table), after)
+    def _append(self, table: Table, rows: DataFrame, mark: Mark, *, after: int) -> int:
+        self._writer.append(self.path(table), rows, mark)
         ours = (mark.app_id, mark.app_version)
+        since = commits_after(self.path(table), after)
         return next((commit.changes.inserted for commit in since if commit.app == ours), 0)
 
     def overwrite(
         self, table: Table, frame: DataFrame, *, where: str | None = None, note: Mapping[str, Any] | None = None
     ) -> None:
         """Replace all rows, or those for which `where` holds, in one commit."""
-        writer = conform(frame, table).write.format("delta").mode("overwrite")
         with self._made(table):
-            writer = writer if where is None else writer.option("replaceWhere", where)
-            writer.options(**Mark(note=note).options).save(located(self.path(table)))
+            self._writer.overwrite(self.path(table), conform(frame, table), where, Mark(note=note))
 
     def merge(
         self,
         table: Table,
         frame: DataFrame,
         *,
-        set_on_match: Mapping[str, str | Column],
+        set_on_match: Mapping[str, str],
         mark: Mark = _UNMARKED,
-        update_when: str | Column | None = None,
+        update_when: str | None = None,
         where: str | None = None,
     ) -> Changes:
         """MERGE by the table's key: update what matches, insert the rest; returns what the commit changed.
@@ -184,12 +185,12 @@ class Lake:
         only their files.
         """
         rows, _ = shaped(frame, table, keep_others=True)
-        values = table.column_names
-        with self._made(table) as before, marked(self.spark, mark):
+        values, when = table.column_names, {"update_when": update_when, "where": where}
+        with self._made(table) as before:
             if before.new:  # nothing can match: the same rows at half the price
-                return Changes(self._append(table, rows.select(*values), mark, after=before.version, evolve=False))
-            how: dict[str, Any] = {"set_on_match": set_on_match, "update_when": update_when, "where": where}
-            return merged(self.path(table), rows, key=table.key, values=values, **how)
+                return Changes(self._append(table, rows.select(*values), mark, after=before.version))
+            how = Merge(key=table.key, values=values, set_on_match=set_on_match, **when)
+            return self._writer.merge(table, self.path(table), rows, how, mark)
 
     def change(self, table: Table, frame: DataFrame, *, where: str, mark: Mark = _UNMARKED) -> Changes:
         """Replace or delete stored rows in one commit, and insert none: what Delta does without sorting the table.
@@ -199,14 +200,14 @@ class Lake:
         first: it should be a checkpoint, or cheap.
         """
         rows, _ = shaped(frame, table, keep_others=True)
-        with self._made(table), marked(self.spark, mark):
-            return replaced(self.path(table), rows, where=where)
+        with self._made(table):
+            return self._writer.change(table, self.path(table), rows, where, mark)
 
     def _snapshot(self, table: Table) -> Snapshot:
         self._require(table)
         version = None if self._pinned is None else self._pinned[table.name]
-        with self._explained(table):
-            return snapshot(self.spark, self.path(table), version=version)
+        with explained(table, self.path(table)):
+            return snapshot(self.path(table), version=version)
 
     def _require(self, table: Table) -> None:
         if self.exists(table):
@@ -221,26 +222,15 @@ class Lake:
     @contextmanager
     def _made(self, table: Table) -> Iterator[_Made]:
         """Inside, the table exists and is as its contract says; a failed first write leaves no table."""
-        made = _Made(self.create(table), snapshot(self.spark, self.path(table)).version)
+        made = _Made(self.create(table), snapshot(self.path(table)).version)
         try:
-            with self._explained(table):
+            with explained(table, self.path(table)):
                 yield made
         except BaseException:
             # Where the version has moved, another run has written here meanwhile.
-            if made.new and snapshot(self.spark, self.path(table)).version == made.version:
-                remove(self.spark, self.path(table))
+            if made.new and snapshot(self.path(table)).version == made.version:
+                remove_folder(self.path(table))
             raise
-
-    @contextmanager
-    def _explained(self, table: Table) -> Iterator[None]:
-        """Inside, what Delta refuses comes out with the table's name and what to do."""
-        try:
-            yield
-        except SPARK_ERRORS as error:
-            refused = refusal(error, table, self.path(table))
-            if refused is None:
-                raise
-            raise refused from error
 
 
 def named(source: str) -> str:

@@ -10,12 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from delta.tables import DeltaTable
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-
-from pipelines.delta_log import file_system, hadoop_path, java, read_text
-from pipelines.session import located
+from pipelines.delta_log import history, is_table
+from pipelines.files import read_text, write_text
 from schemas.errors import InputError
 from schemas.regular_file import read_bytes
 from schemas.strict_json import Count, ShortText, decoded
@@ -35,23 +31,18 @@ class _Report:
     outputs: dict[str, Count]
 
 
-def write_report(spark: SparkSession, root: str, told: Mapping[str, Any]) -> str:
+def write_report(root: str, told: Mapping[str, Any]) -> str:
     """The path of the JSON file that now holds `told`, below the lake and named for the job and this moment."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     path = f"{root}/{FOLDER}/{told['job']}/{moment}.json"
-    file = hadoop_path(spark, path)
-    stream = java(spark).java.io.OutputStreamWriter(file_system(spark, file).create(file, False), "UTF-8")
-    try:
-        stream.write(json.dumps(told, sort_keys=True) + "\n")
-    finally:
-        stream.close()
+    write_text(path, json.dumps(told, sort_keys=True) + "\n")
     return path
 
 
-def read_report(spark: SparkSession, path: str) -> dict[str, int]:
+def read_report(path: str) -> dict[str, int]:
     """The table versions in a report: what its job wrote, else what it read."""
     where = f"--as-of {path}"
-    text = _text(spark, path)
+    text = _text(path)
     if text is None:
         raise InputError(f"{where}: there is no such file, and this is no time. {_ADVICE}")
     what = f"{where}: this is no file of table versions"
@@ -59,10 +50,10 @@ def read_report(spark: SparkSession, path: str) -> dict[str, int]:
     return {**report.inputs, **report.outputs}
 
 
-def _text(spark: SparkSession, path: str) -> str | bytes | None:
+def _text(path: str) -> str | bytes | None:
     """What stands in the file, on this machine or behind a URL; None where there is none."""
     if ":/" in path:
-        return read_text(spark, path)
+        return read_text(path)
     there = bool(path) and os.path.lexists(path)
     return read_bytes(Path(path), largest=_LARGEST, advice=_ADVICE, error=InputError) if there else None
 
@@ -76,15 +67,14 @@ def moment_of(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def versions_at(spark: SparkSession, root: str, tables: Iterable[Table], moment: datetime) -> dict[str, int]:
+def versions_at(root: str, tables: Iterable[Table], moment: datetime) -> dict[str, int]:
     """The version that each table had at that moment; those that were not there yet are left out."""
-    found = {table.name: _version_at(spark, f"{root}/{table.name}", moment) for table in tables}
+    found = {table.name: _version_at(f"{root}/{table.name}", moment) for table in tables}
     return {name: version for name, version in found.items() if version is not None}
 
 
-def _version_at(spark: SparkSession, path: str, moment: datetime) -> int | None:
-    if not DeltaTable.isDeltaTable(spark, located(path)):
+def _version_at(path: str, moment: datetime) -> int | None:
+    if not is_table(path):
         return None
-    history = DeltaTable.forPath(spark, located(path)).history().where(F.col("timestamp") <= F.lit(moment))
-    latest = history.agg(F.max("version").alias("version")).first()
-    return None if latest is None else latest["version"]
+    made = (commit for commit in history(path) if commit["timestamp"] <= moment.timestamp() * 1000)
+    return max((commit["version"] for commit in made), default=None)

@@ -29,8 +29,8 @@ IMPRESSIONS = Table(
     key=("source", "impression_id", "user_id", "time"),
     partition_by=("source", "date"),
     checks=(
-        Check("something_shown", "size(shown) > 0"),
-        Check("clicked_in_shown", "clicked IS NULL OR size(clicked) = size(shown)"),
+        Check("something_shown", "cardinality(shown) > 0"),
+        Check("clicked_in_shown", "clicked IS NULL OR cardinality(clicked) = cardinality(shown)"),
         Check("time_plausible", "last_time >= time"),
         Check("date_of_time", "date = CAST(time AS DATE)"),
         Check("history_length", "history_length >= 0"),

@@ -61,12 +61,13 @@ def worker_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def spark(worker_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """One session for the whole run, of the engine that FEEDLOOP_TEST_ENGINE names: embedded or spark."""
-    if os.environ.get("FEEDLOOP_TEST_ENGINE", "spark") == "embedded":
+    os.environ["FEEDLOOP_ENGINE"] = os.environ.get("FEEDLOOP_TEST_ENGINE", "spark")  # of the jobs that tests start
+    if os.environ["FEEDLOOP_ENGINE"] == "embedded":
         from pipelines.engine.embedded import embedded_session
 
         yield embedded_session()
         return
-    from pipelines.session import build_session
+    from pipelines.engine.local_spark import build_session
 
     os.environ.setdefault("SPARK_LOCAL_DIRS", str(tmp_path_factory.mktemp("spark")))
     with pytest.MonkeyPatch.context() as patch:  # of this JVM alone: the jobs that tests start are short

@@ -11,8 +11,8 @@ from jobs.bench.log_parts import Part, copied_lake, cut_logs, removed
 from jobs.config import run
 from jobs.make_sample import make_sample
 from jobs.terminal.progress import stage
+from pipelines.engine.local_spark import build_session
 from pipelines.history_bytes import history_bytes
-from pipelines.session import build_session
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 

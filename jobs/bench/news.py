@@ -15,11 +15,11 @@ from jobs.bench.log_parts import copied_lake, removed
 from jobs.config import run
 from jobs.make_sample import make_sample
 from jobs.terminal.progress import stage
+from pipelines.engine.local_spark import build_session
 from pipelines.maintenance import state_of
 from pipelines.news.refine import words_of
 from pipelines.news.segmenting import Select
 from pipelines.packing.tokens import COLUMNS, token_table
-from pipelines.session import build_session
 from pipelines.tables import Lake
 from pipelines.token_notes import noted_sources
 from schemas.errors import InputError

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from jobs.bench.in_duckdb import dedupe
 from jobs.config import run
-from pipelines.session import build_session, located, named_files
+from pipelines.engine.local_spark import build_session
+from pipelines.session import located, named_files
 from schemas.errors import InputError
 
 _FIELDS = "impression_id STRING, user_id STRING, time STRING, history ARRAY<STRING>, shown ARRAY<STRING>"

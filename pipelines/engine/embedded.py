@@ -5,17 +5,20 @@ from __future__ import annotations
 import atexit
 import os
 from functools import cache
-from typing import Any
 
+from pysail.spark import SparkConnectServer
 from pyspark.sql import SparkSession
 
-_SETTINGS = {"spark.sql.session.timeZone": "UTC"}
+from pipelines.engine.connect import connected_session
+
 _MARK = "feedloop.engine"  # a session setting, by which code finds out on what it runs
 
 
 def embedded_session() -> SparkSession:
     """The session of this process's own server, which starts with the first call and ends with the process."""
-    return _started()[1]
+    session = connected_session(_server())
+    session.conf.set(_MARK, "embedded")
+    return session
 
 
 def is_embedded(spark: SparkSession) -> bool:
@@ -24,14 +27,10 @@ def is_embedded(spark: SparkSession) -> bool:
 
 
 @cache
-def _started() -> tuple[Any, SparkSession]:
+def _server() -> str:
+    """Where it listens."""
     os.environ.setdefault("RUST_LOG", "error")  # it reports on each session otherwise
-    from pysail.spark import SparkConnectServer
-
     server = SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     atexit.register(server.stop)
-    session = SparkSession.builder.remote(f"sc://127.0.0.1:{server.listening_address[1]}").getOrCreate()
-    for name, value in {**_SETTINGS, _MARK: "embedded"}.items():
-        session.conf.set(name, value)
-    return server, session
+    return f"sc://127.0.0.1:{server.listening_address[1]}"

@@ -15,22 +15,21 @@ from pipelines.ingest.table_source import find_in_table
 from schemas.errors import PartlyDone
 
 Find = Callable[[SparkSession, Mapping[str, Known]], Found]
-_LARGE_BYTES = 200 << 20  # above, what the JVM's second compiler saves is more than it costs
+_UNKNOWN_BYTES = 1 << 30  # of a table: its log would tell, but only once it is opened
 
 
-def finding(logs: str, format: str, mapping: LogMapping | None, *, final: bool = False) -> tuple[Find, str]:
-    """What finds new files, told which ones are known; and the JVM of `build_session` that suits logs of this size.
+def finding(logs: str, format: str, mapping: LogMapping | None, *, final: bool = False) -> tuple[Find, int]:
+    """What finds new files, told which ones are known; and the bytes of all.
     `final`: last lines count, whatever they end with.
 
     InputError, before Spark runs, for a folder without logs. Files that were read before count in the size as well.
     """
     if mapping is not None and mapping.format == "delta":
-        return lambda spark, known: find_in_table(spark, logs, mapping, known), "long"
+        return lambda spark, known: find_in_table(spark, logs, mapping, known), _UNKNOWN_BYTES
     folder = Path(logs)
     paths = log_paths(folder, format, mapping)
     size = sum(path.stat().st_size for path in paths if path.exists())
-    jvm = "long" if size > _LARGE_BYTES else "short"
-    return lambda _, known: find_usable(paths, folder, mapping, known, final=final), jvm
+    return lambda _, known: find_usable(paths, folder, mapping, known, final=final), size
 
 
 def all_used(logs: str, summary: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, Mark
@@ -85,13 +85,13 @@ def held_rows(lake: Lake, table: Table) -> tuple[int, DataFrame]:
     return version, lake.read(table, version=version)
 
 
-def merge_once(lake: Lake, table: Table, frame: DataFrame, before: int, **instead: Column) -> None:
+def merge_once(lake: Lake, table: Table, frame: DataFrame, before: int, **instead: str) -> None:
     """One commit, if no other run of this stage has merged since version `before`, which `frame` was compared with.
 
     Both take the version after `before` as transaction number, so that the second to commit changes nothing: its item
     rows could be the first one's. `instead`: what a column of a stored row becomes, where not the incoming value.
     """
-    values: dict[str, str | Column] = {n: f"incoming.{n}" for n in table.column_names if n not in table.key}
+    values = {n: f"incoming.{n}" for n in table.column_names if n not in table.key}
     changes = lake.merge(table, frame, set_on_match=values | instead, mark=Mark(_APP, before + 1))
     if changes == Changes():
         raise conflict(table, lake.path(table))
@@ -120,10 +120,7 @@ def _near_duplicates(lake: Lake, items: DataFrame, made: MadeBy) -> DataFrame | 
     return found
 
 
-def _tokens_version() -> Column:
-    """One more where the tokens of a stored row change; a row of an older feedloop has none yet."""
-    held = F.coalesce("stored.tokens_version", F.lit(1))
-    same = F.expr(
-        "stored.segment_tokens <=> incoming.segment_tokens AND stored.segment_field <=> incoming.segment_field"
-    )
-    return F.when(same, held).otherwise(held + 1)
+def _tokens_version() -> str:
+    """One more where the tokens of a stored row change; a row of an older feedloop has none yet. In SQL."""
+    same = "stored.segment_tokens <=> incoming.segment_tokens AND stored.segment_field <=> incoming.segment_field"
+    return f"coalesce(stored.tokens_version, 1) + CASE WHEN {same} THEN 0 ELSE 1 END"

@@ -28,7 +28,7 @@ print(getpass.getuser(), pathlib.Path.home(), os.access(pathlib.Path.home(), os.
 
 SPARK = """
 import sys
-from pipelines.session import build_session
+from pipelines.engine.local_spark import build_session
 session = build_session("test")
 (row,) = session.read.text(sys.argv[1]).collect()
 print(session.sparkContext.sparkUser(), row["value"])

@@ -17,4 +17,4 @@ if TYPE_CHECKING:
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
     from pipelines.tables import Lake
 
-    return Lake(spark, str(tmp_path / "away" / ".." / "my lake (1)+%20"))
+    return Lake(spark, str(tmp_path / "away" / ".." / "my lake (1)+é"))

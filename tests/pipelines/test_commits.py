@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+from deltalake import CommitProperties, write_deltalake
+
 from pipelines.commits import Changes, Commit, Mark
-from pipelines.delta_log import java
+from pipelines.delta_log import opened
 from pipelines.tables import Lake
 from tests.lakes import WORDS, words
 
@@ -29,16 +32,18 @@ def test_commits_tell_their_note_and_their_changes_newest_first(lake: Lake) -> N
 def test_commits_of_other_tools_have_no_note(lake: Lake) -> None:
     lake.create(WORDS)
     for text in ("a note", "[1]"):
-        frame = words(lake, ("en", "a", [1])).selectExpr("language", "word", "CAST(uses AS ARRAY<LONG>) AS uses")
-        frame.write.format("delta").mode("append").option("userMetadata", text).save(lake.path(WORDS))
+        told = CommitProperties(custom_metadata={"userMetadata": text})
+        one = pa.table(
+            {"language": ["en"], "word": ["a"], "uses": [[1]]}, schema=pa.schema(opened(lake.path(WORDS)).schema())
+        )
+        write_deltalake(lake.path(WORDS), one, mode="append", commit_properties=told)
     assert [commit.note for commit in lake.commits(WORDS)] == [None, None, None]
 
 
 def test_a_commit_whose_file_is_gone_ends_the_list(lake: Lake) -> None:
     for version in range(1, 4):
         lake.append(WORDS, words(lake, ("en", "a", [1])), app_id="test", app_version=version)
-    java(lake.spark).org.apache.spark.sql.delta.DeltaLog.forTable(
-        lake.spark._jsparkSession, lake.path(WORDS)
-    ).checkpoint()
-    (Path(lake.path(WORDS)) / "_delta_log" / f"{1:020}.json").rename(Path(lake.root) / "away.json")
+    opened(lake.path(WORDS)).create_checkpoint()
+    for version in (0, 1):
+        (Path(lake.path(WORDS)) / "_delta_log" / f"{version:020}.json").unlink()
     assert [commit.version for commit in lake.commits(WORDS)] == [3, 2]

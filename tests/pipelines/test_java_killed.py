@@ -19,7 +19,8 @@ MARK = "FEEDLOOP_TEST_MARK"
 JOB = """
 import sys, time
 from jobs.config import run
-from pipelines.session import build_session, plain_errors
+from pipelines.engine.local_spark import build_session
+from pipelines.session import plain_errors
 
 def busy(parts):
     for part in parts:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from delta.tables import DeltaTable
 
 from pipelines.delta_log import snapshot
+from pipelines.engine.embedded import is_embedded
 from pipelines.making import TABLES, make
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
@@ -15,30 +15,35 @@ from schemas.table import Check, Column, Table
 from tests.builders import rows
 from tests.lakes import LANGUAGE, SHORT, USES, WORD, WORDS, words
 
-STRICT = replace(WORDS, checks=(SHORT, Check("used", "size(uses) > 0")), deletion_vectors=True)
+STRICT = replace(WORDS, checks=(SHORT, Check("used", "cardinality(uses) > 0")), deletion_vectors=True)
 
 
 def constraints(lake: Lake, table: Table) -> dict[str, str]:
     """Its CHECK constraints as Delta holds them."""
-    found = snapshot(lake.spark, lake.path(table)).properties.items()
+    found = snapshot(lake.path(table)).properties.items()
     return {name.removeprefix("delta.constraints."): sql for name, sql in found if "constraints" in name}
 
 
 def vectors(lake: Lake, table: Table) -> str:
-    return snapshot(lake.spark, lake.path(table)).properties["delta.enableDeletionVectors"]
+    return snapshot(lake.path(table)).properties["delta.enableDeletionVectors"]
+
+
+def marks(lake: Lake) -> str:
+    """Whether the engine marks rows as deleted where the contract asks for it: only Spark does."""
+    return "false" if is_embedded(lake.spark) else "true"
 
 
 def test_a_table_is_made_with_its_rules_once(lake: Lake) -> None:
     assert [lake.create(STRICT) for _ in range(2)] == [True, False]
     assert sorted(constraints(lake, STRICT)) == ["short_word", "used"]
-    assert (vectors(lake, STRICT), lake.version(STRICT)) == ("true", 0)
+    assert vectors(lake, STRICT) == marks(lake)
 
 
 def test_a_table_made_without_its_rules_gets_them_at_the_next_write(lake: Lake) -> None:
     """As where an older feedloop made it."""
-    make(lake.spark, replace(WORDS, deletion_vectors=False), lake.path(WORDS))
+    make(replace(WORDS, deletion_vectors=False), lake.path(WORDS))
     lake.append(STRICT, words(lake, ("en", "a", [1])), app_id="test", app_version=1)
-    assert (sorted(constraints(lake, STRICT)), vectors(lake, STRICT)) == (["short_word", "used"], "true")
+    assert (sorted(constraints(lake, STRICT)), vectors(lake, STRICT)) == (["short_word", "used"], marks(lake))
     with pytest.raises(ContractError, match="break the rule used of table words"):
         lake.append(STRICT, words(lake, ("en", "b", [])), app_id="test", app_version=2)
 
@@ -79,6 +84,7 @@ def test_an_older_table_without_a_required_column_names_the_job_that_makes_it_an
 def test_every_contract_can_be_made_with_its_rules(lake: Lake, table: Table) -> None:
     assert lake.create(table)
     assert set(constraints(lake, table)) == {check.name for check in table.checks}
+    version = lake.version(table)
     assert not lake.create(table)
-    assert lake.version(table) == 0, "a rule must not be made again"
-    assert DeltaTable.forPath(lake.spark, lake.path(table)).toDF().columns == list(table.column_names)
+    assert lake.version(table) == version <= 3, "a rule must not be made again"
+    assert lake.read(table).columns == list(table.column_names)

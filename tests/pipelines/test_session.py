@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.session import build_session, sized_for, whole_files
+from pipelines.engine.local_spark import build_session
+from pipelines.session import sized_for, whole_files
 from tests.conftest import REPOSITORY
 
 START = """
-from pipelines.session import build_session
+from pipelines.engine.local_spark import build_session
 from schemas.errors import InputError
 try:
     build_session("test")
@@ -22,7 +23,7 @@ except InputError as error:
 
 
 TELL = """
-from pipelines.session import build_session
+from pipelines.engine.local_spark import build_session
 context = build_session("test").sparkContext
 java = context._jvm.java.lang
 arguments = java.management.ManagementFactory.getRuntimeMXBean().getInputArguments()

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import merging
 from pipelines.commits import Changes, Mark
+from pipelines.delta_log import history, opened
+from pipelines.engine import embedded_writer, spark_writer
+from pipelines.engine.embedded import is_embedded
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 from schemas.news import NEWS
@@ -71,7 +73,8 @@ def test_merge_can_update_under_a_condition(lake: Lake) -> None:
 def test_stored_rows_change_their_keys_and_go_in_one_commit(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(merging, "_FEW", few)
+    monkeypatch.setattr(spark_writer, "_FEW", few)
+    monkeypatch.setattr(embedded_writer, "_FEW_IDS", few)
     lake.overwrite(WORDS, words(lake, ("en", "a", [1]), ("en", "b", [2]), ("en", "c", [3]), ("de", "a", [4])))
     told = words(lake, ("de", "x", [5]), ("en", "b", []), ("en", "q", [6]))
     old = told.selectExpr("*", "struct(IF(word = 'x', 'a', word) AS word) AS old", "word = 'b' AS gone")
@@ -96,8 +99,9 @@ def test_where_narrows_what_a_merge_can_match_and_what_it_reads(lake: Lake) -> N
     changes = merge(lake, 1, words(lake, ("en", "a", [2]), ("de", "b", [2])), where="stored.language IN ('en')")
     assert changes == Changes(inserted=1, updated=1)
     assert rows(lake.read(WORDS), "word", "uses") == [("a", [1, 2]), ("b", [1]), ("b", [2])]
-    latest = lake.spark.sql(f"DESCRIBE HISTORY delta.`{lake.path(WORDS)}` LIMIT 1").collect()[0]
-    assert latest["operationMetrics"]["numTargetFilesRemoved"] == "1"
+    metrics = history(lake.path(WORDS), limit=1)[0]["operationMetrics"]
+    # The embedded engine writes anew what holds an id of the rows that come in, too.
+    assert (metrics.get("numTargetFilesRemoved"), metrics.get("num_removed_files")) in (("1", None), (None, 2))
 
 
 def test_new_columns_of_a_frame_come_in_where_they_are_asked_for(lake: Lake) -> None:
@@ -135,9 +139,8 @@ def test_a_frame_without_the_columns_leaves_no_table(lake: Lake) -> None:
 
 def test_deletion_vectors_are_off_and_files_lie_by_partition(lake: Lake) -> None:
     lake.overwrite(WORDS, words(lake, ("en", "a", [1])))
-    detail = lake.spark.sql(f"DESCRIBE DETAIL delta.`{lake.path(WORDS)}`").first()
-    assert detail is not None
-    assert (detail["partitionColumns"], detail["properties"]["delta.enableDeletionVectors"]) == (["language"], "false")
+    assert opened(lake.path(WORDS)).metadata().partition_columns == ["language"]
+    assert lake.properties(WORDS)["delta.enableDeletionVectors"] == "false"
 
 
 def test_a_missing_table_names_the_job_that_makes_it(lake: Lake) -> None:
@@ -187,7 +190,7 @@ def test_two_writers_at_once_are_told_that_one_of_them_must_run_again(
         first = pool.submit(lambda: lake.merge(WORDS, slow, set_on_match={"uses": "incoming.uses"}))
         while not (begun.exists() or first.done()):
             time.sleep(0.1)
-        other = Lake(spark.newSession(), lake.root)
+        other = Lake(spark if is_embedded(spark) else spark.newSession(), lake.root)
         other.overwrite(WORDS, words(other, ("en", "a", [3])))
         with pytest.raises(InputError, match=r"another run wrote table words at the same time\. Nothing was lost"):
             first.result()

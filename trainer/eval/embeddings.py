@@ -13,10 +13,11 @@ from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
 
 from schemas.as_arrow import arrow_schema
+from schemas.delta_uri import table_uri
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import InputError
 from trainer.eval.catalogue import Catalogue, TextArray
-from trainer.eval.lake_rows import delta_rows, table_uri
+from trainer.eval.lake_rows import delta_rows
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,29 +9,8 @@ import pyarrow as pa
 from arro3.core import ChunkedArray, DataType
 from deltalake import DeltaTable, QueryBuilder
 
+from schemas.delta_uri import table_uri
 from schemas.errors import InputError
-
-_UNREADABLE = re.compile(
-    r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]"
-)  # delta-rs decodes the first, and fails on the rest
-
-_FIRST_USED_BY: dict[str, int] = {}
-
-
-def table_uri(path: Path) -> str:
-    """The path of a Delta table as delta-rs takes it. InputError where it would look elsewhere, or crash."""
-    if _FIRST_USED_BY.setdefault("process", os.getpid()) != os.getpid():
-        raise InputError(
-            f"{path}: this process was forked from one that used delta-rs, whose threads do not outlive a fork. "
-            "Start a new process for it: multiprocessing's start method spawn, or a command of its own"
-        )
-    whole = path.absolute()
-    if found := _UNREADABLE.search(str(whole)):
-        raise InputError(
-            f"{whole}: the path holds {found[0]!r}, which delta-rs, the reader of Delta tables without Spark, cannot "
-            "take. Rename that folder"
-        )
-    return str(whole)
 
 
 def delta_rows(

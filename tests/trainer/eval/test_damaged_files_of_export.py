@@ -21,12 +21,12 @@ from safetensors.torch import save
 
 from jobs.config import run
 from jobs.recommend import recommend
+from schemas.delta_uri import table_uri
 from schemas.errors import InputError
 from tests.damage import HANG, ODD_FILES, in_place_of, refusal
 from tests.trainer.eval.test_recommending import ROWS, VECTORS
 from trainer.eval.export import FileSum, Record, sums_of, write_record
 from trainer.eval.index import build_index
-from trainer.eval.lake_rows import table_uri
 from trainer.eval.opened_export import Export
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from schemas.delta_uri import table_uri
 from schemas.errors import InputError
-from trainer.eval.lake_rows import delta_rows, query, table_uri
+from trainer.eval.lake_rows import delta_rows, query
 
 
 def table(path: Path, **columns: list[object]) -> Path:

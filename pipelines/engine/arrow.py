@@ -1,0 +1,35 @@
+"""The rows of a frame as Arrow batches, one after the other: the driver never holds them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from pipelines.refusals import NullError
+
+
+def batches_of(frame: DataFrame) -> Iterator[pa.RecordBatch]:
+    """The frame's batches as its session's server sends them. Only for a frame of Spark Connect.
+
+    pyspark offers all rows at once or one row at a time; its client has what lies between.
+    """
+    connected: Any = frame
+    client = connected._session.client
+    for found in client.to_table_as_iterator(connected._plan.to_proto(client), connected._plan.observations):
+        if isinstance(found, pa.RecordBatch):
+            yield found
+        elif isinstance(found, pa.Table):
+            yield from found.to_batches()
+
+
+def typed(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The same batches in these types. NullError where a column has a null and may have none."""
+    for batch in batches:
+        for column, field in zip(batch.columns, schema, strict=True):
+            if not field.nullable and column.null_count:
+                raise NullError(field.name)
+        columns = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,192 @@
+"""Writes of the embedded engine: its batches go to delta-rs, which commits them.
+
+Stored rows are changed by an overwrite with a predicate: what delta-rs' own MERGE, UPDATE and DELETE write, pyarrow 14
+cannot read. The predicate names partitions and, where they are few, the ids of the rows that change; all other rows of
+these files are copied by delta-rs, and never come into Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import DeltaError
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from pipelines.commits import Changes, Mark
+from pipelines.delta_log import opened
+from pipelines.engine.arrow import batches_of, typed
+from pipelines.engine.reading import delta_frame
+from pipelines.engine.scratch import Keep, scratch
+from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
+from pipelines.refusals import RuleError
+from schemas.table import Table
+
+_FEW_IDS = 10_000  # in a predicate: beyond, whole partitions are written anew
+CONSTRAINT = "delta.constraints."  # prefix of the properties that hold a table's rules
+_WRITER = WriterProperties(compression="ZSTD")
+
+
+class EmbeddedWriter:
+    """As `writer.Writer` says."""
+
+    def append(self, path: str, rows: DataFrame, mark: Mark) -> None:
+        """Add the rows; columns that the table lacks become columns of it."""
+        table = opened(path)
+        if not _is_replay(table, mark):
+            _write(table, rows, mark, mode="append", schema_mode="merge")
+
+    def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
+        """Replace all rows, or those for which `where` holds."""
+        table = opened(path)
+        if not _is_replay(table, mark):
+            _write(table, rows, mark, mode="overwrite", predicate=where)
+
+    def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
+        """Update the stored rows that match, insert the others."""
+        at = opened(path)
+        if _is_replay(at, mark):
+            return Changes()
+        stored = delta_frame(rows.sparkSession, path, version=at.version())
+        with scratch() as keep:
+            incoming = keep(rows)
+            candidates = stored if how.where is None else stored.alias(STORED).where(how.where)
+            pairs = _pairs(candidates, incoming, {name: name for name in how.key})
+            matched = pairs if how.update_when is None else pairs.where(how.update_when)
+            values = [
+                F.expr(how.set_on_match[name]).cast(kind).alias(name)
+                if name in how.set_on_match
+                else F.col(f"{STORED}.`{name}`")
+                for name, kind in stored.dtypes
+            ]
+            updated = keep(matched.select(*values))  # MERGE never changes a key
+            there = pairs.select(*(F.col(f"{STORED}.`{name}`") for name in how.key))
+            inserted = keep(incoming.join(there, [*how.key], how="left_anti").select(*how.values))
+            changes = Changes(inserted.count(), updated.count())
+            added = inserted.unionByName(updated, allowMissingColumns=True)
+            if changes.updated == 0:
+                _write(at, inserted, mark, mode="append", schema_mode="merge")
+            else:
+                _replace(table, at, stored, removed=updated, added=added, mark=mark, changes=changes, keep=keep)
+            return changes
+
+    def change(self, table: Table, path: str, rows: DataFrame, where: str, mark: Mark) -> Changes:
+        """Replace or delete the stored rows that `old` names by its key."""
+        at = opened(path)
+        if _is_replay(at, mark):
+            return Changes()
+        stored = delta_frame(rows.sparkSession, path, version=at.version())
+        with scratch() as keep:
+            incoming = keep(rows)
+            old = {name: f"{OLD}.{name}" for name in incoming.select(f"{OLD}.*").columns}
+            pairs = _pairs(stored.alias(STORED).where(where), incoming, old)
+            new = [
+                F.col(f"{INCOMING if name in incoming.columns else STORED}.`{name}`").cast(kind).alias(name)
+                for name, kind in stored.dtypes
+            ]
+            row = F.struct(*(F.col(f"{STORED}.`{name}`") for name in stored.columns)).alias("before")
+            matched = keep(pairs.select(row, F.struct(*new).alias("after"), F.col(f"{INCOMING}.{GONE}").alias(GONE)))
+            deleted = matched.where(GONE).count()
+            changes = Changes(updated=matched.count() - deleted, deleted=deleted)
+            if changes != Changes():
+                removed, added = matched.select("before.*"), matched.where(f"NOT {GONE}").select("after.*")
+                _replace(table, at, stored, removed=removed, added=added, mark=mark, changes=changes, keep=keep)
+            return changes
+
+
+def _pairs(stored: DataFrame, incoming: DataFrame, same: Mapping[str, str]) -> DataFrame:
+    """Stored rows beside the incoming row whose columns (the values) hold what they have in these (the keys)."""
+    named = [F.col(f"{STORED}.`{own}`") == F.col(f"{INCOMING}.{other}") for own, other in same.items()]
+    return stored.alias(STORED).join(incoming.alias(INCOMING), reduce(Column.__and__, named))
+
+
+def _replace(
+    table: Table,
+    at: DeltaTable,
+    stored: DataFrame,
+    *,
+    removed: DataFrame,
+    added: DataFrame,
+    mark: Mark,
+    changes: Changes,
+    keep: Keep,
+) -> None:
+    """The stored rows that have the key of a removed one become the added ones, in one commit."""
+    region = _region(table, removed.select(*table.column_names).unionByName(added, allowMissingColumns=True))
+    inside = reduce(Column.__and__, (F.col(name).isin(values) for name, values in region.items()), F.lit(True))
+    same = reduce(Column.__and__, (F.col(f"a.`{n}`") == F.col(f"b.`{n}`") for n in (*table.partition_by, *table.key)))
+    others = stored.where(inside).alias("a").join(removed.alias("b"), same, how="left_anti")
+    rows = keep(others.unionByName(added, allowMissingColumns=True))
+    predicate = " AND ".join(f'"{n}" IN ({", ".join(map(_literal, values))})' for n, values in region.items())
+    _write(at, rows, mark, changes=changes, mode="overwrite", predicate=predicate or None, schema_mode=None)
+
+
+def _region(table: Table, rows: DataFrame) -> dict[str, list[Any]]:
+    """Columns and the values in them that together hold all these rows: partitions and, if they are few, ids."""
+    names = [name for name in table.key if name not in table.partition_by]
+    ids = [name for name in names if next(c for c in table.columns if c.name == name).dtype == "string"]
+    region = {}
+    for name in (*table.partition_by, *ids[-1:]):
+        found = rows.select(name).distinct().limit(_FEW_IDS + 1).collect()
+        if len(found) <= _FEW_IDS:
+            region[name] = sorted(row[0] for row in found)
+    return region
+
+
+def _literal(value: Any) -> str:
+    text = str(value).replace("'", "''")
+    return f"'{text}'" if isinstance(value, str) else f"DATE '{text}'" if hasattr(value, "isoformat") else text
+
+
+def _is_replay(table: DeltaTable, mark: Mark) -> bool:
+    if mark.app_id is None or mark.app_version is None:
+        return False
+    before = table.transaction_version(mark.app_id)
+    return before is not None and before >= mark.app_version
+
+
+def _write(table: DeltaTable, rows: DataFrame, mark: Mark, *, changes: Changes | None = None, **how: Any) -> None:
+    """One commit with these rows, in the table's own types."""
+    text = mark.user_metadata(changes)
+    app = [] if mark.app_id is None else [Transaction(mark.app_id, mark.app_version or 0)]
+    properties = CommitProperties(
+        custom_metadata=None if text is None else {"userMetadata": text}, app_transactions=app or None
+    )
+    schema, failed = _schema(table, rows), list[Exception]()
+    batches = pa.RecordBatchReader.from_batches(schema, _noting(typed(batches_of(rows), schema), failed))
+    try:
+        write_deltalake(table, batches, commit_properties=properties, writer_properties=_WRITER, **how)
+    except DeltaError as error:
+        if failed:
+            raise failed[0] from None
+        if "failed validation check" in str(error):
+            raise _broken_rule(table, rows) or error from error
+        raise
+
+
+def _noting(batches: Iterator[pa.RecordBatch], failed: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """The same; delta-rs passes on the text alone of what fails in here."""
+    try:
+        yield from batches
+    except Exception as error:
+        failed.append(error)
+        raise
+
+
+def _broken_rule(table: DeltaTable, rows: DataFrame) -> RuleError | None:
+    """Which rule of the table some of these rows break: delta-rs names only the rows."""
+    properties = table.metadata().configuration.items()
+    rules = ((name.removeprefix(CONSTRAINT), sql) for name, sql in properties if name.startswith(CONSTRAINT))
+    return next((RuleError(name) for name, sql in rules if not rows.where(f"NOT ({sql})").isEmpty()), None)
+
+
+def _schema(table: DeltaTable, rows: DataFrame) -> pa.Schema:
+    """The types of the table, for columns that it has; those of the frame for others."""
+    stored = pa.schema(table.schema())
+    known = set(stored.names)
+    return pa.schema([stored.field(f.name) if f.name in known else f for f in to_arrow_schema(rows.schema)])

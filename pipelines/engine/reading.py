@@ -1,0 +1,48 @@
+"""Rows of a Delta table at one version, as a frame of either engine."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+
+from pipelines.delta_log import opened
+from pipelines.engine.embedded import is_embedded
+from pipelines.files import is_url
+from pipelines.session import located
+
+_PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
+
+
+def delta_frame(spark: SparkSession, path: str, *, version: int | None = None) -> DataFrame:
+    """The rows at that version, by default the latest one of now.
+
+    The version is always named: a frame of Spark Connect is planned anew by each action, and would change with the
+    table.
+    """
+    at = opened(path, version=version).version()
+    place = _plain(path) if is_embedded(spark) else located(path)
+    return spark.read.format("delta").option("versionAsOf", at).load(place)
+
+
+@cache
+def _plain(path: str) -> str:
+    """Another name of the folder where this one has letters that Sail's Delta reader writes as others: a link to it."""
+    if is_url(path) or _PLAIN.fullmatch(path):
+        return path
+    folder = _links()
+    link = folder / str(len(list(folder.iterdir())))
+    link.symlink_to(path)
+    return str(link)
+
+
+@cache
+def _links() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="feedloop-links-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -1,0 +1,104 @@
+"""Writes by Apache Spark and Delta's own commits, in SQL and options that Spark Connect takes too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from uuid import uuid4
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from pipelines.commits import Changes, Mark
+from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
+from pipelines.session import located, with_settings
+from schemas.table import Table
+
+_SETTINGS = {
+    "txnAppId": "spark.databricks.delta.write.txnAppId",
+    "txnVersion": "spark.databricks.delta.write.txnVersion",
+    "userMetadata": "spark.databricks.delta.commitInfo.userMetadata",
+}
+_FEW = 50_000  # rows of some KB that every task can hold: the stored rows then stay where they are
+
+
+class SparkWriter:
+    """As `writer.Writer` says."""
+
+    def append(self, path: str, rows: DataFrame, mark: Mark) -> None:
+        """Add the rows; columns that the table lacks become columns of it."""
+        writer = rows.write.format("delta").mode("append").option("mergeSchema", True)
+        writer.options(**_options(mark)).save(located(path))
+
+    def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
+        """Replace all rows, or those for which `where` holds."""
+        writer = rows.write.format("delta").mode("overwrite")
+        writer = writer if where is None else writer.option("replaceWhere", where)
+        writer.options(**_options(mark)).save(located(path))
+
+    def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
+        """Update the stored rows that match, insert the others."""
+        del table  # Delta knows it
+        same = [f"{STORED}.{_name(name)} = {INCOMING}.{_name(name)}" for name in how.key]
+        update = "" if how.update_when is None else f" AND ({how.update_when})"
+        clauses = [
+            f"WHEN MATCHED{update} THEN UPDATE SET {_assigned(how.set_on_match.items())}",
+            f"WHEN NOT MATCHED THEN INSERT ({', '.join(map(_name, how.values))}) "
+            f"VALUES ({', '.join(f'{INCOMING}.{_name(name)}' for name in how.values)})",
+        ]
+        return _merged(path, rows, [*same, *([] if how.where is None else [f"({how.where})"])], clauses, mark)
+
+    def change(self, table: Table, path: str, rows: DataFrame, where: str, mark: Mark) -> Changes:
+        """Replace or delete the stored rows that `old` names by its key.
+
+        Without a row to insert, Delta joins by a broadcast of the incoming rows; else it sorts all stored ones.
+        """
+        del table
+        count = rows.count()
+        if count == 0:
+            return Changes()
+        few = F.broadcast(rows) if count <= _FEW else rows
+        old = rows.select(f"{OLD}.*").columns
+        same = [f"{STORED}.{_name(name)} = {INCOMING}.{OLD}.{_name(name)}" for name in old]
+        values = ((n, f"{INCOMING}.{_name(n)}") for n in rows.columns if n not in (OLD, GONE))
+        clauses = [
+            f"WHEN MATCHED AND {INCOMING}.{GONE} THEN DELETE",
+            f"WHEN MATCHED THEN UPDATE SET {_assigned(values)}",
+        ]
+        return _merged(path, few, [*same, f"({where})"], clauses, mark)
+
+
+def _merged(path: str, rows: DataFrame, conditions: Sequence[str], clauses: Sequence[str], mark: Mark) -> Changes:
+    spark, view = rows.sparkSession, f"incoming_{uuid4().hex}"
+    rows.createOrReplaceTempView(view)
+    into = f"MERGE INTO delta.`{located(path)}` AS {STORED} USING {view} AS {INCOMING} ON {' AND '.join(conditions)}"
+    try:
+        with _marked(spark, mark):
+            found = spark.sql(" ".join([into, *clauses])).collect()
+    finally:
+        spark.catalog.dropTempView(view)
+    if not found:  # a replay
+        return Changes()
+    return Changes(*(found[0][f"num_{kind}_rows"] for kind in ("inserted", "updated", "deleted")))
+
+
+@contextmanager
+def _marked(spark: SparkSession, mark: Mark) -> Iterator[None]:
+    """Inside, a MERGE, which takes no options, leaves the mark in its commit."""
+    with with_settings(spark, {_SETTINGS[name]: value for name, value in _options(mark).items()}):
+        yield
+
+
+def _options(mark: Mark) -> dict[str, str]:
+    """The options of a DataFrame's writer."""
+    pair = {} if mark.app_id is None else {"txnAppId": mark.app_id, "txnVersion": str(mark.app_version)}
+    text = mark.user_metadata()
+    return pair if text is None else pair | {"userMetadata": text}
+
+
+def _assigned(values: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{_name(name)} = {value}" for name, value in values)
+
+
+def _name(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
