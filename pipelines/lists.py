@@ -70,9 +70,7 @@ class Lists:
 def joined(one: Lists, other: Lists) -> Lists:
     """The lists of both, one's before the other's."""
     lengths = np.concatenate((one.lengths, other.lengths))
-    return Lists(
-        np.concatenate((one.flat, other.flat)), bounds_of(lengths), np.concatenate((one.owner, other.owner))
-    )
+    return Lists(np.concatenate((one.flat, other.flat)), bounds_of(lengths), np.concatenate((one.owner, other.owner)))
 
 
 def bounds_of(lengths: Ints) -> Ints:
@@ -108,7 +106,7 @@ def equal(one: Lists, ones: Ints, other: Lists, others: Ints, begin: Ints) -> Bo
 def located(
     sought: Lists, which: Ints, held: Lists, allowed: Callable[[Ints, Ints], Bools] | None = None
 ) -> tuple[Ints, Ints]:
-    """For each of these lists of `sought` a list of `held` that it stands in whole, -1 if there is none, and from where.
+    """For each of these lists of `sought` one of `held` that it stands in whole, -1 if there is none; and from where.
 
     Of several places it is the first, of those in lists that are `allowed` (sought, held). Each list is looked up by
     its first numbers, as many as the greatest power of two that it has: what has these is nearly always a place.

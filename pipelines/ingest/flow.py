@@ -14,10 +14,10 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import Keep
 from pipelines.ingest.audit import check_lines, check_refusals
 from pipelines.ingest.books import (
     BOOKS,
@@ -112,19 +112,17 @@ def ingest_batch(
     batch, format = last_batch(lake, source) + 1, files[0].lines_format
     if user_key is not None:
         lines = with_replaced_users(lines, format, user_key, earliest)
-    rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch)).persist(StorageLevel.DISK_ONLY)
-    try:
+    rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
+    with lake.scratch() as keep:
         with whole_files(lake.spark):
+            rows = keep(rows)
             check_lines(rows, files)
-        with _parsed(lake, rows, sum(file.bytes for file in files), earliest) as parsed:
+        with _parsed(lake, rows, sum(file.bytes for file in files), earliest, keep) as parsed:
             withheld = user_key is not None
-            check_refusals(parsed.sightings, max_reject_share, lines_before=lines_before, withheld=withheld)
+            check_refusals(parsed.lines, max_reject_share, lines_before=lines_before, withheld=withheld)
             settle_user_key(lake, source, user_key)
             note = append_lines(lake, files, rows, source=source, batch=batch, earliest=earliest)
-            rows.unpersist()
-            return _write_batch(lake, parsed, note)
-    finally:
-        rows.unpersist()
+            return _write_batch(lake, parsed, note, keep)
 
 
 def append_lines(
@@ -148,38 +146,36 @@ def complete_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
     """Bring a batch of RAW_LOG, which an earlier run left there, into the other tables; its row of the books."""
     note = raw_note(lake, source, batch)
     raw = of_source(lake, RAW_LOG, source).where(F.col("batch") == batch)
-    with _parsed(lake, raw, sum(file["bytes"] for file in note["files"]), _earliest(note)) as parsed:
-        return _write_batch(lake, parsed, note)
+    size = sum(file["bytes"] for file in note["files"])
+    with lake.scratch() as keep, _parsed(lake, raw, size, _earliest(note), keep) as parsed:
+        return _write_batch(lake, parsed, note, keep)
 
 
 class _Parsed(NamedTuple):
     """What a batch's lines say."""
 
-    sightings: DataFrame  # and the lines that are refused
+    lines: DataFrame  # observations, and the lines that are refused
     extra: tuple[str, ...]
 
 
 @contextmanager
-def _parsed(lake: Lake, raw: DataFrame, size: int, earliest: date) -> Iterator[_Parsed]:
-    """Inside, what a batch's lines say is persisted, and shuffles are cut for that many bytes."""
+def _parsed(lake: Lake, raw: DataFrame, size: int, earliest: date, keep: Keep) -> Iterator[_Parsed]:
+    """Inside, what a batch's lines say is kept, and shuffles are cut for that many bytes."""
     format = _format_of(raw)
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
     with sized_for(lake.spark, size):
-        sightings = per_sighting(with_told(raw, format, earliest), extra).persist()
-        try:
-            yield _Parsed(sightings, extra)
-        finally:
-            sightings.unpersist()
+        yield _Parsed(keep(observations(with_told(raw, format, earliest), extra)), extra)
 
 
-def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any]) -> dict[str, int]:
+def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any], keep: Keep) -> dict[str, int]:
     """Bring what a batch of RAW_LOG says into the other tables, check the balance, and write it into the books."""
     source, batch, since = note["source"], note["batch"], note["impressions_version"]
-    told = usable(parsed.sightings)
-    write_histories(lake, told, source, batch)  # first: at no moment does an impression lack its history
-    plan = plan_impressions(lake, told, source=source, batch=batch, extra=parsed.extra)
+    lines = usable(parsed.lines)
+    # Histories first: at no moment does an impression lack its own.
+    offsets = write_histories(lake, lines, source, batch, keep=keep)
+    plan = plan_impressions(lake, lines, offsets, source=source, batch=batch, extra=parsed.extra, keep=keep)
     counts = write_impressions(lake, plan, source=source, batch=batch, since=since)
-    rows = refused(parsed.sightings).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
+    rows = refused(parsed.lines).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     lake.append(REJECTS, rows, app_id=app(REJECTS, source), app_version=batch)
     book = book_of(lake, counts, note)
     write_files(lake, note, source, batch)
@@ -187,17 +183,22 @@ def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any]) -> dict[s
     return book
 
 
-def write_histories(lake: Lake, told: DataFrame, source: str, batch: int) -> None:
-    """Add the batch's longest histories; then those that extend a stored one take its place."""
+def write_histories(lake: Lake, lines: DataFrame, source: str, batch: int, *, keep: Keep) -> DataFrame | None:
+    """Let stored sequences grow by the batch's histories, then add the new ones; the offsets of those histories that no
+    sequence begins with, None if all begin one.
+
+    In that order: whatever a killed run left undone is found anew by the next one, for the append is done once.
+    """
     stored = of_source(lake, HISTORIES, source) if lake.exists(HISTORIES) else None
-    changes = history_changes(told_histories(told), stored).withColumn("source", F.lit(source))
-    if stored is not None:
-        changes = changes.localCheckpoint()  # both writes rest on the table as it was
-    new = changes.where(f"{OLD} IS NULL").drop(OLD)
-    lake.append(HISTORIES, new, app_id=app(HISTORIES, source), app_version=batch)
+    found = keep(placed_histories(distinct_histories(lines), stored))
+    changes = history_changes(found).withColumn("source", F.lit(source))
     if stored is not None:
         grown = changes.where(f"{OLD} IS NOT NULL").withColumn(GONE, F.lit(False))
         lake.change(HISTORIES, grown, where=f"{STORED}.source = {literal(source)}")
+    new = changes.where(f"{OLD} IS NULL").drop(OLD)
+    lake.append(HISTORIES, new, app_id=app(HISTORIES, source), app_version=batch)
+    offsets = history_offsets(found)
+    return None if offsets.isEmpty() else offsets
 
 
 def _versions(lake: Lake) -> dict[str, int]:

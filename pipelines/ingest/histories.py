@@ -18,9 +18,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of
-from pipelines.lists import Bools, Ints, Lists, bounds_of
 from pipelines.ingest.overlaps import Placed, placed
 from pipelines.ingest.sightings import text_of
+from pipelines.lists import Bools, Ints, Lists, bounds_of
 from pipelines.merging import OLD
 
 _FOUND = "user_id string, clicks array<string>, old_hash bigint, length int, hash bigint, offset int"
@@ -31,7 +31,8 @@ _TEXT_BYTES = 8 << 20  # of texts that are looked at together: some 500 MB of me
 
 def distinct_histories(lines: DataFrame) -> DataFrame:
     """Distinct (user_id, hash, text) of the histories of observations."""
-    return lines.select("user_id", F.col("history_hash").alias("hash"), text_of(F.col("history")).alias("text")).distinct()
+    text = text_of(F.col("history")).alias("text")
+    return lines.select("user_id", F.col("history_hash").alias("hash"), text).distinct()
 
 
 def placed_histories(distinct: DataFrame, stored: DataFrame | None) -> DataFrame:
@@ -53,7 +54,7 @@ def placed_histories(distinct: DataFrame, stored: DataFrame | None) -> DataFrame
 
 
 def history_changes(found: DataFrame) -> DataFrame:
-    """HISTORIES rows (but for `source`) to write; `old`: key of the stored row that becomes this one, null = none does."""
+    """HISTORIES rows (but for `source`) to write; `old`: key of the stored row that becomes this one, null = none."""
     old = F.when(F.col("old_hash").isNotNull(), F.struct("user_id", F.col("old_hash").alias("sequence_hash")))
     changes = found.where("clicks IS NOT NULL").withColumn(OLD, old)
     return changes.select("user_id", hash_of(F.col("clicks")).alias("sequence_hash"), "clicks", OLD)

@@ -1,4 +1,4 @@
-"""How a batch's observations reach IMPRESSIONS and ALIASES: new rows appended, stored ones that are told of again changed.
+"""How a batch's observations reach IMPRESSIONS and ALIASES: new rows appended, stored ones that it tells of changed.
 
 What a batch will do is planned before anything is written, and the plan's figures go into the first commit's note: a
 run that completes a killed one finds them there, for by then the lines look as if they told nothing new.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -38,6 +38,7 @@ from schemas.impression import ALIASES, IMPRESSIONS
 
 _ROW_KEY = ("user_id", "impression_id", "time", "date")
 _SPARK_TYPES = {"long": "bigint"}
+_EPOCH = datetime(1970, 1, 1)
 _BROADCAST = 2_000_000  # lines whose keys every task can hold: some 50 bytes each
 
 
@@ -155,9 +156,11 @@ def _change_linked(lake: Lake, linked: DataFrame, source: str, note: dict[str, o
 
 def _merge_aliases(lake: Lake, linked: DataFrame, source: str) -> None:
     aliases = alias_rows(linked)
-    first, last = aliases.agg(*(limit("time").cast("string") for limit in (F.min, F.max))).collect()[0]
-    if first is None:
+    micros = F.unix_micros("time")
+    ends = aliases.agg(F.min(micros), F.max(micros)).collect()[0]  # numbers: a time's text differs between engines
+    if ends[0] is None:
         return
+    first, last = ((_EPOCH + timedelta(microseconds=end)).strftime("%Y-%m-%d %H:%M:%S.%f") for end in ends)
     canonical = ("canonical_id", "canonical_time")
     differs = " OR ".join(f"{STORED}.{name} != {INCOMING}.{name}" for name in canonical)
     between = f"{STORED}.time BETWEEN TIMESTAMP '{first} UTC' AND TIMESTAMP '{last} UTC'"

@@ -82,18 +82,19 @@ def with_component(clustered: DataFrame) -> DataFrame:
         F.col("user_id").alias("_user"),
         F.col("id").alias("_id"),
         F.col("start").alias("_start"),
-        F.struct(F.col("label_id").alias("id"), F.col("label_start").alias("start")).alias("_label"),
+        F.col("label_id").alias("_label_id"),
+        F.col("label_start").alias("_label_start"),
     )
     same = (
         (F.col("user_id") == F.col("_user"))
         & (F.col("cluster.id") == F.col("_id"))
         & (F.col("cluster.start") == F.col("_start"))
     )
-    return (
-        clustered.join(labels, same, how="left")
-        .withColumn("component", F.coalesce("_label", "cluster"))
-        .drop("_user", "_id", "_start", "_label")
+    # Field by field: the embedded engine takes no two structs for one type if one came from a column with metadata.
+    label = F.struct(
+        F.coalesce("_label_id", "cluster.id").alias("id"), F.coalesce("_label_start", "cluster.start").alias("start")
     )
+    return clustered.join(labels, same, how="left").withColumn("component", label).drop(*labels.columns)
 
 
 def with_canonical(components: DataFrame) -> DataFrame:

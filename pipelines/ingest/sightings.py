@@ -7,8 +7,9 @@ lines that they are: only lines that share a hash of 8 bytes with another one ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -49,9 +50,12 @@ def usable(lines: DataFrame) -> DataFrame:
 
 
 def refused(lines: DataFrame) -> DataFrame:
-    """REJECTS rows of the lines that hold no impression: file, position, line as text, reason."""
-    line = F.make_valid_utf8(F.col("refused.line").cast("string")).alias("line")
-    return lines.where(F.col("reason").isNotNull()).select("refused.file", "refused.position", line, "reason")
+    """REJECTS rows of the lines that hold no impression: file, position, line as text, reason.
+
+    Bytes that are no UTF-8 become U+FFFD, by Python's rule: the embedded engine makes no text of them at all.
+    """
+    rows = lines.where(F.col("reason").isNotNull()).select("refused.file", "refused.position", "refused.line", "reason")
+    return rows.mapInArrow(_with_text, "file string, position bigint, line string, reason string")
 
 
 def per_sighting(lines: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
@@ -88,6 +92,13 @@ def history_of_line(lines: DataFrame) -> Column:
         F.col("history_hash").alias("hash"),
         (-F.coalesce(offset, F.lit(0))).cast("int").alias("nearness"),
     )
+
+
+def _with_text(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        text = pa.array([line.decode(errors="replace") for line in batch["line"].to_pylist()], pa.string())
+        columns = [text if name == "line" else batch[name] for name in batch.schema.names]
+        yield pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def text_of(ids: Column) -> Column:
