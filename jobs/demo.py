@@ -16,12 +16,21 @@ from jobs.report import report
 from jobs.terminal.child import run_child
 from jobs.terminal.progress import seconds_of_stages, stage
 from jobs.terminal.screen import show
+from pipelines.engine.choice import EngineConfig
 from schemas.strict_json import finite
 
+_ENGINE = EngineConfig()
 PRESETS = Path(__file__).with_name("presets")
 
 
-def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = "demo", seed: int = 1) -> None:
+def demo(
+    *,
+    data: Path | None = None,
+    out: Path | None = None,
+    size: SizeName = "demo",
+    seed: int = 1,
+    engine: EngineConfig = _ENGINE,
+) -> None:
     """Raw logs to a trained recommender, then one screen: what was deduped, encoded once, how fast, how good.
 
     Parameters
@@ -34,6 +43,8 @@ def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = 
         Size of the synthetic publisher: tiny or demo.
     seed
         Seed of the synthetic publisher.
+    engine
+        What runs the Spark half: this process alone, or Apache Spark.
     """
     began = time.perf_counter()
     facts: dict[str, Any] = {"data": str(data) if data else f"synthetic publisher, size {size}, seed {seed}"}
@@ -42,7 +53,7 @@ def demo(*, data: Path | None = None, out: Path | None = None, size: SizeName = 
         data = out / f"sample-{size}-{seed}"
         with stage("synthetic publisher"):
             facts["sample"] = make_sample(out=data, size=size, seed=seed)
-    facts.update(demo_spark(data=data, out=out))
+    facts.update(demo_spark(data=data, out=out, engine=engine))
     torch_half = _torch_half(data, out / "lake", Path(facts["pack"]["out"]))
     facts.update({**torch_half, "stages": {**seconds_of_stages, **torch_half["stages"]}})
     facts["seconds"] = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The Spark half of the demo, in one Spark session: ingest, news, trajectories, packing."""
+"""The Spark half of the demo, in one session: ingest, news, trajectories, packing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.ingest import ingest
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from jobs.terminal.progress import stage
-from pipelines.engine.local_spark import build_session
+from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.sources import find_logs
 from pipelines.ingest.usable import check_usable
@@ -20,8 +20,10 @@ from pipelines.packing.config import PackingConfig
 from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 
+_ENGINE = EngineConfig()
 
-def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
+
+def demo_spark(*, data: Path, out: Path, engine: EngineConfig = _ENGINE) -> dict[str, Any]:
     """Raw logs and news to a packed directory: the Spark half of the demo.
 
     Parameters
@@ -30,24 +32,27 @@ def demo_spark(*, data: Path, out: Path) -> dict[str, Any]:
         A MIND folder (news.tsv, behaviors.tsv, plain or .gz) or a publisher's (news.jsonl, logs/).
     out
         Folder of the lake and of the packed directories, one for each version of the trajectories.
+    engine
+        What runs it: this process alone, or Apache Spark.
     """
     find_logs(data, final=True)  # both are refused before anything is made of one of them
     news_file(data)
     lake, source = str(out / "lake"), data.resolve().name
     facts: dict[str, Any] = {}
-    with stage("Spark starts"):
-        spark = build_session("feedloop demo")
+    with stage("engine starts"):
+        spark = session_for("feedloop demo", engine)
     with stage("ingest"):
         complete = IngestConfig(final=True)  # nobody writes to this folder any more
-        facts["ingest"] = ingest(logs=str(data), lake=lake, source=source, config=complete)
+        facts["ingest"] = ingest(engine=engine, logs=str(data), lake=lake, source=source, config=complete)
         check_usable(Lake(spark, lake), source)
     with stage("news text to tokens"):
-        facts["news"] = prepare_news(news=data, lake=lake, source=source)
+        facts["news"] = prepare_news(engine=engine, news=data, lake=lake, source=source)
     with stage("trajectories"):
-        facts["trajectories"] = build_trajectories(lake=lake, config=TrajectoryConfig(source=source))
+        facts["trajectories"] = build_trajectories(engine=engine, lake=lake, config=TrajectoryConfig(source=source))
     with stage("packing"):
         version = facts["trajectories"]["outputs"]["trajectories"]
-        facts["pack"] = pack(lake=lake, config=PackingConfig(source=source), out=out / f"packed-v{version}")
+        packed = out / f"packed-v{version}"
+        facts["pack"] = pack(engine=engine, lake=lake, config=PackingConfig(source=source), out=packed)
     spark.stop()
     return facts
 

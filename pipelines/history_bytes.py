@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.delta_log import opened
+from pipelines.engine.groups import in_order
 from pipelines.histories import with_history
-from pipelines.session import located
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
+from schemas.table import Table
 
+_HISTORY = pa.schema([("history", pa.list_(pa.string()))])
+_ROW_GROUP = 100_000
 _POINTERS = ("history_length", "history_hash", "history_offset")  # what an impression keeps of its history
 
 
@@ -34,13 +40,14 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
     """As `history_bytes`, with what is written left below `scratch`."""
     impressions, histories = lake.read(IMPRESSIONS), lake.read(HISTORIES)
     whole = with_history(impressions, histories)
-    for name, order in (("unsorted", ["time", "impression_id"]), ("sorted", ["user_id", "time"])):
-        whole.orderBy(*order).coalesce(1).select("history").write.mode("overwrite").parquet(located(scratch / name))
+    columns = whole.select("history", "time", "impression_id", "user_id")
+    orders = {"unsorted": ["time", "impression_id"], "sorted": ["user_id", "time", "impression_id"]}
     unsorted, by_user = (
-        sum(path.stat().st_size for path in (scratch / name).glob("*.parquet")) for name in ("unsorted", "sorted")
+        in_order(columns, order, partial(_write, scratch / f"{name}.parquet"), "bytes long").collect()[0]["bytes"]
+        for name, order in orders.items()
     )
-    once = sum(path.stat().st_size for path in _paths(histories.inputFiles()))
-    pointers = sum(_column_bytes(path, _POINTERS) for path in _paths(impressions.inputFiles()))
+    once = sum(path.stat().st_size for path in _files(lake, HISTORIES))
+    pointers = sum(_column_bytes(path, _POINTERS) for path in _files(lake, IMPRESSIONS))
     return {
         "histories": once,
         "pointers": pointers,
@@ -51,8 +58,25 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
     }
 
 
-def _paths(urls: Sequence[str]) -> list[Path]:
-    return [Path(unquote(urlparse(url).path)) for url in urls]
+def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> pa.Table:
+    """The histories in a Parquet file; its bytes."""
+    waiting = _HISTORY.empty_table()
+    with pq.ParquetWriter(path, _HISTORY, compression="zstd") as writer:
+        for batch in batches:
+            more = pa.Table.from_batches([batch.select(["history"])]).cast(_HISTORY)
+            waiting = pa.concat_tables([waiting, more])
+            while len(waiting) >= _ROW_GROUP:
+                writer.write_table(waiting.slice(0, _ROW_GROUP))
+                waiting = waiting.slice(_ROW_GROUP)
+        if len(waiting):
+            writer.write_table(waiting)
+    return pa.table({"bytes": [path.stat().st_size]})
+
+
+def _files(lake: Lake, table: Table) -> list[Path]:
+    """The files of the table's latest version."""
+    added = pa.table(opened(lake.path(table)).get_add_actions(flatten=True))
+    return [Path(lake.path(table), unquote(name)) for name in added["path"].to_pylist()]
 
 
 def _column_bytes(path: Path, names: Sequence[str]) -> int:

@@ -98,7 +98,7 @@ def _lacking_rules(table: Table, found: Snapshot) -> dict[str, str]:
 def _check_rows(spark: SparkSession, table: Table, path: str, rules: dict[str, str]) -> None:
     rows = delta_frame(spark, path)
     for name, sql in rules.items():
-        if not rows.where(f"NOT ({sql})").isEmpty():
+        if not rows.where(f"NOT coalesce({sql}, false)").isEmpty():
             raise ContractError(
                 f"{path}: the table holds rows that break a rule of its contract "
                 f"({name.removeprefix(_CONSTRAINT)}: {sql}). {_made_anew(table)}"
@@ -127,10 +127,15 @@ def _type(dtype: str) -> str | dict[str, Any]:
 
 
 def with_contract_columns(frame: DataFrame, table: Table, path: str) -> DataFrame:
-    """The stored rows with every column of the contract: null where the table is older than the column."""
-    missing = [column for column in table.columns if column.name not in frame.columns]
+    """The stored rows with every column of the contract, in its order, then others: null where the table is older than
+    the column.
+    """
+    stored = frame.columns
+    missing = [column for column in table.columns if column.name not in stored]
     _refuse_required(table, path, [column.name for column in missing if not column.nullable])
-    return frame.withColumns({c.name: F.lit(None).cast(c.dtype) for c in missing}) if missing else frame
+    nulls = frame.withColumns({c.name: F.lit(None).cast(c.dtype) for c in missing}) if missing else frame
+    ordered = [*table.column_names, *(name for name in stored if name not in table.column_names)]
+    return nulls if stored == ordered else nulls.select(*(F.col(f"`{name}`") for name in ordered))
 
 
 def shaped(frame: DataFrame, table: Table, *, keep_others: bool) -> tuple[DataFrame, list[str]]:

@@ -22,7 +22,6 @@ DELTA_CLASS = "io.delta.sql.DeltaSparkSessionExtension"
 ZONE = "spark.sql.session.timeZone"
 SHUFFLE_PARTITIONS = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
 _PARTITION_BYTES = 96 << 20  # of a shuffle in a local run: between 64 and 128 MB they sort without spilling in 2 GB
-_WHOLE_FILE_BYTES = 1 << 50  # larger than any file, so that none is split and no two share a partition
 _PATTERNS = "__globPaths__"
 _NAMED_FILES = {
     # Hadoop's file system with checksums looks for one beside each file, by a name that cannot hold a colon.
@@ -48,14 +47,6 @@ ALWAYS = {
     "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",  # tokenizers' own threads fight with Spark's
 }
 CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"  # the variable by which pyspark's functions know whose frames they make
-
-
-@contextmanager
-def whole_files(spark: SparkSession) -> Iterator[None]:
-    """Inside, each file that Spark plans to read is one partition: rows keep the order of the file's lines."""
-    names = ("spark.sql.files.maxPartitionBytes", "spark.sql.files.openCostInBytes")
-    with with_settings(spark, dict.fromkeys(names, str(_WHOLE_FILE_BYTES))):
-        yield
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-# First use, called by ./feedloop: uv, the locked Python packages, Java, and Delta's jars.
+# First use, called by ./feedloop: uv, the locked Python packages, and for Spark Java and Delta's jars.
 # May be interrupted (the next call completes it) and called twice at once (the second waits).
 set -euo pipefail
 shopt -s inherit_errexit
 wanted=$1     # hash of the locks; written to .venv/set-up-for once all of it is there
 java_asked=$2 # the user's JAVA_HOME and java on PATH in one line: what the choice of Java is remembered under
+what=$3       # packages, or all: Java and Delta's jars, which only Apache Spark needs
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build
 locks=$root/requirements
@@ -121,6 +122,8 @@ if [[ $(cat "$root/.venv/set-up-for" 2>/dev/null) != "$wanted" ]]; then
   get_uv "$python"
   get_packages "$python"
 fi
-get_java
-get_jars
+if [[ $what == all ]]; then
+  get_java
+  get_jars
+fi
 echo "$wanted" >"$root/.venv/set-up-for"

@@ -17,9 +17,10 @@ RAW_LOG = Table(
         Column("format", "string", "how to read the line: jsonl, mind, a log mapping as JSON, or withheld"),
         Column("arrived_at", "timestamp", "when the run that read it began"),
         Column("batch", "long", "the ingest batch that appended it, from 1 in each source"),
+        Column("arrived_on", "date", "the UTC date of arrived_at; null: an older feedloop wrote it", True),
     ),
     key=("source", "file", "position", "batch"),
-    partition_by=("source", "batch"),
+    partition_by=("source", "arrived_on"),  # not by batch: OPTIMIZE merges no files of two partitions
 )
 
 REJECT_REASONS = (
@@ -46,9 +47,10 @@ REJECTS = Table(
         Column("line", "string", "the line, bytes that are not UTF-8 replaced"),
         Column("reason", "string", "one of REJECT_REASONS"),
         Column("batch", "long", "the ingest batch that refused it"),
+        Column("arrived_on", "date", "as in raw_log", True),
     ),
     key=("source", "file", "position", "batch"),
-    partition_by=("source", "batch"),
+    partition_by=("source", "arrived_on"),
     checks=(Check("known_reason", "reason IN (" + ", ".join(f"'{reason}'" for reason in REJECT_REASONS) + ")"),),
 )
 

@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A rule that every row keeps: Delta refuses a write that breaks `sql`, which must be true or null."""
+    """A rule that every row keeps: Delta refuses a write that breaks `sql`, which must be true, and not null."""
 
     name: str
     sql: str

@@ -46,7 +46,10 @@ def raw_logs(
     spark: SparkSession, *lines: Line, file: str = "logs/a.jsonl", format: str = "jsonl", batch: int = 1
 ) -> DataFrame:
     """RAW_LOG rows of one file."""
-    rows = [("publisher", file, at, bytearray(_bytes(line)), format, ARRIVED, batch) for at, line in enumerate(lines)]
+    rows = [
+        ("publisher", file, at, bytearray(_bytes(line)), format, ARRIVED, batch, ARRIVED.date())
+        for at, line in enumerate(lines)
+    ]
     return spark.createDataFrame(rows, spark_schema(RAW_LOG))
 
 

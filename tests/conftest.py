@@ -61,7 +61,7 @@ def worker_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def spark(worker_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """One session for the whole run, of the engine that FEEDLOOP_TEST_ENGINE names: embedded or spark."""
-    os.environ["FEEDLOOP_ENGINE"] = os.environ.get("FEEDLOOP_TEST_ENGINE", "spark")  # of the jobs that tests start
+    os.environ["FEEDLOOP_ENGINE"] = os.environ.get("FEEDLOOP_TEST_ENGINE", "embedded")  # of the jobs that tests start
     if os.environ["FEEDLOOP_ENGINE"] == "embedded":
         from pipelines.engine.embedded import embedded_session
 

@@ -1,4 +1,4 @@
-"""Benchmark: what a line costs ingest as the table grows, beside plain Spark and DuckDB; how small histories get."""
+"""Benchmark: what a line costs ingest as the table grows, on each engine and beside DuckDB; how small histories get."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.bench.log_parts import Part, copied_lake, cut_logs, removed
 from jobs.config import run
 from jobs.make_sample import make_sample
 from jobs.terminal.progress import stage
-from pipelines.engine.local_spark import build_session
+from pipelines.engine.embedded import embedded_session
 from pipelines.history_bytes import history_bytes
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
@@ -26,12 +26,13 @@ def ingest(
     lines: int = 5_000_000,
     repeats: int = 3,
     seed: int = 1,
+    engines: tuple[str, ...] = ("embedded", "spark"),
     ebnerd: Path | None = None,
 ) -> dict[str, Any]:
     """Seconds per million lines at three sizes, adding to a small and a large table, rivals, bytes of histories.
 
-    Every measurement is a process of its own, as ./feedloop ingest is; the seconds that Spark takes to start are
-    measured apart and taken off. What is repeated tells its median.
+    Every measurement is a process of its own, as ./feedloop ingest is, the engines in turns; the seconds that an engine
+    takes to start are measured apart and taken off. What is repeated tells its median.
 
     Parameters
     ----------
@@ -43,6 +44,8 @@ def ingest(
         How often all but the largest ingest is measured.
     seed
         Seed of the synthetic publisher.
+    engines
+        Which engines: embedded, spark.
     ebnerd
         An EB-NeRD folder (behaviors.parquet, history.parquet), for the bytes of its histories.
     """
@@ -55,30 +58,38 @@ def ingest(
         parts = cut_logs(work / "large", work / "parts", small=small, added=small)
     names = _short(small), _short(middle), _short(lines)
     folders = dict(zip(names, (parts.small.folder, work / "middle", parts.large.folder), strict=True))
-    figures = _figures(work, folders, parts.added, repeats=repeats, truth=truth)
-    return figures | _histories(work, work / "lakes" / _short(middle), ebnerd)
+    figures = _figures(work, folders, parts.added, repeats=repeats, truth=truth, engines=engines)
+    return figures | _histories(work, work / "lakes" / engines[0] / _short(middle), ebnerd)
 
 
-def _figures(work: Path, logs: dict[str, Path], added: Part, *, repeats: int, truth: dict[str, Any]) -> dict[str, Any]:
+def _figures(
+    work: Path, logs: dict[str, Path], added: Part, *, repeats: int, truth: dict[str, Any], engines: tuple[str, ...]
+) -> dict[str, Any]:
     """All that is measured in seconds; `logs` are the small, the middle and the large ones."""
     small, middle, large = logs
-    rival, lakes = partial(_rival, work, repeats), work / "lakes"
-    start = rival("start", 0.0)
-    runs = {
-        name: _ingested(folder, lakes / name, repeats=1 if name == large else repeats, start=start.seconds)
-        for name, folder in logs.items()
-    }
-    adding = {
-        name: _ingested(added.folder, lakes / "copy", lakes / name, repeats=repeats, start=start.seconds)
-        for name in (small, large)
-    }
-    rivals = {"spark_copy": rival("spark_copy", start.seconds), "duckdb": rival("duckdb", 0.0)}
-    _check(runs[middle].summary, rivals["duckdb"].summary, truth)
+    rival = partial(_rival, work, repeats)
+    start = {engine: rival(f"start_{engine}", 0.0) for engine in engines}
+    runs: dict[str, dict[str, Measured]] = {engine: {} for engine in engines}
+    adding: dict[str, dict[str, Measured]] = {engine: {} for engine in engines}
+    for name, folder in logs.items():
+        for engine in engines:
+            lake, often = work / "lakes" / engine / name, 1 if name == large else repeats
+            runs[engine][name] = _ingested(engine, folder, lake, repeats=often, start=start[engine].seconds)
+    for name in (small, large):
+        for engine in engines:
+            lakes, ready = work / "lakes" / engine, start[engine].seconds
+            copy = lakes / "copy"
+            adding[engine][name] = _ingested(engine, added.folder, copy, lakes / name, repeats=repeats, start=ready)
+    duckdb = rival("duckdb", 0.0)
+    found = {}
+    for engine in engines:
+        _check(runs[engine][middle].summary, duckdb.summary, truth)
+        costs = _costs(runs[engine], adding[engine], added.lines)
+        found[engine] = {"start_seconds": start[engine].every, **costs, **_beside(runs[engine][middle], duckdb)}
     return {
-        "start_seconds": start.every,
-        **_costs(runs, adding, added.lines),
-        **_beside(runs[middle], rivals),
-        **{name: runs[large].summary[name] for name in _BOOKS},
+        "lines_per_second_vs_duckdb": {engine: figures["speed_to_duckdb"] for engine, figures in found.items()},
+        "engines": found,
+        **{name: runs[engines[0]][large].summary[name] for name in _BOOKS},
     }
 
 
@@ -87,11 +98,14 @@ def _sample(folder: Path, lines: int, seed: int) -> dict[str, Any]:
     return make_sample(out=folder, size="million", seed=seed, impressions=impressions, logs_only=True)
 
 
-def _ingested(logs: Path, lake: Path, base: Path | None = None, repeats: int = 1, start: float = 0.0) -> Measured:
+def _ingested(
+    engine: str, logs: Path, lake: Path, base: Path | None = None, repeats: int = 1, start: float = 0.0
+) -> Measured:
     """Ingest into a new lake, or into a copy of `base`."""
     before = partial(removed, lake) if base is None else partial(copied_lake, base, lake)
-    words = f"ingest {lake.name}" if base is None else f"add to {base.name}"
-    return measured(words, "jobs.ingest", ["--logs", logs, "--lake", lake], before, repeats=repeats, start=start)
+    words = f"{engine}: ingest {lake.name}" if base is None else f"{engine}: add to {base.name}"
+    options = ["--logs", logs, "--lake", lake, "--engine", engine]
+    return measured(words, "jobs.ingest", options, before, repeats=repeats, start=start)
 
 
 def _rival(work: Path, repeats: int, rival: str, start: float) -> Measured:
@@ -113,13 +127,13 @@ def _costs(runs: dict[str, Measured], adding: dict[str, Measured], added_lines: 
     }
 
 
-def _beside(ours: Measured, rivals: dict[str, Measured]) -> dict[str, Any]:
-    """Lines a second of all on the same logs."""
-    lines = ours.summary["lines"]
-    speeds = {name: round(lines / found.seconds) for name, found in {"ingest": ours, **rivals}.items()}
-    shares = {f"speed_to_{name}": round(speeds["ingest"] / speeds[name], 3) for name in rivals}
-    every = {name: found.every for name, found in {"ingest": ours, **rivals}.items()}
-    return {"lines_per_second": speeds, **shares, "seconds_on_the_same_logs": every}
+def _beside(ours: Measured, duckdb: Measured) -> dict[str, Any]:
+    """Lines a second of both on the same logs."""
+    both, lines = {"ingest": ours, "duckdb": duckdb}, ours.summary["lines"]
+    speeds = {name: round(lines / found.seconds) for name, found in both.items()}
+    every = {name: found.every for name, found in both.items()}
+    ratio = round(speeds["ingest"] / speeds["duckdb"], 3)
+    return {"lines_per_second": speeds, "speed_to_duckdb": ratio, "seconds_on_the_same_logs": every}
 
 
 def _check(ours: dict[str, Any], duckdb: dict[str, Any], truth: dict[str, Any]) -> None:
@@ -140,9 +154,9 @@ def _histories(work: Path, lake: Path, ebnerd: Path | None) -> dict[str, Any]:
     lakes = {"publisher": lake}
     if ebnerd is not None:
         lakes["ebnerd"] = work / "lakes/ebnerd"
-        _ingested(ebnerd, lakes["ebnerd"])
+        _ingested("embedded", ebnerd, lakes["ebnerd"])
     with stage("bytes of histories"):
-        session = build_session("feedloop bench")
+        session = embedded_session()
         found = {name: history_bytes(Lake(session, str(where))) for name, where in lakes.items()}
     return {"histories": found, "history_ratio": list(found.values())[-1]["history_ratio"]}
 

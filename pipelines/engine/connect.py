@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import cast
+from urllib.parse import urlsplit
 
 from grpc import RpcError
 from pyspark.errors import PySparkException
@@ -13,6 +15,8 @@ from pyspark.sql.connect.session import SparkSession as Connected
 from pipelines.session import ALWAYS, CONNECT_MODE
 from schemas.errors import InputError
 
+_PORT = 15002  # where none is named
+_PATIENCE = 10  # seconds for a connection
 _STATIC = ("spark.sql.extensions", "spark.sql.catalog.spark_catalog")  # fixed when a server starts
 
 
@@ -21,13 +25,18 @@ def connected_session(url: str) -> SparkSession:
 
     The server needs Delta: its jars, and the settings `spark.sql.extensions` and `spark.sql.catalog.spark_catalog`.
     """
+    at = urlsplit(url)
+    try:  # its client would try for many minutes
+        socket.create_connection((at.hostname or "", at.port or _PORT), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise InputError(f"{url}: no Spark Connect server answers there ({error.strerror or error})") from error
     os.environ[CONNECT_MODE] = "1"
     try:
         session = cast(SparkSession, Connected.builder.remote(url).getOrCreate())
         for name, value in ALWAYS.items():
             if name.startswith("spark.sql.") and name not in _STATIC:
                 session.conf.set(name, value)
-    except (PySparkException, OSError, RpcError) as error:
+    except (PySparkException, RpcError) as error:
         raise InputError(f"{url}: no Spark Connect server answers there ({_first_line(error)})") from error
     return session
 

@@ -12,7 +12,7 @@ from functools import reduce
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -39,13 +39,14 @@ class EmbeddedWriter:
         """Add the rows; columns that the table lacks become columns of it."""
         table = opened(path)
         if not _is_replay(table, mark):
-            _write(table, rows, mark, mode="append", schema_mode="merge")
+            _add_columns(table, rows)
+            _write(opened(path), _whole(rows, path), mark, mode="append")
 
     def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
         """Replace all rows, or those for which `where` holds."""
         table = opened(path)
         if not _is_replay(table, mark):
-            _write(table, rows, mark, mode="overwrite", predicate=where)
+            _write(table, _whole(rows, path), mark, mode="overwrite", predicate=where)
 
     def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
         """Update the stored rows that match, insert the others."""
@@ -70,7 +71,7 @@ class EmbeddedWriter:
             changes = Changes(inserted.count(), updated.count())
             added = inserted.unionByName(updated, allowMissingColumns=True)
             if changes.updated == 0:
-                _write(at, inserted, mark, mode="append", schema_mode="merge")
+                _write(at, _whole(inserted, path), mark, mode="append")
             else:
                 _replace(table, at, stored, removed=updated, added=added, mark=mark, changes=changes, keep=keep)
             return changes
@@ -99,6 +100,22 @@ class EmbeddedWriter:
             return changes
 
 
+def _add_columns(table: DeltaTable, rows: DataFrame) -> None:
+    """What the rows have and the table lacks becomes columns of it, in a commit of its own: delta-rs' way to do both in
+    one would put the partitions' columns last.
+    """
+    known = {field.name for field in table.schema().fields}
+    new = pa.schema([field.with_nullable(True) for field in to_arrow_schema(rows.schema) if field.name not in known])
+    if new:
+        table.alter.add_columns(Schema.from_arrow(new).fields)
+
+
+def _whole(rows: DataFrame, path: str) -> DataFrame:
+    """The rows with every column of the table."""
+    stored = delta_frame(rows.sparkSession, path)
+    return stored.limit(0).unionByName(rows, allowMissingColumns=True)
+
+
 def _pairs(stored: DataFrame, incoming: DataFrame, same: Mapping[str, str]) -> DataFrame:
     """Stored rows beside the incoming row whose columns (the values) hold what they have in these (the keys)."""
     named = [F.col(f"{STORED}.`{own}`") == F.col(f"{INCOMING}.{other}") for own, other in same.items()]
@@ -123,7 +140,7 @@ def _replace(
     others = stored.where(inside).alias("a").join(removed.alias("b"), same, how="left_anti")
     rows = keep(others.unionByName(added, allowMissingColumns=True))
     predicate = " AND ".join(f'"{n}" IN ({", ".join(map(_literal, values))})' for n, values in region.items())
-    _write(at, rows, mark, changes=changes, mode="overwrite", predicate=predicate or None, schema_mode=None)
+    _write(at, rows, mark, changes=changes, mode="overwrite", predicate=predicate or None)
 
 
 def _region(table: Table, rows: DataFrame) -> dict[str, list[Any]]:
@@ -182,11 +199,12 @@ def _broken_rule(table: DeltaTable, rows: DataFrame) -> RuleError | None:
     """Which rule of the table some of these rows break: delta-rs names only the rows."""
     properties = table.metadata().configuration.items()
     rules = ((name.removeprefix(CONSTRAINT), sql) for name, sql in properties if name.startswith(CONSTRAINT))
-    return next((RuleError(name) for name, sql in rules if not rows.where(f"NOT ({sql})").isEmpty()), None)
+    return next(
+        (RuleError(name) for name, sql in rules if not rows.where(f"NOT coalesce({sql}, false)").isEmpty()), None
+    )
 
 
 def _schema(table: DeltaTable, rows: DataFrame) -> pa.Schema:
-    """The types of the table, for columns that it has; those of the frame for others."""
+    """The rows' columns in the types of the table."""
     stored = pa.schema(table.schema())
-    known = set(stored.names)
-    return pa.schema([stored.field(f.name) if f.name in known else f for f in to_arrow_schema(rows.schema)])
+    return pa.schema([stored.field(name) for name in rows.columns])

@@ -7,12 +7,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.ingest.fingerprint import joined_stamps, stamp_of
 from pipelines.ingest.formats import parts_of, sha256_now
-from pipelines.ingest.sources import LogFile
+from pipelines.ingest.log_file import LogFile
+from pipelines.ingest.spread import each_of
 from pipelines.session import SPARK_ERRORS
 from schemas.errors import ContractError, InputError
 
@@ -23,12 +24,15 @@ _SHOWN = 300  # characters of a refused line that a message quotes
 def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:
     """InputError, which names the file, unless `lines` are each file's new lines and it still holds what it held.
 
-    The lines are counted: they should be persisted, so that what is counted is what will be written.
+    The lines are counted: they should be kept, so that what is counted is what will be written.
     """
+    spark = lines.sparkSession
     try:
         counted = {row["file"]: row["count"] for row in lines.groupBy("file").count().collect()}
     except SPARK_ERRORS:
-        _refuse_changed(files)  # it tells more than what a reader says about a file that has gone or is half a one
+        _refuse_changed(
+            spark, files
+        )  # it tells more than what a reader says about a file that has gone or is half a one
         raise
     unknown = sorted(str(name) for name in counted.keys() - {file.name for file in files})
     if unknown:
@@ -42,7 +46,7 @@ def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:
             f"{first.name}: it had {first.lines - first.skip} new lines when it was looked at, and "
             f"{counted.get(first.name, 0)} when it was read{_others(wrong)}. {_AGAIN}"
         )
-    _refuse_changed(files)
+    _refuse_changed(spark, files)
 
 
 def check_refusals(judged: DataFrame, max_share: float, *, lines_before: int, withheld: bool) -> None:
@@ -78,20 +82,30 @@ def _others(files: Sequence[LogFile]) -> str:
     return f" (and so with {len(files) - 1} more files)" if len(files) > 1 else ""
 
 
-def _refuse_changed(files: Sequence[LogFile]) -> None:
-    changed = [file for file in files if not _still_holds(file)]
+def _refuse_changed(spark: SparkSession, files: Sequence[LogFile]) -> None:
+    unsure = [file for file in files if not _has_its_stamp(file)]
+    sizes = [(file.text_bytes or 0) for file in unsure]
+    held = each_of(spark, _still_holds, unsure, sizes)
+    changed = [file for file, holds in zip(unsure, held, strict=True) if not holds]
     if changed:
         raise InputError(f"{changed[0].name}: it was changed while it was read{_others(changed)}. {_AGAIN}")
 
 
-def _still_holds(file: LogFile) -> bool:
-    """Whether the text that was looked at still stands in the file; it may have grown."""
+def _has_its_stamp(file: LogFile) -> bool:
+    """Whether the file is known to be as it was, without a look into it."""
     if file.text_sha256 is None or file.text_bytes is None:
         return True
     try:
         stamp = joined_stamps(*map(stamp_of, parts_of(file.path, file.format)))
-        if stamp is not None and stamp == file.stamp:
-            return True
+    except OSError:
+        return False
+    return stamp is not None and stamp == file.stamp
+
+
+def _still_holds(file: LogFile) -> bool:
+    """Whether the text that was looked at still stands in the file; it may have grown."""
+    assert file.text_bytes is not None, "a file without a hash has its stamp"
+    try:
         return sha256_now(file.path, file.format, file.mapping, file.text_bytes) == file.text_sha256
     except (OSError, EOFError, zlib.error, InputError):
         return False

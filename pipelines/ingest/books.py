@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from pipelines.ingest.known import Known
-from pipelines.ingest.sources import LogFile
+from pipelines.ingest.log_file import LogFile
 from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.errors import ContractError

@@ -38,7 +38,7 @@ def check_columns(batch: pa.RecordBatch, paths: Mapping[str, tuple[str, ...]], m
     for name in (name for name in paths if name in FIELDS and name != "time"):
         values, texts = _along(batch, name, paths[name]), read.column(name)
         if _is_list(values.type):
-            values, texts = _flat(values), texts.flatten()
+            values, texts = flat(values), texts.flatten()
         missing = pc.or_kleene(pc.is_null(values, nan_is_null=pa.types.is_floating(values.type)), pc.is_valid(texts))
         lost = values.filter(pc.invert(missing))
         if len(lost):
@@ -90,7 +90,7 @@ def _field(batch: pa.RecordBatch, name: str, path: tuple[str, ...], mapping: Log
             f"its column {_told(path)} is {column.type}: say which field of it is the id, "
             f'{name} = {{ column = "...", field = "..." }}'
         )
-    return _listed(column, _texts(_flat(column), name, path, _as_mark if marks else _as_id))
+    return listed(column, _texts(flat(column), name, path, _as_mark if marks else _as_id))
 
 
 def _along(batch: pa.RecordBatch, name: str, path: tuple[str, ...]) -> pa.Array:
@@ -103,9 +103,9 @@ def _along(batch: pa.RecordBatch, name: str, path: tuple[str, ...]) -> pa.Array:
                     f"its column {_told(path[:at])} is {column.type}, and the mapping reads {name} from a list of "
                     "objects. Mend the mapping"
                 )
-            each = _flat(column)
+            each = flat(column)
             inner = pa.RecordBatch.from_arrays(each.flatten(), [each.type[i].name for i in range(each.type.num_fields)])
-            return _listed(column, _along(inner, name, path[at + 1 :]))
+            return listed(column, _along(inner, name, path[at + 1 :]))
         names = [f.name for f in column.type] if pa.types.is_struct(column.type) else []
         if names.count(part) != 1:
             near = [other for other in names if other.casefold() == part.casefold()]
@@ -215,14 +215,14 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def _flat(lists: pa.Array) -> pa.Array:
+def flat(lists: pa.Array) -> pa.Array:
     """The values of all lists that are not null."""
     if pa.types.is_fixed_size_list(lists.type):
         lists = lists.drop_null()
     return lists.flatten()
 
 
-def _listed(lists: pa.Array, values: pa.Array) -> pa.Array:
+def listed(lists: pa.Array, values: pa.Array) -> pa.Array:
     """Lists as long as `lists`, of other values."""
     lengths = np.asarray(pc.list_value_length(lists).fill_null(0)).astype(np.int64)
     starts = np.append(0, np.cumsum(lengths))

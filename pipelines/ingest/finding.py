@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,28 @@ from pyspark.sql import SparkSession
 from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.sources import Found, find_usable, log_paths
+from pipelines.ingest.spread import each_of
+from pipelines.ingest.table_log import table_log, table_root
 from pipelines.ingest.table_source import find_in_table
 from schemas.errors import PartlyDone
 
 Find = Callable[[SparkSession, Mapping[str, Known]], Found]
-_UNKNOWN_BYTES = 1 << 30  # of a table: its log would tell, but only once it is opened
 
 
 def finding(logs: str, format: str, mapping: LogMapping | None, *, final: bool = False) -> tuple[Find, int]:
     """What finds new files, told which ones are known; and the bytes of all.
     `final`: last lines count, whatever they end with.
 
-    InputError, before Spark runs, for a folder without logs. Files that were read before count in the size as well.
+    InputError, before an engine runs, for a folder without logs. Files that were read before count in the size as well.
     """
     if mapping is not None and mapping.format == "delta":
-        return lambda spark, known: find_in_table(spark, logs, mapping, known), _UNKNOWN_BYTES
+        size = sum(file.bytes for file in table_log(table_root(logs)).files)
+        return lambda _, known: find_in_table(logs, mapping, known), size
     folder = Path(logs)
     paths = log_paths(folder, format, mapping)
     size = sum(path.stat().st_size for path in paths if path.exists())
-    return lambda _, known: find_usable(paths, folder, mapping, known, final=final), size
+    find = partial(find_usable, paths, folder, mapping, final=final)
+    return lambda spark, known: find(known, each=partial(each_of, spark)), size
 
 
 def all_used(logs: str, summary: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -33,19 +33,18 @@ from pipelines.ingest.books import (
     write_files,
 )  # fmt: skip
 from pipelines.ingest.config import IngestConfig
-from pipelines.ingest.histories import distinct_histories, history_changes, history_offsets, placed_histories
+from pipelines.ingest.histories import write_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.known import Known
+from pipelines.ingest.log_file import LogFile, in_batches
 from pipelines.ingest.mapping import mapping_of
 from pipelines.ingest.parse import EARLIEST, with_told
 from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_replaced_users
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import observations, refused, usable
-from pipelines.ingest.sources import Found, LogFile, in_batches
-from pipelines.making import literal
-from pipelines.merging import GONE, OLD, STORED
+from pipelines.ingest.sources import Found
 from pipelines.refusals import conflict
-from pipelines.session import sized_for, whole_files
+from pipelines.session import sized_for
 from pipelines.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECT_REASONS, REJECTS, WITHHELD
@@ -75,7 +74,8 @@ def ingest_logs(
         books = [complete_batch(lake, source, batch) for batch in pending_batches(lake, source)]
         new = find(known_files(lake, source))
         refuse_other_key(lake, source, user_key)
-        add = partial(ingest_batch, lake, source=source, user_key=user_key, earliest=earliest)
+        arrived_on = arrived_at.astimezone(UTC).date()
+        add = partial(ingest_batch, lake, source=source, user_key=user_key, earliest=earliest, arrived_on=arrived_on)
         for files in in_batches(new.files, max_batch_bytes):
             refuse_other_types(lake, files[0].lines_format)
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))
@@ -103,6 +103,7 @@ def ingest_batch(
     user_key: bytes | None,
     max_reject_share: float,
     earliest: date,
+    arrived_on: date,
     lines_before: int,
 ) -> dict[str, int]:
     """Bring the new lines of some files into the tables as one batch, once the audit has passed; its row of the books.
@@ -114,19 +115,26 @@ def ingest_batch(
         lines = with_replaced_users(lines, format, user_key, earliest)
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     with lake.scratch() as keep:
-        with whole_files(lake.spark):
-            rows = keep(rows)
-            check_lines(rows, files)
+        rows = keep(rows)
+        check_lines(rows, files)
         with _parsed(lake, rows, sum(file.bytes for file in files), earliest, keep) as parsed:
             withheld = user_key is not None
             check_refusals(parsed.lines, max_reject_share, lines_before=lines_before, withheld=withheld)
             settle_user_key(lake, source, user_key)
-            note = append_lines(lake, files, rows, source=source, batch=batch, earliest=earliest)
+            when = {"arrived_on": arrived_on, "earliest": earliest}
+            note = append_lines(lake, files, rows, source=source, batch=batch, **when)
             return _write_batch(lake, parsed, note, keep)
 
 
 def append_lines(
-    lake: Lake, files: list[LogFile], rows: DataFrame, *, source: str, batch: int, earliest: date = EARLIEST
+    lake: Lake,
+    files: list[LogFile],
+    rows: DataFrame,
+    *,
+    source: str,
+    batch: int,
+    arrived_on: date,
+    earliest: date = EARLIEST,
 ) -> dict[str, Any]:
     """Add the lines of `files` to RAW_LOG as the source's batch; the commit's note, which tells all that completing it
     needs.
@@ -135,7 +143,8 @@ def append_lines(
     """
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
-    note["earliest"] = earliest.isoformat()
+    note |= {"earliest": earliest.isoformat(), "arrived_on": arrived_on.isoformat()}
+    rows = rows.withColumn("arrived_on", F.lit(arrived_on))
     written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
     if not written and raw_note(lake, source, batch)["files"] != note["files"]:
         raise conflict(RAW_LOG, lake.path(RAW_LOG))
@@ -175,30 +184,14 @@ def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any], keep: Kee
     offsets = write_histories(lake, lines, source, batch, keep=keep)
     plan = plan_impressions(lake, lines, offsets, source=source, batch=batch, extra=parsed.extra, keep=keep)
     counts = write_impressions(lake, plan, source=source, batch=batch, since=since)
+    arrived_on = F.lit(note.get("arrived_on")).cast("date")  # an older run noted none
     rows = refused(parsed.lines).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
+    rows = rows.withColumn("arrived_on", arrived_on)
     lake.append(REJECTS, rows, app_id=app(REJECTS, source), app_version=batch)
     book = book_of(lake, counts, note)
     write_files(lake, note, source, batch)
     write_book(lake, book, source, batch)
     return book
-
-
-def write_histories(lake: Lake, lines: DataFrame, source: str, batch: int, *, keep: Keep) -> DataFrame | None:
-    """Let stored sequences grow by the batch's histories, then add the new ones; the offsets of those histories that no
-    sequence begins with, None if all begin one.
-
-    In that order: whatever a killed run left undone is found anew by the next one, for the append is done once.
-    """
-    stored = of_source(lake, HISTORIES, source) if lake.exists(HISTORIES) else None
-    found = keep(placed_histories(distinct_histories(lines), stored))
-    changes = history_changes(found).withColumn("source", F.lit(source))
-    if stored is not None:
-        grown = changes.where(f"{OLD} IS NOT NULL").withColumn(GONE, F.lit(False))
-        lake.change(HISTORIES, grown, where=f"{STORED}.source = {literal(source)}")
-    new = changes.where(f"{OLD} IS NULL").drop(OLD)
-    lake.append(HISTORIES, new, app_id=app(HISTORIES, source), app_version=batch)
-    offsets = history_offsets(found)
-    return None if offsets.isEmpty() else offsets
 
 
 def _versions(lake: Lake) -> dict[str, int]:

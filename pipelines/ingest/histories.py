@@ -17,11 +17,16 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import Keep
 from pipelines.histories import hash_of
+from pipelines.ingest.books import app, of_source
 from pipelines.ingest.overlaps import Placed, placed
 from pipelines.ingest.sightings import text_of
 from pipelines.lists import Bools, Ints, Lists, bounds_of
-from pipelines.merging import OLD
+from pipelines.making import literal
+from pipelines.merging import GONE, OLD, STORED
+from pipelines.tables import Lake
+from schemas.impression import HISTORIES
 
 _FOUND = "user_id string, clicks array<string>, old_hash bigint, length int, hash bigint, offset int"
 _TYPES = (pa.string(), pa.list_(pa.string()), pa.int64(), pa.int32(), pa.int64(), pa.int32())
@@ -69,6 +74,24 @@ def history_offsets(found: DataFrame) -> DataFrame:
 def with_offset(lines: DataFrame, offsets: DataFrame) -> DataFrame:
     """Adds `history_offset`, null for a history that a sequence begins with."""
     return lines.join(offsets, ["user_id", "history_length", "history_hash"], how="left")
+
+
+def write_histories(lake: Lake, lines: DataFrame, source: str, batch: int, *, keep: Keep) -> DataFrame | None:
+    """Let stored sequences grow by the batch's histories, then add the new ones; the offsets of those histories that no
+    sequence begins with, None if all begin one.
+
+    In that order: whatever a killed run left undone is found anew by the next one, for the append is done once.
+    """
+    stored = of_source(lake, HISTORIES, source) if lake.exists(HISTORIES) else None
+    found = keep(placed_histories(distinct_histories(lines), stored))
+    changes = history_changes(found).withColumn("source", F.lit(source))
+    if stored is not None:
+        grown = changes.where(f"{OLD} IS NOT NULL").withColumn(GONE, F.lit(False))
+        lake.change(HISTORIES, grown, where=f"{STORED}.source = {literal(source)}")
+    new = changes.where(f"{OLD} IS NULL").drop(OLD)
+    lake.append(HISTORIES, new, app_id=app(HISTORIES, source), app_version=batch)
+    offsets = history_offsets(found)
+    return None if offsets.isEmpty() else offsets
 
 
 def _placed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from gzip import GzipFile
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 
 from pipelines.ingest.fingerprint import TextHash
 from schemas.errors import InputError
 
+CUT_BYTES = 8 << 20  # of a plain file, about, that one task reads at least
 _CHUNK_BYTES = 1 << 20
 _FOOTER_BYTES = 1 << 16
 _LONGEST_LINE = 64 << 20  # a longer one is no log line, and would not fit into a worker's memory
@@ -23,11 +26,11 @@ _WIDE_MARKS = (
     ("UTF-16", b"\xfe\xff"),
 )
 _WIDE_ZEROS = {"x0x0": "UTF-16", "0x0x": "UTF-16", "x000": "UTF-32", "000x": "UTF-32"}  # of ASCII, without a mark
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # Spark's reader drops it too
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def opened(path: Path) -> GzipFile | BufferedReader:
-    """The file's text as bytes: unpacked where its name says that it is packed, as Spark does."""
+    """The file's text as bytes: unpacked where its name says that it is packed."""
     return gzip.open(path) if is_packed(path) else path.open("rb")
 
 
@@ -51,39 +54,75 @@ class Count:
     text: TextHash = field(default_factory=TextHash)
     ends: int = 0
     tail: bytearray = field(default_factory=bytearray)  # what came since the last line end
+    read: int = 0  # bytes of the stream
+    cuts: list[tuple[int, int]] = field(default_factory=list)  # (byte, line) where a line begins, CUT_BYTES apart
 
 
 def counted(stream: GzipFile | BufferedReader, count: Count) -> Iterator[bytes]:
     """Pieces of the file, without its byte order mark, that never part a carriage return from its line feed."""
-    mark: bytes = _BYTE_ORDER_MARK
-    while chunk := stream.read(_CHUNK_BYTES):
-        if mark:
+    for chunk in whole_pieces(stream):
+        if not count.read:
             refuse_other_encoding(chunk)
-        while chunk.endswith(b"\r") and (more := stream.read(1)):
-            chunk += more
-        piece, mark = chunk.removeprefix(mark), b""
+        piece = chunk if count.read else chunk.removeprefix(_BYTE_ORDER_MARK)
+        count.read += len(chunk)
         returns = piece.count(b"\r")
         ends = piece.count(b"\n") + (returns - piece.count(b"\r\n") if returns else 0)
-        last = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
+        last = _behind_last_end(piece)
         count.ends += ends
         count.text.add(piece, last)
         if last:
             count.tail.clear()
+            begins = count.read - len(piece) + last
+            if begins >= CUT_BYTES + (count.cuts[-1][0] if count.cuts else 0):
+                count.cuts.append((begins, count.ends))
         count.tail += piece[last:]
         if len(count.tail) > _LONGEST_LINE:
             raise InputError(f"has a line of over {_LONGEST_LINE >> 20} MiB. Check that this is a log with line ends")
         yield piece
 
 
-def lines_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def whole_pieces(stream: GzipFile | BufferedReader, size: int | None = None) -> Iterator[bytes]:
+    """Pieces of the next `size` bytes, or of all that come, that never part a carriage return from its line feed."""
+    left = sys.maxsize if size is None else size
+    while chunk := stream.read(min(_CHUNK_BYTES, left)):
+        while chunk.endswith(b"\r") and len(chunk) < left and (more := stream.read(1)):
+            chunk += more
+        left -= len(chunk)
+        yield chunk
+
+
+def text_from(stream: GzipFile | BufferedReader, start: int, stop: int | None) -> Iterator[bytes]:
+    """Pieces of the text that stands from byte `start` on and before `stop`, without a byte order mark."""
+    if start:
+        stream.seek(start)
+    pieces = whole_pieces(stream, None if stop is None else stop - start)
+    first = next(pieces, b"")
+    yield first if start else first.removeprefix(_BYTE_ORDER_MARK)
+    yield from pieces
+
+
+def lists_of_lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The lines of these pieces, without their ends: those that end in a piece together."""
+    begun: list[bytes] = []
+    for piece in pieces:
+        last = _behind_last_end(piece)
+        if last:
+            begun.append(piece[:last])
+            text, begun = b"".join(begun), []
+            yield text.splitlines() if b"\r" in text else text[:-1].split(b"\n")
+        if last < len(piece):
+            begun.append(piece[last:])
+    if begun:
+        yield [b"".join(begun)]
+
+
+def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of these pieces, without their ends."""
-    carry = b""
-    for chunk in chunks:
-        lines = (carry + chunk).splitlines()
-        carry = b"" if chunk[-1:] in (b"\n", b"\r", b"") else lines.pop()
-        yield from lines
-    if carry:
-        yield carry
+    return chain.from_iterable(lists_of_lines(pieces))
+
+
+def _behind_last_end(piece: bytes) -> int:
+    return max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
 
 
 def text_sha256(path: Path, size: int) -> str | None:

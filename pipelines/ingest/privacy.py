@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import date
 
-import pandas as pd
-from pyspark.sql import Column, DataFrame
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import pandas_udf
 
+from pipelines.ingest.json_rows import iso_of, json_lines, texts_of
 from pipelines.ingest.mapping import JSONL, mapping_of
 from pipelines.ingest.parse import EARLIEST, with_all_told
 from pipelines.tables import Lake
@@ -23,7 +25,7 @@ from schemas.errors import InputError
 from schemas.raw_log import RAW_LOG, WITHHELD
 
 SHORTEST_KEY_BYTES = 16
-_ISO = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
+_TOLD = ("impression_id", "user_id", "time", "history", "shown", "clicked_ids")  # in the order of the JSON that is kept
 _NO_KEY = "none"
 
 
@@ -68,50 +70,57 @@ def refuse_other_key(lake: Lake, source: str, key: bytes | None) -> None:
 def with_replaced_users(lines: DataFrame, format: str, key: bytes, earliest: date = EARLIEST) -> DataFrame:
     """RAW_LOG rows that hold no user id: a usable line as JSON of our own fields with the replaced id, another as its
     HMAC, its length and the reason why it is refused (`format` withheld).
+
+    Built-ins could compute it as well. But what they take stands in the plan as a literal, and Spark writes plans into
+    its logs, its event log and its UI. A closure travels as bytes that none of them show.
     """
     judged = with_all_told(lines, format, earliest)
     mapping = mapping_of(JSONL if format == "mind" else format)
-    record = F.struct(
-        "impression_id",
-        _replaced(key)(F.col("user_id")).alias("user_id"),
-        F.date_format("time", _ISO).alias("time"),
-        "history",
-        "shown",
-        F.col("clicked_ids").alias("clicked"),
-        *(F.col(name).cast("string").alias(name) for name in mapping.extra),
-    )
-    usable = F.col("reason").isNull()
-    sealed = _sealed(key)(F.when(~usable, F.col("line")))  # a bare hash would tell who can guess the line
-    withheld = F.struct(sealed.alias("hmac_sha256"), F.octet_length("line").alias("bytes"), "reason")
-    own = mapping.parsed.as_format
-    kept = {
-        "line": F.when(usable, F.to_json(record)).otherwise(F.to_json(withheld)).cast("binary"),
-        "format": F.when(usable, own).otherwise(WITHHELD),
-    }
-    return judged.select(*(kept[name].alias(name) if name in kept else F.col(name) for name in lines.columns))
+    seal = _Seal(key, tuple(lines.columns), mapping.parsed.as_format, tuple(mapping.extra))
+    return judged.select(*lines.columns, *_TOLD, *seal.extra, "reason").mapInArrow(seal, lines.schema)
 
 
-def _replaced(key: bytes) -> Callable[[Column], Column]:
-    """A vectorised Python function, though built-ins could compute it: what they take stands in the plan as a literal,
-    and Spark writes plans into its logs, its event log and its UI. A closure travels as bytes that none of them show.
-    """
+@dataclass(frozen=True, slots=True)
+class _Seal:
+    """In a task: judged lines -> what is kept of them."""
 
-    def replaced(ids: pd.Series) -> pd.Series:
-        codes, known = pd.factorize(ids)
-        told = [hmac.digest(key, id.encode(), "sha256").hex() for id in known]
-        return pd.Series([told[code] if code >= 0 else None for code in codes], dtype=object)
+    key: bytes = field(repr=False)
+    columns: tuple[str, ...]  # that come out
+    format: str  # of usable lines
+    extra: tuple[str, ...]
 
-    return pandas_udf(replaced, "string")  # type: ignore[call-overload, no-any-return]
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            usable = pc.is_null(batch.column("reason"))
+            lines = pc.if_else(usable, self._records(batch), self._withheld(batch))
+            kept = {"line": lines, "format": pc.if_else(usable, self.format, WITHHELD)}
+            columns = [kept[name] if name in kept else batch.column(name) for name in self.columns]
+            yield pa.RecordBatch.from_arrays(columns, list(self.columns))
 
+    def _records(self, batch: pa.RecordBatch) -> pa.Array:
+        fields = {name: batch.column(name) for name in _TOLD}
+        fields["user_id"] = self._replaced(fields["user_id"])
+        fields["time"] = iso_of(fields["time"])
+        fields["clicked"] = fields.pop("clicked_ids")
+        fields |= {name: texts_of(batch.column(name)) for name in self.extra}
+        return json_lines(fields)
 
-def _sealed(key: bytes) -> Callable[[Column], Column]:
-    """As `_replaced`, of whole lines."""
+    def _replaced(self, ids: pa.Array) -> pa.Array:
+        """The HMAC of each id, in hex."""
+        each = ids.dictionary_encode()
+        told = [None if id is None else self._hmac(id.encode()) for id in each.dictionary.to_pylist()]
+        return pa.array(told, pa.string()).take(each.indices)
 
-    def sealed(lines: pd.Series) -> pd.Series:
-        told = [None if line is None else hmac.digest(key, bytes(line), "sha256").hex() for line in lines]
-        return pd.Series(told, dtype=object)
+    def _withheld(self, batch: pa.RecordBatch) -> pa.Array:
+        """A bare hash would tell who can guess the line."""
+        lines, reasons = batch.column("line"), batch.column("reason")
+        refused = pc.is_valid(reasons).to_pylist()
+        sealed = [self._hmac(line.as_py()) if told else None for line, told in zip(lines, refused, strict=True)]
+        fields = {"hmac_sha256": pa.array(sealed, pa.string()), "bytes": pc.binary_length(lines), "reason": reasons}
+        return json_lines(fields)
 
-    return pandas_udf(sealed, "string")  # type: ignore[call-overload, no-any-return]
+    def _hmac(self, text: bytes) -> str:
+        return hmac.digest(self.key, text, "sha256").hex()
 
 
 def _note_of(source: str) -> str:

@@ -2,81 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.ingest.json_arrays import elements, is_array
+from pipelines.ingest.log_file import LogFile
 from pipelines.ingest.mapping import JSONL
-from pipelines.ingest.places import row_of_file, with_places
+from pipelines.ingest.pieces import is_packed, lists_of_lines, opened, text_from
 from pipelines.ingest.rows import delta_rows, ebnerd_rows, parquet_rows
-from pipelines.ingest.sources import LogFile
-from pipelines.session import named_files
+from pipelines.ingest.spread import frame_of, shared_out
+from schemas.errors import InputError
 
 _RECORDS = 10_000  # of an array, in one batch
+_LINES = "file string, position long, line binary"
+_UNPACKED = 8  # bytes of text in a byte of gzip, about
 Reader = Callable[[SparkSession, list[LogFile]], DataFrame]
 
 
 def raw_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """(file, position, line, format) of the lines of `files`, which have one format, that no run has read.
 
-    Run it inside `session.whole_files`: a file must be one partition for `position` to be its line number. A line feed,
-    a carriage return or both end a line. Lines that came after the file was looked at are left to the next run.
+    A line feed, a carriage return or both end a line. Lines that came after the file was looked at are left to the next
+    run. Files are opened again for each action on the frame: who needs it twice keeps it.
     """
-    lines = _reader(files[0])(spark, files).select("file", "position", "line", "format")
-    return lines.coalesce(spark.sparkContext.defaultParallelism)  # few files out, however many came in
+    paths = [file.path for file in files]
+    if len(set(paths)) < len(paths):
+        twice = [file.name for file in files if paths.count(file.path) > 1]
+        raise InputError(f"{' and '.join(twice[:2])} are one file. Take one of the two names out of the folder")
+    lines = _reader(files[0])(spark, files)
+    return lines.select("file", "position", "line", F.lit(files[0].lines_format).alias("format"))
 
 
 def _reader(file: LogFile) -> Reader:
     if file.format == "ebnerd":
         return ebnerd_rows
     kind = JSONL if file.mapping is None else file.mapping.format
-    return {JSONL: _json_lines, "parquet": parquet_rows, "delta": delta_rows}[kind]
+    return {JSONL: _text_lines, "parquet": parquet_rows, "delta": delta_rows}[kind]
 
 
-def _json_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    arrays = [file for file in files if is_array(file.path)]
-    if not arrays:
-        return _text_lines(spark, files)
-    others = [file for file in files if file not in arrays]
-    records = _array_lines(spark, arrays)
-    return records.unionByName(_text_lines(spark, others).select(*records.columns)) if others else records
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What one task reads of a file of text, or all of it."""
+
+    file: str
+    path: str
+    start: int  # byte of a plain file
+    stop: int | None  # byte; None: up to its end
+    first: int  # the number of the line that begins at `start`
+    skip: int  # lines before this one were read before
+    end: int  # lines from this one on came after the look
+
+    @property
+    def size(self) -> int:
+        """Bytes of text, about; 0 where only the file tells."""
+        return 0 if self.stop is None else self.stop - self.start
 
 
 def _text_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    columns = (
-        F.col("_metadata.file_path").alias("_path"),
-        row_of_file().alias("position"),
-        F.col("value").cast("binary").alias("line"),
-        F.lit(files[0].lines_format).alias("format"),
-    )
-    readers = named_files(spark, [file.path for file in files])
-    lines = [reader.text(names).select(*columns) for reader, names in readers]
-    return with_places(reduce(DataFrame.union, lines), files)
+    """The lines of text files, and the records of files that are one JSON array."""
+    pieces = [piece for file in files for piece in _pieces_of(file)]
+    sizes = {file.name: file.bytes * _UNPACKED for file in files}
+    shares = shared_out(spark, pieces, [piece.size or sizes[piece.file] for piece in pieces])
+    return frame_of(spark, _read, shares, _LINES)
 
 
-def _array_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    """The records of files that are one JSON array each."""
-    told = [(file.name, str(file.path.absolute()), file.skip, file.lines) for file in files]
-    named = spark.createDataFrame(told, "file string, path string, skip long, lines long")
-    return named.mapInArrow(_records, "file string, position long, line binary").withColumn(
-        "format", F.lit(files[0].lines_format)
-    )
+def _pieces_of(file: LogFile) -> list[_Piece]:
+    """The file cut where the look at it counted lines, without pieces that were read before."""
+    path = str(file.path.absolute())
+    if is_packed(file.path):
+        return [_Piece(file.name, path, 0, None, 0, file.skip, file.lines)]
+    inside = [cut for cut in file.cuts if cut[1] < file.lines]
+    cuts = [(0, 0), *inside, (file.bytes, file.lines)]
+    return [
+        _Piece(file.name, path, start, stop, first, file.skip, end)
+        for (start, first), (stop, end) in pairwise(cuts)
+        if end > file.skip
+    ]
 
 
-def _records(files: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """In a worker: the records of each file from `skip` on and before `lines`."""
-    for told in (file for batch in files for file in batch.to_pylist()):
-        lines = elements(Path(told["path"]))[: told["lines"]]
-        for first in range(told["skip"], len(lines), _RECORDS):
-            some = lines[first : first + _RECORDS]
+def _read(pieces: Sequence[_Piece]) -> Iterator[pa.RecordBatch]:
+    """In a task: the lines of each piece from `skip` on and before `end`, in batches that do not grow with the file."""
+    for piece in pieces:
+        path = Path(piece.path)
+        if is_array(path):
+            yield from _lines(piece, _parted(elements(path)))
+        else:
+            with opened(path) as stream:
+                yield from _lines(piece, lists_of_lines(text_from(stream, piece.start, piece.stop)))
+
+
+def _lines(piece: _Piece, lists: Iterator[list[bytes]]) -> Iterator[pa.RecordBatch]:
+    position = piece.first
+    for lines in lists:
+        first, end = max(piece.skip - position, 0), piece.end - position
+        kept = lines[first:end] if first or end < len(lines) else lines
+        if kept:
+            at = position + first
             columns = {
-                "file": pa.array([told["file"]] * len(some)),
-                "position": pa.array(range(first, first + len(some)), pa.int64()),
-                "line": pa.array(some, pa.binary()),
+                "file": pa.repeat(piece.file, len(kept)),
+                "position": pa.array(np.arange(at, at + len(kept))),
+                "line": pa.array(kept, pa.binary()),
             }
             yield pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+        position += len(lines)
+        if position >= piece.end:
+            return
+
+
+def _parted(records: list[bytes]) -> Iterator[list[bytes]]:
+    each = iter(records)
+    while some := list(islice(each, _RECORDS)):
+        yield some

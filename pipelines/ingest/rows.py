@@ -1,170 +1,178 @@
 """Rows of Parquet and Delta logs -> RAW_LOG lines: each row one JSON line of our own fields, and nothing else of it.
 
-Rows are read by pyarrow, in Spark's workers: it knows more types than Spark does (nanoseconds, lists of a fixed size),
-and what stands in columns that nobody reads does not matter to it.
+Rows are read by pyarrow, in tasks: it knows more types than engines do (nanoseconds, lists of a fixed size), and what
+stands in columns that nobody reads does not matter to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from pipelines.ingest.columns import AWARE, LOCAL, columns_of, parquet_names
+from pipelines.ingest.columns import columns_of, parquet_names
 from pipelines.ingest.formats import EBNERD, EBNERD_HISTORY, ebnerd_paths
+from pipelines.ingest.json_rows import iso_of, json_lines, json_members, json_of
+from pipelines.ingest.log_file import LogFile
 from pipelines.ingest.mapping import FIELDS, LogMapping
-from pipelines.ingest.places import row_of_file, with_places
 from pipelines.ingest.scan import PathsOf
-from pipelines.ingest.sources import LogFile
-from pipelines.ingest.table_source import table_frame
+from pipelines.ingest.spread import Read, frame_of, shared_out
+from pipelines.ingest.table_source import TableFile, table_files
 
-_ISO = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
+_LINES = "file string, position long, line binary"
+_ROWS = 4096  # in one batch: a user's history may be of thousands of ids
 _EVERY_ROW = 1 << 62
-_FILES = "file string, path string, skip long, lines long"
+
+
+@dataclass(frozen=True, slots=True)
+class RowPiece:
+    """What one task reads of a Parquet file, or all of it."""
+
+    file: str
+    path: str
+    groups: tuple[int, int | None]  # row groups, from one on and before another
+    first: int  # the number of the first row of these
+    skip: int  # rows before this one were read before
+    end: int  # rows from this one on came after the look
+    size: int  # bytes, about
 
 
 def parquet_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """The rows of Parquet files by their mapping."""
     mapping = _mapping(files)
-    rows = _read(spark, files, lambda _: mapping.paths, mapping, _kinds(files[0], mapping))
-    return _as_lines(rows, mapping, files[0].lines_format)
+    read = partial(_parquet_lines, mapping=mapping)
+    return _frame(spark, [piece for file in files for piece in _pieces_of(file)], read, _LINES)
 
 
 def delta_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """The rows of files of a Delta table by their mapping; rows that the table has deleted are none."""
     mapping = _mapping(files)
-    names = dict.fromkeys(path[0] for path in mapping.paths.values())
-    place = [F.col("_metadata.file_path").alias("_path"), row_of_file().alias("position")]
-    record = F.struct(*(F.col(quoted(name)) for name in names)).alias("_record")
-    rows = table_frame(spark, files).select(*place, record)
-    kinds = "_path string, position long, " + _schema(_kinds(files[0], mapping))
-    read = rows.mapInArrow(partial(_mapped, mapping=mapping), kinds)
-    return with_places(_as_lines(read, mapping, files[0].lines_format), files)
+    stored = table_files(files)
+    shares = shared_out(spark, stored, [file.stored.bytes for file in stored])
+    return frame_of(spark, partial(_delta_lines, mapping=mapping), shares, _LINES)
 
 
 def ebnerd_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """EB-NeRD's impressions, each with its user's history; gender, postcode, age and all else stay behind."""
-    frames = [_ebnerd_folder(spark, file) for file in files]
-    rows = frames[0]
-    for more in frames[1:]:
-        rows = rows.unionByName(more)
-    return rows
+    pieces = [piece for file in files for piece in _pieces_of(file)]
+    shown = _frame(spark, pieces, _ebnerd_members, "file string, position long, user_id string, members string")
+    joined = shown.join(_histories(spark, files), ["file", "user_id"], how="left")
+    history = F.coalesce(F.col("history"), F.lit("[]"))
+    line = F.concat(F.lit('{"history":'), history, F.col("members"), F.lit("}")).cast("binary")
+    return joined.select("file", "position", line.alias("line"))
 
 
-def quoted(name: str) -> str:
-    """The name of a column as Spark reads it, whatever it holds."""
-    return "`" + name.replace("`", "``") + "`"
+def _histories(spark: SparkSession, files: list[LogFile]) -> DataFrame:
+    """One history for each user of a file, so that a join adds no row: the longest, of as long ones the greatest."""
+    pieces = []
+    for file in files:
+        path = file.path.with_name("history.parquet")
+        pieces.append(RowPiece(file.name, str(path.absolute()), (0, None), 0, 0, _EVERY_ROW, path.stat().st_size))
+    told = _frame(spark, pieces, _ebnerd_histories, "file string, user_id string, length long, history string")
+    best = Window.partitionBy("file", "user_id").orderBy(F.desc("length"), F.desc("history"))
+    kept = told.withColumn("_rank", F.row_number().over(best)).where(F.col("_rank") == 1)
+    return kept.select("file", "user_id", "history")
 
 
-def _ebnerd_folder(spark: SparkSession, file: LogFile) -> DataFrame:
-    kinds = {name: kind for name, kind in _kinds(file, EBNERD).items() if name != "history"}
-    shown = _read(spark, [file], ebnerd_paths, EBNERD, kinds)
-    joined = shown.join(_histories(spark, file), "user_id", how="left")
-    return _as_lines(joined.withColumn("history", F.coalesce("history", F.array())), EBNERD, file.lines_format)
+def _pieces_of(file: LogFile) -> list[RowPiece]:
+    """The file cut where the look at it found that row groups begin, without pieces that were read before."""
+    begins, ends = [(0, 0), *file.cuts], [*file.cuts, (None, file.lines)]
+    size = file.bytes // len(begins)
+    return [
+        RowPiece(file.name, str(file.path.absolute()), (start, stop), first, file.skip, end, size)
+        for (start, first), (stop, end) in zip(begins, ends, strict=True)
+        if end > file.skip
+    ]
 
 
-def _histories(spark: SparkSession, file: LogFile) -> DataFrame:
-    """One history for each user, so that a join adds no row: the longest, of equally long ones the greatest."""
-    kinds = {"user_id": "string", "history": "array<string>"}
-    history = [(file.name, str(file.path.with_name("history.parquet").absolute()), 0, _EVERY_ROW)]
-    told = _rows_of(spark, history, lambda _: EBNERD_HISTORY, EBNERD, kinds)
-    longest = F.max(F.struct(F.size("history").alias("length"), F.col("history")))
-    return told.groupBy("user_id").agg(longest["history"].alias("history"))
+def _frame(spark: SparkSession, pieces: list[RowPiece], read: Read[RowPiece], schema: str) -> DataFrame:
+    return frame_of(spark, read, shared_out(spark, pieces, [piece.size for piece in pieces]), schema)
 
 
-def _read(
-    spark: SparkSession, files: list[LogFile], paths_of: PathsOf, mapping: LogMapping, kinds: dict[str, str]
-) -> DataFrame:
-    """The rows that no run has read and that were there when the file was looked at."""
-    told = [(file.name, str(file.path.absolute()), file.skip, file.lines) for file in files]
-    return _rows_of(spark, told, paths_of, mapping, kinds)
+def _parquet_lines(pieces: Sequence[RowPiece], *, mapping: LogMapping) -> Iterator[pa.RecordBatch]:
+    for place, rows in parquet_batches(pieces, paths_of=lambda _: mapping.paths, mapping=mapping):
+        yield _batch(place | {"line": json_lines(fields_of(rows, mapping))})
 
 
-def _rows_of(
-    spark: SparkSession, files: list[tuple[str, str, int, int]], paths_of: PathsOf, mapping: LogMapping, kinds: Any
-) -> DataFrame:
-    read = partial(parquet_batches, paths_of=paths_of, mapping=mapping, names=tuple(kinds))
-    return spark.createDataFrame(files, _FILES).mapInArrow(read, f"file string, position long, {_schema(kinds)}")
+def _delta_lines(files: Sequence[TableFile], *, mapping: LogMapping) -> Iterator[pa.RecordBatch]:
+    for file in files:
+        position = 0
+        for batch in file.batches(mapping):
+            line = json_lines(fields_of(columns_of(batch, mapping.paths, mapping), mapping))
+            yield _batch(_place(file.stored.name, position, len(batch)) | {"line": line})
+            position += len(batch)
+
+
+def _ebnerd_members(pieces: Sequence[RowPiece]) -> Iterator[pa.RecordBatch]:
+    for place, rows in parquet_batches(pieces, paths_of=ebnerd_paths, mapping=EBNERD):
+        fields = fields_of(rows, EBNERD)
+        del fields["history"]  # another file has it
+        yield _batch(place | {"user_id": rows.column("user_id"), "members": json_members(fields)})
+
+
+def _ebnerd_histories(pieces: Sequence[RowPiece]) -> Iterator[pa.RecordBatch]:
+    for place, rows in parquet_batches(pieces, paths_of=lambda _: EBNERD_HISTORY, mapping=EBNERD):
+        history = rows.column("history")
+        length = pc.list_value_length(history).cast(pa.int64())
+        told = {"user_id": rows.column("user_id"), "length": length, "history": json_of(history)}
+        yield _batch({"file": place["file"]} | told)
 
 
 def parquet_batches(
-    files: Iterable[pa.RecordBatch], *, paths_of: PathsOf, mapping: LogMapping, names: tuple[str, ...]
-) -> Iterator[pa.RecordBatch]:
-    """In a worker: the rows of each file from `skip` on and before `lines`, where they stood and the fields `names`."""
-    for told in (file for batch in files for file in batch.to_pylist()):
-        with Path(told["path"]).open("rb") as stream:
+    pieces: Sequence[RowPiece], *, paths_of: PathsOf, mapping: LogMapping
+) -> Iterator[tuple[dict[str, pa.Array], pa.RecordBatch]]:
+    """In a task: the rows of each piece from `skip` on and before `end`, where they stood and their fields."""
+    for piece in pieces:
+        with Path(piece.path).open("rb") as stream:
             file = pq.ParquetFile(stream)
             paths = paths_of(file.schema_arrow.names)
-            position = 0
-            for batch in file.iter_batches(columns=parquet_names(paths)):
-                first, end = max(told["skip"] - position, 0), min(told["lines"] - position, len(batch))
+            start, stop = piece.groups
+            groups = list(range(start, file.num_row_groups if stop is None else stop))
+            position = piece.first
+            for batch in file.iter_batches(_ROWS, row_groups=groups, columns=parquet_names(paths)):
+                first, end = max(piece.skip - position, 0), min(piece.end - position, len(batch))
                 if first < end:
                     rows = columns_of(batch.slice(first, end - first), paths, mapping)
-                    place = {
-                        "file": pa.array([told["file"]] * len(rows)),
-                        "position": pa.array(range(position + first, position + end), pa.int64()),
-                    }
-                    yield _with(place, rows, names)
+                    yield _place(piece.file, position + first, len(rows)), rows
                 position += len(batch)
 
 
-def _mapped(batches: Iterable[pa.RecordBatch], *, mapping: LogMapping) -> Iterator[pa.RecordBatch]:
-    """In a worker: rows of a table that Spark has read."""
-    for batch in batches:
-        record = batch.column(2)
-        inner = pa.RecordBatch.from_arrays(record.flatten(), [field.name for field in record.type])
-        place = {name: batch.column(name) for name in ("_path", "position")}
-        yield _with(place, columns_of(inner, mapping.paths, mapping), tuple(mapping.paths))
+def fields_of(rows: pa.RecordBatch, mapping: LogMapping) -> dict[str, pa.Array]:
+    """The fields of a line, in their order: our own names and the mapping's extra columns."""
+    found = dict(zip(rows.schema.names, rows.columns, strict=True))
+    fields = {"history": pa.array([[]] * len(rows), pa.list_(pa.string()))}
+    fields |= {name: found[name] for name in FIELDS if name in found}
+    if mapping.clicked_as == "id" and "clicked" in fields:
+        fields["clicked"] = _alone(fields["clicked"])
+    if pa.types.is_timestamp(fields["time"].type):
+        fields["time"] = iso_of(fields["time"], mapping.time_zone)
+    return fields | {name: found[name] for name in mapping.extra}
 
 
-def _with(place: Mapping[str, pa.Array], rows: pa.RecordBatch, names: tuple[str, ...]) -> pa.RecordBatch:
-    """One batch of both; a field that the rows lack is null."""
-    fields = {name: rows.column(name) if name in rows.schema.names else _no_list(len(rows)) for name in names}
-    columns = {**place, **fields}
+def _alone(values: pa.Array) -> pa.Array:
+    """Each value as a list of its own; null stays null."""
+    offsets = pa.array(
+        np.arange(len(values) + 1, dtype=np.int32), mask=np.append(np.asarray(pc.is_null(values)), False)
+    )
+    return pa.ListArray.from_arrays(offsets, values)
+
+
+def _place(file: str, first: int, length: int) -> dict[str, pa.Array]:
+    return {"file": pa.repeat(file, length), "position": pa.array(np.arange(first, first + length))}
+
+
+def _batch(columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
-
-
-def _no_list(length: int) -> pa.Array:
-    return pa.nulls(length, pa.list_(pa.string()))
 
 
 def _mapping(files: list[LogFile]) -> LogMapping:
     assert files[0].mapping is not None, "rows are read by a mapping"
     return files[0].mapping
-
-
-def _kinds(file: LogFile, mapping: LogMapping) -> dict[str, str]:
-    """The type of each field as `columns_of` gives it."""
-    kinds = {name: "array<string>" if mapping.is_list(name) else "string" for name in mapping.paths}
-    return kinds | {"time": dict(file.types)["time"]}
-
-
-def _schema(kinds: Mapping[str, str]) -> str:
-    return ", ".join(f"{quoted(name)} {kind}" for name, kind in kinds.items())
-
-
-def _as_lines(rows: DataFrame, mapping: LogMapping, format: str) -> DataFrame:
-    """The places of the rows, `line` and `format`: the fields under our own names, as JSON."""
-    place = [name for name in ("file", "_path", "position") if name in rows.columns]
-    fields: dict[str, Column] = {"history": F.array().cast("array<string>")}
-    fields |= {name: F.col(name) for name in FIELDS if name in rows.columns}
-    if mapping.clicked_as == "id" and "clicked" in fields:
-        fields["clicked"] = F.when(F.col("clicked").isNotNull(), F.array("clicked"))
-    fields["time"] = _time_text(dict(rows.dtypes)["time"], mapping.time_zone)
-    record = F.struct(*(column.alias(name) for name, column in fields.items()), *mapping.extra)
-    return rows.select(*place, F.to_json(record).cast("binary").alias("line"), F.lit(format).alias("format"))
-
-
-def _time_text(kind: str, zone: str) -> Column:
-    """The time as ISO with its offset where the column holds times; else as it is written."""
-    if kind == AWARE:
-        return F.date_format("time", _ISO)
-    if kind == LOCAL:
-        return F.date_format(F.to_utc_timestamp(F.col("time").cast("timestamp"), zone), _ISO)
-    return F.col("time")

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from pipelines.ingest.columns import check_columns, empty_batch, parquet_names, time_kind
 from pipelines.ingest.fingerprint import TextHash, bytes_sha256, stamp_of
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.pieces import Count, counted, footer_of, is_packed, lines_of, opened
+from pipelines.ingest.pieces import CUT_BYTES, Count, counted, footer_of, is_packed, lines_of, opened
 from schemas.errors import InputError
 
 MIND_COLUMNS = 5
 Fault = Callable[[bytes], str | None]  # why a line could not be an impression, None if it could
 PathsOf = Callable[[Iterable[str]], Mapping[str, tuple[str, ...]]]  # names of a file's columns -> field -> path
+Cuts = tuple[tuple[int, int], ...]  # where a file can be cut: (byte or row group that begins there, line), ascending
 Whole = Callable[[bytes], bool]  # whether a line without its line end cannot be the beginning of a longer one
 
 
@@ -49,6 +50,7 @@ class Content:
     begins: str | None = None  # the hash of the text that was read before, as it is now
     waiting: int = 0  # bytes of a line behind them that has no line end, and may go on
     types: tuple[tuple[str, str], ...] = ()  # of a Parquet file: what becomes of its times
+    cuts: Cuts = ()
 
 
 def scan_lines(path: Path, fault_of: Fault, whole_of: Whole, look: Look = PLAIN_LOOK) -> Content | None:
@@ -85,6 +87,7 @@ def scan_lines(path: Path, fault_of: Fault, whole_of: Whole, look: Look = PLAIN_
         stamp=stamp,
         begins=count.text.at_mark,
         waiting=0 if taken else len(count.tail),
+        cuts=() if is_packed(path) else tuple(count.cuts),
     )
 
 
@@ -106,7 +109,7 @@ def scan_parquet(path: Path, paths_of: PathsOf, mapping: LogMapping) -> Content 
             for batch in file.iter_batches(columns=parquet_names(columns)):  # a page may be broken anywhere
                 check_columns(batch, columns, mapping)
                 rows += len(batch)
-            footer = footer_of(stream)
+            footer, cuts = footer_of(stream), _row_group_cuts(file.metadata)
         whole = bytes_sha256(path)
     except (OSError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
@@ -125,7 +128,21 @@ def scan_parquet(path: Path, paths_of: PathsOf, mapping: LogMapping) -> Content 
         stamp=stamp,
         begins=whole,
         types=kinds,
+        cuts=cuts,
     )
+
+
+def _row_group_cuts(footer: pq.FileMetaData) -> Cuts:
+    """The row groups that begin about CUT_BYTES apart."""
+    cuts, size, row = [], 0, 0
+    for at in range(footer.num_row_groups):
+        group = footer.row_group(at)
+        if size >= CUT_BYTES:
+            cuts.append((at, row))
+            size = 0
+        size += group.total_byte_size
+        row += group.num_rows
+    return tuple(cuts)
 
 
 def _first_line(chunks: Iterator[bytes], fault_of: Fault) -> tuple[bytes | None, bool]:

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from pipelines.ingest.columns import TEXT
-from pipelines.ingest.formats import FORMATS, PATTERNS, SCANS, format_of
-from pipelines.ingest.known import Known, fault_of, is_unchanged, last_line_waits, read_before, waiting
-from pipelines.ingest.mapping import JSONL, LogMapping
-from pipelines.ingest.scan import Content, Look
+from pipelines.ingest.formats import FORMATS, PATTERNS, format_of
+from pipelines.ingest.known import Known
+from pipelines.ingest.log_file import LogFile
+from pipelines.ingest.looking import Asked, Each, in_turn, seen, seen_before, shown_name
+from pipelines.ingest.mapping import LogMapping
 from schemas.errors import InputError
-
-_UNPACKED = 8  # bytes of text in a byte of gzip or Parquet, about
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFile:
-    """One file of logs as it was when it was looked at; `name` is its path below the folder that is ingested."""
-
-    path: Path
-    name: str
-    format: str  # of FORMATS, or mapped
-    lines_format: str  # what RAW_LOG.format tells of its lines
-    bytes: int  # up to the end of its last line
-    lines: int  # what comes after them has to wait for the next run
-    first_line_sha256: str  # of a Parquet file: of its footer
-    whole_lines: bool  # they end with a line end
-    text_bytes: int | None = None  # of these lines, and
-    text_sha256: str | None = None  # their hash (fingerprint.py); None of a Delta table's file, which never changes
-    stamp: str | None = None  # of the file before it was looked at
-    skip: int = 0  # lines that were read before
-    mapping: LogMapping | None = None
-    types: tuple[tuple[str, str], ...] = ()  # of a Parquet file's columns
-    table: str = ""  # a file of a Delta table: where that lies, and
-    table_version: int = 0  # in which of its versions the file was listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,29 +71,48 @@ def log_patterns(logs: Path, format: str, mapping: LogMapping | None) -> tuple[s
 
 
 def find_new(
-    paths: Iterable[Path], logs: Path, mapping: LogMapping | None, known: Mapping[str, Known], *, final: bool = False
+    paths: Sequence[Path],
+    logs: Path,
+    mapping: LogMapping | None,
+    known: Mapping[str, Known],
+    *,
+    final: bool = False,
+    each: Each = in_turn,
 ) -> Found:
     """What the lake lacks of these files: unknown ones, and grown ones with the lines to skip. A file that is not known
-    to be as it was is read to its end once. `final`: last lines count, whatever they end with.
+    to be as it was is read to its end once, by `each`. `final`: last lines count, whatever they end with.
 
     A known name over other content is unreadable: skipping it would lose its lines without a word.
     """
     folder = logs.parent if logs.is_file() else logs
     found = Found(files=[])
-    for path in paths:
-        name = str(path.relative_to(folder))
-        try:
-            _find_in_file(found, path, _readable_name(name), mapping, known.get(name), final=final)
-        except InputError as error:
-            found.unreadable[shown_name(name)] = str(error)
+    names = [str(path.relative_to(folder)) for path in paths]
+    asked = [Asked(path, name, known.get(name)) for path, name in zip(paths, names, strict=True)]
+    told = [seen_before(ask, mapping=mapping, final=final) for ask in asked]
+    open = [ask for ask, before in zip(asked, told, strict=True) if before is None]
+    looks = iter(each(partial(seen, mapping=mapping, final=final), open, [ask.size for ask in open]))
+    for name, before in zip(names, told, strict=True):
+        file, reason, waits = next(looks) if before is None else before
+        if file is not None:
+            found.files.append(file)
+        if reason is not None:
+            found.unreadable[shown_name(name)] = reason
+        if waits:
+            found.unfinished.append(name)
     return found
 
 
 def find_usable(
-    paths: Iterable[Path], logs: Path, mapping: LogMapping | None, known: Mapping[str, Known], *, final: bool = False
+    paths: Sequence[Path],
+    logs: Path,
+    mapping: LogMapping | None,
+    known: Mapping[str, Known],
+    *,
+    final: bool = False,
+    each: Each = in_turn,
 ) -> Found:
     """As `find_new`. InputError if there is not one file to be used, now or before."""
-    new = find_new(paths, logs, mapping, known, final=final)
+    new = find_new(paths, logs, mapping, known, final=final, each=each)
     if not new.files and not known:
         reasons = [f"{name}: {reason}" for name, reason in list(new.unreadable.items())[:3]]
         if new.unfinished:
@@ -128,62 +124,6 @@ def find_usable(
     return new
 
 
-def _find_in_file(
-    found: Found, path: Path, name: str, mapping: LogMapping | None, before: Known | None, *, final: bool
-) -> None:
-    format = "mapped" if mapping else format_of(name)
-    if before is not None and is_unchanged(path, format, before):
-        if not last_line_waits(path, before):
-            return
-        if not final:
-            found.unfinished.append(name)
-            return
-    look = Look(final=final, mark=0 if before is None else before.text_bytes or 0)
-    content = SCANS[format](path, mapping or LogMapping(), look)
-    if content is None:
-        return
-    fault = None if before is None else fault_of(path, content, before)
-    if fault is not None:
-        raise InputError(fault)
-    if waiting(content, before):
-        found.unfinished.append(name)
-    skip = 0 if before is None else read_before(path, content, before)
-    if skip < content.lines:
-        found.files.append(replace(_log_file(path, name, format, content, mapping), skip=skip))
-
-
-def _readable_name(name: str) -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise InputError("its name is no UTF-8, and Java cannot open it. Rename it") from error
-    return name
-
-
-def shown_name(name: str) -> str:
-    """The name as it can be printed: bytes that are no UTF-8 as escapes."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def in_batches(files: Iterable[LogFile], max_bytes: int) -> list[list[LogFile]]:
-    """The files cut into batches of at most `max_bytes` of text, one file at least, and of one kind."""
-    batches: list[list[LogFile]] = []
-    room = 0
-    for file in sorted(files, key=_kind):
-        size = file.bytes * (_UNPACKED if file.types or file.table or file.path.suffix == ".gz" else 1)
-        if not batches or size > room or _kind(file) != _kind(batches[-1][0]):
-            batches.append([])
-            room = max_bytes
-        batches[-1].append(file)
-        room -= size
-    return batches
-
-
-def _kind(file: LogFile) -> tuple[object, ...]:
-    """What the files of a batch have in common: Spark reads them by one schema."""
-    return file.lines_format, file.types
-
-
 def matching(logs: Path, patterns: Iterable[str]) -> list[Path]:
     """The files below the folder that match one of the globs, but for hidden ones."""
     paths = {path for pattern in patterns for path in logs.glob(pattern)}
@@ -191,31 +131,5 @@ def matching(logs: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether this is how collectors and Hadoop name what is still being written; Spark reads no such file."""
+    """Whether this is how collectors and Hadoop name what is still being written; no job reads such a file."""
     return name[0] in "._" or name.endswith("._COPYING_")
-
-
-def _log_file(path: Path, name: str, format: str, content: Content, mapping: LogMapping | None) -> LogFile:
-    return LogFile(
-        path=path,
-        name=name,
-        format=format,
-        lines_format=_lines_format(format, content, mapping),
-        bytes=content.bytes,
-        lines=content.lines,
-        first_line_sha256=content.first_line_sha256,
-        whole_lines=content.whole_lines,
-        text_bytes=content.text_bytes,
-        text_sha256=content.text_sha256,
-        stamp=content.stamp,
-        mapping=mapping,
-        types=content.types,
-    )
-
-
-def _lines_format(format: str, content: Content, mapping: LogMapping | None) -> str:
-    if mapping is None:
-        return "mind" if format == "mind" else JSONL
-    if mapping.format == JSONL:
-        return mapping.as_format
-    return mapping.of_rows(typed_time=dict(content.types)["time"] != TEXT).as_format

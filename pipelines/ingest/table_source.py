@@ -3,119 +3,148 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import StructType
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from pipelines.ingest.columns import TEXT, check_columns, empty_batch, time_kind
+from pipelines.ingest.columns import TEXT, check_columns, empty_batch, flat, listed, parquet_names, time_kind
 from pipelines.ingest.known import Known
-from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.places import spark_path
-from pipelines.ingest.sources import Found, LogFile
-from pipelines.making import literal
-from pipelines.session import located
+from pipelines.ingest.log_file import LogFile
+from pipelines.ingest.mapping import EACH, LogMapping
+from pipelines.ingest.sources import Found
+from pipelines.ingest.table_log import Stored, opened_in, stored_as, table_log, table_root
 from schemas.errors import InputError
 
-_UNKNOWN = -1  # rows of a file whose writer kept no statistics
-_ROWS = (
-    "coalesce(CAST(get_json_object(stats, '$.numRecords') AS LONG) - coalesce(deletionVector.cardinality, 0L), "
-    f"{_UNKNOWN})"
-)
-_ELSEWHERE = ("/", "file:")  # how the path of a file begins that is not below the table
+_ROWS = 4096  # in one batch
 
 
-def find_in_table(spark: SparkSession, table: str, mapping: LogMapping, known: Mapping[str, Known]) -> Found:
+def find_in_table(table: str, mapping: LogMapping, known: Mapping[str, Known]) -> Found:
     """What the lake lacks of the table's current version, never what else lies there. InputError if that is empty."""
-    root = table.rstrip("/") if "://" in table else str(Path(table).absolute())
-    log = _log(spark, root)
-    if not log.tableExists():
-        raise InputError(f"{table}: no Delta table there. Name the folder that holds its _delta_log")
-    kind = _time_kind(spark.read.format("delta").load(located(root)), table, mapping)
-    snapshot = log.unsafeVolatileSnapshot()
-    listed = DataFrame(snapshot.allFiles().toDF(), spark).selectExpr("path", "size", f"{_ROWS} AS rows").collect()
-    strange = [row["path"] for row in listed if "://" in row["path"] or row["path"].startswith(_ELSEWHERE)]
-    if strange:
-        raise InputError(
-            f"{table}: its file {strange[0]} lies outside of it, as a clone's do. Name the table that holds it"
-        )
+    root = table_root(table)
+    log = table_log(root)
+    kind = _time_kind(log.schema, table, mapping)
+    if not log.files:
+        raise InputError(f"{table}: the Delta table has no rows in its current version")
+    new = sorted((file for file in log.files if file.name not in known), key=lambda file: file.name)
     files = [
         LogFile(
-            path=Path(root) / unquote(row["path"]),
-            name=unquote(row["path"]),
+            path=Path(root) / file.name,
+            name=file.name,
             format="mapped",
             lines_format=mapping.of_rows(typed_time=kind != TEXT).as_format,
-            bytes=row["size"],
-            lines=row["rows"],
-            first_line_sha256=hashlib.sha256(row["path"].encode()).hexdigest(),  # nor writes one anew
+            bytes=file.bytes,
+            lines=_rows_left(root, file),
+            first_line_sha256=hashlib.sha256(file.path.encode()).hexdigest(),  # nor writes one anew
             whole_lines=True,
             mapping=mapping,
             types=(("time", kind),),
             table=root,
-            table_version=snapshot.version(),
+            table_version=log.version,
         )
-        for row in listed
+        for file in new
     ]
-    if not files:
-        raise InputError(f"{table}: the Delta table has no rows in its current version")
-    new = sorted((file for file in files if file.name not in known), key=lambda file: file.name)
-    return Found(files=[file for file in _with_rows(spark, new) if file.lines])
+    return Found(files=[file for file in files if file.lines])
 
 
-def table_frame(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    """The rows of these files of a table, as of the version in which they were listed.
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """A file of a table, as a task reads it."""
 
-    Spark's own reader takes no list of files: it would read the whole table to add one file's rows. Delta's frame of
-    some of a snapshot's files (what OPTIMIZE reads by) also leaves out deleted rows and knows partition columns.
-    """
-    jvm: Any = spark._jvm
-    none = jvm.scala.Option.empty()
-    log = _log(spark, files[0].table)
-    snapshot = log.getSnapshotAt(files[0].table_version, none, none)
-    wanted = ", ".join(literal(file.name) for file in files)
-    chosen = snapshot.allFiles().filter(f"url_decode(replace(path, '+', '%2B')) IN ({wanted})").collectAsList()
-    return DataFrame(
-        log.createDataFrame(snapshot, jvm.org.apache.spark.api.python.PythonUtils.toSeq(chosen), False, none), spark
-    )
+    root: str
+    stored: Stored
+    columns: pa.Schema  # of the table, those that are read
 
+    def batches(self, mapping: LogMapping) -> Iterator[pa.RecordBatch]:
+        """The rows that are not deleted, in the columns of the table that the mapping reads."""
+        held = {name: path for name, path in mapping.paths.items() if path[0] not in self.stored.partition}
+        names = parquet_names({name: _stored_path(self.columns, path) for name, path in held.items()})
+        deleted, row = self.stored.deleted, 0
+        with opened_in(self.root, self.stored.name) as stream:
+            for batch in pq.ParquetFile(stream).iter_batches(_ROWS, columns=names):
+                rows = pa.RecordBatch.from_arrays([self._column(batch, f) for f in self.columns], self.columns.names)
+                gone = np.isin(np.arange(row, row + len(rows)), deleted, assume_unique=True)
+                yield rows.filter(pa.array(~gone)) if gone.any() else rows
+                row += len(rows)
 
-def _with_rows(spark: SparkSession, files: list[LogFile]) -> list[LogFile]:
-    """The files with their numbers of rows, counted where the table's log does not tell them."""
-    uncounted = [file for file in files if file.lines == _UNKNOWN]
-    if not uncounted:
-        return files
-    rows = table_frame(spark, uncounted).groupBy(F.col("_metadata.file_path").alias("path")).count()
-    counts = {row["path"]: row["count"] for row in rows.collect()}
-    return [
-        replace(file, lines=counts.get(spark_path(spark, file), 0)) if file.lines == _UNKNOWN else file
-        for file in files
-    ]
+    def _column(self, batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+        if field.name in self.stored.partition:
+            return pa.repeat(pa.scalar(self.stored.partition[field.name], field.type), len(batch))
+        return _field(dict(zip(batch.schema.names, batch.columns, strict=True)), field, len(batch))
 
 
-def _log(spark: SparkSession, root: str) -> Any:
-    jvm: Any = spark._jvm
-    return jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, located(root))
+def table_files(files: Sequence[LogFile]) -> list[TableFile]:
+    """What tasks need to read these files of one table, as of the version in which they were listed."""
+    log = table_log(files[0].table, version=files[0].table_version)
+    mapping = files[0].mapping
+    assert mapping is not None, "rows of a table are read by a mapping"
+    columns = _columns_read(log.schema, mapping)
+    names = {file.name for file in files}
+    return [TableFile(files[0].table, stored, columns) for stored in log.files if stored.name in names]
 
 
-def _time_kind(rows: DataFrame, table: str, mapping: LogMapping) -> str:
+def _rows_left(root: str, file: Stored) -> int:
+    """How many rows of the file are not deleted: counted in it where the table's log does not tell them."""
+    rows = file.rows
+    if rows is None:
+        with opened_in(root, file.name) as stream:
+            rows = pq.ParquetFile(stream).metadata.num_rows
+    return int(rows - len(file.deleted))
+
+
+def _time_kind(schema: pa.Schema, table: str, mapping: LogMapping) -> str:
     """What becomes of the column that holds the time, once every column that is read was found."""
-    names = dict.fromkeys(path[0] for path in mapping.paths.values())
-    absent = [name for name in names if name not in rows.columns]
+    absent = [path[0] for path in mapping.paths.values() if path[0] not in schema.names]
     if absent:
         raise InputError(
-            f"{table}: has no column {absent[0]}; its columns are {', '.join(rows.columns)}. Names are compared "
+            f"{table}: has no column {absent[0]}; its columns are {', '.join(schema.names)}. Names are compared "
             "exactly. Mend the mapping"
         )
-    read = StructType([field for field in rows.schema if field.name in names])
     try:
-        empty = empty_batch(to_arrow_schema(read))
+        empty = empty_batch(_columns_read(schema, mapping))
         check_columns(empty, mapping.paths, mapping)
     except InputError as error:
         raise InputError(f"{table}: {error}") from error
     return time_kind(empty, mapping.paths["time"], mapping)
+
+
+def _columns_read(schema: pa.Schema, mapping: LogMapping) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in dict.fromkeys(path[0] for path in mapping.paths.values())])
+
+
+def _stored_path(fields: Iterable[pa.Field], path: tuple[str, ...]) -> tuple[str, ...]:
+    """A path by the names in the table -> by those in its files."""
+    if not path:
+        return ()
+    if path[0] == EACH:
+        return (EACH, *_stored_path(fields, path[1:]))
+    field = next(field for field in fields if field.name == path[0])
+    return (stored_as(field), *_stored_path(_inside(field.type), path[1:]))
+
+
+def _inside(kind: pa.DataType) -> list[pa.Field]:
+    """The fields of a struct, or of the structs of a list."""
+    if pa.types.is_list(kind):
+        return _inside(kind.value_type)
+    return [kind.field(at) for at in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+
+
+def _field(columns: Mapping[str, pa.Array], field: pa.Field, length: int) -> pa.Array:
+    """The column as the table has it: nulls where the file is older than the field."""
+    found = columns.get(stored_as(field))
+    return pa.nulls(length, field.type) if found is None else _renamed(found, field.type)
+
+
+def _renamed(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    fields = _inside(kind)
+    if not fields:
+        return values
+    if pa.types.is_list(kind):
+        return listed(values, _renamed(flat(values), kind.value_type))
+    found = {values.type.field(at).name: each for at, each in enumerate(values.flatten())}
+    inner = [_field(found, field, len(values)) for field in fields]
+    return pa.StructArray.from_arrays(inner, [field.name for field in fields], mask=pc.is_null(values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,6 +13,12 @@ from pipelines.packing.shard import IntArray
 UNLIMITED = np.iinfo(np.int64).max
 
 
+class TokenCounts(Protocol):
+    """Tokens of item rows: an array, or a table that looks them up."""
+
+    def __getitem__(self, rows: IntArray, /) -> IntArray: ...
+
+
 class Budget(NamedTuple):
     """What a batch may hold, at most."""
 
@@ -21,7 +27,7 @@ class Budget(NamedTuple):
     tokens: int = UNLIMITED  # of the distinct items' text
 
 
-def cut(graph: Graph, order: IntArray, budget: Budget, tokens_V: IntArray | None = None) -> IntArray:
+def cut(graph: Graph, order: IntArray, budget: Budget, tokens_V: TokenCounts | None = None) -> IntArray:
     """Starts of the batches, the end included: batch i holds order[starts[i]] up to order[starts[i + 1]].
 
     A batch ends where one more trajectory would pass a budget; a trajectory that alone passes one gets a batch of its

@@ -19,9 +19,9 @@ def compiled(function: Callable[Taken, Given]) -> Callable[Taken, Given]:
     no such place: then each Spark worker compiles it once, a few seconds.
     """
     try:
-        made: Any = numba.njit(function, cache=True)
+        made: Any = numba.njit(function, cache=True, nogil=True)
     except RuntimeError:
-        made = numba.njit(function)
+        made = numba.njit(function, nogil=True)
     kept: Callable[Taken, Given] = made
     return kept
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import scratch
 from pipelines.notes import TrajectoriesNote, noted
 from pipelines.packing import tasks
 from pipelines.packing.batches import pack_batches
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.petastorm_schema import write_schema
-from pipelines.packing.tokens import COLUMNS, token_table
+from pipelines.packing.token_files import pack_tokens
 from pipelines.packing.write import (
     directory_at,
     entry_of,
     existing_manifest,
     now,
+    work_folder,
     write_manifest,
-    write_tokens,
 )
 from pipelines.tables import Lake
 from pipelines.token_notes import noted_sources
@@ -30,11 +30,10 @@ from schemas.errors import InputError
 from schemas.manifest import FileEntry, Manifest, Tokens
 from schemas.news import ITEM_TOKENS
 from schemas.packed_batch import FORMAT_VERSION
-from schemas.strict_json import converted
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 _TABLES = (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
-_OF_ROWS = ("item_row", "canonical_row", "tokens_version")  # what the token table has of every row
+_EVALUATION_ROWS = 50_000  # impressions of one file, at most: a task holds them in memory
 _DECIDED = ("evaluate_from", "split_by", "evaluate_share", "negatives")  # by options or, where these leave it, by data
 
 
@@ -63,23 +62,51 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
     ours = F.col("source") == config.source
     _check_split(trajectories.where(ours), evaluation.where(ours), config.source)
     with directory_at(out) as folder:
-        chosen = trajectories.where(ours).where(F.coalesce("variant", F.lit(0)) < config.variants)
-        batch_files, counts = pack_batches(folder, chosen, items, config)
-        schema_file = write_schema(folder, batch_files)
-        tokens, token_files = _pack_tokens(folder, items, news, config.source)
-        path, rows = tasks.write_evaluation(evaluation.where(ours), folder)
-        evaluation_file = entry_of(folder, folder / path, rows=rows)
+        packed = pack_frames(folder, trajectories.where(ours), evaluation.where(ours), items, config=config, news=news)
         manifest = Manifest(
             format_version=FORMAT_VERSION,
-            files=(*sorted(batch_files, key=lambda entry: entry.path), schema_file, *token_files, evaluation_file),
-            tokens=tokens,
+            files=packed.files,
+            tokens=packed.tokens,
             inputs=inputs,
             config=described,
-            counts=counts | {"evaluation_impressions": evaluation_file.rows},
+            counts=packed.counts,
             created_at=now(),
         )
         write_manifest(folder, manifest)
     return manifest
+
+
+class Packed(NamedTuple):
+    """What the manifest says of a directory's contents."""
+
+    files: tuple[FileEntry, ...]
+    tokens: Tokens
+    counts: dict[str, int]
+
+
+def pack_frames(
+    folder: Path,
+    trajectories: DataFrame,
+    evaluation: DataFrame,
+    items: DataFrame,
+    *,
+    config: PackingConfig,
+    news: dict[str, Any],
+) -> Packed:
+    """Every file of a packed directory but its manifest. The frames are the source's own, but for `items`: all of them.
+
+    `news` is what ITEM_TOKENS notes of the source.
+    """
+    with work_folder(folder) as work, scratch(str(work)) as keep:
+        tokens, token_files = pack_tokens(folder, items, news, config.source, work=work)
+        chosen = trajectories.where(F.coalesce("variant", F.lit(0)) < config.variants)
+        batch_files, counts = pack_batches(folder, chosen, config, work=work, keep=keep)
+        judged = tasks.write_evaluation(evaluation, folder, rows_per_file=_EVALUATION_ROWS)
+    schema_file = write_schema(folder, batch_files)
+    evaluation_files = [entry_of(folder, folder / row["path"], rows=row["rows"]) for row in judged]
+    batch_files = sorted(batch_files, key=lambda entry: entry.path)
+    counts = counts | {"evaluation_impressions": sum(entry.rows for entry in evaluation_files)}
+    return Packed((*batch_files, schema_file, *token_files, *evaluation_files), tokens, counts)
 
 
 def _check_variants(config: PackingConfig, made: dict[str, Any]) -> None:
@@ -124,25 +151,3 @@ def _check_split(trajectories: DataFrame, evaluation: DataFrame, source: str) ->
             f"trajectories of source {source!r} reach {found[0]['last']}, and evaluation begins {found[1]['first']}: "
             "the two were made by different runs. Run ./feedloop build_trajectories again"
         )
-
-
-def _pack_tokens(folder: Path, items: DataFrame, news: dict[str, Any], source: str) -> tuple[Tokens, list[FileEntry]]:
-    """The token table of the source's items; InputError unless the noted settings made them all.
-
-    Rows count the items of all sources. Those of others, made by settings of their own, have no tokens here.
-    """
-    ours = F.col("source") == source
-    own = (F.when(ours, F.col(name)).otherwise(F.array()).alias(name) for name in COLUMNS if name not in _OF_ROWS)
-    noted = F.col("tokenizer_sha256").isin(news.get("sha256", [])).alias("noted")
-    arrays = items.select(*_OF_ROWS, *own, ours.alias("ours"), noted).toArrow()
-    mine = arrays.filter(arrays["ours"])
-    folded_elsewhere = pc.invert(pc.is_in(mine["canonical_row"], value_set=mine["item_row"].combine_chunks()))
-    if not news or not pc.all(mine["noted"]).as_py() or pc.any(folded_elsewhere).as_py():
-        raise InputError(
-            f"table item_tokens: some tokens of source {source!r} are not of the settings that the table notes: "
-            "prepare_news was stopped, or an older feedloop made them. Run ./feedloop prepare_news of this source again"
-        )
-    where, advice = "table item_tokens, its note made_from", "Run ./feedloop prepare_news again"
-    made = converted({**news.get("tokens", {}), "rows": 1}, Tokens, where, advice=advice)
-    table = token_table(arrays, vocabulary=made.vocabulary)
-    return replace(made, rows=table.rows), write_tokens(folder, table)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.packing.budget import Budget, cut
+from pipelines.packing.budget import Budget, TokenCounts, cut
 from pipelines.packing.graph import Graph
 from pipelines.packing.orders import ORDERS, Leaves, mixed
 from pipelines.packing.quality import distinct_items
@@ -24,7 +24,9 @@ class Recipe:
     seed: int
 
 
-def ordered(shard: Shard, recipe: Recipe, number: int, tokens_V: IntArray | None = None) -> tuple[IntArray, IntArray]:
+def ordered(
+    shard: Shard, recipe: Recipe, number: int, tokens_V: TokenCounts | None = None
+) -> tuple[IntArray, IntArray]:
     """(order, starts of batches) of shard `number`, whose trajectories stand in time order.
 
     The number seeds the draws: two shards, and two variants of one, draw apart.
@@ -37,7 +39,7 @@ def ordered(shard: Shard, recipe: Recipe, number: int, tokens_V: IntArray | None
     return order, cut(graph, order, recipe.budget, tokens_V)
 
 
-def items_in_time_order(shard: Shard, recipe: Recipe, tokens_V: IntArray | None = None) -> int:
+def items_in_time_order(shard: Shard, recipe: Recipe, tokens_V: TokenCounts | None = None) -> int:
     """Distinct items, summed over batches, if the shard were cut as it came: what the recipe's order is judged by."""
     graph = Graph.of_shard(shard)
     order = np.arange(graph.trajectories)

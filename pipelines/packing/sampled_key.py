@@ -15,24 +15,32 @@ from pipelines.packing.shard import IntArray
 _FULLER = 1.05  # a shard may take this much of its share
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SampledKey:
-    """How many of each shard's sample hold each item; items that one sampled trajectory alone holds tell nothing."""
+    """How many of each shard's sample hold each item; items that one sampled trajectory alone holds tell nothing.
+
+    Tasks are sent it, and Spark Connect takes 128 MiB at most: only pairs that are held stand in it.
+    """
 
     row: IntArray  # (R,) item rows, ascending
-    holders: NDArray[np.int32]  # (shards, R)
+    shards: int
+    item: NDArray[np.int32]  # (pairs,) of a shard and an item that it holds: the item as an index into row
+    shard: NDArray[np.int32]  # (pairs,)
+    holders: NDArray[np.int32]  # (pairs,) trajectories of the shard's sample that hold the item
 
     @classmethod
     def learnt(cls, sample: Graph, *, shards: int, seed: int) -> SampledKey:
         """From a sample in time order: its bisection into as many parts as there will be shards."""
         size = max(1, -(-sample.trajectories // shards))
         order = social_hash_order(sample, np.arange(sample.trajectories), batch=size, superblock=1, seed=seed)
-        holders = np.zeros((shards, sample.items), np.int32)
-        for shard in range(shards):
-            part = sample.taken(order[shard * size : (shard + 1) * size])
-            holders[shard, np.searchsorted(sample.row, part.row)] = np.bincount(part.item, minlength=part.items)
-        telling = holders.sum(axis=0) > 1
-        return cls(row=sample.row[telling], holders=holders[:, telling])
+        parts = [sample.taken(order[shard * size : (shard + 1) * size]) for shard in range(shards)]
+        item = np.concatenate([np.searchsorted(sample.row, part.row) for part in parts])
+        shard = np.repeat(np.arange(shards), [part.items for part in parts])
+        holders = np.concatenate([np.bincount(part.item, minlength=part.items) for part in parts])
+        telling = np.bincount(item, holders, minlength=sample.items) > 1
+        number, kept = np.cumsum(telling) - 1, telling[item]
+        pairs = (array[kept].astype(np.int32) for array in (number[item], shard, holders))
+        return cls(sample.row[telling], shards, *pairs)
 
     def assigned(self, graph: Graph) -> IntArray:
         """The shard of each trajectory (B,), none above its share: where most of its items are held already.
@@ -40,8 +48,8 @@ class SampledKey:
         The counts learn as trajectories are taken in, one after another.
         """
         rows = np.union1d(self.row, graph.row)
-        holders = np.zeros((len(self.holders), len(rows)), np.int32)
-        holders[:, np.searchsorted(rows, self.row)] = self.holders
+        holders = np.zeros((self.shards, len(rows)), np.int32)
+        holders[self.shard, np.searchsorted(rows, self.row)[self.item]] = self.holders
         number = np.searchsorted(rows, graph.row)[graph.item]
         most = int(np.ceil(_FULLER * graph.trajectories / len(holders)))
         return _assigned(Pins(graph.start, number, len(rows)), holders, most)

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import IntegerType
+from pyspark.sql.types import IntegerType, StructField, StructType
 
+from pipelines.engine.groups import per_group
 from pipelines.packing.graph import Graph
 from pipelines.packing.sampled_key import SampledKey
 from pipelines.packing.shard import IntArray, Shard
@@ -76,7 +77,7 @@ def with_shard(trajectories: DataFrame, *, by: ShardBy, load: Load, seed: int) -
 def per_hour(trajectories: DataFrame) -> DataFrame:
     """(hour since 1970, trajectories, pins) of every hour that has some."""
     pins = F.size("click_row") + F.aggregate("candidate_row", F.lit(0), lambda sum_, each: sum_ + F.size(each))
-    return trajectories.groupBy(_hour().alias("hour")).agg(
+    return trajectories.groupBy(hour_of("time").alias("hour")).agg(
         F.count("*").alias("trajectories"), F.sum(pins).alias("pins")
     )
 
@@ -100,7 +101,7 @@ def time_ranges(hours: IntArray, trajectories: IntArray, pins: IntArray, *, load
 def _shard_of(ranges: Sequence[Range]) -> Column:
     """Row by row: its range, and the part of it by content."""
     starts, first, parts = (F.array(*(F.lit(getattr(each, name)) for each in ranges)) for name in Range.__slots__)
-    place = F.size(F.filter(starts, lambda start: start <= _hour()))
+    place = F.size(F.filter(starts, lambda start: start <= hour_of("time")))
     return F.element_at(first, place) + F.pmod(F.xxhash64("fingerprint"), F.element_at(parts, place))
 
 
@@ -117,10 +118,9 @@ def _by_items(trajectories: DataFrame, *, shards: int, count: int, seed: int) ->
         found = key.assigned(Graph.of_shard(Shard.from_arrow(cell)))
         return cell.append_column("shard", pa.array(found.astype(np.int32)))
 
-    fields = trajectories.drop("cell").schema.add("shard", IntegerType())
+    fields = StructType([*trajectories.schema, StructField("shard", IntegerType())])
     cells = trajectories.withColumn("cell", _drawn(seed + 2, -(-count // _CELL)))
-    grouped = cells.groupBy("variant", "cell").applyInArrow(lambda table: assign(table.drop_columns(["cell"])), fields)
-    return grouped
+    return per_group(cells, ["variant", "cell"], lambda cell: assign(cell.drop_columns(["cell"])), fields)
 
 
 def in_time_order(table: pa.Table) -> pa.Table:
@@ -136,5 +136,6 @@ def _drawn(seed: int, sides: int) -> Column:
     return F.pmod(F.xxhash64(F.lit(seed).cast("long"), "fingerprint"), F.lit(sides)).cast("int")
 
 
-def _hour() -> Column:
-    return F.floor(F.unix_seconds("time") / 3600)
+def hour_of(time: str) -> Column:
+    """Hours since 1970 of a column with times."""
+    return F.floor(F.unix_seconds(time) / 3600)

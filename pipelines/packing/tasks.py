@@ -1,103 +1,133 @@
-"""Tasks: what one Spark task does with its shard or its rows; thin shells around the numpy functions beside them."""
+"""Tasks: what one task does with its shard or its rows; thin shells around the numpy functions beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
-from pyspark import TaskContext
-from pyspark.sql import DataFrame, Row
-from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+from pyspark.sql import DataFrame, Row, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
-from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
+from pipelines.engine.groups import per_group, per_row
+from pipelines.packing.assemble import Arrays, assemble, facts_of
+from pipelines.packing.budget import TokenCounts
 from pipelines.packing.ordering import Recipe, items_in_time_order, ordered
-from pipelines.packing.shard import IntArray, Shard
-from pipelines.packing.sharding import in_time_order
-from pipelines.packing.write import write_batches, write_plain
-from schemas.as_spark import spark_schema
+from pipelines.packing.shard import Shard
+from pipelines.packing.sharding import hour_of, in_time_order
+from pipelines.packing.write import read_ordered, write_batches, write_evaluation_file, write_ordered
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER
 from schemas.trajectory import EVALUATION
 
+LISTED = ("targets", "weights", "items", "trajectories")  # of each batch, as the manifest lists them
+SUMMED = ("clicks", "item_occurrences", "items_per_target_sample")  # of all batches of a file
 _WRITTEN = pa.schema(
     [
         ("shard", pa.int32()),
         ("variant", pa.int32()),
         ("path", pa.string()),
         ("item_row", pa.list_(pa.int32())),
-        *((name, pa.list_(pa.float64() if name == "weights" else pa.int64())) for name in FACTS),
+        *((name, pa.list_(pa.float64() if name == "weights" else pa.int64())) for name in LISTED),
+        *((name, pa.int64()) for name in SUMMED),
     ]
 )
-_TASK_COLUMNS = ("shard", "variant", "fingerprint", "time", "click_row", "prefix", "candidate_row", "weight", "logged")
+_KEPT = ("variant", "click_row", "prefix", "candidate_row", "weight", "logged")  # of an ordered shard
 
 
-def order_shards(sharded: DataFrame, recipe: Recipe, tokens_V: IntArray | None = None) -> DataFrame:
-    """(shard, batches, items_in_time_order, order, starts) of each shard: the costly part, kept for `write_shards`."""
-    told = None if tokens_V is None else sharded.sparkSession.sparkContext.broadcast(tokens_V)
+def order_shards(sharded: DataFrame, recipe: Recipe, folder: Path, tokens_V: TokenCounts | None = None) -> list[Row]:
+    """(shard, batches, items_in_time_order, path) of each shard, whose trajectories lie in order in that file of
+    `folder`: the costly part, done once.
+    """
 
-    def order_one(key: tuple[Any, ...], table: pa.Table) -> pa.Table:
-        number = key[0].as_py()
-        shard = Shard.from_arrow(in_time_order(table))
-        tokens = None if told is None else told.value
-        order, starts = ordered(shard, recipe, number, tokens)
-        counts = {"batches": [len(starts) - 1], "items_in_time_order": [items_in_time_order(shard, recipe, tokens)]}
-        cells = {"order": [order.astype(np.int32).tobytes()], "starts": [starts.astype(np.int32).tobytes()]}
-        return pa.table({"shard": pa.array([number], pa.int32())} | counts | cells)
+    def order_one(table: pa.Table) -> pa.Table:
+        number = table["shard"][0].as_py()
+        table = in_time_order(table)
+        shard = Shard.from_arrow(table)
+        order, starts = ordered(shard, recipe, number, tokens_V)
+        path = f"ordered-{number:05d}-{_unique()}.arrow"
+        write_ordered(folder / path, table.select(_KEPT).take(order), starts)
+        found = {"batches": len(starts) - 1, "items_in_time_order": items_in_time_order(shard, recipe, tokens_V)}
+        return pa.table({"shard": pa.array([number], pa.int32()), "path": [path]} | {n: [v] for n, v in found.items()})
 
-    grouped = sharded.select(*_TASK_COLUMNS).groupBy("shard")
-    found = "shard int, batches long, items_in_time_order long, order binary, starts binary"
-    return grouped.applyInArrow(order_one, found)
+    found = "shard int, path string, batches long, items_in_time_order long"
+    columns = sharded.select("shard", "fingerprint", "time", *_KEPT)
+    return _once(per_group(columns, ["shard"], order_one, found).collect())
 
 
 def write_shards(
-    sharded: DataFrame, orders: DataFrame, folder: Path, first_batch: Mapping[int, int], *, superblock_batches: int
-) -> list[Row]:
-    """One Parquet file per shard; returns (path, facts of each batch, distinct items) of each, by shard."""
+    spark: SparkSession, paths: Mapping[int, Path], folder: Path, first_batch: Mapping[int, int], *, superblock: int
+) -> DataFrame:
+    """One Parquet file of `folder` per shard, which lies in order at its path; (path, facts, distinct items) of each.
 
-    def write(key: tuple[Any, ...], table: pa.Table, order: pa.Table) -> pa.Table:
-        number = key[0].as_py()
-        places, starts = (np.frombuffer(order[name][0].as_py(), np.int32) for name in ("order", "starts"))
-        shard = Shard.from_arrow(in_time_order(table).take(places))
-        path = f"{BATCH_FOLDER}/shard-{number:05d}-{_attempt()}.parquet"
-        facts: dict[str, list[float]] = {name: [] for name in FACTS}
-
-        def batches() -> Iterator[Arrays]:
-            for index, (start, stop) in enumerate(pairwise(starts)):
-                arrays = assemble(shard, int(start), int(stop), batch_id=first_batch[number] + index)
-                for name, value in facts_of(arrays).items():
-                    facts[name].append(value)
-                yield arrays
-
-        write_batches(folder / path, batches(), superblock_batches=superblock_batches)
-        rows = np.unique(np.concatenate([shard.click_row, shard.candidate_row])).astype(np.int32)
-        variant = table["variant"][0].as_py()
-        row = {"shard": number, "variant": variant, "path": path, "item_row": rows.tolist()} | facts
-        return pa.Table.from_pylist([row], _WRITTEN)
-
-    grouped = sharded.select(*_TASK_COLUMNS).groupBy("shard").cogroup(orders.groupBy("shard"))
-    written = grouped.applyInArrow(write, from_arrow_schema(_WRITTEN))
-    return sorted(written.collect(), key=lambda row: int(row["shard"]))
+    `superblock`: batches of a row group.
+    """
+    rows = [(shard, str(path), first_batch[shard]) for shard, path in sorted(paths.items())]
+    shards = spark.createDataFrame(rows, "shard int, path string, first_batch long")
+    write = partial(_write_shard, folder=folder, superblock=superblock)
+    return per_row(shards, len(rows), "shard", write, from_arrow_schema(_WRITTEN))
 
 
-def write_evaluation(evaluation: DataFrame, folder: Path) -> tuple[str, int]:
-    """All evaluation impressions as one Parquet file in time order; returns (path, rows)."""
+def _write_shard(row: pa.Table, *, folder: Path, superblock: int) -> pa.Table:
+    number, ordered_path, first_batch = (row[name][0].as_py() for name in ("shard", "path", "first_batch"))
+    table, starts = read_ordered(Path(ordered_path))
+    shard = Shard.from_arrow(table)
+    path = f"{BATCH_FOLDER}/shard-{number:05d}-{_unique()}.parquet"
+    listed: dict[str, list[float]] = {name: [] for name in LISTED}
+    summed = dict.fromkeys(SUMMED, 0)
 
-    def write(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        path = f"{EVALUATION_FOLDER}/impressions-{_attempt()}.parquet"
-        rows = write_plain(folder / path, batches, evaluation_schema)
-        yield pa.RecordBatch.from_pydict({"path": [path], "rows": [rows]})
+    def batches() -> Iterator[Arrays]:
+        for index, (start, stop) in enumerate(pairwise(starts)):
+            arrays = assemble(shard, int(start), int(stop), batch_id=first_batch + index)
+            facts = facts_of(arrays)
+            for name in LISTED:
+                listed[name].append(facts[name])
+            for name in SUMMED:
+                summed[name] += int(facts[name])
+            yield arrays
 
-    evaluation_schema = to_arrow_schema(spark_schema(EVALUATION))
-    ordered_rows = evaluation.repartition(1).sortWithinPartitions("time", "impression_id", "user_id")
-    (row,) = ordered_rows.select(*EVALUATION.column_names).mapInArrow(write, "path string, rows long").collect()
-    return row["path"], row["rows"]
+    write_batches(folder / path, batches(), superblock_batches=superblock)
+    rows = np.unique(np.concatenate([shard.click_row, shard.candidate_row])).astype(np.int32)
+    found: dict[str, Any] = {"shard": number, "variant": table["variant"][0].as_py(), "path": path}
+    return pa.Table.from_pylist([found | {"item_row": rows.tolist()} | listed | summed], _WRITTEN)
 
 
-def _attempt() -> str:
+def write_evaluation(evaluation: DataFrame, folder: Path, *, rows_per_file: int) -> list[Row]:
+    """The impressions as Parquet files whose names stand in time order; (file, path, rows) of each.
+
+    Which file holds an impression depends on the data alone; the last file is the only one with fewer rows.
+    """
+    per_hour = evaluation.groupBy(hour_of("time").alias("hour")).agg(F.count("*").alias("impressions"))
+    earlier = Window.partitionBy(F.lit(0)).orderBy("hour").rowsBetween(Window.unboundedPreceding, -1)
+    before = per_hour.select("hour", F.coalesce(F.sum("impressions").over(earlier), F.lit(0)).alias("before"))
+    in_hour = Window.partitionBy("hour").orderBy("time", "impression_id", "user_id")
+    placed = evaluation.withColumn("hour", hour_of("time")).join(before, "hour", "inner")
+    placed = placed.withColumn("place", F.col("before") + F.row_number().over(in_hour) - 1)
+    placed = placed.withColumn("file", F.floor(F.col("place") / rows_per_file).cast("int"))
+
+    def write(table: pa.Table) -> pa.Table:
+        number = table["file"][0].as_py()
+        path = f"{EVALUATION_FOLDER}/impressions-{number:05d}-{_unique()}.parquet"
+        rows = write_evaluation_file(folder / path, table)
+        return pa.table({"file": pa.array([number], pa.int32()), "path": [path], "rows": [rows]})
+
+    columns = placed.select("file", "place", *EVALUATION.column_names)
+    found = per_group(columns, ["file"], write, "file int, path string, rows long", order=["place"])
+    return _once(found.collect())
+
+
+def _once(rows: list[Row]) -> list[Row]:
+    """The rows by their first column, of which each value stands once: no group was cut in two."""
+    found = sorted(rows, key=lambda row: int(row[0]))
+    assert all(earlier[0] < later[0] for earlier, later in pairwise(found)), "the engine cut a group in two"
+    return found
+
+
+def _unique() -> str:
     """Names this try of the task: a second try, or a speculative twin, never writes over the first one's file."""
-    context = TaskContext.get()
-    assert context is not None, "runs inside a Spark task"
-    return f"{context.taskAttemptId():08d}"
+    return uuid4().hex

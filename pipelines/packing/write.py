@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,16 +16,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow import feather
 
 from pipelines.packing.assemble import Arrays
+from pipelines.packing.shard import IntArray
+from schemas.as_arrow import arrow_schema
 from schemas.cells import encoded
 from schemas.errors import ContractError, InputError
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, FileEntry, Manifest
 from schemas.packed_batch import PACKED_BATCH
 from schemas.regular_file import check_inside, read_bytes
-from schemas.token_table import TOKEN_FOLDER, TokenTable, file_of
+from schemas.token_table import ARRAYS, DTYPES, TOKEN_FOLDER, TokenTable, file_of
+from schemas.trajectory import EVALUATION
 
 _PARQUET = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+_ROW_GROUP = 10_000  # evaluation impressions
+_STARTS = b"starts"
+_OF_PAD = {"segment_start_V1": 2, "token_start_S1": 1, "canonical_row_V": 1, "tokens_version_V": 1}  # numbers, all 0
+_OFFSETS = ("segment_start_V1", "token_start_S1")
 BATCH_SCHEMA = pa.schema([(field.name, pa.binary()) for field in PACKED_BATCH])
 
 
@@ -45,6 +54,17 @@ def directory_at(out: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
+
+
+@contextmanager
+def work_folder(folder: Path) -> Iterator[Path]:
+    """Inside, a folder of the directory that is being built, for files that one task leaves to another."""
+    work = folder / "work"
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def existing_manifest(out: Path) -> Manifest | None:
@@ -86,6 +106,18 @@ def _write_superblock(writer: pq.ParquetWriter, batches: Sequence[Arrays]) -> No
     writer.write_table(pa.table(cells, BATCH_SCHEMA), row_group_size=len(batches))
 
 
+def write_ordered(path: Path, trajectories: pa.Table, starts: IntArray) -> None:
+    """A shard in its order and the starts of its batches, for `read_ordered`."""
+    table = trajectories.replace_schema_metadata({_STARTS: starts.astype(np.int64).tobytes()})
+    feather.write_feather(table, str(path), compression="lz4")
+
+
+def read_ordered(path: Path) -> tuple[pa.Table, IntArray]:
+    """(trajectories in order, starts of batches) of a file by `write_ordered`."""
+    table = feather.read_table(str(path), memory_map=False)
+    return table, np.frombuffer(table.schema.metadata[_STARTS], np.int64)
+
+
 def write_tokens(folder: Path, table: TokenTable) -> list[FileEntry]:
     """The token table, one .npy file per array."""
     entries = []
@@ -93,6 +125,38 @@ def write_tokens(folder: Path, table: TokenTable) -> list[FileEntry]:
         path = folder / file_of(name)
         np.save(path, array, allow_pickle=False)
         entries.append(entry_of(folder, path, rows=len(array)))
+    return entries
+
+
+def write_token_piece(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """The arrays of some rows of the token table, for `joined_tokens`."""
+    np.savez(path, **arrays)
+
+
+def joined_tokens(folder: Path, pieces: Sequence[Path], lengths: Mapping[str, int]) -> list[FileEntry]:
+    """The files of `write_tokens`, of pieces that follow each other row by row; one piece at a time is in memory.
+
+    `lengths`: of each array, summed over the pieces, each of which has a pad of its own.
+    """
+    entries = []
+    for name in ARRAYS:
+        path, of_pad = folder / file_of(name), _OF_PAD.get(name, 0)
+        dtype, rows = np.dtype(DTYPES[name][0]), lengths[name] - of_pad * (len(pieces) - 1)
+        with path.open("wb") as stream:
+            end = 0
+            for number, piece in enumerate(pieces):
+                with np.load(piece) as arrays:
+                    array = arrays[name]
+                if number == 0:
+                    dtype = array.dtype
+                    header = {"descr": dtype.str, "fortran_order": False, "shape": (rows,)}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                array = array[of_pad if number else 0 :]
+                if name in _OFFSETS:
+                    array = array + end
+                    end = int(array[-1]) if len(array) else end
+                stream.write(np.ascontiguousarray(array, dtype).tobytes())
+        entries.append(entry_of(folder, path, rows=rows))
     return entries
 
 
@@ -104,6 +168,12 @@ def write_plain(path: Path, tables: Iterable[pa.RecordBatch], schema: pa.Schema)
             writer.write_table(pa.Table.from_batches([batch]).cast(schema), row_group_size=batch.num_rows)
             rows += batch.num_rows
     return rows
+
+
+def write_evaluation_file(path: Path, impressions: pa.Table) -> int:
+    """A plain Parquet file of EVALUATION's columns, which the table has among others; returns its rows."""
+    chosen = impressions.select(EVALUATION.column_names).combine_chunks()
+    return write_plain(path, chosen.to_batches(max_chunksize=_ROW_GROUP), arrow_schema(EVALUATION))
 
 
 def entry_of(folder: Path, path: Path, **more: Any) -> FileEntry:

@@ -49,7 +49,7 @@ def test_the_demo_runs_from_raw_logs_to_one_screen(folder: Path, done: subproces
     assert f'<span class="value">{found["quality"]["methods"]["model"]["auc"]:.3f}</span>' in text
     assert not any("one class" in alarm for alarm in found["quality"]["alarms"])  # as in most logs
     assert any("of one class" in sentence for sentence in found["quality"]["left_out"])
-    assert {"Spark starts", "ingest", "packing", "training", "speed of each policy, in turns"} <= set(found["stages"])
+    assert {"engine starts", "ingest", "packing", "training", "speed of each policy, in turns"} <= set(found["stages"])
 
 
 def test_what_the_screen_counts_is_the_publishers_truth(folder: Path, done: subprocess.CompletedProcess[str]) -> None:

@@ -55,6 +55,9 @@ def copy_of_the_tree(folder: Path) -> Path:
     return folder / "feedloop"
 
 
+_ENGINE = ("FEEDLOOP_ENGINE", "FEEDLOOP_MASTER", "SPARK_REMOTE")
+
+
 def test_help_names_every_job_with_its_one_line() -> None:
     done = call("--help")
     assert done.returncode == 0
@@ -95,13 +98,27 @@ def test_a_wrong_option_leaves_with_2_and_one_line() -> None:
 def test_ingest_works_with_no_java_on_the_path(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "day.jsonl").write_text(json.dumps(LINE) + "\n" + json.dumps(LINE) + "\nnot json\n")
-    env = {name: value for name, value in os.environ.items() if name not in {"JAVA_HOME", "SPARK_HOME"}}
+    env = {name: value for name, value in os.environ.items() if name not in {"JAVA_HOME", "SPARK_HOME", *_ENGINE}}
     env["PATH"] = path_without(tmp_path / "bin", "java")
     assert shutil.which("java", path=env["PATH"]) is None
+    chosen = REPOSITORY / "build" / "java" / "chosen"
+    before = chosen.read_text()
     done = call("ingest", "--logs", ".", "--lake", "lake", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert [summary[name] for name in ("lines", "impressions", "merged", "rejected")] == [3, 1, 1, 1]
+    assert chosen.read_text() == before, "the embedded engine asks for no Java"
+
+
+@pytest.mark.slow
+def test_spark_brings_its_own_java_where_the_path_has_none(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "day.jsonl").write_text(json.dumps(LINE) + "\n")
+    env = {name: value for name, value in os.environ.items() if name not in {"JAVA_HOME", "SPARK_HOME", *_ENGINE}}
+    env["PATH"] = path_without(tmp_path / "bin", "java")
+    done = call("ingest", "--logs", ".", "--lake", "lake", "--engine", "spark", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["impressions"] == 1
     chosen = (REPOSITORY / "build" / "java" / "chosen").read_text()
     assert f"{REPOSITORY}/build/java/home|JAVA_HOME= java=\n" in chosen
 

@@ -22,11 +22,11 @@ def test_histories_stored_once_take_less_than_in_every_impression(spark: SparkSe
     logs = write_logs(tmp_path / "logs", {"a.jsonl": lines})
     ingest(logs=str(logs), lake=str(tmp_path / "lake"))
     lake = Lake(spark, str(tmp_path / "lake"))
-    found = history_bytes.written_both_ways(lake, tmp_path / "scratch")
+    found = history_bytes.written_both_ways(lake, tmp_path)
     assert history_bytes.history_bytes(lake) == found
     assert 0 < found["histories"] < found["unsorted"]
     assert found["pointers"] > 0
     assert found["history_ratio"] == found["unsorted"] / (found["histories"] + found["pointers"])
-    assert pq.read_table(tmp_path / "scratch/unsorted").num_rows == len(lines)
-    by_user = pq.read_table(tmp_path / "scratch/sorted")["history"].to_pylist()
+    assert pq.read_table(tmp_path / "unsorted.parquet").num_rows == len(lines)
+    by_user = pq.read_table(tmp_path / "sorted.parquet")["history"].to_pylist()
     assert by_user[:60] == [clicks[0][: 20 + at] for at in range(60)]

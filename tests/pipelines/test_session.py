@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.engine.local_spark import build_session
-from pipelines.session import sized_for, whole_files
+from pipelines.session import sized_for
 from tests.conftest import REPOSITORY
 
 START = """
@@ -73,14 +73,6 @@ def test_the_session_speaks_utc_and_is_shared(spark: SparkSession) -> None:
         spark.sql("SELECT string(timestamp '2026-03-02T09:15:31+02:00') AS t").collect()[0]["t"]
         == "2026-03-02 07:15:31"
     )
-
-
-def test_file_settings_are_put_back(spark: SparkSession) -> None:
-    name = "spark.sql.files.maxPartitionBytes"
-    before = spark.conf.get(name)
-    with whole_files(spark):
-        assert spark.conf.get(name) != before
-    assert spark.conf.get(name) == before
 
 
 def test_a_big_shuffle_is_cut_into_parts_that_fit_and_the_setting_is_put_back(spark: SparkSession) -> None:

@@ -13,15 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from pipelines.ingest import spread
 from pipelines.ingest.audit import check_lines
 from pipelines.ingest.books import raw_note
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.places import with_places
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import Found, find_logs, find_new, log_paths
-from pipelines.session import whole_files
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 from schemas.raw_log import INGEST_FILES, RAW_LOG, REJECTS
@@ -78,10 +77,21 @@ def test_a_file_that_is_another_when_it_is_read_is_named(
 ) -> None:
     found = find_logs(write_logs(tmp_path, FILES))
     change(tmp_path / "logs" / "b.jsonl")
-    with whole_files(spark):
-        lines = raw_lines(spark, found.files)
-        with pytest.raises(InputError, match=rf"logs/b\.jsonl: .*{message}"):
-            check_lines(lines, found.files)
+    lines = raw_lines(spark, found.files)
+    with pytest.raises(InputError, match=rf"logs/b\.jsonl: .*{message}"):
+        check_lines(lines, found.files)
+
+
+def test_changed_files_are_found_in_tasks_as_well(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_logs(write_logs(tmp_path, FILES))
+    monkeypatch.setattr(spread, "_FEW_BYTES", -1)
+    check_lines(raw_lines(spark, found.files), found.files)
+    path = tmp_path / "logs" / "b.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"b7", b"c7"))
+    with pytest.raises(InputError, match=r"^logs/b\.jsonl: it was changed while it was read\. Something"):
+        check_lines(raw_lines(spark, found.files), found.files)
 
 
 def shown(ids: Sequence[str]) -> bytes:
@@ -128,34 +138,23 @@ def test_a_file_that_grows_while_it_is_read_passes_with_the_lines_it_had(spark: 
     found = find_logs(write_logs(tmp_path, FILES))
     with (tmp_path / "logs" / "b.jsonl").open("a") as stream:
         stream.write(json_line("later") + "\n")
-    with whole_files(spark):
-        lines = raw_lines(spark, found.files)
-        check_lines(lines, found.files)
-        assert lines.count() == 12
-
-
-def test_a_row_of_a_file_that_nobody_asked_for_is_an_error_and_never_dropped(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    found = find_logs(write_logs(tmp_path, FILES))
-    strange = spark.createDataFrame([("hdfs://nowhere:9/logs/a.jsonl", 0)], "_path string, position long")
-    with pytest.raises(Exception, match=r"rows of a file that it was not asked for: hdfs://nowhere:9"):
-        with_places(strange, found.files).collect()
+    lines = raw_lines(spark, found.files)
+    check_lines(lines, found.files)
+    assert lines.count() == 12
 
 
 def test_lines_under_a_name_that_nobody_asked_for_are_an_error(spark: SparkSession, tmp_path: Path) -> None:
     found = find_logs(write_logs(tmp_path, FILES))
     strange = spark.createDataFrame([("c.jsonl",)], "file string")
-    with whole_files(spark):
-        lines = raw_lines(spark, found.files).select("file").union(strange)
-        with pytest.raises(ContractError, match=r"^c\.jsonl: lines of a file that nobody asked for"):
-            check_lines(lines, found.files)
+    lines = raw_lines(spark, found.files).select("file").union(strange)
+    with pytest.raises(ContractError, match=r"^c\.jsonl: lines of a file that nobody asked for"):
+        check_lines(lines, found.files)
 
 
 def test_two_names_of_one_file_are_told_where_they_would_double_its_lines(spark: SparkSession, tmp_path: Path) -> None:
     (file,) = find_logs(write_logs(tmp_path, {"a.jsonl": FILES["a.jsonl"]})).files
     with pytest.raises(InputError, match=r"are one file\. Take one of the two names out"):
-        with_places(spark.range(1).selectExpr("'x' AS _path", "id AS position"), [file, file])
+        raw_lines(spark, [file, file])
 
 
 def late(count: int) -> dict[str, list[Line]]:

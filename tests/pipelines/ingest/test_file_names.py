@@ -15,7 +15,6 @@ from pipelines.ingest.audit import check_lines
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import find_logs
-from pipelines.session import whole_files
 from tests.builders import json_line, rows, write_logs
 
 AWKWARD = [
@@ -34,10 +33,9 @@ def test_a_file_of_any_name_is_read_whole(spark: SparkSession, names: list[str])
         found = find_logs(write_logs(Path(scratch), files))
         visible = {f"logs/{name}" for name in files if name[0] not in "._"}
         assert ({file.name for file in found.files}, found.unreadable) == (visible, {})
-        with whole_files(spark):
-            lines = raw_lines(spark, found.files)
-            check_lines(lines, found.files)
-            told = rows(lines.selectExpr("get_json_object(string(line), '$.impression_id') AS id", "file").distinct())
+        lines = raw_lines(spark, found.files)
+        check_lines(lines, found.files)
+        told = rows(lines.selectExpr("get_json_object(string(line), '$.impression_id') AS id", "file").distinct())
     assert told == sorted(((str(at), f"logs/{name}") for at, name in enumerate(files) if name[0] not in "._"), key=repr)
 
 
@@ -47,7 +45,6 @@ def test_parquet_of_a_name_with_a_colon_in_a_folder_with_brackets_is_read(spark:
     table = pa.table({"impression_id": ["1"], "user_id": ["u"], "time": ["t"], "history": [["a"]], "shown": [["a"]]})
     pq.write_table(table.append_column("clicked", [[["a"]]]), folder / "10:00.parquet")
     found = find_logs(tmp_path, mapping=LogMapping(format="parquet", files="*/*.parquet"))
-    with whole_files(spark):
-        lines = raw_lines(spark, found.files)
-        check_lines(lines, found.files)
-        assert rows(lines, "file", "position") == [("day=[1] a:b/10:00.parquet", 0)]
+    lines = raw_lines(spark, found.files)
+    check_lines(lines, found.files)
+    assert rows(lines, "file", "position") == [("day=[1] a:b/10:00.parquet", 0)]

@@ -19,7 +19,6 @@ from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.parse import TOLD, with_told
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import find_logs
-from pipelines.session import whole_files
 from pipelines.tables import Lake
 from schemas.impression import IMPRESSIONS
 from tests.builders import json_line, raw_logs, rows, write_logs
@@ -83,13 +82,12 @@ def test_rows_of_clicks_are_read_from_parquet(spark: SparkSession, tmp_path: Pat
         columns=CLICKS, format="parquet", files="*.parquet", time_format="epoch_milliseconds", clicked_as="id"
     )
     found = find_logs(tmp_path, mapping=mapping)
-    with whole_files(spark):
-        lines = raw_lines(spark, found.files).selectExpr("*", "TIMESTAMP '2026-03-10' AS arrived_at")
-        frame = with_told(lines, found.files[0].lines_format)
-        assert rows(frame, "position", *NAMES, "reason") == [
-            (0, "u", NINE, ["157541"], ["157541"], None),
-            (1, "u", NINE, None, None, "missing_field"),
-        ]
+    lines = raw_lines(spark, found.files).selectExpr("*", "TIMESTAMP '2026-03-10' AS arrived_at")
+    frame = with_told(lines, found.files[0].lines_format)
+    assert rows(frame, "position", *NAMES, "reason") == [
+        (0, "u", NINE, ["157541"], ["157541"], None),
+        (1, "u", NINE, None, None, "missing_field"),
+    ]
 
 
 def test_a_click_counts_once_and_a_users_other_clicks_stay_others(spark: SparkSession, tmp_path: Path) -> None:

@@ -11,14 +11,12 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.ingest import spread
 from pipelines.ingest.mapping import Extra, LogMapping
 from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.parse import TOLD, with_told
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import Found, find_logs
-from pipelines.ingest.table_source import find_in_table
-from pipelines.session import whole_files, with_settings
-from schemas.errors import InputError
 from tests.builders import ARRIVED, rows
 from tests.conftest import REPOSITORY
 
@@ -29,11 +27,10 @@ GOOD = ("i1", "u1", NINE, ["n1", "n2"], ["n3", "n4"], ["n3"])
 
 def judged(spark: SparkSession, found: Found) -> DataFrame:
     """What the rows tell, parsed from the lines that RAW_LOG would hold and by nothing else."""
-    with whole_files(spark):
-        lines = raw_lines(spark, found.files).withColumn("arrived_at", F.lit(ARRIVED)).persist()
-        ((format,),) = rows(lines.select("format").distinct())
-        assert format == found.files[0].lines_format
-        return with_told(lines, format)
+    lines = raw_lines(spark, found.files).withColumn("arrived_at", F.lit(ARRIVED))
+    ((format,),) = rows(lines.select("format").distinct())
+    assert format == found.files[0].lines_format
+    return with_told(lines, format)
 
 
 def write(path: Path, **columns: Any) -> Path:
@@ -67,6 +64,21 @@ def test_parquet_by_the_example_mapping(spark: SparkSession, tmp_path: Path) -> 
         ("day=1/part-0.parquet", 1, "2", "u2", NINE, [], ["n3"], None, None),
     ]
     assert not [line for (line,) in rows(frame, "line") if b"2100" in line]
+
+
+def test_a_parquet_file_is_read_by_several_tasks_and_each_row_keeps_its_number(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.ingest.scan.CUT_BYTES", 1)
+    for name in ("_LEAST", "_LEAST_EMBEDDED"):
+        monkeypatch.setattr(spread, name, 1)
+    table = pa.concat_tables([pq.read_table(parquet_log(tmp_path / "a.parquet"))] * 5)
+    ids = pa.array(range(10), pa.int64())
+    pq.write_table(table.set_column(0, "view_id", ids), tmp_path / "a.parquet", row_group_size=3)
+    lines = raw_lines(spark, find_logs(tmp_path, mapping=read_mapping(PRESETS / "parquet.toml")).files)
+    told = [(at, json.loads(line)["impression_id"]) for at, line in rows(lines, "position", "line")]
+    assert told == [(at, str(at)) for at in range(10)]
+    assert len(rows(lines.selectExpr("spark_partition_id()").distinct())) == 4
 
 
 def test_a_column_of_times_needs_no_format(spark: SparkSession, tmp_path: Path) -> None:
@@ -109,76 +121,6 @@ def test_rows_that_tell_no_impression_are_refused_and_extra_columns_carried(
     ]
 
 
-def delta_log(spark: SparkSession, path: Path, *ids: str) -> str:
-    """One more file of each section, by the delta preset; New York is five hours behind."""
-    told = [
-        (name, "u1", NINE.replace(hour=4), ["n1"], ["n3", "n4"], ["n4"], f"s{at % 2}") for at, name in enumerate(ids)
-    ]
-    kinds = (
-        "impression string, visitor string, ts timestamp_ntz, clicked_before array<string>, articles array<string>, "
-    )
-    frame = spark.createDataFrame(told, kinds + "clicked_articles array<string>, section string")
-    frame.coalesce(1).write.format("delta").mode("append").partitionBy("section").save(str(path))
-    return str(path)
-
-
-def test_a_delta_table_by_the_example_mapping_only_in_its_current_version(spark: SparkSession, tmp_path: Path) -> None:
-    mapping = read_mapping(PRESETS / "delta.toml")
-    table = delta_log(spark, tmp_path / "a table+1", "i1", "i2")
-    spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
-    delta_log(spark, tmp_path / "a table+1", "i3", "i5", "i4")
-    spark.sql(f"DELETE FROM delta.`{table}` WHERE impression IN ('i1', 'i4')")  # a whole file, and a row of another
-    found = find_in_table(spark, table, mapping, {})
-    delta_log(spark, tmp_path / "a table+1", "later")
-    frame = judged(spark, found)
-    assert rows(frame, *TOLD, "section", "reason") == [
-        (name, "u1", NINE, ["n1"], ["n3", "n4"], ["n4"], section, None)
-        for name, section in (("i2", "s1"), ("i3", "s0"), ("i5", "s1"))
-    ]
-    assert {file for (file,) in rows(frame, "file")} == {file.name for file in found.files}
-    assert all(file.name.startswith("section=s") for file in found.files)
-
-
-def test_rows_of_a_delta_table_without_statistics_are_counted(spark: SparkSession, tmp_path: Path) -> None:
-    with with_settings(spark, {"spark.databricks.delta.stats.collect": "false"}):
-        table = delta_log(spark, tmp_path / "t [1]", "i1", "i2", "i3")
-    found = find_in_table(spark, table, read_mapping(PRESETS / "delta.toml"), {})
-    assert sorted(file.lines for file in found.files) == [1, 2]
-    assert rows(judged(spark, found), "impression_id") == [("i1",), ("i2",), ("i3",)]
-
-
-def test_of_a_delta_table_only_files_that_came_since_are_read(spark: SparkSession, tmp_path: Path) -> None:
-    mapping = read_mapping(PRESETS / "delta.toml")
-    table = delta_log(spark, tmp_path / "t", "i1")
-    from tests.pipelines.ingest.test_sources import known
-
-    before = {file.name: known(file) for file in find_in_table(spark, table, mapping, {}).files}
-    assert find_in_table(spark, table, mapping, before) == Found(files=[])
-    delta_log(spark, tmp_path / "t", "i2")
-    assert rows(judged(spark, find_in_table(spark, table, mapping, before)), "impression_id") == [("i2",)]
-
-
-def test_a_clone_whose_files_lie_elsewhere_is_refused(spark: SparkSession, tmp_path: Path) -> None:
-    mapping = read_mapping(PRESETS / "delta.toml")
-    table, clone = delta_log(spark, tmp_path / "events", "i1"), tmp_path / "clone"
-    spark.sql(f"CREATE TABLE delta.`{clone}` SHALLOW CLONE delta.`{table}`")
-    with pytest.raises(InputError, match=r"lies outside of it.*Name the table that holds it"):
-        find_in_table(spark, str(clone), mapping, {})
-
-
-def test_a_delta_table_that_cannot_be_read_says_why(spark: SparkSession, tmp_path: Path) -> None:
-    mapping = read_mapping(PRESETS / "delta.toml")
-    with pytest.raises(InputError, match="no Delta table there"):
-        find_in_table(spark, str(tmp_path / "nowhere"), mapping, {})
-    table = delta_log(spark, tmp_path / "t", "i1")
-    other = LogMapping(columns=dict(mapping.columns) | {"user_id": "who"}, format="delta")
-    with pytest.raises(InputError, match=r"no column who; its columns are impression, visitor"):
-        find_in_table(spark, table, other, {})
-    spark.sql(f"DELETE FROM delta.`{table}`")
-    with pytest.raises(InputError, match="no rows in its current version"):
-        find_in_table(spark, table, mapping, {})
-
-
 def ebnerd(folder: Path, user: int = 7) -> Path:
     shown = {"article_ids_inview": [[1, 2], [3]], "article_ids_clicked": [[2], []], "gender": [1, None], "age": [33, 3]}
     write(
@@ -218,13 +160,17 @@ def test_ebnerd_without_its_history_is_unreadable(tmp_path: Path) -> None:
 
 
 def test_the_ebnerd_week_is_read_whole(spark: SparkSession, shared_data: Path) -> None:
-    frame = judged(spark, find_logs(shared_data / "ebnerd_demo")).persist()
+    frame = judged(spark, find_logs(shared_data / "ebnerd_demo"))
     told = frame.selectExpr("count(*)", "count(reason)", "count(distinct user_id)", "count(distinct impression_id)")
     assert rows(told) == [(24_724, 0, 1_590, 24_724)]
-    days = frame.selectExpr("string(min(time))", "string(max(time))", "min(size(history))", "count(clicked_ids)")
+    days = frame.selectExpr(
+        "date_format(min(time), 'yyyy-MM-dd HH:mm:ss')",
+        "date_format(max(time), 'yyyy-MM-dd HH:mm:ss')",
+        "min(size(history))",
+        "count(clicked_ids)",
+    )
     assert rows(days)[0][:2] == ("2023-05-18 07:00:03", "2023-05-25 06:59:52")
     assert rows(days)[0][2] > 0
-    frame.unpersist()
 
 
 def test_the_test_split_of_ebnerd_is_unlabelled(spark: SparkSession, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.ingest import pieces
 from pipelines.ingest.json_fault import json_fault, whole_json
@@ -86,6 +89,29 @@ def test_a_last_json_line_without_a_line_end_counts_if_it_is_whole(
     found = scan_lines(tmp_path / "a", JSON, whole_json, Look(final=final))
     assert found is not None
     assert (found.lines, found.waiting, found.bytes) == (lines, waiting, len(text) - waiting)
+
+
+PARTS = st.lists(st.sampled_from([b"a", b"bb", b"\r", b"\n", b"\r\n", b"\x00", b"\xe2\x80\xa8"]), max_size=30)
+
+
+@given(parts=PARTS, chunk=st.integers(1, 7), stop=st.integers(0, 12))
+def test_lines_are_cut_the_same_in_pieces_of_any_size(parts: list[bytes], chunk: int, stop: int) -> None:
+    text = b"".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "_CHUNK_BYTES", chunk)
+        lines = [*pieces.lines_of(pieces.text_from(BufferedReader(BytesIO(text)), 0, None))]  # type: ignore[arg-type]
+        assert lines == text.splitlines()
+        some = [*pieces.lines_of(pieces.text_from(BufferedReader(BytesIO(text)), 2, 2 + stop))]  # type: ignore[arg-type]
+        assert some == text[2 : 2 + stop].splitlines()
+
+
+def test_a_parquet_file_is_cut_where_row_groups_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.ingest.scan.CUT_BYTES", 1)
+    table = pa.table({"id": list(range(10)), "page": [{"news": ["a"]}] * 10})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=4)
+    found = look(tmp_path / "a.parquet")
+    assert found is not None
+    assert found.cuts == ((1, 4), (2, 8))
 
 
 def test_a_file_without_bytes_has_no_content(tmp_path: Path) -> None:

@@ -4,23 +4,24 @@ import gzip
 import os
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import SparkSession
 
-from pipelines.ingest import fingerprint
+from pipelines.ingest import fingerprint, spread
 from pipelines.ingest.formats import sha256_now
 from pipelines.ingest.known import Known
+from pipelines.ingest.log_file import LogFile, in_batches
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.sources import (
     Found,
-    LogFile,
     find_logs,
     find_new,
     find_usable,
-    in_batches,
     log_paths,
 )
 from schemas.errors import InputError
@@ -327,6 +328,21 @@ def test_a_hidden_file_that_is_named_is_refused_for_spark_reads_none(tmp_path: P
     (tmp_path / name).write_text(json_line() + "\n")
     with pytest.raises(InputError, match="still being written"):
         find_logs(tmp_path / name)
+
+
+def test_files_are_looked_at_in_tasks_as_in_this_process(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "_FEW_BYTES", -1)
+    write_logs(tmp_path, {"a.jsonl": [json_line("1")], "b.jsonl": [json_line("2")]})
+    read = {file.name: known(file) for file in find_logs(tmp_path).files}
+    log_file(tmp_path, "c.jsonl", json_line() + "\n" + json_line()[:-1])
+    write_logs(tmp_path, {"a.jsonl": [json_line("1"), json_line("3")], "b.jsonl": [json_line("9")], "d.jsonl": ["x"]})
+    write_logs(tmp_path, {os.fsdecode(b"\xff.jsonl"): [json_line("2")], "e.jsonl.gz": [json_line("5")], "f.jsonl": []})
+    paths = log_paths(tmp_path, "auto", None)
+    here = find_new(paths, tmp_path, None, read)
+    assert find_new(paths, tmp_path, None, read, each=partial(spread.each_of, spark)) == here
+    assert [len(told) for told in (here.files, here.unreadable, here.unfinished)] == [3, 3, 1]
 
 
 def test_batches_hold_so_much_text_of_one_kind_and_one_file_at_least(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.ingest.flow import ingest_logs
+from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import LogMapping
+from pipelines.ingest.sources import Found
 from pipelines.ingest.stream import Growing, ingest_stream, summed
 from pipelines.tables import Lake
 from schemas.errors import InputError
@@ -54,11 +57,30 @@ def test_a_growing_folder_is_read_some_files_at_a_time_each_line_once(spark: Spa
     assert lake.read(INGEST_RUNS).count() >= 4  # two files at a time
 
 
-def test_a_stream_that_lost_its_memory_adds_nothing_twice(spark: SparkSession, tmp_path: Path) -> None:
+def test_new_files_come_so_many_at_a_time_and_then_all_are_looked_at(spark: SparkSession, tmp_path: Path) -> None:
+    lake, asked = Lake(spark, str(tmp_path / "lake")), list[list[str]]()
+    logs = write_logs(tmp_path / "logs", {f"{name}.jsonl": lines(name, 1) for name in "abcde"})
+
+    def add(find: Callable[[Mapping[str, Known]], Found]) -> dict[str, Any]:
+        found = find({})
+        asked.append([file.name[-7] for file in found.files])
+        if len(asked) == 1:
+            write_logs(logs, {"f.jsonl": lines("f", 1)})  # comes meanwhile
+        return {"inputs": {"t": len(asked)}, "outputs": {}, "unreadable_files": {}, "unfinished_lines": [], "n": 1}
+
+    summary = ingest_stream(lake, Growing(logs, "jsonl", None), add, source="s", max_files=2)
+    assert asked == [["a", "b"], ["c", "d"], ["e"], [*"abcdef"]]
+    assert (summary["inputs"], summary["n"]) == ({"t": 1}, 4)
+
+
+def test_a_second_stream_adds_nothing_twice_and_what_older_ones_remembered_is_left_alone(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
     logs = write_logs(tmp_path / "logs", {"a.jsonl": lines("a", 2), "b.jsonl": lines("b", 2)})
     stream(lake, logs)
-    (tmp_path / "lake" / "_streams").rename(tmp_path / "lost")
+    assert not (tmp_path / "lake" / "_streams").exists()
+    (tmp_path / "lake" / "_streams" / "a" / "offsets").mkdir(parents=True)  # an older feedloop's
     assert [stream(lake, logs)[name] for name in ("new_files", "lines")] == [0, 0]
 
 

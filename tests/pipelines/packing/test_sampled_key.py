@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,3 +34,10 @@ def test_a_sample_teaches_which_items_go_together() -> None:
         return float(np.mean([counts.max() / counts.sum() for counts in parts]))
 
     assert purity(found) > 0.5 > 0.2 > purity(np.arange(4000) % 8)
+
+
+def test_what_tasks_are_sent_grows_with_what_is_held_and_not_with_shards_times_items() -> None:
+    graph = topical(4000, topics=100)
+    key = SampledKey.learnt(graph, shards=400, seed=1)
+    assert len(key.row) > 3900
+    assert len(pickle.dumps(key)) < 16 * len(graph.item) < 400 * len(key.row)

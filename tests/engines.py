@@ -1,0 +1,82 @@
+"""Both engines in one process, one after the other, and a real Spark Connect server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import pyspark
+from pyspark.sql import SparkSession
+
+from pipelines.engine.embedded import embedded_session
+from pipelines.engine.local_spark import build_session
+from pipelines.session import ALWAYS, CONNECT_MODE
+from tests.conftest import REPOSITORY
+
+Engine = Literal["embedded", "spark"]
+
+
+@contextmanager
+def running(engine: Engine) -> Iterator[SparkSession]:
+    """Inside, pyspark's functions make frames of this engine; its session. Afterwards they do as before."""
+    before = os.environ.get(CONNECT_MODE)
+    yield embedded_session() if engine == "embedded" else build_session("feedloop tests", jvm="short")
+    if before is None:
+        os.environ.pop(CONNECT_MODE, None)
+    else:
+        os.environ[CONNECT_MODE] = before
+
+
+@contextmanager
+def connect_server(folder: Path) -> Iterator[str]:
+    """A server of Apache Spark's own Connect with Delta, local to this machine; gives its URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    jars = sorted((REPOSITORY / "build" / "jars").glob("*.jar"))
+    settings = {name: value for name, value in ALWAYS.items() if name.startswith("spark.sql.")} | {
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.memory": "1g",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.local.dir": str(folder),
+    }
+    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[2]"]
+    command += [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
+    command += [
+        "--jars",
+        ",".join(map(str, jars)),
+        "--class",
+        "org.apache.spark.sql.connect.service.SparkConnectServer",
+    ]
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY)}
+    for name in (CONNECT_MODE, "SPARK_REMOTE"):
+        environment.pop(name, None)
+    log = folder / "connect.log"
+    with log.open("wb") as stream:
+        server = subprocess.Popen(
+            [*command, "spark-internal"], cwd=folder, env=environment, stdout=stream, stderr=stream
+        )
+    try:
+        end = time.monotonic() + 180
+        while time.monotonic() < end and server.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.2)
+        else:
+            raise AssertionError(log.read_text()[-2000:])
+        yield f"sc://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(60)
