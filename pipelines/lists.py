@@ -40,12 +40,14 @@ class Lists:
         """A hash of `length` numbers of each of these lists, from `begin` on; of other owners it is another one."""
         at = self.bounds[which] + begin
         inside = (self._sums[at + length] - self._sums[at]) * self._powers[1][np.broadcast_to(begin, at.shape)]
-        return inside ^ mixed(-1 - self.owner[which])  # no number is negative
+        both: Hashes = inside ^ mixed(-1 - self.owner[which])  # no number is negative
+        return both
 
     @cached_property
     def single(self) -> Hashes:
         """A hash of each number, another one with each owner."""
-        return self._mixed ^ np.repeat(mixed(-1 - self.owner), self.lengths)
+        both: Hashes = self._mixed ^ np.repeat(mixed(-1 - self.owner), self.lengths)
+        return both
 
     @cached_property
     def _mixed(self) -> Hashes:
@@ -54,9 +56,7 @@ class Lists:
     @cached_property
     def _powers(self) -> tuple[Hashes, Hashes]:
         longest = int(self.lengths.max(initial=0)) + 1
-        both = (np.cumprod(np.full(longest, base, np.uint64)) for base in (_BASE, _INVERSE))
-        first, second = (np.concatenate((np.ones(1, np.uint64), powers)) for powers in both)
-        return first, second
+        return _powers_of(_BASE, longest), _powers_of(_INVERSE, longest)
 
     @cached_property
     def _sums(self) -> Hashes:
@@ -65,6 +65,12 @@ class Lists:
         sums = np.zeros(len(self.flat) + 1, np.uint64)
         np.cumsum(self._mixed * self._powers[0][inside], out=sums[1:])
         return sums
+
+
+def _powers_of(base: int, count: int) -> Hashes:
+    powers = np.full(count + 1, base, np.uint64)
+    powers[0] = 1
+    return np.cumprod(powers, dtype=np.uint64)
 
 
 def joined(one: Lists, other: Lists) -> Lists:
@@ -83,7 +89,8 @@ def bounds_of(lengths: Ints) -> Ints:
 def spread(begins: Ints, lengths: Ints) -> Ints:
     """All places of ranges that begin there and are so long, one range after the other."""
     bounds = bounds_of(lengths)
-    return np.arange(bounds[-1]) + np.repeat(begins - bounds[:-1], lengths)
+    places: Ints = np.arange(bounds[-1]) + np.repeat(begins - bounds[:-1], lengths)
+    return places
 
 
 def mixed(numbers: Ints) -> Hashes:
@@ -91,7 +98,8 @@ def mixed(numbers: Ints) -> Hashes:
     bits: Hashes = numbers.astype(np.uint64) + np.uint64(_BASE)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+    bits = bits ^ (bits >> np.uint64(31))
+    return bits
 
 
 def equal(one: Lists, ones: Ints, other: Lists, others: Ints, begin: Ints) -> Bools:

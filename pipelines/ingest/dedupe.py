@@ -33,10 +33,7 @@ _KEY = "struct<impression_id:string,time:timestamp>"
 
 
 def single_impressions(lines: DataFrame, *, batch: int, extra: Sequence[str] = ()) -> DataFrame:
-    """IMPRESSIONS rows (but for `source`) of observations that share no key with another one: each is a row as it is.
-
-    The same row that `lonely_impressions` would make of its sighting, without gathering anything.
-    """
+    """As `lonely_impressions`, of observations that share no key with another one: nothing is gathered."""
     marks = F.transform("shown", lambda news_id: F.array_contains("clicked_ids", news_id))
     kept = ("date", "history_length", "history_hash", "shown")
     values = {name: F.col(name) for name in kept} | {

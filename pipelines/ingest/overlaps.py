@@ -91,7 +91,8 @@ def _chained(nodes: Lists, stored: int) -> _Chains:
     follower, overlap = _followers(nodes, stored)
     count = len(nodes.owner)
     firsts = np.setdiff1d(np.arange(count), follower)
-    order, number, begin = [], [0] * count, [0] * count
+    order: list[int] = []
+    number, begin = [0] * count, [0] * count
     after, over, length = follower.tolist(), overlap.tolist(), nodes.lengths.tolist()
     for chain, node in enumerate(firsts.tolist()):
         place = 0
@@ -103,8 +104,8 @@ def _chained(nodes: Lists, stored: int) -> _Chains:
             place += length[node] - over[after[node]]
             node = after[node]
     untouched = (firsts < stored) & (follower[firsts] < 0)
-    arrays = (np.array(values, np.int64) for values in (order, number, begin))
-    return _Chains(nodes, firsts, untouched, *arrays, overlap)
+    ordered, numbers, begins = (np.array(values, np.int64) for values in (order, number, begin))
+    return _Chains(nodes, firsts, untouched, ordered, numbers, begins, overlap)
 
 
 def _followers(nodes: Lists, stored: int) -> tuple[Ints, Ints]:
