@@ -21,7 +21,7 @@ from schemas.table import Table
 
 _HISTORY = pa.schema([("history", pa.list_(pa.string()))])
 _ROW_GROUP = 100_000
-_POINTERS = ("history_length", "history_hash")  # what an impression keeps of its history
+_POINTERS = ("history_length", "history_hash", "history_offset")  # what an impression keeps of its history
 
 
 def history_bytes(lake: Lake) -> dict[str, float]:
