@@ -159,10 +159,8 @@ def fields_of(rows: pa.RecordBatch, mapping: LogMapping) -> dict[str, pa.Array]:
 
 def _alone(values: pa.Array) -> pa.Array:
     """Each value as a list of its own; null stays null."""
-    offsets = pa.array(
-        np.arange(len(values) + 1, dtype=np.int32), mask=np.append(np.asarray(pc.is_null(values)), False)
-    )
-    return pa.ListArray.from_arrays(offsets, values)
+    offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32))
+    return pa.ListArray.from_arrays(offsets, values, mask=pc.is_null(values))
 
 
 def _place(file: str, first: int, length: int) -> dict[str, pa.Array]:
