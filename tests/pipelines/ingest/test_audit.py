@@ -66,6 +66,12 @@ def test_a_file_that_shrinks_between_the_look_and_the_reading_fails_its_batch_an
     assert lake.read(RAW_LOG).count() == 12
 
 
+def test_a_file_that_goes_between_the_look_and_the_reading_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    lake, logs = Lake(spark, str(tmp_path / "lake")), write_logs(tmp_path, FILES)
+    with pytest.raises(InputError, match=r"^logs/b\.jsonl: it was changed while it was read"):
+        run(lake, logs, (logs / "logs" / "b.jsonl").unlink)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
