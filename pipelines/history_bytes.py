@@ -21,7 +21,7 @@ from schemas.table import Table
 
 _HISTORY = pa.schema([("history", pa.list_(pa.string()))])
 _ROW_GROUP = 100_000
-_POINTERS = ("history_length", "history_hash")  # what an impression keeps of its history
+_POINTERS = ("history_length", "history_hash", "history_offset")  # what an impression keeps of its history
 
 
 def history_bytes(lake: Lake) -> dict[str, float]:
@@ -61,7 +61,7 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
 def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> pa.Table:
     """The histories in a Parquet file; its bytes."""
     waiting = _HISTORY.empty_table()
-    with pq.ParquetWriter(path, _HISTORY, compression="zstd") as writer:
+    with pq.ParquetWriter(path, _HISTORY, compression="zstd", compression_level=3) as writer:
         for batch in batches:
             more = pa.Table.from_batches([batch.select(["history"])]).cast(_HISTORY)
             waiting = pa.concat_tables([waiting, more])

@@ -19,17 +19,21 @@ def hash_of_history(clicks: Iterable[str]) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def history_of(sequences: Iterable[Sequence[str]], length: int, history_hash: int) -> list[str]:
-    """The history of an impression: the first `length` clicks of that sequence of the user whose prefix has the hash.
+def history_of(
+    sequences: Iterable[Sequence[str]], length: int, history_hash: int, offset: int | None = None
+) -> list[str]:
+    """The history of an impression: `length` clicks from `offset` on (null: from the first one) of that sequence of the
+    user where these have the hash.
 
-    ContractError where no sequence has such a prefix.
+    ContractError where no sequence has such a slice.
     """
     if length == 0:
         return []
+    begin = offset or 0
     for clicks in sequences:
-        prefix = list(clicks[:length])
-        if len(prefix) == length and hash_of_history(prefix) == history_hash:
-            return prefix
+        found = list(clicks[begin : begin + length])
+        if len(found) == length and hash_of_history(found) == history_hash:
+            return found
     raise ContractError(
         f"table histories lacks a history of {length} clicks that an impression names by hash {history_hash}. "
         "Ingest the raw logs into a new --lake"

@@ -15,8 +15,8 @@ IMPRESSIONS = Table(
         Column("date", "date", "the UTC date of `time`"),
         Column("last_time", "timestamp", "the latest time told of it"),
         Column("span_days", "int", "days from `date` to that of `last_time`; over 1 is rare"),
-        Column("history_length", "int", "clicks the history held: a prefix of the user's sequence"),
-        Column("history_hash", "long", "xxhash64 of that prefix: picks the sequence in histories"),
+        Column("history_length", "int", "clicks the history held: a slice of a sequence of the user"),
+        Column("history_hash", "long", "xxhash64 of that slice: picks the sequence in histories"),
         Column("shown", "array<string>", "news ids in the order shown, each once"),
         Column("clicked", "array<boolean>", "click mark of each shown news; null = unlabelled", nullable=True),
         Column("also_seen_as", "array<string>", "other ids under which it was logged, sorted"),
@@ -24,6 +24,7 @@ IMPRESSIONS = Table(
         Column("sighting_time", "array<timestamp>", "sightings: the time of each; null = one only", nullable=True),
         Column("sighting_shown", "array<long>", "sightings: hash of the set of news each showed; never null"),
         Column("first_batch", "long", "the ingest batch that first told of it"),
+        Column("history_offset", "int", "clicks of the sequence before the slice; null = 0, a prefix", nullable=True),
     ),
     key=("source", "impression_id", "user_id", "time"),
     partition_by=("source", "date"),
@@ -33,6 +34,7 @@ IMPRESSIONS = Table(
         Check("time_plausible", "last_time >= time"),
         Check("date_of_time", "date = CAST(time AS DATE)"),
         Check("history_length", "history_length >= 0"),
+        Check("history_offset", "history_offset IS NULL OR history_offset > 0"),
     ),
     deletion_vectors=True,
 )
@@ -55,7 +57,7 @@ ALIASES = Table(
 
 HISTORIES = Table(
     name="histories",
-    meaning="each user's click sequences once; a history that is a prefix of another is not stored",
+    meaning="each user's click sequences once; histories that overlap are slices of one",
     columns=(
         Column("source", "string", "as in impressions"),
         Column("user_id", "string", "as in impressions"),

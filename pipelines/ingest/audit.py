@@ -49,12 +49,12 @@ def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:
     _refuse_changed(spark, files)
 
 
-def check_refusals(sightings: DataFrame, max_share: float, *, lines_before: int, withheld: bool) -> None:
+def check_refusals(judged: DataFrame, max_share: float, *, lines_before: int, withheld: bool) -> None:
     """InputError with the first refused line if more than this share of a batch's lines is refused, in a run that has
     read more than a few. `withheld`: refused lines are not shown, for they may name users.
     """
     first = F.min(F.struct("refused.file", "refused.position", "refused.line")).alias("first")
-    rows = sightings.groupBy("reason").agg(F.sum("lines").alias("lines"), first).collect()
+    rows = judged.groupBy("reason").agg(F.count("*").alias("lines"), first).collect()
     lines = sum(row["lines"] for row in rows)
     refused = sorted((row for row in rows if row["reason"] is not None), key=lambda row: row["first"])
     count = sum(row["lines"] for row in refused)

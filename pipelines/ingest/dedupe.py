@@ -6,7 +6,7 @@ runs and days gives the same row:
 - time: the earliest; impression_id: the smallest id of that second; the others stand in also_seen_as;
 - shown: the list itself where all agree; else all news of all lists, sorted by id, for no order can be trusted;
 - clicked: the union of all clicks; no line with marks = unlabelled;
-- history: the longest, and of equally long ones that with the largest hash;
+- history: the longest, and of equally long ones that with the largest hash, at the smallest offset that is known;
 - extra columns: the greatest.
 
 Only `first_batch` depends on the runs: it names the one that first told of the impression.
@@ -20,11 +20,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.ingest.linking import with_canonical, with_cluster, with_component
-from pipelines.ingest.sightings import ids_of, text_of
+from pipelines.ingest.sightings import history_of_line, ids_of, text_of
 from pipelines.merging import GONE, OLD
 
 _ROW = (
-    "date", "last_time", "span_days", "history_length", "history_hash", "shown", "clicked",
+    "date", "last_time", "span_days", "history_length", "history_hash", "history_offset", "shown", "clicked",
     "also_seen_as", "sighting_id", "sighting_time", "sighting_shown",
 )  # fmt: skip
 COUNTS = ("lines", "gained", "replayed", "retold", "double_logged", "repeated_news")
@@ -32,16 +32,28 @@ _SUMS = ("lines", "distinct_lines", "repeated_news")
 _KEY = "struct<impression_id:string,time:timestamp>"
 
 
+def single_impressions(lines: DataFrame, *, batch: int, extra: Sequence[str] = ()) -> DataFrame:
+    """As `lonely_impressions`, of observations that share no key with another one: nothing is gathered."""
+    marks = F.transform("shown", lambda news_id: F.array_contains("clicked_ids", news_id))
+    kept = ("date", "history_length", "history_hash", "shown")
+    values = {name: F.col(name) for name in kept} | {
+        "last_time": F.col("time"),
+        "span_days": F.lit(0),
+        "history_offset": _offset(history_of_line(lines)["nearness"]),
+        "clicked": F.when(F.col("clicked_ids").isNotNull(), marks),
+        "also_seen_as": F.array().cast("array<string>"),
+        "sighting_id": F.lit(None).cast("array<string>"),
+        "sighting_time": F.lit(None).cast("array<timestamp>"),
+        "sighting_shown": F.array("shown_hash"),
+    }
+    row = (values[name].alias(name) for name in _ROW)
+    return lines.select("user_id", "impression_id", "time", *row, _first_batch(batch), *extra)
+
+
 def lonely_impressions(sightings: DataFrame, *, batch: int, extra: Sequence[str] = ()) -> DataFrame:
-    """IMPRESSIONS rows (but for `source`) of sightings that are linked to no other; with the counts of COUNTS."""
-    rows = sightings.select(*_told_parts(batch), *extra).withColumns(
-        {"stored": F.array().cast(f"array<{_KEY}>"), "ids": F.lit(1), "stored_ids": F.lit(0), "changed": F.lit(True)}
-    )
-    return (
-        rows.transform(_with_row)
-        .transform(_with_counts)
-        .select("user_id", "impression_id", "time", *_ROW, "first_batch", *COUNTS, *extra)
-    )
+    """IMPRESSIONS rows (but for `source`) of sightings that are linked to no other."""
+    rows = sightings.select(*_told_parts(batch), *extra).transform(_with_row)
+    return rows.select("user_id", "impression_id", "time", *_ROW, "first_batch", *extra)
 
 
 def linked_impressions(
@@ -55,7 +67,7 @@ def linked_impressions(
     told = sightings.select(*_told_parts(batch), *extra)
     if stored is not None:
         known = [name for name in extra if name in stored.columns]
-        rows = stored.select(*_stored_parts(), _row_hash(known).alias("_stored_hash"), *known)
+        rows = stored.select(*_stored_parts(stored), _row_hash(known).alias("_stored_hash"), *known)
         told = told.unionByName(rows, allowMissingColumns=True)
     else:
         told = told.withColumns({"_stored_key": F.lit(None).cast(_KEY), "_stored_hash": F.lit(None).cast("long")})
@@ -126,14 +138,14 @@ def _told_parts(batch: int) -> list[Column]:
         F.array("shown").alias("lists"),
         F.filter("tellings.clicked", lambda text: text.isNotNull()).alias("marks"),
         F.col("history"),
-        F.lit(batch).cast("long").alias("first_batch"),
+        _first_batch(batch),
         F.col("lines"),
         F.col("repeated").alias("repeated_news"),
         F.size("tellings").cast("long").alias("distinct_lines"),
     ]
 
 
-def _stored_parts() -> list[Column]:
+def _stored_parts(stored: DataFrame) -> list[Column]:
     """What a stored row adds: all that its sightings told."""
     clicked = F.filter("shown", lambda _, place: F.get("clicked", place))
     no_marks = F.array().cast("array<string>")
@@ -144,7 +156,7 @@ def _stored_parts() -> list[Column]:
         _seen().alias("sightings"),
         F.array(text_of(F.col("shown"))).alias("lists"),
         F.when(F.col("clicked").isNull(), no_marks).otherwise(F.array(text_of(clicked))).alias("marks"),
-        F.struct(F.col("history_length").alias("length"), F.col("history_hash").alias("hash")).alias("history"),
+        history_of_line(stored).alias("history"),
         F.col("first_batch"),
         *(F.lit(0).cast("long").alias(name) for name in _SUMS),
         F.struct("impression_id", "time").alias("_stored_key"),
@@ -196,6 +208,7 @@ def _with_row(parts: DataFrame) -> DataFrame:
                 "span_days": F.date_diff(last_time, "time"),
                 "history_length": F.col("history.length"),
                 "history_hash": F.col("history.hash"),
+                "history_offset": _offset(F.col("history.nearness")),
                 "also_seen_as": F.array_sort(F.array_remove(ids, F.col("impression_id"))),
                 "sighting_id": F.when(several, F.col("sightings.impression_id")),
                 "sighting_time": F.when(several, F.col("sightings.time")),
@@ -221,8 +234,16 @@ def _with_counts(rows: DataFrame) -> DataFrame:
 
 
 def _row_hash(extra: Sequence[str]) -> Column:
-    """One number for all that a run may change in a row."""
-    return F.xxhash64(*_ROW, *extra)
+    """One number for all that a run may change in a row. Not the offset: another one leads to the same history."""
+    return F.xxhash64(*(name for name in _ROW if name != "history_offset"), *extra)
+
+
+def _offset(nearness: Column) -> Column:
+    return F.when(nearness < 0, -nearness)
+
+
+def _first_batch(batch: int) -> Column:
+    return F.lit(batch).cast("long").alias("first_batch")
 
 
 def _greatest(name: str) -> Column:

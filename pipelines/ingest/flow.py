@@ -14,10 +14,10 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import Keep
 from pipelines.ingest.audit import check_lines, check_refusals
 from pipelines.ingest.books import (
     BOOKS,
@@ -33,7 +33,7 @@ from pipelines.ingest.books import (
     write_files,
 )  # fmt: skip
 from pipelines.ingest.config import IngestConfig
-from pipelines.ingest.histories import history_changes, told_histories
+from pipelines.ingest.histories import write_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.known import Known
 from pipelines.ingest.log_file import LogFile, in_batches
@@ -41,10 +41,8 @@ from pipelines.ingest.mapping import mapping_of
 from pipelines.ingest.parse import EARLIEST, with_told
 from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_replaced_users
 from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sightings import per_sighting, refused, usable
+from pipelines.ingest.sightings import observations, refused, usable
 from pipelines.ingest.sources import Found
-from pipelines.making import literal
-from pipelines.merging import GONE, OLD, STORED
 from pipelines.refusals import conflict
 from pipelines.session import sized_for
 from pipelines.tables import Lake
@@ -115,19 +113,17 @@ def ingest_batch(
     batch, format = last_batch(lake, source) + 1, files[0].lines_format
     if user_key is not None:
         lines = with_replaced_users(lines, format, user_key, earliest)
-    rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch)).persist(StorageLevel.DISK_ONLY)
-    try:
+    rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
+    with lake.scratch() as keep:
+        rows = keep(rows)
         check_lines(rows, files)
-        with _parsed(lake, rows, sum(file.bytes for file in files), earliest) as parsed:
+        with _parsed(lake, rows, sum(file.bytes for file in files), earliest, keep) as parsed:
             withheld = user_key is not None
-            check_refusals(parsed.sightings, max_reject_share, lines_before=lines_before, withheld=withheld)
+            check_refusals(parsed.lines, max_reject_share, lines_before=lines_before, withheld=withheld)
             settle_user_key(lake, source, user_key)
             when = {"arrived_on": arrived_on, "earliest": earliest}
             note = append_lines(lake, files, rows, source=source, batch=batch, **when)
-            rows.unpersist()
-            return _write_batch(lake, parsed, note)
-    finally:
-        rows.unpersist()
+            return _write_batch(lake, parsed, note, keep)
 
 
 def append_lines(
@@ -159,58 +155,43 @@ def complete_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
     """Bring a batch of RAW_LOG, which an earlier run left there, into the other tables; its row of the books."""
     note = raw_note(lake, source, batch)
     raw = of_source(lake, RAW_LOG, source).where(F.col("batch") == batch)
-    with _parsed(lake, raw, sum(file["bytes"] for file in note["files"]), _earliest(note)) as parsed:
-        return _write_batch(lake, parsed, note)
+    size = sum(file["bytes"] for file in note["files"])
+    with lake.scratch() as keep, _parsed(lake, raw, size, _earliest(note), keep) as parsed:
+        return _write_batch(lake, parsed, note, keep)
 
 
 class _Parsed(NamedTuple):
     """What a batch's lines say."""
 
-    sightings: DataFrame  # and the lines that are refused
+    lines: DataFrame  # observations, and the lines that are refused
     extra: tuple[str, ...]
 
 
 @contextmanager
-def _parsed(lake: Lake, raw: DataFrame, size: int, earliest: date) -> Iterator[_Parsed]:
-    """Inside, what a batch's lines say is persisted, and shuffles are cut for that many bytes."""
+def _parsed(lake: Lake, raw: DataFrame, size: int, earliest: date, keep: Keep) -> Iterator[_Parsed]:
+    """Inside, what a batch's lines say is kept, and shuffles are cut for that many bytes."""
     format = _format_of(raw)
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
     with sized_for(lake.spark, size):
-        sightings = per_sighting(with_told(raw, format, earliest), extra).persist()
-        try:
-            yield _Parsed(sightings, extra)
-        finally:
-            sightings.unpersist()
+        yield _Parsed(keep(observations(with_told(raw, format, earliest), extra)), extra)
 
 
-def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any]) -> dict[str, int]:
+def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any], keep: Keep) -> dict[str, int]:
     """Bring what a batch of RAW_LOG says into the other tables, check the balance, and write it into the books."""
     source, batch, since = note["source"], note["batch"], note["impressions_version"]
-    told = usable(parsed.sightings)
-    write_histories(lake, told, source, batch)  # first: at no moment does an impression lack its history
-    plan = plan_impressions(lake, told, source=source, batch=batch, extra=parsed.extra)
+    lines = usable(parsed.lines)
+    # Histories first: at no moment does an impression lack its own.
+    offsets = write_histories(lake, lines, source, batch, keep=keep)
+    plan = plan_impressions(lake, lines, offsets, source=source, batch=batch, extra=parsed.extra, keep=keep)
     counts = write_impressions(lake, plan, source=source, batch=batch, since=since)
     arrived_on = F.lit(note.get("arrived_on")).cast("date")  # an older run noted none
-    rows = refused(parsed.sightings).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
+    rows = refused(parsed.lines).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     rows = rows.withColumn("arrived_on", arrived_on)
     lake.append(REJECTS, rows, app_id=app(REJECTS, source), app_version=batch)
     book = book_of(lake, counts, note)
     write_files(lake, note, source, batch)
     write_book(lake, book, source, batch)
     return book
-
-
-def write_histories(lake: Lake, told: DataFrame, source: str, batch: int) -> None:
-    """Add the batch's longest histories; then those that extend a stored one take its place."""
-    stored = of_source(lake, HISTORIES, source) if lake.exists(HISTORIES) else None
-    changes = history_changes(told_histories(told), stored).withColumn("source", F.lit(source))
-    if stored is not None:
-        changes = changes.localCheckpoint()  # both writes rest on the table as it was
-    new = changes.where(f"{OLD} IS NULL").drop(OLD)
-    lake.append(HISTORIES, new, app_id=app(HISTORIES, source), app_version=batch)
-    if stored is not None:
-        grown = changes.where(f"{OLD} IS NOT NULL").withColumn(GONE, F.lit(False))
-        lake.change(HISTORIES, grown, where=f"{STORED}.source = {literal(source)}")
 
 
 def _versions(lake: Lake) -> dict[str, int]:

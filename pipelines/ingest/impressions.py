@@ -1,4 +1,4 @@
-"""How a batch's sightings reach IMPRESSIONS and ALIASES: new rows appended, stored ones that are told of again changed.
+"""How a batch's observations reach IMPRESSIONS and ALIASES: new rows appended, stored ones that it tells of changed.
 
 What a batch will do is planned before anything is written, and the plan's figures go into the first commit's note: a
 run that completes a killed one finds them there, for by then the lines look as if they told nothing new.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.commits import Mark
+from pipelines.engine.scratch import Keep
 from pipelines.ingest.books import app, impression_notes, of_source
 from pipelines.ingest.dedupe import (
     COUNTS,
@@ -21,11 +22,14 @@ from pipelines.ingest.dedupe import (
     linked_impressions,
     lonely_impressions,
     new_rows,
+    single_impressions,
     stored_changes,
     stored_sightings,
 )
-from pipelines.ingest.linking import counted_keys, met_keys, shared_keys, with_keys, with_tangled
+from pipelines.ingest.histories import with_offset
+from pipelines.ingest.linking import counted_keys, drop_tangled, keep_tangled, met_keys, shared_keys, with_keys
 from pipelines.ingest.mapping import mapping_of
+from pipelines.ingest.sightings import per_sighting
 from pipelines.making import literal
 from pipelines.merging import INCOMING, STORED
 from pipelines.tables import Lake
@@ -34,8 +38,8 @@ from schemas.impression import ALIASES, IMPRESSIONS
 
 _ROW_KEY = ("user_id", "impression_id", "time", "date")
 _SPARK_TYPES = {"long": "bigint"}
-_SUMS = ("lines", "distinct_lines", "repeated", "sightings")
-_BROADCAST = 2_000_000  # sightings whose keys every task can hold: some 50 bytes each
+_EPOCH = datetime(1970, 1, 1)
+_BROADCAST = 2_000_000  # lines whose keys every task can hold: some 50 bytes each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,29 +51,63 @@ class Plan:
     counts: dict[str, int]  # of COUNTS
 
 
-def plan_impressions(lake: Lake, told: DataFrame, *, source: str, batch: int, extra: Sequence[str]) -> Plan:
-    """What the batch's sightings (`told`, cached) do to IMPRESSIONS as it stands."""
-    dates, sums = _dates_and_sums(told)
+def plan_impressions(
+    lake: Lake,
+    lines: DataFrame,
+    offsets: DataFrame | None,
+    *,
+    source: str,
+    batch: int,
+    extra: Sequence[str],
+    keep: Keep,
+) -> Plan:
+    """What the batch's observations (`lines`, kept) do to IMPRESSIONS as it stands.
+
+    `offsets`: of their histories, where any is no prefix of a sequence.
+    """
+    dates, count, repeated = _dates_and_sums(lines)
     stored = of_source(lake, IMPRESSIONS, source) if lake.exists(IMPRESSIONS) else None
     near = None if stored is None else _stored_near(stored, dates)
-    keyed = told.transform(with_keys)
-    # Checkpoints, not caches, of all that rests on IMPRESSIONS: Spark empties such caches at the first commit there.
-    keys = counted_keys(keyed).localCheckpoint()
-    near_by = F.broadcast if sums["sightings"] <= _BROADCAST else _as_it_is  # the stored rows then stay where they are
-    met = None if near is None else met_keys(_keyed_sightings(near), near_by(keys)).localCheckpoint()
-    shared = near_by(shared_keys(keys, met).localCheckpoint())
-    lonely, linked, counts = told, None, _lonely_counts(sums)
-    if not shared.isEmpty():
-        judged = with_tangled(keyed, shared)
-        tangled = judged.where("tangled").localCheckpoint()
-        touched = None if near is None or met is None else _touched(near, met, near_by)
-        every = _with_stored_columns(tangled, stored, extra)
-        linked = linked_impressions(every, touched, batch=batch, extra=_extra_of(stored, extra)).localCheckpoint()
-        alone = {name: sums[name] - value for name, value in _dates_and_sums(tangled)[1].items()}
-        found = linked.agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in COUNTS)).collect()[0]
-        counts = {name: count + found[name] for name, count in _lonely_counts(alone).items()}
-        lonely = judged.where("NOT tangled")
-    return Plan(lonely=lonely_impressions(lonely, batch=batch, extra=extra), linked=linked, counts=counts)
+    keys = keep(counted_keys(lines))
+    near_by = F.broadcast if count <= _BROADCAST else _as_it_is  # the stored rows then stay where they are
+    met = None if near is None else keep(met_keys(_keyed_sightings(near), near_by(keys)))
+    shared = near_by(keep(shared_keys(keys, met)))
+    placed = lines if offsets is None else with_offset(lines, offsets)
+    every = {"lines": count, "gained": count, "repeated_news": repeated}
+    if shared.isEmpty():
+        lonely = single_impressions(placed, batch=batch, extra=extra)
+        return Plan(lonely=lonely, linked=None, counts=dict.fromkeys(COUNTS, 0) | every)
+    gathered = keep(per_sighting(keep_tangled(placed, shared), extra))
+    shared_again = near_by(keep(shared_keys(counted_keys(gathered), met)))
+    tangled = keep_tangled(gathered, shared_again)
+    touched = None if near is None or met is None else keep(_touched(near, met, near_by))
+    linked = keep(
+        linked_impressions(
+            _with_stored_columns(tangled, stored, extra), touched, batch=batch, extra=_extra_of(stored, extra)
+        )
+    )
+    alone = drop_tangled(gathered, shared_again)
+    single = single_impressions(drop_tangled(placed, shared), batch=batch, extra=extra)
+    lonely = single.unionByName(lonely_impressions(alone, batch=batch, extra=extra))
+    return Plan(lonely=lonely, linked=linked, counts=_counts(every, gathered, alone, linked))
+
+
+def _counts(every: dict[str, int], gathered: DataFrame, alone: DataFrame, linked: DataFrame) -> dict[str, int]:
+    """COUNTS of a batch of lines: a line that shares no key gains a row; of a sighting that is linked to no other the
+    first line does, copies of its lines are replays, and the rest tell more.
+    """
+    all_gathered, by_themselves = (_sums(frame) for frame in (gathered, alone))
+    found = linked.agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in COUNTS)).collect()[0].asDict()
+    lonely = {
+        "lines": by_themselves["lines"],
+        "gained": by_themselves["sightings"],
+        "replayed": by_themselves["lines"] - by_themselves["distinct_lines"],
+        "retold": by_themselves["distinct_lines"] - by_themselves["sightings"],
+        "repeated_news": by_themselves["repeated"],
+    }
+    single = every["lines"] - all_gathered["lines"]
+    once = {"lines": single, "gained": single, "repeated_news": every["repeated_news"] - all_gathered["repeated"]}
+    return {name: once.get(name, 0) + lonely.get(name, 0) + found[name] for name in COUNTS}
 
 
 def refuse_other_types(lake: Lake, format: str) -> None:
@@ -90,7 +128,7 @@ def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since:
     """Commit the plan; returns the figures that hold: those of the run that first came here with the batch."""
     note = {"source": source, "batch": batch}
     first = next((told["plan"] for told in impression_notes(lake, source, batch, since=since) if "plan" in told), None)
-    rows = plan.lonely.drop(*COUNTS)
+    rows = plan.lonely
     if plan.linked is not None:
         rows = rows.unionByName(new_rows(plan.linked), allowMissingColumns=True)
     lake.append(
@@ -118,9 +156,11 @@ def _change_linked(lake: Lake, linked: DataFrame, source: str, note: dict[str, o
 
 def _merge_aliases(lake: Lake, linked: DataFrame, source: str) -> None:
     aliases = alias_rows(linked)
-    first, last = aliases.agg(*(limit("time").cast("string") for limit in (F.min, F.max))).collect()[0]
-    if first is None:
+    micros = F.unix_micros("time")
+    ends = aliases.agg(F.min(micros), F.max(micros)).collect()[0]  # numbers: a time's text differs between engines
+    if ends[0] is None:
         return
+    first, last = ((_EPOCH + timedelta(microseconds=end)).strftime("%Y-%m-%d %H:%M:%S.%f") for end in ends)
     canonical = ("canonical_id", "canonical_time")
     differs = " OR ".join(f"{STORED}.{name} != {INCOMING}.{name}" for name in canonical)
     between = f"{STORED}.time BETWEEN TIMESTAMP '{first} UTC' AND TIMESTAMP '{last} UTC'"
@@ -133,28 +173,17 @@ def _merge_aliases(lake: Lake, linked: DataFrame, source: str) -> None:
     )
 
 
-def _dates_and_sums(sightings: DataFrame) -> tuple[list[date], dict[str, int]]:
-    """The UTC dates of the sightings and the sums of _SUMS."""
-    row = sightings.agg(
-        F.collect_set("date").alias("dates"),
-        F.coalesce(F.sum("lines"), F.lit(0)).alias("lines"),
-        F.coalesce(F.sum(F.size("tellings")), F.lit(0)).alias("distinct_lines"),
-        F.coalesce(F.sum("repeated"), F.lit(0)).alias("repeated"),
-        F.count("*").alias("sightings"),
-    ).collect()[0]
-    return sorted(row["dates"]), {name: row[name] for name in _SUMS}
+def _dates_and_sums(lines: DataFrame) -> tuple[list[date], int, int]:
+    """The UTC dates of the lines, how many there are, and how many of them showed a news twice."""
+    repeated = F.coalesce(F.sum("repeated"), F.lit(0))
+    row = lines.agg(F.collect_set("date").alias("dates"), F.count("*"), repeated).collect()[0]
+    return sorted(row["dates"]), row[1], row[2]
 
 
-def _lonely_counts(sums: dict[str, int]) -> dict[str, int]:
-    """COUNTS of sightings that are linked to no other: each gains a row, copies of its lines are replays."""
-    return {
-        "lines": sums["lines"],
-        "gained": sums["sightings"],
-        "replayed": sums["lines"] - sums["distinct_lines"],
-        "retold": sums["distinct_lines"] - sums["sightings"],
-        "double_logged": 0,
-        "repeated_news": sums["repeated"],
-    }
+def _sums(sightings: DataFrame) -> dict[str, int]:
+    sums = {"lines": F.col("lines"), "distinct_lines": F.size("tellings"), "repeated": F.col("repeated")}
+    found = (F.coalesce(F.sum(value), F.lit(0)).alias(name) for name, value in sums.items())
+    return sightings.agg(*found, F.count("*").alias("sightings")).collect()[0].asDict()
 
 
 def _extra_of(stored: DataFrame | None, extra: Sequence[str]) -> list[str]:
@@ -194,7 +223,7 @@ def _keyed_sightings(stored: DataFrame) -> DataFrame:
 def _touched(near: DataFrame, met: DataFrame, near_by: Callable[[DataFrame], DataFrame]) -> DataFrame:
     """Stored rows of which a sighting has a shared key."""
     wanted = near_by(met.select("row.*").distinct())
-    return near.join(wanted, [*_ROW_KEY], how="left_semi").localCheckpoint()
+    return near.join(wanted, [*_ROW_KEY], how="left_semi")
 
 
 def _as_it_is(frame: DataFrame) -> DataFrame:

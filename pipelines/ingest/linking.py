@@ -4,63 +4,72 @@
   24 h (ids are reused); a later line that bridges a wider gap links what was apart.
 - Rule 3, one view: sightings of one user, second and set of news are linked, whatever their ids (two collectors).
 
-An impression is a connected component of both. Nearly every sighting is alone, so the few that share a key with
-another one, of the batch or stored, are set apart first and only they are sorted and joined.
+An impression is a connected component of both. Nearly every line is alone, so the few that share a key with another
+one, of the batch or stored, are set apart first and only they are gathered, sorted and joined.
 """
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from pipelines.ingest.sightings import link_keys, second_of
+from pipelines.ingest.components import smallest_linked
+from pipelines.ingest.sightings import KEYS, link_keys, second_of
 
 LINK_SECONDS = 24 * 3600
 
 
 def with_keys(sightings: DataFrame) -> DataFrame:
-    """Adds `keys`: what a sighting shares with every one that it may be linked to."""
-    return sightings.withColumn("keys", link_keys({name: F.col(name) for name in sightings.columns}))
+    """Adds KEYS: what a sighting shares with every one that it may be linked to."""
+    keys = link_keys({name: F.col(name) for name in sightings.columns})
+    return sightings.withColumns(dict(zip(KEYS, keys, strict=True)))
 
 
 def counted_keys(sightings: DataFrame) -> DataFrame:
-    """Every `key` of the sightings, which have `keys`, with the `count` of those that have it."""
-    return sightings.select(F.explode("keys").alias("key")).groupBy("key").agg(F.count("*").alias("count"))
+    """Every `key` of the lines or sightings, which have KEYS, with the `count` of those that have it."""
+    return sightings.select(F.explode(F.array(*KEYS)).alias("key")).groupBy("key").agg(F.count("*").alias("count"))
 
 
 def met_keys(stored: DataFrame, keys: DataFrame) -> DataFrame:
-    """(`row`, `key`) of stored sightings, which have `row` and `keys`, for each key that stands in `keys` too."""
-    return stored.select("row", F.explode("keys").alias("key")).join(keys.select("key"), "key", how="left_semi")
+    """(`row`, `key`) of stored sightings, which have `row` and KEYS, for each key that stands in `keys` too."""
+    held = stored.select("row", F.explode(F.array(*KEYS)).alias("key"))
+    return held.join(keys.select("key"), "key", how="left_semi")
 
 
 def shared_keys(keys: DataFrame, met: DataFrame | None) -> DataFrame:
-    """Keys (`key`) of incoming sightings that a second one has, incoming (`keys`, counted) or stored (`met`)."""
+    """Keys (`key`) of incoming rows that a second one has, incoming (`keys`, counted) or stored (`met`)."""
     shared = keys.where("count > 1").select("key")
     return shared if met is None else shared.unionByName(met.select("key")).distinct()
 
 
-def with_tangled(sightings: DataFrame, shared: DataFrame) -> DataFrame:
-    """Adds `tangled`: one of the sighting's keys is shared. Hashes may collide: then a lonely one is looked at too."""
-    for place in (0, 1):
-        found = shared.select(F.col("key").alias(f"_key{place}"), F.lit(True).alias(f"_shared{place}"))
-        key = F.get("keys", F.lit(place)) == F.col(f"_key{place}")
-        sightings = sightings.join(found, key, how="left").drop(f"_key{place}")
-    either = F.coalesce("_shared0", "_shared1", F.lit(False))
-    return sightings.withColumn("tangled", either).drop("_shared0", "_shared1")
+def keep_tangled(rows: DataFrame, shared: DataFrame) -> DataFrame:
+    """The rows of which a key is shared. Hashes may collide: then a lonely one is looked at too."""
+    by_id, by_view = (shared.select(F.col("key").alias(name)) for name in KEYS)
+    of_view = rows.join(by_id, KEYS[0], how="left_anti").join(by_view, KEYS[1], how="left_semi")
+    of_id = rows.join(by_id, KEYS[0], how="left_semi")
+    return of_id.unionByName(of_view)
+
+
+def drop_tangled(rows: DataFrame, shared: DataFrame) -> DataFrame:
+    """The other rows."""
+    for name in KEYS:
+        rows = rows.join(shared.select(F.col("key").alias(name)), name, how="left_anti")
+    return rows
 
 
 def with_cluster(sightings: DataFrame) -> DataFrame:
-    """Rule 2. Adds `cluster` (id, start): runs of one user's sightings of one id without a gap of over 24 h."""
-    by_id = Window.partitionBy("user_id", "impression_id").orderBy("time")
-    since = F.unix_micros("time") - F.unix_micros(F.lag("time").over(by_id))
+    """Rule 2. Adds `cluster` (id, start in µs): runs of one user's sightings of one id without a gap of over 24 h."""
+    by_id = Window.partitionBy("user_id", "impression_id").orderBy("_micros")
+    since = F.col("_micros") - F.lag("_micros").over(by_id)
     begins = since.isNull() | (since > LINK_SECONDS * 1_000_000)
-    start = F.max(F.when(F.col("_begins"), F.col("time"))).over(by_id)
+    start = F.max(F.when(F.col("_begins"), F.col("_micros"))).over(by_id)
     cluster = F.struct(F.col("impression_id").alias("id"), F.col("_start").alias("start"))
     return (
-        sightings.withColumn("_begins", begins)
+        sightings.withColumn("_micros", F.unix_micros("time"))
+        .withColumn("_begins", begins)
         .withColumn("_start", start)
         .withColumn("cluster", cluster)
-        .drop("_begins", "_start")
+        .drop("_micros", "_begins", "_start")
     )
 
 
@@ -68,18 +77,24 @@ def with_component(clustered: DataFrame) -> DataFrame:
     """Rule 3, and both together. Adds `component`: the smallest cluster of the connected ones."""
     view = ("user_id", second_of(F.col("time")).alias("second"), "shown_hash")
     same_view = clustered.groupBy(*view).agg(F.collect_set("cluster").alias("link"))
-    links = same_view.where("size(link) > 1").groupBy("user_id").agg(F.collect_set("link").alias("links"))
-    labels = (
-        links.select("user_id", F.explode(_joined("links")).alias("joined"))
-        .select("user_id", F.array_min("joined").alias("_label"), F.explode("joined").alias("_cluster"))
-        .withColumnRenamed("user_id", "_user")
+    links = same_view.where("size(link) > 1").groupBy("user_id").agg(F.collect_list("link").alias("links"))
+    labels = smallest_linked(links).select(
+        F.col("user_id").alias("_user"),
+        F.col("id").alias("_id"),
+        F.col("start").alias("_start"),
+        F.col("label_id").alias("_label_id"),
+        F.col("label_start").alias("_label_start"),
     )
-    same = (F.col("user_id") == F.col("_user")) & (F.col("cluster") == F.col("_cluster"))
-    return (
-        clustered.join(labels, same, how="left")
-        .withColumn("component", F.coalesce("_label", "cluster"))
-        .drop("_user", "_cluster", "_label")
+    same = (
+        (F.col("user_id") == F.col("_user"))
+        & (F.col("cluster.id") == F.col("_id"))
+        & (F.col("cluster.start") == F.col("_start"))
     )
+    # Field by field: the embedded engine takes no two structs for one type if one came from a column with metadata.
+    label = F.struct(
+        F.coalesce("_label_id", "cluster.id").alias("id"), F.coalesce("_label_start", "cluster.start").alias("start")
+    )
+    return clustered.join(labels, same, how="left").withColumn("component", label).drop(*labels.columns)
 
 
 def with_canonical(components: DataFrame) -> DataFrame:
@@ -93,15 +108,3 @@ def with_canonical(components: DataFrame) -> DataFrame:
     return components.withColumns(
         {"canonical_id": first["impression_id"], "canonical_time": F.min("time").over(component)}
     )
-
-
-def _joined(links: str) -> Column:
-    """Sets of clusters, joined until none overlaps another: each link swallows what it touches."""
-    none = F.array().cast("array<array<struct<id:string,start:timestamp>>>")
-
-    def swallow(sets: Column, link: Column) -> Column:
-        touched = F.filter(sets, lambda one: F.arrays_overlap(one, link))
-        apart = F.filter(sets, lambda one: ~F.arrays_overlap(one, link))
-        return F.concat(apart, F.array(F.array_distinct(F.concat(link, F.flatten(touched)))))
-
-    return F.aggregate(links, none, swallow)

@@ -65,6 +65,7 @@ def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> Da
         {
             "history_length": F.when(F.col("_told"), F.col("history_length")).otherwise(0),
             "history_hash": F.when(F.col("_told"), F.col("history_hash")).otherwise(hash_of(nothing)),
+            "history_offset": F.when(F.col("_told"), F.col("history_offset")),
             "shown": F.when(judged | clicked, shown).otherwise(nothing),
             "clicked": F.when(judged | clicked, marks).otherwise(F.array().cast("array<boolean>")),
         }

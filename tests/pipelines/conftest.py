@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,17 @@ import pytest
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from pipelines.engine.scratch import Keep
     from pipelines.tables import Lake
+
+
+@pytest.fixture
+def keep() -> Iterator[Keep]:
+    """Computes a frame once; gone after the test."""
+    from pipelines.engine.scratch import scratch
+
+    with scratch() as kept:
+        yield kept
 
 
 @pytest.fixture

@@ -19,13 +19,23 @@ def delta_rows(
     *,
     where: tuple[str, str] | None = None,
     version: int | None = None,
+    later: Mapping[str, pa.DataType] | None = None,
 ) -> pa.Table:
     """Columns of a Delta table, by name and Arrow type, of one version (the newest, if none is named).
 
-    `where`: a column and the text that it must equal. InputError if there is no such table, version or column.
+    `where`: a column and the text that it must equal. `later`: columns that an older table lacks; they are null then.
+    InputError if there is no such table, version or column.
     """
     condition = "" if where is None else f" WHERE {where[0]} = {quoted(where[1])}"
-    return query(path, f"SELECT {', '.join(columns)} FROM it{condition}", columns, version=version)
+    lacking = {}
+    if later:
+        held = query(path, "SELECT * FROM it LIMIT 0", {}, version=version).column_names
+        lacking = {name: dtype for name, dtype in later.items() if name not in held}
+        columns = {**columns, **{name: dtype for name, dtype in later.items() if name in held}}
+    found = query(path, f"SELECT {', '.join(columns)} FROM it{condition}", columns, version=version)
+    for name, dtype in lacking.items():
+        found = found.append_column(name, pa.nulls(len(found), dtype))
+    return found
 
 
 def query(path: Path, sql: str, columns: Mapping[str, pa.DataType], *, version: int | None = None) -> pa.Table:

@@ -24,16 +24,16 @@ def clicks_of(lake: Path, source: str, user_id: str) -> list[str]:
     columns = {"source": pa.string(), "impression_id": pa.string(), "time": pa.timestamp("us", "UTC")}
     columns |= {"history_length": pa.int64(), "history_hash": pa.int64()}
     columns |= {"shown": pa.list_(pa.string()), "clicked": pa.list_(pa.bool_())}
-    found = delta_rows(lake / IMPRESSIONS.name, columns, where=where)
+    found = delta_rows(lake / IMPRESSIONS.name, columns, where=where, later={"history_offset": pa.int64()})
     views = found.filter(pc.equal(found["source"], source)).sort_by(
         [("time", "ascending"), ("impression_id", "ascending")]
     )
     if not len(views):
         nearest = nearest_ids(_nearest_users(lake, source, user_id))
         raise InputError(f"{lake}: the logs of source {source} hold no user {user_id!r}.{nearest}")
-    length, history_hash = (views[name][0].as_py() for name in ("history_length", "history_hash"))
+    of_first = [views[f"history_{name}"][0].as_py() for name in ("length", "hash", "offset")]
     stored = delta_rows(lake / HISTORIES.name, {"source": pa.string(), "clicks": pa.list_(pa.string())}, where=where)
-    first = history_of(stored.filter(pc.equal(stored["source"], source))["clicks"].to_pylist(), length, history_hash)
+    first = history_of(stored.filter(pc.equal(stored["source"], source))["clicks"].to_pylist(), *of_first)
     lists = zip(views["shown"].to_pylist(), views["clicked"].to_pylist(), strict=True)
     logged = [news for shown, marks in lists for news, mark in zip(shown, marks or [], strict=False) if mark]
     return first + logged

@@ -8,12 +8,13 @@ from pyspark.sql import functions as F
 
 from pipelines.ingest.linking import (
     counted_keys,
+    drop_tangled,
+    keep_tangled,
     met_keys,
     shared_keys,
     with_cluster,
     with_component,
     with_keys,
-    with_tangled,
 )
 from tests.builders import rows
 
@@ -82,6 +83,6 @@ def test_only_sightings_that_share_a_key_with_another_one_are_tangled(
     keys = counted_keys(fresh)
     met = met_keys(known, keys) if stored else None
     assert met is None or met.count() == len(tangled)
-    found = with_tangled(fresh, shared_keys(keys, met))
-    assert found.count() == len(incoming)
-    assert [name for (name,) in rows(found.where("tangled"), "impression_id")] == tangled
+    shared = shared_keys(keys, met)
+    assert [name for (name,) in rows(keep_tangled(fresh, shared), "impression_id")] == tangled
+    assert drop_tangled(fresh, shared).count() == len(incoming) - len(tangled)
