@@ -61,7 +61,7 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
 def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> pa.Table:
     """The histories in a Parquet file; its bytes."""
     waiting = _HISTORY.empty_table()
-    with pq.ParquetWriter(path, _HISTORY, compression="zstd") as writer:
+    with pq.ParquetWriter(path, _HISTORY, compression="zstd", compression_level=3) as writer:
         for batch in batches:
             more = pa.Table.from_batches([batch.select(["history"])]).cast(_HISTORY)
             waiting = pa.concat_tables([waiting, more])

@@ -25,6 +25,16 @@ class TrajectoriesNote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputNote:
+    """What a source's last run was made of, what it left, and what a run that finds it so says."""
+
+    made_of: _Plain = field(default_factory=dict)
+    versions: dict[str, Count] = field(default_factory=dict)
+    summary: _Plain = field(default_factory=dict)
+    texts: dict[str, Count] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceNote:
     """By what one source's items are made; an older feedloop noted the first of these for all sources together."""
 
@@ -34,6 +44,7 @@ class SourceNote:
     language: str | None = None
     corpora: _Plain = field(default_factory=dict)
     sha256: tuple[str, ...]
+    input: InputNote = field(default_factory=InputNote)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

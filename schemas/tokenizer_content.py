@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Any
 
 _LEFT_OUT = ("version", "truncation", "padding", "decoder")  # layout, what callers set, and the way back to text
@@ -15,6 +16,7 @@ _OFF_UNLESS_NAMED = ("dropout", "unk_token", "fuse_unk", "byte_fallback", "ignor
                      "end_of_word_suffix")  # fmt: skip
 
 
+@lru_cache(maxsize=4)  # a run asks often, of one or two tokenizers
 def content_sha256(text: str) -> str:
     """Hash of the vocabulary, merges, added tokens, normaliser, pre-tokenizer and post-processor of a tokenizer.json.
 

@@ -1,4 +1,4 @@
-"""Whether the ids of a line can be used: the close look, where a cheap one did not show that they are fine.
+"""Whether ids can be used, all of a batch at once; and what a number is as an id.
 
 A number is an id if it is whole: 1541, 1541.0 and 1.541e3 are all '1541'. Another number (1.5, 1e400), and one that
 is written as a fraction and is too large to be exact (from 2^53 on), is none.
@@ -6,83 +6,73 @@ is written as a fraction and is too large to be exact (from 2^53 on), is none.
 
 from __future__ import annotations
 
-import functools
-import operator
-from collections.abc import Sequence
+from typing import NamedTuple
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.ingest.lists import Bools, Bytes, Ints, any_of, lengths, rows_of, spans
 
 LONGEST_ID_BYTES = 256
-_SINGLE, _LISTS = ("impression_id", "user_id"), ("history", "shown", "clicked_ids")
-_BAD_LETTER = r"[\s\p{Z}\p{Cc}\\]"
-BETWEEN = "\x01"  # parts ids where they are looked at together: one that holds it has a backslash in its line
 FIRST_INEXACT = 1 << 53  # a double that is as large may stand for several whole numbers
-_FLOAT = r'(-?[0-9]+\.[0-9]*(E-?[0-9]+)?|"-?Infinity")'  # how Spark writes a number of JSON that has a fraction
-_HALF_PAIR = r"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]"
+_FIRST, _LAST = ord("!"), ord("~")  # of printable ASCII
+_BACKSLASH = 0x5C
 
 
-def with_whole_numbers(fields: DataFrame, names: Sequence[str]) -> DataFrame:
-    """Ids that are whole numbers written as fractions become whole numbers, ids that are other numbers null.
+class IdFaults(NamedTuple):
+    """For each row: whether it has an id that is none, and one that is bad."""
 
-    `_ids` holds all of them behind BETWEEN, and `_text` the line: a text in quotes is no number.
-    """
-    ids = F.col("_ids")
-    dotted = F.contains(ids, F.lit(".")) | F.contains(ids, F.lit('"'))  # a cheap look first
-    floats = dotted & ids.rlike(rf"{BETWEEN}{_FLOAT}({BETWEEN}|\z)")
-    # All in one function of lists, which Spark does not compile: a rule for each column would cost every plan.
-    lists = F.array(*(F.array(name) if name in _SINGLE else F.col(name) for name in names))
-    whole = F.when(floats, F.transform(lists, lambda ids: F.transform(ids, _whole)))
-    changed = fields.withColumn("_whole", whole)
-    found = {name: F.get("_whole", F.lit(at)) for at, name in enumerate(names)}
-    found |= {name: F.get(found[name], F.lit(0)) for name in names if name in _SINGLE}
-    given = {name: F.when(F.col("_whole").isNull(), F.col(name)).otherwise(found[name]) for name in names}
-    return changed.select(*(given[name].alias(name) if name in given else F.col(name) for name in fields.columns))
+    none: Bools  # null, empty or blank
+    bad: Bools  # holds a backslash, a control character or white space, or is too long
 
 
-def _whole(id: Column) -> Column:
-    number = id.try_cast("double")
-    exact = (number == F.floor(number)) & (F.abs(number) < F.lit(FIRST_INEXACT))
-    text = F.when(exact, number.try_cast("long").cast("string"))
-    quoted = F.contains(F.col("_text"), F.concat(F.lit('"'), id, F.lit('"')))
-    return F.when(id.rlike(rf"^{_FLOAT}\z") & ~quoted, text).otherwise(id)
+def faults_of_ids(ids: pa.Array) -> IdFaults:
+    """Of one id in each row."""
+    data, at = spans(ids)
+    sizes = np.diff(at)
+    none, bad = sizes == 0, sizes > LONGEST_ID_BYTES
+    places = bad_letters(data)
+    if len(places):
+        marked = np.unique(rows_of(places, at))
+        bad[marked] = True
+        rest = pc.utf8_trim(ids.take(pa.array(marked)), " ")
+        none[marked] = np.diff(spans(rest)[1]) == 0
+    return IdFaults(none, bad)
 
 
-def null_or_long_ids() -> Column:
-    """A list has a null, or an id is longer than any that passes."""
-    lists = [F.coalesce(F.exists(name, lambda id: id.isNull() | _is_long(id)), F.lit(False)) for name in _LISTS]
-    return _any([*(_is_long(F.col(name)) for name in _SINGLE), *lists])
+def faults_of_lists(lists: pa.Array) -> IdFaults:
+    """Of a list of ids in each row; a null list has no fault."""
+    found, counts = faults_of_ids(lists.flatten()), lengths(lists)
+    return IdFaults(*(any_of(marked, counts) if marked.any() else np.zeros(len(lists), np.bool_) for marked in found))
 
 
-def no_ids() -> Column:
-    """An id is empty or no scalar, or a list has such an id."""
-    return _any([*(_is_none(F.col(name)) for name in _SINGLE), *(F.exists(name, _is_none) for name in _LISTS[:2])])
+def bad_letters(data: Bytes) -> Ints:
+    """Where UTF-8 has a letter that no id may have: a backslash, or one of Unicode's categories Z and Cc."""
+    odd = (data - _FIRST) > _LAST - _FIRST  # bytes wrap around
+    if not odd.any() and not (data == _BACKSLASH).any():
+        return np.empty(0, np.int64)
+    places = np.flatnonzero((data < _FIRST) | (data == _LAST + 1) | (data == _BACKSLASH))
+    high = np.flatnonzero(data > _LAST + 1)
+    if len(high) == 0:
+        return places
+    return np.union1d(places, high[_is_bad(*(data[np.minimum(high + i, len(data) - 1)] for i in range(3)))])
 
 
-def no_clicked_ids() -> Column:
-    """As `no_ids`, of the clicked news."""
-    return F.coalesce(F.exists("clicked_ids", _is_none), F.lit(False))
+def _is_bad(first: Bytes, second: Bytes, third: Bytes) -> Bools:
+    """Whether such a letter of more than one byte begins with these."""
+    latin = (first == 0xC2) & (second <= 0xA0)  # U+0080 to U+00A0
+    ogham = (first == 0xE1) & (second == 0x9A) & (third == 0x80)
+    general = (third <= 0x8A) | (third == 0xA8) | (third == 0xA9) | (third == 0xAF)  # U+2000 to U+202F
+    mathematical = (first == 0xE2) & (second == 0x81) & (third == 0x9F)
+    ideographic = (first == 0xE3) & (second == 0x80) & (third == 0x80)
+    found: Bools = latin | ogham | ((first == 0xE2) & (second == 0x80) & general) | mathematical | ideographic
+    return found
 
 
-def bad_ids(text: Column) -> Column:
-    """An id has a backslash, a control character or white space, is too long, or lost a letter that was half a pair."""
-    lost = text.rlike(_HALF_PAIR) & F.concat_ws("", *_SINGLE, *_LISTS).contains("?")  # Java writes the half so
-    lists = [F.coalesce(F.exists(name, _is_bad), F.lit(False)) for name in _LISTS]
-    return _any([*(_is_bad(F.col(name)) for name in _SINGLE), *lists, F.coalesce(lost, F.lit(False))])
-
-
-def _any(rules: list[Column]) -> Column:
-    return functools.reduce(operator.or_, rules)
-
-
-def _is_none(id: Column) -> Column:
-    """Null, blank, or an object or a list where an id should be: the JSON reader hands that over as its text."""
-    return id.isNull() | (F.trim(id) == "") | id.startswith("{") | id.startswith("[")
-
-
-def _is_bad(id: Column) -> Column:
-    return id.rlike(_BAD_LETTER) | _is_long(id)
-
-
-def _is_long(id: Column) -> Column:
-    return F.octet_length(id) > LONGEST_ID_BYTES
+def id_of_number(text: str) -> str | None:
+    """The id that a number of JSON is, null if it is none."""
+    if text.removeprefix("-").isdecimal():
+        return "0" if text == "-0" else text
+    number = float(text)
+    return str(int(number)) if abs(number) < FIRST_INEXACT and number.is_integer() else None

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+import struct
+from dataclasses import replace
 
+import pyarrow as pa
+import xxhash
+
+from pipelines.ingest.lists import TEXT
 from pipelines.ingest.mapping import LogMapping
+from pipelines.ingest.rules import Fields
 
-_DIGITS = 16  # of a hash of 64 bits
+_SEED = 42
 
 
-def with_implied(fields: DataFrame, mapping: LogMapping) -> DataFrame:
-    """The fields of lines, with `shown` and `impression_id` where the mapping has no column for them.
+def with_implied_shown(fields: Fields, mapping: LogMapping) -> Fields:
+    """A log of clicks alone, whose mapping has no column of shown news, shows what was clicked."""
+    return fields if "shown" in mapping.columns else replace(fields, shown=fields.clicked)
 
-    A log of clicks alone shows what was clicked. An impression without an id has one made of its time and the set of
-    news that it shows, in hexadecimal digits: the same line again is the same impression, and a user's other click is
-    another, even in the same second. The user id is no part of it, since user ids may be replaced (`privacy.py`), and
-    impressions are told apart by user all the same.
+
+def with_implied_id(fields: Fields, time: pa.Array, mapping: LogMapping) -> Fields:
+    """An impression without an id has one made of its time and the set of news that it shows, in hexadecimal digits.
+
+    The same line again is the same impression, and a user's other click is another, even in the same second. The user
+    id is no part of it, since user ids may be replaced (`privacy.py`), and impressions are separated by user all the
+    same.
     """
-    if "shown" not in mapping.columns:
-        fields = fields.withColumn("shown", F.col("clicked_ids"))
-    if "impression_id" not in mapping.columns:
-        fields = fields.withColumn("impression_id", _made_id())
-    return fields
+    if "impression_id" in mapping.columns:
+        return fields
+    shown = fields.shown.to_pylist()
+    made = [_made_id(at, news or []) for at, news in zip(time.to_pylist(), shown, strict=True)]
+    return replace(fields, impression_id=pa.array(made, TEXT))
 
 
-def _made_id() -> Column:
-    hash = F.xxhash64(F.unix_micros("time"), F.array_sort(F.array_distinct("shown")))
-    return F.lower(F.lpad(F.hex(hash), _DIGITS, "0"))
+def _made_id(time: int | None, shown: list[str | None]) -> str:
+    """As Spark's `xxhash64` of both, which skips nulls: ids that older lakes hold stay the same."""
+    value = _SEED if time is None else xxhash.xxh64_intdigest(struct.pack("<q", time), seed=_SEED)
+    for news in sorted({news for news in shown if news is not None}):
+        value = xxhash.xxh64_intdigest(news.encode(), seed=value)
+    return f"{value:016x}"

@@ -1,54 +1,46 @@
-"""What a line of MIND's behaviors.tsv tells: columns parted by tabs, ids by blanks, -0 and -1 as click marks."""
+"""What lines of MIND's behaviors.tsv hold: columns parted by tabs, ids by blanks, -0 and -1 as click marks."""
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.ingest.marks import all_marked, clicked_by_suffix, without_suffixes
+from pipelines.ingest.lists import TEXT, TEXTS, Bools, Ints, is_null, lengths, lists_of, spans
+from pipelines.ingest.marks import with_suffix_clicks
+from pipelines.ingest.rules import COLUMNS, Fields
 from pipelines.ingest.scan import MIND_COLUMNS
 
-_TIME = "M/d/yyyy h:mm:ss a"
-_TIME_SHAPE = r"^\d{1,2}/\d{1,2}/\d{4} \d{1,2}:\d{2}:\d{2} [AP]M$"
-_PLAIN = r"^[\t !-Z\]-z|}~]*\z"  # printable ASCII but for backslashes and brackets, and what parts ids
 
-
-def with_mind_fields(lines: DataFrame) -> DataFrame:
-    """The fields of each line's `_text`; `_malformed`: why it has none; `_bad_mark`; `_plain`: its ids are fine."""
-    columns = lines.withColumn("_columns", F.split("_text", "\t", -1))
-    impression_id, user_id, time, history, shown = (F.trim(F.get("_columns", F.lit(i))) for i in range(MIND_COLUMNS))
-    tokens = columns.select(
-        *lines.columns,
-        F.when(F.size("_columns") != MIND_COLUMNS, "wrong_column_count").alias("_malformed"),
-        impression_id.alias("impression_id"),
-        user_id.alias("user_id"),
-        time.alias("_time_text"),
-        _parted(history).alias("history"),
-        _parted(shown).alias("_tokens"),
+def fields_of_mind(lines: pa.Array, skipped: Bools) -> Fields:
+    """The fields of lines of UTF-8; those that are skipped have none. No id of MIND has a hyphen."""
+    parts = pc.split_pattern(lines.view(TEXT), "\t")
+    whole = lengths(parts) == MIND_COLUMNS
+    places = np.flatnonzero(whole)
+    columns = parts.take(pa.array(places)).flatten()
+    order = np.full(len(lines), -1)
+    order[places] = np.arange(len(places)) * MIND_COLUMNS
+    impression_id, user_id, time, history, shown = (_column(columns, order, whole, i) for i in range(MIND_COLUMNS))
+    fields = Fields(
+        impression_id=impression_id,
+        user_id=user_id,
+        time_text=time,
+        history=_parted(history),
+        shown=_parted(shown),
+        clicked=pa.nulls(len(lines), TEXTS),
+        flags=np.where(whole | skipped, 0, COLUMNS).astype(np.uint8),
     )
-    told = tokens.withColumn("_labelled", all_marked(F.col("_tokens")))
-    unlabelled = ~F.exists("_tokens", lambda token: token.contains("-"))  # no id of MIND has a hyphen
-    clicked, ids = clicked_by_suffix(F.col("_tokens")), without_suffixes(F.col("_tokens"))
-    time_told = F.when(F.col("_time_text").rlike(_TIME_SHAPE), F.try_to_timestamp("_time_text", F.lit(_TIME)))
-    return told.select(
-        *lines.columns,
-        *("_malformed", "impression_id", "user_id", "_time_text", "history"),
-        time_told.alias("time"),
-        F.when(F.col("_labelled"), ids).otherwise(F.col("_tokens")).alias("shown"),
-        F.when(F.col("_labelled"), clicked).alias("clicked_ids"),
-        (~F.col("_labelled") & ~unlabelled).alias("_bad_mark"),
-        _plain().alias("_plain"),
-    )
+    return with_suffix_clicks(fields, any_hyphen=True)
 
 
-def _plain() -> Column:
-    """Whether all ids are certainly fine, but for their length: one pattern over the line, not one for each id."""
-    plain = F.col("_text").rlike(_PLAIN)
-    for id in ("impression_id", "user_id"):
-        plain = plain & (F.col(id) != "") & ~F.contains(id, F.lit(" "))
-    return plain & ~F.array_contains("_tokens", "-0") & ~F.array_contains("_tokens", "-1")  # a mark, and no id
+def _column(columns: pa.Array, order: Ints, whole: Bools, number: int) -> pa.Array:
+    return pc.utf8_trim(columns.take(pa.array(order + number, mask=~whole)), " ")
 
 
-def _parted(text: Column) -> Column:
-    single = F.when(text.contains("  "), F.regexp_replace(text, " +", " ")).otherwise(text)
-    return F.when(text == "", F.array().cast("array<string>")).otherwise(F.split(single, " "))
+def _parted(texts: pa.Array) -> pa.Array:
+    """The ids of each text, runs of blanks between them; null stays null."""
+    some = pc.if_else(pc.not_equal(texts, ""), texts, None)
+    if b"  " in spans(some)[0].tobytes():
+        some = pc.replace_substring_regex(some, " +", " ")
+    parts = pc.split_pattern(some, " ")
+    return lists_of(lengths(parts), parts.flatten(), ~is_null(texts))

@@ -17,57 +17,71 @@ The reasons, in the order in which they are tried (one line has one reason):
 - `clicked_not_shown`: a clicked news is not among those shown
 
 A news shown twice in one impression is one candidate, at its first place, clicked if either was (DESIGN §3, rule 4).
+
+Lines are parsed by one function over Arrow, `parse_batch`, which both engines call, so that both find the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from functools import cache, partial
 
-from pyspark.sql import Column, DataFrame
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DataType,
+    DoubleType,
+    LongType,
+    StringType,
+    StructType,
+    TimestampType,
+)
 
-from pipelines.ingest.ids import bad_ids, no_clicked_ids, no_ids, null_or_long_ids
-from pipelines.ingest.implied import with_implied
-from pipelines.ingest.json_fields import with_json_fields
+from pipelines.ingest.implied import with_implied_id, with_implied_shown
+from pipelines.ingest.json_fields import JsonFields
+from pipelines.ingest.lists import Bools, binaries, mask_free, spans
 from pipelines.ingest.mapping import LogMapping, mapping_of
-from pipelines.ingest.mind_fields import with_mind_fields
+from pipelines.ingest.marks import with_marked_clicks, with_suffix_clicks
+from pipelines.ingest.mind_fields import fields_of_mind
+from pipelines.ingest.rules import Fields, first_broken, reasons
+from pipelines.ingest.shown_news import ShownNews
+from pipelines.ingest.times import micros_of
 from schemas.raw_log import RAW_LOG, WITHHELD
 
 LONGEST_LINE_BYTES = 1 << 20
 TOLD = ("impression_id", "user_id", "time", "history", "shown", "clicked_ids")
 EARLIEST = date(1990, 1, 1)  # a time before it is a clock that was never set, or a unit that is wrong
+MIND = LogMapping(time_format="M/d/yyyy h:mm:ss a")
+_MIND_TIME = r"^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4} [0-9]{1,2}:[0-9]{2}:[0-9]{2} [AP]M$"
+_ROWS, _BYTES = 4096, 16 << 20  # parsed at once
+_AT = pa.timestamp("us", "UTC")
+_IDS = ArrayType(StringType())
+_TYPES: dict[str, DataType] = {
+    **{"impression_id": StringType(), "user_id": StringType(), "time": TimestampType()},
+    **{"history": _IDS, "shown": _IDS, "clicked_ids": _IDS},
+}
+_EXTRA: dict[str, DataType] = {
+    **{"string": StringType(), "long": LongType(), "double": DoubleType(), "boolean": BooleanType()},
+}
 
 
 def with_told(raw: DataFrame, format: str, earliest: date = EARLIEST) -> DataFrame:
     """RAW_LOG rows plus what each line tells: TOLD (`clicked_ids` null = unlabelled), `repeated_news` (a news was shown
     twice), the mapping's extra columns, and `reason`, null if usable. The rows are of one format, or withheld.
     """
-    judged = with_all_told(raw, format, earliest)
-    once = F.array_distinct("shown")
-    others = [name for name in judged.columns if name not in (*raw.columns, *TOLD, "reason")]
-    told = [once.alias("shown") if name == "shown" else F.col(name) for name in TOLD]
-    repeated = (F.size("shown") > F.size(once)).alias("repeated_news")
-    return judged.select(*raw.columns, *told, repeated, *others, "reason")
+    return _parsed(raw, format, earliest, once=True)
 
 
 def with_all_told(raw: DataFrame, format: str, earliest: date = EARLIEST) -> DataFrame:
-    """As `with_told`, but `shown` as it was told: with the news that stand there twice."""
-    fault = (
-        F.when(F.col("format") == WITHHELD, F.get_json_object(F.col("line").cast("string"), "$.reason"))
-        .when(F.octet_length("line") > LONGEST_LINE_BYTES, "too_long")
-        .when(~F.is_valid_utf8(F.col("line").cast("string")), "not_utf8")
-    )
-    lines = raw.withColumn("_fault", fault)
-    lines = lines.withColumn("_text", F.when(F.col("_fault").isNull(), F.col("line").cast("string")))
-    fields = with_mind_fields(lines) if format == "mind" else _of_json(lines, mapping_of(format))
-    close = ~F.coalesce("_plain", F.lit(False)) | null_or_long_ids()
-    extra = () if format == "mind" else tuple(mapping_of(format).extra)
-    judged = fields.withColumn("_close", close).withColumn("reason", _reason(earliest))
-    return judged.select(*raw.columns, *TOLD, *extra, "reason")
-
-
-def _of_json(lines: DataFrame, mapping: LogMapping) -> DataFrame:
-    return with_json_fields(lines, mapping).transform(with_implied, mapping)
+    """As `with_told`, but `shown` as it was told: with the news that stand there twice; and no `repeated_news`."""
+    return _parsed(raw, format, earliest, once=False)
 
 
 def keep_told(judged: DataFrame) -> DataFrame:
@@ -79,29 +93,115 @@ def keep_told(judged: DataFrame) -> DataFrame:
 
 def keep_rejects(judged: DataFrame) -> DataFrame:
     """REJECTS rows of the refused lines."""
-    line = F.make_valid_utf8(F.col("line").cast("string"))
-    return judged.where(F.col("reason").isNotNull()).withColumn("line", line)
+    refused = judged.where(F.col("reason").isNotNull())
+    schema = StructType(refused.schema.fields)
+    schema["line"].dataType = StringType()
+    return refused.mapInArrow(_readable, schema)
 
 
-def _reason(earliest: date) -> Column:
-    """The first rule that the line breaks, null if none. A comparison with null decides nothing, hence the coalesce."""
-    absent = F.col("_time_text").isNull() | (F.trim("_time_text") == "")
-    nulls = [F.col(name).isNull() for name in ("impression_id", "user_id", "history", "shown")]
-    missing = nulls[0] | nulls[1] | nulls[2] | nulls[3] | absent
-    close = F.col("_close")  # few lines: a cheap look showed that the ids of the others are fine
-    latest = F.col("arrived_at") + F.expr("INTERVAL 1 DAY")
-    possible = (F.col("time") >= F.lit(f"{earliest} 00:00:00").cast("timestamp")) & (F.col("time") <= latest)
-    few = F.exists(
-        "clicked_ids", lambda id: ~F.array_contains("shown", id)
-    )  # dearer than a hash set where they are many
-    strangers = F.when(F.size("clicked_ids") < 20, few).otherwise(F.size(F.array_except("clicked_ids", "shown")) > 0)
-    return (
-        F.when(F.col("_fault").isNotNull(), F.col("_fault"))
-        .when(F.col("_malformed").isNotNull(), F.col("_malformed"))
-        .when(missing | (close & no_ids()), "missing_field")
-        .when(close & bad_ids(F.col("_text")), "bad_id")
-        .when(~F.coalesce(possible, F.lit(False)), "bad_time")
-        .when(F.size("shown") == 0, "nothing_shown")
-        .when(F.col("_bad_mark") | (close & no_clicked_ids()), "bad_click_mark")
-        .when(F.col("clicked_ids").isNotNull() & strangers, "clicked_not_shown")
+def readable(lines: pa.Array) -> pa.Array:
+    """Lines of bytes as text, with U+FFFD for each piece that is no UTF-8."""
+    return pa.array(
+        [None if line is None else line.decode("utf-8", "replace") for line in lines.to_pylist()], pa.string()
     )
+
+
+def parse_batch(batch: pa.RecordBatch, format: str, earliest: date = EARLIEST, *, once: bool = True) -> pa.RecordBatch:
+    """`line`, `format` and `arrived_at` of rows of RAW_LOG, and whatever stands beside them -> the same columns and
+    those that `with_told` adds; not `once`: those of `with_all_told`.
+    """
+    lines = batch.column("line").cast(pa.binary())
+    known = _faults(lines, batch.column("format"))
+    skipped = np.zeros(len(lines), np.bool_)
+    if known:
+        skipped[list(known)] = True
+        lines = pc.if_else(pa.array(skipped), b"", lines)
+    mapping = MIND if format == "mind" else mapping_of(format)
+    fields = _fields_of(format)(lines, skipped)
+    time = _time_of(fields.time_text, mapping, format)
+    fields = with_implied_id(fields, time, mapping)
+    news = ShownNews.of(fields.shown, fields.clicked)
+    codes = first_broken(fields, time, news.strangers(fields.clicked), batch.column("arrived_at"), earliest)
+    shown, repeated = news.once() if once else (fields.shown, None)
+    columns = {field.name: batch.column(at) for at, field in enumerate(batch.schema)}
+    columns |= {"impression_id": fields.impression_id, "user_id": fields.user_id, "time": time.cast(_AT)}
+    columns |= {"history": fields.history, "shown": shown, "clicked_ids": fields.clicked}
+    columns |= {} if repeated is None else {"repeated_news": repeated}
+    columns |= {**fields.extra, "reason": reasons(codes, known)}
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+
+
+def _parsed(raw: DataFrame, format: str, earliest: date, *, once: bool) -> DataFrame:
+    _fields_of(format)  # a format that cannot be read stops the run here, and not in each worker
+    extra = {} if format == "mind" else {name: _EXTRA[of.type] for name, of in mapping_of(format).extra.items()}
+    repeated = {"repeated_news": BooleanType()} if once else {}
+    schema = StructType(raw.schema.fields)
+    for name, kind in {**_TYPES, **repeated, **extra, "reason": StringType()}.items():
+        schema = schema.add(name, kind)
+    return raw.mapInArrow(partial(_parse, format=format, earliest=earliest, once=once), schema)
+
+
+def _parse(batches: Iterable[pa.RecordBatch], *, format: str, earliest: date, once: bool) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        at = spans(batch.column("line"))[1]
+        first = 0
+        while first < len(batch):
+            fitting = int(np.searchsorted(at, at[first] + _BYTES, side="right")) - 1 - first
+            some = batch.slice(first, max(1, min(_ROWS, fitting)))
+            yield parse_batch(some, format, earliest, once=once)
+            first += len(some)
+
+
+def _readable(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        at = batch.schema.get_field_index("line")
+        columns = [readable(column) if number == at else column for number, column in enumerate(batch.columns)]
+        yield pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+@cache
+def _fields_of(format: str) -> Callable[[pa.Array, Bools], Fields]:
+    """What reads the fields of lines of a format, with the clicks and the news that their marks tell."""
+    if format == "mind":
+        return fields_of_mind
+    mapping = mapping_of(format)
+    reader = JsonFields(mapping)
+    micros_of(pa.nulls(0, pa.string()), mapping)  # InputError for a pattern that cannot be read
+    marked = {"marks": with_marked_clicks, "suffixes": with_suffix_clicks}.get(mapping.clicked_as)
+
+    def fields(lines: pa.Array, skipped: Bools) -> Fields:
+        found = reader.of_lines(lines, skipped)
+        return with_implied_shown(found if marked is None else marked(found), mapping)
+
+    return fields
+
+
+def _time_of(texts: pa.Array, mapping: LogMapping, format: str) -> pa.Array:
+    if format == "mind":
+        texts = pc.if_else(pc.match_substring_regex(texts, _MIND_TIME), texts, None)
+    return micros_of(texts, mapping)
+
+
+def _faults(lines: pa.Array, formats: pa.Array) -> dict[int, str]:
+    """The reasons of the lines that are not looked into, by row."""
+    found: dict[int, str] = {}
+    for row in np.flatnonzero(mask_free(pc.equal(formats, WITHHELD))).tolist():
+        found[row] = msgspec.json.decode(lines[row].as_py())["reason"]
+    data, at = spans(lines)
+    long = np.diff(at) > LONGEST_LINE_BYTES
+    found |= {row: "too_long" for row in np.flatnonzero(long).tolist() if row not in found}
+    try:
+        binaries(data, at).cast(pa.string())  # of a slice, pyarrow 14 looks at other bytes
+    except pa.ArrowInvalid:
+        for row, line in enumerate(lines):
+            if row not in found and not _is_utf8(line.as_py()):
+                found[row] = "not_utf8"
+    return found
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

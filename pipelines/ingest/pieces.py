@@ -65,7 +65,7 @@ def counted(stream: GzipFile | BufferedReader, count: Count) -> Iterator[bytes]:
             refuse_other_encoding(chunk)
         piece = chunk if count.read else chunk.removeprefix(_BYTE_ORDER_MARK)
         count.read += len(chunk)
-        returns = piece.count(b"\r")
+        returns = piece.count(b"\r") if b"\r" in piece else 0
         ends = piece.count(b"\n") + (returns - piece.count(b"\r\n") if returns else 0)
         last = _behind_last_end(piece)
         count.ends += ends
@@ -122,7 +122,8 @@ def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _behind_last_end(piece: bytes) -> int:
-    return max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
+    feed = piece.rfind(b"\n")
+    return max(feed, piece.rfind(b"\r", feed + 1)) + 1
 
 
 def text_sha256(path: Path, size: int) -> str | None:

@@ -159,10 +159,9 @@ def fields_of(rows: pa.RecordBatch, mapping: LogMapping) -> dict[str, pa.Array]:
 
 def _alone(values: pa.Array) -> pa.Array:
     """Each value as a list of its own; null stays null."""
-    offsets = pa.array(
-        np.arange(len(values) + 1, dtype=np.int32), mask=np.append(np.asarray(pc.is_null(values)), False)
-    )
-    return pa.ListArray.from_arrays(offsets, values)
+    known = np.asarray(pc.is_valid(values))
+    starts = np.append(0, np.cumsum(known)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(starts, mask=np.append(~known, False)), values.drop_null())
 
 
 def _place(file: str, first: int, length: int) -> dict[str, pa.Array]:

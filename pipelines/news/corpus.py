@@ -6,11 +6,13 @@ a quarter of the mean positive one.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import pandas as pd
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.making import literal
@@ -18,11 +20,9 @@ from pipelines.news.refine import Corpus, words_of
 from pipelines.tables import Lake
 from schemas.news import CORPUS_STATISTICS, FIELDS
 
-Texts = Mapping[str, Mapping[str, int]]  # source -> field -> how many news have text there
-Numbers = Mapping[str, Mapping[str, int]]  # source -> field -> number of its corpus
-
 _ALL = ""  # the word whose row counts the texts that have any
 _COUNTS = "source string, field string, word string, texts_with long"
+_IDF = "source string, field string, of_all boolean, texts_with long, idf double"
 _OF_FIELD = ["source", "field"]
 _FREQUENT_SHARE = 0.25  # of the mean positive idf: what a word in half of all texts or more is worth
 
@@ -55,28 +55,22 @@ def word_counts(news: DataFrame, fields: Sequence[str]) -> DataFrame:
 
 def with_idf(counts: DataFrame) -> DataFrame:
     """Adds idf to word_counts' rows; the empty word's row gets that of a word which stands in none of the texts."""
-    texts = counts.where(F.col("word") == _ALL).select(*_OF_FIELD, F.col("texts_with").alias("texts"))
-    texts_with = F.when(F.col("word") == _ALL, F.lit(0)).otherwise(F.col("texts_with"))
-    raw = counts.join(F.broadcast(texts), _OF_FIELD).withColumn("idf", _raw_idf(F.col("texts"), texts_with))
-    positive = F.when((F.col("idf") > 0) & (F.col("word") != _ALL), F.col("idf"))
-    frequent = raw.groupBy(*_OF_FIELD).agg((F.avg(positive) * _FREQUENT_SHARE).alias("frequent"))
-    idf = F.when(F.col("idf") > 0, F.col("idf")).otherwise(F.coalesce("frequent", F.lit(1.0)))
-    return raw.join(F.broadcast(frequent), _OF_FIELD).select(*_OF_FIELD, "word", "texts_with", idf.alias("idf"))
+    kind = [*_OF_FIELD, "of_all", "texts_with"]  # words that stand in as many texts have the same idf
+    each = counts.withColumn("of_all", F.col("word") == _ALL)
+    weighed = each.groupBy(*kind).agg(F.count("*").alias("words")).groupBy(*_OF_FIELD).applyInPandas(_weighed, _IDF)
+    return each.join(weighed, kind, how="inner").select(*_OF_FIELD, "word", "texts_with", "idf")
 
 
-def kept_corpora(lake: Lake, news: DataFrame, texts: Texts, *, renewed: str | None = None) -> Numbers:
-    """The corpora of the fields that hold `texts`; those that are missing, and all of source `renewed`, are made."""
-    kept = {key: number for key, (number, _) in held_corpora(lake).items()}
-    for source, counts in texts.items():
-        filled = [field for field, count in counts.items() if count]
-        lacking = [field for field in filled if source == renewed or (source, field) not in kept]
-        if lacking:
-            number = _make(lake, news.where(F.col("source") == source), source, lacking)
-            kept |= {(source, field): number for field in lacking}
-    return {
-        source: {field: kept[source, field] for field in counts if (source, field) in kept}
-        for source, counts in texts.items()
-    }
+def kept_corpora(
+    lake: Lake, news: DataFrame, texts: Mapping[str, int], *, source: str, renewed: bool = False
+) -> dict[str, int]:
+    """Field -> the number of its corpus, of the fields that hold `texts` or have one; those that are missing are made
+    of `news`, which are all of the source, and with `renewed` all that hold text."""
+    kept = {field: number for (name, field), (number, _) in held_corpora(lake).items() if name == source}
+    lacking = [field for field, count in texts.items() if count and (renewed or field not in kept)]
+    if lacking:
+        kept |= dict.fromkeys(lacking, _make(lake, news, source, lacking))
+    return {field: kept[field] for field in texts if field in kept}
 
 
 def corpora_for(lake: Lake, news: DataFrame, fields: Sequence[str]) -> dict[str, dict[str, Corpus]]:
@@ -95,10 +89,10 @@ def corpora_for(lake: Lake, news: DataFrame, fields: Sequence[str]) -> dict[str,
     return dict(corpora)
 
 
-def texts_of(news: DataFrame) -> dict[str, dict[str, int]]:
-    """Source -> field -> how many news have text there."""
-    counted = news.groupBy("source").agg(*(F.count_if(F.col(field) != "").alias(field) for field in FIELDS))
-    return {row["source"]: {field: row[field] for field in FIELDS} for row in counted.orderBy("source").collect()}
+def texts_of(news: DataFrame) -> dict[str, int]:
+    """Field -> how many of the news have text there."""
+    counted = news.agg(*(F.count_if(F.col(field) != "").alias(field) for field in FIELDS)).collect()
+    return {field: counted[0][field] for field in FIELDS}
 
 
 def held_corpora(lake: Lake) -> dict[tuple[str, str], tuple[int, int]]:
@@ -119,5 +113,18 @@ def _make(lake: Lake, news: DataFrame, source: str, fields: Sequence[str]) -> in
     return number
 
 
-def _raw_idf(texts: Column, texts_with: Column) -> Column:
-    return F.log(texts - texts_with + 0.5) - F.log(texts_with + 0.5)
+def _weighed(kinds: pd.DataFrame) -> pd.DataFrame:
+    """Adds idf to the kinds of words of one field: in Python, as engines differ in the last bit of a logarithm, and in
+    that of a sum."""
+    of_all, texts_with = kinds["of_all"].tolist(), kinds["texts_with"].tolist()
+    texts = texts_with[of_all.index(True)]
+    raw = [_raw_idf(texts, 0 if every else count) for every, count in zip(of_all, texts_with, strict=True)]
+    words = [0 if every else count for every, count in zip(of_all, kinds["words"].tolist(), strict=True)]
+    positive = [(idf * count, count) for idf, count in zip(raw, words, strict=True) if idf > 0 and count]
+    total = sum(count for _, count in positive)
+    frequent = math.fsum(idf for idf, _ in positive) / total * _FREQUENT_SHARE if positive else 1.0
+    return kinds.drop(columns="words").assign(idf=[idf if idf > 0 else frequent for idf in raw])
+
+
+def _raw_idf(texts: int, texts_with: int) -> float:
+    return math.log(texts - texts_with + 0.5) - math.log(texts_with + 0.5)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import Keep
+from pipelines.news.concerned import keep_changed
 from pipelines.news.headed import text_sha256
+from pipelines.news.known import Start, note_end, of_file, start_of
+from pipelines.news.lines import COLUMNS
 from pipelines.news.logged import news_of_log
-from pipelines.news.normalise import normalise
-from pipelines.news.readers import COLUMNS, news_file, read_lines, with_columns
+from pipelines.news.readers import news_file, read_news
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.settings import Settled, settle
-from pipelines.news.update import held_rows, merge_once, update_items
+from pipelines.news.update import held_rows, update_items, write_once
 from pipelines.tables import Lake
+from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import FIELDS, NEWS
@@ -26,17 +28,20 @@ _TEXTS = COLUMNS[1:]
 
 
 def prepare_news(lake: Lake, news: Path, config: NewsConfig, *, source: str) -> dict[str, Any]:
-    """Bring NEWS and ITEM_TOKENS up to date with the file; returns what was found and changed."""
+    """Bring NEWS and ITEM_TOKENS up to date with the file; returns what was found and changed.
+
+    The file that the source's last run read is not read again where all is as that run left it.
+    """
     settled = settle(lake, config, source=source)  # what cannot be used must stop the run before any write
     file = news_file(news)
-    read = (
-        read_lines(lake.spark, file).transform(with_columns, file).transform(per_news).transform(normalised).persist()
-    )
-    found = _checked_counts(read, file)
-    told = read.where("news_id IS NOT NULL").withColumns({"source": F.lit(source), "text_sha256": text_sha256()})
-    updated = _update(lake, told, settled, source=source)
-    read.unpersist()
-    return found | updated
+    start = start_of(lake, settled, of_file(file), source=source)
+    if start.known is not None:
+        return start.known
+    with lake.scratch() as keep:
+        read = keep(read_news(lake.spark, file).transform(per_news))
+        found = _checked_counts(read, file)
+        named = read.where("news_id IS NOT NULL").withColumns({"source": F.lit(source), "text_sha256": text_sha256()})
+        return _update(lake, named, settled, start, keep=keep, found=found)
 
 
 def prepare_logged_news(lake: Lake, config: NewsConfig, *, source: str) -> dict[str, Any]:
@@ -45,17 +50,22 @@ def prepare_logged_news(lake: Lake, config: NewsConfig, *, source: str) -> dict[
     InputError where the source has news with text, for a news file is what was forgotten there.
     """
     settled = settle(lake, config, source=source)
+    start = start_of(lake, settled, lake.versions((IMPRESSIONS, HISTORIES)), source=source)
+    if start.known is not None:
+        return start.known
     impressions, histories = (lake.read(table).where(F.col("source") == source) for table in (IMPRESSIONS, HISTORIES))
     _, held = held_rows(lake, NEWS)
     if not held.where((F.col("source") == source) & (F.concat(*FIELDS) != "")).isEmpty():
         raise InputError(f"{lake.root}: {source} has news with text. Name its news file with --news")
-    news = news_of_log(impressions, histories, held).persist()
-    found = news.count()
-    if not found and held.where(F.col("source") == source).isEmpty():
-        raise InputError(f"{lake.root}: {source} has no impressions. Run ./feedloop ingest first, or name its --source")
-    updated = _update(lake, news, settled, source=source)
-    news.unpersist()
-    return {"news": found} | updated
+    with lake.scratch() as keep:
+        news = keep(news_of_log(impressions, histories, held))
+        found = news.count()
+        if not found and held.where(F.col("source") == source).isEmpty():
+            raise InputError(
+                f"{lake.root}: {source} has no impressions. Run ./feedloop ingest first, or name its --source"
+            )
+        made = _update(lake, news, settled, start, keep=keep, found={"news": 0})
+        return made | {"news": found}
 
 
 def per_news(lines: DataFrame) -> DataFrame:
@@ -66,35 +76,28 @@ def per_news(lines: DataFrame) -> DataFrame:
     return named.groupBy("news_id").agg(last, F.count("*").alias("lines")).select("news_id", "lines", "last.*")
 
 
-def normalised(news: DataFrame) -> DataFrame:
-    """The same columns, text in one spelling."""
+def _update(
+    lake: Lake, told: DataFrame, settled: Settled, start: Start, *, keep: Keep, found: dict[str, int]
+) -> dict[str, Any]:
+    """Write what NEWS lacks of `told` (its rows), tokenise what is new, and note what there is then.
 
-    def tidy(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        for batch in batches:
-            columns = {name: batch[name] for name in batch.schema.names}
-            yield pa.RecordBatch.from_pydict(columns | {name: normalise(batch[name]) for name in _TEXTS})
-
-    return news.mapInArrow(tidy, news.schema)
-
-
-def keep_changed(news: DataFrame, held: DataFrame) -> DataFrame:
-    """The news that NEWS does not hold with the same values."""
-    values = ("category", "subcategory", "text_sha256")
-    before = held.select(*NEWS.key, F.struct(*values).alias("before"))
-    same = F.col("before").eqNullSafe(F.struct(*values))
-    return news.join(before, [*NEWS.key], how="left").where(~same).drop("before")
-
-
-def _update(lake: Lake, told: DataFrame, settled: Settled, *, source: str) -> dict[str, Any]:
-    """Merge what NEWS lacks of `told` (its rows), and tokenise what is new."""
+    `found`: what a run says of its input, if it changes nothing.
+    """
     before, held = held_rows(lake, NEWS)
-    changed = told.transform(keep_changed, held)
-    changed_news = changed.count()
-    if changed_news:
-        merge_once(lake, NEWS, changed, before)
-    changes = {name: [str(before), str(now)] for name, (before, now) in settled.changed.items()}
-    made = {"changed_news": changed_news, "changed_settings": changes}
-    return made | update_items(lake, settled, source=source)
+    changed = keep(told.transform(keep_changed, held))
+    counts = changed.agg(F.count("*").alias("all"), F.count("old_sha256").alias("stored")).collect()[0]
+    if counts["all"]:
+        write_once(lake, NEWS, changed, before, stored=counts["stored"] > 0)
+    if start.stands and not counts["all"]:
+        standing = {**start.noted["summary"], **found}
+        note_end(lake, start, noted_sources(lake)[start.source], start.texts, standing)
+        return standing
+    changes = {name: [str(old), str(new)] for name, (old, new) in settled.changed.items()}
+    made = found | {"changed_news": counts["all"], "changed_settings": changes}
+    by, totals, standing = update_items(lake, settled, start, changed, keep=keep)
+    nothing = {"changed_news": 0, "changed_settings": {}} | dict.fromkeys(totals, 0)
+    note_end(lake, start, by.noted(), by.texts, found | nothing | standing)
+    return made | totals | standing
 
 
 def _checked_counts(read: DataFrame, file: Path) -> dict[str, int]:

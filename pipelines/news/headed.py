@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from schemas.news import FIELDS
 
+_BETWEEN = "\u001f"
+NO_TEXT_SHA256 = hashlib.sha256((_BETWEEN * (len(FIELDS) - 1)).encode()).hexdigest()
+
 
 def text_sha256() -> Column:
     """NEWS.text_sha256 of the text columns as they stand."""
-    return F.sha2(F.concat_ws("\u001f", *FIELDS), 256)
+    return F.sha2(F.concat_ws(_BETWEEN, *FIELDS), 256)
 
 
 def headed(news: DataFrame) -> DataFrame:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import Keep
 from schemas.news import FIELDS
 
 KEY = ["source", "item_id"]
+_PART_ROWS = 1 << 18  # new items that are sorted together, about
+_MOST_PARTS = 1 << 10
+_SAMPLED = 32  # ids that decide where a part ends, for each part: the driver sees no more
 
 
 def with_item(news: DataFrame, items: DataFrame) -> DataFrame:
@@ -26,20 +32,22 @@ def with_item(news: DataFrame, items: DataFrame) -> DataFrame:
     return news.withColumnRenamed("news_id", "item_id").join(held, KEY, how="left")
 
 
-def new_rows(news: DataFrame, *, after: int) -> DataFrame:
+def new_rows(news: DataFrame, *, after: int, keep: Keep, part_rows: int = _PART_ROWS) -> DataFrame:
     """(source, item_id, new_row) of the news that have no item_row: dense from `after` + 1, in order of the key.
 
-    Sorted once and kept; a row is its part's offset plus its place in the part, so that no window holds all items.
+    Ids are dealt to parts in their order; a row is the count of the parts before and the place in its own, so that no
+    task holds all items. Where a part ends changes no row.
     """
-    new = news.where("item_row IS NULL").select(*KEY).orderBy(*KEY)
-    part, place = F.spark_partition_id(), F.monotonically_increasing_id()
-    ordered = new.select("*", part.alias("part"), place.alias("place")).persist()
-    sizes = {row["part"]: row["count"] for row in ordered.groupBy("part").count().collect()}
-    parts = range(max(sizes, default=0) + 1)
-    starts = accumulate([after + 1, *(sizes.get(number, 0) for number in parts)])
-    offsets = F.array(*(F.lit(start) for start in starts))
-    in_part = F.col("place") - F.shiftleft(F.col("part").cast("long"), 33)  # the upper bits of place are the part
-    return ordered.select(*KEY, (F.get(offsets, F.col("part")) + in_part).cast("int").alias("new_row"))
+    new = keep(news.where("item_row IS NULL").select(*KEY))
+    parted = _parted(new, min(_MOST_PARTS, -(-new.count() // part_rows)))
+    counted = parted.groupBy("source", "part").count().collect()
+    sizes = sorted((row["source"], row["part"], row["count"]) for row in counted)
+    starts = accumulate((size for *_, size in sizes), initial=after)
+    offsets = [(source, part, start) for (source, part, _), start in zip(sizes, starts, strict=False)]
+    before = new.sparkSession.createDataFrame(offsets, "source string, part int, before long")
+    place = F.row_number().over(Window.partitionBy("source", "part").orderBy("item_id"))
+    placed = parted.withColumn("place", place).join(before, ["source", "part"], how="inner")
+    return placed.select(*KEY, (F.col("before") + F.col("place")).cast("int").alias("new_row"))
 
 
 def numbered(news: DataFrame, rows: DataFrame) -> DataFrame:
@@ -53,7 +61,7 @@ def numbered(news: DataFrame, rows: DataFrame) -> DataFrame:
 def resolved(items: DataFrame, near: DataFrame) -> DataFrame:
     """The numbered items with canonical_row as NEAR_DUPLICATES says."""
     kept = near.select(F.col("item_row").alias("canonical_row"), "kept_row")
-    found = items.join(F.broadcast(kept), "canonical_row", how="left")
+    found = items.join(kept, "canonical_row", how="left")
     return found.withColumn("canonical_row", F.coalesce("kept_row", "canonical_row")).drop("kept_row")
 
 
@@ -69,6 +77,24 @@ def changed_items(items: DataFrame, sha256_of: Mapping[tuple[str, tuple[str, ...
     valued = items.withColumns({"text_version": version, "tokenizer_sha256": sha256})
     outdated = _differs("text_sha256") | _differs("tokenizer_sha256") | _differs("canonical_row")
     return valued.where(outdated)
+
+
+def _parted(new: DataFrame, parts: int) -> DataFrame:
+    """Adds `part`, which ascends with the ids: they are cut at those that a sample of them shows."""
+    if parts <= 1:
+        return new.withColumn("part", F.lit(0))
+    total = new.count()
+    share = max(1, total // (parts * _SAMPLED))
+    sampled = new.where(F.pmod(F.xxhash64("item_id"), F.lit(share)) == 0).select("item_id").distinct().collect()
+    ids = sorted(row["item_id"] for row in sampled)
+    ends = [ids[len(ids) * number // parts] for number in range(1, parts)] if ids else []
+
+    def deal(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            part = pa.array([bisect_right(ends, item_id) for item_id in batch["item_id"].to_pylist()], pa.int32())
+            yield pa.RecordBatch.from_arrays([batch["source"], batch["item_id"], part], [*KEY, "part"])
+
+    return new.mapInArrow(deal, "source string, item_id string, part int")
 
 
 def _marks(filled: Sequence[str]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from schemas.news import FIELDS, NEWS
+from pipelines.news.headed import NO_TEXT_SHA256
+from schemas.news import NEWS
 
 
 def news_of_log(impressions: DataFrame, histories: DataFrame, held: DataFrame) -> DataFrame:
@@ -14,4 +15,4 @@ def news_of_log(impressions: DataFrame, histories: DataFrame, held: DataFrame) -
     clicked = histories.select("source", F.explode("clicks").alias("news_id"))
     named = shown.unionByName(clicked).distinct().join(held, [*NEWS.key], how="left_anti")
     empty = {column.name: F.lit("") for column in NEWS.columns if column.name not in NEWS.key}
-    return named.withColumns(empty | {"text_sha256": F.sha2(F.lit("\u001f" * (len(FIELDS) - 1)), 256)})
+    return named.withColumns(empty | {"text_sha256": F.lit(NO_TEXT_SHA256)})

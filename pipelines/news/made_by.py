@@ -9,11 +9,10 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from pipelines.news.corpus import kept_corpora, texts_of
+from pipelines.news.corpus import kept_corpora
 from pipelines.news.segmenting import Language, Segmenting
 from pipelines.news.settings import Settled, tokenizer_place
 from pipelines.tables import Lake
-from pipelines.token_notes import note_source
 from schemas.news import CORPUS_STATISTICS, FIELDS
 
 Filled = tuple[str, ...]  # the fields of an item that hold text
@@ -39,28 +38,41 @@ class MadeBy:
             for fields in filled
         }
 
-    def note(self, lake: Lake, sha256_of: Mapping[tuple[str, Filled], str]) -> None:
-        """Note it on ITEM_TOKENS: pack refuses rows of the source that are not made by what stands there."""
-        made = {
-            "tokens": self.tokens,
+    def noted(self) -> dict[str, Any]:
+        """As ITEM_TOKENS notes it: pack refuses rows of the source that are not made by what stands there."""
+        return {
+            "tokens": dict(self.tokens),
             "tokenizer": self.tokenizer,
             "near_duplicates": self.near_duplicates,
             "language": self.language.language,
-            "corpora": self.language.corpora,
-            "sha256": sorted(set(sha256_of.values())),
+            "corpora": dict(self.language.corpora),
+            "sha256": sorted(set(self.sha256_of().values())),
         }
-        note_source(lake, self.source, made)
 
 
-def made_by(lake: Lake, settled: Settled, news: DataFrame, *, source: str) -> MadeBy:
-    """By what the items of `news`, which are all of the source, are made; lacking corpora are counted."""
+def made_by(lake: Lake, settled: Settled, news: DataFrame, texts: Mapping[str, int], *, source: str) -> MadeBy:
+    """By what the items of `news`, which are all of the source, are made; lacking corpora are counted.
+
+    `texts`: field -> how many news have text there.
+    """
+    chosen = {field: texts[field] for field in settled.segmenting.fields}
+    renewed = settled.config.new_corpus
+    refines = settled.segmenting.refines
+    corpora = kept_corpora(lake, news, chosen, source=source, renewed=renewed) if refines else {}
+    return _made_by(lake, settled, corpora, texts, source=source)
+
+
+def noted_made_by(lake: Lake, settled: Settled, noted: Mapping[str, Any], *, source: str) -> MadeBy:
+    """By what they would be made with the corpora that are noted for them; it says nothing of texts."""
+    return _made_by(lake, settled, noted["corpora"], {}, source=source)
+
+
+def _made_by(
+    lake: Lake, settled: Settled, corpora: Mapping[str, int], texts: Mapping[str, int], *, source: str
+) -> MadeBy:
     config, segmenting = settled.config, settled.segmenting
     assert config.tokenizer is not None, "nothing is left open"
     assert config.language is not None, "nothing is left open"
-    texts = texts_of(news)
-    chosen = {name: {field: counts[field] for field in segmenting.fields} for name, counts in texts.items()}
-    renewed = source if config.new_corpus else None
-    corpora = kept_corpora(lake, news, chosen, renewed=renewed) if segmenting.refines else {}
     statistics = lake.table_id(CORPUS_STATISTICS) if corpora and lake.exists(CORPUS_STATISTICS) else ""
     return MadeBy(
         source,
@@ -68,6 +80,6 @@ def made_by(lake: Lake, settled: Settled, news: DataFrame, *, source: str) -> Ma
         config.near_duplicates or None,
         segmenting,
         segmenting.described(),
-        Language(language=config.language, corpora=corpora.get(source, {}), statistics=statistics),
-        texts.get(source, {}),
+        Language(language=config.language, corpora=corpora, statistics=statistics),
+        texts,
     )

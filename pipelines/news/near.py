@@ -4,37 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
-from pyspark.ml.feature import HashingTF, MinHashLSH
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import Keep
 from pipelines.news.refine import words_of
 from schemas.as_spark import spark_schema
 from schemas.news import NEAR_DUPLICATES
 
 SHINGLE_WORDS = 3
-_MISSED = 1e-3  # share of pairs at the threshold that no hash table brings together, at most
-_FEATURES = 1 << 28  # so many that two shingles rarely share one
+_MISSED = 1e-3  # share of pairs at the threshold that no band brings together, at most
+_MOST_BANDS, _LONGEST_BAND = 24, 6
 _SEED = 1
-_SHINGLES = "item_row int, shingles array<string>"
+_SHINGLES = "item_row int, content binary, shingles array<long>"
+_PAIRS = ("late", "early", "similarity")
+
+HashArray = NDArray[np.uint64]
 
 
-def near_duplicates(items: DataFrame, fields: Sequence[str], *, threshold: float) -> DataFrame:
+def near_duplicates(items: DataFrame, fields: Sequence[str], *, threshold: float, keep: Keep) -> DataFrame:
     """NEAR_DUPLICATES of items (item_row and text fields, one of each text): Jaccard similarity >= threshold.
 
     Items are taken in order of their rows, and each is folded into the first kept one that is similar enough. So a
-    chain of small changes does not make one item of its two ends, and a new item never moves an earlier one. The driver
-    sees the pairs one after another and keeps the folded items; n items that are all alike make n * n / 2 pairs.
+    chain of small changes does not make one item of its two ends, and a new item never moves an earlier one. One task
+    sees the pairs one after another, 24 bytes each. Items of the same shingles make no pairs, but n items that are all
+    nearly alike make n * n / 2.
     """
-    sets = shingled(items, fields).persist()
-    pairs = (
-        () if sets.isEmpty() else similar_pairs(sets, threshold=threshold).orderBy("late", "early").toLocalIterator()
-    )
-    rows = folded((row["late"], row["early"], row["similarity"]) for row in pairs)
-    sets.unpersist()
-    return items.sparkSession.createDataFrame(rows, spark_schema(NEAR_DUPLICATES))
+    sets = keep(shingled(items, fields))
+    same = sets.groupBy("content").agg(F.min("item_row").alias("first"))
+    alike = sets.select("item_row", "content").join(same, "content", how="inner").select("item_row", "first")
+    firsts = keep(sets.join(same, F.col("item_row") == F.col("first"), how="left_semi"))
+
+    def fold(pairs: pd.DataFrame) -> pd.DataFrame:
+        ordered = pairs.sort_values(["late", "early"])
+        rows = folded(zip(*(ordered[name].tolist() for name in _PAIRS), strict=True))
+        return pd.DataFrame(rows, columns=["first", "kept_row", "near"])
+
+    pairs = similar_pairs(firsts, threshold=threshold).withColumn("all", F.lit(1))
+    kept = pairs.groupBy("all").applyInPandas(fold, "first int, kept_row int, near double")
+    found = alike.join(kept, "first", how="left").where("kept_row IS NOT NULL OR item_row != first")
+    rows = found.select("item_row", F.coalesce("kept_row", "first").alias("kept_row"), F.coalesce("near", F.lit(1.0)))
+    return keep(rows.toDF(*NEAR_DUPLICATES.column_names).to(spark_schema(NEAR_DUPLICATES)))
 
 
 def folded(pairs: Iterable[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
@@ -47,33 +63,86 @@ def folded(pairs: Iterable[tuple[int, int, float]]) -> list[tuple[int, int, floa
 
 
 def shingled(items: DataFrame, fields: Sequence[str]) -> DataFrame:
-    """(item_row, shingles): the sets of consecutive words of each item that has any; one of all where they are few."""
+    """(item_row, content, shingles): hashes of the consecutive words of each item that has any, ascending; `content`
+    is that of all together."""
 
     def shingle(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             texts = zip(*(batch[field].to_pylist() for field in fields), strict=True)
-            sets = [sorted(_shingles(" ".join(parts))) for parts in texts]
-            yield pa.RecordBatch.from_arrays([batch["item_row"], pa.array(sets, pa.list_(pa.string()))], _NAMES)
+            sets = [_hashed(_shingles(" ".join(parts))) for parts in texts]
+            content = [blake2b(each.tobytes(), digest_size=16).digest() for each in sets]
+            lists = pa.array([each.astype(np.int64) for each in sets], pa.list_(pa.int64()))
+            columns = [batch["item_row"], pa.array(content, pa.binary()), lists]
+            yield pa.RecordBatch.from_arrays(columns, ["item_row", "content", "shingles"])
 
     made = items.select("item_row", *fields).mapInArrow(shingle, _SHINGLES)
     return made.where(F.size("shingles") > 0)
 
 
 def similar_pairs(items: DataFrame, *, threshold: float) -> DataFrame:
-    """(late, early, similarity) of all pairs of item rows whose shingle sets are at least so similar."""
-    tables = max(1, math.ceil(math.log(_MISSED) / math.log(max(1 - threshold, _MISSED))))
-    counting = HashingTF(inputCol="shingles", outputCol="set", binary=True, numFeatures=_FEATURES)
-    hashing = MinHashLSH(inputCol="set", outputCol="hashes", numHashTables=tables, seed=_SEED)
-    sets = counting.transform(items).select("item_row", "set")
-    model = hashing.fit(sets)
-    distance = 1 - threshold + 1e-9  # the join keeps what is below it
-    joined = model.approxSimilarityJoin(sets, sets, distance, distCol="distance")
-    late, early = F.col("datasetA.item_row"), F.col("datasetB.item_row")
-    similarity = (1 - F.col("distance")).alias("similarity")
-    return joined.where(late > early).select(late.alias("late"), early.alias("early"), similarity)
+    """(late, early, similarity) of all pairs of item rows whose shingle sets are at least so similar.
+
+    Sets are compared that share a band: a few of their MinHashes in a row. The items are read several times.
+    """
+    bands, width = bands_for(threshold)
+
+    def mark(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows = np.repeat(batch["item_row"].to_numpy(), bands)
+            keys = band_keys(batch["shingles"], bands, width).astype(np.int64).ravel()
+            yield pa.RecordBatch.from_arrays([pa.array(rows, pa.int32()), pa.array(keys)], ["row", "band"])
+
+    marked = items.mapInArrow(mark, "row int, band long")
+    first, second = (
+        marked.select(F.col("row").alias("late"), "band"),
+        marked.select(F.col("row").alias("early"), "band"),
+    )
+    met = first.join(second, "band", how="inner").where("late > early").select("late", "early").distinct()
+    of_late, of_early = (
+        items.select(F.col("item_row").alias(name), F.col("shingles").alias(f"{name}_set"))
+        for name in ("late", "early")
+    )
+    both = met.join(of_late, "late", how="inner").join(of_early, "early", how="inner")
+    shared = F.size(F.array_intersect("late_set", "early_set"))
+    similarity = shared / (F.size("late_set") + F.size("early_set") - shared)
+    return both.select("late", "early", similarity.alias("similarity")).where(F.col("similarity") >= threshold - 1e-9)
 
 
-_NAMES = ["item_row", "shingles"]
+def bands_for(threshold: float) -> tuple[int, int]:
+    """How many bands of how many MinHashes bring a pair at the threshold together, but for a share of `_MISSED`."""
+    for width in range(_LONGEST_BAND, 0, -1):
+        bands = max(1, math.ceil(math.log(_MISSED) / math.log(max(1 - threshold**width, _MISSED))))
+        if bands <= _MOST_BANDS or width == 1:
+            break
+    return bands, width
+
+
+def band_keys(sets: pa.ListArray, bands: int, width: int) -> HashArray:
+    """(sets, bands): a hash of each band's number and its MinHashes. No set is empty."""
+    starts = np.concatenate([[0], np.cumsum(sets.value_lengths().to_numpy())[:-1]]).astype(np.int64)
+    shingle = sets.flatten().to_numpy().astype(np.uint64)
+    keys = np.empty((len(sets), bands), np.uint64)
+    for band in range(bands):
+        key: HashArray = np.full(len(sets), band, np.uint64)
+        for seed in range(band * width, (band + 1) * width):
+            mixed_seed = _mixed(np.array([seed + (_SEED << 32)], np.uint64))
+            key = _mixed(key ^ np.minimum.reduceat(_mixed(shingle ^ mixed_seed), starts))
+        keys[:, band] = key
+    return keys
+
+
+def _mixed(value: HashArray) -> HashArray:
+    """splitmix64's last steps: numbers that differ a little become others altogether."""
+    with np.errstate(over="ignore"):
+        value = (value + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(value ^ (value >> np.uint64(31)), np.uint64)
+
+
+def _hashed(shingles: set[str]) -> HashArray:
+    digests = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in shingles)
+    return np.unique(np.frombuffer(digests, "<u8").astype(np.uint64))
 
 
 def _shingles(text: str) -> set[str]:

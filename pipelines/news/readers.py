@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
-from pipelines.session import named_files
+from pipelines.news.lines import COLUMNS, MIND_COLUMNS, from_json, from_tsv, texts_of_line
+from pipelines.news.normalise import normalise
 from schemas.errors import InputError
 
-COLUMNS = ("news_id", "category", "subcategory", "title", "abstract", "body")
 _FILES = ("news.jsonl", "news.jsonl.gz", "news.tsv", "news.tsv.gz")
-_MIND_COLUMNS = 8  # id, category, subcategory, title, abstract, url, title entities, abstract entities
+_PIECE_BYTES = 32 << 20  # read by one task
+_BATCH_BYTES = 4 << 20  # of text that is parsed at once
+_SCHEMA = ", ".join(["place long", *(f"{name} string" for name in COLUMNS)])
 
 
 def news_file(news: Path) -> Path:
@@ -33,51 +39,90 @@ def news_file(news: Path) -> Path:
 
 
 def _whole(file: Path) -> Path:
-    """The file, if it can be read to its end: Spark would tell of a gzip that was cut short with a stack trace."""
+    """The file, if it can be read to its end: an engine tells of a gzip that was cut short with a stack trace."""
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            while file.suffix == ".gz" and stream.read(1 << 20):
+        with _opened(file) as stream:
+            while _is_packed(file) and stream.read(1 << 20):
                 pass
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file}: cannot be read ({error}). Fetch it again") from error
     return file
 
 
-def read_lines(spark: SparkSession, file: Path) -> DataFrame:
-    """(value, place) of each line that is not blank; `place` ascends through the file."""
-    # Files are cut into parts, and parts are read in any order: the part's first byte, then the line within the part.
-    place = F.struct(F.col("_metadata.file_block_start").alias("part"), F.monotonically_increasing_id().alias("line"))
-    value = F.regexp_replace(F.make_valid_utf8("value"), "^\ufeff", "").alias(
-        "value"
-    )  # some files begin with a byte order mark
-    ((reader, names),) = named_files(spark, [file])
-    text = reader.text(names).select(value, place.alias("place"))
-    return text.where(F.trim("value") != "")
+def read_news(spark: SparkSession, file: Path, *, piece_bytes: int = _PIECE_BYTES) -> DataFrame:
+    """(place, COLUMNS) of each line that is not blank: text normalised, no news_id where the line cannot be read.
+
+    `place` ascends through the file. Every task reads its own piece of it; a gzip is one piece.
+    """
+    path, packed = file.absolute(), _is_packed(file)
+    parse = partial(from_tsv, columns=_columns_of(file)) if ".tsv" in file.name else from_json
+    pieces = 1 if packed else max(1, -(-file.stat().st_size // piece_bytes))
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for piece in (number for batch in batches for number in batch["id"].to_pylist()):
+            with _opened(path) as stream:
+                lines = lines_of(
+                    cast(BinaryIO, stream), piece * piece_bytes, None if packed else (piece + 1) * piece_bytes
+                )
+                for part in _parts(lines):
+                    yield _columns([(place, *parse(line)) for place, line in part])
+
+    return spark.range(0, pieces, 1, pieces).mapInArrow(read, _SCHEMA)
 
 
-def with_columns(lines: DataFrame, file: Path) -> DataFrame:
-    """Adds COLUMNS. Lines that cannot be read have no news_id."""
-    return _from_tsv(lines, _columns_of(file)) if ".tsv" in file.name else _from_json(lines)
+def lines_of(stream: BinaryIO, begin: int, end: int | None) -> Iterator[tuple[int, str]]:
+    """(place, line) of the lines that are not blank and begin at byte `begin` or later, before `end` if there is one.
+
+    A line belongs where the one that a line feed ends begins, so that pieces cannot part the two characters of Windows.
+    """
+    place = begin
+    if begin:
+        stream.seek(begin - 1)
+        place += len(stream.readline()) - 1
+    while (end is None or place < end) and (line := stream.readline()):
+        for number, text in enumerate(texts_of_line(line)):
+            if text.strip(" "):
+                yield place + number, text
+        place += len(line)
 
 
-def _from_json(lines: DataFrame) -> DataFrame:
-    schema = ", ".join(f"{name} string" for name in COLUMNS)
-    parsed = lines.withColumn("news", F.from_json("value", schema))
-    return parsed.select("place", *(F.col(f"news.{name}").alias(name) for name in COLUMNS))
+def _opened(file: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(file) if _is_packed(file) else file.open("rb")
+
+
+def _is_packed(file: Path) -> bool:
+    return file.suffix == ".gz"
 
 
 def _columns_of(file: Path) -> int:
     """How many columns the first line of a .tsv has: ours, else MIND's."""
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+    with _opened(file) as stream:
         first = next((line for line in stream if line.strip()), b"")
-    return len(COLUMNS) if first.count(b"\t") + 1 == len(COLUMNS) else _MIND_COLUMNS
+    return len(COLUMNS) if first.count(b"\t") + 1 == len(COLUMNS) else MIND_COLUMNS
 
 
-def _from_tsv(lines: DataFrame, columns: int) -> DataFrame:
-    """MIND's columns, which hold no body, or COLUMNS as they are; quoting off."""
-    cells = F.split("value", "\t", -1)
-    whole = lines.withColumn("cells", F.when(F.size(cells) == columns, cells))
-    named = {name: F.col("cells")[index] for index, name in enumerate(COLUMNS)}
-    if columns == _MIND_COLUMNS:
-        named["body"] = F.lit("")
-    return whole.select("place", *(cell.alias(name) for name, cell in named.items()))
+def _parts(lines: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    part: list[tuple[int, str]] = []
+    left = _BATCH_BYTES
+    for place, line in lines:
+        part.append((place, line))
+        left -= len(line) + 100  # what a short line costs beside its text
+        if left <= 0:
+            yield part
+            part, left = [], _BATCH_BYTES
+    if part:
+        yield part
+
+
+def _columns(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
+    place, news_id, *texts = zip(*rows, strict=True)
+    arrays = [pa.array(place, pa.int64()), _strings(news_id), *(normalise(_strings(column)) for column in texts)]
+    return pa.RecordBatch.from_arrays(arrays, ["place", *COLUMNS])
+
+
+def _strings(values: Sequence[str | None]) -> pa.Array:
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:  # JSON can name half a pair of surrogates, which is no character
+        whole = [None if text is None else text.encode("utf-8", "replace").decode() for text in values]
+        return pa.array(whole, pa.string())

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
@@ -100,33 +101,7 @@ class Segmenting:
 
     def described(self) -> dict[str, Any]:
         """What the packed manifest says of the tokens; InputError if no encoder could use them."""
-        tokenizer = self.build()
-        around = len(tokenizer.encode("").ids)
-        if not around:
-            raise InputError(
-                f"{self.name}: this tokenizer puts nothing around a text, and an empty title would have no token. "
-                f"Use one that adds [CLS] and [SEP], such as --tokenizer {DEFAULT}, or, of a decoder, a copy of its "
-                "tokenizer.json whose post_processor adds the end token"
-            )
-        if self.tokens_per_segment <= around:
-            raise InputError(
-                f"tokens_per_segment is {self.tokens_per_segment}, and {self.name} puts {around} tokens around each "
-                f"text: use {around + 1} or more"
-            )
-        pads = [tokenizer.token_to_id(token) for token in _PAD_TOKENS]
-        return {
-            "tokenizer": self.name,
-            "tokenizer_sha256": self.tokenizer_sha256,
-            "tokenizer_content": self.tokenizer_content,
-            "vocabulary": max(tokenizer.get_vocab().values()) + 1,
-            "pad_id": next((pad for pad in pads if pad is not None), 0),
-            "special_tokens": around,
-            "tokens_per_segment": self.tokens_per_segment,
-            "segments_per_item": len(self.fields),
-            "fields": list(self.fields),
-            "select": self.select,
-            "category_first": self.category_first,
-        }
+        return dict(_described(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,3 +145,34 @@ class NewsConfig:
         found = Segmenting(name=name, tokenizer_json=text, **values)
         found.described()  # a tokenizer that does not load must stop the run before any write
         return found
+
+
+@lru_cache(maxsize=4)
+def _described(segmenting: Segmenting) -> dict[str, Any]:
+    tokenizer = segmenting.build()
+    around = len(tokenizer.encode("").ids)
+    if not around:
+        raise InputError(
+            f"{segmenting.name}: this tokenizer puts nothing around a text, and an empty title would have no token. "
+            f"Use one that adds [CLS] and [SEP], such as --tokenizer {DEFAULT}, or, of a decoder, a copy of its "
+            "tokenizer.json whose post_processor adds the end token"
+        )
+    if segmenting.tokens_per_segment <= around:
+        raise InputError(
+            f"tokens_per_segment is {segmenting.tokens_per_segment}, and {segmenting.name} puts {around} tokens around "
+            f"each text: use {around + 1} or more"
+        )
+    pads = [tokenizer.token_to_id(token) for token in _PAD_TOKENS]
+    return {
+        "tokenizer": segmenting.name,
+        "tokenizer_sha256": segmenting.tokenizer_sha256,
+        "tokenizer_content": segmenting.tokenizer_content,
+        "vocabulary": max(tokenizer.get_vocab().values()) + 1,
+        "pad_id": next((pad for pad in pads if pad is not None), 0),
+        "special_tokens": around,
+        "tokens_per_segment": segmenting.tokens_per_segment,
+        "segments_per_item": len(segmenting.fields),
+        "fields": list(segmenting.fields),
+        "select": segmenting.select,
+        "category_first": segmenting.category_first,
+    }

@@ -10,10 +10,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, Mark
+from pipelines.engine.scratch import Keep
 from pipelines.news import report
+from pipelines.news.concerned import concerned, texts_now
 from pipelines.news.corpus import corpora_for
 from pipelines.news.headed import headed
 from pipelines.news.items import changed_items, new_rows, numbered, resolved, with_item
+from pipelines.news.known import Start
 from pipelines.news.made_by import MadeBy, made_by
 from pipelines.news.near import near_duplicates
 from pipelines.news.segment import Refinement, Segmenter, segment_columns
@@ -22,6 +25,7 @@ from pipelines.news.settings import Settled
 from pipelines.news.stop_words import stop_words
 from pipelines.refusals import conflict
 from pipelines.tables import Lake
+from pipelines.token_notes import note_source
 from schemas.as_spark import spark_schema
 from schemas.news import ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.table import Table
@@ -30,43 +34,44 @@ _APP = "prepare_news"
 _ITEM = ("source", "item_id", "item_row", "canonical_row", "text_sha256", "text_version", "tokenizer_sha256")
 
 
-def update_items(lake: Lake, settled: Settled, *, source: str) -> dict[str, Any]:
+def update_items(
+    lake: Lake, settled: Settled, start: Start, changed_news: DataFrame, *, keep: Keep
+) -> tuple[MadeBy, dict[str, Any], dict[str, Any]]:
     """Tokenise what is new or outdated in the source's NEWS, so that all its items are made by the same settings.
 
-    Items of other sources, which have settings of their own, are left alone; rows are dense over all sources.
+    `changed_news`: what this run has written there. Items of other sources, which have settings of their own, are left
+    alone; rows are dense over all sources. Returns by what the items are made, what was done, and what there is now.
     """
     segmenting = settled.segmenting
     before, held = held_rows(lake, ITEM_TOKENS)
     rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
-    news = lake.read(NEWS).where(F.col("source") == source)
+    news = lake.read(NEWS).where(F.col("source") == start.source)
     news = news.transform(headed) if settled.config.category_first else news
-    made = made_by(lake, settled, news, source=source)
-    sha256_of = made.sha256_of()
+    made = made_by(lake, settled, news, texts_now(news, start, changed_news), source=start.source)
+    if start.stands and not settled.config.category_first and made.near_duplicates is None:
+        news = concerned(news, changed_news, keep=keep)
 
     with_items = news.transform(with_item, held)
-    rows = new_rows(with_items, after=rows_before)
-    items = numbered(with_items, rows)
-    near = _near_duplicates(lake, items, made)
-    changed = changed_items(items if near is None else resolved(items, near), sha256_of).persist()
-    tokens = changed.transform(tokenised, segmenting, _refinements(lake, changed, made)).persist()
+    items = numbered(with_items, new_rows(with_items, after=rows_before, keep=keep))
+    items = items if made.near_duplicates is None else keep(items)
+    near = _near_duplicates(lake, items, made, keep)
+    changed = keep(changed_items(items if near is None else resolved(items, near), made.sha256_of()))
+    tokens = keep(changed.transform(tokenised, segmenting, _refinements(lake, changed, made)))
     totals = report.totals(tokens, rows_before=rows_before, special_tokens=made.tokens["special_tokens"])
     if before >= 0:  # before the rows: pack refuses those that the note does not tell of, and the next run makes them
-        made.note(lake, sha256_of)
+        note_source(lake, start.source, made.noted())
     if totals["new_items"] + totals["retokenised_items"]:
-        merge_once(lake, ITEM_TOKENS, tokens, before, tokens_version=_tokens_version())
-    for frame in (tokens, changed, rows):
-        frame.unpersist()
-    made.note(lake, sha256_of)
-    return totals | report.folded(lake, near, made) | report.corpora(lake, made)
+        stored = totals["retokenised_items"] > 0
+        write_once(lake, ITEM_TOKENS, tokens, before, stored=stored, tokens_version=_tokens_version())
+    return made, totals, report.folded(lake, near, made) | report.corpora(lake, made)
 
 
 def tokenised(items: DataFrame, segmenting: Segmenting, refinements: Mapping[str, Refinement]) -> DataFrame:
     """The rows of ITEM_TOKENS of changed items."""
     fields = segmenting.fields
-    shared = items.sparkSession.sparkContext.broadcast(refinements)
 
     def tokenise(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        segmenter = Segmenter(segmenting, shared.value)  # once per task
+        segmenter = Segmenter(segmenting, refinements)  # once per task
         for batch in batches:
             texts = {name: batch[name].to_pylist() for name in fields}
             segments = segment_columns(segmenter, batch["source"].to_pylist(), texts)
@@ -85,15 +90,20 @@ def held_rows(lake: Lake, table: Table) -> tuple[int, DataFrame]:
     return version, lake.read(table, version=version)
 
 
-def merge_once(lake: Lake, table: Table, frame: DataFrame, before: int, **instead: str) -> None:
-    """One commit, if no other run of this stage has merged since version `before`, which `frame` was compared with.
+def write_once(lake: Lake, table: Table, frame: DataFrame, before: int, *, stored: bool, **instead: str) -> None:
+    """One commit, if no other run of this stage has written since version `before`, which `frame` was compared with.
 
     Both take the version after `before` as transaction number, so that the second to commit changes nothing: its item
-    rows could be the first one's. `instead`: what a column of a stored row becomes, where not the incoming value.
+    rows could be the first one's. `stored`: whether the table holds rows of the frame; others are added without a look
+    at it. `instead`: what a column of a stored row becomes, where not the incoming value.
     """
-    values = {n: f"incoming.{n}" for n in table.column_names if n not in table.key}
-    changes = lake.merge(table, frame, set_on_match=values | instead, mark=Mark(_APP, before + 1))
-    if changes == Changes():
+    if stored:
+        values = {n: f"incoming.{n}" for n in table.column_names if n not in table.key}
+        mark = Mark(_APP, before + 1)
+        done = lake.merge(table, frame, set_on_match=values | instead, mark=mark) != Changes()
+    else:
+        done = lake.append(table, frame, app_id=_APP, app_version=before + 1) > 0
+    if not done:
         raise conflict(table, lake.path(table))
 
 
@@ -104,17 +114,19 @@ def _refinements(lake: Lake, changed: DataFrame, made: MadeBy) -> dict[str, Refi
     return {made.source: Refinement(stop_words(made.language.language), corpora.get(made.source, {}))}
 
 
-def _near_duplicates(lake: Lake, items: DataFrame, made: MadeBy) -> DataFrame | None:
+def _near_duplicates(lake: Lake, items: DataFrame, made: MadeBy, keep: Keep) -> DataFrame | None:
     """The source's NEAR_DUPLICATES as they are by now; None where they are not asked for: then the table has none."""
     before, stored = held_rows(lake, NEAR_DUPLICATES)
+    if made.near_duplicates is None and before < 0:
+        return None
     ours = items.select("item_row")
     held, others = (stored.join(ours, "item_row", how=how) for how in ("left_semi", "left_anti"))
     if made.near_duplicates is None:
-        if before >= 0 and not held.isEmpty():
+        if not held.isEmpty():
             lake.overwrite(NEAR_DUPLICATES, others)
         return None
     canonical = items.where("item_row = canonical_row")
-    found = near_duplicates(canonical, made.segmenting.fields, threshold=made.near_duplicates)
+    found = near_duplicates(canonical, made.segmenting.fields, threshold=made.near_duplicates, keep=keep)
     if before < 0 or not (found.exceptAll(held).isEmpty() and held.exceptAll(found).isEmpty()):
         lake.overwrite(NEAR_DUPLICATES, others.unionByName(found))
     return found

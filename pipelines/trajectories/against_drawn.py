@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from pipelines.trajectories.of_day import clicks_of_days, with_drawn_rows
 
 _HOUR_MS = 3_600_000
+_ENTRIES = "array<struct<row:int,id:string,age:double,clicked:boolean>>"
 _RANKED = ("shown_row", "shown_id", "clicked", "shown_age_hours")
 
 
@@ -24,7 +25,8 @@ def against_drawn(views: DataFrame, news: DataFrame, *, count: int, seed: int) -
     coin = F.xxhash64(F.lit(seed).cast("long"), F.unix_micros("time"), F.get("click_row", F.lit(0)))
     asking = views.withColumn("own", own).where(F.col("evaluated") & clicked)
     drawn = with_drawn_rows(asking, clicks_of_days(views), F.col("time"), coin, count=count)
-    entries = F.concat(_clicked_entries(), F.transform("drawn_row", lambda row: _entry(row, clicked=False)))
+    others = F.transform("drawn_row", lambda row: _entry(row, clicked=False))
+    entries = F.concat(_clicked_entries().cast(_ENTRIES), others.cast(_ENTRIES))
     each = drawn.select("view", F.unix_millis("time").alias("now"), F.inline(entries))
     ids = news.groupBy(F.col("canonical_row").alias("row")).agg(
         F.min("id").alias("any_id"), F.min("first_ms").alias("first_ms")

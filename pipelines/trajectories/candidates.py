@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+_EVENTS = "array<struct<position:int,seen:int,row:int,candidate_row:array<int>,logged:boolean,time:timestamp>>"
 _UPPER = -1 << 32  # the upper half of a long
 
 
@@ -39,7 +40,7 @@ def with_events(views: DataFrame, *, candidates: int, seed: int) -> DataFrame:
             logged=True,
         ),
     )
-    return numbered.withColumn("events", F.concat(told, made)).drop("_seen")
+    return numbered.withColumn("events", F.concat(told.cast(_EVENTS), made.cast(_EVENTS))).drop("_seen")
 
 
 def _event(position: Column, seen: Column, row: Column, candidate_row: Column, *, logged: bool) -> Column:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, IntegerType, StructField, StructType
 
 _POWER, _UNITS = 0.75, 1000  # weight of a news, in whole thousandths: sums do not depend on the order of rows
 _CELLS = 1 << 20
 _UPPER = -1 << 32  # the upper half of a long
-_WINDOW = ("user_id", "window", "source", "begin")  # the telling one first: Spark sorts groups by a prefix of it
+_WINDOW = ("user_id", "window", "source", "begin")
+_BESIDE = ArrayType(ArrayType(IntegerType()))
+
+IntArray = NDArray[np.integer[Any]]
 
 
 def popularity(views: DataFrame) -> DataFrame:
@@ -19,24 +29,24 @@ def popularity(views: DataFrame) -> DataFrame:
     return clicked.groupBy("row").agg(F.count("*").alias("clicks"))
 
 
-def line_of(clicks: DataFrame, *, taken: int, seed: int) -> DataFrame:
-    """One row, `line`: about a million cells in random order, of which each news owns its share of clicks^.75.
+def line_of(clicks: DataFrame, *, taken: int, seed: int) -> IntArray:
+    """About a million cells in random order, of which each news owns its share of clicks^.75: 4 MB, whatever the log.
 
     Shares are rounded up or down at random, so that also a news with less than a cell has its chance. The line begins
     anew at its end, so that `taken` cells can be taken from anywhere.
     """
-    weight = (F.pow("clicks", F.lit(_POWER)) * _UNITS).cast("long")
+    root = F.sqrt(F.col("clicks").cast("double"))
+    weight = (root * F.sqrt(root) * _UNITS).cast("long")  # by roots: engines differ in the last bit of a power
     weighed = clicks.withColumn("weight", weight)
     share = F.col("weight") / weighed.agg(F.sum("weight")).scalar()
     rounding = F.shiftrightunsigned(_hash(seed, F.col("row")), 11) * F.lit(2.0**-53)
     owned = weighed.withColumn("cells", F.floor(share * _CELLS + rounding).cast("int")).where("cells > 0")
     cells = owned.select("row", F.explode(F.sequence(F.lit(1), F.col("cells"))).alias("number"))
     hashed = _hash(seed, F.col("row"), F.col("number"))
-    place = hashed.bitwiseAND(_UPPER) + F.col("row")  # sorts at random, and tells the row
-    shuffled = cells.agg(F.sort_array(F.collect_list(place)).alias("places"))
-    whole = shuffled.select(F.transform("places", lambda place: place.bitwiseAND(~_UPPER).cast("int")).alias("line"))
-    again = F.slice(F.flatten(F.array_repeat(F.slice("line", 1, taken), taken)), 1, taken)
-    return whole.select(F.concat("line", again).alias("line"))
+    place = hashed.bitwiseAND(_UPPER) + F.col("row")  # sorts at random, and holds the row
+    places = np.sort(cells.select(place.alias("place")).toArrow()["place"].to_numpy())
+    line = (places & ~_UPPER).astype(np.int32)
+    return np.concatenate([line, np.resize(line, taken)])
 
 
 def with_drawn(
@@ -49,21 +59,63 @@ def with_drawn(
     larger than the window) it has fewer candidates, and with none it is context only. So is a history that was told
     before `begin`; windows that hold nothing later are left out.
     """
-    late = F.lit(True) if begin is None else F.col("event.time") >= F.lit(begin)
     if begin is not None:
         windows = windows.where(F.array_max("events.time") >= F.lit(begin))
-    taken = 8 * (candidates - 1) + 16
+    taken = _taken(candidates - 1)
     line = line_of(clicks, taken=taken, seed=seed)
-    each = windows.select(*_WINDOW, F.explode("events").alias("event"), F.col("events.row").alias("own"))
-    # A scalar, not a join: one array for all rows, which are spared a copy of it each.
-    placed = each.withColumn("line", line.scalar()).withColumn("cells", F.size("line") - taken)
-    start = F.pmod(_hash(seed, F.col("event.position"), F.col("event.row")), F.col("cells")).cast("int") + 1
-    others = F.slice(F.array_except(F.slice("line", start, taken), "own"), 1, candidates - 1)
-    found = placed.withColumn("others", others).drop("line", "own")
-    beside = F.when(F.size("others") > 0, F.concat(F.array("event.row"), "others"))
-    listed = F.when(F.col("event.logged") | beside.isNull() | ~late, F.col("event.candidate_row")).otherwise(beside)
-    events = F.sort_array(F.collect_list(F.col("event").withField("candidate_row", listed))).alias("events")
-    return found.groupBy(*_WINDOW).agg(events)
+    cells = F.lit(max(1, len(line) - taken)).cast("long")
+    starts = F.transform("events", lambda event: F.pmod(_hash(seed, event["position"], event["row"]), cells))
+    history = F.transform("events", lambda event: _is_asked(event, begin))
+    asked = windows.select(*_WINDOW, "events", starts.alias("starts"), history.alias("asked"))
+
+    def draw(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            lengths = batch["events"].value_lengths().to_numpy()
+            cuts = np.cumsum(lengths)[:-1]
+            rows = pc.struct_field(batch["events"].flatten(), "row")
+            of_clicks = (rows, batch["starts"].flatten(), batch["asked"].flatten())
+            windows = zip(*(np.split(each.to_numpy(zero_copy_only=False), cuts) for each in of_clicks), strict=True)
+            beside = [each for clicks in windows for each in drawn_beside(line, *clicks, most=candidates - 1)]
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            lists = pa.ListArray.from_arrays(offsets, pa.array(beside, pa.list_(pa.int32())))
+            columns = [*(batch[name] for name in (*_WINDOW, "events")), lists]
+            yield pa.RecordBatch.from_arrays(columns, [*_WINDOW, "events", "beside"])
+
+    schema = StructType([*asked.select(*_WINDOW, "events").schema, StructField("beside", _BESIDE)])
+    found = asked.mapInArrow(draw, schema)
+    events = F.transform(
+        "events",
+        lambda event, at: event.withField("candidate_row", F.coalesce(F.get("beside", at), event["candidate_row"])),
+    )
+    return found.select(*_WINDOW, events.alias("events"))
+
+
+def drawn_beside(
+    line: IntArray, row_L: IntArray, start_L: IntArray, asked_L: NDArray[np.bool_], *, most: int
+) -> list[list[int] | None]:
+    """Of each click of a window that is asked for, itself and at most so many drawn news; None without any.
+
+    They are the first cells from its start on of `line` that hold none of the window's clicks, as far as it looks.
+    """
+    own, taken, found = set(row_L.tolist()), _taken(most), list[list[int] | None]()
+    for row, start, asked in zip(row_L.tolist(), start_L.tolist(), asked_L.tolist(), strict=True):
+        others: dict[int, None] = {}
+        for other in line[start : start + taken].tolist() if asked else ():
+            if other not in own:
+                others[other] = None
+                if len(others) == most:
+                    break
+        found.append([row, *others] if others else None)
+    return found
+
+
+def _taken(most: int) -> int:
+    return 8 * most + 16
+
+
+def _is_asked(event: Column, begin: datetime | None) -> Column:
+    late = F.lit(True) if begin is None else F.coalesce(event["time"] >= F.lit(begin), F.lit(False))
+    return ~event["logged"] & late
 
 
 def _hash(seed: int, *parts: Column) -> Column:

@@ -120,17 +120,13 @@ def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryCon
     )
     config = replace(config, negatives=negatives_of(labelled, config.negatives))
     first_shown = with_first_shown(items.where(ours), seen)
-    views = seen.transform(with_split, histories, split_by(config, begin.at)).persist()
-    known = views.transform(known_views, first_shown).persist()
-    try:
+    with lake.scratch() as keep:
+        views = keep(seen.transform(with_split, histories, split_by(config, begin.at)))
+        known = keep(views.transform(known_views, first_shown))
         summary = _decided(begin, config) | checked_counts(known, begin, config)
-        views.unpersist()
         shown = showings(seen, items.where(ours), since=begin.at)
         kept = known.transform(evaluation, config, first_shown).transform(with_recent, shown)
         _write(lake, known.transform(trajectories, config), kept, config)
-    finally:
-        for frame in (views, known):
-            frame.unpersist()
     first = lake.read(TRAJECTORIES).where(ours).where("variant = 0")  # the others differ in nothing that is counted
     return summary | _written(first) | {"variants": config.variants}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -61,22 +61,22 @@ def with_drawn_rows(asking: DataFrame, clicks: DataFrame, time: Column, coin: Co
     """
     taken = 4 * count + 16
 
-    def draw(asked: pa.Table, clicked: pa.Table) -> pa.Table:
-        at_T, row_T = (clicked[name].to_numpy().astype(np.int64) for name in ("at", "row"))
-        at_E, coin_E = (asked[name].to_numpy() for name in ("at", "coin"))
+    def draw(asked: pd.DataFrame, clicked: pd.DataFrame) -> pd.DataFrame:
+        at_T, row_T = (clicked[name].to_numpy(np.int64) for name in ("at", "row"))
+        at_E, coin_E = (asked[name].to_numpy(np.int64) for name in ("at", "coin"))
         step = max(1, _DRAWS_AT_ONCE // taken)
         parts = [
             draws_of((at_T, row_T), (at_E[n : n + step], coin_E[n : n + step]), taken=taken)
             for n in range(0, len(at_E), step)
         ]
         drawn = np.concatenate([np.zeros((0, taken), np.int64), *parts])
-        lists = pa.ListArray.from_arrays(np.arange(len(drawn) + 1) * taken, drawn.astype(np.int32).ravel())
-        return asked.select([*_KEY]).append_column("drawn_row", lists)
+        return asked[[*_KEY]].assign(drawn_row=pd.Series(list(drawn.astype(np.int32)), asked.index, object))
 
     keyed = asking.withColumns({"day": F.to_date(time), "at": F.unix_micros(time), "coin": coin})
     asked = keyed.where("at IS NOT NULL").select(*_KEY).distinct()
-    draws = asked.groupBy("day").cogroup(clicks.groupBy("day")).applyInArrow(draw, _DRAWS)
-    found = F.slice(F.array_except("drawn_row", F.concat("own", F.array(F.lit(_NOTHING)))), 1, count)
+    draws = asked.groupBy("day").cogroup(clicks.groupBy("day")).applyInPandas(draw, _DRAWS)
+    nothing = F.array(F.lit(_NOTHING)).cast("array<int>")
+    found = F.slice(F.array_except("drawn_row", F.concat("own", nothing)), 1, count)
     joined = keyed.join(draws, [*_KEY], how="left")  # one row of draws for each key: none is added
     return joined.withColumn("drawn_row", F.coalesce(found, F.array().cast("array<int>"))).drop(*_KEY)
 

@@ -30,9 +30,9 @@ def with_known_news(views: DataFrame, news: DataFrame) -> DataFrame:
     `unknown` counts the ids that have no item: they are left out, but for unlabelled impressions, whose whole shown
     list stays, such ids with the pad's row. `shown_id` and `shown_age_hours` are kept where the impression is
     evaluated; `news` is as of `with_first_shown`, and no age tells of later times, for the impression itself is one of
-    those that showed its news. Lists are taken apart and put together under the impression's number `view`, which
-    persisted `views` must hold, a long per news: grouping structs by the impression's own key was several times slower
-    when it was tried.
+    those that showed its news. Lists are taken apart and put together under the impression's number `view`, a long per
+    news: grouping structs by the impression's own key was several times slower when it was tried. `views` are read
+    twice: kept ones spare a computation.
     """
     listed = views.select(
         "view",

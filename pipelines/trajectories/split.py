@@ -10,6 +10,11 @@ from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of, with_history
 
+_BUCKETS = 1 << 16
+_PLACE = 40  # bits of an impression's number below its bucket's
+_OF_IMPRESSIONS = ("source", "impression_id", "user_id", "time", "also_seen_as", "shown", "clicked")
+_COLUMNS = ("view", *_OF_IMPRESSIONS, "history", "evaluated", "new_user")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
@@ -26,7 +31,8 @@ class Split:
 
 
 def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> DataFrame:
-    """Of a source's impressions those that train or are evaluated, with `evaluated`, `new_user`, a number (`view`).
+    """Of a source's impressions those that train or are evaluated, with `evaluated`, `new_user`, a number (`view`): of
+    their other columns those that the stage reads.
 
     `history` stands where it counts: in evaluated ones, and in a user's first before them.
 
@@ -35,13 +41,13 @@ def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> Da
     What an impression without a click showed is no news of anyone's clicks, and is dropped from training; of those
     before `begin` what was clicked is kept alone, for without negatives a click is context only.
     """
-    user = Window.partitionBy("source", "user_id")
+    user = Window.partitionBy("_bucket", "source", "user_id")
     first = F.row_number().over(user.orderBy("time", "impression_id")) == 1
     judged, clicked = F.col("time") >= F.lit(split.evaluate_from), F.array_contains("clicked", True)
     recent = ~judged & (F.lit(True) if split.begin is None else F.col("time") >= F.lit(split.begin))
     kept = impressions.where(judged | (F.col("time") < F.lit(split.end)))
     kept = kept.where(F.col("clicked").isNotNull() | (judged if split.unlabelled else F.lit(False)))
-    asked = kept.withColumns(
+    asked = kept.transform(_numbered).withColumns(
         {
             "evaluated": judged,
             "_told": judged | first,
@@ -61,7 +67,19 @@ def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> Da
             "history_hash": F.when(F.col("_told"), F.col("history_hash")).otherwise(hash_of(nothing)),
             "history_offset": F.when(F.col("_told"), F.col("history_offset")),
             "shown": F.when(judged | clicked, shown).otherwise(nothing),
-            "clicked": F.when(judged | clicked, marks).otherwise(F.array()),
+            "clicked": F.when(judged | clicked, marks).otherwise(F.array().cast("array<boolean>")),
         }
     )
-    return with_history(shortened, histories).drop("_told", "_idle").withColumn("view", F.monotonically_increasing_id())
+    return with_history(shortened, histories).select(*_COLUMNS)
+
+
+def _numbered(impressions: DataFrame) -> DataFrame:
+    """Adds `view`, a number of each impression that is the same wherever and however often it is computed.
+
+    Users are dealt to buckets by hash, and impressions are counted in each: the count cannot repeat, as a hash could.
+    The windows over users are parts of these, so that Spark shuffles once for all of them.
+    """
+    bucket = F.pmod(F.xxhash64("user_id"), F.lit(_BUCKETS)).cast("long")
+    dealt = impressions.withColumn("_bucket", bucket)
+    place = F.row_number().over(Window.partitionBy("_bucket").orderBy("source", "user_id", "time", "impression_id"))
+    return dealt.withColumn("view", F.shiftleft("_bucket", _PLACE) + place)

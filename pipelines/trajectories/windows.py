@@ -9,7 +9,8 @@ from pyspark.sql import functions as F
 def per_window(views: DataFrame, *, window: int) -> DataFrame:
     """(source, user, window, begin, events): each user's events in windows; window 0 is the latest."""
     told = F.sort_array(F.collect_list(F.struct("_start", "events")))  # empty ones may share a start
-    users = views.groupBy("user_id", "source").agg(F.flatten(told["events"]).alias("_all")).where("size(_all) > 0")
+    events = F.flatten(F.transform(told, lambda view: view["events"]))
+    users = views.groupBy("user_id", "source").agg(events.alias("_all")).where("size(_all) > 0")
     total = F.size("_all")
     windows = users.withColumn("window", F.explode(F.sequence(F.lit(0), F.floor((total - 1) / window).cast("int"))))
     begin = F.greatest(total - (F.col("window") + 1) * window, F.lit(0))

@@ -39,7 +39,8 @@ THEIRS = {
         "grpc": ["pipelines/engine/connect.py"],  # how a Spark Connect server that is not there shows
         "fsspec": ["pipelines/files.py"],  # files behind URLs
         "py4j": ["pipelines/session.py"],  # pyspark's bridge: what the JVM says when it does not start
-        "msgspec": ["pipelines/ingest/json_arrays.py", "pipelines/ingest/json_fault.py"],  # strict JSON, as it stands
+        "msgspec": [f"pipelines/ingest/{name}.py" for name in ("json_*", "extras", "parse")],  # strict JSON
+        "xxhash": ["pipelines/ingest/implied.py"],  # ids of impressions that have none, as Spark would hash them
         "tokenizers": ["pipelines/news/segmenting.py", "pipelines/news/segment.py"],
         "regex": ["pipelines/news/refine.py"],
         "stopwordsiso": ["pipelines/news/stop_words.py"],

@@ -16,6 +16,7 @@ from pipelines.ingest.mapping import Extra, LogMapping
 from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.parse import TOLD, with_told
 from pipelines.ingest.readers import raw_lines
+from pipelines.ingest.rows import _parquet_lines, _pieces_of
 from pipelines.ingest.sources import Found, find_logs
 from tests.builders import ARRIVED, rows
 from tests.conftest import REPOSITORY
@@ -39,16 +40,17 @@ def write(path: Path, **columns: Any) -> Path:
     return path
 
 
+TWO: dict[str, list[Any]] = {
+    "reader": ["u1", "u2"],
+    "shown_at": [1772442931250, 1772442931250],
+    "slate": [["n3", "n4"], ["n3", "n3"]],
+    "postcode": [2100, 2200],
+}
+
+
 def parquet_log(path: Path, **columns: Any) -> Path:
     """Two rows by the parquet preset; the columns given instead of its own."""
-    told: dict[str, Any] = {
-        "view_id": [1, 2],
-        "reader": ["u1", "u2"],
-        "shown_at": [1772442931250, 1772442931250],
-        "slate": [["n3", "n4"], ["n3", "n3"]],
-        "opened": [["n3"], None],
-        "postcode": [2100, 2200],
-    }
+    told: dict[str, Any] = TWO | {"view_id": [1, 2], "opened": [["n3"], None]}
     return write(path, **(told | columns))
 
 
@@ -189,3 +191,20 @@ def test_the_test_split_of_ebnerd_is_unlabelled(spark: SparkSession, tmp_path: P
         (1, "0", "8", NINE, [], ["3", "4"], None, None),
         (2, "0", "9", NINE, [], ["3", "4"], None, None),
     ]
+
+
+def test_a_single_clicked_news_is_a_list_of_one_and_none_is_none(tmp_path: Path) -> None:
+    parquet_log(
+        tmp_path / "a.parquet",
+        view_id=[1, 2, 3, 4],
+        opened=["n3", None, None, "n4"],
+        **{name: values * 2 for name, values in TWO.items()},
+    )
+    columns = dict(read_mapping(PRESETS / "parquet.toml").columns)
+    mapping = LogMapping(
+        columns=columns, format="parquet", files="*.parquet", time_format="epoch_milliseconds", clicked_as="id"
+    )
+    (file,) = find_logs(tmp_path, mapping=mapping).files
+    (batch,) = _parquet_lines(_pieces_of(file), mapping=mapping)
+    told = [json.loads(line).get("clicked") for line in batch.column("line").to_pylist()]
+    assert told == [["n3"], None, None, ["n4"]]

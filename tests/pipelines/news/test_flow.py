@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.commits import Changes
+from pipelines.engine.scratch import scratch
 from pipelines.making import TABLES_OF
 from pipelines.news.flow import prepare_news
 from pipelines.news.items import new_rows
@@ -105,8 +106,9 @@ def test_a_lake_of_an_older_feedloop_gets_its_tokens_anew_under_the_same_rows(
     prepare_news(lake, file, CONFIG, source="s")
     made = items(lake, *ITEM_TOKENS.column_names[2:])
     newer = [column.name for column in ITEM_TOKENS.columns if column.nullable]
-    older = lake.read(ITEM_TOKENS).drop(*newer).withColumn("tokenizer_sha256", F.lit("old")).localCheckpoint()
-    older.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(lake.path(ITEM_TOKENS))
+    with scratch() as keep:
+        older = keep(lake.read(ITEM_TOKENS).drop(*newer).withColumn("tokenizer_sha256", F.lit("old")))
+        older.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(lake.path(ITEM_TOKENS))
     assert prepare_news(lake, file, CONFIG, source="s")["retokenised_items"] == 2
     assert items(lake, *ITEM_TOKENS.column_names[2:]) == made
 
@@ -121,25 +123,34 @@ def test_a_file_without_ids_and_titles_is_refused_before_any_write(
     assert not (tmp_path / "lake").exists()
 
 
-def test_new_rows_are_dense_in_key_order_over_all_parts(spark: SparkSession) -> None:
+@pytest.mark.parametrize("part_rows", [1000, 90, 3])
+def test_new_rows_are_dense_in_key_order_over_all_parts(spark: SparkSession, part_rows: int) -> None:
     keys = [(f"s{number % 2}", f"n{number:04d}", 1 if number % 5 == 0 else None) for number in range(500)]
     frame = spark.createDataFrame(keys, "source string, item_id string, item_row int").repartition(4)
     expected = sorted((source, item) for source, item, row in keys if row is None)
-    found = rows(new_rows(frame, after=7), "new_row", "source", "item_id")
+    with scratch() as keep:
+        found = rows(new_rows(frame, after=7, keep=keep, part_rows=part_rows), "new_row", "source", "item_id")
     assert sorted(found) == [(8 + place, *key) for place, key in enumerate(expected)]
 
 
 class Overtaken(Lake):
-    """A lake on which another run of prepare_news is done just before this one's MERGE into a table."""
+    """A lake on which another run of prepare_news is done just before this one's commit to a table."""
 
     def overtake_at(self, table: Table, news: Path) -> Overtaken:
         self.table, self.news = table.name, news
         return self
 
     def merge(self, table: Table, *what: Any, **how: Any) -> Changes:
+        self._be_overtaken(table)
+        return super().merge(table, *what, **how)
+
+    def append(self, table: Table, *what: Any, **how: Any) -> int:
+        self._be_overtaken(table)
+        return super().append(table, *what, **how)
+
+    def _be_overtaken(self, table: Table) -> None:
         if table.name == self.table:
             prepare_news(Lake(self.spark, self.root), self.news, CONFIG, source="s")
-        return super().merge(table, *what, **how)
 
 
 @pytest.mark.parametrize(("table", "made"), [(NEWS, False), (ITEM_TOKENS, True)], ids=["first run", "later run"])

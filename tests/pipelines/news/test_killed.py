@@ -38,7 +38,7 @@ class Kill:
 def killed(lake: Lake, monkeypatch: pytest.MonkeyPatch, at: int) -> Kill:
     """The lake's commits counted, the `at`-th never made."""
     kill = Kill(at)
-    for name in ("merge", "overwrite", "set_properties"):
+    for name in ("append", "merge", "overwrite", "set_properties"):
         write = getattr(lake, name)
 
         def counted(*args: Any, write: Any = write, **options: Any) -> Any:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame, SparkSession
 
+from pipelines.engine.scratch import scratch
 from pipelines.news.items import changed_items, new_rows, numbered, with_item
 from pipelines.news.logged import news_of_log
 from pipelines.news.segmenting import NewsConfig
@@ -23,16 +24,17 @@ def test_ids_of_a_log_without_news_become_items_of_their_own_without_text(spark:
     assert rows(news, "source", "news_id", "title", "body") == [("s", name, "", "") for name in "abc"]
 
     known = news.transform(with_item, spark.createDataFrame([], spark_schema(ITEM_TOKENS)))
-    new = new_rows(known, after=4)
-    changed = changed_items(numbered(known, new), {("s", ()): "k"})
-    items = changed.transform(tokenised, NewsConfig().segmenting(), {})
+    with scratch() as keep:
+        new = new_rows(known, after=4, keep=keep)
+        changed = changed_items(numbered(known, new), {("s", ()): "k"})
+        items = changed.transform(tokenised, NewsConfig().segmenting(), {})
+        found = rows(items, "item_id", "item_row", "canonical_row", "segment_tokens")
     empty = [[101, 102]]  # [CLS] and [SEP]
-    assert rows(items, "item_id", "item_row", "canonical_row", "segment_tokens") == [
+    assert found == [
         ("a", 5, 5, empty),  # no text is no equal text
         ("b", 6, 6, empty),
         ("c", 7, 7, empty),
     ]
-    new.unpersist()
 
 
 def test_ids_that_have_text_keep_it(spark: SparkSession) -> None:

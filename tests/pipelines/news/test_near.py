@@ -5,13 +5,16 @@ import random
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from pipelines.engine.scratch import scratch
 from pipelines.news.flow import prepare_news
-from pipelines.news.near import folded, near_duplicates, shingled, similar_pairs
+from pipelines.news.near import band_keys, bands_for, folded, near_duplicates, shingled, similar_pairs
 from pipelines.news.segmenting import NewsConfig
 from pipelines.tables import Lake
 from schemas.news import ITEM_TOKENS, NEAR_DUPLICATES
@@ -62,9 +65,43 @@ def test_each_item_is_folded_into_the_first_kept_one_like_it(pairs: set[tuple[in
         kept += [] if like else [row]
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 1.0])
+def test_items_are_folded_as_comparing_all_in_order_of_their_rows_would(spark: SparkSession, threshold: float) -> None:
+    told = texts(seed=2)
+    told |= {row: told[row - 70].upper() for row in range(71, 91)}
+    told |= dict.fromkeys(range(64, 71), "")  # the same shingles under later rows
+    frame = spark.createDataFrame(list(told.items()), "item_row int, title string").repartition(3)
+    with scratch() as keep:
+        found = rows(near_duplicates(frame, ["title"], threshold=threshold, keep=keep))
+    slow: dict[int, tuple[int, float]] = {}
+    for late in sorted(row for row, text in told.items() if text):
+        for early in range(1, late):
+            similarity = slow_similarity(told[late].lower(), told[early].lower()) if told[early] else 0.0
+            if early not in slow and late not in slow and similarity >= threshold:
+                slow[late] = early, similarity
+    assert {row: (kept, similarity) for row, kept, similarity in found} == slow  # to the last bit
+    assert len(slow) > 20
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.65, 0.8, 0.9, 1.0])
+def test_bands_miss_hardly_a_pair_at_the_threshold(threshold: float) -> None:
+    bands, width = bands_for(threshold)
+    assert (1 - threshold**width) ** bands <= 1e-3
+    assert bands <= 24
+
+
+def test_bands_are_shared_as_often_as_the_shingles_are_alike() -> None:
+    rng = np.random.default_rng(1)
+    shared, own = rng.integers(0, 1 << 62, (2, 400, 60))
+    one, other = (pa.array([[*a[:40], *b[at : at + 20]] for a, b in zip(shared, own, strict=True)]) for at in (0, 20))
+    same = band_keys(one, 10, 1) == band_keys(other, 10, 1)  # of 80 shingles, 40 are both's
+    assert same.mean() == pytest.approx(0.5, abs=0.03)
+
+
 def test_items_without_words_have_no_near_duplicates(spark: SparkSession) -> None:
     frame = spark.createDataFrame([(1, ""), (2, "! 😀")], "item_row int, title string")
-    assert near_duplicates(frame, ["title"], threshold=0.8).isEmpty()
+    with scratch() as keep:
+        assert near_duplicates(frame, ["title"], threshold=0.8, keep=keep).isEmpty()
 
 
 def test_near_duplicates_share_a_canonical_row_as_long_as_it_is_asked_for(spark: SparkSession, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import gzip
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines.news.readers import news_file, read_lines, with_columns
+from pipelines.news.readers import lines_of, news_file, read_news
 from schemas.errors import InputError
 from tests.builders import rows
 
@@ -18,37 +21,48 @@ def test_mind_lines_are_read_without_quoting(spark: SparkSession, tmp_path: Path
     file = tmp_path / "news.tsv.gz"
     cut = MIND.removesuffix("\t[]\t[]")  # six columns in a file of eight
     file.write_bytes(gzip.compress(f"{MIND}\n\nN2\ttoo few\n{cut}\n".encode()))
-    found = rows(with_columns(read_lines(spark, file), file).drop("place"))
-    assert found == [("N1", "sport", "golf", 'A "quote" that never ends', "About it", ""), *[(*[None] * 5, "")] * 2]
+    found = rows(read_news(spark, file).drop("place"))
+    assert found == [("N1", "sport", "golf", 'A "quote" that never ends', "About it", ""), *[(None, *[""] * 5)] * 2]
 
 
 def test_a_file_of_our_own_six_columns_may_hold_bodies(spark: SparkSession, tmp_path: Path) -> None:
     file = tmp_path / "articles.tsv"
     file.write_text(f"\nN1\tsport\tgolf\tTitle\tAbout it\tAll of it\n{MIND}\n")
-    found = rows(with_columns(read_lines(spark, news_file(file)), file), "news_id", "title", "body")
-    assert found == [("N1", "Title", "All of it"), (None, None, None)]
+    found = rows(read_news(spark, news_file(file)), "news_id", "title", "body")
+    assert found == [("N1", "Title", "All of it"), (None, "", "")]
 
 
 def test_json_lines_may_lack_fields_or_be_broken(spark: SparkSession, tmp_path: Path) -> None:
     file = tmp_path / "news.jsonl"
     lines = ["\ufeff" + json.dumps({"news_id": 7, "title": "T", "more": 1}), "not json", '{"title": "no id"}']
     file.write_bytes("\n".join(lines).encode() + b'\n{"news_id": "n\xff", "title": "t"}\n')
-    found = rows(with_columns(read_lines(spark, file), file), "news_id", "title", "body")
-    assert found == [("7", "T", None), ("n\ufffd", "t", None), (None, "no id", None), (None, None, None)]
+    found = rows(read_news(spark, file), "news_id", "title", "body")
+    assert found == [("7", "T", ""), ("n\ufffd", "t", ""), (None, "", ""), (None, "no id", "")]
 
 
-def test_place_follows_the_lines_of_a_file_that_is_read_in_parts(spark: SparkSession, tmp_path: Path) -> None:
-    file = tmp_path / "news.jsonl"
-    file.write_text("".join(f"{number}\n" for number in range(2000)))
-    name = "spark.sql.files.maxPartitionBytes"
-    before = spark.conf.get(name)
-    spark.conf.set(name, "1000")
-    try:
-        lines = read_lines(spark, file)
-        assert lines.rdd.getNumPartitions() > 1
-        assert [int(row["value"]) for row in lines.orderBy("place").collect()] == list(range(2000))
-    finally:
-        spark.conf.set(name, str(before))
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_place_follows_the_lines_of_a_file_that_is_read_in_pieces(
+    spark: SparkSession, tmp_path: Path, end: str
+) -> None:
+    file = tmp_path / "news.tsv"
+    lines = [f"{number}\t\t\t{'x' * (number % 90)}\t\t" for number in range(500)]
+    file.write_bytes(end.join(["", *lines]).encode())
+    news = read_news(spark, file, piece_bytes=300).select("place", "news_id").collect()  # some pieces hold no beginning
+    assert [int(row["news_id"]) for row in sorted(news)] == list(range(500))
+
+
+@given(st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b" ", b"ab", b"c" * 20])), st.integers(1, 40))
+def test_pieces_hold_together_each_line_once_however_the_file_is_cut(parts: list[bytes], piece: int) -> None:
+    content = b"".join(parts)
+    found = [
+        each
+        for begin in range(0, len(content) + piece, piece)
+        for each in lines_of(BytesIO(content), begin, begin + piece)
+    ]
+    assert [line for _, line in found] == [
+        line for line in content.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip(" ")
+    ]
+    assert [place for place, _ in found] == sorted({place for place, _ in found})
 
 
 def test_the_file_is_found_in_a_folder_or_by_name(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_news_are_drawn_in_proportion_to_clicks_to_the_power_of_three_quarters(s
 def test_news_that_own_less_than_a_cell_of_the_line_have_their_share_all_the_same(spark: SparkSession) -> None:
     often, rare = (10**9) ** 0.75, 3000  # each of the rare ones owns a fifth of a cell
     clicks = {1: 10**9, **dict.fromkeys(range(2, 2 + rare), 1)}
-    line = line_of(clicked(spark, clicks), taken=20, seed=1).collect()[0]["line"]
+    line = line_of(clicked(spark, clicks), taken=20, seed=1).tolist()
     assert line[-20:] == line[:20]
     cells = Counter(line[:-20])
     assert cells[1] / (len(line) - 20) == pytest.approx(often / (often + rare), abs=1e-4)

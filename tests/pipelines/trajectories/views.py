@@ -10,6 +10,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import scratch
 from pipelines.histories import hash_of
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.evaluate_from import start_of
@@ -104,15 +105,14 @@ def built(
     if parts is not None:
         seen, histories, tokens = (frame.repartition(parts) for frame in (seen, histories, tokens))
     config = TrajectoryConfig(source="p", **options)
-    split = seen.transform(with_split, histories, split_by(config, start_of(SPLIT))).persist()
-    first_shown = with_first_shown(tokens, seen)
-    known = split.transform(known_views, first_shown).persist()
-    made = known.transform(trajectories, config).collect()
-    shown = showings(seen, tokens, since=start_of(SPLIT))
-    kept = known.transform(evaluation, config, first_shown).transform(with_recent, shown)
-    kept = kept.select(*EVALUATION.column_names).collect()
-    for frame in (split, known):
-        frame.unpersist()
+    with scratch() as keep:
+        first_shown = with_first_shown(tokens, seen)
+        split = keep(seen.transform(with_split, histories, split_by(config, start_of(SPLIT))))
+        known = keep(split.transform(known_views, first_shown))
+        made = known.transform(trajectories, config).collect()
+        shown = showings(seen, tokens, since=start_of(SPLIT))
+        kept = known.transform(evaluation, config, first_shown).transform(with_recent, shown)
+        kept = kept.select(*EVALUATION.column_names).collect()
     return sorted(made, key=lambda r: (r["user_id"], r["window"])), sorted(
         kept, key=lambda r: (r["impression_id"], r["user_id"])
     )
