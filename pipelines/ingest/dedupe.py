@@ -183,7 +183,7 @@ def _united() -> list[Column]:
         F.count_distinct(F.when(F.col("_stored_key").isNotNull(), F.col("impression_id")))
         .cast("int")
         .alias("stored_ids"),
-        F.array_sort(F.collect_set("_stored_key")).alias("stored"),
+        F.array_sort(F.collect_set("_stored_key")).cast(f"array<{_KEY}>").alias("stored"),
         F.max("_stored_hash").alias("_stored_hash"),
     ]
 
