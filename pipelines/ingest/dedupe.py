@@ -205,7 +205,7 @@ def _with_row(parts: DataFrame) -> DataFrame:
                 "clicked": F.when(F.size("marks") > 0, clicked),
                 "date": F.to_date("time"),
                 "last_time": last_time,
-                "span_days": F.date_diff(last_time, "time"),
+                "span_days": F.date_diff(last_time, "time").cast("int"),
                 "history_length": F.col("history.length"),
                 "history_hash": F.col("history.hash"),
                 "history_offset": _offset(F.col("history.nearness")),
