@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import Packed, pack_frames
 from pipelines.packing.write import directory_at
@@ -165,14 +166,7 @@ def _item(rng: np.random.Generator, number: int, items: int) -> dict[str, Any]:
 
 
 def _main(engine: str, tables: str, out: str, options: str) -> None:
-    if engine == "embedded":
-        from pipelines.engine.embedded import embedded_session
-
-        spark = embedded_session()
-    else:
-        from pipelines.engine.local_spark import build_session
-
-        spark = build_session("feedloop drawn")
+    spark = session_for("feedloop drawn", EngineConfig(engine=engine))  # type: ignore[arg-type]
     for name, chosen in json.loads(options).items():
         pack_drawn(spark, Path(tables), Path(out) / name, PackingConfig(**chosen))
 
