@@ -183,7 +183,7 @@ def _united() -> list[Column]:
         F.count_distinct(F.when(F.col("_stored_key").isNotNull(), F.col("impression_id")))
         .cast("int")
         .alias("stored_ids"),
-        F.array_sort(F.collect_set("_stored_key")).alias("stored"),
+        F.array_sort(F.collect_set("_stored_key")).cast(f"array<{_KEY}>").alias("stored"),
         F.max("_stored_hash").alias("_stored_hash"),
     ]
 
@@ -205,7 +205,7 @@ def _with_row(parts: DataFrame) -> DataFrame:
                 "clicked": F.when(F.size("marks") > 0, clicked),
                 "date": F.to_date("time"),
                 "last_time": last_time,
-                "span_days": F.date_diff(last_time, "time"),
+                "span_days": F.date_diff(last_time, "time").cast("int"),
                 "history_length": F.col("history.length"),
                 "history_hash": F.col("history.hash"),
                 "history_offset": _offset(F.col("history.nearness")),

@@ -44,10 +44,10 @@ def shared_keys(keys: DataFrame, met: DataFrame | None) -> DataFrame:
 
 def keep_tangled(rows: DataFrame, shared: DataFrame) -> DataFrame:
     """The rows of which a key is shared. Hashes may collide: then a lonely one is looked at too."""
-    by_id, by_view = (shared.select(F.col("key").alias(name)) for name in KEYS)
-    of_view = rows.join(by_id, KEYS[0], how="left_anti").join(by_view, KEYS[1], how="left_semi")
-    of_id = rows.join(by_id, KEYS[0], how="left_semi")
-    return of_id.unionByName(of_view)
+    found = [f"_{name}" for name in KEYS]
+    for name in KEYS:
+        rows = rows.join(shared.select(F.col("key").alias(f"_{name}")), F.col(name) == F.col(f"_{name}"), how="left")
+    return rows.where(F.coalesce(*found).isNotNull()).drop(*found)
 
 
 def drop_tangled(rows: DataFrame, shared: DataFrame) -> DataFrame:

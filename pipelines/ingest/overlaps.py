@@ -140,6 +140,11 @@ def _followers(nodes: Lists, stored: int) -> tuple[Ints, Ints]:
                     first, last = first_of[end], last_of[begin]
                     last_of[first], first_of[last] = last, first
                     break
+    free_of = dict(zip(nodes.owner[heads[::-1]].tolist(), heads[::-1].tolist(), strict=True))
+    for end in np.flatnonzero(nodes.lengths[:stored] == 0).tolist():  # every list begins with it
+        begin = free_of.get(int(nodes.owner[end]), -1)
+        if begin >= 0 and not has_before[begin]:
+            follower[end], has_before[begin] = begin, True
     return follower, overlap
 
 

@@ -86,12 +86,11 @@ def per_sighting(lines: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
 
 def history_of_line(lines: DataFrame) -> Column:
     """What a line adds to its impression's history: of several the greatest counts. `nearness`: minus the offset."""
-    offset = F.col("history_offset") if "history_offset" in lines.columns else F.lit(0)
-    return F.struct(
-        F.col("history_length").alias("length"),
-        F.col("history_hash").alias("hash"),
-        (-F.coalesce(offset, F.lit(0))).cast("int").alias("nearness"),
-    )
+    length, offset = F.col("history_length"), F.lit(0)
+    if "history_offset" in lines.columns:
+        offset = F.coalesce("history_offset", F.lit(0))
+    nearness = F.when(length.isNotNull(), (-offset).cast("int"))  # nullable, or structs of two frames have two types
+    return F.struct(length.alias("length"), F.col("history_hash").alias("hash"), nearness.alias("nearness"))
 
 
 def _with_text(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -9,14 +9,21 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import Keep, scratch
 from pipelines.histories import hash_of, with_history
-from pipelines.ingest.histories import history_changes
-from pipelines.ingest.sightings import text_of
+from pipelines.ingest.histories import (
+    distinct_histories,
+    history_changes,
+    history_offsets,
+    placed_histories,
+    with_offset,
+)
 from pipelines.merging import OLD
 from schemas.history import history_of
 from tests.builders import rows
 
 COLUMNS = "source string, user_id string, impression_id string, history array<string>"
+_HISTORIES = "source string, user_id string, clicks array<string>"
 clicks = st.lists(st.sampled_from(["n1", "n2", "n12", "!"]), max_size=6)
 
 
@@ -34,10 +41,10 @@ def told(spark: SparkSession, users: Sequence[Sequence[Sequence[str]]]) -> DataF
     return spark.createDataFrame(data, COLUMNS)
 
 
-def kept(frame: DataFrame) -> DataFrame:
+def kept(frame: DataFrame, offsets: DataFrame) -> DataFrame:
     """What impressions keep of a history."""
     length, hash = F.size("history").alias("history_length"), hash_of(F.col("history")).alias("history_hash")
-    return frame.select("source", "user_id", "impression_id", length, hash)
+    return with_offset(frame.select("source", "user_id", "impression_id", length, hash), offsets)
 
 
 def in_plain_python(impressions: DataFrame, histories: DataFrame) -> list[tuple[Any, ...]]:
@@ -50,16 +57,20 @@ def in_plain_python(impressions: DataFrame, histories: DataFrame) -> list[tuple[
             row["source"],
             row["user_id"],
             row["impression_id"],
-            history_of(stored.get(row["user_id"], []), row["history_length"], row["history_hash"]),
+            history_of(
+                stored.get(row["user_id"], []), row["history_length"], row["history_hash"], row["history_offset"]
+            ),
         )
         for row in impressions.collect()
     ]
     return sorted(found)
 
 
-def changes_of(everything: DataFrame, stored: DataFrame | None) -> DataFrame:
-    texts = everything.select("user_id", text_of(F.col("history")).alias("text")).distinct()
-    return history_changes(texts, stored).withColumn("source", F.lit("p"))
+def placed_of(keep: Keep, everything: DataFrame, stored: DataFrame | None) -> tuple[DataFrame, DataFrame]:
+    """The changes of HISTORIES, and the offsets of the histories of everything."""
+    columns = {"history_length": F.size("history"), "history_hash": hash_of(F.col("history"))}
+    found = keep(placed_histories(distinct_histories(everything.withColumns(columns)), stored))
+    return history_changes(found).withColumn("source", F.lit("p")), history_offsets(found)
 
 
 # No shrinking: every attempt is several Spark jobs.
@@ -75,29 +86,66 @@ def changes_of(everything: DataFrame, stored: DataFrame | None) -> DataFrame:
 def test_every_history_comes_back_exactly_even_if_it_came_in_two_batches(
     spark: SparkSession, users: list[list[list[str]]], cut: int
 ) -> None:
-    everything = told(spark, users)
-    whole = changes_of(everything, None)
-    assert rows(with_history(kept(everything), whole), *everything.columns) == rows(everything)
+    with scratch() as keep:
+        everything = told(spark, users)
+        whole, offsets = placed_of(keep, everything, None)
+        impressions = kept(everything, offsets)
+        assert rows(with_history(impressions, whole), *everything.columns) == rows(everything)
+        assert in_plain_python(impressions, whole) == rows(everything)  # as the trainer reads them
 
-    assert in_plain_python(kept(everything), whole) == rows(everything)  # as the trainer reads them
+        late = told(spark, [hs[cut % (len(hs) + 1) :] for hs in users])
+        early = told(spark, [hs[: cut % (len(hs) + 1)] for hs in users])
+        stored, first = placed_of(keep, early, None)
+        stored = stored.drop(OLD)
+        changes, second = placed_of(keep, late, stored)
+        replaced = changes.where(f"{OLD} IS NOT NULL").select(f"{OLD}.*")
+        after = stored.join(replaced, ["user_id", "sequence_hash"], how="left_anti").unionByName(changes.drop(OLD))
+        assert replaced.count() == replaced.distinct().count()
+        assert after.count() == after.select("user_id", "sequence_hash").distinct().count()
+        for lines, own in ((early, first), (late, second)):  # offsets of old still hold
+            assert rows(with_history(kept(lines, own), after), *lines.columns) == rows(lines)
 
-    late = [hs[cut % (len(hs) + 1) :] for hs in users]
-    early = [hs[: cut % (len(hs) + 1)] for hs in users]
-    stored = changes_of(told(spark, early), None).drop(OLD)
-    changes = changes_of(told(spark, late), stored)
-    replaced = changes.where(f"{OLD} IS NOT NULL").select(f"{OLD}.*")
+
+def test_histories_that_only_grow_are_one_sequence_however_they_come(spark: SparkSession, keep: Keep) -> None:
+    whole, _ = placed_of(keep, told(spark, [["a", "ab", "abc", ""], ["abcd", "ab"]]), None)
+    stored = placed_of(keep, told(spark, [["ab", ""], ["abcd"]]), None)[0].drop(OLD)
+    changes, offsets = placed_of(keep, told(spark, [["abc", "a"], ["ab"]]), stored)
+    assert offsets.isEmpty()
+    replaced = changes.select(f"{OLD}.*")
     after = stored.join(replaced, ["user_id", "sequence_hash"], how="left_anti").unionByName(changes.drop(OLD))
-    assert replaced.count() == replaced.distinct().count()
-    assert rows(after.select(whole.drop(OLD).columns)) == rows(whole.drop(OLD))
+    assert rows(after, "user_id", "clicks") == rows(whole, "user_id", "clicks")
 
 
-def test_a_history_that_is_not_stored_is_an_error_that_names_the_impression(spark: SparkSession) -> None:
+def test_an_older_lake_whose_impressions_have_no_offsets_reads_as_before(spark: SparkSession) -> None:
+    everything = told(spark, [["abc", "bc"]])
+    histories = spark.createDataFrame([("p", "u0", [*"abcd"]), ("p", "u0", [*"bc"])], _HISTORIES)
+    nothing = F.lit(None).cast("int")
+    whole = kept(everything, everything.limit(0).transform(_as_offsets)).withColumn("history_offset", nothing)
+    assert rows(with_history(whole, histories), *everything.columns) == rows(everything)
+
+
+def test_a_history_that_is_not_stored_is_an_error_that_names_the_impression(spark: SparkSession, keep: Keep) -> None:
     everything = told(spark, [[["n1", "n2"]]])
-    other = changes_of(told(spark, [[["n2", "n1"]]]), None)
+    other, offsets = placed_of(keep, told(spark, [[["n2", "n1"]]]), None)
     with pytest.raises(Exception, match="lacks the history of impression p 0-0 u0"):
-        with_history(kept(everything), other).collect()
+        with_history(kept(everything, offsets), other).collect()
 
 
-def test_two_sequences_with_a_common_beginning_give_one_row(spark: SparkSession) -> None:
+def test_two_sequences_with_a_common_beginning_give_one_row(spark: SparkSession, keep: Keep) -> None:
     everything = told(spark, [[["a"], ["a", "b"], ["a", "c"], []]])
-    assert rows(with_history(kept(everything), changes_of(everything, None)), *everything.columns) == rows(everything)
+    whole, offsets = placed_of(keep, everything, None)
+    assert whole.count() == 2
+    assert rows(with_history(kept(everything, offsets), whole), *everything.columns) == rows(everything)
+
+
+def test_the_last_clicks_of_each_view_come_back_from_one_sequence(spark: SparkSession, keep: Keep) -> None:
+    clicks = [f"n{at // 2}" for at in range(400)]
+    everything = told(spark, [[clicks[max(0, at - 50) : at] for at in range(400)]])
+    whole, offsets = placed_of(keep, everything, None)
+    assert rows(whole.select(F.size("clicks"))) == [(399,)]
+    assert rows(with_history(kept(everything, offsets), whole), *everything.columns) == rows(everything)
+
+
+def _as_offsets(frame: DataFrame) -> DataFrame:
+    numbers = {"history_length": "int", "history_hash": "long", "history_offset": "int"}
+    return frame.select("user_id", *(F.lit(None).cast(kind).alias(name) for name, kind in numbers.items()))

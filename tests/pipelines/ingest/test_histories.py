@@ -10,6 +10,7 @@ from pipelines.histories import hash_of
 from pipelines.ingest.histories import history_changes, history_offsets, placed_histories
 from pipelines.ingest.sightings import ids_of, text_of
 from pipelines.merging import OLD
+from schemas.history import hash_of_history
 from tests.builders import rows
 
 
@@ -28,9 +29,7 @@ def stored(spark: SparkSession, *histories: Iterable[str], user: str = "u1") -> 
 def changes(found: DataFrame, *known: str) -> list[tuple[str, str | None]]:
     """Each sequence to write, and which of the `known` ones it takes the place of."""
     frame = history_changes(found)
-    hashes = {
-        frame.sparkSession.range(1).select(hash_of(F.array(*map(F.lit, text)))).first()[0]: text for text in known
-    }
+    hashes = {hash_of_history(text): text for text in known}
     written = frame.select(text_of(F.col("clicks")), F.col(OLD).sequence_hash)
     return [(text, None if hash is None else hashes[hash]) for text, hash in rows(written)]
 
@@ -77,6 +76,11 @@ def test_a_stored_sequence_grows_at_its_end_alone(spark: SparkSession) -> None:
     found = placed_histories(told(spark, "cde", "def", "yab"), stored(spark, "abcd", "xq"))
     assert changes(found, "abcd") == [("a b c d e f", "abcd"), ("y a b", None)]
     assert offsets(found, "cde", "def", "yab") == [2, 3, 0]
+
+
+def test_an_empty_stored_history_becomes_the_first_one_with_clicks(spark: SparkSession) -> None:
+    found = placed_histories(told(spark, "xy", "ab"), stored(spark, ""))
+    assert changes(found, "") == [("a b", ""), ("x y", None)]
 
 
 def test_a_longer_history_takes_the_place_of_the_stored_ones_that_it_extends(spark: SparkSession) -> None:
