@@ -135,7 +135,7 @@ def _parsed(raw: DataFrame, format: str, earliest: date, *, once: bool) -> DataF
     _fields_of(format)  # a format that cannot be read stops the run here, and not in each worker
     extra = {} if format == "mind" else {name: _EXTRA[of.type] for name, of in mapping_of(format).extra.items()}
     repeated = {"repeated_news": BooleanType()} if once else {}
-    schema = StructType(raw.schema.fields)
+    schema = StructType(list(raw.schema.fields))  # a copy: Spark keeps the frame's own list
     for name, kind in {**_TYPES, **repeated, **extra, "reason": StringType()}.items():
         schema = schema.add(name, kind)
     return raw.mapInArrow(partial(_parse, format=format, earliest=earliest, once=once), schema)
