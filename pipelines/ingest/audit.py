@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.engine.scratch import Keep
 from pipelines.ingest.fingerprint import joined_stamps, stamp_of
 from pipelines.ingest.formats import parts_of, sha256_now
 from pipelines.ingest.log_file import LogFile
@@ -19,6 +20,18 @@ from schemas.errors import ContractError, InputError
 
 _FEW_LINES = 20  # of a run: a share of so few says nothing
 _SHOWN = 300  # characters of a refused line that a message quotes
+
+
+def kept_lines(lines: DataFrame, files: Sequence[LogFile], keep: Keep) -> DataFrame:
+    """The lines of these files, read once and kept, and checked; InputError, which names the file, as `check_lines`."""
+    spark = lines.sparkSession
+    try:
+        kept = keep(lines)
+    except SPARK_ERRORS:
+        _refuse_changed(spark, files)  # it tells more than a reader does of a file that has gone or is half a one
+        raise
+    check_lines(kept, files)
+    return kept
 
 
 def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:

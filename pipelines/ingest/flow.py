@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import Keep
-from pipelines.ingest.audit import check_lines, check_refusals
+from pipelines.ingest.audit import check_refusals, kept_lines
 from pipelines.ingest.books import (
     BOOKS,
     app,
@@ -53,6 +53,13 @@ WRITTEN = (RAW_LOG, IMPRESSIONS, ALIASES, HISTORIES, REJECTS, INGEST_FILES, INGE
 _DEFAULT = IngestConfig()
 
 
+class Dates(NamedTuple):
+    """The dates of a run that its batches note."""
+
+    arrived_on: date  # UTC
+    earliest: date = EARLIEST  # that the time of an impression can have
+
+
 def ingest_logs(
     lake: Lake,
     find: Callable[[Mapping[str, Known]], Found],
@@ -74,8 +81,8 @@ def ingest_logs(
         books = [complete_batch(lake, source, batch) for batch in pending_batches(lake, source)]
         new = find(known_files(lake, source))
         refuse_other_key(lake, source, user_key)
-        arrived_on = arrived_at.astimezone(UTC).date()
-        add = partial(ingest_batch, lake, source=source, user_key=user_key, earliest=earliest, arrived_on=arrived_on)
+        dates = Dates(arrived_at.astimezone(UTC).date(), earliest)
+        add = partial(ingest_batch, lake, source=source, user_key=user_key, dates=dates)
         for files in in_batches(new.files, max_batch_bytes):
             refuse_other_types(lake, files[0].lines_format)
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))
@@ -102,8 +109,7 @@ def ingest_batch(
     source: str,
     user_key: bytes | None,
     max_reject_share: float,
-    earliest: date,
-    arrived_on: date,
+    dates: Dates,
     lines_before: int,
 ) -> dict[str, int]:
     """Bring the new lines of some files into the tables as one batch, once the audit has passed; its row of the books.
@@ -112,17 +118,15 @@ def ingest_batch(
     """
     batch, format = last_batch(lake, source) + 1, files[0].lines_format
     if user_key is not None:
-        lines = with_replaced_users(lines, format, user_key, earliest)
+        lines = with_replaced_users(lines, format, user_key, dates.earliest)
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     with lake.scratch() as keep:
-        rows = keep(rows)
-        check_lines(rows, files)
-        with _parsed(lake, rows, sum(file.bytes for file in files), earliest, keep) as parsed:
+        rows = kept_lines(rows, files, keep)
+        with _parsed(lake, rows, sum(file.bytes for file in files), dates.earliest, keep) as parsed:
             withheld = user_key is not None
             check_refusals(parsed.lines, max_reject_share, lines_before=lines_before, withheld=withheld)
             settle_user_key(lake, source, user_key)
-            when = {"arrived_on": arrived_on, "earliest": earliest}
-            note = append_lines(lake, files, rows, source=source, batch=batch, **when)
+            note = append_lines(lake, files, rows, source=source, batch=batch, dates=dates)
             return _write_batch(lake, parsed, note, keep)
 
 
@@ -133,8 +137,7 @@ def append_lines(
     *,
     source: str,
     batch: int,
-    arrived_on: date,
-    earliest: date = EARLIEST,
+    dates: Dates,
 ) -> dict[str, Any]:
     """Add the lines of `files` to RAW_LOG as the source's batch; the commit's note, which tells all that completing it
     needs.
@@ -143,8 +146,8 @@ def append_lines(
     """
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
-    note |= {"earliest": earliest.isoformat(), "arrived_on": arrived_on.isoformat()}
-    rows = rows.withColumn("arrived_on", F.lit(arrived_on))
+    note |= {name: each.isoformat() for name, each in dates._asdict().items()}
+    rows = rows.withColumn("arrived_on", F.lit(dates.arrived_on))
     written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
     if not written and raw_note(lake, source, batch)["files"] != note["files"]:
         raise conflict(RAW_LOG, lake.path(RAW_LOG))

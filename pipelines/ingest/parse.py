@@ -40,6 +40,7 @@ from pyspark.sql.types import (
     DoubleType,
     LongType,
     StringType,
+    StructField,
     StructType,
     TimestampType,
 )
@@ -94,9 +95,8 @@ def keep_told(judged: DataFrame) -> DataFrame:
 def keep_rejects(judged: DataFrame) -> DataFrame:
     """REJECTS rows of the refused lines."""
     refused = judged.where(F.col("reason").isNotNull())
-    schema = StructType(refused.schema.fields)
-    schema["line"].dataType = StringType()
-    return refused.mapInArrow(_readable, schema)
+    fields = [StructField("line", StringType()) if of.name == "line" else of for of in refused.schema.fields]
+    return refused.mapInArrow(_readable, StructType(fields))
 
 
 def readable(lines: pa.Array) -> pa.Array:
@@ -131,17 +131,10 @@ def parse_batch(batch: pa.RecordBatch, format: str, earliest: date = EARLIEST, *
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 
-def _parsed(raw: DataFrame, format: str, earliest: date, *, once: bool) -> DataFrame:
-    _fields_of(format)  # a format that cannot be read stops the run here, and not in each worker
-    extra = {} if format == "mind" else {name: _EXTRA[of.type] for name, of in mapping_of(format).extra.items()}
-    repeated = {"repeated_news": BooleanType()} if once else {}
-    schema = StructType(list(raw.schema.fields))  # a copy: Spark keeps the frame's own list
-    for name, kind in {**_TYPES, **repeated, **extra, "reason": StringType()}.items():
-        schema = schema.add(name, kind)
-    return raw.mapInArrow(partial(_parse, format=format, earliest=earliest, once=once), schema)
-
-
-def _parse(batches: Iterable[pa.RecordBatch], *, format: str, earliest: date, once: bool) -> Iterator[pa.RecordBatch]:
+def parse_batches(
+    batches: Iterable[pa.RecordBatch], *, format: str, earliest: date, once: bool
+) -> Iterator[pa.RecordBatch]:
+    """As `parse_batch`, of many batches, each in parts that take little memory."""
     for batch in batches:
         at = spans(batch.column("line"))[1]
         first = 0
@@ -150,6 +143,16 @@ def _parse(batches: Iterable[pa.RecordBatch], *, format: str, earliest: date, on
             some = batch.slice(first, max(1, min(_ROWS, fitting)))
             yield parse_batch(some, format, earliest, once=once)
             first += len(some)
+
+
+def _parsed(raw: DataFrame, format: str, earliest: date, *, once: bool) -> DataFrame:
+    _fields_of(format)  # a format that cannot be read stops the run here, and not in each worker
+    extra = {} if format == "mind" else {name: _EXTRA[of.type] for name, of in mapping_of(format).extra.items()}
+    repeated = {"repeated_news": BooleanType()} if once else {}
+    schema = StructType([*raw.schema.fields])  # `add` changes the list that it is given
+    for name, kind in {**_TYPES, **repeated, **extra, "reason": StringType()}.items():
+        schema = schema.add(name, kind)
+    return raw.mapInArrow(partial(parse_batches, format=format, earliest=earliest, once=once), schema)
 
 
 def _readable(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -7,7 +7,7 @@ a quarter of the mean positive one.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
@@ -16,19 +16,21 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.making import literal
-from pipelines.news.refine import Corpus, words_of
+from pipelines.news.refine import words_of
 from pipelines.tables import Lake
 from schemas.news import CORPUS_STATISTICS, FIELDS
 
-_ALL = ""  # the word whose row counts the texts that have any
-_COUNTS = "source string, field string, word string, texts_with long"
+ALL = ""  # the word whose row counts the texts that have any
+_COUNTS = "field string, word string, texts_with long"
 _IDF = "source string, field string, of_all boolean, texts_with long, idf double"
 _OF_FIELD = ["source", "field"]
 _FREQUENT_SHARE = 0.25  # of the mean positive idf: what a word in half of all texts or more is worth
 
 
-def word_counts(news: DataFrame, fields: Sequence[str]) -> DataFrame:
+def word_counts(news: DataFrame, fields: Sequence[str], *, of: str = "source") -> DataFrame:
     """(source, field, word, texts_with): in how many of the texts each word stands; the empty word: how many have any.
+
+    `of`: by which column of strings they are counted instead of the source.
 
     Words are cut in Python, for Java's idea of a letter is another.
     """
@@ -36,27 +38,27 @@ def word_counts(news: DataFrame, fields: Sequence[str]) -> DataFrame:
     def count(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             counts: Counter[tuple[str, str, str]] = Counter()
-            sources = batch["source"].to_pylist()
+            sources = batch[of].to_pylist()
             for field in fields:
                 for source, text in zip(sources, batch[field].to_pylist(), strict=True):
                     words = set(words_of(text))
                     counts.update((source, field, word) for word in words)
                     if text:
-                        counts[source, field, _ALL] += bool(words)  # a field of emoji alone has its corpus, too
+                        counts[source, field, ALL] += bool(words)  # a field of emoji alone has its corpus, too
             rows = [(*key, number) for key, number in counts.items()]
             columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
             types = (pa.string(), pa.string(), pa.string(), pa.int64())
             arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, ["source", "field", "word", "texts_with"])
+            yield pa.RecordBatch.from_arrays(arrays, [of, "field", "word", "texts_with"])
 
-    counted = news.select("source", *fields).mapInArrow(count, _COUNTS)
-    return counted.groupBy(*_OF_FIELD, "word").agg(F.sum("texts_with").alias("texts_with"))
+    counted = news.select(of, *fields).mapInArrow(count, f"{of} string, {_COUNTS}")
+    return counted.groupBy(of, "field", "word").agg(F.sum("texts_with").alias("texts_with"))
 
 
 def with_idf(counts: DataFrame) -> DataFrame:
     """Adds idf to word_counts' rows; the empty word's row gets that of a word which stands in none of the texts."""
     kind = [*_OF_FIELD, "of_all", "texts_with"]  # words that stand in as many texts have the same idf
-    each = counts.withColumn("of_all", F.col("word") == _ALL)
+    each = counts.withColumn("of_all", F.col("word") == ALL)
     weighed = each.groupBy(*kind).agg(F.count("*").alias("words")).groupBy(*_OF_FIELD).applyInPandas(_weighed, _IDF)
     return each.join(weighed, kind, how="inner").select(*_OF_FIELD, "word", "texts_with", "idf")
 
@@ -73,22 +75,6 @@ def kept_corpora(
     return {field: kept[field] for field in texts if field in kept}
 
 
-def corpora_for(lake: Lake, news: DataFrame, fields: Sequence[str]) -> dict[str, dict[str, Corpus]]:
-    """Source -> field -> its corpus, with no words but those of these news: as many as the driver can hold."""
-    if not lake.exists(CORPUS_STATISTICS):
-        return {}
-    held = lake.read(CORPUS_STATISTICS)
-    wanted = word_counts(news, fields).select(*_OF_FIELD, "word")  # it holds the empty word, too
-    found = held.join(wanted, [*_OF_FIELD, "word"], how="left_semi").select(*_OF_FIELD, "word", "idf").toArrow()
-    idf: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    for source, field, word, value in zip(*(column.to_pylist() for column in found.columns), strict=True):
-        idf[source, field][word] = value
-    corpora: dict[str, dict[str, Corpus]] = defaultdict(dict)
-    for (source, field), words in idf.items():
-        corpora[source][field] = Corpus(words, words.pop(_ALL))
-    return dict(corpora)
-
-
 def texts_of(news: DataFrame) -> dict[str, int]:
     """Field -> how many of the news have text there."""
     counted = news.agg(*(F.count_if(F.col(field) != "").alias(field) for field in FIELDS)).collect()
@@ -99,7 +85,7 @@ def held_corpora(lake: Lake) -> dict[tuple[str, str], tuple[int, int]]:
     """(source, field) -> the number of its corpus, and how many texts that counts."""
     if not lake.exists(CORPUS_STATISTICS):
         return {}
-    rows = lake.read(CORPUS_STATISTICS).where(F.col("word") == _ALL)
+    rows = lake.read(CORPUS_STATISTICS).where(F.col("word") == ALL)
     counted = rows.select(*_OF_FIELD, "corpus", "texts_with").collect()
     return {(row["source"], row["field"]): (row["corpus"], row["texts_with"]) for row in counted}
 

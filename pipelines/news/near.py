@@ -15,8 +15,6 @@ from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import Keep
 from pipelines.news.refine import words_of
-from schemas.as_spark import spark_schema
-from schemas.news import NEAR_DUPLICATES
 
 SHINGLE_WORDS = 3
 _MISSED = 1e-3  # share of pairs at the threshold that no band brings together, at most
@@ -49,8 +47,8 @@ def near_duplicates(items: DataFrame, fields: Sequence[str], *, threshold: float
     pairs = similar_pairs(firsts, threshold=threshold).withColumn("all", F.lit(1))
     kept = pairs.groupBy("all").applyInPandas(fold, "first int, kept_row int, near double")
     found = alike.join(kept, "first", how="left").where("kept_row IS NOT NULL OR item_row != first")
-    rows = found.select("item_row", F.coalesce("kept_row", "first").alias("kept_row"), F.coalesce("near", F.lit(1.0)))
-    return keep(rows.toDF(*NEAR_DUPLICATES.column_names).to(spark_schema(NEAR_DUPLICATES)))
+    similarity = F.coalesce("near", F.lit(1.0)).alias("similarity")
+    return keep(found.select("item_row", F.coalesce("kept_row", "first").alias("kept_row"), similarity))
 
 
 def folded(pairs: Iterable[tuple[int, int, float]]) -> list[tuple[int, int, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ class Segmenter:
     def __init__(self, segmenting: Segmenting, refinements: Mapping[str, Refinement]) -> None:
         self._settings = segmenting
         self._refinements = refinements
-        self._tokenizer = segmenting.build()
+        self._tokenizer = _built(segmenting)
         self._before, self._after = _around(self._tokenizer)
         self._room = segmenting.tokens_per_segment - len(self._before) - len(self._after)
 
@@ -117,6 +118,11 @@ def segment_columns(
 
 
 _NO_CORPUS = Corpus({}, 1.0)
+
+
+@lru_cache(maxsize=2)  # a worker makes many segmenters, and the tokenizer takes most of their time
+def _built(segmenting: Segmenting) -> Tokenizer:
+    return segmenting.build()
 
 
 def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -13,25 +11,22 @@ from pipelines.commits import Changes, Mark
 from pipelines.engine.scratch import Keep
 from pipelines.news import report
 from pipelines.news.concerned import concerned, texts_now
-from pipelines.news.corpus import corpora_for
 from pipelines.news.headed import headed
 from pipelines.news.items import changed_items, new_rows, numbered, resolved, with_item
 from pipelines.news.known import Start
 from pipelines.news.made_by import MadeBy, made_by
 from pipelines.news.near import near_duplicates
-from pipelines.news.segment import Refinement, Segmenter, segment_columns
-from pipelines.news.segmenting import Segmenting
 from pipelines.news.settings import Settled
 from pipelines.news.stop_words import stop_words
+from pipelines.news.tokens import CHUNK_ITEMS, refined, tokenised
 from pipelines.refusals import conflict
 from pipelines.tables import Lake
 from pipelines.token_notes import note_source
 from schemas.as_spark import spark_schema
-from schemas.news import ITEM_TOKENS, NEAR_DUPLICATES, NEWS
+from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.table import Table
 
 _APP = "prepare_news"
-_ITEM = ("source", "item_id", "item_row", "canonical_row", "text_sha256", "text_version", "tokenizer_sha256")
 
 
 def update_items(
@@ -42,7 +37,6 @@ def update_items(
     `changed_news`: what this run has written there. Items of other sources, which have settings of their own, are left
     alone; rows are dense over all sources. Returns by what the items are made, what was done, and what there is now.
     """
-    segmenting = settled.segmenting
     before, held = held_rows(lake, ITEM_TOKENS)
     rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
     news = lake.read(NEWS).where(F.col("source") == start.source)
@@ -56,7 +50,7 @@ def update_items(
     items = items if made.near_duplicates is None else keep(items)
     near = _near_duplicates(lake, items, made, keep)
     changed = keep(changed_items(items if near is None else resolved(items, near), made.sha256_of()))
-    tokens = keep(changed.transform(tokenised, segmenting, _refinements(lake, changed, made)))
+    tokens = keep(_tokens(lake, changed, made))
     totals = report.totals(tokens, rows_before=rows_before, special_tokens=made.tokens["special_tokens"])
     if before >= 0:  # before the rows: pack refuses those that the note does not tell of, and the next run makes them
         note_source(lake, start.source, made.noted())
@@ -64,22 +58,6 @@ def update_items(
         stored = totals["retokenised_items"] > 0
         write_once(lake, ITEM_TOKENS, tokens, before, stored=stored, tokens_version=_tokens_version())
     return made, totals, report.folded(lake, near, made) | report.corpora(lake, made)
-
-
-def tokenised(items: DataFrame, segmenting: Segmenting, refinements: Mapping[str, Refinement]) -> DataFrame:
-    """The rows of ITEM_TOKENS of changed items."""
-    fields = segmenting.fields
-
-    def tokenise(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        segmenter = Segmenter(segmenting, refinements)  # once per task
-        for batch in batches:
-            texts = {name: batch[name].to_pylist() for name in fields}
-            segments = segment_columns(segmenter, batch["source"].to_pylist(), texts)
-            known = {name: batch[name] for name in _ITEM} | segments
-            known["tokens_version"] = pa.repeat(pa.scalar(1, pa.int32()), len(batch))
-            yield pa.RecordBatch.from_pydict({name: known[name] for name in ITEM_TOKENS.column_names})
-
-    return items.select(*_ITEM, *fields).mapInArrow(tokenise, spark_schema(ITEM_TOKENS))
 
 
 def held_rows(lake: Lake, table: Table) -> tuple[int, DataFrame]:
@@ -107,11 +85,12 @@ def write_once(lake: Lake, table: Table, frame: DataFrame, before: int, *, store
         raise conflict(table, lake.path(table))
 
 
-def _refinements(lake: Lake, changed: DataFrame, made: MadeBy) -> dict[str, Refinement]:
-    if not made.segmenting.refines:
-        return {}
-    corpora = corpora_for(lake, changed, made.segmenting.fields)
-    return {made.source: Refinement(stop_words(made.language.language), corpora.get(made.source, {}))}
+def _tokens(lake: Lake, changed: DataFrame, made: MadeBy) -> DataFrame:
+    if not made.language.corpora:  # nothing is refined, or no field holds text
+        return tokenised(changed, made.segmenting)
+    corpora = lake.read(CORPUS_STATISTICS).where(F.col("source") == made.source)
+    chunks = -(-max(1, changed.count()) // CHUNK_ITEMS)
+    return refined(changed, made.segmenting, corpora, stop_words(made.language.language), chunks=chunks)
 
 
 def _near_duplicates(lake: Lake, items: DataFrame, made: MadeBy, keep: Keep) -> DataFrame | None:

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.delta_log import opened
-from pipelines.ingest.flow import append_lines
+from pipelines.ingest.flow import Dates, append_lines
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import find_logs
 from pipelines.making import make
@@ -27,7 +27,7 @@ def append(lake: Lake, folder: Path, batch: int, day: date = DAY) -> None:
     files = find_logs(write_logs(folder / str(batch), {f"{batch}.jsonl": [json_line(str(batch))]})).files
     told = (f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at", "'publisher' AS source", f"{batch}L AS batch")
     lines = raw_lines(lake.spark, files).selectExpr("*", *told)
-    append_lines(lake, files, lines, source="publisher", batch=batch, arrived_on=day)
+    append_lines(lake, files, lines, source="publisher", batch=batch, dates=Dates(day))
 
 
 def reject(lake: Lake, batch: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.ingest.flow import append_lines, ingest_logs
+from pipelines.ingest.flow import Dates, append_lines, ingest_logs
 from pipelines.ingest.log_file import LogFile
 from pipelines.ingest.mapping import Extra, LogMapping
 from pipelines.ingest.readers import raw_lines
@@ -60,7 +60,7 @@ def test_a_batch_that_another_run_wrote_meanwhile_is_told(spark: SparkSession, t
     def append(*some: LogFile) -> None:
         told = (f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at", "'publisher' AS source", "1L AS batch")
         lines = raw_lines(spark, [*some]).selectExpr("*", *told)
-        append_lines(lake, [*some], lines, source="publisher", batch=1, arrived_on=ARRIVED.date())
+        append_lines(lake, [*some], lines, source="publisher", batch=1, dates=Dates(ARRIVED.date()))
 
     append(files[0])
     with pytest.raises(InputError, match="another run wrote table raw_log at the same time"):

@@ -19,7 +19,7 @@ from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.parse import TOLD as FIELDS
 from pipelines.ingest.parse import with_told
-from pipelines.ingest.rows import parquet_batches
+from pipelines.ingest.rows import RowPiece, parquet_batches
 from pipelines.ingest.sources import find_logs
 from schemas.errors import InputError
 from tests.builders import json_line, raw_logs, rows
@@ -35,14 +35,21 @@ def found(folder: Path, form: Form) -> tuple[LogFile, LogMapping]:
     return file, mapping
 
 
+def read_rows(
+    file: LogFile, mapping: LogMapping, skip: int = 0
+) -> list[tuple[dict[str, list[Any]], list[dict[str, Any]]]]:
+    """Where the rows of each batch stood, and their fields."""
+    piece = RowPiece(file.name, str(file.path), (0, None), first=0, skip=skip, end=file.lines, size=file.bytes)
+    batches = parquet_batches([piece], paths_of=lambda _: mapping.paths, mapping=mapping)
+    return [({name: of.to_pylist() for name, of in place.items()}, rows.to_pylist()) for place, rows in batches]
+
+
 @pytest.mark.parametrize("name", PARQUET)
 def test_each_form_of_parquet_is_read(tmp_path: Path, name: str) -> None:
     form = FORMS[name]
     file, mapping = found(tmp_path, form)
-    told = pa.RecordBatch.from_pylist([{"file": file.name, "path": str(file.path), "skip": 1, "lines": file.lines}])
-    (batch,) = parquet_batches([told], paths_of=lambda _: mapping.paths, mapping=mapping, names=tuple(mapping.paths))
-    (row,) = batch.to_pylist()  # the second impression: the first was read before
-    assert (row["file"], row["position"]) == (file.name, 1)
+    ((place, (row,)),) = read_rows(file, mapping, skip=1)  # the second impression: the first was read before
+    assert place == {"file": [file.name], "position": [1]}
     assert (row["impression_id"], row["user_id"]) == TOLD[1][:2]
     if mapping.is_list("history"):
         assert row["history"] == []
@@ -119,9 +126,8 @@ def test_what_cannot_be_read_is_refused_by_file_and_column(tmp_path: Path, form:
 def test_times_at_the_ends_of_nanoseconds_are_read_to_the_microsecond(tmp_path: Path) -> None:
     ends = np.array([-(2**63) + 1, 2**63 - 1])
     file, mapping = found(tmp_path, Form(write=parquet(time=pa.array(ends, pa.timestamp("ns")))))
-    told = pa.RecordBatch.from_pylist([{"file": file.name, "path": str(file.path), "skip": 0, "lines": 2}])
-    (batch,) = parquet_batches([told], paths_of=lambda _: mapping.paths, mapping=mapping, names=("time",))
-    assert batch.column("time").to_pylist() == [
+    ((_, batch),) = read_rows(file, mapping)
+    assert [row["time"] for row in batch] == [
         datetime(1677, 9, 21, 0, 12, 43, 145224),
         datetime(2262, 4, 11, 23, 47, 16, 854775),
     ]
@@ -130,9 +136,8 @@ def test_times_at_the_ends_of_nanoseconds_are_read_to_the_microsecond(tmp_path: 
 def test_a_time_beyond_all_years_stops_no_run(tmp_path: Path) -> None:
     far = pa.array([2**62, -(2**62)], pa.timestamp("ms", "UTC"))
     file, mapping = found(tmp_path, Form(write=parquet(time=far)))
-    told = pa.RecordBatch.from_pylist([{"file": file.name, "path": str(file.path), "skip": 0, "lines": 2}])
-    (batch,) = parquet_batches([told], paths_of=lambda _: mapping.paths, mapping=mapping, names=("time",))
-    assert [time.year for time in batch.column("time").to_pylist()] == [9999, 1]
+    ((_, batch),) = read_rows(file, mapping)
+    assert [row["time"].year for row in batch] == [9999, 1]
 
 
 def strict(spark: SparkSession, *told: str) -> list[tuple[Any, ...]]:

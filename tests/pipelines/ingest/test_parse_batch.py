@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from pipelines.ingest import parse
 from pipelines.ingest.mapping import EACH, Extra, ListForm, LogMapping
-from pipelines.ingest.parse import EARLIEST, parse_batch, with_told
+from pipelines.ingest.parse import EARLIEST, parse_batch, parse_batches, with_told
 from tests.builders import ARRIVED, json_line, raw_logs
 from tests.pipelines.ingest.parse_reference import reference
 from tests.pipelines.ingest.test_mutated_lines import MUTATIONS, json_lines, mind_lines, mutated
@@ -227,3 +228,43 @@ def test_the_engine_parses_lines_of_mappings_as_the_function_does(spark: SparkSe
         same_table(spark, [line for lines in some for line in lines], mapping.as_format)
 
     same()
+
+
+def test_json_is_read_as_deep_as_500_levels_wherever_it_is_read() -> None:
+    deep = {
+        levels: json_line(more=1).replace(": 1}", ": " + "[" * levels + "]" * levels + "}") for levels in (499, 500)
+    }
+    lines = [line.encode() for line in deep.values()]
+
+    def reasons(calls: int) -> list[str | None]:
+        if calls:
+            return reasons(calls - 1)
+        return parse_batch(batch_of(lines, "jsonl"), "jsonl").column("reason").to_pylist()
+
+    assert reasons(0) == reasons(200) == [None, "not_json"]
+    wide = json_line(more=[{}] * 2000)
+    assert parse_batch(batch_of([wide.encode()], "jsonl"), "jsonl").column("reason").to_pylist() == [None]
+
+
+def test_names_that_end_alike_are_other_names() -> None:
+    mapping = LogMapping(columns={"impression_id": "a_long_name_of_an_id", "user_id": "id", "time": "at", "shown": "s"})
+    line = {
+        "a_long_name_of_an_id": "i",
+        "b_long_name_of_an_id": "j",
+        "id": "u",
+        "an_id": "v",
+        "at": "2026-03-02 09:15:31",
+    }
+    lines = [json.dumps(line | {"s": ["n"]}).encode()] * 2
+    check(lines, mapping, parse_batch(batch_of(lines, mapping.as_format), mapping.as_format).to_pylist())
+
+
+def test_a_batch_may_be_part_of_another_and_is_parsed_in_parts_of_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = mutated(json_lines())[:300]
+    whole = batch_of([b"{}", *lines, b"x"], "jsonl")
+    wanted = parse_batch(batch_of(lines, "jsonl"), "jsonl").to_pylist()
+    assert parse_batch(whole.slice(1, len(lines)), "jsonl").to_pylist() == wanted
+    monkeypatch.setattr(parse, "_BYTES", 5_000)
+    some = [*parse_batches([whole.slice(1, len(lines))], format="jsonl", earliest=EARLIEST, once=True)]
+    assert len(some) > 3
+    assert [row for batch in some for row in batch.to_pylist()] == wanted

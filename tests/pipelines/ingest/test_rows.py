@@ -76,7 +76,7 @@ def test_a_parquet_file_is_read_by_several_tasks_and_each_row_keeps_its_number(
         monkeypatch.setattr(spread, name, 1)
     table = pa.concat_tables([pq.read_table(parquet_log(tmp_path / "a.parquet"))] * 5)
     ids = pa.array(range(10), pa.int64())
-    pq.write_table(table.set_column(0, "view_id", ids), tmp_path / "a.parquet", row_group_size=3)
+    pq.write_table(table.drop(["view_id"]).append_column("view_id", ids), tmp_path / "a.parquet", row_group_size=3)
     lines = raw_lines(spark, find_logs(tmp_path, mapping=read_mapping(PRESETS / "parquet.toml")).files)
     told = [(at, json.loads(line)["impression_id"]) for at, line in rows(lines, "position", "line")]
     assert told == [(at, str(at)) for at in range(10)]

@@ -197,7 +197,7 @@ def test_a_table_that_spark_wrote_with_deletion_vectors_and_renamed_columns(
     properties = "'delta.enableDeletionVectors' = 'true', 'delta.columnMapping.mode' = 'name'"
     spark.sql(f"CREATE TABLE delta.`{table}` ({kinds}) USING delta PARTITIONED BY (day) TBLPROPERTIES ({properties})")
     row = "'u1', TIMESTAMP_NTZ'2026-03-02 04:15:31.25', array('n1'), DATE'2026-03-02', array(named_struct('id', {}, "
-    values = ", ".join(f"('i{at}', {row.format(at)}'x')))" for at in range(4))
+    values = ", ".join(f"('i{at}', {row.format(at)}'name', 'x')))" for at in range(4))
     spark.sql(f"INSERT INTO delta.`{table}` SELECT /*+ COALESCE(1) */ * FROM VALUES {values}")
     spark.sql(f"ALTER TABLE delta.`{table}` RENAME COLUMN visitor TO reader")
     spark.sql(f"ALTER TABLE delta.`{table}` RENAME COLUMN slate.element.id TO news")

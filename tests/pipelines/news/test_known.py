@@ -25,9 +25,13 @@ FIRST = {"a": ("Hello", ""), "b": ("World", "a volcano at the harbour this morni
 
 
 class Asked(Lake):
-    """A lake that counts how often rows are asked for."""
+    """A lake that counts how often rows are asked for, and how often stored ones are changed."""
 
-    reads = 0
+    reads = merges = 0
+
+    def merge(self, *what: Any, **how: Any) -> Any:
+        self.merges += 1
+        return super().merge(*what, **how)
 
     def read(self, *what: Any, **how: Any) -> Any:
         self.reads += 1
@@ -76,6 +80,18 @@ def test_a_known_file_is_not_read_again_until_something_else_was_written(spark: 
     reads, made = again()
     assert (reads > 0, made["new_items"]) == (True, 2)
     assert noted_inputs(lake)["r"]["versions"] != lake.versions(TABLES_OF["prepare_news"])  # it was written to, too
+
+
+def test_new_news_are_added_without_a_merge(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Asked(spark, str(tmp_path / "lake"))
+    prepare_news(lake, write(tmp_path, FIRST), CONFIG, source="s")
+    prepare_news(lake, write(tmp_path, FIRST | {"d": ("Hello", "")}), CONFIG, source="s")
+    assert lake.merges == 0
+    prepare_news(lake, write(tmp_path, FIRST | {"d": ("World", ""), "e": ("new", "")}), CONFIG, source="s")
+    assert lake.merges == 2  # NEWS and ITEM_TOKENS, each in one commit with what is new
+    assert [row[1:] for row in rows(lake.read(ITEM_TOKENS), "source", "item_id", "canonical_row")] == [
+        ("a", 1), ("b", 2), ("c", 1), ("d", 4), ("e", 5)
+    ]  # fmt: skip
 
 
 def test_the_same_bytes_by_another_form_are_read(spark: SparkSession, tmp_path: Path) -> None:

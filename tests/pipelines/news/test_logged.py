@@ -6,7 +6,7 @@ from pipelines.engine.scratch import scratch
 from pipelines.news.items import changed_items, new_rows, numbered, with_item
 from pipelines.news.logged import news_of_log
 from pipelines.news.segmenting import NewsConfig
-from pipelines.news.update import tokenised
+from pipelines.news.tokens import tokenised
 from schemas.as_spark import spark_schema
 from schemas.news import ITEM_TOKENS, NEWS
 from tests.builders import rows
@@ -27,7 +27,7 @@ def test_ids_of_a_log_without_news_become_items_of_their_own_without_text(spark:
     with scratch() as keep:
         new = new_rows(known, after=4, keep=keep)
         changed = changed_items(numbered(known, new), {("s", ()): "k"})
-        items = changed.transform(tokenised, NewsConfig().segmenting(), {})
+        items = changed.transform(tokenised, NewsConfig().segmenting())
         found = rows(items, "item_id", "item_row", "canonical_row", "segment_tokens")
     empty = [[101, 102]]  # [CLS] and [SEP]
     assert found == [

@@ -16,11 +16,9 @@ from pipelines.news.headed import headed, text_sha256
 from pipelines.news.items import changed_items, new_rows, numbered, with_item
 from pipelines.news.near import near_duplicates
 from pipelines.news.readers import read_news
-from pipelines.news.refine import Corpus
-from pipelines.news.segment import Refinement
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.stop_words import stop_words
-from pipelines.news.update import tokenised
+from pipelines.news.tokens import refined
 from schemas.as_spark import spark_schema
 from schemas.news import ITEM_TOKENS
 from tests.same_bits import digest
@@ -71,10 +69,8 @@ def test_every_engine_makes_the_same_of_a_news_file(spark: SparkSession, tmp_pat
         near = near_duplicates(items.where("item_row = canonical_row"), ["title"], threshold=0.5, keep=keep)
         found["near"] = digest(near.collect())
 
-        idf = {row["word"]: row["idf"] for row in words.where("field = 'body'").collect()}
-        refinement = Refinement(stop_words("en"), {"body": Corpus(idf, idf.pop(""))})
         config = NewsConfig(fields=("title", "body"), tokens_per_segment=12)
         changed = changed_items(items, {("s", fields): str(fields) for fields in FILLED})
-        tokens = changed.transform(tokenised, config.segmenting(), {"s": refinement})
+        tokens = refined(changed, config.segmenting(), words, stop_words("en"), chunks=3)
         found["tokens"] = digest(tokens.collect())
     assert found == EXPECTED

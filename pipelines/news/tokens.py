@@ -1,0 +1,63 @@
+"""Tokens: changed items -> their rows of ITEM_TOKENS; what is too long is refined by the words of its corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from pipelines.news.corpus import ALL, word_counts
+from pipelines.news.refine import Corpus
+from pipelines.news.segment import Refinement, Segmenter, segment_columns
+from pipelines.news.segmenting import Segmenting
+from schemas.as_spark import spark_schema
+from schemas.news import ITEM_TOKENS
+
+CHUNK_ITEMS = 2048  # that one task refines together, about: it holds their words, and no more of a corpus
+_ITEM = ("source", "item_id", "item_row", "canonical_row", "text_sha256", "text_version", "tokenizer_sha256")
+
+
+def tokenised(items: DataFrame, segmenting: Segmenting) -> DataFrame:
+    """The rows of ITEM_TOKENS; of a field that is too long the start."""
+
+    def tokenise(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        segmenter = Segmenter(segmenting, {})  # once per task
+        for batch in batches:
+            yield pa.RecordBatch.from_pydict(_rows(segmenter, segmenting, {n: batch[n] for n in batch.schema.names}))
+
+    return items.select(*_ITEM, *segmenting.fields).mapInArrow(tokenise, spark_schema(ITEM_TOKENS))
+
+
+def refined(
+    items: DataFrame, segmenting: Segmenting, corpora: DataFrame, stop_words: frozenset[str], *, chunks: int
+) -> DataFrame:
+    """The rows of ITEM_TOKENS; of a field that is too long its best words by `corpora` (field, word, idf).
+
+    Items are dealt to so many chunks by hash, and each chunk takes the weights of its own words along: a corpus may be
+    larger than a task.
+    """
+    fields = segmenting.fields
+    dealt = items.withColumn("chunk", F.pmod(F.xxhash64("item_id"), F.lit(chunks)).cast("string"))
+    words = word_counts(dealt, fields, of="chunk").select("chunk", "field", "word")  # the empty one is among them
+    weights = words.join(corpora.select("field", "word", "idf"), ["field", "word"], how="inner")
+
+    def tokenise(chunk: pd.DataFrame, weighed: pd.DataFrame) -> pd.DataFrame:
+        idf = {field: dict(zip(own["word"], own["idf"], strict=True)) for field, own in weighed.groupby("field")}
+        held = {str(field): Corpus(of_words, of_words.pop(ALL)) for field, of_words in idf.items()}
+        refinements = dict.fromkeys(chunk["source"].unique(), Refinement(stop_words, held))
+        columns = {name: pa.array(chunk[name]) for name in (*_ITEM, *fields)}
+        made = _rows(Segmenter(segmenting, refinements), segmenting, columns)
+        return pd.DataFrame({name: pd.Series(array.to_pylist(), dtype=object) for name, array in made.items()})
+
+    asked = dealt.select("chunk", *_ITEM, *fields).groupBy("chunk")
+    return asked.cogroup(weights.groupBy("chunk")).applyInPandas(tokenise, spark_schema(ITEM_TOKENS))
+
+
+def _rows(segmenter: Segmenter, segmenting: Segmenting, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+    texts = {name: columns[name].to_pylist() for name in segmenting.fields}
+    known = dict(columns) | segment_columns(segmenter, columns["source"].to_pylist(), texts)
+    known["tokens_version"] = pa.repeat(pa.scalar(1, pa.int32()), len(columns["source"]))
+    return {name: known[name] for name in ITEM_TOKENS.column_names}
