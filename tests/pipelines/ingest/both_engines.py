@@ -1,4 +1,4 @@
-"""Drawn lines of a log through linking and histories, on whichever engine runs this: what every engine must agree on."""
+"""Drawn lines of a log through linking and histories, on whichever engine runs this."""
 
 from __future__ import annotations
 
