@@ -133,7 +133,7 @@ def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since:
         rows = rows.unionByName(new_rows(plan.linked), allowMissingColumns=True)
     lake.append(
         IMPRESSIONS,
-        rows.withColumn("source", F.lit(source)).hint("rebalance", "date"),  # few dates a task, however many rows
+        rows.withColumn("source", F.lit(source)).hint("rebalance", "date"),  # few dates a task
         app_id=app(IMPRESSIONS, source),
         app_version=batch,
         note=note | {"plan": plan.counts},
