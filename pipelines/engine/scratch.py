@@ -29,25 +29,12 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
     numbers = count()
 
     def keep(frame: DataFrame) -> DataFrame:
-<<<<<<< HEAD
-        place = folder / str(next(numbers))
-        frame.write.parquet(place.as_uri())
-        if any(place.glob("*.parquet")):
-            # Not by the frame's schema: Sail then takes a list's elements for others than those of a list that it makes.
-            return frame.sparkSession.read.parquet(place.as_uri())
-        return frame.sparkSession.createDataFrame([], frame.schema)  # Sail writes no file where there is no row
-||||||| d7b7689
-        path = (folder / str(next(numbers))).as_uri()
-        frame.write.parquet(path)
-        return frame.sparkSession.read.schema(frame.schema).parquet(path)
-=======
         path = (folder / str(next(numbers))).as_uri()
         frame.write.parquet(path)
         # As text: the embedded engine notes on each field of a schema that was given otherwise that it has no metadata,
         # and then takes the lists that it reads for another type.
         schema = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in frame.schema.fields)
         return frame.sparkSession.read.schema(schema).parquet(path)
->>>>>>> dedupe
 
     try:
         yield keep
