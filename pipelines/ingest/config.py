@@ -1,4 +1,4 @@
-"""IngestConfig: what decides how a folder's files are read, and when a batch of them is not committed."""
+"""IngestConfig and ReplayConfig: how a folder's files are read, when a batch is not committed, what is read again."""
 
 from __future__ import annotations
 
@@ -24,3 +24,21 @@ class IngestConfig:
             raise InputError(f"max_reject_share is {self.max_reject_share:g}: give a share from 0 to 1")
         if self.stream_files < 0:
             raise InputError(f"stream_files is {self.stream_files}: give a number of files, or 0 for no stream")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayConfig:
+    """Whether the lines that the lake holds are read again, in place of new ones."""
+
+    replay: bool = False  # read no logs: rebuild what the source's lines in raw_log say, by today's rules and --mapping
+    from_: date | None = None  # with --replay --mapping: the first UTC date of arrival that the mapping reads
+
+    def __post_init__(self) -> None:
+        if self.from_ is not None and not self.replay:
+            raise InputError("from says which arrivals a replay reads by another mapping: add --replay, or drop it")
+
+    def new_logs(self, logs: str | None) -> str | None:
+        """The logs that are to be read; None for a replay. InputError where both are asked for, or neither."""
+        if self.replay == (logs is not None):
+            raise InputError("--logs names new logs to add, --replay reads those that the lake holds: give one of them")
+        return logs

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,6 +40,19 @@ def user_key(text: bytes, *, where: str) -> bytes:
             "`openssl rand -hex 32` writes"
         )
     return key
+
+
+def given_user_key(file: Path | None) -> bytes | None:
+    """The key in the file or, without one, in FEEDLOOP_USER_KEY; None where neither is given."""
+    if file is not None:
+        return user_key(file.read_bytes(), where=str(file))
+    told = os.environ.get("FEEDLOOP_USER_KEY")
+    return None if told is None else user_key(told.encode(), where="FEEDLOOP_USER_KEY")
+
+
+def has_user_key(lake: Lake, source: str) -> bool:
+    """Whether user ids of the source were replaced when its lines came."""
+    return lake.notes(RAW_LOG).get(_note_of(source), _NO_KEY) != _NO_KEY
 
 
 def settle_user_key(lake: Lake, source: str, key: bytes | None) -> None:
