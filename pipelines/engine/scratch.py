@@ -31,7 +31,10 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
     def keep(frame: DataFrame) -> DataFrame:
         path = (folder / str(next(numbers))).as_uri()
         frame.write.parquet(path)
-        return frame.sparkSession.read.schema(frame.schema).parquet(path)
+        # As text: the embedded engine notes on each field of a schema that was given otherwise that it has no metadata,
+        # and then takes the lists that it reads for another type.
+        schema = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in frame.schema.fields)
+        return frame.sparkSession.read.schema(schema).parquet(path)
 
     try:
         yield keep

@@ -19,7 +19,8 @@ from pipelines.ingest.time_patterns import pattern_reader, quick_micros
 
 _EPOCH = datetime(1970, 1, 1)
 _MICRO = timedelta(microseconds=1)
-_FIRST, _LAST = ((at - _EPOCH) // _MICRO for at in (datetime.min, datetime.max))
+# Python cannot turn every time of the first day of year 1 into its own.
+_FIRST, _LAST = ((at - _EPOCH) // _MICRO for at in (datetime(1, 1, 2), datetime.max))
 _LARGEST_OFFSET = timedelta(hours=18)
 _DAYS = "(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31"
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
@@ -47,7 +48,8 @@ def micros_of(texts: pa.Array, mapping: LogMapping) -> pa.Array:
     read = pattern_reader(mapping.time_format, mapping.time_zone)
     utc = mapping.time_zone == "UTC"
     quick = quick_micros(texts, mapping.time_format) if utc else pa.nulls(len(texts), pa.int64())
-    return _filled(quick, texts, read)
+    found = _filled(quick, texts, read)
+    return pc.if_else(pc.greater_equal(found, _FIRST), found, None)
 
 
 @cache
@@ -84,7 +86,7 @@ def micros_at(at: datetime, offset: timedelta | None, zone: ZoneInfo) -> int | N
 
 
 def ranged(micros: int) -> int | None:
-    """None for a time that is in none of the years 1 to 9999."""
+    """None for a time that is before year 1, or in its first day, or after year 9999."""
     return micros if _FIRST <= micros <= _LAST else None
 
 

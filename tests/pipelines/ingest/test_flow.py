@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.histories import with_history
-from pipelines.ingest import books, flow, impressions
+from pipelines.ingest import audit, books, flow, impressions
 from pipelines.ingest.books import book_of, files_note, raw_note
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.readers import raw_lines
@@ -201,7 +201,7 @@ def test_a_batch_without_a_line_that_was_killed_is_completed(
     logs = write_logs(tmp_path, {"1.jsonl": [json_line()]})
     with monkeypatch.context() as killed:
         killed.setattr(flow, "raw_lines", lambda spark, files: raw_lines(spark, files).where("position < 0"))
-        killed.setattr(flow, "check_lines", lambda lines, files: None)  # as an older feedloop did
+        killed.setattr(audit, "check_lines", lambda lines, files: None)  # as an older feedloop did
         killed.setattr(flow, "files_note", lambda files: [_without_skip(note) for note in files_note(files)])
         killed.setattr(flow, "_write_batch", _killed)
         with pytest.raises(KeyboardInterrupt):

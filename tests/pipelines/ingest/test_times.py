@@ -83,3 +83,9 @@ def test_times_read_all_at_once_are_those_read_one_by_one(
         texts = [form.format(*day, *clock) for day, clock, _ in times]
         one = pattern_reader(pattern, "UTC")
         assert quick_micros(pa.array(texts, pa.string()), pattern).to_pylist() == [one(text) for text in texts]
+
+
+@pytest.mark.parametrize(("format", "text"), [("iso", "0001-01-{}T00:00:00Z"), ("yyyy-MM-dd", "0001-01-{}")])
+def test_a_time_that_python_cannot_hold_is_none(format: str, text: str) -> None:
+    assert read(text.format("01"), format) is None
+    assert read(text.format("02"), format) == datetime(1, 1, 2)
