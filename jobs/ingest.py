@@ -73,8 +73,7 @@ def ingest(
         if find is not None:
             return all_used(logs, add(partial(find, tables.spark)))
         files = Growing(Path(logs), format, told, final=config.final)
-        summary = ingest_stream(tables, files, add, source=source, max_files=config.stream_files)
-        return all_used(logs, summary)
+        return all_used(logs, ingest_stream(tables, files, add, source=source, max_files=config.stream_files))
 
 
 if __name__ == "__main__":

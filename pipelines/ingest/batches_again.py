@@ -37,7 +37,7 @@ class Batch:
 
 
 def bytes_again(lake: str, source: str) -> int:
-    """Bytes of text that a replay of the source reads, about. InputError, before an engine runs, where there is none."""
+    """Bytes of text that a replay of the source reads, about. InputError, before an engine runs, if there is none."""
     path = f"{lake.rstrip('/')}/{RAW_LOG.name}"
     files = table_log(path).files if is_table(path) else ()
     held = [file.bytes for file in files if file.partition.get("source") == source]
@@ -107,8 +107,8 @@ def is_named(name: str, pattern: str) -> bool:
 
 def _nothing(lake: str, source: str) -> InputError:
     return InputError(
-        f"{lake}: nothing was ingested here from source {source!r}, so nothing can be replayed. Name the --lake and the "
-        "--source of earlier runs"
+        f"{lake}: nothing was ingested here from source {source!r}, so nothing can be replayed. Name the --lake and "
+        "the --source of earlier runs"
     )
 
 
