@@ -293,6 +293,19 @@ def test_a_replay_killed_before_each_commit_is_finished_or_undone_by_the_next_ru
     assert not lake.notes(INGEST_RUNS).get("replay.publisher", "").count("folder")
 
 
+@pytest.mark.parametrize("call", [1, 2, 5])
+def test_no_impression_lacks_its_history_while_rows_are_exchanged(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    replay_logs(lake, LATE, source="publisher")
+    few = lake.read(IMPRESSIONS).count()
+    monkeypatch.setattr(Lake, "overwrite", _killed_at(Lake.overwrite, call))
+    with pytest.raises(KeyboardInterrupt):
+        replay_logs(lake, CONFIG, source="publisher")
+    found = with_history(lake.read(IMPRESSIONS), lake.read(HISTORIES)).select("history").collect()
+    assert len(found) == few + (call > 1)
+
+
 def test_what_a_killed_replay_made_and_somebody_removed_is_made_again(
     lake: Lake, late: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
