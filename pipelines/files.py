@@ -12,7 +12,7 @@ from schemas.errors import InputError
 
 def is_url(path: str) -> bool:
     """Whether the path names another file system than this machine's."""
-    return "://" in path and not path.startswith("file://")
+    return "://" in path and not path.startswith("file:/")
 
 
 def write_text(path: str, text: str) -> None:
@@ -45,8 +45,9 @@ def bytes_below(path: str) -> int:
 
 def _at(path: str) -> tuple[Any, str]:
     """Its file system, and how the path is named there. InputError where no library serves its scheme."""
+    here = path.removeprefix("file:") if path.startswith("file:/") else path
     try:
-        files, where = url_to_fs(path if is_url(path) else f"file://{Path(path.removeprefix('file://')).absolute()}")
+        files, where = url_to_fs(path if is_url(path) else f"file://{Path(here).absolute()}")
     except (ImportError, ValueError) as error:
         raise InputError(f"{path}: this kind of storage needs a library that is not installed ({error})") from error
     return files, where

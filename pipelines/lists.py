@@ -132,12 +132,12 @@ def located(
             found[empty[there]] = owned[order][place[there]]
             continue
         ours = np.flatnonzero(size == power)
-        found[ours], begin[ours] = _of_size(sought, which[ours], held, owned, 1 << int(power), allowed)
+        found[ours], begin[ours] = _of_size(sought, which[ours], held, owned, size=1 << int(power), allowed=allowed)
     return found, begin
 
 
 def _of_size(
-    sought: Lists, which: Ints, held: Lists, owned: Ints, size: int, allowed: Callable[[Ints, Ints], Bools] | None
+    sought: Lists, which: Ints, held: Lists, owned: Ints, *, size: int, allowed: Callable[[Ints, Ints], Bools] | None
 ) -> tuple[Ints, Ints]:
     """`located` of lists of at least `size` numbers, by the first `size` of each."""
     counts = np.maximum(held.lengths[owned] - size + 1, 0)

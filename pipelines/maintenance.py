@@ -16,10 +16,10 @@ from pipelines import delta_log
 from pipelines.commits import Changes, Mark
 from pipelines.delta_log import opened
 from pipelines.engine.embedded import is_embedded
-from pipelines.files import bytes_below
+from pipelines.files import bytes_below, remove_folder
 from pipelines.making import TABLES, TABLES_OF
 from pipelines.session import located
-from pipelines.tables import Lake
+from pipelines.tables import SCRATCH, Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.table import Table
@@ -63,6 +63,7 @@ class CareConfig:
 def maintain_lake(lake: Lake, config: CareConfig) -> dict[str, dict[str, Any]]:
     """Care for every table of our contracts that exists; per table what it was before and is now."""
     with _alone(lake):
+        remove_folder(f"{lake.root}/{SCRATCH}")  # what killed runs have left
         for table in TABLES:
             if lake.exists(table):
                 _refuse_short_log(lake, table, config)

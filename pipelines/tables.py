@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pipelines import locks, versions
 from pipelines.commits import Changes, Commit, Mark, commits_after
 from pipelines.delta_log import Snapshot, is_table, opened, snapshot
+from pipelines.engine.choice import on_one_machine
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.engine.writer import writer_of
@@ -23,6 +24,7 @@ from schemas.delta_uri import table_uri
 from schemas.errors import InputError
 from schemas.table import Table
 
+SCRATCH = "_scratch"  # below the lake, of sessions on several machines; Spark and Delta pass over such names
 _UNMARKED = Mark()
 _NOTE = "feedloop."  # prefix of our own table properties
 
@@ -102,7 +104,7 @@ class Lake:
 
     def scratch(self) -> AbstractContextManager[Keep]:
         """Inside, frames can be computed once and kept as they are; see engine/scratch.py."""
-        return scratch()
+        return scratch(None if on_one_machine(self.spark) else f"{self.root}/{SCRATCH}")
 
     def locked(self, stage: str, *, by: str | None = None) -> AbstractContextManager[None]:
         """Inside, this process alone is in the stage of this lake, for the job `by`. InputError where another is."""

@@ -79,7 +79,9 @@ def _figures(
         for engine in engines:
             lakes, ready = work / "lakes" / engine, start[engine].seconds
             copy = lakes / "copy"
-            adding[engine][name] = _ingested(engine, added.folder, copy, lakes / name, repeats=repeats, start=ready)
+            adding[engine][name] = _ingested(
+                engine, added.folder, copy, base=lakes / name, repeats=repeats, start=ready
+            )
     duckdb = rival("duckdb", 0.0)
     found = {}
     for engine in engines:
@@ -99,7 +101,7 @@ def _sample(folder: Path, lines: int, seed: int) -> dict[str, Any]:
 
 
 def _ingested(
-    engine: str, logs: Path, lake: Path, base: Path | None = None, repeats: int = 1, start: float = 0.0
+    engine: str, logs: Path, lake: Path, *, base: Path | None = None, repeats: int = 1, start: float = 0.0
 ) -> Measured:
     """Ingest into a new lake, or into a copy of `base`."""
     before = partial(removed, lake) if base is None else partial(copied_lake, base, lake)

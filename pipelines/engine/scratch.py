@@ -6,14 +6,17 @@ the first commit to a table that a cached frame reads, and both lose theirs with
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from uuid import uuid4
 
 from pyspark.sql import DataFrame
+
+from pipelines.files import remove_folder
+from pipelines.session import located
 
 Keep = Callable[[DataFrame], DataFrame]
 
@@ -23,13 +26,16 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
     """Inside, the function that this gives computes a frame and returns it as it was then: the same rows, types and
     columns. Afterwards these frames are gone.
 
-    `below`: a folder that every executor reaches. By default one for temporary files, which only one machine has.
+    `below`: a folder or URL that every executor reaches. By default one for temporary files, which one machine has.
     """
-    folder = Path(tempfile.mkdtemp(prefix="feedloop-scratch-", dir=below))
+    if below is None:
+        folder = Path(tempfile.mkdtemp(prefix="feedloop-scratch-")).as_uri()
+    else:
+        folder = located(f"{below}/{uuid4().hex}")
     numbers = count()
 
     def keep(frame: DataFrame) -> DataFrame:
-        path = (folder / str(next(numbers))).as_uri()
+        path = f"{folder}/{next(numbers)}"
         frame.write.parquet(path)
         # As text: the embedded engine notes on each field of a schema that was given otherwise that it has no metadata,
         # and then takes the lists that it reads for another type.
@@ -39,4 +45,4 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
     try:
         yield keep
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)

@@ -13,17 +13,19 @@ from pipelines.maintenance import CareConfig, maintain_lake
 from pipelines.tables import Lake
 from schemas.embedding import EMBEDDINGS
 from schemas.impression import HISTORIES
+from tests.engines import running
 from trainer.eval.embeddings import News, Stamp, held_vectors, table_of, write_vectors
 from trainer.eval.lake_rows import delta_rows
 
 
-def test_rows_that_spark_marked_as_deleted_are_not_read(spark: SparkSession, tmp_path: Path) -> None:
-    lake = Lake(spark, str(tmp_path))
+def test_rows_that_spark_marked_as_deleted_are_not_read(tmp_path: Path) -> None:
     rows = [("s", f"u{number}", number, [f"n{number}"]) for number in range(20)]
-    frame = spark.createDataFrame(rows, "source string, user_id string, sequence_hash long, clicks array<string>")
-    lake.append(HISTORIES, frame.coalesce(1), app_id="test", app_version=1)
-    files = sorted(tmp_path.rglob("part-*.parquet"))
-    spark.sql(f"DELETE FROM delta.`{lake.path(HISTORIES)}` WHERE sequence_hash IN (3, 7)")
+    with running("spark") as spark:
+        lake = Lake(spark, str(tmp_path))
+        frame = spark.createDataFrame(rows, "source string, user_id string, sequence_hash long, clicks array<string>")
+        lake.append(HISTORIES, frame.coalesce(1), app_id="test", app_version=1)
+        files = sorted(tmp_path.rglob("part-*.parquet"))
+        spark.sql(f"DELETE FROM delta.`{lake.path(HISTORIES)}` WHERE sequence_hash IN (3, 7)")
     assert sorted(tmp_path.rglob("part-*.parquet")) == files  # marked, not written anew
     found = delta_rows(tmp_path / HISTORIES.name, {"user_id": pa.string()}, where=("source", "s"))
     assert sorted(found["user_id"].to_pylist()) == sorted(f"u{n}" for n in range(20) if n not in (3, 7))

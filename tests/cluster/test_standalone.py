@@ -48,6 +48,7 @@ SETTINGS = {
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
 }
+NOT_OURS = {"PYTHONPATH", "SPARK_HOME", "FEEDLOOP_ENGINE", "SPARK_CONNECT_MODE_ENABLED"}
 OF_THE_MOMENT = {"arrived_at", "finished_at"}
 
 
@@ -59,7 +60,7 @@ def free_port() -> int:
 
 def environment() -> dict[str, str]:
     """Without our repository on the path: workers get the zip alone."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "SPARK_HOME"}}
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
     return kept | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": HOST, "SPARK_LOCAL_HOSTNAME": HOST}
 
 

@@ -195,6 +195,22 @@ def test_stages_of_the_pipelines_do_not_import_each_other() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_pipelines_ask_nothing_that_spark_connect_has_not() -> None:
+    """Only what starts a Java process of its own knows of one: all else runs on any session."""
+    classic = {"_jvm", "_jsc", "_jsparkSession", "_jdf", "rdd", "sparkContext", "SparkContext", "TaskContext"}
+    starts_java = {"pipelines/engine/local_spark.py", "pipelines/java.py"}
+    wrong = [
+        f"{place(module, node.lineno)}: {name}"
+        for module in modules()
+        if module.package == "pipelines" and str(module.path) not in starts_java
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Name | ast.Attribute)
+        for name in [node.id if isinstance(node, ast.Name) else node.attr]
+        if name in classic | {"localCheckpoint", "persist", "monotonically_increasing_id", "spark_partition_id"}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def part_of(name: str) -> str:
     if name == "trainer.eval.metrics":
         return "eval.metrics"
