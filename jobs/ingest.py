@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any, Literal
 from jobs.config import run
 from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.ingest.batches_again import bytes_again
-from pipelines.ingest.config import IngestConfig, ReplayConfig
+from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.privacy import given_user_key
 from pipelines.ingest.replay import replay_logs
-from pipelines.ingest.stream import Growing, ingest_stream
+from pipelines.ingest.stream import Add, Growing, ingest_stream
 from pipelines.session import plain_errors
 from pipelines.tables import Lake, named
 
@@ -31,7 +32,6 @@ def ingest(
     user_key_file: Path | None = None,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: IngestConfig = IngestConfig(),  # noqa: B008 - frozen
-    again: ReplayConfig = ReplayConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Add impression logs to the lake. Running it again, or after a kill, gives the same tables.
 
@@ -51,27 +51,20 @@ def ingest(
         File with the key under which user ids are replaced by their HMAC-SHA256; or FEEDLOOP_USER_KEY holds it.
     """
     told, source = read_mapping(mapping) if mapping else None, named(source)
-    logs = again.new_logs(logs)
+    logs = config.new_logs(logs)
     if logs is None:
         with plain_errors():
             tables = Lake(session_for("feedloop ingest", engine, new_bytes=bytes_again(lake, source)), lake)
-            return replay_logs(tables, config, source=source, mapping=told, since=again.from_)
-    key = given_user_key(user_key_file)
+            return replay_logs(tables, config, source=source, mapping=told)
+    key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
     find, size = (None, 0) if config.stream_files else finding(logs, format, told, final=config.final)
     with plain_errors():
         tables = Lake(session_for("feedloop ingest", engine, new_bytes=size), lake)
-        add = partial(
-            ingest_logs,
-            tables,
-            source=source,
-            arrived_at=datetime.now(UTC),
-            user_key=key,
-            max_batch_bytes=config.max_batch_bytes,
-            max_reject_share=config.max_reject_share,
-            earliest=config.earliest,
-        )
+        how: dict[str, Any] = {"source": source, "arrived_at": datetime.now(UTC), "user_key": key}
+        how |= {name: getattr(config, name) for name in ("max_batch_bytes", "max_reject_share", "earliest")}
+        add: Add = partial(ingest_logs, tables, **how)
         if find is not None:
-            return all_used(logs, add(partial(find, tables.spark)))
+            return all_used(logs, dict(add(partial(find, tables.spark))))
         files = Growing(Path(logs), format, told, final=config.final)
         return all_used(logs, ingest_stream(tables, files, add, source=source, max_files=config.stream_files))
 

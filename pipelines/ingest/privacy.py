@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -42,12 +41,11 @@ def user_key(text: bytes, *, where: str) -> bytes:
     return key
 
 
-def given_user_key(file: Path | None) -> bytes | None:
-    """The key in the file or, without one, in FEEDLOOP_USER_KEY; None where neither is given."""
+def given_user_key(file: Path | None, variable: str | None) -> bytes | None:
+    """The key in the file or, without one, in FEEDLOOP_USER_KEY (`variable`); None where neither is given."""
     if file is not None:
         return user_key(file.read_bytes(), where=str(file))
-    told = os.environ.get("FEEDLOOP_USER_KEY")
-    return None if told is None else user_key(told.encode(), where="FEEDLOOP_USER_KEY")
+    return None if variable is None else user_key(variable.encode(), where="FEEDLOOP_USER_KEY")
 
 
 def has_user_key(lake: Lake, source: str) -> bool:

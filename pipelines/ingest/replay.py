@@ -9,7 +9,6 @@ source's own (`exchange.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any
 from uuid import uuid4
 
@@ -41,14 +40,12 @@ from schemas.impression import IMPRESSIONS
 from schemas.raw_log import RAW_LOG, REJECT_REASONS
 
 
-def replay_logs(
-    lake: Lake, config: IngestConfig, *, source: str, mapping: LogMapping | None = None, since: date | None = None
-) -> dict[str, Any]:
+def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMapping | None = None) -> dict[str, Any]:
     """Rebuild the source's rows of all tables but RAW_LOG and INGEST_FILES, as ingest would make them today of the same
-    batches in a new lake; what that changed. Of the config, earliest and max_reject_share count.
+    batches in a new lake; what that changed. Of the config, earliest, from_ and max_reject_share count.
 
     `mapping`: reads the lines of the files that it names in place of the one by which they were read, those alone that
-    arrived on the UTC date `since` or later. InputError, and nothing is changed, where too many lines are refused.
+    arrived on the UTC date `from_` or later. InputError, and nothing is changed, where too many lines are refused.
     """
     with lake.locked("ingest"):
         finish_exchanges(lake, but=source)
@@ -56,7 +53,7 @@ def replay_logs(
         for batch in pending_batches(lake, source):
             complete_batch(lake, source, batch)
         batches = batches_of(lake, source)
-        formats = formats_of(lake, source, batches, mapping, since)
+        formats = formats_of(lake, source, batches, mapping, config.from_)
         for format in sorted(set(formats.values())):
             refuse_other_types(lake, format)
         rebuilt = Rebuilt(lake, _new_folder(lake))

@@ -184,10 +184,11 @@ def test_from_a_date_on_another_mapping_holds_and_earlier_lines_are_read_as_befo
     add(lake, tmp_path / "a", MAPPED, mapping=ZONED)
     add(new, tmp_path / "b", MAPPED[:1], mapping=ZONED)
     add(new, tmp_path / "b", MAPPED[1:], mapping=MENDED)
-    replay_logs(lake, CONFIG, source="publisher", mapping=MENDED, since=SECOND.date())
+    since = IngestConfig(replay=True, from_=SECOND.date())
+    replay_logs(lake, since, source="publisher", mapping=MENDED)
     assert made(lake) == made(new)
     with pytest.raises(InputError, match="Drop --from, or add --mapping"):
-        replay_logs(lake, CONFIG, source="publisher", since=SECOND.date())
+        replay_logs(lake, since, source="publisher")
 
 
 @pytest.mark.parametrize(
