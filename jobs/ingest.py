@@ -10,20 +10,22 @@ from typing import Any, Literal
 
 from jobs.config import run
 from pipelines.engine.choice import EngineConfig, session_for
+from pipelines.ingest.batches_again import bytes_again
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.finding import all_used, finding
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping_file import read_mapping
-from pipelines.ingest.privacy import user_key
-from pipelines.ingest.stream import Growing, ingest_stream
+from pipelines.ingest.privacy import given_user_key
+from pipelines.ingest.replay import replay_logs
+from pipelines.ingest.stream import Add, Growing, ingest_stream
 from pipelines.session import plain_errors
 from pipelines.tables import Lake, named
 
 
 def ingest(
     *,
-    logs: str,
     lake: str,
+    logs: str | None = None,
     source: str = "publisher",
     format: Literal["auto", "jsonl", "mind", "ebnerd"] = "auto",
     mapping: Path | None = None,
@@ -35,10 +37,10 @@ def ingest(
 
     Parameters
     ----------
-    logs
-        Folder of logs/*.jsonl, behaviors*.tsv (MIND) or behaviors.parquet (EB-NeRD), one such file, or the mapping's.
     lake
         The folder of the Delta tables; made if it is missing.
+    logs
+        Folder of logs/*.jsonl, behaviors*.tsv (MIND) or behaviors.parquet (EB-NeRD), one such file, or the mapping's.
     source
         The publisher or collector that wrote the logs; ids of different sources never meet.
     format
@@ -48,32 +50,23 @@ def ingest(
     user_key_file
         File with the key under which user ids are replaced by their HMAC-SHA256; or FEEDLOOP_USER_KEY holds it.
     """
-    told, key = read_mapping(mapping) if mapping else None, _user_key(user_key_file)
+    told, source = read_mapping(mapping) if mapping else None, named(source)
+    logs = config.new_logs(logs)
+    if logs is None:
+        with plain_errors():
+            tables = Lake(session_for("feedloop ingest", engine, new_bytes=bytes_again(lake, source)), lake)
+            return replay_logs(tables, config, source=source, mapping=told)
+    key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
     find, size = (None, 0) if config.stream_files else finding(logs, format, told, final=config.final)
     with plain_errors():
         tables = Lake(session_for("feedloop ingest", engine, new_bytes=size), lake)
-        add = partial(
-            ingest_logs,
-            tables,
-            source=named(source),
-            arrived_at=datetime.now(UTC),
-            user_key=key,
-            max_batch_bytes=config.max_batch_bytes,
-            max_reject_share=config.max_reject_share,
-            earliest=config.earliest,
-        )
+        how: dict[str, Any] = {"source": source, "arrived_at": datetime.now(UTC), "user_key": key}
+        how |= {name: getattr(config, name) for name in ("max_batch_bytes", "max_reject_share", "earliest")}
+        add: Add = partial(ingest_logs, tables, **how)
         if find is not None:
-            return all_used(logs, add(partial(find, tables.spark)))
+            return all_used(logs, dict(add(partial(find, tables.spark))))
         files = Growing(Path(logs), format, told, final=config.final)
-        summary = ingest_stream(tables, files, add, source=source, max_files=config.stream_files)
-        return all_used(logs, summary)
-
-
-def _user_key(file: Path | None) -> bytes | None:
-    if file is not None:
-        return user_key(file.read_bytes(), where=str(file))
-    told = os.environ.get("FEEDLOOP_USER_KEY")
-    return None if told is None else user_key(told.encode(), where="FEEDLOOP_USER_KEY")
+        return all_used(logs, ingest_stream(tables, files, add, source=source, max_files=config.stream_files))
 
 
 if __name__ == "__main__":

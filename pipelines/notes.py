@@ -56,7 +56,19 @@ class NewsNote:
     near_duplicates: float | str | bool | None = None
 
 
-def noted(lake: Lake, table: Table, name: str, kind: type[TrajectoriesNote | NewsNote]) -> _Plain:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayNote:
+    """Of INGEST_RUNS, for each source: by which formats its batches were read again, and, until a replay's exchange of
+    rows is done, what it exchanges.
+    """
+
+    formats: tuple[tuple[Count, Count, str], ...] = ()  # first and last batch, and what stands for RAW_LOG.format there
+    folder: str = ""  # below the lake, with the tables of the replay that is under way
+    made: dict[str, Count] = field(default_factory=dict)  # their versions
+    changed: tuple[str, ...] = ()  # the tables whose rows are exchanged
+
+
+def noted(lake: Lake, table: Table, name: str, kind: type[TrajectoriesNote | NewsNote | ReplayNote]) -> _Plain:
     """The note as plain values, which can be taken for the kind; empty where there is none. ContractError, by table,
     note and place, for anything else."""
     text = lake.notes(table).get(name)

@@ -11,7 +11,6 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import locks, versions
 from pipelines.commits import Changes, Commit, Mark, commits_after
-from pipelines.conform import conform
 from pipelines.delta_log import Snapshot, is_table, opened, snapshot
 from pipelines.engine.choice import on_one_machine
 from pipelines.engine.reading import delta_frame
@@ -163,11 +162,18 @@ class Lake:
         return next((commit.changes.inserted for commit in since if commit.app == ours), 0)
 
     def overwrite(
-        self, table: Table, frame: DataFrame, *, where: str | None = None, note: Mapping[str, Any] | None = None
+        self,
+        table: Table,
+        frame: DataFrame,
+        *,
+        where: str | None = None,
+        note: Mapping[str, Any] | None = None,
+        evolve: bool = False,
     ) -> None:
-        """Replace all rows, or those for which `where` holds, in one commit."""
+        """Replace all rows, or those for which `where` holds, in one commit; `evolve` as in `append`."""
+        rows, _ = shaped(frame, table, keep_others=evolve)
         with self._made(table):
-            self._writer.overwrite(self.path(table), conform(frame, table), where, Mark(note=note))
+            self._writer.overwrite(self.path(table), rows, where, Mark(note=note))
 
     def merge(
         self,

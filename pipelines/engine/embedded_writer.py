@@ -7,6 +7,7 @@ these files are copied by delta-rs, and never come into Python.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import Any
@@ -30,6 +31,7 @@ from schemas.table import Table
 _FEW_IDS = 10_000  # in a predicate: beyond, whole partitions are written anew
 CONSTRAINT = "delta.constraints."  # prefix of the properties that hold a table's rules
 _WRITER = WriterProperties(compression="ZSTD")
+_TEXT = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)  # as `making.literal` writes it
 
 
 class EmbeddedWriter:
@@ -43,10 +45,12 @@ class EmbeddedWriter:
             _write(opened(path), _whole(rows, path), mark, mode="append")
 
     def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
-        """Replace all rows, or those for which `where` holds."""
+        """Replace all rows, or those for which `where` holds; columns that the table lacks become columns of it."""
         table = opened(path)
         if not _is_replay(table, mark):
-            _write(table, _whole(rows, path), mark, mode="overwrite", predicate=where)
+            _add_columns(table, rows)
+            predicate = None if where is None else _standard(where)
+            _write(opened(path), _whole(rows, path), mark, mode="overwrite", predicate=predicate)
 
     def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
         """Update the stored rows that match, insert the others."""
@@ -153,6 +157,11 @@ def _region(table: Table, rows: DataFrame) -> dict[str, list[Any]]:
         if len(found) <= _FEW_IDS:
             region[name] = sorted(row[0] for row in found)
     return region
+
+
+def _standard(condition: str) -> str:
+    """A condition of Spark SQL as delta-rs reads it: with quotes in texts doubled, and backslashes as they are."""
+    return _TEXT.sub(lambda text: _literal(re.sub(r"\\(.)", r"\1", text[1], flags=re.DOTALL)), condition)
 
 
 def _literal(value: Any) -> str:

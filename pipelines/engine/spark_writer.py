@@ -31,8 +31,8 @@ class SparkWriter:
         writer.options(**_options(mark)).save(located(path))
 
     def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
-        """Replace all rows, or those for which `where` holds."""
-        writer = rows.write.format("delta").mode("overwrite")
+        """Replace all rows, or those for which `where` holds; columns that the table lacks become columns of it."""
+        writer = rows.write.format("delta").mode("overwrite").option("mergeSchema", True)
         writer = writer if where is None else writer.option("replaceWhere", where)
         writer.options(**_options(mark)).save(located(path))
 

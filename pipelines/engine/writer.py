@@ -21,7 +21,9 @@ class Writer(Protocol):
         """Add the rows; columns that the table lacks become columns of it."""
 
     def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
-        """Replace all rows, or those for which `where` holds, which must hold for the new rows too."""
+        """Replace all rows, or those for which `where` holds, which must hold for the new rows too; columns that the
+        table lacks become columns of it.
+        """
 
     def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
         """Update the stored rows that match, insert the others."""

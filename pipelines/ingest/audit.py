@@ -85,6 +85,15 @@ def check_refusals(judged: DataFrame, max_share: float, *, lines_before: int, wi
     )
 
 
+def refuse_refusals(refused: int, lines: int, max_share: float, *, source: str) -> None:
+    """InputError if more than this share of all lines of a source is refused when they are read again."""
+    if lines > _FEW_LINES and refused > max_share * lines:
+        raise InputError(
+            f"{source}: {refused} of its {lines} lines would be refused, more than the share of {max_share:g} that "
+            "--max-reject-share allows. Nothing was changed. Check the --mapping, or give --max-reject-share 1"
+        )
+
+
 _AGAIN = (
     "Something cut, replaced or edited it meanwhile. Nothing of this batch was committed, and no line is lost: let its "
     "writer finish, and run this again"

@@ -33,6 +33,7 @@ from pipelines.ingest.books import (
     write_files,
 )  # fmt: skip
 from pipelines.ingest.config import IngestConfig
+from pipelines.ingest.exchange import finish_exchanges
 from pipelines.ingest.histories import write_histories
 from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
 from pipelines.ingest.known import Known
@@ -77,7 +78,8 @@ def ingest_logs(
     replaced before anything is written. InputError, and nothing of the batch is committed, where the audit fails.
     """
     with lake.locked("ingest"):
-        before = _versions(lake)
+        finish_exchanges(lake)
+        before = lake.versions(WRITTEN)
         books = [complete_batch(lake, source, batch) for batch in pending_batches(lake, source)]
         new = find(known_files(lake, source))
         refuse_other_key(lake, source, user_key)
@@ -97,7 +99,7 @@ def ingest_logs(
             "unreadable_files": new.unreadable,
             "unfinished_lines": new.unfinished,
             "rejected_by_reason": {name: count for name, count in reasons.items() if count},
-            **lake.report("ingest", inputs=before, outputs=_versions(lake)),
+            **lake.report("ingest", inputs=before, outputs=lake.versions(WRITTEN)),
         }
 
 
@@ -122,7 +124,8 @@ def ingest_batch(
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     with lake.scratch() as keep:
         rows = kept_lines(rows, files, keep)
-        with _parsed(lake, rows, sum(file.bytes for file in files), dates.earliest, keep) as parsed:
+        size = sum(file.bytes for file in files)
+        with parsed_lines(rows, _format_of(rows), size=size, earliest=dates.earliest, keep=keep) as parsed:
             withheld = user_key is not None
             check_refusals(parsed.lines, max_reject_share, lines_before=lines_before, withheld=withheld)
             settle_user_key(lake, source, user_key)
@@ -159,11 +162,12 @@ def complete_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
     note = raw_note(lake, source, batch)
     raw = of_source(lake, RAW_LOG, source).where(F.col("batch") == batch)
     size = sum(file["bytes"] for file in note["files"])
-    with lake.scratch() as keep, _parsed(lake, raw, size, _earliest(note), keep) as parsed:
+    how = {"size": size, "earliest": _earliest(note)}
+    with lake.scratch() as keep, parsed_lines(raw, _format_of(raw), keep=keep, **how) as parsed:
         return _write_batch(lake, parsed, note, keep)
 
 
-class _Parsed(NamedTuple):
+class Parsed(NamedTuple):
     """What a batch's lines say."""
 
     lines: DataFrame  # observations, and the lines that are refused
@@ -171,16 +175,25 @@ class _Parsed(NamedTuple):
 
 
 @contextmanager
-def _parsed(lake: Lake, raw: DataFrame, size: int, earliest: date, keep: Keep) -> Iterator[_Parsed]:
-    """Inside, what a batch's lines say is kept, and shuffles are cut for that many bytes."""
-    format = _format_of(raw)
+def parsed_lines(raw: DataFrame, format: str, *, size: int, earliest: date, keep: Keep) -> Iterator[Parsed]:
+    """Inside, what a batch's lines say by this format is kept, and shuffles are cut for that many bytes."""
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
-    with sized_for(lake.spark, size):
-        yield _Parsed(keep(observations(with_told(raw, format, earliest), extra)), extra)
+    with sized_for(raw.sparkSession, size):
+        yield Parsed(keep(observations(with_told(raw, format, earliest), extra)), extra)
 
 
-def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any], keep: Keep) -> dict[str, int]:
-    """Bring what a batch of RAW_LOG says into the other tables, check the balance, and write it into the books."""
+def _write_batch(lake: Lake, parsed: Parsed, note: Mapping[str, Any], keep: Keep) -> dict[str, int]:
+    book = write_rows(lake, parsed, note, keep)
+    write_files(lake, note, note["source"], note["batch"])
+    write_book(lake, book, note["source"], note["batch"])
+    return book
+
+
+def write_rows(lake: Lake, parsed: Parsed, note: Mapping[str, Any], keep: Keep) -> dict[str, int]:
+    """Bring what a batch of RAW_LOG says into the other tables, and check the balance; its row of the books, unwritten.
+
+    Of the note of RAW_LOG's commit: source, batch, impressions_version, arrived_on, and of its files lines and skip.
+    """
     source, batch, since = note["source"], note["batch"], note["impressions_version"]
     lines = usable(parsed.lines)
     # Histories first: at no moment does an impression lack its own.
@@ -191,14 +204,7 @@ def _write_batch(lake: Lake, parsed: _Parsed, note: Mapping[str, Any], keep: Kee
     rows = refused(parsed.lines).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     rows = rows.withColumn("arrived_on", arrived_on)
     lake.append(REJECTS, rows, app_id=app(REJECTS, source), app_version=batch)
-    book = book_of(lake, counts, note)
-    write_files(lake, note, source, batch)
-    write_book(lake, book, source, batch)
-    return book
-
-
-def _versions(lake: Lake) -> dict[str, int]:
-    return {table.name: lake.version(table) for table in WRITTEN if lake.exists(table)}
+    return book_of(lake, counts, note)
 
 
 def _earliest(note: Mapping[str, Any]) -> date:

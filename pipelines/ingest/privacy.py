@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,6 +39,18 @@ def user_key(text: bytes, *, where: str) -> bytes:
             "`openssl rand -hex 32` writes"
         )
     return key
+
+
+def given_user_key(file: Path | None, variable: str | None) -> bytes | None:
+    """The key in the file or, without one, in FEEDLOOP_USER_KEY (`variable`); None where neither is given."""
+    if file is not None:
+        return user_key(file.read_bytes(), where=str(file))
+    return None if variable is None else user_key(variable.encode(), where="FEEDLOOP_USER_KEY")
+
+
+def has_user_key(lake: Lake, source: str) -> bool:
+    """Whether user ids of the source were replaced when its lines came."""
+    return lake.notes(RAW_LOG).get(_note_of(source), _NO_KEY) != _NO_KEY
 
 
 def settle_user_key(lake: Lake, source: str, key: bytes | None) -> None:

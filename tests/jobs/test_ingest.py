@@ -81,6 +81,36 @@ def test_a_mapped_log_is_streamed_and_its_users_replaced(
     assert "with a user key so far, and this run is without one" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("spark")
+def test_a_replay_tells_what_it_changed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lines = [json_line("1"), json_line("2", time="2026-03-04T10:00:00Z"), json_line("2", clicked=["n4"])]
+    lake = str(tmp_path / "lake")
+    assert call(write_logs(tmp_path, {"1.jsonl": lines}), tmp_path / "lake") == 0
+    capfd.readouterr()
+    assert run(ingest, ["--replay", "--lake", lake, "--earliest", "2026-03-03"]) == 0
+    summary = json.loads(capfd.readouterr().out)
+    assert summary["changes"]["impressions"] == {"before": 2, "after": 1, "new": 0, "gone": 1}
+    assert (summary["lines"], summary["rejected_by_reason"]) == (3, {"bad_time": 2})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--replay", "--logs", "logs"), "--logs names new logs to add, --replay reads those that the lake holds"),
+        ((), "--logs names new logs to add, --replay reads those that the lake holds: give one of them"),
+        (("--from", "2026-03-03", "--logs", "logs"), "add --replay, or drop it"),
+        (("--replay",), "nothing was ingested here from source 'publisher'"),
+    ],
+)
+def test_a_replay_that_cannot_be_is_one_message_and_makes_no_lake(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: Sequence[str], message: str
+) -> None:
+    assert run(ingest, [*options, "--lake", str(tmp_path / "lake")]) == 2
+    said = capfd.readouterr()
+    assert message in said.err
+    assert ("Traceback" in said.err, (tmp_path / "lake").exists()) == (False, False)
+
+
 @pytest.mark.parametrize("key", ["", "short"])
 def test_a_key_that_is_empty_or_short_is_refused_before_anything_is_read(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key: str

@@ -15,6 +15,7 @@ from pipelines.commits import Changes, Mark
 from pipelines.delta_log import history, opened
 from pipelines.engine import embedded_writer, spark_writer
 from pipelines.engine.embedded import is_embedded
+from pipelines.making import literal
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 from schemas.news import NEWS
@@ -38,6 +39,25 @@ def test_overwrite_replaces_all_rows_or_those_named(lake: Lake) -> None:
     assert rows(lake.read(WORDS), "word") == [("a",), ("c",)]
     lake.overwrite(WORDS, words(lake, ("en", "d", [])))
     assert rows(lake.read(WORDS), "word") == [("d",)]
+
+
+@pytest.mark.parametrize("name", ["it's", "a\\b", "a\\'b", "'", "\\", "x' OR 'x' = 'x"])
+def test_overwrite_takes_texts_of_any_letters(lake: Lake, name: str) -> None:
+    others = [each for each in ("it's", "a\\b", "ab", "en") if each != name]
+    lake.overwrite(WORDS, words(lake, *((each, "kept", [1]) for each in others), (name, "old", [1])))
+    lake.overwrite(WORDS, words(lake, (name, "new", [2])), where=f"language = {literal(name)}")
+    assert rows(lake.read(WORDS), "language", "word") == sorted(
+        [*((e, "kept") for e in others), (name, "new")], key=repr
+    )
+
+
+def test_overwrite_brings_new_columns_where_they_are_asked_for(lake: Lake) -> None:
+    lake.overwrite(WORDS, words(lake, ("en", "a", [1]), ("de", "b", [2])))
+    told = words(lake, ("de", "c", [3], "noun"), more=", kind string")
+    lake.overwrite(WORDS, told, where="language = 'de'")
+    assert "kind" not in lake.read(WORDS).columns
+    lake.overwrite(WORDS, told, where="language = 'de'", evolve=True)
+    assert rows(lake.read(WORDS), "word", "kind") == [("a", None), ("c", "noun")]
 
 
 def merge(lake: Lake, version: int | None, frame: DataFrame, **how: Any) -> Changes:
