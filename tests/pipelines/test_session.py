@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
 
 from pipelines.engine.local_spark import build_session
 from pipelines.session import sized_for
 from tests.conftest import REPOSITORY
+from tests.engines import running
 
 START = """
 from pipelines.engine.local_spark import build_session
@@ -67,23 +67,32 @@ def test_the_jvm_starts_with_the_memory_and_the_compilers_asked_for(tmp_path: Pa
     assert said == "True False\n"
 
 
-def test_the_session_speaks_utc_and_is_shared(spark: SparkSession) -> None:
-    assert build_session("another") is spark
-    assert (
-        spark.sql("SELECT string(timestamp '2026-03-02T09:15:31+02:00') AS t").collect()[0]["t"]
-        == "2026-03-02 07:15:31"
-    )
+def test_a_session_of_spark_speaks_utc_and_is_shared() -> None:
+    with running("spark") as spark:
+        spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")  # as another tool's, whose session is the active one
+        assert build_session("another") is spark
+        row = spark.sql("SELECT string(timestamp '2026-03-02T09:15:31+02:00') AS t").collect()[0]
+        assert row["t"] == "2026-03-02 07:15:31"
 
 
-def test_a_big_shuffle_is_cut_into_parts_that_fit_and_the_setting_is_put_back(spark: SparkSession) -> None:
-    def parts() -> set[str | None]:
-        names = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
-        return {spark.conf.get(name) for name in names}
+def test_a_big_shuffle_is_cut_into_parts_that_fit_and_the_setting_is_put_back() -> None:
+    names = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
+    with running("spark") as spark:
 
-    assert parts() == {"2"}
-    with sized_for(spark, 3 << 30):
-        assert parts() == {"32"}
-        with sized_for(spark, 1000):
-            assert parts() == {"2"}
-        assert parts() == {"32"}
-    assert parts() == {"2"}
+        def parts() -> set[str | None]:
+            return {spark.conf.get(name) for name in names}
+
+        before = {str(len(os.sched_getaffinity(0)))}
+        assert parts() == before
+        with sized_for(spark, 3 << 30):
+            assert parts() == {"32"}
+            with sized_for(spark, 1000):
+                assert parts() == before
+            assert parts() == {"32"}
+        assert parts() == before
+
+
+def test_the_embedded_engine_speaks_utc() -> None:
+    with running("embedded") as spark:
+        row = spark.sql("SELECT to_date(timestamp '2026-03-02T01:15:31+02:00') AS date").collect()[0]
+        assert str(row["date"]) == "2026-03-01"
