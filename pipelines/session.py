@@ -46,6 +46,10 @@ ALWAYS = {
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",  # tokenizers' own threads fight with Spark's
 }
+ENGINE_MARK, EMBEDDED = (
+    "feedloop.engine",
+    "embedded",
+)  # a session setting that tells its engine
 CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"  # the variable by which pyspark's functions know whose frames they make
 
 

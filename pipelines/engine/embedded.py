@@ -10,20 +10,19 @@ from pysail.spark import SparkConnectServer
 from pyspark.sql import SparkSession
 
 from pipelines.engine.connect import connected_session
-
-_MARK = "feedloop.engine"  # a session setting, by which code finds out on what it runs
+from pipelines.session import EMBEDDED, ENGINE_MARK
 
 
 def embedded_session() -> SparkSession:
     """The session of this process's own server, which starts with the first call and ends with the process."""
     session = connected_session(_server())
-    session.conf.set(_MARK, "embedded")
+    session.conf.set(ENGINE_MARK, EMBEDDED)
     return session
 
 
 def is_embedded(spark: SparkSession) -> bool:
     """Whether the session is one of the embedded engine."""
-    return spark.conf.get(_MARK, None) == "embedded"
+    return spark.conf.get(ENGINE_MARK, None) == EMBEDDED
 
 
 @cache

@@ -13,10 +13,10 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
-from pipelines.files import remove_folder
-from pipelines.session import located
+from pipelines.files import is_url, remove_folder
+from pipelines.session import EMBEDDED, ENGINE_MARK, located
 
 Keep = Callable[[DataFrame], DataFrame]
 
@@ -28,14 +28,11 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
 
     `below`: a folder or URL that every executor reaches. By default one for temporary files, which one machine has.
     """
-    if below is None:
-        folder = Path(tempfile.mkdtemp(prefix="feedloop-scratch-")).as_uri()
-    else:
-        folder = located(f"{below}/{uuid4().hex}")
+    folder = tempfile.mkdtemp(prefix="feedloop-scratch-") if below is None else f"{below}/{uuid4().hex}"
     numbers = count()
 
     def keep(frame: DataFrame) -> DataFrame:
-        path = f"{folder}/{next(numbers)}"
+        path = _named(f"{folder}/{next(numbers)}", frame.sparkSession)
         frame.write.parquet(path)
         # As text: the embedded engine notes on each field of a schema that was given otherwise that it has no metadata,
         # and then takes the lists that it reads for another type.
@@ -46,3 +43,10 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
         yield keep
     finally:
         remove_folder(folder)
+
+
+def _named(path: str, spark: SparkSession) -> str:
+    """The path as the engine takes it: the embedded one decodes URLs, and takes file: with one slash for a folder."""
+    if is_url(path) or spark.conf.get(ENGINE_MARK, None) != EMBEDDED:
+        return located(path)
+    return Path(path).absolute().as_uri()

@@ -16,8 +16,8 @@ def test_a_schema_keeps_order_and_nullability() -> None:
     schema = spark_schema(IMPRESSIONS)
     assert tuple(schema.names) == IMPRESSIONS.column_names
     assert [field.name for field in schema if field.nullable] == [
-        "history_offset",
         "clicked",
         "sighting_id",
         "sighting_time",
+        "history_offset",
     ]
