@@ -10,11 +10,14 @@ from urllib.parse import urlsplit
 from grpc import RpcError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.client import DefaultChannelBuilder
 from pyspark.sql.connect.session import SparkSession as Connected
 
 from pipelines.session import ALWAYS, CONNECT_MODE
 from schemas.errors import InputError
 
+# A batch of rows is one message, and engines bound their batches by rows, not bytes: 128 MiB is too little for some.
+_ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _PORT = 15002  # where none is named
 _PATIENCE = 10  # seconds for a connection
 _STATIC = ("spark.sql.extensions", "spark.sql.catalog.spark_catalog")  # fixed when a server starts
@@ -32,7 +35,8 @@ def connected_session(url: str) -> SparkSession:
         raise InputError(f"{url}: no Spark Connect server answers there ({error.strerror or error})") from error
     os.environ[CONNECT_MODE] = "1"
     try:
-        session = cast(SparkSession, Connected.builder.remote(url).getOrCreate())
+        channel = DefaultChannelBuilder(url, channelOptions=_ANY_SIZE)
+        session = cast(SparkSession, Connected.builder.channelBuilder(channel).getOrCreate())
         for name, value in ALWAYS.items():
             if name.startswith("spark.sql.") and name not in _STATIC:
                 session.conf.set(name, value)
