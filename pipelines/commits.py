@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from pipelines.delta_log import history
+from pipelines.delta_log import history, opened
 from schemas.errors import ContractError
 from schemas.strict_json import Count, converted, json_value
 
@@ -47,11 +47,9 @@ class _Told:
     changes: tuple[Count, Count, Count] | None = None
 
 
-def commits_after(path: str, after: int, *, limit: int | None = None) -> Iterator[Commit]:
-    """The commits after version `after`, newest first, as far back as Delta's log still tells of them."""
-    for info in history(path, limit=limit):
-        if info["version"] <= after:
-            return
+def latest_commits(path: str, limit: int) -> Iterator[Commit]:
+    """The latest commits, newest first, at most so many and as far back as Delta's log still tells of them."""
+    for info in history(path, limit=limit)[:limit]:
         told = _told(info.get("userMetadata"))
         app = (told.get("app_id"), told.get("app_version"))
         counted = told.get("changes")
@@ -75,6 +73,14 @@ class Mark:
         if changes is not None:
             told |= {"changes": astuple(changes)}
         return json.dumps(told, sort_keys=True) if told else None
+
+
+def is_replay(path: str, mark: Mark) -> bool:
+    """Whether the mark's app has written with its version, or a higher one: the log says so, and no engine is asked."""
+    if mark.app_id is None or mark.app_version is None:
+        return False
+    last = opened(path).transaction_version(mark.app_id)
+    return last is not None and last >= mark.app_version
 
 
 def _told(text: str | None) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from deltalake import DeltaTable
+from deltalake import DeltaTable, WriterProperties
 from deltalake.exceptions import DeltaError
 
 from schemas.delta_uri import table_uri
 from schemas.errors import InputError
+
+RULE = "delta.constraints."  # prefix of the properties that hold a table's CHECK constraints
+ZSTD = WriterProperties(compression="ZSTD")  # of the files that delta-rs writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,3 @@ def history(path: str, *, limit: int | None = None) -> list[dict[str, Any]]:
     operationMetrics, userMetadata. Commits whose file is gone are not among them.
     """
     return list(opened(path).history(limit))
-
-
-def last_transaction(path: str, app_id: str) -> int | None:
-    """The highest version with which this application has written; None where it has not."""
-    return opened(path).transaction_version(app_id)

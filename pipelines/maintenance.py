@@ -10,22 +10,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, WriterProperties
+from deltalake import CommitProperties
 
 from pipelines import delta_log
 from pipelines.commits import Changes, Mark
-from pipelines.delta_log import opened
-from pipelines.engine.embedded import is_embedded
+from pipelines.delta_log import ZSTD, opened
 from pipelines.files import bytes_below, remove_folder
 from pipelines.making import TABLES, TABLES_OF
-from pipelines.session import located
+from pipelines.session import is_embedded, located
 from pipelines.tables import SCRATCH, Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.table import Table
 
 SAFE_DAYS = 7  # Delta's own limit: no reader or writer is thought to take longer
-_WRITER = WriterProperties(compression="ZSTD")
 _ZORDER = {IMPRESSIONS.name: ("user_id",), HISTORIES.name: ("user_id",)}  # what a user's rows are looked up by
 _ZORDERED = {"maintain": "zorder"}  # the note of a commit that ordered a table
 _FEATURE = "deletionVectors"
@@ -159,9 +157,9 @@ def _compact(lake: Lake, table: Table, order: tuple[str, ...], *, small_bytes: i
     optimizing = opened(lake.path(table)).optimize
     if order:
         noted = {"userMetadata": Mark(note=_ZORDERED).user_metadata()}
-        optimizing.z_order(order, writer_properties=_WRITER, commit_properties=CommitProperties(custom_metadata=noted))
+        optimizing.z_order(order, writer_properties=ZSTD, commit_properties=CommitProperties(custom_metadata=noted))
         return
-    optimizing.compact(target_size=small_bytes, writer_properties=_WRITER)
+    optimizing.compact(target_size=small_bytes, writer_properties=ZSTD)
 
 
 def _purge(lake: Lake, table: Table) -> None:

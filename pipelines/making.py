@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.conform import conform
-from pipelines.delta_log import Snapshot, opened, snapshot
-from pipelines.engine.embedded import is_embedded
+from pipelines.delta_log import RULE, Snapshot, opened, snapshot
 from pipelines.engine.reading import delta_frame
-from pipelines.session import located
+from pipelines.refusals import broken_rule
+from pipelines.session import is_embedded, located
 from schemas.delta_uri import table_uri
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import ContractError, InputError
@@ -31,7 +31,6 @@ TABLES_OF = {  # job -> the tables that it makes
     "export_embeddings": (EMBEDDINGS,),
 }
 TABLES = tuple(table for made in TABLES_OF.values() for table in made)
-_CONSTRAINT = "delta.constraints."
 _DELETION_VECTORS = "delta.enableDeletionVectors"
 _KEEPS_RULES = 3  # the writer version from which on a table's constraints are kept
 _LOG_NAMES = {"int": "integer"}  # of types that Delta's log names in another way than a contract
@@ -78,14 +77,14 @@ def bring_up_to_date(spark: SparkSession, table: Table, path: str) -> None:
 
 
 def _rules(table: Table) -> dict[str, str]:
-    return {_CONSTRAINT + check.name.lower(): check.sql for check in table.checks}
+    return {RULE + check.name.lower(): check.sql for check in table.checks}
 
 
 def _set_rules(path: str, rules: dict[str, str]) -> None:
     """The table has these CHECK constraints: properties, which is how Delta stores them, in Spark's own words."""
     if opened(path).protocol().min_writer_version < _KEEPS_RULES:
         # Only this makes writers keep constraints. It would write the rule itself in words that Spark does not know.
-        opened(path).alter.add_constraint({next(iter(rules)).removeprefix(_CONSTRAINT): "1 = 1"})
+        opened(path).alter.add_constraint({next(iter(rules)).removeprefix(RULE): "1 = 1"})
     opened(path).alter.set_table_properties(rules, raise_if_not_exists=False)
 
 
@@ -96,13 +95,12 @@ def _lacking_rules(table: Table, found: Snapshot) -> dict[str, str]:
 
 
 def _check_rows(spark: SparkSession, table: Table, path: str, rules: dict[str, str]) -> None:
-    rows = delta_frame(spark, path)
-    for name, sql in rules.items():
-        if not rows.where(f"NOT coalesce({sql}, false)").isEmpty():
-            raise ContractError(
-                f"{path}: the table holds rows that break a rule of its contract "
-                f"({name.removeprefix(_CONSTRAINT)}: {sql}). {_made_anew(table)}"
-            )
+    broken = broken_rule(delta_frame(spark, path), rules)
+    if broken is not None:
+        raise ContractError(
+            f"{path}: the table holds rows that break a rule of its contract "
+            f"({broken.removeprefix(RULE)}: {rules[broken]}). {_made_anew(table)}"
+        )
 
 
 def _has_vectors(found: Snapshot) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from deltalake.exceptions import DeltaError
+from pyspark.sql import DataFrame
 
 from pipelines.session import SPARK_ERRORS
 from schemas.errors import ContractError, InputError
@@ -37,6 +38,11 @@ class RuleError(ValueError):
     def __init__(self, rule: str) -> None:
         super().__init__(f"a row breaks the rule {rule}")
         self.rule = rule
+
+
+def broken_rule(rows: DataFrame, rules: Mapping[str, str]) -> str | None:
+    """The name of the first of these rules (name -> SQL) that a row breaks: for which it is not true."""
+    return next((name for name, sql in rules.items() if not rows.where(f"NOT coalesce({sql}, false)").isEmpty()), None)
 
 
 @contextmanager

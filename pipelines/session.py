@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrameReader, SparkSession
+from pyspark.sql import SparkSession
 
 from pipelines.java import how_java_ended
 from schemas.errors import InputError
@@ -22,12 +22,6 @@ DELTA_CLASS = "io.delta.sql.DeltaSparkSessionExtension"
 ZONE = "spark.sql.session.timeZone"
 SHUFFLE_PARTITIONS = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
 _PARTITION_BYTES = 96 << 20  # of a shuffle in a local run: between 64 and 128 MB they sort without spilling in 2 GB
-_PATTERNS = "__globPaths__"
-_NAMED_FILES = {
-    # Hadoop's file system with checksums looks for one beside each file, by a name that cannot hold a colon.
-    "fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
-    "fs.file.impl.disable.cache": "true",
-}
 
 _OUT_OF_MEMORY = (
     "Where nobody killed it, the system did, out of memory: give Java less (FEEDLOOP_DRIVER_MEMORY=2g), or the machine "
@@ -46,11 +40,18 @@ ALWAYS = {
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",  # tokenizers' own threads fight with Spark's
 }
-ENGINE_MARK, EMBEDDED = (
-    "feedloop.engine",
-    "embedded",
-)  # a session setting that tells its engine
+_ENGINE = "feedloop.engine"  # a setting of the session, by which code finds out on what it runs
 CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"  # the variable by which pyspark's functions know whose frames they make
+
+
+def mark_embedded(spark: SparkSession) -> None:
+    """From now on `is_embedded` knows the session as one of the embedded engine."""
+    spark.conf.set(_ENGINE, "embedded")
+
+
+def is_embedded(spark: SparkSession) -> bool:
+    """Whether the session is one of the embedded engine. Stands here, for Spark's workers need no engine loaded."""
+    return spark.conf.get(_ENGINE, None) == "embedded"
 
 
 @contextmanager
@@ -91,20 +92,6 @@ def located(path: str | Path) -> str:
     if ".." in there.parts:  # Hadoop takes the folder before it away; where that is a link, it is another folder
         there = there.parent.resolve() / there.name
     return f"file:{there}"
-
-
-def literally(path: Path) -> str:
-    """The path for those readers of Spark that always look for patterns: brackets or stars in it are none."""
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", located(path))
-
-
-def named_files(spark: SparkSession, paths: Sequence[Path]) -> list[tuple[DataFrameReader, list[str]]]:
-    """Readers of these files, whatever characters their names hold, and by which names each reads some of them."""
-    # Hadoop's patterns take no path with a colon, and Spark without patterns reads each file once per name with a star.
-    alone = [path for path in paths if ":" in located(path)[5:] and literally(path) != located(path)]
-    together = [literally(path) for path in paths if path not in alone]
-    readers = [(spark.read.options(**_NAMED_FILES, **{_PATTERNS: "false"}), [located(path)]) for path in alone]
-    return [(spark.read.options(**_NAMED_FILES), together)] * bool(together) + readers
 
 
 @contextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import locks, versions
-from pipelines.commits import Changes, Commit, Mark, commits_after
+from pipelines.commits import Changes, Commit, Mark, is_replay, latest_commits
 from pipelines.delta_log import Snapshot, is_table, opened, snapshot
 from pipelines.engine.choice import on_one_machine
 from pipelines.engine.reading import delta_frame
@@ -27,11 +27,6 @@ from schemas.table import Table
 SCRATCH = "_scratch"  # below the lake, of sessions on several machines; Spark and Delta pass over such names
 _UNMARKED = Mark()
 _NOTE = "feedloop."  # prefix of our own table properties
-
-
-class _Made(NamedTuple):
-    new: bool  # made for this write
-    version: int  # before this write
 
 
 class Lake:
@@ -100,7 +95,7 @@ class Lake:
     def commits(self, table: Table, *, limit: int = 20) -> list[Commit]:
         """The table's latest commits, newest first, as far as Delta's log still tells of them."""
         self._require(table)
-        return list(commits_after(self.path(table), after=-1, limit=limit))
+        return list(latest_commits(self.path(table), limit))
 
     def scratch(self) -> AbstractContextManager[Keep]:
         """Inside, frames can be computed once and kept as they are; see engine/scratch.py."""
@@ -152,13 +147,16 @@ class Lake:
         `evolve`: columns of the frame beyond the contract become columns of the table, null in its older rows.
         """
         rows, _ = shaped(frame, table, keep_others=evolve)
-        with self._made(table) as before:
-            return self._append(table, rows, Mark(app_id, app_version, note), after=before.version)
+        with self._made(table):
+            return self._append(table, rows, Mark(app_id, app_version, note))
 
-    def _append(self, table: Table, rows: DataFrame, mark: Mark, *, after: int) -> int:
+    def _append(self, table: Table, rows: DataFrame, mark: Mark) -> int:
+        if is_replay(self.path(table), mark):
+            return 0
+        before = self.version(table)
         self._writer.append(self.path(table), rows, mark)
         ours = (mark.app_id, mark.app_version)
-        since = commits_after(self.path(table), after)
+        since = latest_commits(self.path(table), self.version(table) - before)
         return next((commit.changes.inserted for commit in since if commit.app == ours), 0)
 
     def overwrite(
@@ -194,11 +192,12 @@ class Lake:
         """
         rows, _ = shaped(frame, table, keep_others=True)
         values, when = table.column_names, {"update_when": update_when, "where": where}
-        with self._made(table) as before:
-            if before.new:  # nothing can match: the same rows at half the price
-                return Changes(self._append(table, rows.select(*values), mark, after=before.version))
+        with self._made(table) as new:
+            if new:  # nothing can match: the same rows at half the price
+                return Changes(self._append(table, rows.select(*values), mark))
             how = Merge(key=table.key, values=values, set_on_match=set_on_match, **when)
-            return self._writer.merge(table, self.path(table), rows, how, mark)
+            replay = is_replay(self.path(table), mark)
+            return Changes() if replay else self._writer.merge(table, self.path(table), rows, how, mark)
 
     def change(self, table: Table, frame: DataFrame, *, where: str, mark: Mark = _UNMARKED) -> Changes:
         """Replace or delete stored rows in one commit, and insert none: what Delta does without sorting the table.
@@ -209,7 +208,8 @@ class Lake:
         """
         rows, _ = shaped(frame, table, keep_others=True)
         with self._made(table):
-            return self._writer.change(table, self.path(table), rows, where, mark)
+            replay = is_replay(self.path(table), mark)
+            return Changes() if replay else self._writer.change(table, self.path(table), rows, where, mark)
 
     def _snapshot(self, table: Table) -> Snapshot:
         self._require(table)
@@ -228,15 +228,15 @@ class Lake:
         raise InputError(f"{self.path(table)}: no table {table.name} there. Make it with ./feedloop {job_of(table)}")
 
     @contextmanager
-    def _made(self, table: Table) -> Iterator[_Made]:
-        """Inside, the table exists and is as its contract says; a failed first write leaves no table."""
-        made = _Made(self.create(table), snapshot(self.path(table)).version)
+    def _made(self, table: Table) -> Iterator[bool]:
+        """Inside, the table exists, as its contract says; gives whether it is new. A failed first write leaves none."""
+        new, version = self.create(table), snapshot(self.path(table)).version
         try:
             with explained(table, self.path(table)):
-                yield made
+                yield new
         except BaseException:
             # Where the version has moved, another run has written here meanwhile.
-            if made.new and snapshot(self.path(table)).version == made.version:
+            if new and snapshot(self.path(table)).version == version:
                 remove_folder(self.path(table))
             raise
 

@@ -10,8 +10,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql.connect.session import SparkSession as Connected
 
 from pipelines.engine.connect import connected_session
-from pipelines.engine.embedded import embedded_session, is_embedded
+from pipelines.engine.embedded import embedded_session
 from pipelines.engine.local_spark import build_session
+from pipelines.session import is_embedded
 from schemas.errors import InputError
 
 Name = Literal["auto", "embedded", "spark"]

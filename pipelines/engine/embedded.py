@@ -10,19 +10,14 @@ from pysail.spark import SparkConnectServer
 from pyspark.sql import SparkSession
 
 from pipelines.engine.connect import connected_session
-from pipelines.session import EMBEDDED, ENGINE_MARK
+from pipelines.session import mark_embedded
 
 
 def embedded_session() -> SparkSession:
     """The session of this process's own server, which starts with the first call and ends with the process."""
     session = connected_session(_server())
-    session.conf.set(ENGINE_MARK, EMBEDDED)
+    mark_embedded(session)
     return session
-
-
-def is_embedded(spark: SparkSession) -> bool:
-    """Whether the session is one of the embedded engine."""
-    return spark.conf.get(ENGINE_MARK, None) == EMBEDDED
 
 
 @cache

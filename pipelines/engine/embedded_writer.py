@@ -13,24 +13,22 @@ from functools import reduce
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from pipelines.commits import Changes, Mark
-from pipelines.delta_log import opened
+from pipelines.delta_log import RULE, ZSTD, opened
 from pipelines.engine.arrow import batches_of, typed
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
-from pipelines.refusals import RuleError
+from pipelines.refusals import RuleError, broken_rule
 from schemas.table import Table
 
 _FEW_IDS = 10_000  # in a predicate: beyond, whole partitions are written anew
-CONSTRAINT = "delta.constraints."  # prefix of the properties that hold a table's rules
-_WRITER = WriterProperties(compression="ZSTD")
 _TEXT = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)  # as `making.literal` writes it
 
 
@@ -39,24 +37,18 @@ class EmbeddedWriter:
 
     def append(self, path: str, rows: DataFrame, mark: Mark) -> None:
         """Add the rows; columns that the table lacks become columns of it."""
-        table = opened(path)
-        if not _is_replay(table, mark):
-            _add_columns(table, rows)
-            _write(opened(path), _whole(rows, path), mark, mode="append")
+        _add_columns(opened(path), rows)
+        _write(opened(path), _whole(rows, path), mark, mode="append")
 
     def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
         """Replace all rows, or those for which `where` holds; columns that the table lacks become columns of it."""
-        table = opened(path)
-        if not _is_replay(table, mark):
-            _add_columns(table, rows)
-            predicate = None if where is None else _standard(where)
-            _write(opened(path), _whole(rows, path), mark, mode="overwrite", predicate=predicate)
+        _add_columns(opened(path), rows)
+        predicate = None if where is None else _standard(where)
+        _write(opened(path), _whole(rows, path), mark, mode="overwrite", predicate=predicate)
 
     def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
         """Update the stored rows that match, insert the others."""
         at = opened(path)
-        if _is_replay(at, mark):
-            return Changes()
         stored = delta_frame(rows.sparkSession, path, version=at.version())
         with scratch() as keep:
             incoming = keep(rows)
@@ -83,8 +75,6 @@ class EmbeddedWriter:
     def change(self, table: Table, path: str, rows: DataFrame, where: str, mark: Mark) -> Changes:
         """Replace or delete the stored rows that `old` names by its key."""
         at = opened(path)
-        if _is_replay(at, mark):
-            return Changes()
         stored = delta_frame(rows.sparkSession, path, version=at.version())
         with scratch() as keep:
             incoming = keep(rows)
@@ -169,13 +159,6 @@ def _literal(value: Any) -> str:
     return f"'{text}'" if isinstance(value, str) else f"DATE '{text}'" if hasattr(value, "isoformat") else text
 
 
-def _is_replay(table: DeltaTable, mark: Mark) -> bool:
-    if mark.app_id is None or mark.app_version is None:
-        return False
-    before = table.transaction_version(mark.app_id)
-    return before is not None and before >= mark.app_version
-
-
 def _write(table: DeltaTable, rows: DataFrame, mark: Mark, *, changes: Changes | None = None, **how: Any) -> None:
     """One commit with these rows, in the table's own types."""
     text = mark.user_metadata(changes)
@@ -186,13 +169,16 @@ def _write(table: DeltaTable, rows: DataFrame, mark: Mark, *, changes: Changes |
     schema, failed = _schema(table, rows), list[Exception]()
     batches = pa.RecordBatchReader.from_batches(schema, _noting(typed(batches_of(rows), schema), failed))
     try:
-        write_deltalake(table, batches, commit_properties=properties, writer_properties=_WRITER, **how)
+        write_deltalake(table, batches, commit_properties=properties, writer_properties=ZSTD, **how)
     except DeltaError as error:
         if failed:
             raise failed[0] from None
-        if "failed validation check" in str(error):
-            raise _broken_rule(table, rows) or error from error
-        raise
+        rules = {n.removeprefix(RULE): sql for n, sql in table.metadata().configuration.items() if n.startswith(RULE)}
+        # delta-rs names only the rows.
+        broken = broken_rule(rows, rules) if "failed validation check" in str(error) else None
+        if broken is None:
+            raise
+        raise RuleError(broken) from error
 
 
 def _noting(batches: Iterator[pa.RecordBatch], failed: list[Exception]) -> Iterator[pa.RecordBatch]:
@@ -202,15 +188,6 @@ def _noting(batches: Iterator[pa.RecordBatch], failed: list[Exception]) -> Itera
     except Exception as error:
         failed.append(error)
         raise
-
-
-def _broken_rule(table: DeltaTable, rows: DataFrame) -> RuleError | None:
-    """Which rule of the table some of these rows break: delta-rs names only the rows."""
-    properties = table.metadata().configuration.items()
-    rules = ((name.removeprefix(CONSTRAINT), sql) for name, sql in properties if name.startswith(CONSTRAINT))
-    return next(
-        (RuleError(name) for name, sql in rules if not rows.where(f"NOT coalesce({sql}, false)").isEmpty()), None
-    )
 
 
 def _schema(table: DeltaTable, rows: DataFrame) -> pa.Schema:

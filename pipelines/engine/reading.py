@@ -12,9 +12,8 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.delta_log import opened
-from pipelines.engine.embedded import is_embedded
 from pipelines.files import is_url
-from pipelines.session import located
+from pipelines.session import is_embedded, located
 
 _PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
 

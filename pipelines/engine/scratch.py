@@ -16,7 +16,7 @@ from uuid import uuid4
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.files import is_url, remove_folder
-from pipelines.session import EMBEDDED, ENGINE_MARK, located
+from pipelines.session import is_embedded, located
 
 Keep = Callable[[DataFrame], DataFrame]
 
@@ -47,6 +47,6 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
 
 def _named(path: str, spark: SparkSession) -> str:
     """The path as the engine takes it: the embedded one decodes URLs, and takes file: with one slash for a folder."""
-    if is_url(path) or spark.conf.get(ENGINE_MARK, None) != EMBEDDED:
+    if is_url(path) or not is_embedded(spark):
         return located(path)
     return Path(path).absolute().as_uri()

@@ -7,15 +7,15 @@ from typing import Protocol
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.commits import Changes, Mark
-from pipelines.engine.embedded import is_embedded
 from pipelines.engine.embedded_writer import EmbeddedWriter
 from pipelines.engine.spark_writer import SparkWriter
 from pipelines.merging import Merge
+from pipelines.session import is_embedded
 from schemas.table import Table
 
 
 class Writer(Protocol):
-    """Every write is one commit with its mark; one whose app_id and app_version the table knows already is none."""
+    """Every write is one commit with its mark. That its app has not written before is the lake's to see."""
 
     def append(self, path: str, rows: DataFrame, mark: Mark) -> None:
         """Add the rows; columns that the table lacks become columns of it."""

@@ -62,6 +62,13 @@ def known_files(lake: Lake, source: str) -> dict[str, Known]:
     return {row["file"]: Known(**{name: row[name] for name in facts}) for row in told.collect()}
 
 
+def sums_of(books: Sequence[Mapping[str, int]]) -> tuple[dict[str, Any], dict[str, int]]:
+    """The figures of these rows of the books added up; and how many lines each reason refused, where any."""
+    totals = {name: sum(book[name] for book in books) for name in BOOKS}
+    reasons = {name: sum(book[name] for book in books) for name in REJECT_REASONS}
+    return totals, {name: count for name, count in reasons.items() if count}
+
+
 def files_note(files: Sequence[LogFile]) -> list[dict[str, Any]]:
     """What RAW_LOG's commit notes of its files: a batch that is killed is completed from there."""
     facts = ["name", "skip", *(field.name for field in fields(Known))]

@@ -20,7 +20,6 @@ from pyspark.sql import functions as F
 from pipelines.engine.scratch import Keep
 from pipelines.ingest.audit import check_refusals, kept_lines
 from pipelines.ingest.books import (
-    BOOKS,
     app,
     book_of,
     files_note,
@@ -29,6 +28,7 @@ from pipelines.ingest.books import (
     of_source,
     pending_batches,
     raw_note,
+    sums_of,
     write_book,
     write_files,
 )  # fmt: skip
@@ -48,7 +48,7 @@ from pipelines.refusals import conflict
 from pipelines.session import sized_for
 from pipelines.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
-from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECT_REASONS, REJECTS, WITHHELD
+from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECTS, WITHHELD
 
 WRITTEN = (RAW_LOG, IMPRESSIONS, ALIASES, HISTORIES, REJECTS, INGEST_FILES, INGEST_RUNS)
 _DEFAULT = IngestConfig()
@@ -90,15 +90,14 @@ def ingest_logs(
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))
             lines_before = sum(book["lines"] for book in books)
             books.append(add(files, lines, max_reject_share=max_reject_share, lines_before=lines_before))
-        totals: dict[str, Any] = {name: sum(book[name] for book in books) for name in BOOKS}
-        reasons = {name: sum(book[name] for book in books) for name in REJECT_REASONS}
+        totals, reasons = sums_of(books)
         return totals | {
             "source": source,
             "batches": len(books),
             "new_files": len(new.files),
             "unreadable_files": new.unreadable,
             "unfinished_lines": new.unfinished,
-            "rejected_by_reason": {name: count for name, count in reasons.items() if count},
+            "rejected_by_reason": reasons,
             **lake.report("ingest", inputs=before, outputs=lake.versions(WRITTEN)),
         }
 

@@ -26,10 +26,10 @@ from pipelines.ingest.lists import (
     joined,
     lengths,
     lists_of,
-    offsets_of,
     rows_with,
     spans,
 )
+from pipelines.lists import bounds_of
 
 Raw = msgspec.Raw
 NULL = Raw(b"null")
@@ -43,7 +43,7 @@ _list_of_ids = msgspec.json.Decoder(list[str | int])
 
 def scalars(values: Sequence[Raw], bare: bytes) -> tuple[pa.Array, Bools]:
     """The texts, and the numbers as they stand; null is null. Odd: without quotes and with a letter not in `bare`."""
-    data, at = b"".join(values), offsets_of(np.fromiter(map(len, values), np.int64, len(values)))
+    data, at = b"".join(values), bounds_of(np.fromiter(map(len, values), np.int64, len(values)))
     letters = np.frombuffer(data, np.uint8)
     first = letters[at[:-1]]
     quoted, null = first == _QUOTE, first == _N
@@ -62,7 +62,7 @@ def lists(values: Sequence[Raw], bare: bytes) -> tuple[pa.Array, Bools]:
     Lists are cut where the longest of them shows what stands between its ids. Between the quotes of a list without a
     backslash, a quote is left where it was cut in a wrong place: then it is read by a parser of JSON.
     """
-    data, at = b"".join(values), offsets_of(np.fromiter(map(len, values), np.int64, len(values)))
+    data, at = b"".join(values), bounds_of(np.fromiter(map(len, values), np.int64, len(values)))
     letters = np.frombuffer(data, np.uint8)
     sizes = np.diff(at)
     is_list, null = letters[at[:-1]] == _BRACKET, letters[at[:-1]] == _N

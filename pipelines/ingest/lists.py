@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.lists import bounds_of
+
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -38,13 +40,6 @@ def binaries(data: Any, at: Ints) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(at) - 1, [None, offsets, pa.py_buffer(data)])
 
 
-def offsets_of(counts: Any) -> Ints:
-    """Where each of the parts of these sizes begins; last, where they end."""
-    at = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=at[1:])
-    return at
-
-
 def lengths(lists: pa.Array) -> Ints:
     """How many texts each list holds; a null list none."""
     found: Ints = mask_free(pc.list_value_length(lists), 0).astype(np.int64)
@@ -53,7 +48,7 @@ def lengths(lists: pa.Array) -> Ints:
 
 def lists_of(counts: Ints, texts: pa.Array, valid: Bools | None = None) -> pa.Array:
     """Lists of the next `counts` texts each; those that are not valid are null, and hold none."""
-    offsets = pa.array(offsets_of(counts), pa.int32())
+    offsets = pa.array(bounds_of(counts), pa.int32())
     mask = None if valid is None or valid.all() else pa.array(~valid)
     return pa.ListArray.from_arrays(offsets, texts, mask=mask)
 
@@ -78,7 +73,7 @@ def counts_in(places: Ints, at: Ints) -> Ints:
 
 def any_of(marked: Bools, counts: Ints) -> Bools:
     """For each list, of `counts` texts, whether any of its texts is marked."""
-    return rows_with(np.flatnonzero(marked), offsets_of(counts))
+    return rows_with(np.flatnonzero(marked), bounds_of(counts))
 
 
 def is_null(array: pa.Array) -> Bools:

@@ -16,11 +16,11 @@ from pipelines.ingest.lists import (
     lengths,
     lists_of,
     mask_free,
-    offsets_of,
     rows_with,
     spans,
 )
 from pipelines.ingest.rules import MARKS, Fields
+from pipelines.lists import bounds_of
 
 _MARKS = pa.array(["0", "1", "false", "true"])
 _CLICKED = pa.array(["1", "true"])
@@ -38,9 +38,9 @@ def with_marked_clicks(fields: Fields) -> Fields:
     known = ~is_null(fields.shown)
     bad = valid & known & ((counts != shown_counts) | any_of(strange, counts))
     rows = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(marks)) - offsets_of(counts)[rows]
+    place = np.arange(len(marks)) - bounds_of(counts)[rows]
     hit = mask_free(pc.is_in(marks, _CLICKED)) & (place < shown_counts[rows])
-    clicked = shown.take(pa.array((offsets_of(shown_counts)[rows] + place)[hit]))
+    clicked = shown.take(pa.array((bounds_of(shown_counts)[rows] + place)[hit]))
     found = lists_of(np.bincount(rows[hit], minlength=len(counts)), clicked, valid & known)
     return replace(fields, clicked=found).flagged(MARKS, bad)
 

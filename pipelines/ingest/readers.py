@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.ingest.json_arrays import elements, is_array
-from pipelines.ingest.log_file import LogFile
+from pipelines.ingest.log_file import UNPACKED, LogFile
 from pipelines.ingest.mapping import JSONL
 from pipelines.ingest.pieces import is_packed, lists_of_lines, opened, text_from
 from pipelines.ingest.rows import delta_rows, ebnerd_rows, parquet_rows
@@ -22,7 +22,6 @@ from schemas.errors import InputError
 
 _RECORDS = 10_000  # of an array, in one batch
 _LINES = "file string, position long, line binary"
-_UNPACKED = 8  # bytes of text in a byte of gzip, about
 Reader = Callable[[SparkSession, list[LogFile]], DataFrame]
 
 
@@ -68,7 +67,7 @@ class _Piece:
 def _text_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """The lines of text files, and the records of files that are one JSON array."""
     pieces = [piece for file in files for piece in _pieces_of(file)]
-    sizes = {file.name: file.bytes * _UNPACKED for file in files}
+    sizes = {file.name: file.bytes * UNPACKED for file in files}
     shares = shared_out(spark, pieces, [piece.size or sizes[piece.file] for piece in pieces])
     return frame_of(spark, _read, shares, _LINES)
 

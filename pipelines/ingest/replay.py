@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pipelines.files import remove_folder
 from pipelines.ingest.audit import check_refusals, refuse_refusals
 from pipelines.ingest.batches_again import Batch, batches_of, changed_formats, formats_of
-from pipelines.ingest.books import BOOKS, last_batch, of_source, pending_batches, write_book
+from pipelines.ingest.books import last_batch, of_source, pending_batches, sums_of, write_book
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.exchange import (
     EXCHANGED,
@@ -37,7 +37,7 @@ from pipelines.ingest.privacy import has_user_key
 from pipelines.refusals import conflict
 from pipelines.tables import Lake
 from schemas.impression import IMPRESSIONS
-from schemas.raw_log import RAW_LOG, REJECT_REASONS
+from schemas.raw_log import RAW_LOG
 
 
 def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMapping | None = None) -> dict[str, Any]:
@@ -64,12 +64,11 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
             if not note_of(lake, source).get("folder"):
                 remove_folder(rebuilt.root)
             raise
-        totals: dict[str, Any] = {name: sum(book[name] for book in books) for name in BOOKS}
-        reasons = {name: sum(book[name] for book in books) for name in REJECT_REASONS}
+        totals, reasons = sums_of(books)
         return totals | {
             "source": source,
             "batches": len(books),
-            "rejected_by_reason": {name: count for name, count in reasons.items() if count},
+            "rejected_by_reason": reasons,
             "changes": changes,
             **lake.report("ingest", inputs=before, outputs=lake.versions(WRITTEN)),
         }

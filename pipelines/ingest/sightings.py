@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of
+from pipelines.ingest.parse import readable
 
 SIGHTING = ("user_id", "impression_id", "time", "shown_hash")
 KEYS = ("id_key", "view_key")
@@ -95,8 +96,7 @@ def history_of_line(lines: DataFrame) -> Column:
 
 def _with_text(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        text = pa.array([line.decode(errors="replace") for line in batch["line"].to_pylist()], pa.string())
-        columns = [text if name == "line" else batch[name] for name in batch.schema.names]
+        columns = [readable(batch["line"]) if name == "line" else batch[name] for name in batch.schema.names]
         yield pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines.engine.embedded import is_embedded
+from pipelines.session import is_embedded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

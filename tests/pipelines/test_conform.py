@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.conform import conform
-from pipelines.engine.embedded import is_embedded
+from pipelines.session import is_embedded
 from schemas.errors import ContractError
 from schemas.impression import HISTORIES
 from schemas.raw_log import INGEST_RUNS

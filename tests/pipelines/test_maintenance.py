@@ -9,9 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.commits import Mark
-from pipelines.engine.embedded import is_embedded
 from pipelines.maintenance import CareConfig, history, maintain_lake
-from pipelines.session import plain_errors
+from pipelines.session import is_embedded, plain_errors
 from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.errors import InputError

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pipelines.delta_log import snapshot
-from pipelines.engine.embedded import is_embedded
 from pipelines.making import TABLES, make
+from pipelines.session import is_embedded
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 from schemas.table import Check, Column, Table

@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pipelines.commits import Changes, Mark
 from pipelines.delta_log import history, opened
 from pipelines.engine import embedded_writer, spark_writer
-from pipelines.engine.embedded import is_embedded
 from pipelines.making import literal
+from pipelines.session import is_embedded
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 from schemas.news import NEWS

@@ -14,7 +14,6 @@ import pytest
 from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
-from pipelines.engine.embedded import is_embedded
 from pipelines.ingest import spread
 from pipelines.ingest.audit import check_lines
 from pipelines.ingest.books import raw_note
@@ -23,6 +22,7 @@ from pipelines.ingest.known import Known
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sources import Found, find_logs, find_new, log_paths
+from pipelines.session import is_embedded
 from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 from schemas.raw_log import INGEST_FILES, RAW_LOG, REJECTS

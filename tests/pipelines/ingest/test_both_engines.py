@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines.engine.embedded import is_embedded
+from pipelines.session import is_embedded
 from tests.conftest import REPOSITORY
 from tests.pipelines.ingest.both_engines import made_of, usable_line
 

@@ -9,12 +9,12 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.engine.embedded import is_embedded
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.mapping import Extra, LogMapping
 from pipelines.ingest.parse import TOLD, with_told
 from pipelines.ingest.privacy import settle_user_key, user_key, with_replaced_users
 from pipelines.ingest.sources import find_new, log_paths
+from pipelines.session import is_embedded
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS

@@ -15,12 +15,12 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from pipelines.engine.embedded import is_embedded
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.parse import TOLD
 from pipelines.ingest.sources import Found
 from pipelines.ingest.table_source import find_in_table
+from pipelines.session import is_embedded
 from schemas.errors import InputError
 from tests.builders import rows
 from tests.pipelines.ingest.test_rows import NINE, PRESETS, judged

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 
-from pipelines.engine.embedded import is_embedded
 from pipelines.packing import tasks
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.write import directory_at
+from pipelines.session import is_embedded
 from schemas.trajectory import EVALUATION
 from tests.pipelines.packing.drawn import contents, draw, finish, pack_drawn, start
 from trainer.data.evaluation import read_evaluation
