@@ -16,6 +16,7 @@ from schemas.errors import InputError
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("schemas", "pipelines", "trainer", "jobs")
 SPARK_JOBS = ("ingest", "prepare_news", "build_trajectories", "pack", "maintain")
+_USUAL = {"ingest": ("logs",)}  # not required, yet only a replay, or a mapping that names its logs, does without
 _BEFORE_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold: same code, same bytes
 
 
@@ -63,9 +64,10 @@ def write_zip(archive: Path, entries: dict[str, Path]) -> Path:
 
 
 def submit_command(archive: Path, jars: list[Path], script: Path) -> str:
-    """The spark-submit command line of one job, with the options that it must be given in capitals."""
+    """The spark-submit command line of one job, with the options that it needs in capitals."""
     words = ["spark-submit", "--py-files", str(archive), "--jars", ",".join(map(str, jars)), str(script)]
-    return " ".join([shlex.join(words), *(f"--{name} {name.upper()}" for name in required_options(script))])
+    options = [*_USUAL.get(script.stem, ()), *required_options(script)]
+    return " ".join([shlex.join(words), *(f"--{name} {name.upper()}" for name in options)])
 
 
 def required_options(script: Path) -> list[str]:
