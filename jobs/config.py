@@ -24,6 +24,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict as Values
 from cyclopts.exceptions import UnusedCliTokensError
 
+from jobs.place_options import check_places, taken
 from schemas.errors import InputError, PartlyDone
 from schemas.regular_file import read_bytes
 from schemas.space import fullest, is_no_space, no_space
@@ -74,7 +75,7 @@ def _bind(job: Job, argv: Sequence[str]) -> inspect.BoundArguments | None:
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         config: Annotated[Path | None, Parameter(help="TOML file of options; the command line overrules it")] = None,
     ) -> None:
-        app.config = [_Preset(config), _whole_numbers] if config else [_whole_numbers]
+        app.config = [*([_Preset(config)] if config else []), _whole_numbers, check_places]
         bound.append(app.parse_args(tokens, print_error=False, exit_on_error=False)[1])
 
     try:
@@ -176,7 +177,7 @@ def _described(job: Job) -> Job:
             )
             help_of |= {f"{parameter.name}.{key}": text for key, text in _field_comments(hint).items()}
             hint = Annotated[hint, Parameter(name="*")]
-        parameters.append(parameter.replace(annotation=hint))
+        parameters.append(parameter.replace(annotation=taken(hint)))
 
     def described(*args: Any, **kwargs: Any) -> Mapping[str, Any] | None:
         return job(*args, **kwargs)

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.object_store import new_bucket, s3_server
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -31,6 +33,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data: {os.path.relpath(folder, REPOSITORY)} is absent beside this clone")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _object_store() -> Iterator[None]:
+    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def bucket(_object_store: None) -> str:
+    """A new bucket of a real S3 server, as s3://NAME; the environment of this process leads to it."""
+    return new_bucket()
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from pipelines.engine.embedded import embedded_session
 from pipelines.engine.local_spark import build_session
 from pipelines.session import ALWAYS, CONNECT_MODE
 from tests.conftest import REPOSITORY
+from tests.ports import free_port
 
 Engine = Literal["embedded", "spark"]
 
@@ -37,9 +38,7 @@ def running(engine: Engine) -> Iterator[SparkSession]:
 @contextmanager
 def connect_server(folder: Path) -> Iterator[str]:
     """A server of Apache Spark's own Connect with Delta, local to this machine; gives its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     jars = sorted((REPOSITORY / "build" / "jars").glob("*.jar"))
     settings = {name: value for name, value in ALWAYS.items() if name.startswith("spark.sql.")} | {
         "spark.connect.grpc.binding.port": str(port),

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.raw_log import INGEST_RUNS, REJECTS
 from schemas.table import Table
 from tests.builders import rows
+from tests.ports import free_port
 from trainer.data.directory import PackedDirectory
 
 HOST = "127.0.0.1"
@@ -50,12 +50,6 @@ SETTINGS = {
 }
 NOT_OURS = {"PYTHONPATH", "SPARK_HOME", "FEEDLOOP_ENGINE", "SPARK_CONNECT_MODE_ENABLED"}
 OF_THE_MOMENT = {"arrived_at", "finished_at"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def environment() -> dict[str, str]:

@@ -25,6 +25,8 @@ THEIRS = {
         "pyspark": ["schemas/as_spark.py"],
         "pyarrow": ["schemas/as_arrow.py"],  # what the trainer writes as Delta, without Spark
         "petastorm": ["schemas/as_petastorm.py"],
+        "obstore": ["schemas/storage/objects.py"],
+        "hdfs_native": ["schemas/storage/hadoop.py"],  # not in the locks: whoever has HDFS installs it
         "xxhash": ["schemas/history.py"],  # the hash by which an impression names its history
     },
     "pipelines": {
@@ -58,7 +60,7 @@ THEIRS = {
         "arro3": ["trainer/eval/lake_rows.py"],  # delta-rs' own Arrow: pyarrow 14 does not know all its types
     },
     "jobs": {
-        "cyclopts": ["jobs/config.py"],
+        "cyclopts": ["jobs/config.py", "jobs/place_options.py"],
         "docstring_parser": ["jobs/config.py"],  # cyclopts' own reader of docstrings: help comes from both
         "rich": ["*"],
         "matplotlib": ["jobs/terminal/plot.py"],
@@ -92,6 +94,7 @@ ABOVE_CONFIG = {f"trainer.loop.{name}" for name in _ABOVE}
 
 # Where the outer world is touched: writes, clocks and environment variables.
 TOUCHES_THE_WORLD = [
+    "schemas/storage/*",  # files of any place
     "schemas/cells.py",  # np.save into memory: the bytes of a field
     "jobs/*",
     "pipelines/session.py",

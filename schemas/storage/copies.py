@@ -1,0 +1,86 @@
+"""Copies between any place and this machine: what is read whole comes here first, what is made here goes there last."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from schemas.errors import InputError
+from schemas.storage.files import below, head, store_of, write
+from schemas.storage.place import Place
+
+_AT_ONCE = 8  # files that are on their way together
+
+
+@contextmanager
+def fetched(place: Place, *, wanted: Callable[[str], bool] | None = None) -> Iterator[Path]:
+    """Inside, a path of this machine with the file, or with all files below the folder whose names are `wanted`.
+
+    Of a local place, that itself. InputError where nothing is there.
+    """
+    if place.is_local:
+        yield place.path
+        return
+    with tempfile.TemporaryDirectory(prefix="feedloop-fetched-") as folder:
+        to = Path(folder) / (place.name or "root")
+        fetch(place, to, wanted=wanted)
+        yield to
+
+
+def fetch(place: Place, to: Path, *, wanted: Callable[[str], bool] | None = None) -> None:
+    """Copy the file, or all files below the folder whose names are `wanted`, to a path of this machine.
+
+    InputError where nothing is there.
+    """
+    store, key = store_of(place)
+    if key and head(place) is not None:
+        store.fetch(key, to)
+        return
+    names = [name for name, _ in below(place)]
+    if not names:
+        raise InputError(f"{place}: there is no such file or folder")
+    names = [name for name in names if wanted is None or wanted(name)]
+    for name in names:
+        if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
+            raise InputError(f"{place}: holds a file named {name[:80]!r}, which would not lie in it here")
+    to.mkdir(parents=True, exist_ok=True)
+    _each(lambda name: store.fetch(store_of(place / name)[1], to / name), names)
+
+
+@contextmanager
+def published(place: Place, *, last: Sequence[str] = ()) -> Iterator[Path]:
+    """Inside, a path of this machine to make a file or a folder at; afterwards, unless it failed, that is at the place.
+
+    Of a local place, that itself. `last`: names below the folder that go there after all others, in this order, so that
+    a reader who finds them finds all.
+    """
+    if place.is_local:
+        yield place.path
+        return
+    store_of(place)
+    with tempfile.TemporaryDirectory(prefix="feedloop-published-") as folder:
+        at = Path(folder) / place.name
+        yield at
+        if at.exists():
+            publish(at, place, last=last)
+
+
+def publish(made: Path, place: Place, *, last: Sequence[str] = ()) -> None:
+    """Copy the file, or all files below the folder, to the place; those named `last` after all others, in order."""
+    if made.is_file():
+        write(place, made)
+        return
+    names = sorted(file.relative_to(made).as_posix() for file in made.rglob("*") if file.is_file())
+    _each(lambda name: write(place / name, made / name), [name for name in names if name not in last])
+    for name in last:
+        if name in names:
+            write(place / name, made / name)
+
+
+def _each(do: Callable[[str], None], names: Iterable[str]) -> None:
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for done in [threads.submit(do, name) for name in names]:
+            done.result()

@@ -1,0 +1,111 @@
+"""Files and folders of any place: the functions that the rest of feedloop calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from schemas.errors import InputError
+from schemas.storage.hadoop import HadoopStore
+from schemas.storage.local import LocalStore
+from schemas.storage.objects import ObjectStore
+from schemas.storage.place import Place
+from schemas.storage.store import Entry, Store
+
+_STORES: dict[str, Callable[[str], Store]] = {
+    "s3": ObjectStore,
+    "gs": ObjectStore,
+    "abfss": ObjectStore,
+    "hdfs": HadoopStore,
+}
+
+
+def store_of(place: Place) -> tuple[Store, str]:
+    """Its file system, and its key there. InputError where the library that serves it is not installed."""
+    if place.is_local:
+        return _LOCAL, str(place.path.absolute())
+    scheme, _, rest = place.text.partition("://")
+    host, _, key = rest.partition("/")
+    return _remote(scheme, host), key
+
+
+def check_served(place: Place) -> Place:
+    """The place itself. InputError where the library that serves it is not installed; nothing is asked of it."""
+    store_of(place)
+    return place
+
+
+def head(place: Place) -> Entry | None:
+    """The file there; None where there is none."""
+    store, key = store_of(place)
+    return store.head(key)
+
+
+def is_folder(place: Place) -> bool:
+    """Whether anything lies below the place; on this machine, whether it is a folder."""
+    if place.is_local:
+        return place.path.is_dir()
+    store, key = store_of(place)
+    return next(iter(store.below(key)), None) is not None
+
+
+def exists(place: Place) -> bool:
+    """Whether a file or a folder is there."""
+    return head(place) is not None or is_folder(place)
+
+
+def read(place: Place, *, largest: int) -> bytes:
+    """All bytes of a file of at most `largest` bytes; InputError for a larger one, or none."""
+    store, key = store_of(place)
+    found = store.head(key)
+    if found is None:
+        raise InputError(f"{place}: there is no such file")
+    if found.bytes > largest:
+        raise InputError(f"{place}: {found.bytes} bytes, at most {largest} are read")
+    return store.read(key)
+
+
+def write(place: Place, data: bytes | Path) -> None:
+    """Make or replace the file whole."""
+    store, key = store_of(place)
+    store.write(key, data)
+
+
+def create(place: Place, data: bytes) -> None:
+    """Make the file whole; FileExistsError where there is one, so that of two who try one succeeds."""
+    store, key = store_of(place)
+    store.create(key, data)
+
+
+def remove(place: Place) -> None:
+    """The file, if there was one, is gone."""
+    store, key = store_of(place)
+    store.remove([key])
+
+
+def remove_folder(place: Place) -> None:
+    """The folder, if there was one, and all below it are gone."""
+    store, key = store_of(place)
+    store.remove_folder(key)
+
+
+def below(place: Place, *, after: str | None = None) -> Iterator[tuple[str, Entry]]:
+    """(name below the place, entry) of all files below it, by name; only names behind `after`."""
+    store, key = store_of(place)
+    root = f"{key.rstrip('/')}/" if key else ""
+    for entry in store.below(key, None if after is None else root + after):
+        yield entry.key.removeprefix(root), entry
+
+
+def bytes_below(place: Place) -> int:
+    """Bytes of all files below the place."""
+    return sum(entry.bytes for _, entry in below(place))
+
+
+@cache
+def _remote(scheme: str, host: str) -> Store:
+    return _STORES[scheme](f"{scheme}://{host}")
+
+
+_LOCAL = LocalStore()

@@ -1,0 +1,113 @@
+"""Place: a folder or a file that an option names, on this machine or behind a URL; one spelling for each.
+
+s3a:// and s3n:// are s3://, as the libraries of both engines write them. What no library here serves is refused by its
+name, before anything is made: as a path it would become a folder named s3a: below the working directory.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from schemas.errors import InputError
+
+SCHEMES = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "abfs": "abfss", "abfss": "abfss", "hdfs": "hdfs"}
+_SERVED = "s3:// (s3a://), gs://, abfss://, hdfs://, file:/ and plain paths"
+# Ours, and others that people know: with one slash or none they are no names of folders either.
+_SCHEME = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*)://|(?i:(file|dbfs|viewfs|wasbs?|adl|oss|https?|s3[an]?|gs|abfss?|hdfs):)"
+)
+_CATALOG = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,2}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A folder or file: `text` is a path of this machine as it was written, or a URL without a slash at its end."""
+
+    text: str
+
+    @classmethod
+    def of(cls, named: str | Path | Place) -> Place:
+        """What an option names. InputError for a kind of storage that is not served, or a URL that names no place."""
+        if isinstance(named, Place):
+            return named
+        text = str(named)
+        found = _SCHEME.match(text)
+        if isinstance(named, Path) or found is None:
+            return cls(text)
+        scheme = (found[1] or found[2]).lower()
+        if scheme == "file":
+            return cls(_of_this_machine(text))
+        if scheme == "dbfs" and Path("/dbfs").is_dir():  # Databricks shows its file system there
+            return cls("/dbfs/" + text.partition(":")[2].lstrip("/"))
+        if scheme not in SCHEMES:
+            raise InputError(f"{_without_secrets(text)}: storage by {scheme}: is not served. Served are {_SERVED}")
+        return cls(_url(scheme, text))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this machine's own file system has it."""
+        return "://" not in self.text
+
+    @property
+    def path(self) -> Path:
+        """The path of a local place."""
+        assert self.is_local, f"{self}: not of this machine"
+        return Path(self.text)
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return Path(self.text).name if self.is_local else self.text.rpartition("/")[2]
+
+    def __truediv__(self, below: str) -> Place:
+        return Place(str(self.path / below)) if self.is_local else Place(f"{self.text}/{below.strip('/')}")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def lake_place(named: str | Path | Place) -> Place:
+    """As `Place.of`, of a lake: what reads like tables of a catalogue is refused, unless such a folder is there."""
+    place = Place.of(named)
+    if place.is_local and _CATALOG.fullmatch(place.text) and not place.path.exists():
+        raise InputError(
+            f"{place}: reads like a schema of a catalogue (Unity, Hive), and feedloop keeps its tables in a folder or "
+            f"behind a URL. Write ./{place} for a folder of that name"
+        )
+    return place
+
+
+def _of_this_machine(text: str) -> str:
+    rest = text[len("file:") :]
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host not in ("", "localhost"):
+            raise InputError(f"{text}: file:// with a host, {host!r}. Write file:/ and the path, or the path alone")
+        rest = slash + path
+    if not rest.startswith("/"):
+        raise InputError(f"{text}: file: without a whole path behind it. Write the path alone")
+    return unquote(rest)
+
+
+def _url(scheme: str, text: str) -> str:
+    ours, rest = SCHEMES[scheme], text.partition("://")[2]
+    host, _, key = rest.partition("/")
+    if "://" not in text or not host:
+        where = {"hdfs": "name node, as in hdfs://HOST:PORT/…", "abfss": "container, as in abfss://CONTAINER@ACCOUNT…"}
+        raise InputError(f"{_without_secrets(text)}: names no {where.get(ours, f'bucket, as in {ours}://BUCKET/…')}")
+    if "@" in host and (ours != "abfss" or ":" in host):
+        raise InputError(
+            f"{_without_secrets(text)}: a URL that holds a name and a secret would stand in logs and tables. Give them "
+            "by the storage's environment variables"
+        )
+    parts = [part for part in key.split("/") if part]
+    if {".", ".."} & set(parts):
+        raise InputError(f"{text}: object stores have no . and .. folders. Write the whole name")
+    return "/".join([f"{ours}://{host}", *parts])
+
+
+def _without_secrets(text: str) -> str:
+    return re.sub(r"//[^/@]*:[^/@]*@", "//…@", text)
