@@ -6,12 +6,14 @@ end to end are read as one. What follows the last of them and is none is an erro
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from gzip import GzipFile
 from io import BufferedReader
 from pathlib import Path
@@ -20,12 +22,12 @@ from typing import Any, cast
 import pyarrow as pa
 
 Text = GzipFile | BufferedReader
-UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what reading a broken file raises
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)  # what reading a broken file raises
 
-_ARROW = {".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
-SUFFIXES = (".gz", *_ARROW, ".xz")
+SUFFIXES = (".gz", ".zst", ".bz2", ".lz4", ".xz")
 _CHUNK_BYTES = 1 << 20
 _XZ_MEMORY = 128 << 20  # twice what `xz -9` asks for: a header may ask for 4 GiB
+_Unpacker = bz2.BZ2Decompressor | lzma.LZMADecompressor
 
 
 def is_compressed(name: str) -> bool:
@@ -43,6 +45,13 @@ def with_compressed(*names: str) -> tuple[str, ...]:
     return tuple(name + suffix for name in names for suffix in ("", *SUFFIXES))
 
 
+def shown(names: Sequence[str]) -> str:
+    """These names or globs as a message lists them: one for those that differ by the compression alone."""
+    either = [name for name in names if plain_name(name) != name and plain_name(name) in names]
+    named = " and ".join(name for name in names if name not in either)
+    return f"{named}, compressed or not" if either else named
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Text]:
     """The file's text as bytes, unpacked where it is compressed; any of UNREADABLE where it is broken."""
@@ -51,21 +60,33 @@ def opened(path: Path) -> Iterator[Text]:
 
 
 def _unpacked(stream: BufferedReader, name: str) -> Text:
-    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
-    if not suffix:
-        return stream
-    if suffix == ".gz":
-        return gzip.GzipFile(fileobj=stream)
-    raw = _Xz(stream) if suffix == ".xz" else pa.CompressedInputStream(stream, _ARROW[suffix])
+    match Path(name).suffix:
+        case ".gz":
+            return gzip.GzipFile(fileobj=stream)
+        case ".zst":
+            raw = pa.CompressedInputStream(stream, "zstd")
+        case ".lz4":
+            raw = pa.CompressedInputStream(stream, "lz4")
+        case ".bz2":
+            raw = _Streams(stream, bz2.BZ2Decompressor)
+        case ".xz":
+            raw = _Streams(stream, partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, _XZ_MEMORY), between=b"\0")
+        case _:
+            return stream
     return io.BufferedReader(cast(io.RawIOBase, raw), _CHUNK_BYTES)
 
 
-class _Xz(io.RawIOBase):
-    """The text of an .xz file, all streams of it: lzma.open would take a broken one for its end."""
+class _Streams(io.RawIOBase):
+    """The text of compressed streams that follow each other, with so many of the bytes `between` as there may be.
 
-    def __init__(self, stream: BufferedReader) -> None:
+    bz2.open and lzma.open take a broken one for the end of the file, and pyarrow fails at an empty one of bz2.
+    """
+
+    def __init__(self, stream: BufferedReader, unpacker: Callable[[], _Unpacker], *, between: bytes = b"") -> None:
         self._stream = stream
-        self._unpacker: lzma.LZMADecompressor | None = None
+        self._new = unpacker
+        self._between = between
+        self._unpacker: _Unpacker | None = None
         self._packed = b""
 
     def readable(self) -> bool:
@@ -84,8 +105,8 @@ class _Xz(io.RawIOBase):
                 if not self._packed:
                     raise EOFError("Compressed file ended before the end-of-stream marker was reached")
             if unpacker is None:
-                self._packed = self._packed.lstrip(b"\0")  # what may stand between streams
-                self._unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY) if self._packed else None
+                self._packed = self._packed.lstrip(self._between) if self._between else self._packed
+                self._unpacker = self._new() if self._packed else None
                 continue
             text, self._packed = unpacker.decompress(self._packed, len(buffer)), b""
             if unpacker.eof:

@@ -12,7 +12,7 @@ When the last line of a file counts, where no line end stands behind it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,13 +52,6 @@ def format_of(name: str) -> str:
         f"{name}: a log file ends in one of {', '.join(_SUFFIXES.values())}; text may be compressed, and end in one of "
         f"{', '.join(SUFFIXES)} behind that. Rename it, name a folder, or give a --mapping"
     )
-
-
-def shown_patterns(patterns: Sequence[str]) -> str:
-    """The globs as a message names them."""
-    either = [name for name in patterns if plain_name(name) != name and plain_name(name) in patterns]
-    named = " and ".join(name for name in patterns if name not in either)
-    return f"{named}, compressed or not" if either else named
 
 
 def parts_of(path: Path, format: str) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from pipelines.compressed import shown
 from schemas.errors import InputError
 
 Parts = tuple[str, ...]  # the names that lead to a file or a folder from the folder of logs
@@ -67,8 +68,8 @@ class Since:
         """InputError where no file that matches one of these globs can lie there."""
         if not self.fits(patterns):
             raise InputError(
-                f"logs_since is {self.text!r}, and logs are looked for as {' and '.join(patterns)}: write a path "
-                "below --logs as these are"
+                f"logs_since is {self.text!r}, and logs are looked for as {shown(patterns)}: write a path below "
+                "--logs as these are"
             )
 
     def fits(self, patterns: Iterable[str]) -> bool:
@@ -87,14 +88,18 @@ class Since:
         return False
 
     def _fits(self, pattern: Sequence[str]) -> bool:
-        for part, ours in zip(pattern, self.parts, strict=False):
+        *folders, last = self.parts
+        for part, ours in zip(pattern, folders, strict=False):
             if part == _ANY:
                 return True
-            start = _WILD.split(part)[0]
-            begins = ours is self.parts[-1] and start != part and (ours.startswith(start) or start.startswith(ours))
-            if not begins and not fnmatchcase(ours, part):
+            if not fnmatchcase(ours, part):
                 return False
-        return len(self.parts) <= len(pattern)
+        if len(folders) >= len(pattern):
+            return False
+        part = pattern[len(folders)]
+        start = _WILD.split(part)[0]
+        begins = start != part and (last.startswith(start) or start.startswith(last))
+        return begins or fnmatchcase(last, part)
 
     def _check_widths(self, name: str, ours: str, path: str) -> None:
         for one, other in zip(_DIGITS.split(name), _DIGITS.split(ours), strict=False):
@@ -127,7 +132,7 @@ class Local:
         path = self.folder.joinpath(*parts)
         if path.is_dir():
             return "link" if path.is_symlink() else "folder"
-        return "file" if path.exists() else None
+        return "file" if os.path.lexists(path) else None
 
 
 def listed(tree: Tree, patterns: Sequence[str], since: Since | None = None) -> Listed:
@@ -161,7 +166,9 @@ class _Walk:
     def into(self, folder: Parts, patterns: list[Parts]) -> None:
         """The folder, in which what is left of these globs is to be matched."""
         open = {*patterns}
-        open |= {pattern[1:] for pattern in patterns if pattern[0] == _ANY and len(pattern) > 1}  # no folder at all
+        for pattern in patterns:
+            while pattern[0] == _ANY and len(pattern) > 1:  # which may stand for no folder at all
+                open.add(pattern := pattern[1:])
         for name, kind in self._names(folder, {pattern[0] for pattern in open}):
             matched = [pattern for pattern in open if pattern[0] == _ANY or fnmatchcase(name, pattern[0])]
             further = {pattern if pattern[0] == _ANY else pattern[1:] for pattern in matched}

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.ingest.formats import FORMATS, PATTERNS, format_of, shown_patterns
+from pipelines.compressed import shown
+from pipelines.ingest.formats import FORMATS, PATTERNS, format_of
 from pipelines.ingest.known import Known
 from pipelines.ingest.listing import Local, Since, is_hidden, listed
 from pipelines.ingest.log_file import LogFile
@@ -68,7 +69,7 @@ def logs_of(logs: Path, format: str, mapping: LogMapping | None, since: Since | 
     if mapping is not None:  # **/*.parquet also finds folders that Spark wrote
         found = found._replace(paths=[path for path in found.paths if not path.is_dir()])
     if not found.paths:
-        raise InputError(f"{logs}: {_none(since)}. Looked for {shown_patterns(_patterns(format, mapping))}")
+        raise InputError(f"{logs}: {_none(since)}. Looked for {shown(_patterns(format, mapping))}")
     return found
 
 
@@ -92,7 +93,7 @@ def _of_one_format(logs: Path, since: Since | None) -> Logs:
     if len(found) > 1:
         raise InputError(f"{logs}: holds logs of several formats, {' and '.join(found)}. Say which with --format")
     if not found:
-        looked = " or ".join(f"{shown_patterns(PATTERNS[name])} ({name})" for name in FORMATS)
+        looked = " or ".join(f"{shown(PATTERNS[name])} ({name})" for name in FORMATS)
         raise InputError(f"{logs}: {_none(since)}. Looked for {looked}. For other logs give a --mapping")
     return next(iter(found.values()))
 
