@@ -16,7 +16,7 @@ class IngestConfig:
 
     final: bool = False  # the files are complete: a last line counts even where no line end stands behind it
     max_reject_share: float = 0.5  # commit no batch with a larger share of refused lines, in a run of more than 20
-    logs_since: str | None = None  # path below --logs, as dt=2026-11-27: what sorts before it, late too, is not looked at
+    logs_since: str | None = None  # path below --logs, as dt=2026-11-27: what sorts before it is never looked at
     stream_files: int = 0  # for a folder that keeps growing: so many new files at a time, then what has grown
     max_batch_bytes: int = 1 << 30  # text that one batch reads, about; no file is in two batches
     earliest: date = EARLIEST  # a time before this date is refused as impossible
