@@ -40,7 +40,8 @@ def ingest(
     lake
         The folder of the Delta tables; made if it is missing.
     logs
-        Folder of logs/*.jsonl, behaviors*.tsv (MIND) or behaviors.parquet (EB-NeRD), one such file, or the mapping's.
+        Folder of logs/*.jsonl, behaviors*.tsv (MIND), compressed (.gz, .zst, .bz2, .lz4, .xz) or not, or
+        behaviors.parquet (EB-NeRD), one such file, or the mapping's.
     source
         The publisher or collector that wrote the logs; ids of different sources never meet.
     format
