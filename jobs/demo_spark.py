@@ -29,7 +29,7 @@ def demo_spark(*, data: Path, out: Path, engine: EngineConfig = _ENGINE) -> dict
     Parameters
     ----------
     data
-        A MIND folder (news.tsv, behaviors.tsv, plain or .gz) or a publisher's (news.jsonl, logs/).
+        A MIND folder (news.tsv, behaviors.tsv, plain or compressed) or a publisher's (news.jsonl, logs/).
     out
         Folder of the lake and of the packed directories, one for each version of the trajectories.
     engine

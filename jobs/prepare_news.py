@@ -37,9 +37,9 @@ def prepare_news(
     lake
         Folder of the Delta tables.
     news
-        news.jsonl or MIND's news.tsv, plain or .gz, or the folder that holds it; or a .tsv of id, category,
-        subcategory, title, abstract and body. Left out, for a publisher that gives no text: each news that its
-        ingested log names is an item without text.
+        news.jsonl or MIND's news.tsv, plain or compressed (.gz, .zst, .bz2, .lz4, .xz), or the folder that holds it;
+        or a .tsv of id, category, subcategory, title, abstract and body. Left out, for a publisher that gives no
+        text: each news that its ingested log names is an item without text.
     source
         Which publisher the news are from.
     engine
