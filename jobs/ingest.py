@@ -67,7 +67,7 @@ def ingest(
         add: Add = partial(ingest_logs, tables, **how)
         if new is not None:
             return all_used(logs, dict(add(partial(new.find, tables.spark))) | dict(new.left_out))
-        files = Growing(Path(logs), format, told, **ways)
+        files = Growing(path_of(logs), format, told, **ways)
         return all_used(logs, ingest_stream(tables, files, add, source=source, max_files=config.stream_files))
 
 

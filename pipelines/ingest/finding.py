@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pyspark.sql import SparkSession
@@ -17,6 +16,7 @@ from pipelines.ingest.spread import each_of
 from pipelines.ingest.table_log import table_log, table_root
 from pipelines.ingest.table_source import find_in_table
 from schemas.errors import InputError, PartlyDone
+from schemas.storage.paths import path_of
 
 Find = Callable[[SparkSession, Mapping[str, Known]], Found]
 
@@ -41,7 +41,7 @@ def finding(
         if since is not None:
             raise InputError(f"{logs}: a Delta table lists its own files, and logs_since is for folders: drop it")
         return Finding(lambda _, known: find_in_table(logs, mapping, known), size)
-    folder = Path(logs)
+    folder = path_of(logs)
     paths, left_out = logs_of(folder, format, mapping, since)
     size = sum(path.stat().st_size for path in paths if path.exists())
     find = partial(find_usable, paths, folder, mapping, final=final)

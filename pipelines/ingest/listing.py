@@ -15,6 +15,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from pipelines.compressed import shown
 from schemas.errors import InputError
+from schemas.storage.files import head, is_folder, store_of
+from schemas.storage.paths import is_remote
+from schemas.storage.place import Place
 
 Parts = tuple[str, ...]  # the names that lead to a file or a folder from the folder of logs
 Kind = Literal["file", "folder", "link"]  # link: to a folder
@@ -133,6 +136,33 @@ class Local:
         if path.is_dir():
             return "link" if path.is_symlink() else "folder"
         return "file" if os.path.lexists(path) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The Tree below a folder of another storage."""
+
+    folder: Place
+
+    def names(self, parts: Parts) -> Iterator[tuple[str, Kind]]:
+        """As the Tree's."""
+        store, key = store_of(self._at(parts))
+        folders, files = store.inside(key)
+        yield from ((name.rpartition("/")[2], "folder") for name in folders)
+        yield from ((file.key.rpartition("/")[2], "file") for file in files)
+
+    def kind(self, parts: Parts) -> Kind | None:
+        """As the Tree's."""
+        place = self._at(parts)
+        return "file" if head(place) is not None else "folder" if is_folder(place) else None
+
+    def _at(self, parts: Parts) -> Place:
+        return self.folder / "/".join(parts) if parts else self.folder
+
+
+def tree_of(folder: Path) -> Tree:
+    """The Tree below the folder, wherever that is."""
+    return Remote(Place.of(str(folder))) if is_remote(folder) else Local(folder)
 
 
 def listed(tree: Tree, patterns: Sequence[str], since: Since | None = None) -> Listed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ from pipelines.ingest.pieces import lists_of_lines, text_from
 from pipelines.ingest.rows import delta_rows, ebnerd_rows, parquet_rows
 from pipelines.ingest.spread import frame_of, shared_out
 from schemas.errors import InputError
+from schemas.storage.paths import path_of, text_of
 
 _RECORDS = 10_000  # of an array, in one batch
 _LINES = "file string, position long, line binary"
@@ -75,7 +75,7 @@ def _text_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
 
 def _pieces_of(file: LogFile) -> list[_Piece]:
     """The file cut where the look at it counted lines, without pieces that were read before."""
-    path = str(file.path.absolute())
+    path = text_of(file.path)
     if is_compressed(file.path.name):
         return [_Piece(file.name, path, 0, None, 0, file.skip, file.lines)]
     inside = [cut for cut in file.cuts if cut[1] < file.lines]
@@ -90,7 +90,7 @@ def _pieces_of(file: LogFile) -> list[_Piece]:
 def _read(pieces: Sequence[_Piece]) -> Iterator[pa.RecordBatch]:
     """In a task: the lines of each piece from `skip` on and before `end`, in batches that do not grow with the file."""
     for piece in pieces:
-        path = Path(piece.path)
+        path = path_of(piece.path)
         if is_array(path):
             yield from _lines(piece, _parted(elements(path)))
         else:

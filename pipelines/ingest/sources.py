@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pipelines.compressed import shown
 from pipelines.ingest.formats import FORMATS, PATTERNS, format_of
 from pipelines.ingest.known import Known
-from pipelines.ingest.listing import Local, Since, is_hidden, listed
+from pipelines.ingest.listing import Since, is_hidden, listed, tree_of
 from pipelines.ingest.log_file import LogFile
 from pipelines.ingest.looking import Asked, Each, in_turn, seen, seen_before, shown_name
 from pipelines.ingest.mapping import LogMapping
@@ -158,7 +158,7 @@ def find_usable(
 
 def matching(logs: Path, patterns: Sequence[str], since: Since | None = None) -> Logs:
     """The files below the folder that match one of the globs, but for hidden ones and those older than `since`."""
-    found = listed(Local(logs), patterns, since)
+    found = listed(tree_of(logs), patterns, since)
     paths = [logs.joinpath(*parts) for parts in found.files]
     if since is None:
         return Logs(paths)

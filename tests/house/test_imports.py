@@ -25,7 +25,8 @@ THEIRS = {
         "pyspark": ["schemas/as_spark.py"],
         "pyarrow": ["schemas/as_arrow.py"],  # what the trainer writes as Delta, without Spark
         "petastorm": ["schemas/as_petastorm.py"],
-        "obstore": ["schemas/storage/objects.py"],
+        "obstore": ["schemas/storage/objects.py", "schemas/storage/paths.py"],
+        "upath": ["schemas/storage/paths.py"],
         "hdfs_native": ["schemas/storage/hadoop.py"],  # not in the locks: whoever has HDFS installs it
         "xxhash": ["schemas/history.py"],  # the hash by which an impression names its history
     },
