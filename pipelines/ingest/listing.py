@@ -122,20 +122,28 @@ class Local:
     folder: Path
 
     def names(self, parts: Parts) -> Iterator[tuple[str, Kind]]:
-        """As the Tree's. A link that leads nowhere is a file: reading it will tell why."""
+        """As the Tree's."""
         try:
             with os.scandir(self.folder.joinpath(*parts)) as found:
                 for each in found:
-                    yield each.name, "file" if not each.is_dir() else "link" if each.is_symlink() else "folder"
+                    yield each.name, _kind(each)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return
 
     def kind(self, parts: Parts) -> Kind | None:
         """As the Tree's."""
         path = self.folder.joinpath(*parts)
-        if path.is_dir():
-            return "link" if path.is_symlink() else "folder"
-        return "file" if os.path.lexists(path) else None
+        return _kind(path) if os.path.lexists(path) else None
+
+
+def _kind(found: Path | os.DirEntry[str]) -> Kind:
+    """A link that leads nowhere is a file: reading it will tell why."""
+    try:
+        if found.is_dir():
+            return "link" if found.is_symlink() else "folder"
+    except OSError:
+        pass
+    return "file"
 
 
 @dataclass(frozen=True, slots=True)

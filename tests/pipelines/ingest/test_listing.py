@@ -100,6 +100,13 @@ def test_without_it_each_folder_is_listed_once_and_no_other_one(tmp_path: Path) 
     assert tree.asked == []
 
 
+@pytest.mark.parametrize("pattern", ["*.jsonl", "a.jsonl"])
+@pytest.mark.parametrize("to", ["a.jsonl", "nowhere"])
+def test_a_link_that_leads_nowhere_is_found_for_reading_it_tells_why(tmp_path: Path, pattern: str, to: str) -> None:
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / to)
+    assert listed(Local(tmp_path), [pattern]).files == [("a.jsonl",)]
+
+
 def test_any_file_system_can_be_listed() -> None:
     tree = Remote("memory://logs-of-a-test/below")
     for path in DAYS:
