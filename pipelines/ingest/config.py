@@ -8,6 +8,7 @@ from datetime import date
 from pipelines.ingest.listing import Since
 from pipelines.ingest.parse import EARLIEST
 from schemas.errors import InputError
+from schemas.storage.place import Place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,7 @@ class IngestConfig:
         """`logs_since` as names of folders."""
         return None if self.logs_since is None else Since(self.logs_since)
 
-    def new_logs(self, logs: str | None) -> str | None:
+    def new_logs(self, logs: Place | None) -> Place | None:
         """The logs that are to be read; None for a replay. InputError where both are asked for, or neither."""
         if self.replay == (logs is not None):
             raise InputError("--logs names new logs to add, --replay reads those that the lake holds: give one of them")

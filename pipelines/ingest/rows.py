@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +25,7 @@ from pipelines.ingest.mapping import FIELDS, LogMapping
 from pipelines.ingest.scan import PathsOf
 from pipelines.ingest.spread import Read, frame_of, shared_out
 from pipelines.ingest.table_source import TableFile, table_files
+from schemas.storage.paths import path_of, text_of
 
 _LINES = "file string, position long, line binary"
 _ROWS = 4096  # in one batch: a user's history may be of thousands of ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+from schemas.errors import InputError
 from schemas.storage.files import check_served
 from schemas.storage.objects import SCHEMES as OF_OBJECTS
 from schemas.storage.place import Place
@@ -12,9 +13,10 @@ from schemas.storage.place import Place
 try:
     from obstore.fsspec import register
     from upath import UPath
-except ImportError:  # check_served tells of the first; the second comes with the packages of the Spark half
-    UPath = Path
+except ImportError as error:  # a machine that keeps all on its own disks needs none
+    MISSING: ImportError | None = error
 else:
+    MISSING = None
     register(list(OF_OBJECTS))
 
 
@@ -24,7 +26,11 @@ def path_of(place: Place | str | Path) -> Path:
     InputError where the library that serves it is not installed.
     """
     place = check_served(Place.of(place))
-    return place.path if place.is_local else cast(Path, UPath(place.text))
+    if place.is_local:
+        return place.path
+    if MISSING is not None:
+        raise InputError(f"{place}: needs the Python packages obstore and universal-pathlib ({MISSING}). Install them")
+    return cast(Path, UPath(place.text))
 
 
 def text_of(path: Path) -> str:

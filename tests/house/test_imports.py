@@ -40,7 +40,6 @@ THEIRS = {
         "deltalake": ["*"],  # the log of a table, and the embedded engine's commits
         "pysail": ["pipelines/engine/embedded.py"],
         "grpc": ["pipelines/engine/connect.py"],  # how a Spark Connect server that is not there shows
-        "fsspec": ["pipelines/files.py"],  # files behind URLs
         "py4j": ["pipelines/session.py"],  # pyspark's bridge: what the JVM says when it does not start
         "msgspec": [f"pipelines/ingest/{name}.py" for name in ("json_*", "extras", "parse")],  # strict JSON
         "xxhash": ["pipelines/ingest/implied.py"],  # ids of impressions that have none, as Spark would hash them
@@ -100,7 +99,6 @@ TOUCHES_THE_WORLD = [
     "jobs/*",
     "pipelines/session.py",
     "pipelines/engine/*",  # servers, scratch files, what processes inherit
-    "pipelines/files.py",  # files behind URLs
     "pipelines/java.py",  # what the JVM inherits
     "pipelines/tables.py",
     "pipelines/ingest/table_log.py",  # links to a table whose path delta-rs cannot take
