@@ -13,6 +13,7 @@ from pipelines import locks, versions
 from pipelines.commits import Changes, Commit, Mark, is_replay, latest_commits
 from pipelines.delta_log import Snapshot, is_table, opened, snapshot
 from pipelines.engine.choice import on_one_machine
+from pipelines.engine.commit_check import check_commits
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.engine.writer import writer_of
@@ -38,6 +39,7 @@ class Lake:
     ) -> None:
         self.spark = spark
         self.root = lake_root(root)
+        check_commits(spark, self.root)
         self._pinned = None if pinned is None else dict(pinned)
         self._writer = writer_of(spark)
 
