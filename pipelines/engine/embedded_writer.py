@@ -20,12 +20,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from pipelines.commits import Changes, Mark
-from pipelines.delta_log import RULE, ZSTD, opened
+from pipelines.delta_log import RULE, ZSTD, opened, spelt_by_spark
 from pipelines.engine.arrow import batches_of, typed
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.refusals import RuleError, broken_rule
+from schemas.errors import InputError
 from schemas.table import Table
 
 _FEW_IDS = 10_000  # in a predicate: beyond, whole partitions are written anew
@@ -166,6 +167,8 @@ def _write(table: DeltaTable, rows: DataFrame, mark: Mark, *, changes: Changes |
     properties = CommitProperties(
         custom_metadata=None if text is None else {"userMetadata": text}, app_transactions=app or None
     )
+    if how["mode"] == "overwrite":
+        _refuse_spelling(table, how["predicate"])
     schema, failed = _schema(table, rows), list[Exception]()
     batches = pa.RecordBatchReader.from_batches(schema, _noting(typed(batches_of(rows), schema), failed))
     try:
@@ -179,6 +182,17 @@ def _write(table: DeltaTable, rows: DataFrame, mark: Mark, *, changes: Changes |
         if broken is None:
             raise
         raise RuleError(broken) from error
+
+
+def _refuse_spelling(table: DeltaTable, predicate: str | None) -> None:
+    """InputError where rows may go whose file delta-rs cannot take out."""
+    for name, values in spelt_by_spark(table).items():
+        known = predicate is not None and name in predicate
+        if touched := [value for value in values if not known or _literal(value) in str(predicate)]:
+            raise InputError(
+                f"{table.table_uri}: Spark has written rows of {name} {touched[0]!r} under a path with letters beyond "
+                "ASCII, and only Spark can take them out. Add --engine spark, or name a new --lake"
+            )
 
 
 def _noting(batches: Iterator[pa.RecordBatch], failed: list[Exception]) -> Iterator[pa.RecordBatch]:
