@@ -33,6 +33,7 @@ def held(lake: Path) -> list[tuple[str, int]]:
     return found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zorder", [False, True])
 def test_care_and_overwriting_neither_double_nor_lose_a_row(tmp_path: Path, zorder: bool) -> None:
     with running("spark") as spark:
