@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from deltalake import DeltaTable, WriterProperties
 from deltalake.exceptions import DeltaError
 
@@ -62,3 +63,18 @@ def history(path: str, *, limit: int | None = None) -> list[dict[str, Any]]:
     operationMetrics, userMetadata. Commits whose file is gone are not among them.
     """
     return list(opened(path).history(limit))
+
+
+def spelt_by_spark(table: DeltaTable) -> dict[str, list[str]]:
+    """Partition columns -> values of those files whose paths hold letters beyond ASCII, as only Spark writes them.
+
+    delta-rs would take such a file out under another spelling of its path, which no reader knows: the rows would stay.
+    """
+    files = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    spelt = [file for file in files if not file["path"].isascii()]
+    found: dict[str, list[str]] = {}
+    for name in table.metadata().partition_columns:
+        values = {str(file[f"partition.{name}"]) for file in spelt}
+        if odd := sorted(value for value in values if not value.isascii()):
+            found[name] = odd
+    return found

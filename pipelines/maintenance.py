@@ -14,7 +14,8 @@ from deltalake import CommitProperties
 
 from pipelines import delta_log
 from pipelines.commits import Changes, Mark
-from pipelines.delta_log import ZSTD, opened
+from pipelines.delta_log import ZSTD, opened, spelt_by_spark
+from pipelines.engine.spark_writer import compact_by_spark
 from pipelines.making import TABLES, TABLES_OF
 from pipelines.session import is_embedded, located
 from pipelines.tables import SCRATCH, Lake
@@ -155,12 +156,18 @@ def _changed_since_ordered(lake: Lake, table: Table) -> bool:
 
 def _compact(lake: Lake, table: Table, order: tuple[str, ...], *, small_bytes: int) -> None:
     """Put small files of a partition together; with `order`, write all anew, ordered by these columns."""
-    optimizing = opened(lake.path(table)).optimize
+    at = opened(lake.path(table))
+    spelt = spelt_by_spark(at)
+    others = [(name, "!=", value) for name, values in spelt.items() for value in values] or None
     if order:
-        noted = {"userMetadata": Mark(note=_ZORDERED).user_metadata()}
-        optimizing.z_order(order, writer_properties=ZSTD, commit_properties=CommitProperties(custom_metadata=noted))
-        return
-    optimizing.compact(target_size=small_bytes, writer_properties=ZSTD)
+        noted = Mark(note=_ZORDERED)
+        properties = CommitProperties(custom_metadata={"userMetadata": noted.user_metadata()})
+        at.optimize.z_order(order, partition_filters=others, writer_properties=ZSTD, commit_properties=properties)
+    else:
+        noted = Mark()
+        at.optimize.compact(partition_filters=others, target_size=small_bytes, writer_properties=ZSTD)
+    if spelt and not is_embedded(lake.spark):  # those only Spark can put together
+        compact_by_spark(lake.spark, lake.path(table), spelt, order, noted, small_bytes=small_bytes)
 
 
 def _purge(lake: Lake, table: Table) -> None:

@@ -35,6 +35,20 @@ def running(engine: Engine) -> Iterator[SparkSession]:
         os.environ[CONNECT_MODE] = before
 
 
+def started(engine: Engine, module: str, *options: str) -> subprocess.Popen[bytes]:
+    """`python -m MODULE OPTIONS` in a process group of its own, which takes this engine where no option names one."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_CONNECT", "SPARK_REMOTE"))}
+    env = ours | {"PYTHONPATH": str(REPOSITORY), "FEEDLOOP_ENGINE": engine}  # without what an embedded session has set
+    command = [sys.executable, "-m", module, *options]
+    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def finish(running: subprocess.Popen[bytes]) -> None:
+    """Waits for it; AssertionError where it failed."""
+    _, said = running.communicate(timeout=500)
+    assert running.returncode == 0, said.decode()
+
+
 @contextmanager
 def connect_server(folder: Path) -> Iterator[str]:
     """A server of Apache Spark's own Connect with Delta, local to this machine; gives its URL."""

@@ -21,13 +21,14 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from pipelines.commits import Changes, Mark
-from pipelines.delta_log import RULE, ZSTD, opened
+from pipelines.delta_log import RULE, ZSTD, opened, spelt_by_spark
 from pipelines.engine.arrow import batches_of, typed
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.region import Region, literal
 from pipelines.engine.scratch import scratch
 from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.refusals import RuleError, broken_rule
+from schemas.errors import InputError
 from schemas.table import Table
 
 _ORDERED_FILE_BYTES = 16 << 20
@@ -156,6 +157,8 @@ def _write(
     properties = CommitProperties(
         custom_metadata=None if text is None else {"userMetadata": text}, app_transactions=app or None
     )
+    if how["mode"] == "overwrite":
+        _refuse_spelling(at, how["predicate"])
     schema, failed = _schema(at, parts[0]), list[Exception]()
     found = chain.from_iterable(map(batches_of, parts))
     batches = pa.RecordBatchReader.from_batches(schema, _noting(typed(found, schema), failed))
@@ -171,6 +174,17 @@ def _write(
         if broken is None:
             raise
         raise RuleError(broken) from error
+
+
+def _refuse_spelling(table: DeltaTable, predicate: str | None) -> None:
+    """InputError where rows may go whose file delta-rs cannot take out."""
+    for name, values in spelt_by_spark(table).items():
+        known = predicate is not None and name in predicate
+        if touched := [value for value in values if not known or literal(value) in str(predicate)]:
+            raise InputError(
+                f"{table.table_uri}: Spark has written rows of {name} {touched[0]!r} under a path with letters beyond "
+                "ASCII, and only Spark can take them out. Add --engine spark, or name a new --lake"
+            )
 
 
 def _noting(batches: Iterator[pa.RecordBatch], failed: list[Exception]) -> Iterator[pa.RecordBatch]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, Mark
+from pipelines.making import literal
 from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.session import located, with_settings
 from schemas.table import Table
@@ -19,6 +20,7 @@ _SETTINGS = {
     "txnVersion": "spark.databricks.delta.write.txnVersion",
     "userMetadata": "spark.databricks.delta.commitInfo.userMetadata",
 }
+_FILE_SIZES = [f"spark.databricks.delta.optimize.{name}FileSize" for name in ("min", "max")]
 _FEW = 50_000  # rows of some KB that every task can hold: the stored rows then stay where they are
 
 
@@ -68,6 +70,23 @@ class SparkWriter:
             f"WHEN MATCHED THEN UPDATE SET {_assigned(values)}",
         ]
         return _merged(path, few, [*same, f"({where})"], clauses, mark)
+
+
+def compact_by_spark(
+    spark: SparkSession,
+    path: str,
+    partitions: Mapping[str, Sequence[str]],
+    order: Sequence[str],
+    mark: Mark,
+    *,
+    small_bytes: int,
+) -> None:
+    """Put small files of these partitions (column -> values) together, or write all anew in this order."""
+    inside = (f"{_name(n)} IN ({', '.join(map(literal, values))})" for n, values in partitions.items())
+    by = f" ZORDER BY ({', '.join(map(_name, order))})" if order else ""
+    sizes = dict.fromkeys(_FILE_SIZES, str(small_bytes))
+    with _marked(spark, mark), with_settings(spark, sizes):
+        spark.sql(f"OPTIMIZE delta.`{located(path)}` WHERE {' AND '.join(inside)}{by}").collect()
 
 
 def _merged(path: str, rows: DataFrame, conditions: Sequence[str], clauses: Sequence[str], mark: Mark) -> Changes:

@@ -7,7 +7,6 @@ JSON: names of directories below OUT -> options of each.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from schemas.as_arrow import arrow_schema
 from schemas.news import ITEM_TOKENS
 from schemas.table import Table
 from schemas.trajectory import EVALUATION, TRAJECTORIES
-from tests.conftest import REPOSITORY
+from tests.engines import Engine, started
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -85,19 +84,10 @@ def pack_drawn(spark: SparkSession, tables: Path, out: Path, config: PackingConf
         return pack_frames(folder, trajectories, evaluation, items, config=config, news=NEWS)
 
 
-def start(engine: str, tables: Path, out: Path, options: Mapping[str, PackingConfig]) -> subprocess.Popen[bytes]:
+def start(engine: Engine, tables: Path, out: Path, options: Mapping[str, PackingConfig]) -> subprocess.Popen[bytes]:
     """Packing by an engine of a process of its own."""
     described = json.dumps({name: asdict(config) for name, config in options.items()})
-    command = [sys.executable, "-m", "tests.pipelines.packing.drawn", engine, str(tables), str(out), described]
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_CONNECT", "SPARK_REMOTE"))}
-    env = ours | {"PYTHONPATH": str(REPOSITORY)}  # without what an embedded session of this process has set
-    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-
-
-def finish(running: subprocess.Popen[bytes]) -> None:
-    """Waits for it; AssertionError where it failed."""
-    _, said = running.communicate(timeout=300)
-    assert running.returncode == 0, said.decode()
+    return started(engine, "tests.pipelines.packing.drawn", engine, str(tables), str(out), described)
 
 
 def contents(out: Path) -> dict[str, bytes]:

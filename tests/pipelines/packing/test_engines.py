@@ -17,7 +17,8 @@ from pipelines.packing.config import PackingConfig
 from pipelines.packing.write import directory_at
 from pipelines.session import is_embedded
 from schemas.trajectory import EVALUATION
-from tests.pipelines.packing.drawn import contents, draw, finish, pack_drawn, start
+from tests.engines import finish
+from tests.pipelines.packing.drawn import contents, draw, pack_drawn, start
 from trainer.data.evaluation import read_evaluation
 
 CONFIG = PackingConfig(source="p", batch_trajectories=4, batch_items=30, shard_trajectories=60, variants=2)
