@@ -19,6 +19,7 @@ from pipelines.news.readers import news_file
 from pipelines.packing.config import PackingConfig
 from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
+from schemas.storage.place import Place
 
 _ENGINE = EngineConfig()
 
@@ -52,7 +53,7 @@ def demo_spark(*, data: Path, out: Path, engine: EngineConfig = _ENGINE) -> dict
     with stage("packing"):
         version = facts["trajectories"]["outputs"]["trajectories"]
         packed = out / f"packed-v{version}"
-        facts["pack"] = pack(engine=engine, lake=lake, config=PackingConfig(source=source), out=packed)
+        facts["pack"] = pack(engine=engine, lake=lake, config=PackingConfig(source=source), out=Place.of(packed))
     spark.stop()
     return facts
 

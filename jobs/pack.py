@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from jobs.config import run
@@ -11,12 +10,13 @@ from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack as pack_lake
 from pipelines.session import plain_errors
 from pipelines.tables import Lake
+from schemas.storage.place import Place
 
 
 def pack(
     *,
     lake: str,
-    out: Path,
+    out: Place,
     as_of: str | None = None,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: PackingConfig = PackingConfig(),  # noqa: B008 - frozen
@@ -28,7 +28,8 @@ def pack(
     lake
         Folder of the Delta tables.
     out
-        The directory to make. It is complete or absent, and never changes; packing the same again leaves it as it is.
+        The directory to make, here or behind a URL. It is complete or absent, and never changes; packing the same again
+        leaves it as it is.
     as_of
         Pack the tables as they were: a versions file that a job wrote below _versions/ of the lake, or a UTC time.
     engine

@@ -6,6 +6,7 @@ Its rules hold whenever one is made, for writing or by reading: sizes and number
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 from schemas.errors import ContractError
 from schemas.news import FIELDS
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.storage.place import Place
 from schemas.strict_json import Count, Finite, PlainPath, Positive, Sha256, ShortText, between, converted, json_value
 from schemas.token_table import ITEM_BYTES, file_of
 
@@ -22,6 +24,7 @@ MANIFEST_FILE = "manifest.json"
 LARGEST_MANIFEST = 1 << 30  # bytes: a hundred for each batch, ten million batches
 BATCH_FOLDER = "batches"
 EVALUATION_FOLDER = "evaluation"
+BUILD = r"build-[0-9a-f]{12}"  # behind a URL: the folder of the run that made the files, below the directory
 _AGAIN = "Pack again with jobs.pack"
 
 
@@ -129,6 +132,7 @@ class Manifest:
     config: dict[str, Any]
     counts: dict[str, Count]
     created_at: ShortText
+    build: ShortText = ""  # the folder below the directory from which paths of files count; "": the directory itself
 
     def __post_init__(self) -> None:
         for check in (_check_files, _check_superblocks, _check_counts, _check_tokens):
@@ -139,6 +143,10 @@ class Manifest:
         """(path, row group, superblock) of every superblock, in packed order: by its first batch id."""
         found = [(f.path, g, block) for f in self.files for g, block in enumerate(f.superblocks)]
         return tuple(sorted(found, key=lambda entry: entry[2].batches[0]))
+
+    def root(self, place: Place) -> Place:
+        """Where the files lie that a directory at this place has."""
+        return place / self.build if self.build else place
 
     @property
     def source(self) -> str:
@@ -156,7 +164,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of manifest.json."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        fields = {n: v for n, v in asdict(self).items() if v or n != "build"}  # older code knows no builds
+        return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> Manifest:
@@ -176,6 +185,8 @@ def _check_files(manifest: Manifest) -> None:
     twice = [path for path, times in Counter(entry.path for entry in manifest.files).items() if times > 1]
     if twice:
         raise ContractError(f"files lists {twice[0]} twice")
+    if manifest.build and not re.fullmatch(BUILD, manifest.build):
+        raise ContractError(f"build is {manifest.build!r:.80}, which is no name of a run's folder")
 
 
 def _check_superblocks(manifest: Manifest) -> None:
