@@ -82,5 +82,5 @@ def _refusal(out: Place, host: str, fault: str) -> str:
         )
     return (
         f"{out}: the executor on {host} cannot write there ({fault}). Give executors what opens it: the storage's "
-        "environment variables, as by --conf spark.executorEnv.NAME=VALUE, and the Python package that serves it"
+        "environment variables (Spark sets spark.executorEnv.NAME there), and the Python package that serves it"
     )
