@@ -181,8 +181,8 @@ def test_machines_that_share_a_bucket_alone_pack_into_it_and_into_no_folder(
     own.mkdir()
     command = package(out=tmp_path / "package")["submit"]["pack"].replace("LAKE", lake)
     with cluster(tmp_path, hidden=own) as url:
-        submitted(f"{command} {' '.join(OPTIONS)}".replace("OUT", "own/packed"), url, tmp_path, ends=2)
-        assert "Name a folder that driver and executors share, or a URL" in (tmp_path / "driver.log").read_text()
+        refused = submitted(f"{command} {' '.join(OPTIONS)}".replace("OUT", "own/packed"), url, tmp_path, ends=2)
+        assert "Name a folder that driver and executors share, or a URL" in refused
         before = files_of(tmp_path)
         printed = submitted(f"{command} {' '.join(OPTIONS)}".replace("OUT", f"s3a{out.text[2:]}"), url, tmp_path)
     assert json.loads(printed.splitlines()[-1])["out"] == str(out)
