@@ -161,13 +161,13 @@ OPTIONS = ["--batch-trajectories", "8", "--shard-trajectories", "60"]
 
 def packed_here(folder: Path) -> str:
     """A lake of the tiny sample, and what local mode packs of it beside it, in `local`."""
-    sample, lake = folder / "sample", str(folder / "lake")
-    make_sample(size="tiny", out=sample)
-    ingest(logs=str(sample), lake=lake)
+    sample, lake = Place.of(folder / "sample"), Place.of(folder / "lake")
+    make_sample(size="tiny", out=sample.path)
+    ingest(logs=sample, lake=lake)
     prepare_news(news=sample, lake=lake)
     build_trajectories(lake=lake)
-    assert run(pack, ["--lake", lake, "--out", str(folder / "local"), *OPTIONS]) == 0
-    return lake
+    assert run(pack, ["--lake", str(lake), "--out", str(folder / "local"), *OPTIONS]) == 0
+    return str(lake)
 
 
 @pytest.mark.slow
