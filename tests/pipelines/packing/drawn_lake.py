@@ -12,13 +12,14 @@ from pyspark.sql import SparkSession
 from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.news import ITEM_TOKENS
+from schemas.storage.place import Place
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 ITEMS, USERS = 40, 60
 
 
-def drawn_lake(spark: SparkSession, folder: Path) -> Lake:
+def drawn_lake(spark: SparkSession, folder: Path | Place) -> Lake:
     """Random trajectories of two days in two variants, evaluation impressions of the next, and another source's."""
     lake = Lake(spark, str(folder))
     rng = np.random.default_rng(3)

@@ -56,6 +56,14 @@ def test_a_bucket_gets_the_files_that_a_folder_gets(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "packed"]
 
 
+def test_lake_and_directory_may_both_be_in_a_bucket(
+    spark: SparkSession, lake: Lake, tmp_path: Path, out: Place
+) -> None:
+    there = pack(drawn_lake(spark, Place.of(f"{out}-lake")), out, CONFIG)
+    assert sums(there) == sums(pack(lake, tmp_path / "packed", CONFIG))
+    assert nothing_beside(out)
+
+
 def test_packing_again_leaves_it_and_other_options_are_refused(lake: Lake, out: Place) -> None:
     manifest = pack(lake, out, CONFIG)
     before = dict(files.below(out))
