@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from schemas.errors import ContractError
 from schemas.news import FIELDS
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.spans import Span, spans_fault
 from schemas.strict_json import Count, Finite, PlainPath, Positive, Sha256, ShortText, between, converted, json_value
 from schemas.token_table import ITEM_BYTES, file_of
 
@@ -55,11 +56,14 @@ class FileEntry:
     bytes: Count
     rows: Count = 0
     superblocks: tuple[Superblock, ...] = ()  # batch files only: one per row group, in order
+    spans: tuple[Span, ...] = ()  # batch files only, none in directories of before: of each row group, and the footer
 
     def __post_init__(self) -> None:
         batches = sum(len(block.batches) for block in self.superblocks)
         if self.superblocks and batches != self.rows:
             raise ContractError(f"{self.path} has {self.rows} rows, and superblocks of {batches} batches")
+        if fault := spans_fault(self.spans, row_groups=len(self.superblocks), size=self.bytes):
+            raise ContractError(f"{self.path} has {fault}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from pyarrow import feather
 
 from pipelines.packing.assemble import Arrays
 from pipelines.packing.shard import IntArray
+from pipelines.packing.spans import spans_of
 from schemas.as_arrow import arrow_schema
 from schemas.cells import encoded
 from schemas.errors import ContractError, InputError
@@ -177,7 +178,9 @@ def write_evaluation_file(path: Path, impressions: pa.Table) -> int:
 
 
 def entry_of(folder: Path, path: Path, **more: Any) -> FileEntry:
-    """What the manifest says of one file."""
+    """What the manifest says of one file; with `superblocks`, a batch file, of its row groups too."""
+    if "superblocks" in more:
+        more["spans"] = spans_of(path)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return FileEntry(path=path.relative_to(folder).as_posix(), sha256=digest, bytes=path.stat().st_size, **more)
