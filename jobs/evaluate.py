@@ -55,8 +55,7 @@ def evaluate(
     device
         Where to encode.
     """
-    path = chosen(checkpoint).resolve()
-    saved = load_checkpoint(path)
+    saved = load_checkpoint(path := chosen(checkpoint).resolve())
     file = out or figures_file(path)
     with joined() as ranks, stage("evaluation"):
         one_speaks(ranks)

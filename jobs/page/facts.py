@@ -150,7 +150,7 @@ def _add_packed(facts: Facts, *, read_batches: bool) -> None:
     """The manifest, and what its batches are worth."""
     told = (facts.about.get("data"), facts.parts.get("pack", {}).get("out"), (facts.evaluation or {}).get("data"))
     given = facts.places.data
-    places = [given] if given else [Place.of(str(place)) for place in told if place]
+    places = [Place.of(given)] if given else [Place.of(str(place)) for place in told if place]
     data = next((place for place in places if (has_manifest if given else _may_have_manifest)(place)), None)
     if data is None:
         if not all(facts.parts.get("pack", {}).get(name) for name in ("trajectories", "clicks", "targets")):

@@ -166,7 +166,7 @@ def test_a_file_that_goes_while_training_is_told_by_name(place: Place, tmp_path:
 
 def test_a_place_without_a_manifest_is_refused(bucket: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"s3://.*/none: no manifest\.json.*jobs\.pack"):
-        PackedDirectory.open(Place.of(bucket) / "none", cache_in(tmp_path))
+        PackedDirectory.open(Packed(Place.of(bucket) / "none", cache_in(tmp_path)))
 
 
 @pytest.mark.parametrize(
