@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from schemas.errors import ContractError
 from schemas.news import FIELDS
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.spans import Span, spans_fault
 from schemas.storage.place import Place
 from schemas.strict_json import Count, Finite, PlainPath, Positive, Sha256, ShortText, between, converted, json_value
 from schemas.token_table import ITEM_BYTES, file_of
@@ -58,11 +59,14 @@ class FileEntry:
     bytes: Count
     rows: Count = 0
     superblocks: tuple[Superblock, ...] = ()  # batch files only: one per row group, in order
+    spans: tuple[Span, ...] = ()  # batch files only, none in directories of before: of each row group, and the footer
 
     def __post_init__(self) -> None:
         batches = sum(len(block.batches) for block in self.superblocks)
         if self.superblocks and batches != self.rows:
             raise ContractError(f"{self.path} has {self.rows} rows, and superblocks of {batches} batches")
+        if fault := spans_fault(self.spans, row_groups=len(self.superblocks), size=self.bytes):
+            raise ContractError(f"{self.path} has {fault}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,9 +213,9 @@ def _check_counts(manifest: Manifest) -> None:
     blocks = [block for _, _, block in manifest.superblocks]
     sums: Mapping[str, int] = {
         "batches": sum(len(block.batches) for block in blocks),
-        "targets": _sum(block.targets for block in blocks),
+        "targets": sum(chain.from_iterable(block.targets for block in blocks)),
         "trajectories": sum(block.trajectories for block in blocks),
-        "distinct_items_per_epoch": _sum(block.items for block in blocks),
+        "distinct_items_per_epoch": sum(chain.from_iterable(block.items for block in blocks)),
         "superblocks": len(blocks),
         "variants": 1 + max((block.variant for block in blocks), default=0),
     }
@@ -243,7 +247,3 @@ def _check_tokens(manifest: Manifest) -> None:
             raise ContractError(f"{entry.path} has {entry.rows} rows, which is not the table of {told}")
         if entry is not None and entry.bytes < entry.rows * ITEM_BYTES[name]:
             raise ContractError(f"{entry.path} has {entry.rows} rows in {entry.bytes} bytes")
-
-
-def _sum(lists: Iterator[Sequence[int]]) -> int:
-    return sum(chain.from_iterable(lists))

@@ -17,6 +17,7 @@ from pipelines.packing.ordering import Recipe
 from pipelines.packing.sharding import Load, with_fingerprint, with_shard
 from pipelines.packing.token_files import RowTokens
 from schemas.manifest import FileEntry, Superblock
+from schemas.spans import Span
 from schemas.storage.place import Place
 
 
@@ -73,7 +74,9 @@ def _batches_at_least(sharded: DataFrame, batch_trajectories: int) -> int:
 
 def _entry(row: Row, first_batch: Mapping[int, int], size: int) -> FileEntry:
     superblocks = _superblocks(row, first_batch[row["shard"]], size)
-    return tasks.entry(row, rows=len(row["targets"]), superblocks=superblocks)
+    cut = zip(row["span_bytes"], row["span_sha256"], strict=True)
+    spans = tuple(Span(bytes=length, sha256=sha256) for length, sha256 in cut)
+    return tasks.entry(row, rows=len(row["targets"]), superblocks=superblocks, spans=spans)
 
 
 def _superblocks(row: Row, first_batch: int, size: int) -> tuple[Superblock, ...]:

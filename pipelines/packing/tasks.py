@@ -21,6 +21,7 @@ from pipelines.packing.budget import TokenCounts
 from pipelines.packing.ordering import Recipe, items_in_time_order, ordered
 from pipelines.packing.shard import Shard
 from pipelines.packing.sharding import hour_of, in_time_order
+from pipelines.packing.spans import spans_of
 from pipelines.packing.write import described, read_ordered, write_batches, write_evaluation_file, write_ordered
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, FileEntry
 from schemas.storage.copies import fetched, published
@@ -36,6 +37,8 @@ _WRITTEN = pa.schema(
         ("path", pa.string()),
         ("sha256", pa.string()),
         ("bytes", pa.int64()),
+        ("span_bytes", pa.list_(pa.int64())),
+        ("span_sha256", pa.list_(pa.string())),
         ("item_row", pa.list_(pa.int32())),
         *((name, pa.list_(pa.float64() if name == "weights" else pa.int64())) for name in LISTED),
         *((name, pa.int64()) for name in SUMMED),
@@ -99,7 +102,9 @@ def _write_shard(row: pa.Table, *, folder: Place, superblock: int) -> pa.Table:
 
     with published(folder / path) as at:
         write_batches(at, batches(), superblock_batches=superblock)
-        written = _written(at, path)
+        spans = spans_of(at)
+        cut = {"span_bytes": [span.bytes for span in spans], "span_sha256": [span.sha256 for span in spans]}
+        written = _written(at, path) | cut
     rows = np.unique(np.concatenate([shard.click_row, shard.candidate_row])).astype(np.int32)
     found: dict[str, Any] = {"shard": number, "variant": table["variant"][0].as_py()} | written
     return pa.Table.from_pylist([found | {"item_row": rows.tolist()} | listed | summed], _WRITTEN)

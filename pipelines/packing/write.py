@@ -21,6 +21,7 @@ from pyarrow import feather
 
 from pipelines.packing.assemble import Arrays
 from pipelines.packing.shard import IntArray
+from pipelines.packing.spans import spans_of
 from schemas.as_arrow import arrow_schema
 from schemas.cells import encoded
 from schemas.errors import ContractError, InputError
@@ -179,7 +180,9 @@ def entry_of(folder: Path, path: Path, **more: Any) -> FileEntry:
 
 
 def described(made: Path, name: str, **more: Any) -> FileEntry:
-    """What the manifest says of a file that was made here, under its name in the directory."""
+    """What the manifest says of a file that was made here, under its name; with `superblocks`, of row groups too."""
+    if "superblocks" in more:
+        more["spans"] = spans_of(made)
     with made.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return FileEntry(path=name, sha256=digest, bytes=made.stat().st_size, **more)

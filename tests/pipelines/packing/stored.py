@@ -1,14 +1,11 @@
-"""A packed directory behind a URL: its files, and a copy here that is one of this machine's."""
+"""What lies behind a URL that was packed to."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from pathlib import Path
 
 from schemas.manifest import LARGEST_MANIFEST, MANIFEST_FILE, Manifest
 from schemas.storage import files
-from schemas.storage.copies import fetch
 from schemas.storage.place import Place
 
 
@@ -20,14 +17,6 @@ def manifest_at(out: Place) -> Manifest:
 def names_below(out: Place) -> list[str]:
     """All files below it."""
     return [name for name, _ in files.below(out)]
-
-
-def copied(out: Place, to: Path) -> Path:
-    """The directory as a run on this machine would have left it."""
-    manifest = manifest_at(out)
-    fetch(manifest.root(out), to)
-    (to / MANIFEST_FILE).write_text(replace(manifest, build="").to_json())
-    return to
 
 
 def sums(manifest: Manifest) -> dict[str, str]:

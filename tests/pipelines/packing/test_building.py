@@ -18,12 +18,14 @@ from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.manifest import BATCH_FOLDER, MANIFEST_FILE, FileEntry, Manifest
 from schemas.storage import files
+from schemas.storage.copies import fetch
 from schemas.storage.place import Place
 from tests.pipelines.packing.drawn_lake import drawn_lake
-from tests.pipelines.packing.stored import copied, manifest_at, names_below, nothing_beside, sums
+from tests.pipelines.packing.stored import manifest_at, names_below, nothing_beside, sums
 from tests.pipelines.packing.test_write import manifest_of
+from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
-from trainer.data.directory import PackedDirectory
+from trainer.data.directory import Packed, PackedDirectory
 
 CONFIG = PackingConfig(source="p", batch_trajectories=4, batch_items=30, shard_trajectories=25)
 
@@ -46,14 +48,18 @@ def test_a_bucket_gets_the_files_that_a_folder_gets(
 ) -> None:
     here, there = pack(lake, tmp_path / "packed", config), pack(lake, out, config)
     assert sums(there) == sums(here)
+    assert all(bool(entry.spans) == bool(entry.superblocks) for entry in there.files)
     assert (there.counts, there.inputs, there.tokens, there.config) == (
         *(here.counts, here.inputs, here.tokens, here.config),
     )
     assert manifest_at(out) == there
     assert nothing_beside(out)
-    describe(PackedDirectory.open(copied(out, tmp_path / "copy")))
+    opened = PackedDirectory.open(Packed.of(out, CacheConfig(cache_dir=tmp_path / "cache")))
+    assert describe(opened).summary == describe(PackedDirectory.open(tmp_path / "packed")).summary
+    fetch(out, tmp_path / "copy")  # as it lies there, with its build
+    assert PackedDirectory.open(tmp_path / "copy").evaluation() == opened.evaluation()
     assert "build" not in (tmp_path / "packed" / MANIFEST_FILE).read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "packed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "copy", "packed"]
 
 
 def test_lake_and_directory_may_both_be_in_a_bucket(
