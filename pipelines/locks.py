@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipelines.leases import leased
 from schemas.errors import ContractError, InputError
+from schemas.storage.place import Place
 from schemas.strict_json import Count, ShortText, decoded
 
 _LONGEST = 1 << 16  # characters
@@ -33,11 +35,12 @@ class _Holder:
 def locked(root: str, stage: str, *, by: str | None = None, what: str = "lake") -> Iterator[None]:
     """Inside, no other process on this file system is in the stage of this lake; InputError names the one that is.
 
-    `by`: the job that holds the stage, where it is not the stage's own; `what`: what `root` is. A lake behind a
-    URL has no lock: Delta's own conflict detection must do there.
+    `by`: the job that holds the stage, where it is not the stage's own; `what`: what `root` is. Behind a URL, where no
+    kernel locks, by a lease.
     """
     if "://" in root:
-        yield
+        with leased(Place.of(root) / FOLDER, stage, by=by or stage, what=what):
+            yield
         return
     file = Path(root) / FOLDER / f"{stage}.lock"
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,8 @@ def located(path: str | Path) -> str:
     A path without a scheme lies on `fs.defaultFS`, which is HDFS wherever a Hadoop configuration says so.
     """
     text = str(path)
+    if text.startswith("s3://"):  # Hadoop has no other name for it than that of its own client
+        return f"s3a://{text.removeprefix('s3://')}"
     if "://" in text or text.startswith("file:/"):
         return text
     there = Path(text).absolute()

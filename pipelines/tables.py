@@ -13,16 +13,17 @@ from pipelines import locks, versions
 from pipelines.commits import Changes, Commit, Mark, is_replay, latest_commits
 from pipelines.delta_log import Snapshot, is_table, opened, snapshot
 from pipelines.engine.choice import on_one_machine
+from pipelines.engine.commit_check import check_commits
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.engine.writer import writer_of
+from pipelines.lake_root import lake_root
 from pipelines.making import TABLES, bring_up_to_date, job_of, make, shaped, with_contract_columns
 from pipelines.merging import Merge
 from pipelines.refusals import explained
-from schemas.delta_uri import table_uri
 from schemas.errors import InputError
-from schemas.storage.files import check_served, remove_folder
-from schemas.storage.place import Place, lake_place
+from schemas.storage.files import remove_folder
+from schemas.storage.place import Place
 from schemas.table import Table
 
 SCRATCH = "_scratch"  # below the lake, of sessions on several machines; Spark and Delta pass over such names
@@ -37,14 +38,9 @@ class Lake:
         self, spark: SparkSession, root: str | Path | Place, *, pinned: Mapping[str, int] | None = None
     ) -> None:
         self.spark = spark
-        place = check_served(lake_place(root))
-        self.root = str(place.path.resolve()) if place.is_local else place.text
+        self.root = lake_root(root)
+        check_commits(spark, self.root)
         self._pinned = None if pinned is None else dict(pinned)
-        if place.is_local and place.path.exists() and not place.path.is_dir():
-            raise InputError(f"{root}: the lake must be a folder, and this is a file. Name another place")
-        if "`" in self.root:
-            raise InputError(f"{root}: Delta makes no table below a name with a backtick. Name another place")
-        table_uri(self.root)
         self._writer = writer_of(spark)
 
     def path(self, table: Table) -> str:

@@ -64,7 +64,8 @@ def without_bots(impressions: DataFrame, config: TrajectoryConfig, keep: Keep) -
     counts = users.agg(F.count_if("bot").alias("users"), F.sum(F.when(F.col("bot"), F.col("views"))).alias("views"))
     found = counts.collect()[0]
     if found["users"] and users.where(~F.col("bot")).isEmpty():
-        names = " and ".join(f"--bot-{name}-per-day {count}" for name, count in asked.items())
+        options = {"views": "--bot-views-per-day", "clicks": "--bot-clicks-per-day"}
+        names = " and ".join(f"{options[name]} {count}" for name, count in asked.items())
         raise InputError(f"source {config.source!r}: by {names} all {found['users']} users are bots. Set a higher one")
     bots = users.where("bot").select("user_id")
     kept = impressions.join(bots, "user_id", how="left_anti").select(*impressions.columns)

@@ -52,6 +52,10 @@ def test_a_stage_is_locked_against_its_own_process_too_and_free_after_an_error(t
         pass
 
 
-def test_a_lake_behind_a_url_has_no_lock() -> None:
-    with locked("s3a://bucket/lake", "ingest"), locked("s3a://bucket/lake", "ingest"):
-        assert not Path("s3a:").exists()
+def test_a_lake_behind_a_url_is_held_by_a_lease(bucket: str) -> None:
+    with (
+        locked(f"{bucket}/lake", "ingest"),
+        pytest.raises(InputError, match="ingest of this lake is running already"),
+        locked(f"{bucket}/lake", "ingest"),
+    ):
+        pass

@@ -1,0 +1,22 @@
+"""Where a lake lies: a folder of this machine, or a URL; refused before anything is made where it cannot lie there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schemas.delta_uri import table_uri
+from schemas.errors import InputError
+from schemas.storage.files import check_served
+from schemas.storage.place import Place, lake_place
+
+
+def lake_root(named: str | Path | Place) -> str:
+    """The whole path, or the URL."""
+    place = check_served(lake_place(named))
+    root = str(place.path.resolve()) if place.is_local else place.text
+    if place.is_local and place.path.exists() and not place.path.is_dir():
+        raise InputError(f"{named}: the lake must be a folder, and this is a file. Name another place")
+    if "`" in root:
+        raise InputError(f"{named}: Delta makes no table below a name with a backtick. Name another place")
+    table_uri(root)
+    return root

@@ -1,0 +1,122 @@
+"""One writer per stage of a lake that no kernel locks: a lease that ends by itself where its holder died.
+
+A lease is an object with a number, which one process alone can make; the highest number holds. Its holder renews it.
+Where it has run out, or is gone, the next number may be made, and who held the one before sees that when it renews.
+What a process writes that lost its lease and does not know yet, Delta refuses: the table's version has moved.
+
+Clocks of machines that share a lake may differ by MARGIN.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+from schemas.errors import ContractError, InputError
+from schemas.storage.files import below, create, read, remove, write
+from schemas.storage.place import Place
+from schemas.strict_json import Count, ShortText, decoded
+
+LENGTH = timedelta(minutes=2)
+MARGIN = timedelta(seconds=15)
+_LARGEST = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """What stands in a lease."""
+
+    job: ShortText
+    pid: Count
+    host: ShortText
+    since: ShortText  # UTC, as is
+    until: ShortText
+
+    def has_ended(self) -> bool:
+        """Whether its time has run out for sure."""
+        return datetime.fromisoformat(self.until) + MARGIN < datetime.now(UTC)
+
+
+@contextmanager
+def leased(folder: Place, stage: str, *, by: str, what: str, length: timedelta = LENGTH) -> Iterator[None]:
+    """Inside, no other process holds the stage's lease in the folder. InputError names the one that holds it.
+
+    InputError afterwards, where another process took it because this one did not renew it in time.
+    """
+    at = folder / f"{stage}.lease"
+    lease = Lease(job=by, pid=os.getpid(), host=socket.gethostname(), since=_text(datetime.now(UTC)), until="")
+    number = _taken(at, lease, length, what)
+    done, lost = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        while not done.wait(length.total_seconds() / 4):
+            try:
+                if _highest(at) > number:
+                    return lost.set()
+                write(_named(at, number), _json(lease, length))
+            except InputError:  # the store does not answer: the lease lasts for some time yet
+                continue
+
+    renewing = threading.Thread(target=renew, name="lease", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        done.set()
+        renewing.join()
+        remove(_named(at, number))
+    if lost.is_set():
+        raise InputError(
+            f"{folder}: {by} could not renew its lease in time, and another process went on. Run it again: what was "
+            "committed stays, and nothing is there twice"
+        )
+
+
+def _taken(at: Place, lease: Lease, length: timedelta, what: str) -> int:
+    """The number of the lease that is ours now."""
+    number = _highest(at)
+    if number and (holder := _holder(at, number)) is not None and not holder.has_ended():
+        raise InputError(f"{at}: {_told(holder, what)}. Run this again when it is done; if it died, after that time")
+    try:
+        create(_named(at, number + 1), _json(lease, length))
+    except FileExistsError as error:
+        raise InputError(f"{at}: another process has just begun with this {what}. Run this again later") from error
+    for name, _ in below(at):
+        if name.isdecimal() and int(name) <= number:
+            remove(at / name)
+    return number + 1
+
+
+def _highest(at: Place) -> int:
+    return max((int(name) for name, _ in below(at) if name.isdecimal()), default=0)
+
+
+def _holder(at: Place, number: int) -> Lease | None:
+    """Who holds it; None where it has been given back meanwhile, or cannot be read."""
+    try:
+        return decoded(read(_named(at, number), largest=_LARGEST), Lease, str(at))
+    except (InputError, ContractError):
+        return None
+
+
+def _told(holder: Lease, what: str) -> str:
+    process = f"process {holder.pid} on {holder.host}, since {holder.since}, until {holder.until} at least"
+    return f"{holder.job} of this {what} is running already ({process})"
+
+
+def _named(at: Place, number: int) -> Place:
+    return at / f"{number:09}"
+
+
+def _json(lease: Lease, length: timedelta) -> bytes:
+    return json.dumps(asdict(lease) | {"until": _text(datetime.now(UTC) + length)}).encode()
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
