@@ -53,7 +53,7 @@ def demo_spark(*, data: Path, out: Path, engine: EngineConfig = _ENGINE) -> dict
     with stage("packing"):
         version = facts["trajectories"]["outputs"]["trajectories"]
         packed = out / f"packed-v{version}"
-        facts["pack"] = pack(engine=engine, lake=lake, config=PackingConfig(source=source), out=packed)
+        facts["pack"] = pack(engine=engine, lake=lake, config=PackingConfig(source=source), out=Place.of(packed))
     spark.stop()
     return facts
 

@@ -12,21 +12,24 @@ from jobs.page.contracts import Example
 from jobs.page.reading import json_file, there
 from jobs.terminal.progress import quiet, seconds_of_stages, stage
 from jobs.train import train
+from schemas.storage.place import Place
 from trainer.config import TrainConfig
+from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
-from trainer.data.directory import PackedDirectory
+from trainer.data.directory import Packed, PackedDirectory
 
 SHOWN = tuple(policy for policy in ALL if policy != "carried")  # which wins nothing over cached
 
 
 def demo_trainer(
     *,
-    data: Path,
+    data: Place,
     out: Path,
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     lake: Path | None = None,
     truth: Path | None = None,
     speed_rounds: int = 5,
+    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Verify a packed directory, train on it, judge the checkpoint, measure every policy: the torch half of the demo.
 
@@ -45,13 +48,13 @@ def demo_trainer(
     speed_rounds
         Rounds in which every policy is timed, in turns.
     """
-    batches = describe(PackedDirectory.open(data)).summary
-    training = train(data=data, out=out, config=config)
+    batches = describe(PackedDirectory.open(Packed.of(data, cache))).summary
+    training = train(data=data, out=out, config=config, cache=cache)
     assert training is not None, "the demo trains in one process"
     checkpoint = Path(training["checkpoint"])
     with stage("evaluation"), quiet():  # the demo's screen tells it
-        quality = evaluate(checkpoint=checkpoint, data=data, lake=lake, truth=truth)
-    speed = encode_once(checkpoint=checkpoint, data=data, rounds=speed_rounds, policies=SHOWN)
+        quality = evaluate(checkpoint=checkpoint, data=data, lake=lake, truth=truth, cache=cache)
+    speed = encode_once(checkpoint=checkpoint, data=data, rounds=speed_rounds, policies=SHOWN, cache=cache)
     found = {"batches": batches, "training": training, "quality": quality, "speed": speed}
     return {**found, "reader": _reader(out / "examples.json"), "stages": seconds_of_stages}
 

@@ -9,6 +9,9 @@ from jobs.config import run
 from jobs.terminal.progress import stage
 from jobs.terminal.training import one_speaks
 from jobs.terminal.verdict import figures_file, write_and_show, write_predictions
+from schemas.storage.place import Place
+from trainer.data.cache import CacheConfig
+from trainer.data.directory import Packed
 from trainer.eval.baselines import Beside
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.impressions import read_truth
@@ -22,13 +25,14 @@ from trainer.loop.retention import chosen
 def evaluate(
     *,
     checkpoint: Path,
-    data: Path,
+    data: Place,
     lake: Path | None = None,
     truth: Path | None = None,
     predictions: Path | None = None,
     out: Path | None = None,
     store: Path | None = None,
     device: DeviceName = "auto",
+    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any] | None:
     """AUC, MRR, nDCG@5 and nDCG@10 per impression with 95% intervals: the model, its baselines, slices, recall@k.
 
@@ -51,13 +55,12 @@ def evaluate(
     device
         Where to encode.
     """
-    path = chosen(checkpoint).resolve()
-    saved = load_checkpoint(path)
+    saved = load_checkpoint(path := chosen(checkpoint).resolve())
     file = out or figures_file(path)
     with joined() as ranks, stage("evaluation"):
         one_speaks(ranks)
         with leader_first(ranks):
-            prepared = prepare_again(saved, data, store=store, device=device_of(device))
+            prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
         catalogue = None if lake is None else Catalogue.read(lake, prepared.directory.manifest)
         beside = Beside(catalogue, None if truth is None else read_truth(truth))
         found = scored(prepared, saved, ranks, predict=predictions is not None)

@@ -10,6 +10,9 @@ from jobs.config import run
 from jobs.terminal.progress import stage
 from pipelines.locks import locked
 from schemas.errors import InputError
+from schemas.storage.place import Place
+from trainer.data.cache import CacheConfig
+from trainer.data.directory import Packed
 from trainer.eval.index import IndexKind
 from trainer.loop.exporting import export
 from trainer.loop.prepare import DeviceName, device_of
@@ -18,12 +21,13 @@ from trainer.loop.prepare import DeviceName, device_of
 def export_embeddings(
     *,
     checkpoint: Path,
-    data: Path,
+    data: Place,
     out: Path,
     lake: Path | None = None,
     index: IndexKind = "flat",
     store: Path | None = None,
     device: DeviceName = "auto",
+    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Export what a checkpoint has learnt: every news' vector, an index to search them, both encoders.
 
@@ -51,8 +55,9 @@ def export_embeddings(
         raise InputError(f"--lake {lake}: there is no such folder. Name the lake that --data was packed from")
     writing = nullcontext() if lake is None else locked(str(lake), export_embeddings.__name__)
     with stage("news encoded") as bar, writing:
+        packed = Packed.of(data, cache)
         return export(
-            checkpoint, data, out, lake=lake, kind=index, store=store, device=device_of(device), told=bar.more
+            checkpoint, packed, out, lake=lake, kind=index, store=store, device=device_of(device), told=bar.more
         )
 
 

@@ -10,11 +10,18 @@ from jobs.terminal.batches import show_batches
 from jobs.terminal.plot import draw
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
+from schemas.storage.place import Place
+from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
-from trainer.data.directory import PackedDirectory
+from trainer.data.directory import Packed, PackedDirectory
 
 
-def inspect_batches(*, data: Path, plot: Path | None = None) -> dict[str, Any]:
+def inspect_batches(
+    *,
+    data: Place,
+    plot: Path | None = None,
+    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
+) -> dict[str, Any]:
     """Verify a packed directory and describe its batches.
 
     Parameters
@@ -22,13 +29,14 @@ def inspect_batches(*, data: Path, plot: Path | None = None) -> dict[str, Any]:
     data
         The packed directory that `pack` wrote.
     plot
-        PNG to draw; by default `<data>.png`, beside the directory.
+        PNG to draw; by default `<data>.png`, beside the directory, or, of one behind a URL, here.
     """
-    path = data.with_name(f"{data.resolve().name}.png") if plot is None else plot
+    data = Place.of(data).resolve()
+    path = _beside(data) if plot is None else plot
     if path.suffix.lower() != ".png":
         raise InputError(f"--plot {path}: name a file that ends in .png")
     with stage("sizes and sha256 of files"):
-        directory = PackedDirectory.open(data)
+        directory = PackedDirectory.open(Packed.of(data, cache))
     with stage("token table and evaluation impressions"):
         directory.token_table()
         directory.evaluation()
@@ -36,10 +44,14 @@ def inspect_batches(*, data: Path, plot: Path | None = None) -> dict[str, Any]:
         found = describe(directory)
     show_batches(directory.manifest, found)
     counts, config = directory.manifest.counts, directory.manifest.config
-    title = f"{data.resolve().name}: {found.summary['batches']:,} batches in order {config.get('order')}"
+    title = f"{data.name}: {found.summary['batches']:,} batches in order {config.get('order')}"
     path.parent.mkdir(parents=True, exist_ok=True)
     draw(found, path, title=title)
     return found.summary | {"variants": counts.get("variants", 1), "order": config.get("order"), "plot": str(path)}
+
+
+def _beside(data: Place) -> Path:
+    return data.path.with_name(f"{data.name}.png") if data.is_local else Path(f"{data.name}.png")
 
 
 if __name__ == "__main__":

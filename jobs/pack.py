@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from jobs.config import run
@@ -17,7 +16,7 @@ from schemas.storage.place import Place
 def pack(
     *,
     lake: Place,
-    out: Path,
+    out: Place,
     as_of: str | None = None,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: PackingConfig = PackingConfig(),  # noqa: B008 - frozen
@@ -29,7 +28,8 @@ def pack(
     lake
         Folder of the Delta tables.
     out
-        The directory to make. It is complete or absent, and never changes; packing the same again leaves it as it is.
+        The directory to make, here or behind a URL. It is complete or absent, and never changes; packing the same again
+        leaves it as it is.
     as_of
         Pack the tables as they were: a versions file that a job wrote below _versions/ of the lake, or a UTC time.
     engine

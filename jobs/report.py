@@ -8,6 +8,8 @@ from typing import Any
 from jobs.config import run as run_job
 from jobs.page.facts import Places
 from jobs.page.page import PAGE, write_page
+from schemas.storage.place import Place
+from trainer.data.cache import CacheConfig
 
 
 def report(
@@ -15,8 +17,9 @@ def report(
     run: Path,
     summary: Path | None = None,
     lake: Path | None = None,
-    data: Path | None = None,
+    data: Place | None = None,
     out: Path | None = None,
+    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Write the page of a run: one file, which needs no network and can be sent to anybody.
 
@@ -33,7 +36,7 @@ def report(
     out
         The page, by default <run>/report.html.
     """
-    places = Places(run=run, summary=summary, lake=lake, data=data)
+    places = Places(run=run, summary=summary, lake=lake, data=data, cache=cache)
     return write_page(places, out or run / PAGE, read_batches=data is not None)
 
 

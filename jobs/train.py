@@ -8,18 +8,19 @@ from typing import Any, Literal
 from jobs.config import run
 from jobs.terminal import training as terminal
 from jobs.tracking.watch import check_trackers, watched
-from schemas.errors import InputError
+from schemas.storage.place import Place
 from trainer.config import TrainConfig
+from trainer.data.cache import CacheConfig
+from trainer.data.directory import Packed
 from trainer.loop.distributed import joined
 from trainer.loop.keeping import Keeping, outline
 from trainer.loop.prepare import DeviceName, device_of, settled
 from trainer.loop.trainer import Trainer
-from trainer.loop.warm_start import begin_from
 
 
 def train(
     *,
-    data: Path,
+    data: Place,
     out: Path,
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     resume: Literal["no", "auto"] = "no",
@@ -27,6 +28,7 @@ def train(
     dry_run: bool = False,
     store: Path | None = None,
     device: DeviceName = "auto",
+    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any] | None:
     """Train a recommender from a packed directory.
 
@@ -50,14 +52,12 @@ def train(
         Where to train.
     """
     with joined() as ranks:
-        if ranks.leads and resume == "no" and (out / "config.json").exists():
-            raise InputError(f"{out}: holds a training run. Add --resume auto, name another --out, or remove it")
+        terminal.check_out(out, ranks, resume=resume)
         check_trackers(config.run)
         terminal.one_speaks(ranks)
         config = settled(config, device_of(device), ranks, begun=out / "checkpoint" if resume == "auto" else None)
-        prepared = terminal.prepare_telling(config, data, ranks, store=store, device=device)
-        start = begin_from(prepared, init_from) if init_from is not None else {}
-        terminal.tell_start(start)
+        prepared = terminal.prepare_telling(config, Packed.of(data, cache), ranks, store=store, device=device)
+        start = terminal.started(prepared, init_from)
         trainer = Trainer(prepared, ranks, start.get("chosen_by", []))
         summary = outline(trainer) if dry_run else _trained(trainer, out)
         terminal.write_report(out, data, trainer, dry_run=dry_run)

@@ -6,8 +6,9 @@ Its rules hold whenever one is made, for writing or by reading: sizes and number
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ from typing import Annotated, Any
 from schemas.errors import ContractError
 from schemas.news import FIELDS
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.spans import Span, spans_fault
+from schemas.storage.place import Place
 from schemas.strict_json import Count, Finite, PlainPath, Positive, Sha256, ShortText, between, converted, json_value
 from schemas.token_table import ITEM_BYTES, file_of
 
@@ -22,6 +25,7 @@ MANIFEST_FILE = "manifest.json"
 LARGEST_MANIFEST = 1 << 30  # bytes: a hundred for each batch, ten million batches
 BATCH_FOLDER = "batches"
 EVALUATION_FOLDER = "evaluation"
+BUILD = r"build-[0-9a-f]{12}"  # behind a URL: the folder of the run that made the files, below the directory
 _AGAIN = "Pack again with jobs.pack"
 
 
@@ -55,11 +59,14 @@ class FileEntry:
     bytes: Count
     rows: Count = 0
     superblocks: tuple[Superblock, ...] = ()  # batch files only: one per row group, in order
+    spans: tuple[Span, ...] = ()  # batch files only, none in directories of before: of each row group, and the footer
 
     def __post_init__(self) -> None:
         batches = sum(len(block.batches) for block in self.superblocks)
         if self.superblocks and batches != self.rows:
             raise ContractError(f"{self.path} has {self.rows} rows, and superblocks of {batches} batches")
+        if fault := spans_fault(self.spans, row_groups=len(self.superblocks), size=self.bytes):
+            raise ContractError(f"{self.path} has {fault}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +136,7 @@ class Manifest:
     config: dict[str, Any]
     counts: dict[str, Count]
     created_at: ShortText
+    build: ShortText = ""  # the folder below the directory from which paths of files count; "": the directory itself
 
     def __post_init__(self) -> None:
         for check in (_check_files, _check_superblocks, _check_counts, _check_tokens):
@@ -139,6 +147,10 @@ class Manifest:
         """(path, row group, superblock) of every superblock, in packed order: by its first batch id."""
         found = [(f.path, g, block) for f in self.files for g, block in enumerate(f.superblocks)]
         return tuple(sorted(found, key=lambda entry: entry[2].batches[0]))
+
+    def root(self, place: Place) -> Place:
+        """Where the files lie that a directory at this place has."""
+        return place / self.build if self.build else place
 
     @property
     def source(self) -> str:
@@ -156,7 +168,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of manifest.json."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        fields = {n: v for n, v in asdict(self).items() if v or n != "build"}  # older code knows no builds
+        return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> Manifest:
@@ -176,6 +189,8 @@ def _check_files(manifest: Manifest) -> None:
     twice = [path for path, times in Counter(entry.path for entry in manifest.files).items() if times > 1]
     if twice:
         raise ContractError(f"files lists {twice[0]} twice")
+    if manifest.build and not re.fullmatch(BUILD, manifest.build):
+        raise ContractError(f"build is {manifest.build!r:.80}, which is no name of a run's folder")
 
 
 def _check_superblocks(manifest: Manifest) -> None:
@@ -198,9 +213,9 @@ def _check_counts(manifest: Manifest) -> None:
     blocks = [block for _, _, block in manifest.superblocks]
     sums: Mapping[str, int] = {
         "batches": sum(len(block.batches) for block in blocks),
-        "targets": _sum(block.targets for block in blocks),
+        "targets": sum(chain.from_iterable(block.targets for block in blocks)),
         "trajectories": sum(block.trajectories for block in blocks),
-        "distinct_items_per_epoch": _sum(block.items for block in blocks),
+        "distinct_items_per_epoch": sum(chain.from_iterable(block.items for block in blocks)),
         "superblocks": len(blocks),
         "variants": 1 + max((block.variant for block in blocks), default=0),
     }
@@ -232,7 +247,3 @@ def _check_tokens(manifest: Manifest) -> None:
             raise ContractError(f"{entry.path} has {entry.rows} rows, which is not the table of {told}")
         if entry is not None and entry.bytes < entry.rows * ITEM_BYTES[name]:
             raise ContractError(f"{entry.path} has {entry.rows} rows in {entry.bytes} bytes")
-
-
-def _sum(lists: Iterator[Sequence[int]]) -> int:
-    return sum(chain.from_iterable(lists))

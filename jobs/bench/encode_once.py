@@ -11,6 +11,9 @@ from jobs.bench.rounds import compared, figures, in_turns, measure_of, ratio
 from jobs.config import run
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
+from schemas.storage.place import Place
+from trainer.data.cache import CacheConfig
+from trainer.data.directory import Packed
 from trainer.encode.policies import Policy
 from trainer.loop.checkpoint import Checkpoint
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare_again
@@ -23,12 +26,13 @@ FIRST: Policy = "naive_per_target"  # what the others are compared with
 def encode_once(
     *,
     checkpoint: Path,
-    data: Path,
+    data: Place,
     rounds: int = 5,
     steps: int = 1,
     policies: tuple[Policy, ...] = ALL,
     store: Path | None = None,
     device: DeviceName = "auto",
+    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Clicks per second of each policy on the steps that would come next in training, and how many times those of
     naive_per_target that is: by processor seconds, which other work on the machine hardly changes; on a GPU by the
@@ -55,7 +59,7 @@ def encode_once(
     if min(rounds, steps) < 1:
         raise InputError(f"--rounds is {rounds} and --steps {steps}: use 1 or more")
     saved = load_chosen(checkpoint)
-    prepared = prepare_again(saved, data, store=store, device=device_of(device))
+    prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
     return measure(prepared, saved, rounds=rounds, steps=steps, policies=policies)
 
 

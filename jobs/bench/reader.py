@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,17 +18,28 @@ from rich.table import Table
 from jobs.config import run
 from jobs.terminal.progress import console, stage
 from schemas.errors import InputError
+from schemas.storage.place import Place
 from trainer.data.backends import BACKENDS
-from trainer.data.directory import PackedDirectory
+from trainer.data.cache import CacheConfig
+from trainer.data.directory import Packed, PackedDirectory
 from trainer.data.position import Order
 from trainer.data.prefetch import prefetch
 from trainer.data.reader import Reader, arrow_superblocks
 
 
+class _Way(NamedTuple):
+    """A way to read, and how many epochs of it are one reading."""
+
+    read: Callable[[], None]
+    epochs: int
+
+
 def reader(
-    *, data: Path, epochs: int = 10, repeats: int = 5, batches_per_step: int = 1, plan_ahead: int = 4
+    *, data: Place, epochs: int = 10, repeats: int = 5, batches_per_step: int = 1, plan_ahead: int = 4
 ) -> dict[str, Any]:
     """Decoded megabytes a second: raw pyarrow + np.load, the Arrow reader, the Petastorm reader.
+
+    From behind a URL each reader twice: an epoch with an empty cache, and all epochs with a full one.
 
     Parameters
     ----------
@@ -44,28 +56,46 @@ def reader(
     """
     if min(epochs, repeats) < 1:
         raise InputError(f"--epochs is {epochs} and --repeats {repeats}: use 1 or more")
-    directory = PackedDirectory.open(data)
     order = Order(seed=1, batches_per_step=batches_per_step)
-    loaders = {str(name): Reader(directory, order, backend) for name, backend in BACKENDS.items()}
-    ways: dict[str, Callable[[], None]] = {"raw": partial(_raw, directory, order, epochs)}
-    ways |= {name: partial(_through, loader, epochs, plan_ahead) for name, loader in loaders.items()}
-    bytes_read = _decoded_bytes(directory, order, epochs)
-    every: dict[str, list[float]] = {name: [] for name in ways}
-    with stage("reading") as bar:
-        for repeat in range(repeats):
-            for name, way in ways.items():
-                began = time.perf_counter()
-                way()
-                every[name].append(time.perf_counter() - began)
-            bar.at(repeat + 1, repeats)
-    speed = {name: bytes_read / statistics.median(seconds) / 1e6 for name, seconds in every.items()}
+    with tempfile.TemporaryDirectory(prefix="feedloop-reader-") as scratch:
+        directory = PackedDirectory.open(Packed.of(data, CacheConfig(cache_dir=Path(scratch, "full"))))
+        ways = _ways(directory, order, epochs, plan_ahead, Path(scratch))
+        size = {each: _decoded_bytes(directory, order, each) for each in {way.epochs for way in ways.values()}}
+        every: dict[str, list[float]] = {name: [] for name in ways}
+        with stage("reading") as bar:
+            for repeat in range(repeats):
+                for name, way in ways.items():
+                    began = time.perf_counter()
+                    way.read()
+                    every[name].append(time.perf_counter() - began)
+                bar.at(repeat + 1, repeats)
+    speed = {name: size[ways[name].epochs] / statistics.median(seconds) / 1e6 for name, seconds in every.items()}
     _print(speed, every)
     return {
-        "megabytes": round(bytes_read / 1e6, 1),
+        "megabytes": round(size[epochs] / 1e6, 1),
         "megabytes_per_second": {name: round(each, 1) for name, each in speed.items()},
-        "of_raw": {name: round(each / speed["raw"], 3) for name, each in speed.items()},
+        "of_raw": {name: round(each / speed["raw"], 3) for name, each in speed.items() if "raw" in speed},
         "seconds": {name: [round(each, 3) for each in seconds] for name, seconds in every.items()},
     }
+
+
+def _ways(directory: PackedDirectory, order: Order, epochs: int, depth: int, scratch: Path) -> dict[str, _Way]:
+    loaders = {str(name): Reader(directory, order, backend) for name, backend in BACKENDS.items()}
+    kept = {name: _Way(partial(_through, loader, epochs, depth), epochs) for name, loader in loaders.items()}
+    if directory.place.is_local:
+        return {"raw": _Way(partial(_raw, directory, order, epochs), epochs), **kept}
+    ways = {}
+    for name, backend in BACKENDS.items():
+        anew = partial(_with_empty_cache, directory.place, scratch)
+        ways[f"{name}, empty cache"] = _Way(partial(anew, partial(Reader, order=order, backend=backend), depth), 1)
+        ways[f"{name}, full cache"] = kept[str(name)]
+    return ways
+
+
+def _with_empty_cache(place: Place, scratch: Path, made: Callable[[PackedDirectory], Reader], depth: int) -> None:
+    """One epoch, all of it fetched, the token table and the evaluation impressions too."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        _through(made(PackedDirectory.open(Packed(place, CacheConfig(cache_dir=Path(folder))))), 1, depth)
 
 
 def _through(loader: Reader, epochs: int, depth: int) -> None:
@@ -77,7 +107,7 @@ def _through(loader: Reader, epochs: int, depth: int) -> None:
 
 def _raw(directory: PackedDirectory, order: Order, epochs: int) -> None:
     """Nothing but decoding, in one thread: row groups in the same order, each cell by np.load."""
-    files = {path: pq.ParquetFile(directory.path / path) for path, _, _ in directory.superblocks}
+    files = {path: pq.ParquetFile(directory.root.path / path) for path, _, _ in directory.superblocks}
     for epoch in range(epochs):
         for block in _blocks(directory, order, epoch):
             path, row_group, _ = directory.superblocks[block]
@@ -106,7 +136,8 @@ def _print(speed: dict[str, float], every: dict[str, list[float]]) -> None:
         table.add_column(column, justify="left" if column == "way" else "right")
     for name, each in speed.items():
         seconds = f"{min(every[name]):.2f} to {max(every[name]):.2f}"
-        table.add_row(name, f"{each:,.0f}", f"{each / speed['raw']:.2f}", seconds)
+        of_raw = f"{each / speed['raw']:.2f}" if "raw" in speed else ""
+        table.add_row(name, f"{each:,.0f}", of_raw, seconds)
     console.print(table)
 
 

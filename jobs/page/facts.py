@@ -16,10 +16,12 @@ from jobs.page.lake import books, news_counts
 from jobs.page.reading import check, json_file, lines_file, there
 from jobs.page.summary_contract import Summary
 from schemas.errors import InputError
-from schemas.manifest import MANIFEST_FILE, Manifest
+from schemas.manifest import Manifest
+from schemas.storage.place import Place
 from schemas.token_table import file_of
+from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
-from trainer.data.directory import PackedDirectory, read_manifest
+from trainer.data.directory import Packed, PackedDirectory, has_manifest, read_manifest
 
 EVALUATION_FILE, EXAMPLES_FILE = "evaluation.json", "examples.json"
 
@@ -31,7 +33,8 @@ class Places:
     run: Path
     summary: Path | None = None
     lake: Path | None = None
-    data: Path | None = None
+    data: Place | None = None
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
 
 class Lacking(NamedTuple):
@@ -147,8 +150,8 @@ def _add_packed(facts: Facts, *, read_batches: bool) -> None:
     """The manifest, and what its batches are worth."""
     told = (facts.about.get("data"), facts.parts.get("pack", {}).get("out"), (facts.evaluation or {}).get("data"))
     given = facts.places.data
-    places = [given] if given else [Path(str(place)) for place in told if place]
-    data = next((place for place in places if there(place / MANIFEST_FILE)), None)
+    places = [Place.of(given)] if given else [Place.of(str(place)) for place in told if place]
+    data = next((place for place in places if (has_manifest if given else _may_have_manifest)(place)), None)
     if data is None:
         if not all(facts.parts.get("pack", {}).get(name) for name in ("trajectories", "clicks", "targets")):
             facts.parts.pop("pack", None)
@@ -166,7 +169,7 @@ def _add_packed(facts: Facts, *, read_batches: bool) -> None:
     if "batches" in facts.parts:
         return
     if read_batches:
-        facts.parts["batches"] = describe(PackedDirectory.open(data)).summary
+        facts.parts["batches"] = describe(PackedDirectory.open(Packed.of(data, facts.places.cache))).summary
     else:
         commands = (f"{facts.again} --data {_word(data)}",)
         facts.lacking.append(Lacking("random order, padding and reuse, for which every batch is read", commands))
@@ -199,8 +202,7 @@ def _news(facts: Facts, lake: Path) -> dict[str, Any]:
     assert facts.manifest is not None, "asked before"
     found = news_counts(lake, facts.manifest)
     if len(facts.manifest.config.get("news", {}).get("sources", {})) == 1:  # the token table holds all sources' items
-        table = Path(facts.parts["pack"]["out"]) / file_of("token_values")
-        found["tokens"] = len(np.load(table, mmap_mode="r"))
+        found["tokens"] = sum(e.rows for e in facts.manifest.files if e.path == file_of("token_values"))
     return found
 
 
@@ -222,5 +224,13 @@ def _add_training(facts: Facts) -> None:
     }
 
 
-def _word(path: Path) -> str:
+def _may_have_manifest(place: Place) -> bool:
+    """As `has_manifest`; of a store that does not answer, False."""
+    try:
+        return has_manifest(place)
+    except InputError:
+        return False
+
+
+def _word(path: Path | Place) -> str:
     return shlex.quote(str(path))

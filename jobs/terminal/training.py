@@ -18,7 +18,9 @@ from jobs.tracking.step_profile import Profiled
 from pipelines.locks import locked
 from schemas.errors import InputError
 from schemas.space import space_for
+from schemas.storage.place import Place
 from trainer.config import TrainConfig
+from trainer.data.directory import Packed
 from trainer.loop.distributed import Ranks, leader_first
 from trainer.loop.flops import device_name
 from trainer.loop.keeping import Keeping
@@ -26,6 +28,7 @@ from trainer.loop.precision import emulation
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.loop.principal_start import start_projection
 from trainer.loop.trainer import Trainer
+from trainer.loop.warm_start import begin_from
 
 Line = dict[str, Any]
 
@@ -46,7 +49,7 @@ def tell_config(config: TrainConfig) -> None:
 
 
 def prepare_telling(
-    config: TrainConfig, data: Path, ranks: Ranks, *, store: Path | None, device: DeviceName
+    config: TrainConfig, data: Packed, ranks: Ranks, *, store: Path | None, device: DeviceName
 ) -> Prepared:
     """Tell the config, then prepare an untrained model with a bar, the leader first, and tell what could be packed
     better."""
@@ -95,13 +98,21 @@ def write_config(out: Path, trainer: Trainer) -> None:
             (out / "config.json").write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
 
 
-def tell_start(found: dict[str, Any]) -> None:
-    """What the run begins with, where that is an earlier run's checkpoint."""
-    if not found:
-        return
+def check_out(out: Path, ranks: Ranks, *, resume: str) -> None:
+    """InputError where a run is there that this one would not go on with."""
+    if ranks.leads and resume == "no" and (out / "config.json").exists():
+        raise InputError(f"{out}: holds a training run. Add --resume auto, name another --out, or remove it")
+
+
+def started(prepared: Prepared, init_from: Path | None) -> dict[str, Any]:
+    """Begin with an earlier run's checkpoint, if one is named, and tell it; what `begin_from` found."""
+    if init_from is None:
+        return {}
+    found = begin_from(prepared, init_from)
     console.print(
         f"  begins with {found['path']}; since then {found['new']:,} new items, {found['changed']:,} with other tokens"
     )
+    return found
 
 
 def resumed(keeping: Keeping, trainer: Trainer) -> Path | None:
@@ -141,7 +152,7 @@ def tell_profile(found: Profiled) -> None:
     console.print(f"  trace, for chrome://tracing or Perfetto: {found.trace}")
 
 
-def write_report(out: Path, data: Path, trainer: Trainer, *, dry_run: bool) -> None:
+def write_report(out: Path, data: Place, trainer: Trainer, *, dry_run: bool) -> None:
     """Keep where and with what the run was made, and write its page: the last thing that a training does.
 
     What hinders the page is told, and the run is complete all the same.

@@ -122,8 +122,8 @@ class MlflowRun:
 def inputs(directory: PackedDirectory) -> Iterator[Any]:
     """MLflow's data set inputs: the packed directory, and each lake table at the Delta version that was packed."""
     registry = mlflow.data.dataset_source_registry
-    folder = registry.get_dataset_source_from_json(json.dumps({"uri": str(directory.path)}), "local")
-    yield _input(folder, directory.path.name, directory.manifest_sha256[:_DIGEST], "training")
+    folder = registry.get_dataset_source_from_json(json.dumps({"uri": str(directory.place)}), "local")
+    yield _input(folder, directory.place.name, directory.manifest_sha256[:_DIGEST], "training")
     ids = directory.manifest.config.get("table_ids", {})
     for table, version in sorted(directory.manifest.inputs.items()):
         source = mlflow.data.delta_dataset_source.DeltaDatasetSource(path=table, delta_table_version=version)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import accumulate
-from pathlib import Path
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -17,12 +16,13 @@ from pipelines.packing.config import PackingConfig
 from pipelines.packing.ordering import Recipe
 from pipelines.packing.sharding import Load, with_fingerprint, with_shard
 from pipelines.packing.token_files import RowTokens
-from pipelines.packing.write import entry_of
 from schemas.manifest import FileEntry, Superblock
+from schemas.spans import Span
+from schemas.storage.place import Place
 
 
 def pack_batches(
-    folder: Path, trajectories: DataFrame, config: PackingConfig, *, work: Path, keep: Keep
+    folder: Place, trajectories: DataFrame, config: PackingConfig, *, work: Place, keep: Keep
 ) -> tuple[list[FileEntry], dict[str, int]]:
     """One file per shard, as the manifest lists them, and the counts of all; each shard is ordered once.
 
@@ -43,7 +43,7 @@ def pack_batches(
     spark = trajectories.sparkSession
     written = keep(tasks.write_shards(spark, paths, folder, first_batch, superblock=size))
     rows = sorted(written.drop("item_row").collect(), key=lambda row: int(row["shard"]))
-    files = [_entry(folder, row, first_batch, size) for row in rows]
+    files = [_entry(row, first_batch, size) for row in rows]
     more = {
         "distinct_items": written.select(F.explode("item_row")).distinct().count(),
         "distinct_items_time_order": sum(row["items_in_time_order"] for row in ordered),
@@ -72,9 +72,11 @@ def _batches_at_least(sharded: DataFrame, batch_trajectories: int) -> int:
     return int(per_shard.agg(F.sum("batches")).collect()[0][0])
 
 
-def _entry(folder: Path, row: Row, first_batch: Mapping[int, int], size: int) -> FileEntry:
+def _entry(row: Row, first_batch: Mapping[int, int], size: int) -> FileEntry:
     superblocks = _superblocks(row, first_batch[row["shard"]], size)
-    return entry_of(folder, folder / row["path"], rows=len(row["targets"]), superblocks=superblocks)
+    cut = zip(row["span_bytes"], row["span_sha256"], strict=True)
+    spans = tuple(Span(bytes=length, sha256=sha256) for length, sha256 in cut)
+    return tasks.entry(row, rows=len(row["targets"]), superblocks=superblocks, spans=spans)
 
 
 def _superblocks(row: Row, first_batch: int, size: int) -> tuple[Superblock, ...]:

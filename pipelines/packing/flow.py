@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,27 +10,23 @@ from typing import Any, NamedTuple
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.engine.scratch import scratch
+from pipelines.engine.scratch import Keep, scratch
 from pipelines.notes import TrajectoriesNote, noted
 from pipelines.packing import tasks
 from pipelines.packing.batches import pack_batches
+from pipelines.packing.building import building, existing, sweep, work_folder
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.petastorm_schema import write_schema
+from pipelines.packing.reach import check_reached
 from pipelines.packing.token_files import pack_tokens
-from pipelines.packing.write import (
-    directory_at,
-    entry_of,
-    existing_manifest,
-    now,
-    work_folder,
-    write_manifest,
-)
+from pipelines.packing.write import now
 from pipelines.tables import Lake
 from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.manifest import FileEntry, Manifest, Tokens
 from schemas.news import ITEM_TOKENS
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.storage.place import Place
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 _TABLES = (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
@@ -37,8 +34,9 @@ _EVALUATION_ROWS = 50_000  # impressions of one file, at most: a task holds them
 _DECIDED = ("evaluate_from", "split_by", "evaluate_share", "negatives")  # by options or, where these leave it, by data
 
 
-def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
+def pack(lake: Lake, out: Path | Place, config: PackingConfig) -> Manifest:
     """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is."""
+    out = Place.of(out)
     inputs = {table.name: lake.version(table) for table in _TABLES}
     made = noted(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
     if made.get("unfinished"):
@@ -54,15 +52,36 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
         "news": {"near_duplicates": news.get("near_duplicates"), "sources": {config.source: news}},
     }
     inputs = made.get("inputs", {}) | inputs
-    existing = existing_manifest(out)
-    if existing is not None:
-        return _unchanged(existing, out, inputs, described)
+    there = existing(out)
+    if there is not None:
+        return _unchanged(there, out, inputs, described)
+    try:
+        return _packed(lake, out, config, inputs=inputs, described=described, news=news)
+    except Exception:
+        # Behind a URL another run may have won meanwhile, and removed what this one was making.
+        there = None if out.is_local else existing(out)
+        if there is None:
+            raise
+        return _unchanged(there, out, inputs, described)
 
+
+def _packed(
+    lake: Lake,
+    out: Place,
+    config: PackingConfig,
+    *,
+    inputs: dict[str, int],
+    described: dict[str, Any],
+    news: dict[str, Any],
+) -> Manifest:
+    check_reached(lake.spark, out)
     trajectories, evaluation, items = (lake.read(table, version=inputs[table.name]) for table in _TABLES)
     ours = F.col("source") == config.source
     _check_split(trajectories.where(ours), evaluation.where(ours), config.source)
-    with directory_at(out) as folder:
-        packed = pack_frames(folder, trajectories.where(ours), evaluation.where(ours), items, config=config, news=news)
+    kept = None if out.is_local else lake.scratch()
+    with building(out) as made:
+        frames = trajectories.where(ours), evaluation.where(ours), items
+        packed = pack_frames(made.folder, *frames, config=config, news=news, kept=kept)
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             files=packed.files,
@@ -71,8 +90,9 @@ def pack(lake: Lake, out: Path, config: PackingConfig) -> Manifest:
             config=described,
             counts=packed.counts,
             created_at=now(),
+            build=made.name,
         )
-        write_manifest(folder, manifest)
+        made.commit(manifest)
     return manifest
 
 
@@ -85,25 +105,27 @@ class Packed(NamedTuple):
 
 
 def pack_frames(
-    folder: Path,
+    folder: Place,
     trajectories: DataFrame,
     evaluation: DataFrame,
     items: DataFrame,
     *,
     config: PackingConfig,
     news: dict[str, Any],
+    kept: AbstractContextManager[Keep] | None = None,
 ) -> Packed:
     """Every file of a packed directory but its manifest. The frames are the source's own, but for `items`: all of them.
 
-    `news` is what ITEM_TOKENS notes of the source.
+    `news` is what ITEM_TOKENS notes of the source. `kept`: where frames stay that are computed once; by default in the
+    directory itself while it is made.
     """
-    with work_folder(folder) as work, scratch(str(work)) as keep:
+    with work_folder(folder) as work, kept or scratch(str(work)) as keep:
         tokens, token_files = pack_tokens(folder, items, news, config.source, work=work)
         chosen = trajectories.where(F.coalesce("variant", F.lit(0)) < config.variants)
         batch_files, counts = pack_batches(folder, chosen, config, work=work, keep=keep)
         judged = tasks.write_evaluation(evaluation, folder, rows_per_file=_EVALUATION_ROWS)
     schema_file = write_schema(folder, batch_files)
-    evaluation_files = [entry_of(folder, folder / row["path"], rows=row["rows"]) for row in judged]
+    evaluation_files = [tasks.entry(row, rows=row["rows"]) for row in judged]
     batch_files = sorted(batch_files, key=lambda entry: entry.path)
     counts = counts | {"evaluation_impressions": sum(entry.rows for entry in evaluation_files)}
     return Packed((*batch_files, schema_file, *token_files, *evaluation_files), tokens, counts)
@@ -118,15 +140,17 @@ def _check_variants(config: PackingConfig, made: dict[str, Any]) -> None:
         )
 
 
-def _unchanged(existing: Manifest, out: Path, inputs: dict[str, int], config: dict[str, Any]) -> Manifest:
-    before, wanted = existing.inputs | existing.config, inputs | config
+def _unchanged(there: Manifest, out: Place, inputs: dict[str, int], config: dict[str, Any]) -> Manifest:
+    before, wanted = there.inputs | there.config, inputs | config
     differing = sorted(name for name in before.keys() | wanted.keys() if before.get(name) != wanted.get(name))
     if differing:
         found = "; ".join(f"{name} was {before.get(name)}, is {wanted.get(name)}" for name in differing)
         raise InputError(
             f"{out}: packed before from other inputs or options ({found}). Name another --out, or remove it"
         )
-    return existing
+    if not out.is_local:
+        sweep(out, there)
+    return there
 
 
 def _check_split(trajectories: DataFrame, evaluation: DataFrame, source: str) -> None:

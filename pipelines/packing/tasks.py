@@ -21,8 +21,11 @@ from pipelines.packing.budget import TokenCounts
 from pipelines.packing.ordering import Recipe, items_in_time_order, ordered
 from pipelines.packing.shard import Shard
 from pipelines.packing.sharding import hour_of, in_time_order
-from pipelines.packing.write import read_ordered, write_batches, write_evaluation_file, write_ordered
-from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER
+from pipelines.packing.spans import spans_of
+from pipelines.packing.write import described, read_ordered, write_batches, write_evaluation_file, write_ordered
+from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, FileEntry
+from schemas.storage.copies import fetched, published
+from schemas.storage.place import Place
 from schemas.trajectory import EVALUATION
 
 LISTED = ("targets", "weights", "items", "trajectories")  # of each batch, as the manifest lists them
@@ -32,6 +35,10 @@ _WRITTEN = pa.schema(
         ("shard", pa.int32()),
         ("variant", pa.int32()),
         ("path", pa.string()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+        ("span_bytes", pa.list_(pa.int64())),
+        ("span_sha256", pa.list_(pa.string())),
         ("item_row", pa.list_(pa.int32())),
         *((name, pa.list_(pa.float64() if name == "weights" else pa.int64())) for name in LISTED),
         *((name, pa.int64()) for name in SUMMED),
@@ -40,7 +47,7 @@ _WRITTEN = pa.schema(
 _KEPT = ("variant", "click_row", "prefix", "candidate_row", "weight", "logged")  # of an ordered shard
 
 
-def order_shards(sharded: DataFrame, recipe: Recipe, folder: Path, tokens_V: TokenCounts | None = None) -> list[Row]:
+def order_shards(sharded: DataFrame, recipe: Recipe, folder: Place, tokens_V: TokenCounts | None = None) -> list[Row]:
     """(shard, batches, items_in_time_order, path) of each shard, whose trajectories lie in order in that file of
     `folder`: the costly part, done once.
     """
@@ -51,7 +58,8 @@ def order_shards(sharded: DataFrame, recipe: Recipe, folder: Path, tokens_V: Tok
         shard = Shard.from_arrow(table)
         order, starts = ordered(shard, recipe, number, tokens_V)
         path = f"ordered-{number:05d}-{_unique()}.arrow"
-        write_ordered(folder / path, table.select(_KEPT).take(order), starts)
+        with published(folder / path) as at:
+            write_ordered(at, table.select(_KEPT).take(order), starts)
         found = {"batches": len(starts) - 1, "items_in_time_order": items_in_time_order(shard, recipe, tokens_V)}
         return pa.table({"shard": pa.array([number], pa.int32()), "path": [path]} | {n: [v] for n, v in found.items()})
 
@@ -61,9 +69,9 @@ def order_shards(sharded: DataFrame, recipe: Recipe, folder: Path, tokens_V: Tok
 
 
 def write_shards(
-    spark: SparkSession, paths: Mapping[int, Path], folder: Path, first_batch: Mapping[int, int], *, superblock: int
+    spark: SparkSession, paths: Mapping[int, Place], folder: Place, first_batch: Mapping[int, int], *, superblock: int
 ) -> DataFrame:
-    """One Parquet file of `folder` per shard, which lies in order at its path; (path, facts, distinct items) of each.
+    """One Parquet file of `folder` per shard, which lies in order at its path; (entry, facts, distinct items) of each.
 
     `superblock`: batches of a row group.
     """
@@ -73,9 +81,10 @@ def write_shards(
     return per_row(shards, len(rows), "shard", write, from_arrow_schema(_WRITTEN))
 
 
-def _write_shard(row: pa.Table, *, folder: Path, superblock: int) -> pa.Table:
+def _write_shard(row: pa.Table, *, folder: Place, superblock: int) -> pa.Table:
     number, ordered_path, first_batch = (row[name][0].as_py() for name in ("shard", "path", "first_batch"))
-    table, starts = read_ordered(Path(ordered_path))
+    with fetched(Place(ordered_path)) as at:
+        table, starts = read_ordered(at)
     shard = Shard.from_arrow(table)
     path = f"{BATCH_FOLDER}/shard-{number:05d}-{_unique()}.parquet"
     listed: dict[str, list[float]] = {name: [] for name in LISTED}
@@ -91,14 +100,18 @@ def _write_shard(row: pa.Table, *, folder: Path, superblock: int) -> pa.Table:
                 summed[name] += int(facts[name])
             yield arrays
 
-    write_batches(folder / path, batches(), superblock_batches=superblock)
+    with published(folder / path) as at:
+        write_batches(at, batches(), superblock_batches=superblock)
+        spans = spans_of(at)
+        cut = {"span_bytes": [span.bytes for span in spans], "span_sha256": [span.sha256 for span in spans]}
+        written = _written(at, path) | cut
     rows = np.unique(np.concatenate([shard.click_row, shard.candidate_row])).astype(np.int32)
-    found: dict[str, Any] = {"shard": number, "variant": table["variant"][0].as_py(), "path": path}
+    found: dict[str, Any] = {"shard": number, "variant": table["variant"][0].as_py()} | written
     return pa.Table.from_pylist([found | {"item_row": rows.tolist()} | listed | summed], _WRITTEN)
 
 
-def write_evaluation(evaluation: DataFrame, folder: Path, *, rows_per_file: int) -> list[Row]:
-    """The impressions as Parquet files whose names stand in time order; (file, path, rows) of each.
+def write_evaluation(evaluation: DataFrame, folder: Place, *, rows_per_file: int) -> list[Row]:
+    """The impressions as Parquet files whose names stand in time order; (file, rows, its entry) of each.
 
     Which file holds an impression depends on the data alone; the last file is the only one with fewer rows.
     """
@@ -113,12 +126,24 @@ def write_evaluation(evaluation: DataFrame, folder: Path, *, rows_per_file: int)
     def write(table: pa.Table) -> pa.Table:
         number = table["file"][0].as_py()
         path = f"{EVALUATION_FOLDER}/impressions-{number:05d}-{_unique()}.parquet"
-        rows = write_evaluation_file(folder / path, table)
-        return pa.table({"file": pa.array([number], pa.int32()), "path": [path], "rows": [rows]})
+        with published(folder / path) as at:
+            rows = write_evaluation_file(at, table)
+            made = {"file": pa.array([number], pa.int32()), "rows": [rows]}
+            return pa.table(made | {name: [value] for name, value in _written(at, path).items()})
 
     columns = placed.select("file", "place", *EVALUATION.column_names)
-    found = per_group(columns, ["file"], write, "file int, path string, rows long", order=["place"])
-    return _once(found.collect())
+    found = "file int, rows long, path string, sha256 string, bytes long"
+    return _once(per_group(columns, ["file"], write, found, order=["place"]).collect())
+
+
+def entry(row: Row, **more: Any) -> FileEntry:
+    """What the manifest says of a file that a task wrote, told by that task's row."""
+    return FileEntry(path=row["path"], sha256=row["sha256"], bytes=row["bytes"], **more)
+
+
+def _written(made: Path, name: str) -> dict[str, Any]:
+    found = described(made, name)
+    return {"path": found.path, "sha256": found.sha256, "bytes": found.bytes}
 
 
 def _once(rows: list[Row]) -> list[Row]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -19,6 +19,8 @@ from pipelines.packing.tokens import COLUMNS, token_piece
 from pipelines.packing.write import joined_tokens, write_token_piece
 from schemas.errors import ContractError, InputError
 from schemas.manifest import FileEntry, Tokens
+from schemas.storage.copies import fetched, published
+from schemas.storage.place import Place
 from schemas.strict_json import converted
 from schemas.token_table import ARRAYS, file_of
 
@@ -39,18 +41,30 @@ _OF_ROWS = ("item_row", "canonical_row", "tokens_version")  # what the token tab
 class RowTokens:
     """Tokens of item rows, all segments together, looked up in the token table of a packed directory."""
 
-    folder: Path
+    folder: Place
 
     def __getitem__(self, rows: IntArray, /) -> IntArray:
         segment_start, token_start = (
-            np.load(self.folder / file_of(name), mmap_mode="r") for name in ("segment_start_V1", "token_start_S1")
+            _mapped(self.folder / file_of(name)) for name in ("segment_start_V1", "token_start_S1")
         )
         found: IntArray = token_start[segment_start[rows + 1]] - token_start[segment_start[rows]]
         return found
 
 
+def _mapped(file: Place) -> NDArray[Any]:
+    return np.load(file.path, mmap_mode="r") if file.is_local else _mapped_copy(file)
+
+
+@lru_cache(maxsize=2)  # the two arrays of the one table that a run looks up: each process copies them once
+def _mapped_copy(file: Place) -> NDArray[Any]:
+    """A copy on this machine that has no name any more: it goes when nothing maps it."""
+    with fetched(file) as path:
+        found: NDArray[Any] = np.load(path, mmap_mode="r")
+        return found
+
+
 def pack_tokens(
-    folder: Path, items: DataFrame, news: dict[str, Any], source: str, *, work: Path, rows_per_task: int = ROWS
+    folder: Place, items: DataFrame, news: dict[str, Any], source: str, *, work: Place, rows_per_task: int = ROWS
 ) -> tuple[Tokens, list[FileEntry]]:
     """The token table of the source's items; InputError unless the settings that `news` notes made them all.
 
@@ -75,17 +89,20 @@ def pack_tokens(
         if row["fault"] is not None:
             raise ContractError(row["fault"])
     lengths = dict(zip(ARRAYS, np.sum([row["lengths"] for row in found], axis=0).tolist(), strict=True))
-    files = joined_tokens(folder, [work / row["path"] for row in found], lengths)
+    names = [row["path"] for row in found]
+    with fetched(work, wanted=set(names).__contains__) as pieces:
+        files = joined_tokens(folder, [pieces / name for name in names], lengths)
     return replace(made, rows=1 + sum(row["rows"] for row in found)), files
 
 
-def _write_piece(table: pa.Table, *, work: Path, vocabulary: int, rows_per_task: int) -> pa.Table:
+def _write_piece(table: pa.Table, *, work: Place, vocabulary: int, rows_per_task: int) -> pa.Table:
     """A fault is a value: an error would reach the user as the engine's, with a traceback."""
     part = table["part"][0].as_py()
     path, lengths, fault = f"tokens-{part:05d}-{uuid4().hex}.npz", [0] * len(ARRAYS), None
     try:
         arrays = token_piece(table, vocabulary=vocabulary, after=part * rows_per_task)
-        write_token_piece(work / path, arrays)
+        with published(work / path) as at:
+            write_token_piece(at, arrays)
         lengths = [len(arrays[name]) for name in ARRAYS]
     except ContractError as error:
         fault = str(error)

@@ -1,4 +1,4 @@
-"""Write: the immutable packed directory. Files first, the manifest last, then one rename: complete or absent."""
+"""Write: the files of a packed directory; on this machine the manifest last, then one rename: complete or absent."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from pyarrow import feather
 
 from pipelines.packing.assemble import Arrays
 from pipelines.packing.shard import IntArray
+from pipelines.packing.spans import spans_of
 from schemas.as_arrow import arrow_schema
 from schemas.cells import encoded
 from schemas.errors import ContractError, InputError
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, FileEntry, Manifest
 from schemas.packed_batch import PACKED_BATCH
 from schemas.regular_file import check_inside, read_bytes
+from schemas.storage.copies import published
+from schemas.storage.place import Place
 from schemas.token_table import ARRAYS, DTYPES, TOKEN_FOLDER, TokenTable, file_of
 from schemas.trajectory import EVALUATION
 
@@ -44,10 +47,10 @@ def directory_at(out: Path) -> Iterator[Path]:
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     _sweep(out)
-    building = out.with_name(f".{out.name}.{uuid.uuid4().hex[:12]}.incomplete")
+    building = unfinished(out)
     for name in (BATCH_FOLDER, TOKEN_FOLDER, EVALUATION_FOLDER):
         (building / name).mkdir(parents=True)
-    with _held(building):
+    with held(building):
         try:
             yield building
             _rename(building, out)
@@ -56,15 +59,9 @@ def directory_at(out: Path) -> Iterator[Path]:
             raise
 
 
-@contextmanager
-def work_folder(folder: Path) -> Iterator[Path]:
-    """Inside, a folder of the directory that is being built, for files that one task leaves to another."""
-    work = folder / "work"
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def unfinished(out: Path) -> Path:
+    """A new name beside `out`; later runs remove a folder of such a name unless it is held."""
+    return out.with_name(f".{out.name}.{uuid.uuid4().hex[:12]}.incomplete")
 
 
 def existing_manifest(out: Path) -> Manifest | None:
@@ -133,30 +130,31 @@ def write_token_piece(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     np.savez(path, **arrays)
 
 
-def joined_tokens(folder: Path, pieces: Sequence[Path], lengths: Mapping[str, int]) -> list[FileEntry]:
+def joined_tokens(folder: Place, pieces: Sequence[Path], lengths: Mapping[str, int]) -> list[FileEntry]:
     """The files of `write_tokens`, of pieces that follow each other row by row; one piece at a time is in memory.
 
     `lengths`: of each array, summed over the pieces, each of which has a pad of its own.
     """
     entries = []
     for name in ARRAYS:
-        path, of_pad = folder / file_of(name), _OF_PAD.get(name, 0)
+        of_pad = _OF_PAD.get(name, 0)
         dtype, rows = np.dtype(DTYPES[name][0]), lengths[name] - of_pad * (len(pieces) - 1)
-        with path.open("wb") as stream:
-            end = 0
-            for number, piece in enumerate(pieces):
-                with np.load(piece) as arrays:
-                    array = arrays[name]
-                if number == 0:
-                    dtype = array.dtype
-                    header = {"descr": dtype.str, "fortran_order": False, "shape": (rows,)}
-                    np.lib.format.write_array_header_1_0(stream, header)
-                array = array[of_pad if number else 0 :]
-                if name in _OFFSETS:
-                    array = array + end
-                    end = int(array[-1]) if len(array) else end
-                stream.write(np.ascontiguousarray(array, dtype).tobytes())
-        entries.append(entry_of(folder, path, rows=rows))
+        with published(folder / file_of(name)) as path:
+            with path.open("wb") as stream:
+                end = 0
+                for number, piece in enumerate(pieces):
+                    with np.load(piece) as arrays:
+                        array = arrays[name]
+                    if number == 0:
+                        dtype = array.dtype
+                        header = {"descr": dtype.str, "fortran_order": False, "shape": (rows,)}
+                        np.lib.format.write_array_header_1_0(stream, header)
+                    array = array[of_pad if number else 0 :]
+                    if name in _OFFSETS:
+                        array = array + end
+                        end = int(array[-1]) if len(array) else end
+                    stream.write(np.ascontiguousarray(array, dtype).tobytes())
+            entries.append(described(path, file_of(name), rows=rows))
     return entries
 
 
@@ -177,10 +175,17 @@ def write_evaluation_file(path: Path, impressions: pa.Table) -> int:
 
 
 def entry_of(folder: Path, path: Path, **more: Any) -> FileEntry:
-    """What the manifest says of one file."""
-    with path.open("rb") as stream:
+    """What the manifest says of one file of a folder."""
+    return described(path, path.relative_to(folder).as_posix(), **more)
+
+
+def described(made: Path, name: str, **more: Any) -> FileEntry:
+    """What the manifest says of a file that was made here, under its name; with `superblocks`, of row groups too."""
+    if "superblocks" in more:
+        more["spans"] = spans_of(made)
+    with made.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return FileEntry(path=path.relative_to(folder).as_posix(), sha256=digest, bytes=path.stat().st_size, **more)
+    return FileEntry(path=name, sha256=digest, bytes=made.stat().st_size, **more)
 
 
 def now() -> str:
@@ -210,7 +215,7 @@ def _rename(building: Path, out: Path) -> None:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Inside, the folder is locked: whoever can lock it knows that the run which built it has died."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -62,6 +62,10 @@ class Place:
         """The last part."""
         return Path(self.text).name if self.is_local else self.text.rpartition("/")[2]
 
+    def resolve(self) -> Place:
+        """The same; of a local place the whole path, without links."""
+        return Place(str(self.path.resolve())) if self.is_local else self
+
     def __truediv__(self, below: str) -> Place:
         return Place(str(self.path / below)) if self.is_local else Place(f"{self.text}/{below.strip('/')}")
 

@@ -29,8 +29,10 @@ from pipelines.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.raw_log import INGEST_RUNS, REJECTS
+from schemas.storage.place import Place
 from schemas.table import Table
 from tests.builders import rows
+from tests.pipelines.packing.stored import manifest_at, nothing_beside, sums
 from tests.ports import free_port
 from trainer.data.directory import PackedDirectory
 
@@ -59,12 +61,16 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def process(log: Path, *words: str) -> Iterator[None]:
-    """A Spark daemon in a process group of its own; the whole group is gone afterwards."""
+def process(log: Path, *words: str, hidden: Path | None = None) -> Iterator[None]:
+    """A Spark daemon in a process group of its own; the whole group is gone afterwards.
+
+    It sees an empty folder of its own where the `hidden` one is.
+    """
     spark_class = str(SPARK_HOME / "bin" / "spark-class")
+    apart = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hidden)] if hidden else []
     with log.open("wb") as stream:
         daemon = subprocess.Popen(
-            [spark_class, *words], env=environment(), stdout=stream, stderr=stream, start_new_session=True
+            [*apart, spark_class, *words], env=environment(), stdout=stream, stderr=stream, start_new_session=True
         )
         try:
             yield
@@ -82,8 +88,8 @@ def alive_workers(web_port: int) -> int:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[str]:
-    """The URL of a master that knows its workers."""
+def cluster(folder: Path, *, hidden: Path | None = None) -> Iterator[str]:
+    """The URL of a master that knows its workers, which do not see the `hidden` folder."""
     port, web_port = free_port(), free_port()
     url = f"spark://{HOST}:{port}"
     ports = ["--port", str(port), "--webui-port", str(web_port)]
@@ -92,8 +98,8 @@ def cluster(folder: Path) -> Iterator[str]:
         work = [["--work-dir", str(folder / f"worker{n}"), "--webui-port", str(free_port())] for n in range(WORKERS)]
         name = "org.apache.spark.deploy.worker.Worker"
         with (
-            process(folder / "worker0.log", name, "--host", HOST, *size, *work[0], url),
-            process(folder / "worker1.log", name, "--host", HOST, *size, *work[1], url),
+            process(folder / "worker0.log", name, "--host", HOST, *size, *work[0], url, hidden=hidden),
+            process(folder / "worker1.log", name, "--host", HOST, *size, *work[1], url, hidden=hidden),
         ):
             until = time.monotonic() + 60
             while alive_workers(web_port) < WORKERS:
@@ -102,7 +108,7 @@ def cluster(folder: Path) -> Iterator[str]:
             yield url
 
 
-def submitted(command: str, url: str, cwd: Path) -> str:
+def submitted(command: str, url: str, cwd: Path, *, ends: int = 0) -> str:
     """What the printed command line prints, with the settings that a user adds for so small a cluster."""
     _, *words = shlex.split(command)
     options = [word for name, value in SETTINGS.items() for word in ("--conf", f"{name}={value}")]
@@ -121,7 +127,7 @@ def submitted(command: str, url: str, cwd: Path) -> str:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(driver.pid, signal.SIGKILL)
-    assert driver.returncode == 0, (cwd / "driver.log").read_text()[-3000:]
+    assert driver.returncode == ends, (cwd / "driver.log").read_text()[-3000:]
     return printed
 
 
@@ -150,19 +156,55 @@ def test_two_workers_give_the_same_tables_as_local_mode(
     assert stored(ours, IMPRESSIONS)
 
 
-def test_two_workers_pack_the_same_bytes_as_local_mode(spark: SparkSession, tmp_path: Path) -> None:
-    """Order, cuts and files from executors that have the zip alone: numba compiles there, nothing else is at hand."""
-    sample, lake = tmp_path / "sample", str(tmp_path / "lake")
-    make_sample(size="tiny", out=sample)
-    ingest(logs=str(sample), lake=lake)
+OPTIONS = ["--batch-trajectories", "8", "--shard-trajectories", "60"]
+
+
+def packed_here(folder: Path) -> str:
+    """A lake of the tiny sample, and what local mode packs of it beside it, in `local`."""
+    sample, lake = Place.of(folder / "sample"), Place.of(folder / "lake")
+    make_sample(size="tiny", out=sample.path)
+    ingest(logs=sample, lake=lake)
     prepare_news(news=sample, lake=lake)
     build_trajectories(lake=lake)
-    options = ["--batch-trajectories", "8", "--shard-trajectories", "60"]
-    assert run(pack, ["--lake", lake, "--out", str(tmp_path / "local"), *options]) == 0
+    assert run(pack, ["--lake", str(lake), "--out", str(folder / "local"), *OPTIONS]) == 0
+    return str(lake)
 
+
+@pytest.mark.slow
+def test_machines_that_share_a_bucket_alone_pack_into_it_and_into_no_folder(
+    spark: SparkSession, bucket: str, tmp_path: Path
+) -> None:
+    """The workers see the lake, and of the driver's own folder an empty one of their own."""
+    if subprocess.run(["unshare", "-m", "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        pytest.skip("this user may not give a process file systems of its own")
+    lake, out, own = packed_here(tmp_path), Place.of(bucket) / "packed", tmp_path / "own"
+    own.mkdir()
+    command = package(out=tmp_path / "package")["submit"]["pack"].replace("LAKE", lake)
+    with cluster(tmp_path, hidden=own) as url:
+        refused = submitted(f"{command} {' '.join(OPTIONS)}".replace("OUT", "own/packed"), url, tmp_path, ends=2)
+        assert "Name a folder that driver and executors share, or a URL" in refused
+        before = files_of(tmp_path)
+        printed = submitted(f"{command} {' '.join(OPTIONS)}".replace("OUT", f"s3a{out.text[2:]}"), url, tmp_path)
+    assert json.loads(printed.splitlines()[-1])["out"] == str(out)
+    here = Manifest.from_json((tmp_path / "local" / MANIFEST_FILE).read_text(), "local")
+    assert sums(manifest_at(out)) == sums(here)
+    assert nothing_beside(out)
+    assert list(own.iterdir()) == []
+    made = {name for name in files_of(tmp_path) - before if not name.startswith(("worker", "lake/_versions/"))}
+    assert made == set()
+    assert not [name for name in files_of(tmp_path) if name.startswith("worker") and "shard-" in name]
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_workers_pack_the_same_bytes_as_local_mode(spark: SparkSession, tmp_path: Path) -> None:
+    """Order, cuts and files from executors that have the zip alone: numba compiles there, nothing else is at hand."""
+    lake = packed_here(tmp_path)
     command = package(out=tmp_path / "package")["submit"]["pack"].replace("LAKE", lake).replace("OUT", "packed")
     with cluster(tmp_path) as url:
-        submitted(f"{command} {' '.join(options)}", url, tmp_path)
+        submitted(f"{command} {' '.join(OPTIONS)}", url, tmp_path)
 
     def made(out: Path) -> list[str]:
         manifest = Manifest.from_json((out / MANIFEST_FILE).read_text(), str(out))

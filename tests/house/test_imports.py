@@ -108,6 +108,10 @@ TOUCHES_THE_WORLD = [
     "pipelines/versions.py",  # reports beside the tables
     "pipelines/news/*",  # the token table
     "pipelines/packing/write.py",
+    "pipelines/packing/building.py",  # where a directory is made
+    "pipelines/packing/reach.py",  # what executors can write
+    "trainer/data/cache.py",  # what was read from behind a URL
+    "trainer/data/stored_files.py",  # a block on its way into the cache
     "trainer/loop/checkpoint.py",
     "trainer/loop/retention.py",
     "trainer/loop/logs.py",

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Sequence
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,13 +61,15 @@ def layout_of(begin: bytes, size: int) -> Layout:
     return Layout(shape, dtype, count, start)
 
 
-def mapped(path: Path) -> NDArray[Any]:
+def mapped(source: Path | BufferedReader) -> NDArray[Any]:
     """The array of a .npy file, memory-mapped. ValueError as `decoded`; ContractError unless it is a regular file."""
-    with opened(path, largest=_LARGEST_FILE) as stream:
-        layout = layout_of(stream.read(_LONGEST_HEADER), os.fstat(stream.fileno()).st_size)
-        if layout.numbers == 0:  # nothing can be mapped to no bytes
-            return np.zeros(layout.shape, layout.dtype)
-        return np.memmap(stream, layout.dtype, mode="r", offset=layout.start, shape=layout.shape)
+    if isinstance(source, Path):
+        with opened(source, largest=_LARGEST_FILE) as stream:
+            return mapped(stream)
+    layout = layout_of(source.read(_LONGEST_HEADER), os.fstat(source.fileno()).st_size)
+    if layout.numbers == 0:  # nothing can be mapped to no bytes
+        return np.zeros(layout.shape, layout.dtype)
+    return np.memmap(source, layout.dtype, mode="r", offset=layout.start, shape=layout.shape)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -153,7 +153,7 @@ def _check_counts(directory: PackedDirectory, found: Description) -> None:
         f"{name} {told[name]}, found {count}" for name, count in counted.items() if told.get(name, count) != count
     ]
     if differing:
-        raise ContractError(f"{directory.path}: the manifest says {'; '.join(differing)}. Pack again with jobs.pack")
+        raise ContractError(f"{directory.place}: the manifest says {'; '.join(differing)}. Pack again with jobs.pack")
 
 
 def _log_choose(total: float, chosen: float) -> float:

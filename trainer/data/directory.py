@@ -1,14 +1,13 @@
-"""PackedDirectory: opens what jobs.pack wrote, and trusts only files that the manifest lists."""
+"""PackedDirectory: opens what jobs.pack wrote, wherever it lies, and trusts only files that the manifest lists."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +15,74 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.errors import ContractError, InputError
-from schemas.manifest import (
-    BATCH_FOLDER,
-    EVALUATION_FOLDER,
-    LARGEST_MANIFEST,
-    MANIFEST_FILE,
-    FileEntry,
-    Manifest,
-    Superblock,
-)
+from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, MANIFEST_FILE, Manifest, Superblock
 from schemas.news import FIELDS
-from schemas.regular_file import check_inside, opened, read_bytes
+from schemas.storage.files import head
+from schemas.storage.place import Place
 from schemas.token_table import ARRAYS, TOKEN_FOLDER, TokenTable, file_of
+from trainer.data.cache import Cache, CacheConfig
 from trainer.data.cells import mapped
 from trainer.data.evaluation import read_evaluation
+from trainer.data.files import AGAIN, Files, LocalFiles, local_manifest
+from trainer.data.stored_files import StoredFiles, stored_manifest
 
 Arrays = Mapping[str, NDArray[Any]]
-_AGAIN = "Pack again with jobs.pack"
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Where a packed directory is, and what of it this machine may keep."""
+
+    place: Place
+    cache: CacheConfig = field(default_factory=CacheConfig)
+
+    @classmethod
+    def of(cls, named: Packed | Place | Path, cache: CacheConfig | None = None) -> Packed:
+        """What a job is given."""
+        return named if isinstance(named, Packed) else cls(Place.of(named), cache or CacheConfig())
 
 
 @dataclass(frozen=True, slots=True)
 class PackedDirectory:
-    """An immutable packed-batch directory, verified file by file when opened."""
+    """An immutable packed-batch directory, verified file by file when opened; behind a URL, its batches when read."""
 
-    path: Path
+    place: Place
     manifest: Manifest
     manifest_sha256: str
     superblocks: tuple[tuple[str, int, Superblock], ...]  # (path, row group, what it holds), in packed order
+    files: Files = field(repr=False, compare=False)
+    beside: Path = field(repr=False, compare=False)
+    """folder for what is computed from it, unless another is named"""
 
     @classmethod
-    def open(cls, path: Path) -> PackedDirectory:
-        """Read the manifest, verify size and sha256 of each file that it lists; an error names the file."""
-        manifest, digest = read_manifest(path)
+    def open(cls, packed: Packed | Place | Path) -> PackedDirectory:
+        """Read the manifest, verify the files that it lists; an error names the file.
+
+        On this machine: size and sha256 of each. Behind a URL, through the cache: sizes of all, and sums of all but
+        the batches, which are checked row group by row group when they are read.
+        """
+        packed = Packed.of(packed)
+        place = packed.place
+        manifest, digest = read_manifest(place)
         listed = {entry.path for entry in manifest.files}
         lacking = [name for name in map(file_of, ARRAYS) if name not in listed]
         lacking += [] if any(_is_evaluation(name) for name in listed) else [f"{EVALUATION_FOLDER}/"]
         lacking += [] if manifest.superblocks else [f"{BATCH_FOLDER}/"]
         if lacking:
-            raise ContractError(f"{path / MANIFEST_FILE}: lists no file of {', '.join(lacking)}. {_AGAIN}")
-        for entry in manifest.files:
-            _verify(path, entry)
-        return cls(path, manifest, digest, manifest.superblocks)
+            raise ContractError(f"{place / MANIFEST_FILE}: lists no file of {', '.join(lacking)}. {AGAIN}")
+        files, beside = _files(packed, manifest)
+        files.check(manifest.files)
+        return cls(place, manifest, digest, manifest.superblocks, files, beside)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies on this machine; only of one that does."""
+        return self.place.path
+
+    @property
+    def root(self) -> Place:
+        """The folder from which paths of files count."""
+        return self.manifest.root(self.place)
 
     @property
     def variants(self) -> int:
@@ -72,7 +98,7 @@ class PackedDirectory:
     def place_of(self, superblock: int) -> str:
         """File and row group, for messages."""
         path, row_group, _ = self.superblocks[superblock]
-        return f"{self.path / path}, row group {row_group}"
+        return f"{self.root / path}, row group {row_group}"
 
     @contextmanager
     def reading(self, superblock: int) -> Iterator[None]:
@@ -104,7 +130,7 @@ class PackedDirectory:
         """The token table, memory-mapped; ContractError names the file, or what in it cannot be."""
         arrays: dict[str, Any] = {name: self._mapped(file_of(name)) for name in ARRAYS}
         tokens = self.manifest.tokens
-        with _named(self.path / TOKEN_FOLDER):
+        with _named(self.root / TOKEN_FOLDER):
             table = TokenTable(**arrays)
             table.check_tokens(
                 vocabulary=tokens.vocabulary,
@@ -113,37 +139,52 @@ class PackedDirectory:
                 fields=len(FIELDS),
             )
             if table.rows != tokens.rows:
-                raise ContractError(f"token table of {table.rows} rows, the manifest says {tokens.rows}. {_AGAIN}")
+                raise ContractError(f"token table of {table.rows} rows, the manifest says {tokens.rows}. {AGAIN}")
         return table
 
     def _mapped(self, name: str) -> NDArray[Any]:
         try:
-            return mapped(self.path / name)
+            with self.files.whole(name) as source:
+                return mapped(source)
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
-            raise ContractError(f"{self.path / name}: {error}. {_AGAIN}") from error
+            raise ContractError(f"{self.root / name}: {error}. {AGAIN}") from error
 
     def evaluation(self) -> pa.Table:
         """All evaluation impressions: columns as schemas.trajectory.EVALUATION; ContractError names the file."""
         entries = sorted((entry for entry in self.manifest.files if _is_evaluation(entry.path)), key=lambda e: e.path)
-        rows = self.manifest.tokens.rows
-        return pa.concat_tables([read_evaluation(self.path / entry.path, entry.rows, items=rows) for entry in entries])
+        rows, tables = self.manifest.tokens.rows, []
+        for entry in entries:
+            with self.files.whole(entry.path) as source:
+                tables.append(read_evaluation(source, entry.rows, items=rows, where=str(self.root / entry.path)))
+        return pa.concat_tables(tables)
 
 
-def read_manifest(path: Path) -> tuple[Manifest, str]:
+def _files(packed: Packed, manifest: Manifest) -> tuple[Files, Path]:
+    """Its files, and the folder for what is computed from it."""
+    place = packed.place
+    if place.is_local:
+        return LocalFiles(manifest.root(place).path), place.path.with_name(f"{place.path.name}.frozen")
+    kept = Cache(packed.cache)
+    return StoredFiles(manifest.root(place), kept), kept.folder / "frozen"
+
+
+def read_manifest(place: Place | Path) -> tuple[Manifest, str]:
     """The manifest of a packed directory and its sha256; no other file is looked at."""
-    file = path / MANIFEST_FILE
-    if not os.path.lexists(file):
-        raise InputError(
-            f"{path}: no {MANIFEST_FILE}, so this is no complete packed directory. Make one with jobs.pack"
-        )
-    text = read_bytes(file, largest=LARGEST_MANIFEST, advice=_AGAIN)
-    return Manifest.from_json(text, str(file)), hashlib.sha256(text).hexdigest()
+    place = Place.of(place)
+    text = local_manifest(place.path) if place.is_local else stored_manifest(place)
+    where = place.path / MANIFEST_FILE if place.is_local else place / MANIFEST_FILE
+    return Manifest.from_json(text, str(where)), hashlib.sha256(text).hexdigest()
+
+
+def has_manifest(place: Place) -> bool:
+    """Whether a manifest is there, be it one that cannot be read."""
+    return os.path.lexists(place.path / MANIFEST_FILE) if place.is_local else head(place / MANIFEST_FILE) is not None
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(path: object) -> Iterator[None]:
     """Inside, an error of a contract is given the path that it is about."""
     try:
         yield
@@ -153,16 +194,3 @@ def _named(path: Path) -> Iterator[None]:
 
 def _is_evaluation(name: str) -> bool:
     return name.startswith(f"{EVALUATION_FOLDER}/")
-
-
-def _verify(folder: Path, entry: FileEntry) -> None:
-    path = check_inside(folder, entry.path, advice=_AGAIN)
-    if not os.path.lexists(path):
-        raise ContractError(f"{path}: the manifest lists this file, but it is missing. {_AGAIN}")
-    with opened(path, largest=sys.maxsize, advice=_AGAIN) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if size != entry.bytes:
-            raise ContractError(f"{path}: {size} bytes, the manifest says {entry.bytes}. {_AGAIN}")
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest != entry.sha256:
-        raise ContractError(f"{path}: sha256 {digest[:12]}…, the manifest says {entry.sha256[:12]}…. {_AGAIN}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,24 @@ _BESIDE_SHOWN = ("shown_id", "clicked", "shown_age_hours", "recent_shown", "rece
 _NOT_NEGATIVE = ("shown_age_hours", "recent_shown", "recent_clicks")
 
 
-def read_evaluation(path: Path, rows: int, *, items: int) -> pa.Table:
+def read_evaluation(source: Path | BufferedReader, rows: int, *, items: int, where: str = "") -> pa.Table:
     """The `rows` impressions of one file, whose entries name rows of a token table of `items`.
 
-    ContractError names the file and what in it cannot be. Columns that came later may be absent from older files.
+    ContractError names the file, as `where`, and what in it cannot be. Columns that came later may be absent from older
+    files.
     """
+    where = where or str(source)
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(source)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise ContractError(f"{path}: no readable Parquet file ({_first_line(error)}). {_AGAIN}") from error
+        raise ContractError(f"{where}: no readable Parquet file ({_first_line(error)}). {_AGAIN}") from error
     fault = _columns_fault(table)
     if fault is None and len(table) != rows:
         fault = f"{len(table)} impressions, the manifest says {rows}"
     if fault is None:
         fault = _entries_fault(table, items)
     if fault is not None:
-        raise ContractError(f"{path}: {fault}. {_AGAIN}")
+        raise ContractError(f"{where}: {fault}. {_AGAIN}")
     return table
 
 

@@ -6,28 +6,31 @@ Petastorm's thread and process pools lose or reorder rows, and its schema is a p
 
 from __future__ import annotations
 
+import io
 import itertools
 import pickle
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from schemas.errors import ContractError, InputError
-from schemas.manifest import BATCH_FOLDER
+from schemas.manifest import BATCH_FOLDER, MANIFEST_FILE
 from schemas.packed_batch import PACKED_BATCH
 from trainer.data.cells import decoded_rows
 from trainer.data.directory import Arrays, PackedDirectory
+from trainer.data.files import AGAIN, Opened
 
 with warnings.catch_warnings():  # petastorm imports pyarrow names that warn of their age
     warnings.simplefilter("ignore")
     try:
         from petastorm import reader as petastorm_reader
         from petastorm.etl import legacy
-        from petastorm.fs_utils import get_filesystem_and_path_or_paths
         from petastorm.py_dict_reader_worker import PyDictReaderWorker
         from petastorm.workers_pool import EmptyResultError
         from petastorm.workers_pool.dummy_pool import DummyPool
+        from pyarrow.filesystem import FileSystem
     except ImportError as error:  # a GPU machine may have none; the Arrow reader needs none
         MISSING: ImportError | None = error
     else:
@@ -48,6 +51,7 @@ ALLOWED = frozenset(
 
 
 _LATE_SECONDS = 0.0005
+_SCHEMA = f"{BATCH_FOLDER}/_common_metadata"
 
 
 def _find_class(unpickler: Any, module: str, name: str) -> Any:
@@ -63,14 +67,14 @@ def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> 
     legacy.RestrictedUnpickler.find_class = _find_class
     superblocks = directory.superblocks
     places = [superblocks[number][:2] for number in wanted]
-    with warnings.catch_warnings():  # pyarrow 14 warns of each old name that petastorm uses
-        warnings.simplefilter("ignore", FutureWarning)
+    if _SCHEMA not in {entry.path for entry in directory.manifest.files}:
+        raise ContractError(f"{directory.place / MANIFEST_FILE}: lists no file of {_SCHEMA}. {AGAIN}")
+    with directory.files.row_groups(places) as open_file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # pyarrow 14 warns of each old name that petastorm uses
         try:
-            rows = _OrderedReader(directory, places)
+            rows = _OrderedReader(directory, places, open_file)
         except pickle.UnpicklingError as error:
-            raise ContractError(
-                f"{directory.path}/{BATCH_FOLDER}/_common_metadata: {error}. Do not use it; pack again"
-            ) from error
+            raise ContractError(f"{directory.root / _SCHEMA}: {error}. Do not use it; pack again") from error
         with rows:
             for number in wanted:
                 with directory.reading(number):
@@ -97,24 +101,48 @@ if MISSING is None:
                     time.sleep(_LATE_SECONDS)
             return self._results_queue.pop(0)
 
-    class _Worker(PyDictReaderWorker):  # type: ignore[misc]  # petastorm is untyped
-        """Petastorm's worker, which reads a row group by way of a pandas frame; this one decodes it as it comes."""
+    class _Listed(FileSystem):  # type: ignore[misc]  # petastorm's kind of file system, which pyarrow types nowhere
+        """The batch folder as the manifest lists it, wherever it lies: petastorm sees no other file."""
 
-        def _load_rows(self, pq_file: Any, piece: Any, _drop: Any) -> list[Any]:
+        def __init__(self, directory: PackedDirectory, open_file: Opened) -> None:
+            self.open_file = open_file
+            self._directory = directory
+
+        def isdir(self, path: str) -> bool:
+            """Whether it is the batch folder."""
+            return path == BATCH_FOLDER
+
+        def walk(self, path: str) -> Iterator[tuple[str, list[str], list[str]]]:
+            """The batch folder and its files."""
+            root = f"{path}/"
+            listed = (entry.path for entry in self._directory.manifest.files)
+            yield path, [], [name.removeprefix(root) for name in listed if name.startswith(root)]
+
+        def open(self, path: str, mode: str = "rb") -> io.BytesIO:
+            """A small file of the folder: petastorm's schema."""
+            with self._directory.files.whole(path) as source:
+                return io.BytesIO(source.read_bytes() if isinstance(source, Path) else source.read())
+
+    class _Worker(PyDictReaderWorker):  # type: ignore[misc]  # petastorm is untyped
+        """Petastorm's worker, which opens a file anew for each row group and reads it by way of a pandas frame; this
+        one takes the file as the directory opens it, and decodes a row group as it comes."""
+
+        def process(self, piece_index: int, **_: Any) -> None:
+            piece = self._split_pieces[piece_index]
             names = [field.name for field in self._schema.fields.values()]
-            return decoded_rows(pq_file.read_row_group(piece.row_group, columns=names), names)
+            with self._filesystem.open_file(piece.path) as file:
+                rows = decoded_rows(file.read_row_group(piece.row_group, columns=names), names)
+            if rows:
+                self.publish_func(rows)
 
     class _OrderedReader(petastorm_reader.Reader):  # type: ignore[misc]  # petastorm is untyped
         """A petastorm reader whose row groups come in the order given, each once."""
 
-        def __init__(self, directory: PackedDirectory, places: Sequence[tuple[str, int]]) -> None:
-            self._places = places
-            self._root = directory.path
-            # Only the file system is asked for by URL: petastorm does not decode the %20 of a path with a blank.
-            filesystem, _ = get_filesystem_and_path_or_paths("file:///")
+        def __init__(self, directory: PackedDirectory, places: Sequence[tuple[str, int]], open_file: Opened) -> None:
+            self._directory, self._places = directory, places
             super().__init__(
-                filesystem,
-                str((directory.path / BATCH_FOLDER).resolve()),
+                _Listed(directory, open_file),
+                BATCH_FOLDER,
                 reader_pool=_Pool(),
                 shuffle_row_groups=False,
                 num_epochs=1,
@@ -123,15 +151,10 @@ if MISSING is None:
 
         def _filter_row_groups(self, _dataset: Any, row_groups: Sequence[Any], *_: Any) -> tuple[list[int], None]:
             """Petastorm's hook for choosing row groups: indexes into its own list, in our order."""
-            root = str(self._root.resolve())
-            found = {
-                (piece.path.removeprefix(root).lstrip("/"), piece.row_group): n for n, piece in enumerate(row_groups)
-            }
+            found = {(piece.path, piece.row_group): n for n, piece in enumerate(row_groups)}
             gone = {path for path, row_group in self._places if (path, row_group) not in found}
             if gone:
-                raise ContractError(
-                    f"{self._root / min(gone)}: gone or damaged since it was opened. Pack again with jobs.pack"
-                )
+                raise ContractError(f"{self._directory.root / min(gone)}: {_SCHEMA} knows fewer row groups. {AGAIN}")
             return [found[place] for place in self._places], None
 
         def cleanup_cache(self) -> None:

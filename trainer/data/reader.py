@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import pyarrow.parquet as pq
-
 from schemas.errors import ContractError
 from schemas.packed_batch import PACKED_BATCH
 from trainer.data.batch import StepBatch, check_batch
@@ -18,18 +16,14 @@ Backend = Callable[[PackedDirectory, Sequence[int]], Iterator[list[Arrays]]]
 
 
 def arrow_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iterator[list[Arrays]]:
-    """Read row groups with plain pyarrow and numpy. ContractError, by name, for a file that cannot be read.
-
-    One file is open at a time, for a directory may hold more than a process may open; footers are read once.
-    """
+    """Read row groups with plain pyarrow and numpy. ContractError, by name, for a file that cannot be read."""
     superblocks, names = directory.superblocks, [field.name for field in PACKED_BATCH]
-    footers: dict[str, pq.FileMetaData] = {}
-    for number in wanted:
-        path, row_group, _ = superblocks[number]
-        with directory.reading(number), pq.ParquetFile(directory.path / path, metadata=footers.get(path)) as file:
-            footers[path] = file.metadata
-            batches: list[Arrays] = [*decoded_rows(file.read_row_group(row_group, columns=names), names)]
-        yield batches
+    with directory.files.row_groups([superblocks[number][:2] for number in wanted]) as open_file:
+        for number in wanted:
+            path, row_group, _ = superblocks[number]
+            with directory.reading(number), open_file(path) as file:
+                batches: list[Arrays] = [*decoded_rows(file.read_row_group(row_group, columns=names), names)]
+            yield batches
 
 
 class Reader:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from schemas.embedding import EMBEDDINGS
 from schemas.news import ITEM_TOKENS
 from schemas.space import space_for
+from trainer.data.directory import Packed
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.embeddings import (
     BoolArray,
@@ -68,7 +69,7 @@ class _Asked:
 
 def export(
     checkpoint: Path,
-    data: Path,
+    data: Packed | Path,
     out: Path,
     *,
     lake: Path | None,
@@ -93,7 +94,7 @@ def export(
 
 
 def _asked(
-    checkpoint: Path, data: Path, places: tuple[Path, Path | None], *, store: Path | None, device: torch.device
+    checkpoint: Path, data: Packed | Path, places: tuple[Path, Path | None], *, store: Path | None, device: torch.device
 ) -> _Asked:
     path, (out, lake) = chosen(checkpoint), places
     saved = load_checkpoint(path)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from schemas.errors import InputError
 from trainer.config import TrainConfig
 from trainer.data.backends import BACKENDS
-from trainer.data.directory import PackedDirectory
+from trainer.data.directory import Packed, PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
 from trainer.loop.checkpoint import Checkpoint, ResumeError, of_checkpoint
@@ -119,7 +119,7 @@ def short_superblocks(prepared: Prepared) -> str | None:
     )
 
 
-def prepare_again(checkpoint: Checkpoint, data: Path, *, store: Path | None, device: torch.device) -> Prepared:
+def prepare_again(checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device) -> Prepared:
     """`data` prepared by the checkpoint's own config; the weights are still the untrained ones."""
     return prepare(config_of(checkpoint), data, store=store, device=device, told=lambda *_: None)
 
@@ -143,8 +143,11 @@ def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
             raise ResumeError(f"the checkpoint's weights do not fit its config: {said}") from error
 
 
-def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torch.device, told: Told) -> Prepared:
-    """Open `data`, load the PLM and try it, fill or find the store of frozen output (by default `<data>.frozen`)."""
+def prepare(
+    config: TrainConfig, data: Packed | Path, *, store: Path | None, device: torch.device, told: Told
+) -> Prepared:
+    """Open `data`, load the PLM and try it, fill or find the store of frozen output (by default `<data>.frozen`,
+    of data behind a URL in the cache)."""
     config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
     directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
@@ -159,7 +162,7 @@ def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torc
     stored = None
     if split.frozen_layers:
         rows = rows_needed(directory, batch_rows)
-        folder = store or _beside(directory)
+        folder = store or directory.beside
         stored = frozen_store(
             split, directory, folder, rows=rows, device=device, told=lambda done: told(done, len(rows))
         )
@@ -168,7 +171,7 @@ def prepare(config: TrainConfig, data: Path, *, store: Path | None, device: torc
 
 
 def prepare_to_encode(
-    checkpoint: Checkpoint, data: Path, *, store: Path | None, device: torch.device
+    checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device
 ) -> tuple[Prepared, NDArray[np.int64]]:
     """(the checkpoint's weights on `data`, the item rows whose frozen output is at hand): nothing is stored here."""
     config = config_of(checkpoint)
@@ -179,7 +182,7 @@ def prepare_to_encode(
     rows, stored = np.zeros(0, np.int64), None
     if split.frozen_layers:
         needed = rows_needed(directory, batch_rows)
-        stored = found_store(split, directory, store or _beside(directory), rows=needed, device=device)
+        stored = found_store(split, directory, store or directory.beside, rows=needed, device=device)
         rows = rows if stored is None else needed
     items = _items(directory, device, stored)
     model = model.to(device).eval()
@@ -191,14 +194,10 @@ def _seen(clicks_V: NDArray[np.int64], batch_rows: NDArray[np.int64]) -> NDArray
     return np.isin(np.arange(len(clicks_V)), batch_rows)
 
 
-def _beside(directory: PackedDirectory) -> Path:
-    """Where the frozen layers' output is kept unless another folder is named."""
-    return directory.path.with_name(f"{directory.path.name}.frozen")
-
-
-def _opened(config: TrainConfig, data: Path) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
+def _opened(config: TrainConfig, data: Packed | Path) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
     """The directory, an untrained model that reads its tokens, and the model's language model."""
-    directory = PackedDirectory.open(data.resolve())
+    packed = Packed.of(data)
+    directory = PackedDirectory.open(replace(packed, place=packed.place.resolve()))
     model = build_model(config)
     split = cast(TextEncoder, model["encoder"]).split
     check_tokens(directory.manifest, config.encoder.plm, split)

@@ -26,6 +26,7 @@ from pipelines.packing.flow import Packed, pack_frames
 from pipelines.packing.write import directory_at
 from schemas.as_arrow import arrow_schema
 from schemas.news import ITEM_TOKENS
+from schemas.storage.place import Place
 from schemas.table import Table
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 from tests.engines import Engine, started
@@ -81,7 +82,7 @@ def pack_drawn(spark: SparkSession, tables: Path, out: Path, config: PackingConf
         for table in (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
     )
     with directory_at(out) as folder:
-        return pack_frames(folder, trajectories, evaluation, items, config=config, news=NEWS)
+        return pack_frames(Place.of(folder), trajectories, evaluation, items, config=config, news=NEWS)
 
 
 def start(engine: Engine, tables: Path, out: Path, options: Mapping[str, PackingConfig]) -> subprocess.Popen[bytes]:

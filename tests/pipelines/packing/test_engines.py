@@ -16,6 +16,7 @@ from pipelines.packing import tasks
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.write import directory_at
 from pipelines.session import is_embedded
+from schemas.storage.place import Place
 from schemas.trajectory import EVALUATION
 from tests.engines import finish
 from tests.pipelines.packing.drawn import contents, draw, pack_drawn, start
@@ -59,7 +60,7 @@ def test_impressions_lie_in_files_of_bounded_rows_in_time_order(
 ) -> None:
     frame = spark.read.parquet((drawn / "evaluation").as_uri())
     with directory_at(tmp_path / "packed") as folder:
-        found = tasks.write_evaluation(frame.repartition(3), folder, rows_per_file=40)
+        found = tasks.write_evaluation(frame.repartition(3), Place.of(folder), rows_per_file=40)
     assert [row["rows"] for row in found] == [40, 40, 10]  # a file's rows are cut amid those of one time
     paths = sorted((tmp_path / "packed" / "evaluation").iterdir())
     assert [path.name for path in paths] == [Path(row["path"]).name for row in found]

@@ -8,11 +8,13 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.packing.building import work_folder
 from pipelines.packing.token_files import RowTokens, pack_tokens
 from pipelines.packing.tokens import COLUMNS, token_table
-from pipelines.packing.write import directory_at, work_folder, write_tokens
+from pipelines.packing.write import directory_at, write_tokens
 from schemas.errors import ContractError, InputError
 from schemas.manifest import FileEntry, Tokens
+from schemas.storage.place import Place
 from schemas.token_table import TOKEN_FOLDER
 from tests.pipelines.packing.drawn import ITEMS, NEWS, OTHERS, draw
 
@@ -26,8 +28,8 @@ def items(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Data
 
 
 def made(out: Path, items: DataFrame, *, rows: int = 10, news: dict[str, Any] = NEWS) -> tuple[Tokens, list[FileEntry]]:
-    with directory_at(out) as folder, work_folder(folder) as work:
-        return pack_tokens(folder, items, news, "p", work=work, rows_per_task=rows)
+    with directory_at(out) as folder, work_folder(Place.of(folder)) as work:
+        return pack_tokens(Place.of(folder), items, news, "p", work=work, rows_per_task=rows)
 
 
 @pytest.mark.parametrize("rows", [1, 10, 25, 1000])  # 25: the last task's rows are all that it may hold
@@ -49,7 +51,7 @@ def test_tokens_of_rows_are_looked_up(tmp_path: Path, items: DataFrame) -> None:
     sums = items.select("item_row", F.aggregate("segment_full_tokens", F.lit(0), lambda a, b: a + b), "source")
     wanted = {row[0]: row[1] if row[2] == "p" else 0 for row in sums.collect()}
     rows = np.array([5, 3, ALL, 1, ITEMS, 3])
-    assert RowTokens(tmp_path / "packed")[rows].tolist() == [wanted[row] for row in rows.tolist()]
+    assert RowTokens(Place.of(tmp_path / "packed"))[rows].tolist() == [wanted[row] for row in rows.tolist()]
 
 
 @pytest.mark.parametrize(

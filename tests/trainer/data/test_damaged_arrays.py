@@ -42,7 +42,7 @@ def put(directory: Path, name: str, content: bytes) -> None:
     file = directory / MANIFEST_FILE
     manifest = json.loads(file.read_text())
     (entry,) = (entry for entry in manifest["files"] if entry["path"] == name)
-    entry.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    entry.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), spans=[])
     file.write_text(json.dumps(manifest))
 
 

@@ -1,0 +1,114 @@
+"""Packing to a real S3 server by the job: killed by SIGKILL at any request, twice at once, then run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.config import run
+from jobs.pack import pack
+from schemas.storage import files
+from schemas.storage.place import Place
+from tests.conftest import REPOSITORY
+from tests.jobs import dying
+from tests.object_store import new_bucket
+from tests.pipelines.packing.drawn_lake import drawn_lake
+from tests.pipelines.packing.stored import manifest_at, names_below, nothing_beside, sums
+
+OPTIONS = ["--source", "p", "--batch-trajectories", "4", "--batch-items", "30", "--shard-trajectories", "25"]
+MOMENTS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]  # of all requests up to the commit, which is the last of them
+
+
+class Whole(NamedTuple):
+    """A lake, what one run made of it that nobody killed, and the requests by which it did."""
+
+    lake: Path
+    made: dict[str, str]
+    requests: list[str]
+
+    @property
+    def commit(self) -> int:
+        """The number of the request that puts the manifest."""
+        return self.requests.index("create")
+
+
+@pytest.fixture(scope="module")
+def whole(spark: SparkSession, _object_store: None, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    lake = tmp_path_factory.mktemp("lake")
+    drawn_lake(spark, lake)
+    out, requests = Place.of(new_bucket()) / "packed", list[str]()
+    files.write(out / "build-0123456789ab/x", b"of a dead run")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in dying.CHANGES:  # put back afterwards
+            patch.setattr(dying.ObjectStore, name, getattr(dying.ObjectStore, name))
+        dying.noting(requests.append)
+        assert run(pack, ["--lake", str(lake), "--out", str(out), *OPTIONS]) == 0
+    return Whole(lake, sums(manifest_at(out)), requests)
+
+
+def start(lake: Path, out: Place, *, dies: int = -1) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.jobs.dying", str(dies), "pack", "--lake", str(lake), "--out", str(out)]
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen([*command, *OPTIONS], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def killed(whole: Whole, out: Place, number: int) -> None:
+    running = start(whole.lake, out, dies=number)
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == -signal.SIGKILL, said.decode()
+
+
+def packed_again(whole: Whole, out: Place) -> bool:
+    """The next run makes what one run makes, and nothing else is left."""
+    assert run(pack, ["--lake", str(whole.lake), "--out", str(out), *OPTIONS]) == 0
+    return sums(manifest_at(out)) == whole.made and nothing_beside(out)
+
+
+@pytest.mark.parametrize(
+    "share", [pytest.param(at, marks=() if at in (0.4, 1.0) else pytest.mark.slow) for at in MOMENTS]
+)
+def test_a_run_killed_before_its_commit_made_nothing_and_the_next_sweeps(
+    whole: Whole, bucket: str, share: float
+) -> None:
+    out = Place.of(bucket) / "packed"
+    killed(whole, out, round(share * whole.commit))
+    assert all(name.startswith("build-") for name in names_below(out))
+    assert packed_again(whole, out)
+
+
+@pytest.mark.parametrize("later", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_killed_after_its_commit_made_all_and_the_next_sweeps(whole: Whole, bucket: str, later: int) -> None:
+    out = Place.of(bucket) / "packed"
+    for number in range(3):
+        files.write(out / f"build-0123456789a{number}/x", b"of a dead run")
+    killed(whole, out, whole.commit + later)
+    manifest = manifest_at(out)
+    assert sums(manifest) == whole.made
+    assert not nothing_beside(out)
+    assert packed_again(whole, out)
+    assert manifest_at(out) == manifest
+
+
+def test_two_at_once_make_one_directory(whole: Whole, bucket: str) -> None:
+    out = Place.of(bucket) / "packed"
+    both = [start(whole.lake, out) for _ in range(2)]
+    for running in both:
+        printed, said = running.communicate(timeout=300)
+        assert running.returncode == 0, said.decode()
+        assert json.loads(printed)["out"] == str(out)
+    assert sums(manifest_at(out)) == whole.made
+    assert nothing_beside(out)
+
+
+def test_a_bucket_that_is_not_there_is_one_message(whole: Whole, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--lake", str(whole.lake), "--out", "s3a://not-there-at-all/packed", *OPTIONS]
+    assert run(pack, options) == 2
+    assert "s3://not-there-at-all" in capsys.readouterr().err

@@ -1,0 +1,102 @@
+"""Files: how a packed directory's files are checked and read, on this machine's disks or from behind a URL."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
+
+from schemas.errors import ContractError, InputError
+from schemas.manifest import LARGEST_MANIFEST, MANIFEST_FILE, FileEntry
+from schemas.regular_file import check_inside, opened, read_bytes
+
+AGAIN = "Pack again with jobs.pack"
+
+Whole = Path | BufferedReader  # what a file is read whole from
+Opened = Callable[[str], AbstractContextManager[Any]]  # a batch file's path -> inside, its pq.ParquetFile
+
+
+class Files(Protocol):
+    """The files of one packed directory. ContractError names one that is not what the manifest says."""
+
+    def check(self, entries: Iterable[FileEntry]) -> None:
+        """All are there, and whole as far as opening looks."""
+
+    def whole(self, name: str) -> AbstractContextManager[Whole]:
+        """Inside, a file that is read whole or mapped, with the right sum."""
+
+    def row_groups(self, wanted: Sequence[tuple[str, int]]) -> AbstractContextManager[Opened]:
+        """Inside, how to open the file of each of these (path, row group): in this order, each once."""
+
+
+class LocalFiles:
+    """Files of this machine, read where they lie; their sums are checked once, when the directory is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def check(self, entries: Iterable[FileEntry]) -> None:
+        """See Files: sizes and sums of all."""
+        for entry in entries:
+            _verify(self._folder, entry)
+
+    @contextmanager
+    def whole(self, name: str) -> Iterator[Whole]:
+        """See Files."""
+        yield self._folder / name
+
+    @contextmanager
+    def row_groups(self, wanted: Sequence[tuple[str, int]]) -> Iterator[Opened]:
+        """See Files. One file is open at a time, for a directory may hold more than a process may open."""
+        footers: dict[str, pq.FileMetaData] = {}
+
+        @contextmanager
+        def open_file(path: str) -> Iterator[pq.ParquetFile]:
+            with pq.ParquetFile(self._folder / path, metadata=footers.get(path)) as file:
+                footers[path] = file.metadata
+                yield file
+
+        yield open_file
+
+
+def local_manifest(folder: Path) -> bytes:
+    """The text of the manifest; InputError where there is none."""
+    file = folder / MANIFEST_FILE
+    if not os.path.lexists(file):
+        raise InputError(no_manifest(folder))
+    return read_bytes(file, largest=LARGEST_MANIFEST, advice=AGAIN)
+
+
+def no_manifest(where: object) -> str:
+    """What to say where there is none."""
+    return f"{where}: no {MANIFEST_FILE}, so this is no complete packed directory. Make one with jobs.pack"
+
+
+def _verify(folder: Path, entry: FileEntry) -> None:
+    path = check_inside(folder, entry.path, advice=AGAIN)
+    if not os.path.lexists(path):
+        raise ContractError(missing(path))
+    with opened(path, largest=sys.maxsize, advice=AGAIN) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size != entry.bytes:
+            raise ContractError(other_size(path, size, entry))
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != entry.sha256:
+        raise ContractError(f"{path}: sha256 {digest[:12]}…, the manifest says {entry.sha256[:12]}…. {AGAIN}")
+
+
+def missing(where: object) -> str:
+    """What to say of a file that is not there."""
+    return f"{where}: the manifest lists this file, but it is missing. {AGAIN}"
+
+
+def other_size(where: object, size: int, entry: FileEntry) -> str:
+    """What to say of a file of another size."""
+    return f"{where}: {size} bytes, the manifest says {entry.bytes}. {AGAIN}"

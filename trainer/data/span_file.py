@@ -1,0 +1,67 @@
+"""SpanFile: a file that lies in pieces, as one that can be read anywhere; a piece is opened when it is first read."""
+
+from __future__ import annotations
+
+import io
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from io import BufferedReader
+from itertools import accumulate
+from typing import Any
+
+
+class SpanFile(io.RawIOBase):
+    """For one reader at a time. Holds the pieces that it has opened, and closes them with itself."""
+
+    def __init__(self, sizes: Sequence[int], opened: Callable[[int], BufferedReader]) -> None:
+        self._ends = list(accumulate(sizes))
+        self._opened = opened
+        self._held: dict[int, BufferedReader] = {}
+        self._at = 0
+
+    def hold(self, number: int, piece: BufferedReader) -> None:
+        """Take over a piece that is open already."""
+        self._held[number] = piece
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where it will read."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Read elsewhere."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._ends[-1]}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill the buffer, or as much of it as the file has: unlike a plain file, never less."""
+        wanted, done = memoryview(buffer).cast("B"), 0
+        while done < len(wanted) and self._at < self._ends[-1]:
+            number = bisect_right(self._ends, self._at)
+            begin = self._ends[number - 1] if number else 0
+            end = min(len(wanted), done + self._ends[number] - self._at)
+            read = os.preadv(self._piece(number).fileno(), [wanted[done:end]], self._at - begin)
+            if not read:
+                raise EOFError(f"piece {number} ends before it should")
+            self._at, done = self._at + read, done + read
+        return done
+
+    def close(self) -> None:
+        """Close it and its pieces."""
+        for piece in self._held.values():
+            piece.close()
+        self._held.clear()
+        super().close()
+
+    def _piece(self, number: int) -> BufferedReader:
+        if number not in self._held:
+            self._held[number] = self._opened(number)
+        return self._held[number]
