@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from contextlib import ExitStack
 from datetime import timedelta
@@ -11,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import ContractError, InputError
@@ -228,3 +230,30 @@ def test_a_store_that_dies_midway_is_one_plain_message_with_the_row_group(
                 list(rest)
             assert not isinstance(told.value, ContractError)
             assert re.search("row group 0|its footer", str(told.value))
+
+
+class Payload:
+    """What a hostile schema would run."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (eval, ("open('owned', 'w').close()",))
+
+
+def test_a_hostile_schema_behind_a_url_runs_nothing(
+    local: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = local / "batches/_common_metadata"
+    hostile = {**pq.read_schema(path).metadata, b"dataset-toolkit.unischema.v1": pickle.dumps(Payload())}
+    pq.write_metadata(pq.read_schema(path).with_metadata(hostile), path)
+    place, content = uploaded(local, bucket), path.read_bytes()
+    change_manifest(place, {"bytes": len(content), "sha256": sha256(content).hexdigest()}, of="_common")
+    with pytest.raises(ContractError, match=r"s3://.*_common_metadata: .*builtins\.eval"):
+        list(steps(place, cache_in(tmp_path), "petastorm"))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_files_that_the_manifest_does_not_list_are_not_seen(place: Place, local: Path, tmp_path: Path) -> None:
+    storage.write(place / "batches/left-by-a-dead-run.parquet", b"PAR1")
+    cache = cache_in(tmp_path)
+    assert same(list(steps(local, cache, "petastorm")), list(steps(place, cache, "petastorm")))
