@@ -28,6 +28,7 @@ from jobs.place_options import check_places, taken
 from schemas.errors import InputError, PartlyDone
 from schemas.regular_file import read_bytes
 from schemas.space import fullest, is_no_space, no_space
+from schemas.storage.place import Place
 from schemas.strict_json import finite
 from schemas.strict_toml import LARGEST_TOML, toml_tables
 
@@ -171,7 +172,7 @@ def _described(job: Job) -> Job:
     parameters = []
     for parameter in inspect.signature(job).parameters.values():
         hint = hints[parameter.name]
-        if isinstance(hint, type) and is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint) and hint is not Place:
             assert parameter.default is parameter.empty or parameter.default == hint(), (
                 f"{job.__name__}: the default of {parameter.name} must be {hint.__name__}(); a preset may differ"
             )

@@ -12,6 +12,7 @@ from jobs.page.contracts import Example
 from jobs.page.reading import json_file, there
 from jobs.terminal.progress import quiet, seconds_of_stages, stage
 from jobs.train import train
+from schemas.storage.place import Place
 from trainer.config import TrainConfig
 from trainer.data.description import describe
 from trainer.data.directory import PackedDirectory
@@ -46,14 +47,18 @@ def demo_trainer(
         Rounds in which every policy is timed, in turns.
     """
     batches = describe(PackedDirectory.open(data)).summary
-    training = train(data=data, out=out, config=config)
+    training = train(data=data, out=Place.of(out), config=config)
     assert training is not None, "the demo trains in one process"
     checkpoint = Path(training["checkpoint"])
     with stage("evaluation"), quiet():  # the demo's screen tells it
-        quality = evaluate(checkpoint=checkpoint, data=data, lake=lake, truth=truth)
+        quality = evaluate(checkpoint=Place.of(checkpoint), data=data, lake=_place(lake), truth=_place(truth))
     speed = encode_once(checkpoint=checkpoint, data=data, rounds=speed_rounds, policies=SHOWN)
     found = {"batches": batches, "training": training, "quality": quality, "speed": speed}
     return {**found, "reader": _reader(out / "examples.json"), "stages": seconds_of_stages}
+
+
+def _place(path: Path | None) -> Place | None:
+    return None if path is None else Place.of(path)
 
 
 def _reader(examples: Path) -> dict[str, Any] | None:

@@ -10,11 +10,13 @@ from jobs.terminal.batches import show_batches
 from jobs.terminal.plot import draw
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
+from schemas.storage.copies import published
+from schemas.storage.place import Place
 from trainer.data.description import describe
 from trainer.data.directory import PackedDirectory
 
 
-def inspect_batches(*, data: Path, plot: Path | None = None) -> dict[str, Any]:
+def inspect_batches(*, data: Path, plot: Place | None = None) -> dict[str, Any]:
     """Verify a packed directory and describe its batches.
 
     Parameters
@@ -24,8 +26,8 @@ def inspect_batches(*, data: Path, plot: Path | None = None) -> dict[str, Any]:
     plot
         PNG to draw; by default `<data>.png`, beside the directory.
     """
-    path = data.with_name(f"{data.resolve().name}.png") if plot is None else plot
-    if path.suffix.lower() != ".png":
+    path = Place.of(data.with_name(f"{data.resolve().name}.png")) if plot is None else plot
+    if Path(path.name).suffix.lower() != ".png":
         raise InputError(f"--plot {path}: name a file that ends in .png")
     with stage("sizes and sha256 of files"):
         directory = PackedDirectory.open(data)
@@ -37,8 +39,9 @@ def inspect_batches(*, data: Path, plot: Path | None = None) -> dict[str, Any]:
     show_batches(directory.manifest, found)
     counts, config = directory.manifest.counts, directory.manifest.config
     title = f"{data.resolve().name}: {found.summary['batches']:,} batches in order {config.get('order')}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw(found, path, title=title)
+    with published(path) as file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draw(found, file, title=title)
     return found.summary | {"variants": counts.get("variants", 1), "order": config.get("order"), "plot": str(path)}
 
 

@@ -8,22 +8,22 @@ from typing import Any, Literal
 from jobs.config import run
 from jobs.terminal import training as terminal
 from jobs.tracking.watch import check_trackers, watched
-from schemas.errors import InputError
+from schemas.storage.place import Place
 from trainer.config import TrainConfig
 from trainer.loop.distributed import joined
 from trainer.loop.keeping import Keeping, outline
 from trainer.loop.prepare import DeviceName, device_of, settled
 from trainer.loop.trainer import Trainer
-from trainer.loop.warm_start import begin_from
+from trainer.loop.working_folder import Working, working_in
 
 
 def train(
     *,
     data: Path,
-    out: Path,
+    out: Place,
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     resume: Literal["no", "auto"] = "no",
-    init_from: Path | None = None,
+    init_from: Place | None = None,
     dry_run: bool = False,
     store: Path | None = None,
     device: DeviceName = "auto",
@@ -35,7 +35,8 @@ def train(
     data
         The packed directory that `pack` wrote.
     out
-        Folder for metrics.jsonl, config.json and the checkpoints; without --resume it must not hold a run yet.
+        Folder for metrics.jsonl, config.json and the checkpoints, here or behind a URL; without --resume it must not
+        hold a run yet.
     config
         The run, in parts: run, encoder, user, planner, optimiser.
     resume
@@ -45,30 +46,29 @@ def train(
     dry_run
         Check everything and tell what would be done; nothing is trained or written but the frozen layers' output.
     store
-        Folder that keeps the frozen layers' output; by default `<data>.frozen`.
+        Folder of this machine, mapped into memory, with the frozen layers' output; by default `<data>.frozen`.
     device
         Where to train.
     """
-    with joined() as ranks:
-        if ranks.leads and resume == "no" and (out / "config.json").exists():
-            raise InputError(f"{out}: holds a training run. Add --resume auto, name another --out, or remove it")
+    with joined() as ranks, working_in(out, ranks, resume=resume == "auto") as at:
         check_trackers(config.run)
         terminal.one_speaks(ranks)
-        config = settled(config, device_of(device), ranks, begun=out / "checkpoint" if resume == "auto" else None)
+        config = settled(config, device_of(device), ranks, begun=at.begun)
         prepared = terminal.prepare_telling(config, data, ranks, store=store, device=device)
-        start = begin_from(prepared, init_from) if init_from is not None else {}
-        terminal.tell_start(start)
+        start = terminal.started(prepared, init_from)
         trainer = Trainer(prepared, ranks, start.get("chosen_by", []))
-        summary = outline(trainer) if dry_run else _trained(trainer, out)
-        terminal.write_report(out, data, trainer, dry_run=dry_run)
-    return summary if ranks.leads else None
+        summary = outline(trainer) if dry_run else _trained(trainer, at)
+        terminal.write_report(at, data, trainer, dry_run=dry_run)
+    return at.told(summary) if ranks.leads else None
 
 
-def _trained(trainer: Trainer, out: Path) -> dict[str, Any]:
-    with terminal.run_folder(out, trainer), watched(trainer, out) as watch:
-        keeping = Keeping(trainer, out, asked_to_stop=watch.asked_to_stop, told=watch.line, judged=watch.judged)
-        gone_on_from = terminal.resumed(keeping, trainer)
-        terminal.write_config(out, trainer)
+def _trained(trainer: Trainer, at: Working) -> dict[str, Any]:
+    with terminal.run_folder(at.folder, trainer), watched(trainer, at.folder) as watch:
+        asked, told, judged, follower = watch.asked_to_stop, watch.line, watch.judged, at.follower
+        keeping = Keeping(trainer, at.folder, asked_to_stop=asked, told=told, judged=judged, follower=follower)
+        gone_on_from = terminal.resumed(keeping, trainer, at)
+        terminal.write_config(at.folder, trainer)
+        at.config_written()
         watch.begin()
         keeping.fit()
         if keeping.stopped:

@@ -18,14 +18,18 @@ from jobs.tracking.step_profile import Profiled
 from pipelines.locks import locked
 from schemas.errors import InputError
 from schemas.space import space_for
+from schemas.storage.place import Place
 from trainer.config import TrainConfig
 from trainer.loop.distributed import Ranks, leader_first
 from trainer.loop.flops import device_name
+from trainer.loop.found_checkpoint import found_checkpoint
 from trainer.loop.keeping import Keeping
 from trainer.loop.precision import emulation
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.loop.principal_start import start_projection
 from trainer.loop.trainer import Trainer
+from trainer.loop.warm_start import begin_from
+from trainer.loop.working_folder import Working
 
 Line = dict[str, Any]
 
@@ -95,20 +99,23 @@ def write_config(out: Path, trainer: Trainer) -> None:
             (out / "config.json").write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
 
 
-def tell_start(found: dict[str, Any]) -> None:
-    """What the run begins with, where that is an earlier run's checkpoint."""
-    if not found:
-        return
+def started(prepared: Prepared, init_from: Place | None) -> dict[str, Any]:
+    """Begin with an earlier run's checkpoint, if one is named, and tell it; what `begin_from` found."""
+    if init_from is None:
+        return {}
+    with found_checkpoint(init_from) as named:
+        found = {**begin_from(prepared, named.given), "path": str(named.place)}
     console.print(
         f"  begins with {found['path']}; since then {found['new']:,} new items, {found['changed']:,} with other tokens"
     )
+    return found
 
 
-def resumed(keeping: Keeping, trainer: Trainer) -> Path | None:
+def resumed(keeping: Keeping, trainer: Trainer, at: Working) -> Path | None:
     """Put the run to where its newest intact checkpoint stood, and tell what is not as it was."""
     path = keeping.go_on()
     for why in keeping.passed_over:
-        console.print(f"  passed over: {why}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"  passed over: {at.told(why)}", style="yellow", markup=False, soft_wrap=True)
     if trainer.changed:
         told = "; ".join(trainer.changed)
         console.print(f"  goes on after step {trainer.step}, though {told}", markup=False, soft_wrap=True)
@@ -141,7 +148,7 @@ def tell_profile(found: Profiled) -> None:
     console.print(f"  trace, for chrome://tracing or Perfetto: {found.trace}")
 
 
-def write_report(out: Path, data: Path, trainer: Trainer, *, dry_run: bool) -> None:
+def write_report(at: Working, data: Path, trainer: Trainer, *, dry_run: bool) -> None:
     """Keep where and with what the run was made, and write its page: the last thing that a training does.
 
     What hinders the page is told, and the run is complete all the same.
@@ -151,9 +158,9 @@ def write_report(out: Path, data: Path, trainer: Trainer, *, dry_run: bool) -> N
     computed = {"device": device_name(trainer.device), "precision": trainer.config.run.precision}
     told = {"data": str(data), **computed, "defaults": TrainConfig().to_dict()}
     try:
-        keep_about(out, {**told, "stages": seconds_of_stages})
-        page = write_page(Places(run=out), out / PAGE)["page"]
+        keep_about(at.folder, {**told, "stages": seconds_of_stages})
+        page = at.told(write_page(Places(run=at.folder, named=at.place), at.folder / PAGE)["page"])
     except (InputError, OSError) as error:
-        console.print(f"  no page of this run: {error}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"  no page of this run: {at.told(str(error))}", style="yellow", markup=False, soft_wrap=True)
     else:
         console.print(f"  page of this run: {page}", markup=False, soft_wrap=True)

@@ -98,6 +98,13 @@ def below(place: Place, *, after: str | None = None) -> Iterator[tuple[str, Entr
         yield entry.key.removeprefix(root), entry
 
 
+def inside(place: Place) -> tuple[list[str], list[str]]:
+    """(names of the folders that stand in the place, names of its files), ascending."""
+    store, key = store_of(place)
+    folders, files = store.inside(key)
+    return [each.rstrip("/").rpartition("/")[2] for each in folders], [each.key.rpartition("/")[2] for each in files]
+
+
 def bytes_below(place: Place) -> int:
     """Bytes of all files below the place."""
     return sum(entry.bytes for _, entry in below(place))

@@ -62,6 +62,14 @@ class Place:
         """The last part."""
         return Path(self.text).name if self.is_local else self.text.rpartition("/")[2]
 
+    @property
+    def parent(self) -> Place:
+        """The folder that it stands in; of a whole bucket itself."""
+        if self.is_local:
+            return Place(str(self.path.parent))
+        above = self.text.rpartition("/")[0]
+        return self if above.endswith(("/", ":")) else Place(above)
+
     def __truediv__(self, below: str) -> Place:
         return Place(str(self.path / below)) if self.is_local else Place(f"{self.text}/{below.strip('/')}")
 
