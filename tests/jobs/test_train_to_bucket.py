@@ -15,15 +15,16 @@ from typing import Any
 
 import pytest
 
+from jobs.config import run
+from jobs.train import train
 from schemas.storage.copies import fetch
-from schemas.storage.files import below
+from schemas.storage.files import below, write
 from schemas.storage.place import Place
 from tests.conftest import REPOSITORY
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_logs import timeless
 
 STEPS, EVERY = 48, 7
-SEEDS = [pytest.param(seed, marks=() if seed < 1 else pytest.mark.slow) for seed in range(12)]
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -39,12 +40,12 @@ def begin(made: Path, machine: str, out: str, *options: str, launcher: tuple[str
     """`machine`: its folder for temporary files."""
     (made / machine).mkdir(exist_ok=True)
     command = [sys.executable, *launcher, "-m", "jobs.train", "--data", "packed", "--out", out, "--encoder.plm", "plm"]
-    run = ["--run.epochs", "2", "--run.log-every-steps", "1", "--run.save-every-steps", str(EVERY)]
+    length = ["--run.epochs", "2", "--run.log-every-steps", "1", "--run.save-every-steps", str(EVERY)]
     model = ["--encoder.frozen-layers", "1", "--planner.warm-up-steps", "5", *options]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     environment["TMPDIR"] = str(made / machine)
     return subprocess.Popen(
-        [*command, *run, *model],
+        [*command, *length, *model],
         cwd=made,
         env=environment,
         stdout=subprocess.PIPE,
@@ -70,13 +71,13 @@ def lines_on(machine: Path) -> int:
     return sum(file.read_bytes().count(b"\n") for file in machine.glob("feedloop-run-*/run/*/metrics.jsonl"))
 
 
-def trace(run: Path) -> list[dict[str, Any]]:
-    return [timeless(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
+def trace(out: Path) -> list[dict[str, Any]]:
+    return [timeless(json.loads(line)) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def files(run: Path) -> dict[str, bytes]:
+def files(out: Path) -> dict[str, bytes]:
     """Everything of the last checkpoints that a clock has no part in."""
-    return {path.relative_to(run).as_posix(): path.read_bytes() for path in run.rglob("*.safetensors")}
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.safetensors")}
 
 
 def fetched_run(place: str, to: Path) -> Path:
@@ -91,7 +92,8 @@ def whole(made: Path) -> Path:
     return made / "whole"
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
 def test_killed_anywhere_another_machine_goes_on_to_the_bit(
     made: Path, whole: Path, bucket: str, tmp_path: Path, seed: int
 ) -> None:
@@ -110,12 +112,12 @@ def test_killed_anywhere_another_machine_goes_on_to_the_bit(
     assert not list((made / f"two-{seed}").glob("feedloop-*"))
 
 
-def assert_equal(run: Path, whole: Path) -> None:
-    assert trace(run) == trace(whole)
-    assert files(run) == files(whole)
-    ours, theirs = ({path.relative_to(at).parts[0] for path in at.rglob("*")} for at in (run, whole))
+def assert_equal(out: Path, whole: Path) -> None:
+    assert trace(out) == trace(whole)
+    assert files(out) == files(whole)
+    ours, theirs = ({path.relative_to(at).parts[0] for path in at.rglob("*")} for at in (out, whole))
     assert ours == theirs - {"_locks"}
-    assert "feedloop-run-" not in (run / "report.html").read_text()
+    assert "feedloop-run-" not in (out / "report.html").read_text()
 
 
 def test_killed_while_a_checkpoint_is_sent_it_goes_on_from_the_one_before(
@@ -142,19 +144,26 @@ def test_two_processes_train_to_a_url_and_one_goes_on(made: Path, bucket: str, t
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=600)
     assert finished(begin(made, "others", out, "--resume", "auto", launcher=LAUNCHER))["complete"]
-    run = fetched_run(out, tmp_path / "run")
-    assert trace(run) == trace(made / "two-whole")
-    assert files(run) == files(made / "two-whole")
+    there = fetched_run(out, tmp_path / "run")
+    assert trace(there) == trace(made / "two-whole")
+    assert files(there) == files(made / "two-whole")
 
 
-def test_what_cannot_be_is_told_by_the_url_and_leaves_nothing(made: Path, whole: Path, bucket: str) -> None:
-    out = f"{bucket}/run"
-    process = begin(made, "refused", out, "--init-from", f"{bucket}/nothing")
-    told = process.communicate(timeout=600)[1]
-    assert process.returncode == 2
-    assert f"{bucket}/nothing: no state.json, so this is no checkpoint" in " ".join(told.split())
-    process = begin(made, "refused", out, "--store", f"{bucket}/frozen")
-    told = process.communicate(timeout=600)[1]
-    assert "--store takes no other" in " ".join(told.split())
-    assert list(below(Place(bucket))) == []
-    assert not list((made / "refused").glob("feedloop-*"))
+def test_what_cannot_be_is_told_by_the_url_and_leaves_nothing(
+    made: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    given = ["--data", str(made / "packed"), "--out", f"{bucket}/run", "--encoder.plm", str(made / "plm")]
+    for options, message in (
+        (("--init-from", f"{bucket}/nothing"), f"{bucket}/nothing: no state.json, so this is no checkpoint"),
+        (("--store", f"{bucket}/frozen"), "--store takes no other"),
+        (("--encoder.frozen-layers", "7"), "this PLM has 2 layers"),
+    ):
+        assert run(train, [*given, *options]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert run(train, [*given, "--encoder.frozen-layers", "1", "--dry-run"]) == 0
+    write(Place(f"{bucket}/run/config.json"), b"{}")
+    assert run(train, given) == 2
+    assert f"{bucket}/run: holds a training run. Add --resume auto" in capsys.readouterr().err
+    assert [name for name, _ in below(Place(bucket))] == ["run/config.json"]
+    assert not list(tmp_path.glob("feedloop-*"))
