@@ -10,11 +10,12 @@ from pipelines.session import plain_errors
 from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories as build
+from schemas.storage.place import Place
 
 
 def build_trajectories(
     *,
-    lake: str,
+    lake: Place,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: TrajectoryConfig = TrajectoryConfig(),  # noqa: B008 - frozen
     as_of: str | None = None,

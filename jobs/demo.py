@@ -37,7 +37,8 @@ def demo(
     Parameters
     ----------
     data
-        A MIND folder (news.tsv, behaviors.tsv, plain or .gz) or a publisher's (news.jsonl, logs/); default: synthetic.
+        A MIND folder (news.tsv, behaviors.tsv, plain or compressed) or a publisher's (news.jsonl, logs/); default:
+        synthetic.
     out
         Folder for all that is made, by default runs/demo or runs/<folder>. Run again, it adds new logs and trains anew.
     size

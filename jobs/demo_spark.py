@@ -19,6 +19,7 @@ from pipelines.news.readers import news_file
 from pipelines.packing.config import PackingConfig
 from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
+from schemas.storage.place import Place
 
 _ENGINE = EngineConfig()
 
@@ -29,7 +30,7 @@ def demo_spark(*, data: Path, out: Path, engine: EngineConfig = _ENGINE) -> dict
     Parameters
     ----------
     data
-        A MIND folder (news.tsv, behaviors.tsv, plain or .gz) or a publisher's (news.jsonl, logs/).
+        A MIND folder (news.tsv, behaviors.tsv, plain or compressed) or a publisher's (news.jsonl, logs/).
     out
         Folder of the lake and of the packed directories, one for each version of the trajectories.
     engine
@@ -37,16 +38,16 @@ def demo_spark(*, data: Path, out: Path, engine: EngineConfig = _ENGINE) -> dict
     """
     find_logs(data, final=True)  # both are refused before anything is made of one of them
     news_file(data)
-    lake, source = str(out / "lake"), data.resolve().name
+    lake, source = Place.of(out / "lake"), data.resolve().name
     facts: dict[str, Any] = {}
     with stage("engine starts"):
         spark = session_for("feedloop demo", engine)
     with stage("ingest"):
         complete = IngestConfig(final=True)  # nobody writes to this folder any more
-        facts["ingest"] = ingest(engine=engine, logs=str(data), lake=lake, source=source, config=complete)
+        facts["ingest"] = ingest(engine=engine, logs=Place.of(data), lake=lake, source=source, config=complete)
         check_usable(Lake(spark, lake), source)
     with stage("news text to tokens"):
-        facts["news"] = prepare_news(engine=engine, news=data, lake=lake, source=source)
+        facts["news"] = prepare_news(engine=engine, news=Place.of(data), lake=lake, source=source)
     with stage("trajectories"):
         facts["trajectories"] = build_trajectories(engine=engine, lake=lake, config=TrajectoryConfig(source=source))
     with stage("packing"):

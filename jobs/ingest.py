@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from jobs.config import run
@@ -20,16 +19,18 @@ from pipelines.ingest.replay import replay_logs
 from pipelines.ingest.stream import Add, Growing, ingest_stream
 from pipelines.session import plain_errors
 from pipelines.tables import Lake, named
+from schemas.storage.paths import path_of
+from schemas.storage.place import Place
 
 
 def ingest(
     *,
-    lake: str,
-    logs: str | None = None,
+    lake: Place,
+    logs: Place | None = None,
     source: str = "publisher",
     format: Literal["auto", "jsonl", "mind", "ebnerd"] = "auto",
-    mapping: Path | None = None,
-    user_key_file: Path | None = None,
+    mapping: Place | None = None,
+    user_key_file: Place | None = None,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: IngestConfig = IngestConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
@@ -40,7 +41,8 @@ def ingest(
     lake
         The folder of the Delta tables; made if it is missing.
     logs
-        Folder of logs/*.jsonl, behaviors*.tsv (MIND) or behaviors.parquet (EB-NeRD), one such file, or the mapping's.
+        Folder of logs/*.jsonl, behaviors*.tsv (MIND), compressed (.gz, .zst, .bz2, .lz4, .xz) or not, or
+        behaviors.parquet (EB-NeRD), one such file, or the mapping's.
     source
         The publisher or collector that wrote the logs; ids of different sources never meet.
     format
@@ -54,19 +56,20 @@ def ingest(
     logs = config.new_logs(logs)
     if logs is None:
         with plain_errors():
-            tables = Lake(session_for("feedloop ingest", engine, new_bytes=bytes_again(lake, source)), lake)
+            tables = Lake(session_for("feedloop ingest", engine, new_bytes=bytes_again(str(lake), source)), lake)
             return replay_logs(tables, config, source=source, mapping=told)
     key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
-    find, size = (None, 0) if config.stream_files else finding(logs, format, told, final=config.final)
+    ways: dict[str, Any] = {"final": config.final, "since": config.since}
+    new = None if config.stream_files else finding(str(logs), format, told, **ways)
     with plain_errors():
-        tables = Lake(session_for("feedloop ingest", engine, new_bytes=size), lake)
+        tables = Lake(session_for("feedloop ingest", engine, new_bytes=new.bytes if new else 0), lake)
         how: dict[str, Any] = {"source": source, "arrived_at": datetime.now(UTC), "user_key": key}
         how |= {name: getattr(config, name) for name in ("max_batch_bytes", "max_reject_share", "earliest")}
         add: Add = partial(ingest_logs, tables, **how)
-        if find is not None:
-            return all_used(logs, dict(add(partial(find, tables.spark))))
-        files = Growing(Path(logs), format, told, final=config.final)
-        return all_used(logs, ingest_stream(tables, files, add, source=source, max_files=config.stream_files))
+        if new is not None:
+            return all_used(str(logs), dict(add(partial(new.find, tables.spark))) | dict(new.left_out))
+        files = Growing(path_of(logs), format, told, **ways)
+        return all_used(str(logs), ingest_stream(tables, files, add, source=source, max_files=config.stream_files))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from pipelines.making import TABLES
 from pipelines.session import plain_errors
 from pipelines.tables import Lake
 from schemas.errors import InputError
+from schemas.storage.place import Place
 
 
 def maintain(
     *,
-    lake: str,
+    lake: Place,
     history_rows: int = 5,
     history_bytes: bool = False,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
@@ -35,7 +36,7 @@ def maintain(
         Also tell what storing each history once saves: writes them into every impression, twice, to compare.
     """
     with plain_errors():
-        tables = Lake(session_for("feedloop maintain", engine), str(lake))
+        tables = Lake(session_for("feedloop maintain", engine), lake)
         found = [table for table in TABLES if tables.exists(table)]
         if not found:
             raise InputError(f"{lake}: no table of feedloop lies there. Name the folder that ingest wrote with --lake")

@@ -11,11 +11,12 @@ from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack as pack_lake
 from pipelines.session import plain_errors
 from pipelines.tables import Lake
+from schemas.storage.place import Place
 
 
 def pack(
     *,
-    lake: str,
+    lake: Place,
     out: Path,
     as_of: str | None = None,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
@@ -37,7 +38,7 @@ def pack(
         What decides the batches.
     """
     with plain_errors():
-        tables = Lake(session_for("feedloop pack", engine), str(lake))
+        tables = Lake(session_for("feedloop pack", engine), lake)
         read = tables if as_of is None else tables.as_of(tables.versions_from(as_of))
         manifest = pack_lake(read, out, config)
         versions = tables.report("pack", inputs=manifest.inputs, outputs={})

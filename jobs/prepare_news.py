@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from jobs.config import run
@@ -17,6 +16,8 @@ from pipelines.news.settings import settle
 from pipelines.session import plain_errors
 from pipelines.tables import Lake, named
 from schemas.impression import HISTORIES, IMPRESSIONS
+from schemas.storage.paths import path_of
+from schemas.storage.place import Place
 
 _STAGE = "prepare_news"
 _LOGGED = (IMPRESSIONS, HISTORIES)
@@ -24,8 +25,8 @@ _LOGGED = (IMPRESSIONS, HISTORIES)
 
 def prepare_news(
     *,
-    lake: str,
-    news: Path | None = None,
+    lake: Place,
+    news: Place | None = None,
     source: str = "publisher",
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     text: NewsConfig = NewsConfig(),  # noqa: B008 - frozen
@@ -37,9 +38,9 @@ def prepare_news(
     lake
         Folder of the Delta tables.
     news
-        news.jsonl or MIND's news.tsv, plain or .gz, or the folder that holds it; or a .tsv of id, category,
-        subcategory, title, abstract and body. Left out, for a publisher that gives no text: each news that its
-        ingested log names is an item without text.
+        news.jsonl or MIND's news.tsv, plain or compressed (.gz, .zst, .bz2, .lz4, .xz), or the folder that holds it;
+        or a .tsv of id, category, subcategory, title, abstract and body. Left out, for a publisher that gives no
+        text: each news that its ingested log names is an item without text.
     source
         Which publisher the news are from.
     engine
@@ -49,10 +50,10 @@ def prepare_news(
         made before; what is named and differs makes all of them anew, and is shown before.
     """
     text.segmenting()
-    file = None if news is None else news_file(news)  # as what stands above, refused before Spark starts
+    file = None if news is None else news_file(path_of(news))  # as what stands above, refused before Spark starts
     source = named(source)
     with plain_errors():
-        tables = Lake(session_for("feedloop prepare_news", engine), str(lake))
+        tables = Lake(session_for("feedloop prepare_news", engine), lake)
         with tables.locked(_STAGE):
             read = (*TABLES_OF[_STAGE], *(_LOGGED if file is None else ()))
             before = tables.versions(read)

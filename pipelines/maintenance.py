@@ -15,12 +15,13 @@ from deltalake import CommitProperties
 from pipelines import delta_log
 from pipelines.commits import Changes, Mark
 from pipelines.delta_log import ZSTD, opened
-from pipelines.files import bytes_below, remove_folder
 from pipelines.making import TABLES, TABLES_OF
 from pipelines.session import is_embedded, located
 from pipelines.tables import SCRATCH, Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
+from schemas.storage.files import bytes_below, remove_folder
+from schemas.storage.place import Place
 from schemas.table import Table
 
 SAFE_DAYS = 7  # Delta's own limit: no reader or writer is thought to take longer
@@ -61,7 +62,7 @@ class CareConfig:
 def maintain_lake(lake: Lake, config: CareConfig) -> dict[str, dict[str, Any]]:
     """Care for every table of our contracts that exists; per table what it was before and is now."""
     with _alone(lake):
-        remove_folder(f"{lake.root}/{SCRATCH}")  # what killed runs have left
+        remove_folder(Place.of(f"{lake.root}/{SCRATCH}"))  # what killed runs have left
         for table in TABLES:
             if lake.exists(table):
                 _refuse_short_log(lake, table, config)
@@ -111,7 +112,7 @@ def state_of(lake: Lake, table: Table) -> dict[str, int]:
         "files": len(files),
         "bytes": sum(file["size_bytes"] for file in files),
         "rows": lake.read(table).count(),
-        "bytes_in_folder": bytes_below(lake.path(table)),
+        "bytes_in_folder": bytes_below(Place.of(lake.path(table))),
     }
 
 

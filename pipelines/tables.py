@@ -16,12 +16,13 @@ from pipelines.engine.choice import on_one_machine
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.engine.writer import writer_of
-from pipelines.files import remove_folder
 from pipelines.making import TABLES, bring_up_to_date, job_of, make, shaped, with_contract_columns
 from pipelines.merging import Merge
 from pipelines.refusals import explained
 from schemas.delta_uri import table_uri
 from schemas.errors import InputError
+from schemas.storage.files import check_served, remove_folder
+from schemas.storage.place import Place, lake_place
 from schemas.table import Table
 
 SCRATCH = "_scratch"  # below the lake, of sessions on several machines; Spark and Delta pass over such names
@@ -32,11 +33,14 @@ _NOTE = "feedloop."  # prefix of our own table properties
 class Lake:
     """The Delta tables below one root: a folder, or a URL that Spark can write to. `pinned`: tables at old versions."""
 
-    def __init__(self, spark: SparkSession, root: str, *, pinned: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, spark: SparkSession, root: str | Path | Place, *, pinned: Mapping[str, int] | None = None
+    ) -> None:
         self.spark = spark
-        self.root = root.rstrip("/") if "://" in root else str(Path(root).resolve())
+        place = check_served(lake_place(root))
+        self.root = str(place.path.resolve()) if place.is_local else place.text
         self._pinned = None if pinned is None else dict(pinned)
-        if "://" not in root and Path(root).exists() and not Path(root).is_dir():
+        if place.is_local and place.path.exists() and not place.path.is_dir():
             raise InputError(f"{root}: the lake must be a folder, and this is a file. Name another place")
         if "`" in self.root:
             raise InputError(f"{root}: Delta makes no table below a name with a backtick. Name another place")
@@ -154,7 +158,7 @@ class Lake:
         if is_replay(self.path(table), mark):
             return 0
         before = self.version(table)
-        self._writer.append(self.path(table), rows, mark)
+        self._writer.append(table, self.path(table), rows, mark)
         ours = (mark.app_id, mark.app_version)
         since = latest_commits(self.path(table), self.version(table) - before)
         return next((commit.changes.inserted for commit in since if commit.app == ours), 0)
@@ -171,7 +175,7 @@ class Lake:
         """Replace all rows, or those for which `where` holds, in one commit; `evolve` as in `append`."""
         rows, _ = shaped(frame, table, keep_others=evolve)
         with self._made(table):
-            self._writer.overwrite(self.path(table), rows, where, Mark(note=note))
+            self._writer.overwrite(table, self.path(table), rows, where, Mark(note=note))
 
     def merge(
         self,
@@ -237,7 +241,7 @@ class Lake:
         except BaseException:
             # Where the version has moved, another run has written here meanwhile.
             if new and snapshot(self.path(table)).version == version:
-                remove_folder(self.path(table))
+                remove_folder(Place.of(self.path(table)))
             raise
 
 

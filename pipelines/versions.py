@@ -7,13 +7,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from pipelines.delta_log import history, is_table
-from pipelines.files import read_text, write_text
 from schemas.errors import InputError
-from schemas.regular_file import read_bytes
+from schemas.storage.files import create, head, read
+from schemas.storage.place import Place
 from schemas.strict_json import Count, ShortText, decoded
 from schemas.table import Table
 
@@ -35,7 +34,7 @@ def write_report(root: str, told: Mapping[str, Any]) -> str:
     """The path of the JSON file that now holds `told`, below the lake and named for the job and this moment."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     path = f"{root}/{FOLDER}/{told['job']}/{moment}.json"
-    write_text(path, json.dumps(told, sort_keys=True) + "\n")
+    create(Place.of(path), (json.dumps(told, sort_keys=True) + "\n").encode())
     return path
 
 
@@ -52,10 +51,11 @@ def read_report(path: str) -> dict[str, int]:
 
 def _text(path: str) -> str | bytes | None:
     """What stands in the file, on this machine or behind a URL; None where there is none."""
-    if ":/" in path:
-        return read_text(path)
-    there = bool(path) and os.path.lexists(path)
-    return read_bytes(Path(path), largest=_LARGEST, advice=_ADVICE, error=InputError) if there else None
+    if not path:
+        return None
+    place = Place.of(path)
+    there = os.path.lexists(place.path) if place.is_local else head(place) is not None
+    return read(place, largest=_LARGEST, advice=_ADVICE) if there else None
 
 
 def moment_of(text: str) -> datetime | None:

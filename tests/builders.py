@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from schemas.as_spark import spark_schema
 from schemas.raw_log import RAW_LOG
+from tests.compressing import packed
 
 ARRIVED = datetime(2026, 3, 10, tzinfo=UTC)
 Line = str | bytes
@@ -54,12 +54,12 @@ def raw_logs(
 
 
 def write_logs(folder: Path, files: Mapping[str, Sequence[Line]]) -> Path:
-    """The folder with logs/NAME of each file, gzip where the name ends so; MIND's behaviors.tsv lies beside logs."""
+    """The folder with logs/NAME of each file, compressed as the name says; MIND's behaviors.tsv lies beside logs."""
     for name, lines in files.items():
         path = folder / (name if "behaviors" in name else f"logs/{name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         content = b"".join(_bytes(line) + b"\n" for line in lines)
-        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        path.write_bytes(packed(name, content))
     return folder
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.delta_log import opened
-from pipelines.files import is_url
 from pipelines.session import is_embedded, located
 
 _PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
@@ -32,7 +31,7 @@ def delta_frame(spark: SparkSession, path: str, *, version: int | None = None) -
 @cache
 def _plain(path: str) -> str:
     """Another name of the folder where this one has letters that Sail's Delta reader writes as others: a link to it."""
-    if is_url(path) or _PLAIN.fullmatch(path):
+    if "://" in path or _PLAIN.fullmatch(path):
         return path
     folder = _links()
     link = folder / str(len(list(folder.iterdir())))

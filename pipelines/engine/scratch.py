@@ -15,8 +15,9 @@ from uuid import uuid4
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines.files import is_url, remove_folder
 from pipelines.session import is_embedded, located
+from schemas.storage.files import remove_folder
+from schemas.storage.place import Place
 
 Keep = Callable[[DataFrame], DataFrame]
 
@@ -42,11 +43,11 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
     try:
         yield keep
     finally:
-        remove_folder(folder)
+        remove_folder(Place.of(folder))
 
 
 def _named(path: str, spark: SparkSession) -> str:
     """The path as the engine takes it: the embedded one decodes URLs, and takes file: with one slash for a folder."""
-    if is_url(path) or not is_embedded(spark):
+    if "://" in path or not is_embedded(spark):
         return located(path)
     return Path(path).absolute().as_uri()

@@ -4,12 +4,12 @@ and not too many lines are refused. What fails it leaves no trace in the lake.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.compressed import UNREADABLE
 from pipelines.engine.scratch import Keep
 from pipelines.ingest.fingerprint import joined_stamps, stamp_of
 from pipelines.ingest.formats import parts_of, sha256_now
@@ -129,5 +129,5 @@ def _still_holds(file: LogFile) -> bool:
     assert file.text_bytes is not None, "a file without a hash has its stamp"
     try:
         return sha256_now(file.path, file.format, file.mapping, file.text_bytes) == file.text_sha256
-    except (OSError, EOFError, zlib.error, InputError):
+    except (*UNREADABLE, InputError):
         return False

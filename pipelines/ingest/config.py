@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from pipelines.ingest.listing import Since
 from pipelines.ingest.parse import EARLIEST
 from schemas.errors import InputError
+from schemas.storage.place import Place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,6 +17,7 @@ class IngestConfig:
 
     final: bool = False  # the files are complete: a last line counts even where no line end stands behind it
     max_reject_share: float = 0.5  # commit no batch with a larger share of refused lines, in a run of more than 20
+    logs_since: str | None = None  # path below --logs, as dt=2026-11-27: what sorts before it is never looked at
     stream_files: int = 0  # for a folder that keeps growing: so many new files at a time, then what has grown
     max_batch_bytes: int = 1 << 30  # text that one batch reads, about; no file is in two batches
     earliest: date = EARLIEST  # a time before this date is refused as impossible
@@ -26,10 +29,17 @@ class IngestConfig:
             raise InputError(f"max_reject_share is {self.max_reject_share:g}: give a share from 0 to 1")
         if self.stream_files < 0:
             raise InputError(f"stream_files is {self.stream_files}: give a number of files, or 0 for no stream")
+        if self.since is not None and self.replay:
+            raise InputError("logs_since says which new logs are looked at, and --replay reads none: drop one of them")
         if self.from_ is not None and not self.replay:
             raise InputError("from says which arrivals a replay reads by another mapping: add --replay, or drop it")
 
-    def new_logs(self, logs: str | None) -> str | None:
+    @property
+    def since(self) -> Since | None:
+        """`logs_since` as names of folders."""
+        return None if self.logs_since is None else Since(self.logs_since)
+
+    def new_logs(self, logs: Place | None) -> Place | None:
         """The logs that are to be read; None for a replay. InputError where both are asked for, or neither."""
         if self.replay == (logs is not None):
             raise InputError("--logs names new logs to add, --replay reads those that the lake holds: give one of them")

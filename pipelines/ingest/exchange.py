@@ -13,7 +13,6 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.files import remove_folder
 from pipelines.ingest.books import of_source
 from pipelines.making import literal
 from pipelines.notes import ReplayNote, noted
@@ -21,6 +20,8 @@ from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_RUNS, RAW_LOG, REJECTS
+from schemas.storage.files import remove_folder
+from schemas.storage.place import Place
 from schemas.table import Table
 
 FOLDER = "_replay"  # below the lake; Spark and Delta pass over names with an underscore
@@ -109,7 +110,7 @@ def exchange(lake: Lake, source: str, note: Mapping[str, Any]) -> None:
             rows = _both(lake, rebuilt, table, source)[1]
             lake.overwrite(table, rows, where=ours, note=mark, evolve=True)
     write_note(lake, source, {"formats": note["formats"]})
-    remove_folder(rebuilt.root)
+    remove_folder(Place.of(rebuilt.root))
 
 
 def _both(lake: Lake, rebuilt: Lake, table: Table, source: str) -> tuple[DataFrame, DataFrame]:

@@ -4,36 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.sql import SparkSession
 
 from pipelines.ingest.known import Known
+from pipelines.ingest.listing import Since
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.sources import Found, find_usable, log_paths
+from pipelines.ingest.sources import Found, find_usable, logs_of
 from pipelines.ingest.spread import each_of
 from pipelines.ingest.table_log import table_log, table_root
 from pipelines.ingest.table_source import find_in_table
-from schemas.errors import PartlyDone
+from schemas.errors import InputError, PartlyDone
+from schemas.storage.paths import path_of
 
 Find = Callable[[SparkSession, Mapping[str, Known]], Found]
 
 
-def finding(logs: str, format: str, mapping: LogMapping | None, *, final: bool = False) -> tuple[Find, int]:
-    """What finds new files, told which ones are known; and the bytes of all.
-    `final`: last lines count, whatever they end with.
+class Finding(NamedTuple):
+    """What finds new files, told which ones are known."""
+
+    find: Find
+    bytes: int  # of all of them
+    left_out: Mapping[str, Any] = {}  # what a summary tells of older ones that were not looked at
+
+
+def finding(
+    logs: str, format: str, mapping: LogMapping | None, *, final: bool = False, since: Since | None = None
+) -> Finding:
+    """What finds new files. `final`: last lines count, whatever they end with; `since`: older files are left out.
 
     InputError, before an engine runs, for a folder without logs. Files that were read before count in the size as well.
     """
     if mapping is not None and mapping.format == "delta":
         size = sum(file.bytes for file in table_log(table_root(logs)).files)
-        return lambda _, known: find_in_table(logs, mapping, known), size
-    folder = Path(logs)
-    paths = log_paths(folder, format, mapping)
+        if since is not None:
+            raise InputError(f"{logs}: a Delta table lists its own files, and logs_since is for folders: drop it")
+        return Finding(lambda _, known: find_in_table(logs, mapping, known), size)
+    folder = path_of(logs)
+    paths, left_out = logs_of(folder, format, mapping, since)
     size = sum(path.stat().st_size for path in paths if path.exists())
     find = partial(find_usable, paths, folder, mapping, final=final)
-    return lambda spark, known: find(known, each=partial(each_of, spark)), size
+    return Finding(lambda spark, known: find(known, each=partial(each_of, spark)), size, left_out)
 
 
 def all_used(logs: str, summary: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import hashlib
 import time
 from pathlib import Path
 
+from schemas.storage.paths import is_remote, version_tag
+
 _FRESH_NS = 3_000_000_000  # within the clock tick of a file system, a change leaves the times as they were
 
 
@@ -69,6 +71,8 @@ def stamp_of(path: Path) -> str | None:
     """While it stays the same, so does the file's content. None where the file changed but a moment ago: it might
     change again and keep its stamp.
     """
+    if is_remote(path):  # an object is replaced whole, and its tag with it
+        return version_tag(path)
     found = path.stat()
     if max(found.st_mtime_ns, found.st_ctime_ns) > time.time_ns() - _FRESH_NS:
         return None

@@ -4,7 +4,7 @@ When the last line of a file counts, where no line end stands behind it:
 
 - JSON lines: if it is a whole JSON object, for no longer line begins with one. Else it waits for its end
 - MIND: it waits, for the beginning of a line looks like a shorter line
-- gzip, of either: always, for a gzip is whole or cannot be read
+- compressed, of either: always, for such a file is whole or cannot be read
 - Parquet, Delta and JSON arrays: they hold rows, and are whole
 
 `ingest --final` counts every last line: the files are complete, whatever they end with.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from pipelines.compressed import SUFFIXES, plain_name, with_compressed
 from pipelines.ingest.fingerprint import bytes_sha256, joined_stamps, joined_sums
 from pipelines.ingest.json_arrays import array_sha256, is_array, scan_array
 from pipelines.ingest.json_fault import json_fault, whole_json
@@ -35,20 +36,22 @@ EBNERD_COLUMNS = {
 EBNERD_HISTORY = {"user_id": ("user_id",), "history": ("article_id_fixed",)}
 EBNERD = LogMapping(columns=EBNERD_COLUMNS)
 PATTERNS = {
-    "jsonl": ("logs/*.jsonl", "logs/*.jsonl.gz"),
-    "mind": ("behaviors*.tsv", "behaviors*.tsv.gz"),
+    "jsonl": with_compressed("logs/*.jsonl"),
+    "mind": with_compressed("behaviors*.tsv"),
     "ebnerd": ("behaviors.parquet", "*/behaviors.parquet"),
 }
-_SUFFIXES = {"jsonl": (".jsonl", ".jsonl.gz"), "mind": (".tsv", ".tsv.gz"), "ebnerd": ("behaviors.parquet",)}
+_SUFFIXES = {"jsonl": ".jsonl", "mind": ".tsv", "ebnerd": "behaviors.parquet"}
 
 
 def format_of(name: str) -> str:
     """The format of a log file, told by its suffix."""
-    for format, suffixes in _SUFFIXES.items():
-        if name.endswith(suffixes):
+    for format, suffix in _SUFFIXES.items():
+        if (name if format == "ebnerd" else plain_name(name)).endswith(suffix):
             return format
-    wanted = ", ".join(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
-    raise InputError(f"{name}: a log file ends in one of {wanted}. Rename it, name a folder, or give a --mapping")
+    raise InputError(
+        f"{name}: a log file ends in one of {', '.join(_SUFFIXES.values())}; text may be compressed, and end in one of "
+        f"{', '.join(SUFFIXES)} behind that. Rename it, name a folder, or give a --mapping"
+    )
 
 
 def parts_of(path: Path, format: str) -> tuple[Path, ...]:

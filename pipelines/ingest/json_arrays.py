@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
+from pipelines.compressed import UNREADABLE, opened, with_compressed
 from pipelines.ingest.fingerprint import TextHash, stamp_of
-from pipelines.ingest.pieces import opened, refuse_other_encoding
+from pipelines.ingest.pieces import refuse_other_encoding
 from pipelines.ingest.scan import PLAIN_LOOK, Content, Look
 from schemas.errors import InputError
 
-_NAMES = (".json", ".json.gz")
+_NAMES = with_compressed(".json")
 _LARGEST = 1 << 30  # it is held in memory at once
 _BLANK = b" \t\r\n"
 _MARK = b"\xef\xbb\xbf"
@@ -28,7 +28,7 @@ def is_array(path: Path) -> bool:
     try:
         with opened(path) as stream:
             return stream.read(_START).removeprefix(_MARK).lstrip(_BLANK).startswith(b"[")
-    except (OSError, EOFError, zlib.error):
+    except UNREADABLE:
         return False  # looking at all of it will tell why
 
 
@@ -43,7 +43,7 @@ def _read(path: Path) -> tuple[int, str | None, list[bytes]]:
         size, stamp = path.stat().st_size, stamp_of(path)
         with opened(path) as stream:
             text = stream.read(_LARGEST + 1)
-    except (OSError, EOFError, zlib.error) as error:
+    except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"cannot be read ({reason}). Fetch it again, or take it out of the folder") from error
     if len(text) > _LARGEST:

@@ -7,13 +7,13 @@ bring the hash.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.compressed import UNREADABLE, is_compressed
 from pipelines.ingest.fingerprint import joined_stamps, stamp_of
 from pipelines.ingest.formats import parts_of
-from pipelines.ingest.pieces import begins_with, is_packed, start_of
+from pipelines.ingest.pieces import begins_with, start_of
 from pipelines.ingest.scan import Content
 
 
@@ -37,13 +37,13 @@ def is_unchanged(path: Path, format: str, before: Known) -> bool:
             stamp = joined_stamps(*map(stamp_of, parts_of(path, format)))
             return stamp is not None and stamp == before.stamp
         return path.stat().st_size == before.bytes and start_of(path) == before.first_line_sha256
-    except (OSError, EOFError, zlib.error):
+    except UNREADABLE:
         return False  # looking at all of it will tell why
 
 
 def last_line_waits(path: Path, before: Known) -> bool:
     """Whether an unchanged file ends in a line that was not read, for it had no line end."""
-    return not is_packed(path) and path.stat().st_size > before.bytes
+    return not is_compressed(path.name) and path.stat().st_size > before.bytes
 
 
 def fault_of(path: Path, content: Content, before: Known) -> str | None:
@@ -55,8 +55,8 @@ def fault_of(path: Path, content: Content, before: Known) -> str | None:
         return _replaced(f"what it holds now {other} the {before.lines} lines that were read of it")
     if path.stat().st_size >= before.bytes and content.first_line_sha256 == before.first_line_sha256:
         return None
-    begun = before.lines == 1 and not before.whole_lines and not is_packed(path)  # its only line was half written
-    if begun and begins_with(path, before.bytes, before.first_line_sha256):
+    half = before.lines == 1 and not before.whole_lines  # its only line was written by half
+    if half and not is_compressed(path.name) and begins_with(path, before.bytes, before.first_line_sha256):
         return None
     return _replaced("it was longer then or began with another line")
 

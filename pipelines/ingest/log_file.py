@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.compressed import is_compressed
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.pieces import is_packed
 from pipelines.ingest.scan import Cuts
 
-UNPACKED = 8  # bytes of text in a byte of gzip or Parquet, about
+UNPACKED = 8  # bytes of text in a byte of a compressed file or of Parquet, about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ def in_batches(files: Iterable[LogFile], max_bytes: int) -> list[list[LogFile]]:
     batches: list[list[LogFile]] = []
     room = 0
     for file in sorted(files, key=_kind):
-        size = file.bytes * (UNPACKED if file.types or file.table or is_packed(file.path) else 1)
+        size = file.bytes * (UNPACKED if file.types or file.table or is_compressed(file.path.name) else 1)
         if not batches or size > room or _kind(file) != _kind(batches[-1][0]):
             batches.append([])
             room = max_bytes

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from pipelines.compressed import is_compressed
 from pipelines.ingest.columns import TEXT
 from pipelines.ingest.formats import SCANS, format_of
 from pipelines.ingest.known import Known, fault_of, is_unchanged, last_line_waits, read_before, waiting
 from pipelines.ingest.log_file import UNPACKED, LogFile
 from pipelines.ingest.mapping import JSONL, LogMapping
-from pipelines.ingest.pieces import is_packed
 from pipelines.ingest.scan import Content, Look
 from schemas.errors import InputError
 
@@ -42,7 +42,7 @@ class Asked:
     def size(self) -> int:
         """Bytes to read, about; 0 where the look will tell why there are none."""
         try:
-            return self.path.stat().st_size * (UNPACKED if is_packed(self.path) else 1)
+            return self.path.stat().st_size * (UNPACKED if is_compressed(self.path.name) else 1)
         except OSError:
             return 0
 

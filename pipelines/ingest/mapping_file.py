@@ -8,16 +8,17 @@ from typing import Any
 
 from pipelines.ingest.mapping import Extra, ListForm, LogMapping, known
 from schemas.errors import InputError
-from schemas.regular_file import read_bytes
+from schemas.storage.files import read
+from schemas.storage.place import Place
 from schemas.strict_toml import LARGEST_TOML, toml_tables
 
 _LOG_KEYS = ("format", "files", "time_format", "time_zone", "clicked_as")
 
 
-def read_mapping(path: Path) -> LogMapping:
+def read_mapping(path: Path | Place) -> LogMapping:
     """The mapping that a TOML file describes; see jobs/presets/logs for one of each kind."""
     advice = "See the examples in jobs/presets/logs"
-    found = read_bytes(path, largest=LARGEST_TOML, advice=advice, error=InputError)
+    found = read(Place.of(path), largest=LARGEST_TOML, advice=advice)
     told = toml_tables(found, f"--mapping {path}", advice=advice)
     try:
         known("", told, ("log", "columns", "extra"))

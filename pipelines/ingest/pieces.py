@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from gzip import GzipFile
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 
+from pipelines.compressed import Text, opened
 from pipelines.ingest.fingerprint import TextHash
 from schemas.errors import InputError
 
@@ -27,16 +26,6 @@ _WIDE_MARKS = (
 )
 _WIDE_ZEROS = {"x0x0": "UTF-16", "0x0x": "UTF-16", "x000": "UTF-32", "000x": "UTF-32"}  # of ASCII, without a mark
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-def opened(path: Path) -> GzipFile | BufferedReader:
-    """The file's text as bytes: unpacked where its name says that it is packed."""
-    return gzip.open(path) if is_packed(path) else path.open("rb")
-
-
-def is_packed(path: Path) -> bool:
-    """Whether the file is a gzip by its name."""
-    return path.suffix == ".gz"
 
 
 def refuse_other_encoding(start: bytes) -> None:
@@ -58,7 +47,7 @@ class Count:
     cuts: list[tuple[int, int]] = field(default_factory=list)  # (byte, line) where a line begins, CUT_BYTES apart
 
 
-def counted(stream: GzipFile | BufferedReader, count: Count) -> Iterator[bytes]:
+def counted(stream: Text, count: Count) -> Iterator[bytes]:
     """Pieces of the file, without its byte order mark, that never part a carriage return from its line feed."""
     for chunk in whole_pieces(stream):
         if not count.read:
@@ -81,7 +70,7 @@ def counted(stream: GzipFile | BufferedReader, count: Count) -> Iterator[bytes]:
         yield piece
 
 
-def whole_pieces(stream: GzipFile | BufferedReader, size: int | None = None) -> Iterator[bytes]:
+def whole_pieces(stream: Text, size: int | None = None) -> Iterator[bytes]:
     """Pieces of the next `size` bytes, or of all that come, that never part a carriage return from its line feed."""
     left = sys.maxsize if size is None else size
     while chunk := stream.read(min(_CHUNK_BYTES, left)):
@@ -91,7 +80,7 @@ def whole_pieces(stream: GzipFile | BufferedReader, size: int | None = None) -> 
         yield chunk
 
 
-def text_from(stream: GzipFile | BufferedReader, start: int, stop: int | None) -> Iterator[bytes]:
+def text_from(stream: Text, start: int, stop: int | None) -> Iterator[bytes]:
     """Pieces of the text that stands from byte `start` on and before `stop`, without a byte order mark."""
     if start:
         stream.seek(start)

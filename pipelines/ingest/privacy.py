@@ -24,8 +24,11 @@ from pipelines.ingest.parse import EARLIEST, with_all_told
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.raw_log import RAW_LOG, WITHHELD
+from schemas.storage.files import read
+from schemas.storage.place import Place
 
 SHORTEST_KEY_BYTES = 16
+_LARGEST_KEY_FILE = 1 << 16
 _TOLD = ("impression_id", "user_id", "time", "history", "shown", "clicked_ids")  # in the order of the JSON that is kept
 _NO_KEY = "none"
 
@@ -41,10 +44,10 @@ def user_key(text: bytes, *, where: str) -> bytes:
     return key
 
 
-def given_user_key(file: Path | None, variable: str | None) -> bytes | None:
+def given_user_key(file: Path | Place | None, variable: str | None) -> bytes | None:
     """The key in the file or, without one, in FEEDLOOP_USER_KEY (`variable`); None where neither is given."""
     if file is not None:
-        return user_key(file.read_bytes(), where=str(file))
+        return user_key(read(Place.of(file), largest=_LARGEST_KEY_FILE), where=str(file))
     return None if variable is None else user_key(variable.encode(), where="FEEDLOOP_USER_KEY")
 
 

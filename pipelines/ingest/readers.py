@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.compressed import is_compressed, opened
 from pipelines.ingest.json_arrays import elements, is_array
 from pipelines.ingest.log_file import UNPACKED, LogFile
 from pipelines.ingest.mapping import JSONL
-from pipelines.ingest.pieces import is_packed, lists_of_lines, opened, text_from
+from pipelines.ingest.pieces import lists_of_lines, text_from
 from pipelines.ingest.rows import delta_rows, ebnerd_rows, parquet_rows
 from pipelines.ingest.spread import frame_of, shared_out
 from schemas.errors import InputError
+from schemas.storage.paths import path_of, text_of
 
 _RECORDS = 10_000  # of an array, in one batch
 _LINES = "file string, position long, line binary"
@@ -74,8 +75,8 @@ def _text_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
 
 def _pieces_of(file: LogFile) -> list[_Piece]:
     """The file cut where the look at it counted lines, without pieces that were read before."""
-    path = str(file.path.absolute())
-    if is_packed(file.path):
+    path = text_of(file.path)
+    if is_compressed(file.path.name):
         return [_Piece(file.name, path, 0, None, 0, file.skip, file.lines)]
     inside = [cut for cut in file.cuts if cut[1] < file.lines]
     cuts = [(0, 0), *inside, (file.bytes, file.lines)]
@@ -89,7 +90,7 @@ def _pieces_of(file: LogFile) -> list[_Piece]:
 def _read(pieces: Sequence[_Piece]) -> Iterator[pa.RecordBatch]:
     """In a task: the lines of each piece from `skip` on and before `end`, in batches that do not grow with the file."""
     for piece in pieces:
-        path = Path(piece.path)
+        path = path_of(piece.path)
         if is_array(path):
             yield from _lines(piece, _parted(elements(path)))
         else:

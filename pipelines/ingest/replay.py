@@ -14,7 +14,6 @@ from uuid import uuid4
 
 from pyspark.sql import functions as F
 
-from pipelines.files import remove_folder
 from pipelines.ingest.audit import check_refusals, refuse_refusals
 from pipelines.ingest.batches_again import Batch, batches_of, changed_formats, formats_of
 from pipelines.ingest.books import last_batch, of_source, pending_batches, sums_of, write_book
@@ -38,6 +37,8 @@ from pipelines.refusals import conflict
 from pipelines.tables import Lake
 from schemas.impression import IMPRESSIONS
 from schemas.raw_log import RAW_LOG
+from schemas.storage.files import remove_folder
+from schemas.storage.place import Place
 
 
 def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMapping | None = None) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
             changes = _exchange_changed(lake, rebuilt, source, changed_formats(batches, formats))
         except Exception:
             if not note_of(lake, source).get("folder"):
-                remove_folder(rebuilt.root)
+                remove_folder(Place.of(rebuilt.root))
             raise
         totals, reasons = sums_of(books)
         return totals | {
@@ -77,7 +78,7 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
 def _new_folder(lake: Lake) -> str:
     """Below the lake, for the tables to come. Where a lock holds, whatever else lies there was left by killed runs."""
     if "://" not in lake.root:
-        remove_folder(f"{lake.root}/{FOLDER}")
+        remove_folder(Place.of(f"{lake.root}/{FOLDER}"))
     return f"{FOLDER}/{uuid4().hex}"
 
 
@@ -125,5 +126,5 @@ def _exchange_changed(
         return changes
     if formats or note_of(lake, source):
         write_note(lake, source, note)
-    remove_folder(rebuilt.root)
+    remove_folder(Place.of(rebuilt.root))
     return changes

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +25,7 @@ from pipelines.ingest.mapping import FIELDS, LogMapping
 from pipelines.ingest.scan import PathsOf
 from pipelines.ingest.spread import Read, frame_of, shared_out
 from pipelines.ingest.table_source import TableFile, table_files
+from schemas.storage.paths import path_of, text_of
 
 _LINES = "file string, position long, line binary"
 _ROWS = 4096  # in one batch: a user's history may be of thousands of ids
@@ -75,7 +75,7 @@ def _histories(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     pieces = []
     for file in files:
         path = file.path.with_name("history.parquet")
-        pieces.append(RowPiece(file.name, str(path.absolute()), (0, None), 0, 0, _EVERY_ROW, path.stat().st_size))
+        pieces.append(RowPiece(file.name, text_of(path), (0, None), 0, 0, _EVERY_ROW, path.stat().st_size))
     told = _frame(spark, pieces, _ebnerd_histories, "file string, user_id string, length long, history string")
     best = Window.partitionBy("file", "user_id").orderBy(F.desc("length"), F.desc("history"))
     kept = told.withColumn("_rank", F.row_number().over(best)).where(F.col("_rank") == 1)
@@ -87,7 +87,7 @@ def _pieces_of(file: LogFile) -> list[RowPiece]:
     begins, ends = [(0, 0), *file.cuts], [*file.cuts, (None, file.lines)]
     size = file.bytes // len(begins)
     return [
-        RowPiece(file.name, str(file.path.absolute()), (start, stop), first, file.skip, end, size)
+        RowPiece(file.name, text_of(file.path), (start, stop), first, file.skip, end, size)
         for (start, first), (stop, end) in zip(begins, ends, strict=True)
         if end > file.skip
     ]
@@ -131,7 +131,7 @@ def parquet_batches(
 ) -> Iterator[tuple[dict[str, pa.Array], pa.RecordBatch]]:
     """In a task: the rows of each piece from `skip` on and before `end`, where they stood and their fields."""
     for piece in pieces:
-        with Path(piece.path).open("rb") as stream:
+        with path_of(piece.path).open("rb") as stream:
             file = pq.ParquetFile(stream)
             paths = paths_of(file.schema_arrow.names)
             start, stop = piece.groups

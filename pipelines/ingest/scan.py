@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.compressed import UNREADABLE, is_compressed, opened
 from pipelines.ingest.columns import check_columns, empty_batch, parquet_names, time_kind
 from pipelines.ingest.fingerprint import TextHash, bytes_sha256, stamp_of
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.pieces import CUT_BYTES, Count, counted, footer_of, is_packed, lines_of, opened
+from pipelines.ingest.pieces import CUT_BYTES, Count, counted, footer_of, lines_of
 from schemas.errors import InputError
 
 MIND_COLUMNS = 5
@@ -56,7 +56,8 @@ class Content:
 def scan_lines(path: Path, fault_of: Fault, whole_of: Whole, look: Look = PLAIN_LOOK) -> Content | None:
     """The content of a file of lines, None if it has none. InputError if it is unreadable or holds no impression.
 
-    A last line without a line end counts where it is whole: by `whole_of`, in a gzip, or because the look is final.
+    A last line without a line end counts where it is whole: by `whole_of`, in a compressed file, or as the look
+    is final.
     """
     count = Count(TextHash(look.mark))
     try:
@@ -64,14 +65,14 @@ def scan_lines(path: Path, fault_of: Fault, whole_of: Whole, look: Look = PLAIN_
         with opened(path) as stream:
             chunks = counted(stream, count)
             first, good = _first_line(chunks, fault_of)
-            deque(chunks, maxlen=0)  # a gzip that was cut short tells so at its end only
-            size = path.stat().st_size if is_packed(path) else stream.tell()
-    except (OSError, EOFError, zlib.error) as error:
+            deque(chunks, maxlen=0)  # a compressed file that was cut short tells so at its end only
+            size = path.stat().st_size if is_compressed(path.name) else stream.tell()
+    except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"cannot be read ({reason}). Fetch it again, or take it out of the folder") from error
     if first is None:
         return None
-    taken = bool(count.tail) and (look.final or is_packed(path) or whole_of(bytes(count.tail)))
+    taken = bool(count.tail) and (look.final or is_compressed(path.name) or whole_of(bytes(count.tail)))
     if not good and (count.ends or taken):
         raise InputError(
             f"not one line is an impression of this format. Its first line {fault_of(first)}. "
@@ -87,7 +88,7 @@ def scan_lines(path: Path, fault_of: Fault, whole_of: Whole, look: Look = PLAIN_
         stamp=stamp,
         begins=count.text.at_mark,
         waiting=0 if taken else len(count.tail),
-        cuts=() if is_packed(path) else tuple(count.cuts),
+        cuts=() if is_compressed(path.name) else tuple(count.cuts),
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from pipelines.compressed import shown
 from pipelines.ingest.formats import FORMATS, PATTERNS, format_of
 from pipelines.ingest.known import Known
+from pipelines.ingest.listing import Since, is_hidden, listed, tree_of
 from pipelines.ingest.log_file import LogFile
 from pipelines.ingest.looking import Asked, Each, in_turn, seen, seen_before, shown_name
 from pipelines.ingest.mapping import LogMapping
@@ -34,8 +37,22 @@ def find_logs(logs: Path, format: str = "auto", *, mapping: LogMapping | None = 
     return find_usable(log_paths(logs, format, mapping), logs, mapping, {}, final=final)
 
 
+class Logs(NamedTuple):
+    """The files of a folder of logs, in order; and, where older ones are left out, what a summary tells of that."""
+
+    paths: list[Path]
+    left_out: Mapping[str, Any] = {}
+
+
 def log_paths(logs: Path, format: str, mapping: LogMapping | None) -> list[Path]:
     """The files of the folder that are named as the format (or the mapping) says, one at least."""
+    return logs_of(logs, format, mapping).paths
+
+
+def logs_of(logs: Path, format: str, mapping: LogMapping | None, since: Since | None = None) -> Logs:
+    """The files of the folder that are named as the format (or the mapping) says and are not older than `since`, one at
+    least. InputError where there is none.
+    """
     if format not in (*FORMATS, "auto"):
         raise InputError(f"unknown log format {format!r}: it is one of {', '.join(FORMATS)}, or auto")
     if not logs.exists():
@@ -45,29 +62,44 @@ def log_paths(logs: Path, format: str, mapping: LogMapping | None) -> list[Path]
             raise InputError(f"{logs}: a name that begins with . or _ is that of a file still being written. Rename it")
         if mapping is None and format not in ("auto", format_of(logs.name)):
             raise InputError(f"{logs}: a {format_of(logs.name)} file by its name, but the format asked for is {format}")
-        return [logs]
-    patterns = log_patterns(logs, format, mapping)
-    paths = matching(logs, patterns)
-    if mapping is not None:
-        paths = [path for path in paths if not path.is_dir()]  # **/*.parquet also finds folders that Spark wrote
-    if not paths:
-        raise InputError(f"{logs}: no logs there. Looked for {' and '.join(patterns)}")
-    return paths
+        if since is not None:
+            raise InputError(f"{logs}: one file, and logs_since says where the newer ones of a folder begin: drop it")
+        return Logs([logs])
+    found = present(logs, format, mapping, since)
+    if mapping is not None:  # **/*.parquet also finds folders that Spark wrote
+        found = found._replace(paths=[path for path in found.paths if not path.is_dir()])
+    if not found.paths:
+        raise InputError(f"{logs}: {_none(since)}. Looked for {shown(_patterns(format, mapping))}")
+    return found
 
 
-def log_patterns(logs: Path, format: str, mapping: LogMapping | None) -> tuple[str, ...]:
-    """The globs below the folder that its log files match; `auto` looks which format it holds."""
-    if mapping is not None:
-        return (mapping.files,)
-    if format != "auto":
-        return PATTERNS[format]
-    present = [name for name in FORMATS if matching(logs, PATTERNS[name])]
-    if len(present) > 1:
-        raise InputError(f"{logs}: holds logs of several formats, {' and '.join(present)}. Say which with --format")
-    if not present:
-        looked = " or ".join(f"{' and '.join(PATTERNS[name])} ({name})" for name in FORMATS)
-        raise InputError(f"{logs}: no logs there. Looked for {looked}. For other logs give a --mapping")
-    return PATTERNS[present[0]]
+def present(logs: Path, format: str, mapping: LogMapping | None, since: Since | None = None) -> Logs:
+    """What the folder holds of that format, or by the mapping; of `auto`, InputError where it holds none or several."""
+    if mapping is None and format == "auto":
+        return _of_one_format(logs, since)
+    return matching(logs, _patterns(format, mapping), since)
+
+
+def _patterns(format: str, mapping: LogMapping | None) -> tuple[str, ...]:
+    return PATTERNS[format] if mapping is None else (mapping.files,)
+
+
+def _of_one_format(logs: Path, since: Since | None) -> Logs:
+    """The logs of the one format that the folder holds logs of."""
+    if since is not None:
+        since.check([pattern for patterns in PATTERNS.values() for pattern in patterns])
+    asked = [name for name in FORMATS if since is None or since.fits(PATTERNS[name])]
+    found = {name: some for name in asked if (some := matching(logs, PATTERNS[name], since)).paths}
+    if len(found) > 1:
+        raise InputError(f"{logs}: holds logs of several formats, {' and '.join(found)}. Say which with --format")
+    if not found:
+        looked = " or ".join(f"{shown(PATTERNS[name])} ({name})" for name in FORMATS)
+        raise InputError(f"{logs}: {_none(since)}. Looked for {looked}. For other logs give a --mapping")
+    return next(iter(found.values()))
+
+
+def _none(since: Since | None) -> str:
+    return "no logs there" if since is None else f"no logs there from {since.text} on (--logs-since)"
 
 
 def find_new(
@@ -124,12 +156,11 @@ def find_usable(
     return new
 
 
-def matching(logs: Path, patterns: Iterable[str]) -> list[Path]:
-    """The files below the folder that match one of the globs, but for hidden ones."""
-    paths = {path for pattern in patterns for path in logs.glob(pattern)}
-    return sorted(path for path in paths if not any(is_hidden(part) for part in path.relative_to(logs).parts))
-
-
-def is_hidden(name: str) -> bool:
-    """Whether this is how collectors and Hadoop name what is still being written; no job reads such a file."""
-    return name[0] in "._" or name.endswith("._COPYING_")
+def matching(logs: Path, patterns: Sequence[str], since: Since | None = None) -> Logs:
+    """The files below the folder that match one of the globs, but for hidden ones and those older than `since`."""
+    found = listed(tree_of(logs), patterns, since)
+    paths = [logs.joinpath(*parts) for parts in found.files]
+    if since is None:
+        return Logs(paths)
+    told = {"since": since.text, "folders_not_listed": found.folders, "files_left_out": found.older}
+    return Logs(paths, {"older_logs": told})

@@ -16,8 +16,9 @@ from pyspark.sql import SparkSession
 
 from pipelines.ingest.books import known_files
 from pipelines.ingest.known import Known
+from pipelines.ingest.listing import Since
 from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.sources import Found, find_new, log_patterns, matching
+from pipelines.ingest.sources import Found, Logs, find_new, present
 from pipelines.ingest.spread import each_of
 from pipelines.tables import Lake
 from schemas.errors import InputError
@@ -35,20 +36,17 @@ class Growing:
     format: str
     mapping: LogMapping | None
     final: bool = False  # last lines count, whatever they end with
+    since: Since | None = None  # older files are left out
 
     def __post_init__(self) -> None:
         named = self.mapping is None or (self.mapping.files and "**" not in self.mapping.files)
         if not self.logs.is_dir() or not named:
             raise InputError(f"{self.logs}: a stream reads a folder, by a pattern without **. Leave --stream-files out")
 
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """The globs below the folder that its files match."""
-        return log_patterns(self.logs, self.format, self.mapping)
-
-    def files(self) -> list[Path]:
+    def files(self) -> Logs:
         """The files that there are."""
-        return [path for path in matching(self.logs, self.patterns) if not path.is_dir()]
+        found = present(self.logs, self.format, self.mapping, self.since)
+        return found._replace(paths=[path for path in found.paths if not path.is_dir()])
 
     def find(self, spark: SparkSession, paths: Sequence[Path]) -> Callable[[Mapping[str, Known]], Found]:
         """What finds the new ones of these files."""
@@ -62,11 +60,13 @@ def ingest_stream(lake: Lake, growing: Growing, add: Add, *, source: str, max_fi
     """
     folder = growing.logs
     known = known_files(lake, source)
-    new = [path for path in growing.files() if str(path.relative_to(folder)) not in known]
+    new = [path for path in growing.files().paths if str(path.relative_to(folder)) not in known]
     summaries = [add(growing.find(lake.spark, new[at : at + max_files])) for at in range(0, len(new), max_files)]
-    summaries.append(add(growing.find(lake.spark, growing.files())))
+    now = growing.files()
+    summaries.append(add(growing.find(lake.spark, now.paths)))
     first, last = summaries[0], summaries[-1]  # the last one looks at all files
-    return summed(summaries) | {"inputs": first["inputs"]} | {name: last[name] for name in _OF_ALL_FILES}
+    told = {name: last[name] for name in _OF_ALL_FILES}
+    return summed(summaries) | {"inputs": first["inputs"]} | told | dict(now.left_out)
 
 
 def summed(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.compressed import plain_name
 from pipelines.making import TABLES_OF
 from pipelines.news.made_by import noted_made_by
 from pipelines.news.settings import Settled
@@ -55,7 +56,7 @@ def of_file(file: Path) -> dict[str, str]:
     with file.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             sha256.update(chunk)
-    return {"news": sha256.hexdigest(), "read_as": file.name.removesuffix(".gz").rpartition(".")[-1]}
+    return {"news": sha256.hexdigest(), "read_as": plain_name(file.name).rpartition(".")[-1]}
 
 
 def note_end(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
+from pipelines.compressed import SUFFIXES, UNREADABLE, is_compressed, opened, plain_name, with_compressed
 from pipelines.news.lines import COLUMNS, MIND_COLUMNS, from_json, from_tsv, texts_of_line
 from pipelines.news.normalise import normalise
 from schemas.errors import InputError
 
-_FILES = ("news.jsonl", "news.jsonl.gz", "news.tsv", "news.tsv.gz")
+_KINDS = (".jsonl", ".tsv")
+_PLAIN = tuple(f"news{kind}" for kind in _KINDS)
+_LONGEST_LINE = 64 << 20  # of a compressed file, whose size does not tell what a line takes in memory
 _PIECE_BYTES = 32 << 20  # read by one task
 _BATCH_BYTES = 4 << 20  # of text that is parsed at once
 _SCHEMA = ", ".join(["place long", *(f"{name} string" for name in COLUMNS)])
@@ -26,25 +26,30 @@ _SCHEMA = ", ".join(["place long", *(f"{name} string" for name in COLUMNS)])
 def news_file(news: Path) -> Path:
     """The file to read: the one named, or the one that a folder holds. InputError if there is none."""
     if news.is_dir():
-        found = [news / name for name in _FILES if (news / name).is_file()]
+        found = [news / name for name in with_compressed(*_PLAIN) if (news / name).is_file()]
         if len(found) == 1:
             return _whole(found[0])
         what = f"holds {[path.name for path in found]}" if found else "holds none"
-        raise InputError(f"{news}: expected one of {', '.join(_FILES)} there; it {what}. Name the file with --news")
+        wanted = " or ".join(_PLAIN)
+        raise InputError(f"{news}: expected {wanted} there, compressed or not; it {what}. Name the file with --news")
     if not news.is_file():
-        raise InputError(f"{news}: no such file or folder. Name a folder with {' or '.join(_FILES)} with --news")
-    if not news.name.endswith((".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")):
-        raise InputError(f"{news}: not a news file that can be read. Give .jsonl or .tsv, plain or .gz, with --news")
+        raise InputError(f"{news}: no such file or folder. Name a folder with {' or '.join(_PLAIN)} with --news")
+    if not plain_name(news.name).endswith(_KINDS):
+        ends = ", ".join(SUFFIXES)
+        raise InputError(f"{news}: not a news file that can be read. Give .jsonl or .tsv, plain or {ends}, with --news")
     return _whole(news)
 
 
 def _whole(file: Path) -> Path:
-    """The file, if it can be read to its end: an engine tells of a gzip that was cut short with a stack trace."""
+    """The file, if it can be read to its end: an engine tells of one that was cut short with a stack trace."""
+    length = 0  # of the line that goes on
     try:
-        with _opened(file) as stream:
-            while _is_packed(file) and stream.read(1 << 20):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
+        with opened(file) as stream:
+            while is_compressed(file.name) and (piece := stream.read(1 << 20)):
+                length = len(piece) - piece.rfind(b"\n") - 1 if b"\n" in piece else length + len(piece)
+                if length > _LONGEST_LINE:
+                    raise InputError(f"{file}: has a line of over {_LONGEST_LINE >> 20} MiB. Check that it is news")
+    except UNREADABLE as error:
         raise InputError(f"{file}: cannot be read ({error}). Fetch it again") from error
     return file
 
@@ -52,15 +57,15 @@ def _whole(file: Path) -> Path:
 def read_news(spark: SparkSession, file: Path, *, piece_bytes: int = _PIECE_BYTES) -> DataFrame:
     """(place, COLUMNS) of each line that is not blank: text normalised, no news_id where the line cannot be read.
 
-    `place` ascends through the file. Every task reads its own piece of it; a gzip is one piece.
+    `place` ascends through the file. Every task reads its own piece of it; a compressed file is one piece.
     """
-    path, packed = file.absolute(), _is_packed(file)
-    parse = partial(from_tsv, columns=_columns_of(file)) if ".tsv" in file.name else from_json
+    path, packed = file.absolute(), is_compressed(file.name)
+    parse = partial(from_tsv, columns=_columns_of(file)) if plain_name(file.name).endswith(".tsv") else from_json
     pieces = 1 if packed else max(1, -(-file.stat().st_size // piece_bytes))
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for piece in (number for batch in batches for number in batch["id"].to_pylist()):
-            with _opened(path) as stream:
+            with opened(path) as stream:
                 lines = lines_of(
                     cast(BinaryIO, stream), piece * piece_bytes, None if packed else (piece + 1) * piece_bytes
                 )
@@ -86,17 +91,9 @@ def lines_of(stream: BinaryIO, begin: int, end: int | None) -> Iterator[tuple[in
         place += len(line)
 
 
-def _opened(file: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(file) if _is_packed(file) else file.open("rb")
-
-
-def _is_packed(file: Path) -> bool:
-    return file.suffix == ".gz"
-
-
 def _columns_of(file: Path) -> int:
     """How many columns the first line of a .tsv has: ours, else MIND's."""
-    with _opened(file) as stream:
+    with opened(file) as stream:
         first = next((line for line in stream if line.strip()), b"")
     return len(COLUMNS) if first.count(b"\t") + 1 == len(COLUMNS) else MIND_COLUMNS
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.news.segmenting import NewsConfig, Segmenting
@@ -15,6 +14,7 @@ from pipelines.news.tokenizer_file import DEFAULT
 from pipelines.tables import Lake
 from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
+from schemas.storage.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,12 @@ def settle(lake: Lake, config: NewsConfig, *, source: str) -> Settled:
 
 def tokenizer_place(tokenizer: str) -> str:
     """A tokenizer as later runs find it, whatever folder they start in."""
-    return tokenizer if tokenizer == DEFAULT else str(Path(tokenizer).absolute())
+    if tokenizer == DEFAULT:
+        return tokenizer
+    place = Place.of(tokenizer)
+    if not place.is_local:
+        raise InputError(f"tokenizer is {place}: every task opens it, so give a path that all machines have")
+    return str(place.path.absolute())
 
 
 def _noted_settings(noted: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ _RANKED = ("shown_row", "shown_id", "clicked", "shown_age_hours")
 
 
 def against_drawn(views: DataFrame, news: DataFrame, *, count: int, seed: int) -> DataFrame:
-    """The evaluated views, in which those with a click show what was clicked and up to `count` drawn news.
+    """The judged views, in which those with a click show what was clicked and up to `count` drawn news.
 
     `news` is as of `with_first_shown`. What is drawn was clicked by others on that day and before the view, and never,
     in all the log, by its own user. `drawn` marks these views; unlabelled ones stay as they are, and those without a
@@ -23,7 +23,7 @@ def against_drawn(views: DataFrame, news: DataFrame, *, count: int, seed: int) -
     user = Window.partitionBy("source", "user_id")
     own = F.flatten(F.collect_list(F.concat("history_row", "click_row")).over(user))
     coin = F.xxhash64(F.lit(seed).cast("long"), F.unix_micros("time"), F.get("click_row", F.lit(0)))
-    asking = views.withColumn("own", own).where(F.col("evaluated") & clicked)
+    asking = views.withColumn("own", own).where(F.col("judged") & clicked)
     drawn = with_drawn_rows(asking, clicks_of_days(views), F.col("time"), coin, count=count)
     others = F.transform("drawn_row", lambda row: _entry(row, clicked=False))
     entries = F.concat(_clicked_entries().cast(_ENTRIES), others.cast(_ENTRIES))
@@ -44,7 +44,7 @@ def against_drawn(views: DataFrame, news: DataFrame, *, count: int, seed: int) -
     ranked = named.groupBy("view").agg(F.sort_array(F.collect_list("entry")).alias("entries"))
     beside = ranked.select("view", *(F.col(f"entries.{name}").alias(name) for name in _RANKED))
     found = drawn.drop("own", "drawn_row", *_RANKED).join(beside, "view", how="inner").withColumn("drawn", F.lit(True))
-    unlabelled = views.where("evaluated AND clicked IS NULL AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
+    unlabelled = views.where("judged AND clicked IS NULL AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
     return found.unionByName(unlabelled)
 
 

@@ -27,13 +27,13 @@ def checked_counts(known: DataFrame, begin: Begin, config: TrajectoryConfig) -> 
     recent = F.lit(True) if config.begin is None else F.col("time") >= F.lit(config.begin)
     logged = clicked & recent if drawn else clicked & (F.size("negative_row") > 0)
     trains = logged | ((F.size("history_row") > 0) & recent) if config.targets == "all" else logged
-    ranked = F.col("evaluated") & (clicked if drawn else F.size("shown_row") > 0)
+    ranked = F.col("judged") & (clicked if drawn else F.size("shown_row") > 0)
     counts = known.agg(
         F.count_if(~F.col("evaluated") & trains).alias("training"),
         F.count_if(~F.col("evaluated") & clicked & recent).alias("clicked"),
         F.count_distinct(F.when(~F.col("evaluated") & clicked, F.col("user_id"))).alias("users"),
         F.count_if(ranked & F.col("clicked").isNotNull()).alias("evaluation"),
-        F.count_if(F.col("evaluated") & (F.size("shown_row") > 0) & F.col("clicked").isNull()).alias("unlabelled"),
+        F.count_if(F.col("judged") & (F.size("shown_row") > 0) & F.col("clicked").isNull()).alias("unlabelled"),
         F.coalesce(F.sum("unknown"), F.lit(0)).alias("unknown"),
     ).collect()[0]
     unknown = f"{counts['unknown']} news ids in these impressions stand in no news file of the source"
@@ -45,6 +45,11 @@ def checked_counts(known: DataFrame, begin: Begin, config: TrajectoryConfig) -> 
             "from what others click. Ingest the logs of more users"
         )
     if not counts["evaluation"] + counts["unlabelled"]:
+        if config.evaluate_sample < 1:
+            raise InputError(
+                f"source {config.source!r}: --evaluate-sample {config.evaluate_sample:g} leaves no impression to "
+                f"evaluate from {begin} on. Give a larger share"
+            )
         raise InputError(
             f"source {config.source!r}: no impression with click marks from {begin} on ({unknown}). "
             "Set an earlier --evaluate-from, or leave it out"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.versions import moment_of
 from schemas.errors import InputError
@@ -15,6 +15,7 @@ Negatives = Literal["auto", "shown", "drawn"]
 _LONGEST_WINDOW = 100
 _MOST_DRAWN = 1000
 _MOST_VARIANTS = 100
+_CAPS = ("max_windows_per_user", "max_evaluated_per_user", "bot_views_per_day", "bot_clicks_per_day")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +33,11 @@ class TrajectoryConfig:
     to: str | None = None  # UTC date or time from which on clicks do not exist; by default, the evaluation
     evaluate_from: str | None = None  # its first UTC date or time: by default the date after `to`, or the last labelled
     evaluate_share: float | None = None  # latest share of labelled impressions to evaluate; 0.2 where they are one date
+    evaluate_sample: float = 1.0  # share of the evaluation's labelled impressions that is kept, drawn by their names
+    max_evaluated_per_user: int | None = None  # labelled impressions of a user in the evaluation, at most; drawn too
     unlabelled: bool = False  # keep impressions without click marks there too, to predict their clicks
     window: int = 50  # clicks of a trajectory, at most
+    max_windows_per_user: int | None = None  # trajectories of a user, at most: those of the latest windows
     candidates: int = 5  # K: the clicked news and at most K - 1 others
     negatives: Negatives = (
         "auto"  # shown beside a click, drawn from its day's clicks, or drawn where none is ever shown
@@ -42,6 +46,8 @@ class TrajectoryConfig:
     targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
     history_weight: float = 1.0  # weight in the loss of a history click, with targets = all
     variants: int = 1  # drawings of the negatives, each for epochs of its own: pack takes as many of them as it is told
+    bot_views_per_day: int | None = None  # users with more views on any one UTC date are left out of both tables
+    bot_clicks_per_day: int | None = None  # users with more clicks on any one UTC date likewise
     seed: int = 1  # decides which unclicked news become candidates
 
     def __post_init__(self) -> None:
@@ -61,7 +67,16 @@ class TrajectoryConfig:
             raise InputError(f"history_weight is {self.history_weight}: use more than 0, or targets = logged")
         if not -(2**63) <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}: use a whole number of 64 bits")
+        self._check_samples()
         self._check_split()
+
+    def _check_samples(self) -> None:
+        if not 0 < self.evaluate_sample <= 1:
+            raise InputError(f"evaluate_sample is {self.evaluate_sample}: use more than 0 and at most 1")
+        for name in _CAPS:
+            most = getattr(self, name)
+            if most is not None and most < 1:
+                raise InputError(f"{name} is {most}: use 1 or more, or leave it out")
 
     def _check_split(self) -> None:
         if self.evaluate_share is not None:
@@ -73,6 +88,19 @@ class TrajectoryConfig:
         begin, end = self.begin, self.end
         if begin and end and begin >= end:
             raise InputError(f"from is {self.from_}, and to is {self.to}: that is no time at all. Set a later to")
+
+    @property
+    def samples(self) -> dict[str, float | int]:
+        """The options that leave something out, where they do: by their names."""
+        caps = {name: getattr(self, name) for name in _CAPS}
+        share = {"evaluate_sample": self.evaluate_sample} if self.evaluate_sample < 1 else {}
+        return share | {name: most for name, most in caps.items() if most is not None}
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """All options by name, but for those that leave nothing out: tables of a time before these stay as they are."""
+        options = asdict(self)
+        return {name: options[name] for name in options if name not in (*_CAPS, "evaluate_sample")} | self.samples
 
     @property
     def begin(self) -> datetime | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from typing import Any
@@ -23,6 +23,7 @@ from pipelines.trajectories.evaluate_from import Begin, evaluation_begin, labell
 from pipelines.trajectories.of_day import clicks_of_days, with_negatives_of_day
 from pipelines.trajectories.recent import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown, with_known_news
+from pipelines.trajectories.sampling import thinned, without_bots
 from pipelines.trajectories.split import Split, with_split
 from pipelines.trajectories.windows import per_window, with_arrays
 from schemas.impression import HISTORIES, IMPRESSIONS
@@ -66,15 +67,16 @@ def split_by(config: TrajectoryConfig, evaluate_from: datetime) -> Split:
         end=config.end or evaluate_from,
         idle_users=config.targets == "all" or config.negatives == "drawn",  # their clicks make news popular
         unlabelled=config.unlabelled,
+        sample=1.0 if config.negatives == "drawn" else config.evaluate_sample,  # there all clicks make news popular
     )
 
 
 def known_views(views: DataFrame, first_shown: DataFrame) -> DataFrame:
-    """A source's views on either side of the split, their news and clicks as canonical rows.
+    """A source's views on either side of the split, their news and clicks as canonical rows; `judged`: all evaluated.
 
     `first_shown` tells when each news was first shown in any impression of the source (`with_first_shown`).
     """
-    return views.transform(with_known_news, first_shown).transform(with_clicks)
+    return views.transform(with_known_news, first_shown).transform(with_clicks).withColumn("judged", F.col("evaluated"))
 
 
 def trajectories(known: DataFrame, config: TrajectoryConfig) -> DataFrame:
@@ -90,40 +92,42 @@ def _variant(training: DataFrame, config: TrajectoryConfig, number: int) -> Data
     windows = training.transform(with_events, **chosen).transform(per_window, window=config.window)
     if config.negatives == "drawn":
         windows = windows.transform(with_negatives_of_day, clicks_of_days(training), begin=config.begin, **chosen)
+    if config.max_windows_per_user is not None:
+        windows = windows.where(F.col("window") < config.max_windows_per_user)
     if config.targets == "all":
         windows = windows.transform(with_drawn, popularity(training), begin=config.begin, **chosen)
     return windows.transform(with_arrays, history_weight=config.history_weight).withColumn("variant", F.lit(number))
 
 
 def evaluation(known: DataFrame, config: TrajectoryConfig, first_shown: DataFrame) -> DataFrame:
-    """One row per impression from the split on that shows known news: its own history, no other click of the user's.
+    """One row per judged impression that shows known news: its own history, no other click of the user's.
 
     With drawn negatives, one per impression with a click: what was clicked, beside drawn news.
     """
     if config.negatives == "drawn":
         return known.transform(against_drawn, first_shown, count=config.drawn_candidates, seed=config.seed)
-    return known.where("evaluated AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
+    return known.where("judged AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
 
 
 def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryConfig) -> dict[str, Any]:
     impressions, histories, items = (told.read(table, version=inputs[table.name]) for table in _INPUTS)
     ours = f"source = {literal(config.source)}"
-    seen = impressions.where(ours)
-    labelled = labelled_of(seen)
-    begin = evaluation_begin(
-        labelled,
-        asked=config.evaluate_from,
-        share=config.evaluate_share,
-        begin=config.begin,
-        end=config.end,
-        source=config.source,
-    )
-    config = replace(config, negatives=negatives_of(labelled, config.negatives))
-    first_shown = with_first_shown(items.where(ours), seen)
     with lake.scratch() as keep:
+        seen, bots = without_bots(impressions.where(ours), config, keep)
+        labelled = labelled_of(seen)
+        begin = evaluation_begin(
+            labelled,
+            asked=config.evaluate_from,
+            share=config.evaluate_share,
+            begin=config.begin,
+            end=config.end,
+            source=config.source,
+        )
+        config = replace(config, negatives=negatives_of(labelled, config.negatives))
+        first_shown = with_first_shown(items.where(ours), seen)
         views = keep(seen.transform(with_split, histories, split_by(config, begin.at)))
-        known = keep(views.transform(known_views, first_shown))
-        summary = _decided(begin, config) | checked_counts(known, begin, config)
+        known = thinned(keep(views.transform(known_views, first_shown)), config, keep)
+        summary = _decided(begin, config) | bots | checked_counts(known, begin, config)
         shown = showings(seen, items.where(ours), since=begin.at)
         kept = known.transform(evaluation, config, first_shown).transform(with_recent, shown)
         _write(lake, known.transform(trajectories, config), kept, config)
@@ -135,7 +139,14 @@ def _decided(begin: Begin, config: TrajectoryConfig) -> dict[str, Any]:
     """What the options or, where they leave it open, the data have decided; the packed directory carries it along."""
     share = {} if begin.share is None else {"evaluate_share": begin.share}
     drawn = {"drawn_candidates": config.drawn_candidates} if config.negatives == "drawn" else {}
-    return {"evaluate_from": str(begin), "split_by": begin.by, **share, "negatives": config.negatives, **drawn}
+    return {
+        "evaluate_from": str(begin),
+        "split_by": begin.by,
+        **share,
+        "negatives": config.negatives,
+        **drawn,
+        **config.samples,
+    }
 
 
 def _write(lake: Lake, made: DataFrame, kept: DataFrame, config: TrajectoryConfig) -> None:
@@ -164,14 +175,14 @@ def _made_before(lake: Lake, config: TrajectoryConfig) -> dict[str, Any] | None:
         return None
     made: dict[str, Any] = noted(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
     written = [lake.version(TRAJECTORIES), lake.version(EVALUATION) - 1]  # the note itself is a version
-    if made.get("config") != asdict(config) or made.get("written") != written or made.get("columns") != _columns():
+    if made.get("config") != config.noted or made.get("written") != written or made.get("columns") != _columns():
         return None
     return {"inputs": made.get("inputs"), "summary": made.get("summary", {})}
 
 
 def _note(lake: Lake, config: TrajectoryConfig, made: dict[str, Any]) -> None:
     written = [lake.version(TRAJECTORIES), lake.version(EVALUATION)]
-    note = made | {"config": asdict(config), "written": written, "columns": _columns()}
+    note = made | {"config": config.noted, "written": written, "columns": _columns()}
     lake.note(EVALUATION, f"made_from.{config.source}", json.dumps(note, sort_keys=True))
 
 

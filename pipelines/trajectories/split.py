@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from pipelines.histories import hash_of, with_history
+from pipelines.trajectories.sampling import is_drawn
 
 _BUCKETS = 1 << 16
 _PLACE = 40  # bits of an impression's number below its bucket's
@@ -28,6 +29,7 @@ class Split:
     begin: datetime | None = None  # clicks of earlier impressions are context only
     idle_users: bool = True  # keep what users clicked who click nothing from `begin` on
     unlabelled: bool = False  # keep impressions without click marks in the evaluation
+    sample: float = 1.0  # share of the evaluated ones that is kept, where the others count for nothing
 
 
 def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> DataFrame:
@@ -57,6 +59,8 @@ def with_split(impressions: DataFrame, histories: DataFrame, split: Split) -> Da
     )
     if not split.idle_users:
         asked = asked.where(judged | ~F.col("_idle"))
+    if split.sample < 1:
+        asked = asked.where(~judged | is_drawn(split.sample))
     told = (F.col("shown"), F.col("clicked"))
     alone = (F.filter("shown", lambda _, at: F.get("clicked", at)), F.filter("clicked", lambda mark: mark))
     shown, marks = (F.when(judged | recent, whole).otherwise(part) for whole, part in zip(told, alone, strict=True))

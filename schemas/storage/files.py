@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
 from schemas.storage.hadoop import HadoopStore
 from schemas.storage.local import LocalStore
 from schemas.storage.objects import ObjectStore
@@ -55,14 +56,16 @@ def exists(place: Place) -> bool:
     return head(place) is not None or is_folder(place)
 
 
-def read(place: Place, *, largest: int) -> bytes:
-    """All bytes of a file of at most `largest` bytes; InputError for a larger one, or none."""
+def read(place: Place, *, largest: int, advice: str = "Name another file") -> bytes:
+    """All bytes of a regular file; InputError, with the advice, for one of more than `largest` bytes, or none."""
+    if place.is_local:
+        return read_bytes(place.path, largest=largest, advice=advice, error=InputError)
     store, key = store_of(place)
     found = store.head(key)
     if found is None:
-        raise InputError(f"{place}: there is no such file")
+        raise InputError(f"{place}: there is no such file. {advice}")
     if found.bytes > largest:
-        raise InputError(f"{place}: {found.bytes} bytes, at most {largest} are read")
+        raise InputError(f"{place}: {found.bytes} bytes, at most {largest} are read. {advice}")
     return store.read(key)
 
 

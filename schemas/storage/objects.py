@@ -24,6 +24,7 @@ except ImportError as error:  # a machine that keeps all on its own disks needs 
 else:
     MISSING = None
 
+SCHEMES = ("s3", "gs", "abfss")
 _PATIENCE: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
 _AT_ONCE = 8 << 20  # bytes of a file in memory while it is fetched
 

@@ -25,7 +25,8 @@ THEIRS = {
         "pyspark": ["schemas/as_spark.py"],
         "pyarrow": ["schemas/as_arrow.py"],  # what the trainer writes as Delta, without Spark
         "petastorm": ["schemas/as_petastorm.py"],
-        "obstore": ["schemas/storage/objects.py"],
+        "obstore": ["schemas/storage/objects.py", "schemas/storage/paths.py"],
+        "upath": ["schemas/storage/paths.py"],
         "hdfs_native": ["schemas/storage/hadoop.py"],  # not in the locks: whoever has HDFS installs it
         "xxhash": ["schemas/history.py"],  # the hash by which an impression names its history
     },
@@ -39,7 +40,6 @@ THEIRS = {
         "deltalake": ["*"],  # the log of a table, and the embedded engine's commits
         "pysail": ["pipelines/engine/embedded.py"],
         "grpc": ["pipelines/engine/connect.py"],  # how a Spark Connect server that is not there shows
-        "fsspec": ["pipelines/files.py"],  # files behind URLs
         "py4j": ["pipelines/session.py"],  # pyspark's bridge: what the JVM says when it does not start
         "msgspec": [f"pipelines/ingest/{name}.py" for name in ("json_*", "extras", "parse")],  # strict JSON
         "xxhash": ["pipelines/ingest/implied.py"],  # ids of impressions that have none, as Spark would hash them
@@ -99,7 +99,6 @@ TOUCHES_THE_WORLD = [
     "jobs/*",
     "pipelines/session.py",
     "pipelines/engine/*",  # servers, scratch files, what processes inherit
-    "pipelines/files.py",  # files behind URLs
     "pipelines/java.py",  # what the JVM inherits
     "pipelines/tables.py",
     "pipelines/ingest/table_log.py",  # links to a table whose path delta-rs cannot take

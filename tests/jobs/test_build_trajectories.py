@@ -22,6 +22,9 @@ from tests.pipelines.trajectories.views import AFTER_SPLIT, Items, View, impress
         (["--candidates", "1"], "candidates is 1: use 2 or more"),
         (["--window", "101"], "window is 101: use 1 to 100 clicks"),
         (["--targets", "some"], "targets"),
+        (["--evaluate-sample", "0"], "evaluate_sample is 0.0: use more than 0 and at most 1"),
+        (["--max-windows-per-user", "0"], "max_windows_per_user is 0: use 1 or more, or leave it out"),
+        (["--bot-views-per-day", "2.5"], "give a whole number"),
         (["--targets", "all", "--history-weight", "0"], "history_weight is 0.0: use more than 0"),
     ],
 )

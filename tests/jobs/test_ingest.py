@@ -32,6 +32,9 @@ def call(logs: Path, lake: Path, *more: str) -> int:
         ({"1.jsonl": [json_line()]}, ("--format", "csv"), "csv"),
         ({"1.jsonl": [json_line()]}, ("--format", "mind"), "behaviors*.tsv"),
         ({"1.jsonl": [json_line()]}, ("--sorce", "x"), "sorce"),
+        ({"1.jsonl": [json_line()]}, ("--logs-since", "/2026"), "write a path below --logs"),
+        ({"1.jsonl": [json_line()]}, ("--logs-since", "2026/11/27"), "logs are looked for as logs/*.jsonl"),
+        ({"1.jsonl": [json_line()]}, ("--logs-since", "logs/2"), "no logs there from logs/2 on (--logs-since)"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2_and_no_table(
@@ -58,6 +61,22 @@ def test_files_that_cannot_be_used_are_named_and_the_others_land(
     assert sorted(summary["unreadable_files"]) == ["logs/2.jsonl", "logs/3.jsonl"]
     assert "2 files could not be used, the others are in" in said.err
     assert "logs/2.jsonl: not one line is an impression" in said.err
+
+
+@pytest.mark.usefixtures("spark")
+@pytest.mark.parametrize("more", [(), ("--stream-files", "1")])
+def test_logs_of_earlier_days_are_left_alone_and_the_run_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], more: Sequence[str]
+) -> None:
+    days = {f"{day}.jsonl.zst": [json_line(day, user_id=day)] for day in ("2026-11-26", "2026-11-27", "2026-11-28")}
+    logs = write_logs(tmp_path, days)
+    assert call(logs, tmp_path / "lake", "--logs-since", "logs/2026-11-27", *more) == 0
+    summary = json.loads(capfd.readouterr().out)
+    assert (summary["files"], summary["impressions"]) == (2, 2)
+    assert summary["older_logs"] == {"since": "logs/2026-11-27", "folders_not_listed": 0, "files_left_out": 1}
+    assert call(logs, tmp_path / "lake", *more) == 0
+    summary = json.loads(capfd.readouterr().out)
+    assert (summary["files"], "older_logs" in summary) == (1, False)
 
 
 @pytest.mark.usefixtures("spark")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import json
 import tempfile
@@ -20,6 +19,8 @@ from hypothesis import strategies as st
 
 from jobs.config import run
 from jobs.ingest import ingest
+from pipelines.compressed import with_compressed
+from tests.compressing import packed
 
 SECOND = 1_573_798_502
 FILES = 5  # in a log
@@ -72,9 +73,8 @@ def drawn_file(draw: st.DrawFn, kind: str, of: Callable[[int], dict[str, Any]]) 
         lines = [line for line in lines if line not in BROKEN] or ["{}"]
     text = f"[{','.join(lines)}]" if kind == "array" else "\n".join(lines) + "\n"
     content = text.encode(draw(st.sampled_from(ENCODINGS)), "replace")
-    if draw(st.booleans()):
-        return f"{name}.json.gz", (gzip.compress(content), len(lines))
-    return f"{name}.json", (content, len(lines))
+    name += draw(st.sampled_from([".json"] * 4 + [*with_compressed(".json")]))
+    return name, (packed(name, content), len(lines))
 
 
 @st.composite

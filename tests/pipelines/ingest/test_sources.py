@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from pipelines.compressed import SUFFIXES, with_compressed
 from pipelines.ingest import fingerprint, spread
 from pipelines.ingest.formats import sha256_now
 from pipelines.ingest.known import Known
@@ -26,6 +27,7 @@ from pipelines.ingest.sources import (
 )
 from schemas.errors import InputError
 from tests.builders import Line, json_line, mind_line, write_logs
+from tests.compressing import packed
 
 MIND_LINES = ("behaviors.tsv", (mind_line("1"), mind_line("2")))
 
@@ -124,6 +126,23 @@ def test_a_bad_file_is_named_and_the_others_are_found(tmp_path: Path) -> None:
     assert "not one line is an impression" in reasons["rubbish.jsonl"]
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_is_still_being_compressed_is_read_when_it_is_whole(tmp_path: Path, suffix: str) -> None:
+    """The second of its archives is written by half; the lines of both come together, and then those of a third."""
+    folder = write_logs(tmp_path, {"z.jsonl": [json_line("9")]})
+    path, texts = folder / "logs" / f"a.jsonl{suffix}", [f"{json_line(id)}\n".encode() for id in "123"]
+    path.write_bytes(packed(suffix, *texts[:2])[:-9])
+    first = find_logs(folder)
+    assert (names(first), list(first.unreadable)) == (["logs/z.jsonl"], [f"logs/{path.name}"])
+    assert "cannot be read" in first.unreadable[f"logs/{path.name}"]
+    path.write_bytes(packed(suffix, *texts[:2]))
+    whole = again(folder, first)
+    assert [(file.name, file.skip, file.lines) for file in whole.files] == [(f"logs/{path.name}", 0, 2)]
+    path.write_bytes(packed(suffix, *texts))
+    grown = again(folder, Found(files=[*first.files, *whole.files]))
+    assert [(file.skip, file.lines) for file in grown.files] == [(2, 3)]
+
+
 def test_a_folder_with_nothing_to_be_used_is_one_error(tmp_path: Path) -> None:
     folder = write_logs(tmp_path, {"a.jsonl": ["x"], "b.jsonl": ["y"]})
     with pytest.raises(InputError, match=r"logs/a\.jsonl: not one line.*logs/b\.jsonl: not one line"):
@@ -145,7 +164,7 @@ def test_files_with_no_line_at_all_are_refused(tmp_path: Path) -> None:
         find_logs(write_logs(tmp_path, {"a.jsonl": [], "b.jsonl.gz": []}))
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+@pytest.mark.parametrize("name", with_compressed("a.jsonl"))
 @pytest.mark.parametrize("tell", [known, known_of_old])
 def test_a_grown_file_is_read_from_where_it_ended(tmp_path: Path, name: str, tell: Callable[[LogFile], Known]) -> None:
     first = find_logs(write_logs(tmp_path, {name: [json_line("1"), json_line("2")]}))
@@ -189,9 +208,10 @@ def test_a_line_of_mind_without_its_line_end_may_be_the_half_of_one_and_counts_w
 
 
 @pytest.mark.parametrize("end", [b"", b"\n"])
-def test_the_last_line_of_a_gzip_counts_for_a_gzip_is_whole(tmp_path: Path, end: bytes) -> None:
-    path = log_file(tmp_path, "behaviors.tsv.gz", "")
-    path.write_bytes(gzip.compress(mind_line("1").encode() + end))
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_last_line_of_a_compressed_file_counts_for_it_is_whole(tmp_path: Path, end: bytes, suffix: str) -> None:
+    path = log_file(tmp_path, f"behaviors.tsv{suffix}", "")
+    path.write_bytes(packed(suffix, mind_line("1").encode() + end))
     found = find_logs(tmp_path)
     assert ([file.lines for file in found.files], found.unfinished) == ([1], [])
     assert again(tmp_path, found) == Found(files=[])
@@ -216,7 +236,7 @@ def test_an_only_line_without_a_line_end_may_go_on(tmp_path: Path, tell: Callabl
 HEAD = '{"heartbeat": 1}'  # a first line that all files of a collector have
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "behaviors.tsv", "behaviors.tsv.gz"])
+@pytest.mark.parametrize("name", [*with_compressed("a.jsonl"), "behaviors.tsv", "behaviors.tsv.zst"])
 @pytest.mark.parametrize(
     "ids",
     [
@@ -255,13 +275,13 @@ def test_a_parquet_file_that_was_replaced_is_refused(tmp_path: Path) -> None:
     assert "was rotated, replaced or edited" in find_new([file.path], tmp_path, mapping, read).unreadable["a.parquet"]
 
 
-@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+@pytest.mark.parametrize("name", with_compressed("a.json"))
 def test_a_json_array_goes_on_where_it_ended_or_was_replaced(tmp_path: Path, name: str) -> None:
     mapping, path = LogMapping(files="*.json*"), tmp_path / name
 
     def write(*ids: str, between: str = ",") -> None:
         text = f"[{between.join(map(json_line, ids))}]".encode()
-        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        path.write_bytes(packed(name, text))
 
     write("1", "2")
     (file,) = find_logs(tmp_path, mapping=mapping).files

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from pipelines.compressed import plain_name, with_compressed
 from pipelines.news.readers import lines_of, news_file, read_news
 from schemas.errors import InputError
 from tests.builders import rows
+from tests.compressing import packed
 
 MIND = 'N1\tsport\tgolf\tA "quote" that never ends\tAbout it\thttps://x\t[]\t[]'
 
@@ -23,6 +25,21 @@ def test_mind_lines_are_read_without_quoting(spark: SparkSession, tmp_path: Path
     file.write_bytes(gzip.compress(f"{MIND}\n\nN2\ttoo few\n{cut}\n".encode()))
     found = rows(read_news(spark, file).drop("place"))
     assert found == [("N1", "sport", "golf", 'A "quote" that never ends', "About it", ""), *[(None, *[""] * 5)] * 2]
+
+
+@pytest.mark.parametrize("name", with_compressed("news.tsv", "news.jsonl"))
+def test_a_compressed_file_holds_the_same_news(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    lines = [MIND, MIND.replace("N1", "N2")] if "tsv" in name else ['{"news_id": "N1"}', '{"news_id": "N2"}']
+    (tmp_path / name).write_bytes(packed(name, f"{lines[0]}\n".encode(), lines[1].encode()))
+    assert [row["news_id"] for row in sorted(read_news(spark, news_file(tmp_path)).collect())] == ["N1", "N2"]
+    plain = tmp_path / "plain" / plain_name(name)
+    plain.parent.mkdir()
+    plain.write_text("\n".join(lines))
+    assert rows(read_news(spark, tmp_path / name)) == rows(read_news(spark, plain))
+    if name != plain.name:
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-5])
+        with pytest.raises(InputError, match=rf"{name}: cannot be read .*Fetch it again"):
+            news_file(tmp_path)
 
 
 def test_a_file_of_our_own_six_columns_may_hold_bodies(spark: SparkSession, tmp_path: Path) -> None:

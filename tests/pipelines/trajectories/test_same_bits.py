@@ -19,6 +19,9 @@ from tests.pipelines.trajectories.test_flow import random_logs
 from tests.pipelines.trajectories.views import SPLIT, built, impressions
 from tests.same_bits import digest
 
+SAMPLED = {"evaluate_sample": 0.8, "max_evaluated_per_user": 2, "max_windows_per_user": 2, "window": 3}
+SAMPLED |= {"bot_views_per_day": 5, "bot_clicks_per_day": 9}
+
 
 @pytest.mark.parametrize(
     ("options", "trained", "evaluated"),
@@ -26,8 +29,10 @@ from tests.same_bits import digest
         ({"variants": 2}, "8ae9e72101f05b85", "d2f44dc9e26337c8"),
         ({"targets": "all", "window": 4, "unlabelled": True}, "9eaea5be2a845bd2", "94281544248e48dd"),
         ({"negatives": "drawn", "targets": "all", "drawn_candidates": 5}, "7a1acbf86767f3fb", "b408fac0599a71da"),
+        (SAMPLED | {"unlabelled": True}, "040c1bdeac40c8fb", "608ccb002f5ce27d"),
+        (SAMPLED | {"negatives": "drawn", "drawn_candidates": 5}, "9e16e9fa4fe466ec", "7979be3a748010bd"),
     ],
-    ids=["shown", "all", "drawn"],
+    ids=["shown", "all", "drawn", "shown, by sample", "drawn, by sample"],
 )
 def test_every_engine_builds_the_same(
     spark: SparkSession, options: dict[str, Any], trained: str, evaluated: str

@@ -17,6 +17,7 @@ from pipelines.trajectories.evaluate_from import start_of
 from pipelines.trajectories.flow import evaluation, known_views, split_by, trajectories
 from pipelines.trajectories.recent import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown
+from pipelines.trajectories.sampling import thinned, without_bots
 from pipelines.trajectories.split import with_split
 from schemas.as_spark import spark_schema
 from schemas.impression import HISTORIES, IMPRESSIONS
@@ -106,9 +107,10 @@ def built(
         seen, histories, tokens = (frame.repartition(parts) for frame in (seen, histories, tokens))
     config = TrajectoryConfig(source="p", **options)
     with scratch() as keep:
+        seen, _ = without_bots(seen, config, keep)
         first_shown = with_first_shown(tokens, seen)
         split = keep(seen.transform(with_split, histories, split_by(config, start_of(SPLIT))))
-        known = keep(split.transform(known_views, first_shown))
+        known = thinned(keep(split.transform(known_views, first_shown)), config, keep)
         made = known.transform(trajectories, config).collect()
         shown = showings(seen, tokens, since=start_of(SPLIT))
         kept = known.transform(evaluation, config, first_shown).transform(with_recent, shown)

@@ -1,0 +1,115 @@
+"""Compressed files of text, of logs and of news: which compression by the name, and their text as a stream of bytes.
+
+All of them are read piece by piece, so that the little file that holds much fills no memory; several of one kind laid
+end to end are read as one. What follows the last of them and is none is an error, for it may be one that broke.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from gzip import GzipFile
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+
+Text = GzipFile | BufferedReader
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)  # what reading a broken file raises
+
+SUFFIXES = (".gz", ".zst", ".bz2", ".lz4", ".xz")
+_CHUNK_BYTES = 1 << 20
+_XZ_MEMORY = 128 << 20  # twice what `xz -9` asks for: a header may ask for 4 GiB
+_Unpacker = bz2.BZ2Decompressor | lzma.LZMADecompressor
+
+
+def is_compressed(name: str) -> bool:
+    """Whether a file is compressed, by its name."""
+    return name.endswith(SUFFIXES)
+
+
+def plain_name(name: str) -> str:
+    """The name that the file has when it is not compressed."""
+    return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
+
+
+def with_compressed(*names: str) -> tuple[str, ...]:
+    """These names or globs, and after each what it is when compressed."""
+    return tuple(name + suffix for name in names for suffix in ("", *SUFFIXES))
+
+
+def shown(names: Sequence[str]) -> str:
+    """These names or globs as a message lists them: one for those that differ by the compression alone."""
+    either = [name for name in names if plain_name(name) != name and plain_name(name) in names]
+    named = " and ".join(name for name in names if name not in either)
+    return f"{named}, compressed or not" if either else named
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Text]:
+    """The file's text as bytes, unpacked where it is compressed; any of UNREADABLE where it is broken."""
+    with path.open("rb") as stream, _unpacked(stream, path.name) as text:
+        yield text
+
+
+def _unpacked(stream: BufferedReader, name: str) -> Text:
+    match Path(name).suffix:
+        case ".gz":
+            return gzip.GzipFile(fileobj=stream)
+        case ".zst":
+            raw = pa.CompressedInputStream(stream, "zstd")
+        case ".lz4":
+            raw = pa.CompressedInputStream(stream, "lz4")
+        case ".bz2":
+            raw = _Streams(stream, bz2.BZ2Decompressor)
+        case ".xz":
+            raw = _Streams(stream, partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, _XZ_MEMORY), between=b"\0")
+        case _:
+            return stream
+    return io.BufferedReader(cast(io.RawIOBase, raw), _CHUNK_BYTES)
+
+
+class _Streams(io.RawIOBase):
+    """The text of compressed streams that follow each other, with so many of the bytes `between` as there may be.
+
+    bz2.open and lzma.open take a broken one for the end of the file, and pyarrow fails at an empty one of bz2.
+    """
+
+    def __init__(self, stream: BufferedReader, unpacker: Callable[[], _Unpacker], *, between: bytes = b"") -> None:
+        self._stream = stream
+        self._new = unpacker
+        self._between = between
+        self._unpacker: _Unpacker | None = None
+        self._packed = b""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes of the text; 0 at its end."""
+        text = b""
+        while not text:
+            unpacker = self._unpacker
+            if not self._packed and (unpacker is None or unpacker.needs_input):
+                self._packed = self._stream.read(_CHUNK_BYTES)
+                if not self._packed and unpacker is None:
+                    return 0
+                if not self._packed:
+                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            if unpacker is None:
+                self._packed = self._packed.lstrip(self._between) if self._between else self._packed
+                self._unpacker = self._new() if self._packed else None
+                continue
+            text, self._packed = unpacker.decompress(self._packed, len(buffer)), b""
+            if unpacker.eof:
+                self._unpacker, self._packed = None, unpacker.unused_data
+        buffer[: len(text)] = text
+        return len(text)

@@ -1,0 +1,50 @@
+"""Files of any place as path objects, for code that opens, lists and stats what pathlib would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from schemas.errors import InputError
+from schemas.storage.files import check_served
+from schemas.storage.objects import SCHEMES as OF_OBJECTS
+from schemas.storage.place import Place
+
+try:
+    from obstore.fsspec import register
+    from upath import UPath
+except ImportError as error:  # a machine that keeps all on its own disks needs none
+    MISSING: ImportError | None = error
+else:
+    MISSING = None
+    register(list(OF_OBJECTS))
+
+
+def path_of(place: Place | str | Path) -> Path:
+    """The place as a path: pathlib's own, or one with its methods for reading whose `open` reads ranges of an object.
+
+    InputError where the library that serves it is not installed.
+    """
+    place = check_served(Place.of(place))
+    if place.is_local:
+        return place.path
+    if MISSING is not None:
+        raise InputError(f"{place}: needs the Python packages obstore and universal-pathlib ({MISSING}). Install them")
+    return cast(Path, UPath(place.text))
+
+
+def text_of(path: Path) -> str:
+    """The whole path, or URL, such that `path_of` gives the same file, in another process too."""
+    return str(path) if is_remote(path) else str(path.absolute())
+
+
+def is_remote(path: Path) -> bool:
+    """Whether the path is one of another storage than this machine's files."""
+    return not isinstance(path, Path)
+
+
+def version_tag(path: Path) -> str | None:
+    """Of a remote file: what differs where its contents do; None where the storage tells nothing."""
+    found: Any = path.stat()
+    tag = found.as_info().get("e_tag")
+    return None if tag is None else f"{found.st_size}-{tag}"
