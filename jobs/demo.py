@@ -59,8 +59,7 @@ def demo(
     torch_half = _torch_half(data, out / "lake", Path(facts["pack"]["out"]))
     facts.update({**torch_half, "stages": {**seconds_of_stages, **torch_half["stages"]}})
     facts["seconds"] = time.perf_counter() - began
-    summary = out / "summary.json"
-    summary.write_text(json.dumps(finite(facts), indent=1, allow_nan=False) + "\n")
+    (summary := out / "summary.json").write_text(json.dumps(finite(facts), indent=1, allow_nan=False) + "\n")
     run_folder = Path(facts["training"]["checkpoint"]).parents[1]
     page = report(run=Place.of(run_folder), summary=Place.of(summary), lake=Place.of(out / "lake"))["page"]
     show(facts, out, page)
