@@ -154,7 +154,6 @@ def test_what_cannot_be_is_told_by_the_url_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     given = ["--data", str(made / "packed"), "--out", f"{bucket}/run", "--encoder.plm", str(made / "plm")]
-    nothing = f"{bucket}/nothing"
     for options, message in (
         (
             ("--init-from", f"{bucket}/nothing", "--encoder.frozen-layers", "1"),
