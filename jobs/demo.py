@@ -17,6 +17,7 @@ from jobs.terminal.child import run_child
 from jobs.terminal.progress import seconds_of_stages, stage
 from jobs.terminal.screen import show
 from pipelines.engine.choice import EngineConfig
+from schemas.storage.place import Place
 from schemas.strict_json import finite
 
 _ENGINE = EngineConfig()
@@ -58,10 +59,9 @@ def demo(
     torch_half = _torch_half(data, out / "lake", Path(facts["pack"]["out"]))
     facts.update({**torch_half, "stages": {**seconds_of_stages, **torch_half["stages"]}})
     facts["seconds"] = time.perf_counter() - began
-    summary = out / "summary.json"
-    summary.write_text(json.dumps(finite(facts), indent=1, allow_nan=False) + "\n")
+    (summary := out / "summary.json").write_text(json.dumps(finite(facts), indent=1, allow_nan=False) + "\n")
     run_folder = Path(facts["training"]["checkpoint"]).parents[1]
-    page = report(run=run_folder, summary=summary, lake=out / "lake")["page"]
+    page = report(run=Place.of(run_folder), summary=Place.of(summary), lake=Place.of(out / "lake"))["page"]
     show(facts, out, page)
 
 

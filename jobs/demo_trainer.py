@@ -49,14 +49,19 @@ def demo_trainer(
         Rounds in which every policy is timed, in turns.
     """
     batches = describe(PackedDirectory.open(Packed.of(data, cache))).summary
-    training = train(data=data, out=out, config=config, cache=cache)
+    training = train(data=data, out=Place.of(out), config=config, cache=cache)
     assert training is not None, "the demo trains in one process"
     checkpoint = Path(training["checkpoint"])
     with stage("evaluation"), quiet():  # the demo's screen tells it
-        quality = evaluate(checkpoint=checkpoint, data=data, lake=lake, truth=truth, cache=cache)
+        kept = Place.of(checkpoint)
+        quality = evaluate(checkpoint=kept, data=data, lake=_place(lake), truth=_place(truth), cache=cache)
     speed = encode_once(checkpoint=checkpoint, data=data, rounds=speed_rounds, policies=SHOWN, cache=cache)
     found = {"batches": batches, "training": training, "quality": quality, "speed": speed}
     return {**found, "reader": _reader(out / "examples.json"), "stages": seconds_of_stages}
+
+
+def _place(path: Path | None) -> Place | None:
+    return None if path is None else Place.of(path)
 
 
 def _reader(examples: Path) -> dict[str, Any] | None:

@@ -17,19 +17,19 @@ from trainer.eval.catalogue import Catalogue
 from trainer.eval.impressions import read_truth
 from trainer.loop.checkpoint import load_checkpoint
 from trainer.loop.distributed import joined, leader_first
+from trainer.loop.found_checkpoint import found_checkpoint
 from trainer.loop.judging import judgement, scored
 from trainer.loop.prepare import DeviceName, device_of, prepare_again
-from trainer.loop.retention import chosen
 
 
 def evaluate(
     *,
-    checkpoint: Path,
+    checkpoint: Place,
     data: Place,
-    lake: Path | None = None,
-    truth: Path | None = None,
-    predictions: Path | None = None,
-    out: Path | None = None,
+    lake: Place | None = None,
+    truth: Place | None = None,
+    predictions: Place | None = None,
+    out: Place | None = None,
     store: Path | None = None,
     device: DeviceName = "auto",
     cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
@@ -51,25 +51,26 @@ def evaluate(
     out
         File for all figures; by default evaluation.json in the folder of the run, if the checkpoint stands in one.
     store
-        Folder that keeps the frozen layers' output; by default `<data>.frozen`.
+        Folder of this machine that keeps the frozen layers' output; by default `<data>.frozen`.
     device
         Where to encode.
     """
-    saved = load_checkpoint(path := chosen(checkpoint).resolve())
-    file = out or figures_file(path)
-    with joined() as ranks, stage("evaluation"):
-        one_speaks(ranks)
-        with leader_first(ranks):
-            prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
-        catalogue = None if lake is None else Catalogue.read(lake, prepared.directory.manifest)
-        beside = Beside(catalogue, None if truth is None else read_truth(truth))
-        found = scored(prepared, saved, ranks, predict=predictions is not None)
-        if not ranks.leads:
-            return None
-        told = judgement(prepared, saved, found, beside)
+    with found_checkpoint(checkpoint) as named:
+        saved = load_checkpoint(named.path.resolve())
+        file = out or figures_file(named)
+        with joined() as ranks, stage("evaluation"):
+            one_speaks(ranks)
+            with leader_first(ranks):
+                prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
+            catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
+            beside = Beside(catalogue, read_truth(truth) if truth else None)
+            found = scored(prepared, saved, ranks, predict=predictions is not None)
+            if not ranks.leads:
+                return None
+            told = judgement(prepared, saved, found, beside)
     if predictions is not None and told.predictions is not None:
         write_predictions(predictions, told.predictions)
-    summary = {"checkpoint": str(path), "data": str(data.resolve()), **told.summary}
+    summary = {"checkpoint": named.whole_name, "data": str(data.resolve()), **told.summary}
     write_and_show(file, summary, told.examples)
     return summary
 

@@ -10,20 +10,23 @@ from jobs.config import run
 from jobs.terminal.progress import stage
 from pipelines.locks import locked
 from schemas.errors import InputError
+from schemas.storage.files import is_folder
 from schemas.storage.place import Place
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
+from trainer.eval.export_place import export_at
 from trainer.eval.index import IndexKind
 from trainer.loop.exporting import export
+from trainer.loop.found_checkpoint import found_checkpoint
 from trainer.loop.prepare import DeviceName, device_of
 
 
 def export_embeddings(
     *,
-    checkpoint: Path,
+    checkpoint: Place,
     data: Place,
-    out: Path,
-    lake: Path | None = None,
+    out: Place,
+    lake: Place | None = None,
     index: IndexKind = "flat",
     store: Path | None = None,
     device: DeviceName = "auto",
@@ -47,18 +50,17 @@ def export_embeddings(
     index
         flat is exact; ivf and hnsw are faster on millions of news, and tell their recall against it.
     store
-        Folder that keeps the frozen layers' output; by default `<data>.frozen`. News outside it pass the whole model.
+        Folder of this machine that keeps the frozen layers' output; by default `<data>.frozen`. News outside it pass
+        the whole model.
     device
         Where to encode.
     """
-    if lake is not None and not lake.is_dir():
+    if lake is not None and not is_folder(lake):
         raise InputError(f"--lake {lake}: there is no such folder. Name the lake that --data was packed from")
     writing = nullcontext() if lake is None else locked(str(lake), export_embeddings.__name__)
-    with stage("news encoded") as bar, writing:
-        packed = Packed.of(data, cache)
-        return export(
-            checkpoint, packed, out, lake=lake, kind=index, store=store, device=device_of(device), told=bar.more
-        )
+    with found_checkpoint(checkpoint) as found, export_at(out) as folder, stage("news encoded") as bar, writing:
+        packed, where = Packed.of(data, cache), device_of(device)
+        return export(found.given, packed, folder, lake=lake, kind=index, store=store, device=where, told=bar.more)
 
 
 if __name__ == "__main__":

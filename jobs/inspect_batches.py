@@ -10,6 +10,7 @@ from jobs.terminal.batches import show_batches
 from jobs.terminal.plot import draw
 from jobs.terminal.progress import stage
 from schemas.errors import InputError
+from schemas.storage.copies import published
 from schemas.storage.place import Place
 from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
@@ -19,7 +20,7 @@ from trainer.data.directory import Packed, PackedDirectory
 def inspect_batches(
     *,
     data: Place,
-    plot: Path | None = None,
+    plot: Place | None = None,
     cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Verify a packed directory and describe its batches.
@@ -32,8 +33,8 @@ def inspect_batches(
         PNG to draw; by default `<data>.png`, beside the directory, or, of one behind a URL, here.
     """
     data = Place.of(data).resolve()
-    path = _beside(data) if plot is None else plot
-    if path.suffix.lower() != ".png":
+    path = data.parent / f"{data.name}.png" if plot is None else plot
+    if Path(path.name).suffix.lower() != ".png":
         raise InputError(f"--plot {path}: name a file that ends in .png")
     with stage("sizes and sha256 of files"):
         directory = PackedDirectory.open(Packed.of(data, cache))
@@ -45,8 +46,9 @@ def inspect_batches(
     show_batches(directory.manifest, found)
     counts, config = directory.manifest.counts, directory.manifest.config
     title = f"{data.name}: {found.summary['batches']:,} batches in order {config.get('order')}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw(found, path, title=title)
+    with published(path) as file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draw(found, file, title=title)
     return found.summary | {"variants": counts.get("variants", 1), "order": config.get("order"), "plot": str(path)}
 
 

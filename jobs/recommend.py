@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from jobs.config import run
 from jobs.terminal.recommended import show_recommended
 from schemas.errors import InputError
+from schemas.storage.place import Place
 from trainer.eval.opened_export import Export
 from trainer.eval.pools import pool_of
 from trainer.eval.recommending import recommend_to, rows_of, rows_of_user
@@ -17,8 +17,8 @@ from trainer.eval.recommending import recommend_to, rows_of, rows_of_user
 
 def recommend(
     *,
-    export: Path,
-    lake: Path | None = None,
+    export: Place,
+    lake: Place | None = None,
     user: str | None = None,
     clicked: list[str] | None = None,
     top: int = 10,

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jobs.config import run as run_job
 from jobs.page.facts import Places
 from jobs.page.page import PAGE, write_page
+from jobs.page.reading import run_here
+from schemas.storage.copies import published
 from schemas.storage.place import Place
+from schemas.storage.stand_in import here
 from trainer.data.cache import CacheConfig
 
 
 def report(
     *,
-    run: Path,
-    summary: Path | None = None,
-    lake: Path | None = None,
+    run: Place,
+    summary: Place | None = None,
+    lake: Place | None = None,
     data: Place | None = None,
-    out: Path | None = None,
+    out: Place | None = None,
     cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Write the page of a run: one file, which needs no network and can be sent to anybody.
@@ -36,8 +41,19 @@ def report(
     out
         The page, by default <run>/report.html.
     """
-    places = Places(run=run, summary=summary, lake=lake, data=data, cache=cache)
-    return write_page(places, out or run / PAGE, read_batches=data is not None)
+    page = out or run / PAGE
+    with run_here(run) as folder, _file_here(summary) as told, published(page) as file:
+        places = Places(run=folder, named=run, summary=told, lake=lake, data=data, cache=cache)
+        return {**write_page(places, file, read_batches=data is not None), "page": str(page)}
+
+
+@contextmanager
+def _file_here(place: Place | None) -> Iterator[Path | None]:
+    if place is None:
+        yield None
+        return
+    with here(place) as path:
+        yield path
 
 
 if __name__ == "__main__":

@@ -16,15 +16,16 @@ from trainer.loop.distributed import joined
 from trainer.loop.keeping import Keeping, outline
 from trainer.loop.prepare import DeviceName, device_of, settled
 from trainer.loop.trainer import Trainer
+from trainer.loop.working_folder import Working, working_in
 
 
 def train(
     *,
     data: Place,
-    out: Path,
+    out: Place,
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     resume: Literal["no", "auto"] = "no",
-    init_from: Path | None = None,
+    init_from: Place | None = None,
     dry_run: bool = False,
     store: Path | None = None,
     device: DeviceName = "auto",
@@ -37,7 +38,7 @@ def train(
     data
         The packed directory that `pack` wrote.
     out
-        Folder for metrics.jsonl, config.json and the checkpoints; without --resume it must not hold a run yet.
+        Folder for metrics.jsonl, config.json and checkpoints; without --resume it must not hold a run yet.
     config
         The run, in parts: run, encoder, user, planner, optimiser.
     resume
@@ -47,28 +48,27 @@ def train(
     dry_run
         Check everything and tell what would be done; nothing is trained or written but the frozen layers' output.
     store
-        Folder that keeps the frozen layers' output; by default `<data>.frozen`.
+        Folder of this machine, mapped into memory, with the frozen layers' output; by default `<data>.frozen`.
     device
         Where to train.
     """
-    with joined() as ranks:
-        terminal.check_out(out, ranks, resume=resume)
+    with joined() as ranks, working_in(out, ranks, resume=resume == "auto") as at:
         check_trackers(config.run)
         terminal.one_speaks(ranks)
-        config = settled(config, device_of(device), ranks, begun=out / "checkpoint" if resume == "auto" else None)
+        config = settled(config, device_of(device), ranks, begun=at.begun)
         prepared = terminal.prepare_telling(config, Packed.of(data, cache), ranks, store=store, device=device)
-        start = terminal.started(prepared, init_from)
-        trainer = Trainer(prepared, ranks, start.get("chosen_by", []))
-        summary = outline(trainer) if dry_run else _trained(trainer, out)
-        terminal.write_report(out, data, trainer, dry_run=dry_run)
-    return summary if ranks.leads else None
+        trainer = Trainer(prepared, ranks, terminal.started(prepared, init_from).get("chosen_by", []))
+        summary = outline(trainer) if dry_run else _trained(trainer, at)
+        terminal.write_report(at, data, trainer, dry_run=dry_run)
+    return at.told(summary) if ranks.leads else None
 
 
-def _trained(trainer: Trainer, out: Path) -> dict[str, Any]:
-    with terminal.run_folder(out, trainer), watched(trainer, out) as watch:
-        keeping = Keeping(trainer, out, asked_to_stop=watch.asked_to_stop, told=watch.line, judged=watch.judged)
-        gone_on_from = terminal.resumed(keeping, trainer)
-        terminal.write_config(out, trainer)
+def _trained(trainer: Trainer, at: Working) -> dict[str, Any]:
+    with terminal.run_folder(at.folder, trainer), watched(trainer, at.folder) as watch:
+        ways: dict[str, Any] = {"asked_to_stop": watch.asked_to_stop, "told": watch.line, "judged": watch.judged}
+        keeping = Keeping(trainer, at.folder, follower=at.follower, **ways)
+        gone_on_from = terminal.resumed(keeping, trainer, at)
+        terminal.write_config(at, trainer)
         watch.begin()
         keeping.fit()
         if keeping.stopped:

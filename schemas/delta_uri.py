@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 
 from schemas.errors import InputError
+from schemas.storage.place import Place
 
 # delta-rs decodes the first, and fails on the rest
 _UNREADABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]")
 _FIRST_USED_BY: dict[str, int] = {}
 
 
-def table_uri(path: str | Path) -> str:
+def table_uri(path: str | Path | Place) -> str:
     """The path of a Delta table as delta-rs takes it: a URL, or a folder here.
 
     InputError where delta-rs would look elsewhere, or crash.
@@ -25,7 +26,7 @@ def table_uri(path: str | Path) -> str:
         )
     if "://" in str(path):
         return re.sub(r"^s3[an]://", "s3://", str(path))
-    whole = Path(path).absolute()
+    whole = Path(str(path)).absolute()
     if found := _UNREADABLE.search(str(whole)):
         raise InputError(
             f"{whole}: the path holds {found[0]!r}, which delta-rs, the reader of Delta tables without Spark, cannot "

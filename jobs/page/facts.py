@@ -13,7 +13,7 @@ import numpy as np
 from jobs.page.about import kept_about, this_machine
 from jobs.page.contracts import Config, Evaluation, Example, Figures, Line, Method, Options
 from jobs.page.lake import books, news_counts
-from jobs.page.reading import check, json_file, lines_file, there
+from jobs.page.reading import SUMMARY, check, json_file, lines_file, there
 from jobs.page.summary_contract import Summary
 from schemas.errors import InputError
 from schemas.manifest import Manifest
@@ -31,10 +31,23 @@ class Places:
     """Where to look; None: not given."""
 
     run: Path
+    named: Place | None = None
+    """what the run's folder is called, where `run` stands for another place"""
     summary: Path | None = None
-    lake: Path | None = None
+    lake: Path | Place | None = None
     data: Place | None = None
     cache: CacheConfig = field(default_factory=CacheConfig)
+
+    @property
+    def called(self) -> Place:
+        """The run's folder, as who reads the page knows it."""
+        return self.named or Place(str(self.run))
+
+    def holds(self, checkpoint: str) -> bool:
+        """Whether a checkpoint is one of the run."""
+        if not self.called.is_local:
+            return checkpoint.startswith(f"{self.called}/")
+        return self.run.resolve() in Path(checkpoint).resolve().parents
 
 
 class Lacking(NamedTuple):
@@ -76,7 +89,7 @@ class Facts:
     @property
     def again(self) -> str:
         """The command that writes this page anew."""
-        return f"./feedloop report --run {_word(self.places.run)}"
+        return f"./feedloop report --run {_word(self.places.called)}"
 
 
 def read_facts(places: Places, *, read_batches: bool) -> Facts:
@@ -116,12 +129,11 @@ def ages(facts: Facts) -> list[int]:
 
 def _summary(places: Places) -> dict[str, Any]:
     """The demo's facts: of the file that was named, or of one beside the run that tells of this very run."""
-    beside = places.run.parent / "summary.json"
+    beside = places.run.parent / SUMMARY
     if places.summary is not None:
         return _told(places.summary)
     found = _told(beside) if there(beside) else {}
-    checkpoint = Path(str(found.get("training", {}).get("checkpoint", "")))
-    return found if places.run.resolve() in checkpoint.resolve().parents else {}
+    return found if places.holds(str(found.get("training", {}).get("checkpoint", ""))) else {}
 
 
 def _told(summary: Path) -> dict[str, Any]:
@@ -133,7 +145,7 @@ def _told(summary: Path) -> dict[str, Any]:
 
 def _add_evaluation(facts: Facts) -> None:
     run = facts.places.run
-    checkpoint = _word(run / "checkpoint")
+    checkpoint = _word(facts.places.called / "checkpoint")
     evaluate = (f"./feedloop evaluate --checkpoint {checkpoint} --data PACKED --lake LAKE", facts.again)
     if there(run / EVALUATION_FILE):
         facts.evaluation = json_file(run / EVALUATION_FILE, Evaluation)
@@ -177,7 +189,7 @@ def _add_packed(facts: Facts, *, read_batches: bool) -> None:
 
 def _add_lake(facts: Facts) -> None:
     """The books of the whole lake where the summary has none, or tells of a run that found nothing new."""
-    wanted: dict[str, tuple[Callable[[Facts, Path], dict[str, Any]], str, str]] = {
+    wanted: dict[str, tuple[Callable[[Facts, Path | Place], dict[str, Any]], str, str]] = {
         "ingest": (_books, "lines", "what the logs held"),
         "news": (_news, "full_tokens", "what the news held"),
     }
@@ -194,11 +206,11 @@ def _add_lake(facts: Facts) -> None:
             facts.lacking.append(Lacking(what, reason=str(error)))
 
 
-def _books(facts: Facts, lake: Path) -> dict[str, Any]:
+def _books(facts: Facts, lake: Path | Place) -> dict[str, Any]:
     return books(lake, facts.source)
 
 
-def _news(facts: Facts, lake: Path) -> dict[str, Any]:
+def _news(facts: Facts, lake: Path | Place) -> dict[str, Any]:
     assert facts.manifest is not None, "asked before"
     found = news_counts(lake, facts.manifest)
     if len(facts.manifest.config.get("news", {}).get("sources", {})) == 1:  # the token table holds all sources' items

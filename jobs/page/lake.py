@@ -13,6 +13,7 @@ from schemas.errors import InputError
 from schemas.manifest import Manifest
 from schemas.news import ITEM_TOKENS
 from schemas.raw_log import INGEST_RUNS, REJECTS
+from schemas.storage.place import Place
 from trainer.eval.lake_rows import delta_rows
 
 _SUMMED = (
@@ -20,7 +21,7 @@ _SUMMED = (
 )  # fmt: skip
 
 
-def books(lake: Path, source: str) -> dict[str, Any]:
+def books(lake: Path | Place, source: str) -> dict[str, Any]:
     """What ingest has told of this source so far, all runs together, by the names of its summary."""
     runs = delta_rows(lake / INGEST_RUNS.name, dict.fromkeys(_SUMMED, pa.int64()), where=("source", source))
     reasons = delta_rows(lake / REJECTS.name, {"reason": pa.string()}, where=("source", source))
@@ -30,7 +31,7 @@ def books(lake: Path, source: str) -> dict[str, Any]:
     return told | {"rejected_by_reason": dict(Counter(reasons["reason"].to_pylist())), "batches": len(runs)}
 
 
-def news_counts(lake: Path, manifest: Manifest) -> dict[str, Any]:
+def news_counts(lake: Path | Place, manifest: Manifest) -> dict[str, Any]:
     """Items of the packed source, those that another stands for, tokens of all their text: as when it was packed."""
     columns = {"item_row": pa.int64(), "canonical_row": pa.int64(), "segment_full_tokens": pa.list_(pa.int64())}
     items = delta_rows(

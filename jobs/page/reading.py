@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import InputError
 from schemas.regular_file import read_bytes
+from schemas.storage.copies import fetch
+from schemas.storage.files import head, inside
+from schemas.storage.place import Place
+from schemas.storage.stand_in import StandIn
 from schemas.strict_json import converted, json_lines, json_value
 
+SUMMARY = "summary.json"  # beside a run
 LARGEST = 1 << 28  # bytes of a file
 _ADVICE = "Remove it, or let the job that made it make it again"
+
+
+@contextmanager
+def run_here(run: Place) -> Iterator[Path]:
+    """Inside, a folder of this machine with what the page tells of a run: the run's own, or a copy from a URL.
+
+    What the folder above tells of it, its summary, lies beside it.
+    """
+    if run.is_local:
+        yield run.path
+        return
+    with tempfile.TemporaryDirectory(prefix="feedloop-page-") as base:
+        folder = Path(base).resolve() / (run.name or "run")
+        with StandIn(folder, run).named():
+            for name in inside(run)[1]:
+                if name.endswith((".json", ".jsonl")):
+                    fetch(run / name, folder / name)
+            if head(run.parent / SUMMARY) is not None:
+                fetch(run.parent / SUMMARY, folder.with_name(SUMMARY))
+            yield folder
 
 
 def json_file(path: Path, *kinds: Any) -> Any:

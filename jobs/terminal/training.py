@@ -23,12 +23,14 @@ from trainer.config import TrainConfig
 from trainer.data.directory import Packed
 from trainer.loop.distributed import Ranks, leader_first
 from trainer.loop.flops import device_name
+from trainer.loop.found_checkpoint import found_checkpoint
 from trainer.loop.keeping import Keeping
 from trainer.loop.precision import emulation
 from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.loop.principal_start import start_projection
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import begin_from
+from trainer.loop.working_folder import Working
 
 Line = dict[str, Any]
 
@@ -91,35 +93,32 @@ def run_folder(out: Path, trainer: Trainer) -> Iterator[None]:
         yield
 
 
-def write_config(out: Path, trainer: Trainer) -> None:
-    """The config, all of it, beside what the run writes."""
+def write_config(at: Working, trainer: Trainer) -> None:
+    """The config, all of it, beside what the run writes; from now on the run holds the place."""
+    file = at.folder / "config.json"
     if trainer.ranks.leads:
-        with space_for(out / "config.json"):
-            (out / "config.json").write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
+        with space_for(file):
+            file.write_text(json.dumps(trainer.config.to_dict(), indent=1) + "\n")
+    at.config_written()
 
 
-def check_out(out: Path, ranks: Ranks, *, resume: str) -> None:
-    """InputError where a run is there that this one would not go on with."""
-    if ranks.leads and resume == "no" and (out / "config.json").exists():
-        raise InputError(f"{out}: holds a training run. Add --resume auto, name another --out, or remove it")
-
-
-def started(prepared: Prepared, init_from: Path | None) -> dict[str, Any]:
+def started(prepared: Prepared, init_from: Place | None) -> dict[str, Any]:
     """Begin with an earlier run's checkpoint, if one is named, and tell it; what `begin_from` found."""
     if init_from is None:
         return {}
-    found = begin_from(prepared, init_from)
+    with found_checkpoint(init_from) as named:
+        found = {**begin_from(prepared, named.given), "path": str(named.place)}
     console.print(
         f"  begins with {found['path']}; since then {found['new']:,} new items, {found['changed']:,} with other tokens"
     )
     return found
 
 
-def resumed(keeping: Keeping, trainer: Trainer) -> Path | None:
+def resumed(keeping: Keeping, trainer: Trainer, at: Working) -> Path | None:
     """Put the run to where its newest intact checkpoint stood, and tell what is not as it was."""
     path = keeping.go_on()
     for why in keeping.passed_over:
-        console.print(f"  passed over: {why}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"  passed over: {at.told(why)}", style="yellow", markup=False, soft_wrap=True)
     if trainer.changed:
         told = "; ".join(trainer.changed)
         console.print(f"  goes on after step {trainer.step}, though {told}", markup=False, soft_wrap=True)
@@ -152,7 +151,7 @@ def tell_profile(found: Profiled) -> None:
     console.print(f"  trace, for chrome://tracing or Perfetto: {found.trace}")
 
 
-def write_report(out: Path, data: Place, trainer: Trainer, *, dry_run: bool) -> None:
+def write_report(at: Working, data: Place, trainer: Trainer, *, dry_run: bool) -> None:
     """Keep where and with what the run was made, and write its page: the last thing that a training does.
 
     What hinders the page is told, and the run is complete all the same.
@@ -162,9 +161,9 @@ def write_report(out: Path, data: Place, trainer: Trainer, *, dry_run: bool) -> 
     computed = {"device": device_name(trainer.device), "precision": trainer.config.run.precision}
     told = {"data": str(data), **computed, "defaults": TrainConfig().to_dict()}
     try:
-        keep_about(out, {**told, "stages": seconds_of_stages})
-        page = write_page(Places(run=out), out / PAGE)["page"]
+        keep_about(at.folder, {**told, "stages": seconds_of_stages})
+        page = at.told(write_page(Places(run=at.folder, named=at.place), at.folder / PAGE)["page"])
     except (InputError, OSError) as error:
-        console.print(f"  no page of this run: {error}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"  no page of this run: {at.told(str(error))}", style="yellow", markup=False, soft_wrap=True)
     else:
         console.print(f"  page of this run: {page}", markup=False, soft_wrap=True)

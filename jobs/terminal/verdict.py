@@ -13,8 +13,10 @@ from rich.table import Table
 
 from jobs.terminal.progress import console
 from schemas.errors import InputError
+from schemas.storage.copies import published_beside
+from schemas.storage.place import Place
 from schemas.strict_json import finite
-from trainer.loop.retention import run_folder_of
+from trainer.loop.found_checkpoint import FoundCheckpoint
 
 METHODS = {
     "model": "this model",
@@ -31,22 +33,23 @@ _SITES = {".zip": "prediction.txt", ".ebnerd.zip": "predictions.txt"}  # what th
 _LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell: the same predictions are the same bytes
 
 
-def figures_file(checkpoint: Path) -> Path:
+def figures_file(checkpoint: FoundCheckpoint) -> Place:
     """Where the figures of a checkpoint belong; InputError if it no longer stands in the folder of its run."""
-    run = run_folder_of(checkpoint)
-    if run is None:
+    if checkpoint.run is None:
         raise InputError(
-            f"{checkpoint} stands outside of the folder of a training run: name a file for its figures, --out"
+            f"{checkpoint.whole_name} stands outside of the folder of a training run: name a file for its figures, "
+            "--out"
         )
-    return run / "evaluation.json"
+    return checkpoint.run / "evaluation.json"
 
 
-def write_and_show(path: Path, summary: dict[str, Any], examples: list[dict[str, Any]] | None) -> None:
+def write_and_show(place: Place, summary: dict[str, Any], examples: list[dict[str, Any]] | None) -> None:
     """Leave the summary, and beside it the examples where there are some; print the methods and what is doubtful."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, json.dumps(finite(summary), indent=1, allow_nan=False))
-    if examples is not None:
-        _replace(path.with_name("examples.json"), json.dumps(finite(examples), indent=1, allow_nan=False))
+    with published_beside(place) as path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, json.dumps(finite(summary), indent=1, allow_nan=False))
+        if examples is not None:
+            _replace(path.with_name("examples.json"), json.dumps(finite(examples), indent=1, allow_nan=False))
     _show(summary)
 
 
@@ -101,8 +104,13 @@ def _replace(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def write_predictions(path: Path, lines: Iterable[str]) -> None:
+def write_predictions(place: Path | Place, lines: Iterable[str]) -> None:
     """A line an impression, and beside it the archives that MIND's site takes (.zip) and EB-NeRD's (.ebnerd.zip)."""
+    with published_beside(Place.of(place)) as path:
+        _write_predictions(path, lines)
+
+
+def _write_predictions(path: Path, lines: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
         stream.writelines(f"{line}\n" for line in lines)

@@ -68,12 +68,25 @@ def published(place: Place, *, last: Sequence[str] = ()) -> Iterator[Path]:
             publish(at, place, last=last)
 
 
-def publish(made: Path, place: Place, *, last: Sequence[str] = ()) -> None:
-    """Copy the file, or all files below the folder, to the place; those named `last` after all others, in order."""
+@contextmanager
+def published_beside(place: Place) -> Iterator[Path]:
+    """As `published`, of a file: whatever is made beside it goes beside the place, before the file itself."""
+    if place.is_local:
+        yield place.path
+        return
+    store_of(place)
+    with tempfile.TemporaryDirectory(prefix="feedloop-published-") as folder:
+        yield Path(folder) / place.name
+        publish(Path(folder), place.parent, last=[place.name])
+
+
+def publish(made: Path, place: Place, *, last: Sequence[str] = (), wanted: Callable[[str], bool] | None = None) -> None:
+    """Copy the file, or all `wanted` files below the folder, to the place; those named `last` go last, in order."""
     if made.is_file():
         write(place, made)
         return
     names = sorted(file.relative_to(made).as_posix() for file in made.rglob("*") if file.is_file())
+    names = [name for name in names if wanted is None or wanted(name)]
     _each(lambda name: write(place / name, made / name), [name for name in names if name not in last])
     for name in last:
         if name in names:

@@ -66,6 +66,14 @@ class Place:
         """The same; of a local place the whole path, without links."""
         return Place(str(self.path.resolve())) if self.is_local else self
 
+    @property
+    def parent(self) -> Place:
+        """The folder that it stands in; of a whole bucket itself."""
+        if self.is_local:
+            return Place(str(self.path.parent))
+        above = self.text.rpartition("/")[0]
+        return self if above.endswith(("/", ":")) else Place(above)
+
     def __truediv__(self, below: str) -> Place:
         return Place(str(self.path / below)) if self.is_local else Place(f"{self.text}/{below.strip('/')}")
 

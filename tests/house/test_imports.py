@@ -114,12 +114,16 @@ TOUCHES_THE_WORLD = [
     "trainer/data/stored_files.py",  # a block on its way into the cache
     "trainer/loop/checkpoint.py",
     "trainer/loop/retention.py",
+    "trainer/loop/remote_checkpoints.py",  # brought from URLs
+    "trainer/loop/mirror.py",  # what is on its way to a URL
+    "trainer/loop/working_folder.py",  # of a run whose --out is a URL
     "trainer/loop/logs.py",
     "trainer/loop/flops.py",  # a clock
     "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
     "trainer/exact/ranks.py",  # what a process found, for the one that started it
     "trainer/eval/export.py",
     "trainer/eval/export_folder.py",
+    "trainer/eval/export_place.py",  # brought from URLs
 ]
 _WRITES = {
     "write_text",

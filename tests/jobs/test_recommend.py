@@ -11,6 +11,7 @@ import pytest
 from jobs.config import run
 from jobs.export_embeddings import export_embeddings
 from jobs.recommend import recommend
+from schemas.storage.place import Place
 from tests.exported import SOURCE, checkpoint_at, config_of, write_logs, write_news
 from tests.packed import packed_directory, tiny_plm
 
@@ -23,8 +24,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_news(folder / "lake", 30)
     write_logs(folder / "lake", [("u1", 1, "n5 n6", "n6"), ("u2", 0, "n5 x9", "x9")], {"u1": "n1"})
     checkpoint = checkpoint_at(folder / "run" / "checkpoint" / "step-00000007", config_of(tiny_plm(folder / "plm")))
-    export_embeddings(checkpoint=checkpoint, data=folder / "packed", out=folder / "out", lake=folder / "lake")
-    export_embeddings(checkpoint=checkpoint, data=folder / "packed", out=folder / "bare")
+    trained, lake = Place.of(checkpoint), Place.of(folder / "lake")
+    export_embeddings(checkpoint=trained, data=folder / "packed", out=Place.of(folder / "out"), lake=lake)
+    export_embeddings(checkpoint=trained, data=folder / "packed", out=Place.of(folder / "bare"))
     return folder
 
 

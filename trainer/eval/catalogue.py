@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from schemas.errors import InputError
 from schemas.manifest import Manifest
 from schemas.news import ITEM_TOKENS, NEWS
+from schemas.storage.place import Place
 from trainer.eval.lake_rows import delta_rows
 
 TextArray = NDArray[np.object_]  # of str
@@ -30,7 +31,7 @@ class Catalogue:
     """the row that stands for it"""
 
     @classmethod
-    def read(cls, lake: Path, manifest: Manifest) -> Catalogue:
+    def read(cls, lake: Path | Place, manifest: Manifest) -> Catalogue:
         """The items of a packed directory: rows at the version that it was packed from, texts as they are now.
 
         InputError if `lake` is not the one that it was packed from, or a table cannot be read.

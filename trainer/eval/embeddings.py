@@ -16,6 +16,7 @@ from schemas.as_arrow import arrow_schema
 from schemas.delta_uri import table_uri
 from schemas.embedding import EMBEDDINGS
 from schemas.errors import InputError
+from schemas.storage.place import Place
 from trainer.eval.catalogue import Catalogue, TextArray
 from trainer.eval.lake_rows import delta_rows
 
@@ -68,7 +69,7 @@ class Held:
     vector_ND: Vectors
 
 
-def held_vectors(path: Path, stamp: Stamp, news: News) -> Held | None:
+def held_vectors(path: Path | Place, stamp: Stamp, news: News) -> Held | None:
     """The vectors of this very checkpoint in the table at `path`; None if it holds none, or those of another lake.
 
     InputError if they were made from tokens that are newer than the stamp's.
@@ -141,7 +142,7 @@ def table_of(news: News, vector_ND: Vectors, stamp: Stamp, made_at: datetime) ->
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def write_vectors(path: Path, rows: pa.Table, source: str, *, anew: bool) -> None:
+def write_vectors(path: Path | Place, rows: pa.Table, source: str, *, anew: bool) -> None:
     """One commit. `anew`: these replace all rows of the source; else they are put in or replace their own."""
     try:
         if not DeltaTable.is_deltatable(table_uri(path)):
@@ -163,6 +164,6 @@ def write_vectors(path: Path, rows: pa.Table, source: str, *, anew: bool) -> Non
         raise InputError(f"{path}: the vectors could not be written ({error}). Nothing has changed there") from error
 
 
-def version_of(path: Path) -> int:
+def version_of(path: Path | Place) -> int:
     """The Delta version of the table at `path`."""
     return DeltaTable(table_uri(path)).version()

@@ -31,7 +31,7 @@ from trainer.model.weights_folder import tokenizer_files
 from trainer.model.whole import whole_plm
 
 FORMAT_VERSION = 2
-_LONGEST_RECORD = 1 << 20  # bytes
+LONGEST_RECORD = 1 << 20  # bytes
 RECORD, NEWS, INDEX, USER, ENCODER = "export.json", "news.parquet", "index.faiss", "user.safetensors", "encoder"
 
 
@@ -95,7 +95,7 @@ class Record:
         if not os.path.lexists(file):
             return None
         told: dict[str, Any] = {"advice": f"Remove {folder} and export again", "error": InputError}
-        raw = json_value(read_bytes(file, largest=_LONGEST_RECORD, **told), str(file), **told)
+        raw = json_value(read_bytes(file, largest=LONGEST_RECORD, **told), str(file), **told)
         version = raw.get("format_version") if isinstance(raw, dict) else None
         if type(version) is not int or version != FORMAT_VERSION:
             found = f"format version {version!r:.40}, this code reads {FORMAT_VERSION}"

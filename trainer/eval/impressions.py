@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
+from schemas.storage.place import Place
+from schemas.storage.stand_in import here
 from trainer.eval.metrics import BoolArray, FloatArray, IntArray
 
 
@@ -93,10 +95,11 @@ _IDENTITY = ("impression_id", "user_id", "time")  # ids are used again: for othe
 TRUTH_COLUMNS = (*_IDENTITY, "shown", "probability")
 
 
-def read_truth(path: Path) -> pa.Table:
+def read_truth(path: Path | Place) -> pa.Table:
     """The probabilities that drew a synthetic publisher's clicks; InputError if the file does not hold them."""
     try:
-        return pq.read_table(path, columns=list(TRUTH_COLUMNS))
+        with here(Place.of(path)) as file:
+            return pq.read_table(file, columns=list(TRUTH_COLUMNS))
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # of the machine, not of the file
             raise

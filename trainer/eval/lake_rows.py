@@ -11,10 +11,11 @@ from deltalake import DeltaTable, QueryBuilder
 
 from schemas.delta_uri import table_uri
 from schemas.errors import InputError
+from schemas.storage.place import Place
 
 
 def delta_rows(
-    path: Path,
+    path: Path | Place,
     columns: Mapping[str, pa.DataType],
     *,
     where: tuple[str, str] | None = None,
@@ -38,7 +39,7 @@ def delta_rows(
     return found
 
 
-def query(path: Path, sql: str, columns: Mapping[str, pa.DataType], *, version: int | None = None) -> pa.Table:
+def query(path: Path | Place, sql: str, columns: Mapping[str, pa.DataType], *, version: int | None = None) -> pa.Table:
     """What an SQL query of the Delta table, in it named `it`, gives: `columns` by name and Arrow type.
 
     InputError if there is no such table or version, or it lacks a column.

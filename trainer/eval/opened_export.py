@@ -19,8 +19,10 @@ from safetensors.torch import load_file
 
 from schemas.errors import InputError
 from schemas.regular_file import check_inside, opened
+from schemas.storage.place import Place
 from trainer.eval.export import INDEX, NEWS, NEWS_COLUMNS, RECORD, USER, Record
 from trainer.eval.export_folder import standing
+from trainer.eval.export_place import export_here
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
 
 T = TypeVar("T")
@@ -38,9 +40,13 @@ class Export:
     news: Mapping[str, NDArray[Any]]
 
     @classmethod
-    def open(cls, folder: Path) -> Export:
-        """InputError if the folder is no export, or a file of it is missing, damaged or of another export."""
-        folder = standing(folder)
+    def open(cls, place: Path | Place) -> Export:
+        """InputError if the place is no export, or a file of it is missing, damaged or of another export."""
+        with export_here(Place.of(place)) as folder:
+            return cls._open(standing(folder))
+
+    @classmethod
+    def _open(cls, folder: Path) -> Export:
         record = Record.read(folder)
         if record is None:
             raise InputError(f"{folder}: no {RECORD}, so this is no export. Make one with ./feedloop export_embeddings")

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
+from schemas.storage.place import Place
 from trainer.eval.lake_rows import query, quoted
 from trainer.eval.opened_export import Export
 
 IntArray = NDArray[np.int64]
 
 
-def pool_of(export: Export, lake: Path | None, *, newer_than: str | None, day: date | None) -> IntArray | None:
+def pool_of(export: Export, lake: Path | Place | None, *, newer_than: str | None, day: date | None) -> IntArray | None:
     """The item rows that are asked for, ascending: new since a moment, shown on a day, or both; None: all."""
     if newer_than is None and day is None:
         return None
@@ -31,7 +32,7 @@ def pool_of(export: Export, lake: Path | None, *, newer_than: str | None, day: d
     return pool
 
 
-def shown_on(export: Export, lake: Path, day: date) -> IntArray:
+def shown_on(export: Export, lake: Path | Place, day: date) -> IntArray:
     """Item rows, ascending, of the news that anyone was shown on a UTC date: the pool that `evaluate`'s recall ranks.
 
     InputError if the source's logs show no news of the export on that date.
@@ -41,7 +42,7 @@ def shown_on(export: Export, lake: Path, day: date) -> IntArray:
     return _not_empty(_rows(export, ids), f"on {day}", export, lake)
 
 
-def new_since(export: Export, lake: Path, moment: datetime) -> IntArray:
+def new_since(export: Export, lake: Path | Place, moment: datetime) -> IntArray:
     """Item rows, ascending, of the news that were first shown to anyone at `moment` or later, under any id of the text.
 
     A news that nobody was shown is not among them: the lake does not hold when it appeared. InputError if none is left.
@@ -80,7 +81,7 @@ def _rows(export: Export, ids: list[str]) -> IntArray:
     return np.asarray(export.news["item_row"][known], np.int64)
 
 
-def _not_empty(rows: IntArray, when: str, export: Export, lake: Path) -> IntArray:
+def _not_empty(rows: IntArray, when: str, export: Export, lake: Path | Place) -> IntArray:
     if not len(rows):
         raise InputError(
             f"{lake}: the logs of source {export.record.source} show no news of the export {when}. "

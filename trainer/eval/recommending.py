@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
+from schemas.storage.place import Place
 from trainer.eval.index import search, vectors_of
 from trainer.eval.opened_export import Export
 from trainer.eval.user_clicks import clicks_of, nearest_ids
@@ -39,7 +40,7 @@ def rows_of(export: Export, news_ids: list[str]) -> NDArray[np.int64]:
     return np.array([row_of[news] for news in news_ids], np.int64)
 
 
-def rows_of_user(export: Export, lake: Path | None, user_id: str) -> tuple[NDArray[np.int64], int]:
+def rows_of_user(export: Export, lake: Path | Place | None, user_id: str) -> tuple[NDArray[np.int64], int]:
     """The clicks of a user of the lake, as `known_rows`. InputError without a lake, or if it has no such user."""
     if lake is None:
         raise InputError(f"--user {user_id} needs --lake, whose impressions hold what the user clicked")

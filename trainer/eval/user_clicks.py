@@ -10,12 +10,13 @@ import pyarrow.compute as pc
 from schemas.errors import InputError
 from schemas.history import history_of
 from schemas.impression import HISTORIES, IMPRESSIONS
+from schemas.storage.place import Place
 from trainer.eval.lake_rows import delta_rows, query, quoted
 
 _NEAREST = 2  # ids before and after a name that the logs do not hold
 
 
-def clicks_of(lake: Path, source: str, user_id: str) -> list[str]:
+def clicks_of(lake: Path | Place, source: str, user_id: str) -> list[str]:
     """A user's news ids in click order: the history of the first impression, then the clicks that were logged.
 
     The sequence that trajectories begin with. InputError if the source's logs hold no such user; it names the nearest.
@@ -44,7 +45,7 @@ def nearest_ids(ids: list[str]) -> str:
     return f" The nearest: {', '.join(ids)}" if ids else " There are none at all"
 
 
-def _nearest_users(lake: Path, source: str, user_id: str) -> list[str]:
+def _nearest_users(lake: Path | Place, source: str, user_id: str) -> list[str]:
     """The users of the source around an id in alphabetical order. Only these few leave the reader, not all ids."""
     sides: list[list[str]] = []
     for comparison, order in (("<", "DESC"), (">", "ASC")):

@@ -29,7 +29,7 @@ FORMAT_VERSION = 4
 _WITHOUT_SUMS = 3  # the version before, whose files are not checked
 STATE_FILE = "state.json"
 _PART = re.compile(r"[a-z]+(-[0-9]{1,6})?")
-_LONGEST_STATE = 1 << 26  # bytes
+LONGEST_STATE = 1 << 26  # bytes
 _DAMAGE = (  # what reading and restoring something else than what was written can raise
     ArithmeticError,
     AssertionError,
@@ -196,7 +196,7 @@ def of_checkpoint(path: Path | None) -> Iterator[None]:
 
 def _state_in(file: Path) -> dict[str, Any]:
     told: dict[str, Any] = {"advice": "Use another one, or train again", "error": ResumeError}
-    text = read_bytes(file, largest=_LONGEST_STATE, **told)
+    text = read_bytes(file, largest=LONGEST_STATE, **told)
     where = f"{file.parent}: the checkpoint is damaged, {STATE_FILE}"
     with _as_damage():
         state = json_value(text, where, **told)

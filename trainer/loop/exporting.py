@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from schemas.embedding import EMBEDDINGS
 from schemas.news import ITEM_TOKENS
 from schemas.space import space_for
+from schemas.storage.place import Place
 from trainer.data.directory import Packed
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.embeddings import (
@@ -64,7 +65,7 @@ class _Asked:
     stamp: Stamp
     held: Held | None
     right_N: BoolArray
-    table: Path
+    table: Path | Place
 
 
 def export(
@@ -72,7 +73,7 @@ def export(
     data: Packed | Path,
     out: Path,
     *,
-    lake: Path | None,
+    lake: Path | Place | None,
     kind: IndexKind,
     store: Path | None,
     device: torch.device,
@@ -94,7 +95,12 @@ def export(
 
 
 def _asked(
-    checkpoint: Path, data: Packed | Path, places: tuple[Path, Path | None], *, store: Path | None, device: torch.device
+    checkpoint: Path,
+    data: Packed | Path,
+    places: tuple[Path, Path | Place | None],
+    *,
+    store: Path | None,
+    device: torch.device,
 ) -> _Asked:
     path, (out, lake) = chosen(checkpoint), places
     saved = load_checkpoint(path)
@@ -186,11 +192,11 @@ def _fill(out: Path, asked: _Asked, vector_ND: Vectors, built: Built, *, in_lake
     with export_folder(out, needed=weights + (1 if in_lake else 2) * vector_ND.nbytes) as folder:
         write_encoder(folder / ENCODER, prepared.encoder, prepared.config.encoder, manifest.tokens)
         write_rest(folder, built.index, prepared.head.user, news, asked.catalogue)
-        table = asked.table if in_lake else folder / EMBEDDINGS.name
+        table: Path | Place = asked.table if in_lake else folder / EMBEDDINGS.name
         due_N = ~asked.right_N
         if due_N.any():
             rows = table_of(news.at(due_N), vector_ND[due_N], asked.stamp, now)
-            with space_for(table, vector_ND[due_N].nbytes):
+            with space_for(_local(table, out), vector_ND[due_N].nbytes):
                 write_vectors(table, rows, asked.stamp.source, anew=asked.held is None)
         record = Record(
             source=asked.stamp.source,
@@ -199,7 +205,7 @@ def _fill(out: Path, asked: _Asked, vector_ND: Vectors, built: Built, *, in_lake
             step=asked.stamp.step,
             data=prepared.directory.manifest_sha256,
             tables={**manifest.inputs, EMBEDDINGS.name: version_of(table)},
-            embeddings=str(asked.table.resolve()) if in_lake else EMBEDDINGS.name,
+            embeddings=_whole_name(asked.table) if in_lake else EMBEDDINGS.name,
             news=len(news.row_N),
             vectors=len(np.unique(news.canonical_N)),
             vector_width=vector_ND.shape[1],
@@ -211,3 +217,15 @@ def _fill(out: Path, asked: _Asked, vector_ND: Vectors, built: Built, *, in_lake
         )
         write_record(folder, record)
     return record
+
+
+def _local(table: Path | Place, otherwise: Path) -> Path:
+    """The path whose disk a table fills; another where it is behind a URL."""
+    place = Place.of(table)
+    return place.path if place.is_local else otherwise
+
+
+def _whole_name(table: Path | Place) -> str:
+    """Where a table is, whatever the working directory."""
+    place = Place.of(table)
+    return str(place.path.resolve() if place.is_local else place)

@@ -17,7 +17,7 @@ from trainer.loop.judging import NO_CHOICE, model_auc
 from trainer.loop.logs import RunLog
 from trainer.loop.memory import telling_full
 from trainer.loop.optimiser import NonFiniteError
-from trainer.loop.retention import FOLDER, Best, Checkpoints, chosen
+from trainer.loop.retention import FOLDER, NOBODY, Best, Checkpoints, Follower, chosen
 from trainer.loop.run import epoch_targets
 from trainer.loop.trainer import Ask, Trainer, never
 
@@ -45,15 +45,16 @@ class Keeping:
         asked_to_stop: Ask = never,
         told: Callable[[dict[str, Any]], None] = lambda _: None,
         judged: Callable[[int, float], None] = lambda *_: None,
+        follower: Follower = NOBODY,
     ) -> None:
         """`out` gets metrics.jsonl, whose lines are also `told`, and checkpoint/. `asked_to_stop`: after each step.
-        `judged`: the step and AUC of each epoch that is. The leader alone tells both."""
+        `judged`: the step and AUC of each epoch that is. The leader alone tells both, and has a `follower`."""
         run, ranks = trainer.config.run, trainer.ranks
         self._trainer = trainer
         peak = peak_flops(trainer.device, bfloat16=run.precision == "bfloat16")
         self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, told, ranks, peak)
         self._judged = judged
-        self._checkpoints = Checkpoints(out / FOLDER, run.keep_checkpoints, ranks)
+        self._checkpoints = Checkpoints(out / FOLDER, run.keep_checkpoints, ranks, follower)
         self._asked_to_stop = asked_to_stop
         self._patience = run.early_stop_epochs
         self.choice: Choice | None = None

@@ -25,10 +25,10 @@ from trainer.loop.checkpoint import (
     save_checkpoint,
     standing,
 )
-from trainer.loop.distributed import ALONE, Ranks, leaders, summed
+from trainer.loop.distributed import ALONE, Ranks, leaders, summed, wait_for_all
 
-_NAME = re.compile(r"step-([0-9]{8,18})")
-_BEST = "best.json"
+STEP_NAME = re.compile(r"step-([0-9]{8,18})")
+BEST = "best.json"
 _LONGEST_BEST = 1 << 12  # bytes
 FOLDER, CONFIG_FILE = "checkpoint", "config.json"  # in the folder of a run
 
@@ -41,6 +41,19 @@ class Best:
     auc: Annotated[float, between(0, 1)]
 
 
+class Follower:
+    """Looks after a run's folder for somebody; this one for nobody."""
+
+    def bring(self, checkpoint: Path) -> None:
+        """The files of this checkpoint, whose state is there, are about to be read."""
+
+    def follow(self) -> None:
+        """Something was saved, marked or removed."""
+
+
+NOBODY = Follower()
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
     """`folder` holds step-00000120, ... and, where epochs are judged, best.json. One run writes it at a time."""
@@ -49,6 +62,8 @@ class Checkpoints:
     keep: int
     ranks: Ranks = ALONE
     """only the leader marks and removes; all must call save"""
+    follower: Follower = NOBODY
+    """the leader's: is asked for a checkpoint's files before they are read, and told of every change"""
 
     def save(self, checkpoint: Checkpoint, *, step: int) -> Path:
         """Write the checkpoint of `step`, then remove those that need not be kept."""
@@ -64,7 +79,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""
         names = [path.name for pattern in ("step-*", ".step-*.replaced") for path in self.folder.glob(pattern)]
-        named = (_NAME.fullmatch(name.removeprefix(".").removesuffix(".replaced")) for name in names)
+        named = (STEP_NAME.fullmatch(name.removeprefix(".").removesuffix(".replaced")) for name in names)
         steps = {int(match.group(1)) for match in named if match}
         return sorted(step for step in steps if (standing(self.path_of(step)) / STATE_FILE).is_file())
 
@@ -92,6 +107,7 @@ class Checkpoints:
         steps = self.steps()
         while (step := int(leaders(steps.pop() if steps else -1, self.ranks))) >= 0:
             path = standing(self.path_of(step))
+            self._bring(path)
             try:
                 checkpoint, damage = load_checkpoint(path), ""
             except ResumeError as error:
@@ -110,6 +126,11 @@ class Checkpoints:
             )
         return None, []
 
+    def _bring(self, path: Path) -> None:
+        if self.ranks.leads:
+            self.follower.bring(path)
+        wait_for_all()
+
     def _set_aside(self, passed: Mapping[Path, str]) -> None:
         for path in passed if self.ranks.leads else ():
             aside = path.with_name(f"{path.name.removeprefix('.')}.damaged")
@@ -118,7 +139,7 @@ class Checkpoints:
 
     def best(self) -> Best | None:
         """What mark_best said last, if its checkpoint is there."""
-        file = self.folder / _BEST
+        file = self.folder / BEST
         if not os.path.lexists(file):
             return None
         told: dict[str, Any] = {
@@ -133,11 +154,11 @@ class Checkpoints:
         if not self.ranks.leads:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{_BEST}"
-        with space_for(self.folder / _BEST):
+        partial = self.folder / f".{BEST}"
+        with space_for(self.folder / BEST):
             partial.write_text(json.dumps(asdict(best)) + "\n")
             on_disk(partial)
-        partial.replace(self.folder / _BEST)
+        partial.replace(self.folder / BEST)
         on_disk(self.folder)
         self.sweep()
 
@@ -151,10 +172,11 @@ class Checkpoints:
         best = self.best()
         kept = {*self.steps()[-self.keep :], *([best.step] if best else [])}
         for path in self.folder.glob("step-*"):
-            match = _NAME.fullmatch(path.name)
+            match = STEP_NAME.fullmatch(path.name)
             if match and int(match.group(1)) not in kept and not path.is_symlink():
                 path.rename(path.with_name(f".{path.name}.removed"))  # half removed, it must not be found
         self._clear()
+        self.follower.follow()
 
     def _clear(self) -> None:
         for path in self.folder.glob(".step-*"):

@@ -14,6 +14,7 @@ from jobs.tracking.curves import FOLDER
 from jobs.tracking.mlflow_run import EXPERIMENT, mlflow
 from jobs.tracking.watch import watched
 from jobs.train import train
+from schemas.storage.place import Place
 from tests.jobs.tracking.test_curves import scalars
 from tests.packed import packed_directory
 from tests.trainer.loop.test_keeping import config
@@ -49,9 +50,9 @@ def test_a_watched_run_is_told_everywhere_and_takes_the_same_steps(
     told_everywhere = with_run(
         plain, tensorboard=True, mlflow=store_of(tmp_path), profile_steps=2, early_stop_epochs=9, keep_checkpoints=9
     )
-    assert train(data=data, out=tmp_path / "plain", config=plain, device="cpu") is not None
+    assert train(data=data, out=Place.of(tmp_path / "plain"), config=plain, device="cpu") is not None
     capsys.readouterr()
-    summary = train(data=data, out=tmp_path / "run", config=told_everywhere, device="cpu")
+    summary = train(data=data, out=Place.of(tmp_path / "run"), config=told_everywhere, device="cpu")
     assert summary is not None
     told = lines(tmp_path / "run")
     assert [timeless(line) for line in told] == [timeless(line) for line in lines(tmp_path / "plain")]
@@ -83,7 +84,7 @@ def test_a_run_that_fails_is_told_as_failed(data: Path, tmp_path: Path) -> None:
     chosen = with_run(config(tmp_path), mlflow=store_of(tmp_path))
     wild = replace(chosen, optimiser=replace(chosen.optimiser, learning_rate=1e38))
     with pytest.raises(NonFiniteError):
-        train(data=data, out=tmp_path / "run", config=wild, device="cpu")
+        train(data=data, out=Place.of(tmp_path / "run"), config=wild, device="cpu")
     assert only_run(tmp_path).info.status == "FAILED"
 
 

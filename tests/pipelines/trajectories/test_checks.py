@@ -12,7 +12,7 @@ from pipelines.trajectories.evaluate_from import Begin
 from tests.pipelines.trajectories.views import START
 
 KNOWN = (
-    "evaluated boolean, user_id string, time timestamp, click_row array<int>, negative_row array<int>, "
+    "evaluated boolean, judged boolean, user_id string, time timestamp, click_row array<int>, negative_row array<int>, "
     "history_row array<int>, shown_row array<int>, clicked array<boolean>, unknown int"
 )
 
@@ -32,5 +32,9 @@ def test_both_sides_are_counted_by_every_choice(
         (True, "u1", START, [], [], [], [1], None, 0),
     ]
     config = TrajectoryConfig(negatives=negatives, targets=targets, from_=begin)
-    counts = checked_counts(spark.createDataFrame(rows, KNOWN), Begin(START + timedelta(1), "last_date"), config)
+    counts = checked_counts(
+        spark.createDataFrame([(side, side, *rest) for side, *rest in rows], KNOWN),
+        Begin(START + timedelta(1), "last_date"),
+        config,
+    )
     assert counts == {"unknown_news": 3, "evaluation_impressions": 1, "unlabelled_impressions": 1}

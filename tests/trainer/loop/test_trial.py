@@ -11,6 +11,7 @@ import torch
 
 from jobs.train import train
 from schemas.errors import InputError
+from schemas.storage.place import Place
 from tests.packed import packed_directory
 from tests.trainer.loop.test_trainer import start
 from tests.trainer.model.families import FAMILIES, saved
@@ -75,7 +76,7 @@ def small(plm: str, **encoder: Any) -> TrainConfig:
 def test_train_and_its_dry_run_refuse_alike_and_write_nothing(tmp_path: Path, *, dry_run: bool) -> None:
     data, config = packed_directory(tmp_path / "packed"), small(saved("MPNet", tmp_path / "plm"), bus=True)
     with pytest.raises(InputError, match="does not let segments hear each other"):
-        train(data=data, out=tmp_path / "run", config=config, dry_run=dry_run, device="cpu")
+        train(data=data, out=Place.of(tmp_path / "run"), config=config, dry_run=dry_run, device="cpu")
     assert not (tmp_path / "run").exists()
 
 
@@ -86,7 +87,9 @@ def test_segments_longer_than_positions_are_refused_before_the_first_step(tmp_pa
     torch.manual_seed(0)
     type(FAMILIES["RoBERTa"]())(shape).save_pretrained(tmp_path / "plm")
     with pytest.raises(InputError, match=r"segments of 10 tokens, plm '.*' reads 9\. .*--tokens-per-segment 9"):
-        train(data=data, out=tmp_path / "run", config=small(str(tmp_path / "plm")), dry_run=True, device="cpu")
+        train(
+            data=data, out=Place.of(tmp_path / "run"), config=small(str(tmp_path / "plm")), dry_run=True, device="cpu"
+        )
 
 
 def test_the_trial_changes_nothing_that_the_run_draws_or_trains(tmp_path: Path) -> None:

@@ -1,0 +1,172 @@
+"""Training to a URL: killed at any moment it goes on to the bit on a machine that has nothing of the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.config import run
+from jobs.train import train
+from schemas.storage.copies import fetch
+from schemas.storage.files import below, write
+from schemas.storage.place import Place
+from tests.conftest import REPOSITORY
+from tests.packed import packed_directory, tiny_plm
+from tests.trainer.loop.test_logs import timeless
+
+STEPS, EVERY = 48, 7
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bucket")
+    packed_directory(folder / "packed", trajectories=96)
+    tiny_plm(folder / "plm", dropout=0.1)
+    return folder
+
+
+def begin(made: Path, machine: str, out: str, *options: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """`machine`: its folder for temporary files."""
+    (made / machine).mkdir(exist_ok=True)
+    command = [sys.executable, *launcher, "-m", "jobs.train", "--data", "packed", "--out", out, "--encoder.plm", "plm"]
+    length = ["--run.epochs", "2", "--run.log-every-steps", "1", "--run.save-every-steps", str(EVERY)]
+    model = ["--encoder.frozen-layers", "1", "--planner.warm-up-steps", "5", *options]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment["TMPDIR"] = str(made / machine)
+    return subprocess.Popen(
+        [*command, *length, *model],
+        cwd=made,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    printed, told = process.communicate(timeout=600)
+    assert process.returncode == 0, told
+    (line,) = (line for line in printed.splitlines() if line.startswith("{"))
+    return dict(json.loads(line))
+
+
+def once(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not happened() and process.poll() is None:
+        time.sleep(0.002)
+
+
+def lines_on(machine: Path) -> int:
+    """Steps that a run has told in its folder for temporary files."""
+    return sum(file.read_bytes().count(b"\n") for file in machine.glob("feedloop-run-*/run/*/metrics.jsonl"))
+
+
+def trace(out: Path) -> list[dict[str, Any]]:
+    return [timeless(json.loads(line)) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """Everything of the last checkpoints that a clock has no part in."""
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.safetensors")}
+
+
+def fetched_run(place: str, to: Path) -> Path:
+    fetch(Place(place), to)
+    return to
+
+
+@pytest.fixture(scope="module")
+def whole(made: Path) -> Path:
+    """An unbroken run, here."""
+    assert finished(begin(made, "here", "whole"))["steps"] == STEPS
+    return made / "whole"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_killed_anywhere_another_machine_goes_on_to_the_bit(
+    made: Path, whole: Path, bucket: str, tmp_path: Path, seed: int
+) -> None:
+    out, machine, kill_at = f"{bucket}/run", f"one-{seed}", random.Random(seed).randrange(EVERY + 1, STEPS - 3)
+    process = begin(made, machine, out)
+    once(lambda: lines_on(made / machine) >= kill_at, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=600)
+    assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+    summary = finished(begin(made, f"two-{seed}", out, "--resume", "auto"))
+    assert summary["checkpoint"] == f"{out}/checkpoint/step-{STEPS:08d}"
+    assert summary["complete"]
+    assert str(summary["gone_on_from"]).startswith(("None", f"{out}/checkpoint/step-"))
+    assert_equal(fetched_run(out, tmp_path / "run"), whole)
+    assert not (made / "s3:").exists()
+    assert not list((made / f"two-{seed}").glob("feedloop-*"))
+
+
+def assert_equal(out: Path, whole: Path) -> None:
+    assert trace(out) == trace(whole)
+    assert files(out) == files(whole)
+    ours, theirs = ({path.relative_to(at).parts[0] for path in at.rglob("*")} for at in (out, whole))
+    assert ours == theirs - {"_locks"}
+    assert "feedloop-run-" not in (out / "report.html").read_text()
+
+
+def test_killed_while_a_checkpoint_is_sent_it_goes_on_from_the_one_before(
+    made: Path, whole: Path, bucket: str, tmp_path: Path
+) -> None:
+    out = f"{bucket}/run"
+    second = f"checkpoint/step-{2 * EVERY:08d}/"
+    process = begin(made, "sending", out)
+    once(lambda: any(name.startswith(second) for name, _ in below(Place(out))), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=600)
+    assert process.returncode == -signal.SIGKILL
+    summary = finished(begin(made, "after", out, "--resume", "auto"))
+    assert summary["gone_on_from"] is not None
+    assert_equal(fetched_run(out, tmp_path / "run"), whole)
+
+
+@pytest.mark.slow
+def test_two_processes_train_to_a_url_and_one_goes_on(made: Path, bucket: str, tmp_path: Path) -> None:
+    finished(begin(made, "local", "two-whole", launcher=LAUNCHER))
+    out = f"{bucket}/run"
+    process = begin(made, "both", out, launcher=LAUNCHER)
+    once(lambda: lines_on(made / "both") >= 12, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=600)
+    assert finished(begin(made, "others", out, "--resume", "auto", launcher=LAUNCHER))["complete"]
+    there = fetched_run(out, tmp_path / "run")
+    assert trace(there) == trace(made / "two-whole")
+    assert files(there) == files(made / "two-whole")
+
+
+def test_what_cannot_be_is_told_by_the_url_and_leaves_nothing(
+    made: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    given = ["--data", str(made / "packed"), "--out", f"{bucket}/run", "--encoder.plm", str(made / "plm")]
+    for options, message in (
+        (
+            ("--init-from", f"{bucket}/nothing", "--encoder.frozen-layers", "1"),
+            f"{bucket}/nothing: no state.json, so this is no checkpoint",
+        ),
+        (("--store", f"{bucket}/frozen"), "--store takes no other"),
+        (("--encoder.frozen-layers", "7"), "this PLM has 2 layers"),
+    ):
+        assert run(train, [*given, *options]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert run(train, [*given, "--encoder.frozen-layers", "1", "--dry-run"]) == 0
+    write(Place(f"{bucket}/run/config.json"), b"{}")
+    assert run(train, given) == 2
+    assert f"{bucket}/run: holds a training run. Add --resume auto" in capsys.readouterr().err
+    assert [name for name, _ in below(Place(bucket))] == ["run/config.json"]
+    assert not list(tmp_path.glob("feedloop-*"))
