@@ -37,6 +37,19 @@ def remove_folder(path: str) -> None:
         files.rm(where, recursive=True)
 
 
+def names_in(path: str) -> list[str]:
+    """The names of the files in the folder itself, in order; none where there is no folder."""
+    files, where = _at(path)
+    found = files.ls(where, detail=True, refresh=True) if files.isdir(where) else []
+    return sorted(str(each["name"]).rpartition("/")[2] for each in found if each["type"] == "file")
+
+
+def remove_file(path: str) -> None:
+    """The file is gone."""
+    files, where = _at(path)
+    files.rm_file(where)
+
+
 def bytes_below(path: str) -> int:
     """Bytes of all files below the folder."""
     files, where = _at(path)

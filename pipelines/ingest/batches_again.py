@@ -113,10 +113,11 @@ def _nothing(lake: str, source: str) -> InputError:
 
 
 def _booked(lake: Lake, source: str) -> dict[int, int]:
-    """The lines of each batch, by the books."""
+    """The lines of each batch, by the books, but for those of users who were forgotten since."""
     if not lake.exists(INGEST_RUNS):
         return {}
-    return {row["batch"]: row["lines"] for row in of_source(lake, INGEST_RUNS, source).collect()}
+    rows = of_source(lake, INGEST_RUNS, source).select("batch", "lines", "forgotten").collect()
+    return {row["batch"]: row["lines"] - (row["forgotten"] or 0) for row in rows}
 
 
 def _held(lake: Lake, source: str) -> list[Batch]:

@@ -1,0 +1,165 @@
+"""Forgotten users leave no trace in a lake, and everybody else's rows stay as they were."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from pipelines.forget import erasing
+from pipelines.forget.asked import Asked
+from pipelines.forget.erasing import ERASED, KEPT
+from pipelines.forget.flow import forget_users
+from pipelines.ingest.config import IngestConfig
+from pipelines.ingest.flow import ingest_logs
+from pipelines.ingest.replay import replay_logs
+from pipelines.ingest.sources import find_new, log_paths
+from pipelines.making import TABLES
+from pipelines.maintenance import CareConfig, maintain_lake
+from pipelines.tables import Lake
+from schemas.as_spark import spark_schema
+from schemas.erasure import ERASURES, SUPPRESSIONS
+from schemas.errors import InputError
+from schemas.impression import HISTORIES, IMPRESSIONS
+from schemas.raw_log import INGEST_RUNS, RAW_LOG, REJECTS
+from schemas.table import Table
+from schemas.trajectory import EVALUATION, TRAJECTORIES
+from tests.builders import Line, json_line, rows, write_logs
+from tests.traces import traces
+
+GONE = "victim-7f3a"
+FIRST, SECOND = (datetime(2026, 3, day, tzinfo=UTC) for day in (9, 10))
+OF_VICTIM: list[Line] = [
+    json_line("v1", user_id=GONE),
+    json_line("v1", user_id=GONE),
+    json_line("v2", user_id=GONE, time="2026-03-04T09:00:00Z", history=["n1", "n2", "n3"]),
+    json_line("v3", user_id=GONE, shown=[]),  # refused, though it names its user
+    json_line("v4", user_id=GONE)[:-10],  # cut off
+    b'{"impression_id": "v5", "user_id": "' + GONE.encode() + b'", \xff',
+    f"GET /click?uid={GONE}&item=n1 HTTP/1.1",
+    json_line("v6", user_id=GONE).replace("victim", "\\u0076ictim"),
+]
+OF_OTHERS: list[Line] = [
+    json_line("1", user_id="aaa"),
+    json_line("1b", user_id="aaa"),  # the same view under another id
+    json_line("2", user_id="zzz", history=["n1"], time="2026-03-04T10:00:00Z"),
+    json_line("3", user_id=GONE + "b"),  # another user
+    json_line("4", user_id="zzz", shown=[]),
+    "no line at all",
+]
+
+
+def add(lake: Lake, folder: Path, name: str, lines: Sequence[Line], **more: Any) -> dict[str, Any]:
+    logs = write_logs(folder / "logs of", {name: lines})
+    find = partial(find_new, log_paths(logs, "auto", None), logs, None)
+    how: dict[str, Any] = {"source": "publisher", "arrived_at": SECOND, "max_reject_share": 1.0}
+    return ingest_logs(lake, find, **(how | more))
+
+
+@pytest.fixture(scope="module")
+def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with rows of the victim in every table that can have some, in two batches and two sources."""
+    folder = tmp_path_factory.mktemp("whole")
+    lake = Lake(spark, str(folder / "lake"))
+    add(lake, folder / "a", "a.jsonl", [*OF_OTHERS, *OF_VICTIM[:4]], arrived_at=FIRST)
+    add(lake, folder / "b", "b.jsonl", [*OF_VICTIM, json_line("v1", user_id=GONE, time="2026-03-02T12:00:00Z")])
+    add(lake, folder / "c", "c.jsonl", [*OF_OTHERS, *OF_VICTIM], source="other")
+    time = datetime(2026, 3, 5, tzinfo=UTC)
+    users = [(source, user) for source in ("publisher", "other") for user in (GONE, "aaa")]
+    windows = [(*at, 0, time, [1], [0], [[1, 2]], [1.0], [True], 0) for at in users]
+    lake.overwrite(TRAJECTORIES, spark.createDataFrame(windows, spark_schema(TRAJECTORIES)))
+    told = [(s, "v9", u, time, [1], [1, 2], ["n1", "n2"], [True, False], *[None] * 6) for s, u in users]
+    lake.overwrite(EVALUATION, spark.createDataFrame(told, spark_schema(EVALUATION)))
+    return folder
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    shutil.copytree(whole, tmp_path / "whole")
+    return tmp_path / "whole"
+
+
+@pytest.fixture
+def lake(spark: SparkSession, folder: Path) -> Lake:
+    return Lake(spark, str(folder / "lake"))
+
+
+def others(lake: Lake) -> dict[str, list[Any]]:
+    """Everybody else's rows of all tables of users, and what the books say of other sources than are asked."""
+    theirs = {
+        table.name: rows(lake.read(table).where(F.col("user_id") != GONE))
+        for table in ERASED
+        if "user_id" in table.column_names
+    }
+    lines = {line if isinstance(line, bytes) else line.encode() for line in OF_VICTIM}
+    lines.add(json_line("v1", user_id=GONE, time="2026-03-02T12:00:00Z").encode())
+    theirs["raw_log"] = [row for row in rows(lake.read(RAW_LOG)) if bytes(row[3]) not in lines]
+    texts = {line.decode("utf-8", "replace") for line in lines}
+    theirs["rejects"] = [row for row in rows(lake.read(REJECTS)) if row[3] not in texts]
+    return theirs
+
+
+def counts(lake: Lake) -> dict[str, int]:
+    return {table.name: lake.read(table).count() for table in ERASED}
+
+
+def test_every_table_is_decided() -> None:
+    assert {table.name for table in TABLES} == {table.name for table in ERASED} | KEPT.keys()
+    held = {table.name for table in TABLES if {"user_id", "line"} & {*table.column_names}}
+    assert held == {table.name for table in ERASED}
+
+
+def test_nothing_is_left_of_a_forgotten_user_and_all_of_the_others(lake: Lake, folder: Path) -> None:
+    assert len(traces(Path(lake.root), GONE + "(?!b)")) > 10
+    kept, before = others(lake), counts(lake)
+    assert all(len(table) for table in kept.values())
+    told = forget_users(lake, [Asked(GONE, None)], at_once=True)
+    assert (told["asked"], told["found"], told["not_found"]) == (1, 1, 0)
+    assert told["rows_erased"] == {name: count - len(kept[name]) for name, count in before.items()}
+    assert told["rows_erased"]["raw_log"] == 4 + 9 + 8
+    assert others(lake) == kept
+    assert counts(lake) == {name: len(table) for name, table in kept.items()}
+    assert traces(Path(lake.root), GONE + "(?!b)") == []
+    assert len(traces(Path(lake.root), GONE + "b")) > 3  # another user, whose id begins alike
+
+
+def test_what_is_delivered_again_stays_out(lake: Lake, folder: Path) -> None:
+    forget_users(lake, [Asked(GONE, None)], at_once=True)
+    kept = others(lake)
+    again = add(lake, folder / "d", "new name.jsonl", OF_VICTIM)
+    assert (again["lines"], again["suppressed"], again["rejected"]) == (0, len(OF_VICTIM), 0)
+    more = add(lake, folder / "e", "e.jsonl", [*OF_VICTIM, json_line("9", user_id="yyy")])
+    assert (more["lines"], more["suppressed"], more["impressions"]) == (1, len(OF_VICTIM), 1)
+    for source in ("publisher", "other"):
+        replay_logs(lake, IngestConfig(max_reject_share=1.0), source=source)
+    found = others(lake)
+    assert {name: len(found[name]) - len(kept[name]) for name in kept} == {
+        "raw_log": 1,
+        "rejects": 0,
+        "impressions": 1,
+        "aliases": 0,
+        "histories": 1,
+        "trajectories": 0,
+        "evaluation": 0,
+    }
+    assert counts(lake) == {name: len(table) for name, table in found.items()}
+    books = lake.read(INGEST_RUNS).where("source = 'publisher'")
+    assert rows(books, "batch", "lines", "suppressed", "forgotten") == [
+        (1, 6, 4, None), (2, 0, 9, None), (3, 0, 8, None), (4, 1, 8, None)
+    ]  # fmt: skip
+
+
+def test_a_second_time_nothing_is_written(lake: Lake) -> None:
+    forget_users(lake, [Asked(GONE, None)])
+    versions = lake.versions(TABLES)
+    told = forget_users(lake, [Asked(GONE, None)])
+    assert lake.versions(TABLES) == versions
+    assert (told["found"], told["forgotten_before"], told["not_found"]) == (0, 1, 0)
+    assert sum(told["rows_erased"].values()) == 0
