@@ -31,8 +31,8 @@ _NOTE = "erased"  # of a table: the version of it that was its first without row
 
 def kept_for(lake: Lake, table: Table) -> timedelta:
     """How long the table keeps files that no version holds any more."""
-    told = _INTERVAL.fullmatch(lake.properties(table).get(FILES_KEPT, ""))
-    return _KEPT_AT_FIRST if told is None else timedelta(**{f"{told[2].lower()}s": int(told[1])})
+    interval = _INTERVAL.fullmatch(lake.properties(table).get(FILES_KEPT, ""))
+    return _KEPT_AT_FIRST if interval is None else timedelta(**{f"{interval[2].lower()}s": int(interval[1])})
 
 
 def remove_erased(lake: Lake, *, at_once: bool = False) -> list[str]:
@@ -91,8 +91,8 @@ def write_erasures(lake: Lake, run: str, rows: Sequence[dict[str, Any]]) -> None
     """What the run has taken out, in place of what a stopped part of it wrote."""
     if not rows:
         return
-    told = [tuple(row[name] for name in ERASURES.column_names) for row in rows]
-    frame = lake.spark.createDataFrame(told, spark_schema(ERASURES))
+    values = [tuple(row[name] for name in ERASURES.column_names) for row in rows]
+    frame = lake.spark.createDataFrame(values, spark_schema(ERASURES))
     if lake.exists(ERASURES):
         frame = lake.read(ERASURES).where(F.col("run") != run).unionByName(frame)
     lake.overwrite(ERASURES, frame, note={"forget": run})

@@ -16,6 +16,7 @@ from pipelines import delta_log
 from pipelines.commits import Changes, Mark
 from pipelines.delta_log import ZSTD, opened
 from pipelines.erasures import FILES_KEPT, remove_erased
+from pipelines.expiry import ExpiryConfig, expire
 from pipelines.files import bytes_below, remove_folder
 from pipelines.making import TABLES, TABLES_OF
 from pipelines.session import is_embedded, located
@@ -58,14 +59,23 @@ class CareConfig:
             )
 
 
-def maintain_lake(lake: Lake, config: CareConfig) -> dict[str, dict[str, Any]]:
-    """Care for every table of our contracts that exists; per table what it was before and is now."""
+def maintain_lake(
+    lake: Lake,
+    config: CareConfig,
+    expiry: ExpiryConfig = ExpiryConfig(),  # noqa: B008 - frozen
+) -> dict[str, dict[str, Any]]:
+    """Care for every table of our contracts that exists; per table what it was before and is now, and how many rows
+    left it for their age.
+    """
     with alone(lake, by="maintain"):
         remove_folder(f"{lake.root}/{SCRATCH}")  # what killed runs have left
         for table in TABLES:
             if lake.exists(table):
                 _refuse_short_log(lake, table, config)
+        expired = expire(lake, expiry, datetime.now(UTC).date())
         found = {table.name: _care(lake, table, config) for table in TABLES if lake.exists(table)}
+        for name, rows in expired.items():
+            found[name]["expired"] = rows
         remove_erased(lake, at_once=config.retention_days == 0)
         return found
 

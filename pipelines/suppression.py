@@ -71,7 +71,7 @@ class Suppressed:
     def of(self, sources: Iterable[str]) -> Suppressed:
         """Those of some sources."""
         wanted = set(sources)
-        return Suppressed(self.salt, {name: told for name, told in self.digests.items() if name in wanted})
+        return Suppressed(self.salt, {name: users for name, users in self.digests.items() if name in wanted})
 
 
 def suppressed_in(lake: Lake) -> Suppressed | None:
@@ -84,7 +84,7 @@ def suppressed_in(lake: Lake) -> Suppressed | None:
     salt = lake.notes(SUPPRESSIONS).get(_SALT)
     if not held or salt is None:
         return None
-    return Suppressed(bytes.fromhex(salt), {source: frozenset(told) for source, told in held.items()})
+    return Suppressed(bytes.fromhex(salt), {source: frozenset(users) for source, users in held.items()})
 
 
 def refuse_half_forgotten(lake: Lake) -> None:
@@ -116,8 +116,8 @@ def users_of(frame: DataFrame, who: Suppressed) -> DataFrame:
 
 def rows_of_users(batch: pa.RecordBatch, who: Suppressed) -> pa.Array:
     """Of rows with a source and a user_id, which are theirs."""
-    told = zip(batch.column("source").to_pylist(), batch.column("user_id").to_pylist(), strict=True)
-    return pa.array([who.known(source, user) is not None for source, user in told], pa.bool_())
+    pairs = zip(batch.column("source").to_pylist(), batch.column("user_id").to_pylist(), strict=True)
+    return pa.array([who.known(source, user) is not None for source, user in pairs], pa.bool_())
 
 
 def of_sources(frame: DataFrame, who: Suppressed) -> DataFrame:

@@ -1,4 +1,4 @@
-"""Where a text still stands below a folder: in the values of Parquet files, inside archives, in the bytes of all else."""
+"""Where a text still stands below a folder: in values of Parquet files, inside archives, in the bytes of all else."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 def traces(folder: Path, pattern: str) -> list[str]:
     """Paths below the folder of the files that hold what the pattern finds, in their names too."""
     found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [str(path.relative_to(folder)) for path in found if any(re.search(pattern, text) for text in told(path))]
+    return [str(path.relative_to(folder)) for path in found if any(re.search(pattern, text) for text in texts_of(path))]
 
 
-def told(path: Path) -> Iterator[str]:
+def texts_of(path: Path) -> Iterator[str]:
     """What stands in the file, as texts."""
     content = path.read_bytes()
     yield path.name

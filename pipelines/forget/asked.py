@@ -6,13 +6,15 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipelines.ingest.ids import LONGEST_ID_BYTES
 from pipelines.ingest.privacy import has_user_key, refuse_other_key
 from pipelines.tables import Lake
 from schemas.errors import InputError
+from schemas.regular_file import read_bytes
 
-LARGEST_FILE = 1 << 28  # bytes
+_LARGEST = 1 << 28  # bytes
 _HMAC = re.compile(r"[0-9a-f]{64}")
 _BAD = re.compile(r"[\s\\\x00-\x1f\x7f]")
 _FORM = (
@@ -28,8 +30,9 @@ class Asked:
     source: str | None  # None: every source
 
 
-def users_asked(text: bytes, where: str) -> list[Asked]:
+def users_asked(file: Path) -> list[Asked]:
     """The lines of the file, each once. InputError, which shows no id, where a line is none or there is no line."""
+    text, where = read_bytes(file, largest=_LARGEST, advice=_FORM, error=InputError), str(file)
     try:
         lines = text.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

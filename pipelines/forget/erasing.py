@@ -51,7 +51,8 @@ def erase(
     ours = lake.read(table).where(F.col("source") == source)
     by = [name for name in table.partition_by if name != "source"]
     counted = ["batch"] if table is RAW_LOG else []
-    hit = ours.join(gone, [*on], how="left_semi").groupBy(*by, *counted).agg(F.count("*").alias("rows")).collect()
+    groups = ours.join(gone, [*on], how="left_semi").groupBy(*by, *counted).agg(F.count("*").alias("rows"))
+    hit = groups.where("rows > 0").collect()  # of no columns there is one group, without a row too
     marked = _with_marked_rows(lake, table, source)
     if not hit and not marked:
         return {}
@@ -61,10 +62,10 @@ def erase(
     for row in hit:
         batch = row["batch"] if counted else None
         erased[batch] = erased.get(batch, 0) + row["rows"]
-    told = {"of": source, "rows": sum(erased.values()), **note}
+    noted = {"of": source, "rows": sum(erased.values()), **note}
     if counted:
-        told["batches"] = [[batch, count] for batch, count in sorted(erased.items())]
-    lake.overwrite(table, rows, where=where, note=told, evolve=True)
+        noted["batches"] = [[batch, count] for batch, count in sorted(erased.items())]
+    lake.overwrite(table, rows, where=where, note=noted, evolve=True)
     return erased
 
 

@@ -1,4 +1,4 @@
-"""Users forgotten: their lines kept out from now on, their rows taken out of every table, and what was done told.
+"""Users forgotten: their lines kept out from now on, their rows taken out of every table, and what was done.
 
 Who is to be forgotten is written first, as hashes; then a run takes out whatever rows of such users it finds. So a run
 that was killed is completed by the next one, whatever file that is given.
@@ -18,7 +18,7 @@ from pipelines.engine.scratch import Keep
 from pipelines.erasures import kept_for, remove_erased, write_erasures
 from pipelines.files import remove_folder
 from pipelines.forget.asked import Asked, held_as
-from pipelines.forget.books import settle_books
+from pipelines.forget.counts import settle_counts
 from pipelines.forget.erasing import ERASED, OF_USERS, commits_of, erase, note_of
 from pipelines.ingest.books import pending_batches
 from pipelines.ingest.exchange import FOLDER, finish_exchanges
@@ -66,15 +66,15 @@ def forget_users(
             for batch in pending_batches(lake, source):
                 complete_batch(lake, source, batch)
         run = _begun(lake)
-        settle_books(lake, run["run"], since=run["versions"])
+        settle_counts(lake, run["run"], since=run["versions"])
         with lake.scratch() as keep:
-            told = _erase(lake, held, run, keep)
-        settle_books(lake, run["run"], since=run["versions"])
-        told |= _written_down(lake, run)
+            summary = _erase(lake, held, run, keep)
+        settle_counts(lake, run["run"], since=run["versions"])
+        summary |= _written_down(lake, run)
         if lake.notes(SUPPRESSIONS).get(UNFINISHED):
             lake.note(SUPPRESSIONS, UNFINISHED, "")
-        told["removed"] = remove_erased(lake, at_once=at_once) if at_once else []
-        return told
+        summary["removed"] = remove_erased(lake, at_once=at_once) if at_once else []
+        return summary
 
 
 def sources_of(lake: Lake) -> list[str]:
@@ -101,7 +101,7 @@ def _begun(lake: Lake) -> dict[str, Any]:
 def _erase(lake: Lake, held: Mapping[Asked, list[tuple[str, str]]], run: dict[str, Any], keep: Keep) -> dict[str, Any]:
     before = suppressed_in(lake) or Suppressed(salt_of(lake), {})
     digests = {one: {(source, before.digest(source, user)) for source, user in users} for one, users in held.items()}
-    stored = {(source, digest) for source, told in before.digests.items() for digest in told}
+    stored = {(source, digest) for source, digests in before.digests.items() for digest in digests}
     everyone = stored.union(*digests.values())
     who = Suppressed(before.salt, {s: frozenset(d for at, d in everyone if at == s) for s in {s for s, _ in everyone}})
     found = _find(lake, who, keep)
@@ -117,8 +117,8 @@ def _erase(lake: Lake, held: Mapping[Asked, list[tuple[str, str]]], run: dict[st
                     (found.users, ("source", "user_id")) if table in OF_USERS else (found.lines[table.name], PLACE)
                 )
                 erase(lake, table, source, gone, on, note_of(run["run"]))
-    there = {one: bool(told & found.digests) for one, told in digests.items()}
-    again = {one: told <= stored for one, told in digests.items()}
+    there = {one: bool(each & found.digests) for one, each in digests.items()}
+    again = {one: each <= stored for one, each in digests.items()}
     return {
         "run": run["run"],
         "asked": len(held),
@@ -150,7 +150,7 @@ def _find(lake: Lake, who: Suppressed, keep: Keep) -> Found:
 def _read_again(lake: Lake, who: Suppressed) -> list[tuple[str, int, int, str]]:
     """By which formats replays have read lines again."""
     formats = {source: replay_note(lake, source).get("formats", []) for source in who.digests}
-    return [(source, *each) for source, told in sorted(formats.items()) for each in told]
+    return [(source, *each) for source, again in sorted(formats.items()) for each in again]
 
 
 def _suppress(lake: Lake, new: Sequence[tuple[str, str]], found: Found, run: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def batches_of(lake: Lake, source: str) -> list[Batch]:
         raise InputError(
             f"{lake.path(RAW_LOG)}: holds {wrong[0].lines} lines of batch {wrong[0].number} of {source}, which had "
             f"{booked[wrong[0].number]}. A replay would lose what the others told, so nothing was changed. Restore the "
-            "table to a version that has them"
+            "table to a version that has them; what maintain has taken out by --raw-log-days is gone for good"
         )
     return batches
 

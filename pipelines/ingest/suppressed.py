@@ -66,11 +66,11 @@ class LinesOfUsers:
         lines = pa.Table.from_batches([batch.select(["line", "format", "arrived_at"])]).take(pa.array(places))
         pieces = lines.combine_chunks().to_batches()
         at = 0
-        for told in parse_batches(pieces, format=format, earliest=EARLIEST, once=True):
-            theirs = self.who.of_users(source, told.column("user_id"))
-            refused = pc.is_valid(told.column("reason")).to_numpy(zero_copy_only=False)
+        for parsed in parse_batches(pieces, format=format, earliest=EARLIEST, once=True):
+            theirs = self.who.of_users(source, parsed.column("user_id"))
+            refused = pc.is_valid(parsed.column("reason")).to_numpy(zero_copy_only=False)
             for row in np.flatnonzero(refused & (theirs == None)).tolist():  # noqa: E711
-                text = told.column("line")[row].as_py().decode("utf-8", "replace")
+                text = parsed.column("line")[row].as_py().decode("utf-8", "replace")
                 theirs[row] = self.who.in_text(source, text)
             found[places[at : at + len(theirs)]] = theirs
             at += len(theirs)
@@ -101,9 +101,9 @@ def rejects_of_users(rejects: DataFrame, who: Suppressed) -> DataFrame:
 
     def theirs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            told = zip(batch.column("source").to_pylist(), batch.column("line").to_pylist(), strict=True)
+            pairs = zip(batch.column("source").to_pylist(), batch.column("line").to_pylist(), strict=True)
             found = pa.array(
-                [None if line is None else who.in_text(source, line) for source, line in told], pa.string()
+                [None if line is None else who.in_text(source, line) for source, line in pairs], pa.string()
             )
             columns = [*(batch.column(name) for name in PLACE), found]
             yield pa.RecordBatch.from_arrays(columns, [*PLACE, "user_hmac"]).filter(pc.is_valid(found))

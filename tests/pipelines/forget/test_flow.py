@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,15 +22,14 @@ from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.replay import replay_logs
 from pipelines.ingest.sources import find_new, log_paths
-from pipelines.making import TABLES
 from pipelines.maintenance import CareConfig, maintain_lake
+from pipelines.making import TABLES
 from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.erasure import ERASURES, SUPPRESSIONS
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_RUNS, RAW_LOG, REJECTS
-from schemas.table import Table
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 from tests.builders import Line, json_line, rows, write_logs
 from tests.traces import traces
@@ -75,8 +75,8 @@ def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
     users = [(source, user) for source in ("publisher", "other") for user in (GONE, "aaa")]
     windows = [(*at, 0, time, [1], [0], [[1, 2]], [1.0], [True], 0) for at in users]
     lake.overwrite(TRAJECTORIES, spark.createDataFrame(windows, spark_schema(TRAJECTORIES)))
-    told = [(s, "v9", u, time, [1], [1, 2], ["n1", "n2"], [True, False], *[None] * 6) for s, u in users]
-    lake.overwrite(EVALUATION, spark.createDataFrame(told, spark_schema(EVALUATION)))
+    done = [(s, "v9", u, time, [1], [1, 2], ["n1", "n2"], [True, False], *[None] * 6) for s, u in users]
+    lake.overwrite(EVALUATION, spark.createDataFrame(done, spark_schema(EVALUATION)))
     return folder
 
 
@@ -120,10 +120,10 @@ def test_nothing_is_left_of_a_forgotten_user_and_all_of_the_others(lake: Lake, f
     assert len(traces(Path(lake.root), GONE + "(?!b)")) > 10
     kept, before = others(lake), counts(lake)
     assert all(len(table) for table in kept.values())
-    told = forget_users(lake, [Asked(GONE, None)], at_once=True)
-    assert (told["asked"], told["found"], told["not_found"]) == (1, 1, 0)
-    assert told["rows_erased"] == {name: count - len(kept[name]) for name, count in before.items()}
-    assert told["rows_erased"]["raw_log"] == 4 + 9 + 8
+    done = forget_users(lake, [Asked(GONE, None)], at_once=True)
+    assert (done["asked"], done["found"], done["not_found"]) == (1, 1, 0)
+    assert done["rows_erased"] == {name: count - len(kept[name]) for name, count in before.items()}
+    assert done["rows_erased"]["raw_log"] == 4 + 9 + 8
     assert others(lake) == kept
     assert counts(lake) == {name: len(table) for name, table in kept.items()}
     assert traces(Path(lake.root), GONE + "(?!b)") == []
@@ -159,7 +159,121 @@ def test_what_is_delivered_again_stays_out(lake: Lake, folder: Path) -> None:
 def test_a_second_time_nothing_is_written(lake: Lake) -> None:
     forget_users(lake, [Asked(GONE, None)])
     versions = lake.versions(TABLES)
-    told = forget_users(lake, [Asked(GONE, None)])
+    done = forget_users(lake, [Asked(GONE, None)])
     assert lake.versions(TABLES) == versions
-    assert (told["found"], told["forgotten_before"], told["not_found"]) == (0, 1, 0)
-    assert sum(told["rows_erased"].values()) == 0
+    assert (done["found"], done["forgotten_before"], done["not_found"]) == (0, 1, 0)
+    assert sum(done["rows_erased"].values()) == 0
+
+
+def test_users_whom_the_lake_does_not_know_are_counted_and_kept_out_too(lake: Lake, folder: Path) -> None:
+    kept = others(lake)
+    done = forget_users(lake, [Asked("nobody", None), Asked(GONE, "other"), Asked("n-1", "other")])
+    assert (done["asked"], done["found"], done["not_found"], done["forgotten_before"]) == (3, 1, 2, 0)
+    assert rows(lake.read(SUPPRESSIONS), "source", "found") == [
+        ("other", False), ("other", False), ("other", True), ("publisher", False)
+    ]  # fmt: skip
+    assert (
+        lake.read(IMPRESSIONS).where(F.col("user_id") == GONE).select("source").distinct().collect()[0][0]
+        == "publisher"
+    )
+    assert others(lake) == kept
+    late = add(lake, folder / "d", "d.jsonl", [json_line("1", user_id="nobody"), json_line("1", user_id="n-1")])
+    assert (late["lines"], late["suppressed"]) == (1, 1)  # n-1 is another user's id in this source
+
+
+def test_a_reader_of_old_versions_has_until_the_retention_ends(lake: Lake) -> None:
+    before = lake.version(HISTORIES)
+    done = forget_users(lake, [Asked(GONE, None)])
+    assert done["removed"] == []
+    assert (datetime.fromisoformat(done["removable_from"]) - datetime.now(UTC)).days in (6, 7)
+    maintain_lake(lake, CareConfig())
+    assert lake.read(HISTORIES, version=before).where(F.col("user_id") == GONE).count() > 0
+    assert traces(Path(lake.root), GONE + "(?!b)")
+    assert lake.read(ERASURES).where("removed_at IS NULL").count() == 14
+    maintain_lake(lake, CareConfig(retention_days=0, below_safe_retention=True))
+    assert traces(Path(lake.root), GONE + "(?!b)") == []
+    assert lake.read(ERASURES).where("removed_at IS NULL").count() == 0
+
+
+def test_files_of_writers_that_were_killed_go_too(lake: Lake) -> None:
+    some = next(Path(lake.path(RAW_LOG)).rglob("part-*.parquet"))
+    left = some.with_name("part-left-by-a-kill.parquet")
+    shutil.copy(some, left)
+    (Path(lake.root) / "_scratch" / "x").mkdir(parents=True)
+    shutil.copy(some, Path(lake.root) / "_scratch" / "x" / "y.parquet")
+    forget_users(lake, [Asked(GONE, None)], at_once=True)
+    assert not left.exists()
+    assert traces(Path(lake.root), GONE + "(?!b)") == []
+
+
+def test_an_audit_is_kept_of_what_each_table_lost(lake: Lake) -> None:
+    done = forget_users(lake, [Asked(GONE, None)])
+    found = rows(lake.read(ERASURES).groupBy("table_name").agg(F.sum("rows_erased")))
+    assert dict(found) == done["rows_erased"]
+    for row in lake.read(ERASURES).where("source = 'publisher'").collect():
+        table = next(table for table in ERASED if table.name == row["table_name"])
+        before, after = (
+            lake.read(table, version=row[name]).where("source = 'publisher'").count()
+            for name in ("version_before", "version_after")
+        )
+        assert before - after == row["rows_erased"]
+    assert [len(user) for user in done["users"]] == [64, 64]
+    assert GONE not in str(done)
+
+
+STEPS = ("note", "append", "overwrite", "create")
+
+
+class Killed(BaseException):
+    """Nothing of the run goes on after this."""
+
+
+@pytest.mark.parametrize("step", [pytest.param(at, marks=() if at % 9 == 4 else pytest.mark.slow) for at in range(38)])
+def test_a_run_that_is_stopped_anywhere_is_completed_by_the_next(
+    lake: Lake, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, before = others(lake), counts(lake)
+    left = [step]
+
+    def stopping(name: str) -> Any:
+        real = getattr(Lake, name)
+
+        def stopped(*args: Any, **more: Any) -> Any:
+            left[0] -= 1
+            if left[0] == -1:
+                raise Killed
+            return real(*args, **more)
+
+        return stopped
+
+    with monkeypatch.context() as patch:
+        for name in STEPS:
+            patch.setattr(Lake, name, stopping(name))
+        with suppress(Killed):
+            forget_users(lake, [Asked(GONE, None)])
+    forget_users(lake, [Asked(GONE, None)], at_once=True)
+    assert others(lake) == kept
+    assert counts(lake) == {name: len(table) for name, table in kept.items()}
+    erased = dict(rows(lake.read(ERASURES).groupBy("table_name").agg(F.sum("rows_erased"))))
+    assert erased == {name: count - len(kept[name]) for name, count in before.items()}
+    assert traces(Path(lake.root), GONE + "(?!b)") == []
+    assert rows(lake.read(INGEST_RUNS).where("forgotten > 0"), "source", "batch", "forgotten") == [
+        ("other", 1, 8), ("publisher", 1, 4), ("publisher", 2, 9)
+    ]  # fmt: skip
+    replay_logs(lake, IngestConfig(max_reject_share=1.0), source="publisher")
+    assert others(lake) == kept
+
+
+def test_a_replay_waits_until_a_stopped_run_is_done(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing, "_region", killed)
+        with pytest.raises(Killed):
+            forget_users(lake, [Asked(GONE, None)])
+    with pytest.raises(InputError, match=r"forget was stopped before it was done.*Run \./feedloop forget --lake"):
+        replay_logs(lake, IngestConfig(), source="publisher")
+    forget_users(lake, [])  # whoever comes next
+    replay_logs(lake, IngestConfig(max_reject_share=1.0), source="publisher")
+    assert lake.read(IMPRESSIONS).where(F.col("user_id") == GONE).count() == 0

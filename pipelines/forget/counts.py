@@ -1,4 +1,4 @@
-"""The books of ingest after lines were taken out of RAW_LOG: how many of each batch's lines are no longer there."""
+"""Counts of ingest after lines were taken out of RAW_LOG: how many of each batch's lines are no longer there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.tables import Lake
 from schemas.raw_log import INGEST_RUNS, RAW_LOG
 
 
-def settle_books(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
+def settle_counts(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
     """Add to each batch's `forgotten` what the run's commits to RAW_LOG took out, each commit once."""
     if not lake.exists(INGEST_RUNS):
         return
@@ -30,14 +30,14 @@ def settle_books(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
     lost = lake.spark.createDataFrame(
         [(*at, count) for at, count in gone.items()], "source string, batch bigint, lost bigint"
     )
-    books = lake.read(INGEST_RUNS).join(lost, ["source", "batch"], how="left")
+    batches = lake.read(INGEST_RUNS).join(lost, ["source", "batch"], how="left")
     forgotten = F.when(F.col("lost").isNull(), F.col("forgotten")).otherwise(
         F.coalesce("forgotten", F.lit(0)) + F.col("lost")
     )
     note = {"forget": run, "settled": commits[-1][0]}
-    lake.overwrite(INGEST_RUNS, books.withColumn("forgotten", forgotten).drop("lost"), note=note)
+    lake.overwrite(INGEST_RUNS, batches.withColumn("forgotten", forgotten).drop("lost"), note=note)
 
 
 def _settled(lake: Lake, run: str, since: int) -> int:
-    """The latest version of RAW_LOG that the books know of, by the run's own commit to them; -1 if there is none."""
+    """The latest version of RAW_LOG that INGEST_RUNS knows of, by the run's own commit to them; -1 if there is none."""
     return max((note["settled"] for _, note in commits_of(lake, INGEST_RUNS, run, since=since)), default=-1)
