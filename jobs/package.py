@@ -39,9 +39,8 @@ def package(*, out: Path = ROOT / "build" / "spark") -> dict[str, Any]:
     shutil.copytree(ROOT / "jobs" / "presets", out / "presets", dirs_exist_ok=True)
     (out / "jars").mkdir(exist_ok=True)
     copies = [Path(shutil.copy2(jar, out / "jars")) for jar in jars]
-    commands = {
-        job: submit_command(archive, copies, Path(shutil.copy2(ROOT / "jobs" / f"{job}.py", out))) for job in SPARK_JOBS
-    }
+    scripts = {job: Path(shutil.copy2(ROOT / "jobs" / f"{job}.py", out)) for job in SPARK_JOBS}
+    commands = {job: submit_command(archive, copies, script) for job, script in scripts.items()}
     return {"zip": str(archive), "files": len(entries), "submit": commands}
 
 
@@ -66,16 +65,15 @@ def write_zip(archive: Path, entries: dict[str, Path]) -> Path:
 def submit_command(archive: Path, jars: list[Path], script: Path) -> str:
     """The spark-submit command line of one job, with the options that it needs in capitals."""
     words = ["spark-submit", "--py-files", str(archive), "--jars", ",".join(map(str, jars)), str(script)]
-    options = [*_USUAL.get(script.stem, ()), *required_options(script)]
-    return " ".join([shlex.join(words), *(f"--{name} {name.upper()}" for name in options)])
+    return " ".join([shlex.join(words), *(f"--{name} {name.upper()}" for name in required_options(script))])
 
 
 def required_options(script: Path) -> list[str]:
-    """The job's options without a default; read, not imported, for a job brings Spark or torch along."""
+    """The options that the job needs; read, not imported, for a job brings Spark or torch along."""
     functions = [node for node in ast.parse(script.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
     job = next(function for function in functions if function.name == script.stem).args
     pairs = zip(job.kwonlyargs, job.kw_defaults, strict=True)
-    return [argument.arg.replace("_", "-") for argument, default in pairs if default is None]
+    return [*_USUAL.get(script.stem, ()), *(of.arg.replace("_", "-") for of, default in pairs if default is None)]
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ class Lake:
         if is_replay(self.path(table), mark):
             return 0
         before = self.version(table)
-        self._writer.append(self.path(table), rows, mark)
+        self._writer.append(table, self.path(table), rows, mark)
         ours = (mark.app_id, mark.app_version)
         since = latest_commits(self.path(table), self.version(table) - before)
         return next((commit.changes.inserted for commit in since if commit.app == ours), 0)
@@ -171,7 +171,7 @@ class Lake:
         """Replace all rows, or those for which `where` holds, in one commit; `evolve` as in `append`."""
         rows, _ = shaped(frame, table, keep_others=evolve)
         with self._made(table):
-            self._writer.overwrite(self.path(table), rows, where, Mark(note=note))
+            self._writer.overwrite(table, self.path(table), rows, where, Mark(note=note))
 
     def merge(
         self,

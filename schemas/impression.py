@@ -28,6 +28,7 @@ IMPRESSIONS = Table(
     ),
     key=("source", "impression_id", "user_id", "time"),
     partition_by=("source", "date"),
+    ordered_by="time",
     checks=(
         Check("something_shown", "cardinality(shown) > 0"),
         Check("clicked_in_shown", "clicked IS NULL OR cardinality(clicked) = cardinality(shown)"),

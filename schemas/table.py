@@ -46,6 +46,9 @@ class Check:
 class Table:
     """One Delta table: columns in order, the unique key, how it is partitioned, what every row keeps.
 
+    `ordered_by`: a time by which the rows of a partition lie in files, so that a change of a few rows, which are mostly
+    late ones, writes few files anew.
+
     `deletion_vectors`: a changed row is marked in its file instead of writing the file anew. Cheap for small changes to
     large tables; readers other than Spark may refuse such a table.
     """
@@ -55,6 +58,7 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     partition_by: tuple[str, ...] = ()
+    ordered_by: str | None = None
     checks: tuple[Check, ...] = ()
     deletion_vectors: bool = False
 
@@ -62,9 +66,10 @@ class Table:
         names = self.column_names
         if len(set(names)) != len(names):
             raise ContractError(f"table {self.name}: a column name stands twice in {names}")
-        unknown = [name for name in (*self.key, *self.partition_by) if name not in names]
+        order = () if self.ordered_by is None else (self.ordered_by,)
+        unknown = [name for name in (*self.key, *self.partition_by, *order) if name not in names]
         if unknown or not self.key:
-            raise ContractError(f"table {self.name}: key or partition names no column: {unknown}")
+            raise ContractError(f"table {self.name}: key, partition or order names no column: {unknown}")
 
     @property
     def column_names(self) -> tuple[str, ...]:

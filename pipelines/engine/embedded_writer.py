@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import reduce
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -23,28 +24,29 @@ from pipelines.commits import Changes, Mark
 from pipelines.delta_log import RULE, ZSTD, opened
 from pipelines.engine.arrow import batches_of, typed
 from pipelines.engine.reading import delta_frame
-from pipelines.engine.scratch import Keep, scratch
+from pipelines.engine.region import Region, literal
+from pipelines.engine.scratch import scratch
 from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.refusals import RuleError, broken_rule
 from schemas.table import Table
 
-_FEW_IDS = 10_000  # in a predicate: beyond, whole partitions are written anew
+_ORDERED_FILE_BYTES = 16 << 20
 _TEXT = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)  # as `making.literal` writes it
 
 
 class EmbeddedWriter:
     """As `writer.Writer` says."""
 
-    def append(self, path: str, rows: DataFrame, mark: Mark) -> None:
+    def append(self, table: Table, path: str, rows: DataFrame, mark: Mark) -> None:
         """Add the rows; columns that the table lacks become columns of it."""
         _add_columns(opened(path), rows)
-        _write(opened(path), _whole(rows, path), mark, mode="append")
+        _write(table, opened(path), [_whole(rows, path)], mark, mode="append")
 
-    def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
+    def overwrite(self, table: Table, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
         """Replace all rows, or those for which `where` holds; columns that the table lacks become columns of it."""
         _add_columns(opened(path), rows)
         predicate = None if where is None else _standard(where)
-        _write(opened(path), _whole(rows, path), mark, mode="overwrite", predicate=predicate)
+        _write(table, opened(path), [_whole(rows, path)], mark, mode="overwrite", predicate=predicate)
 
     def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
         """Update the stored rows that match, insert the others."""
@@ -67,9 +69,9 @@ class EmbeddedWriter:
             changes = Changes(inserted.count(), updated.count())
             added = inserted.unionByName(updated, allowMissingColumns=True)
             if changes.updated == 0:
-                _write(at, _whole(inserted, path), mark, mode="append")
+                _write(table, at, [_whole(inserted, path)], mark, mode="append")
             else:
-                _replace(table, at, stored, removed=updated, added=added, mark=mark, changes=changes, keep=keep)
+                _replace(table, at, stored, removed=updated, added=added, mark=mark, changes=changes)
             return changes
 
     def change(self, table: Table, path: str, rows: DataFrame, where: str, mark: Mark) -> Changes:
@@ -90,7 +92,7 @@ class EmbeddedWriter:
             changes = Changes(updated=matched.count() - deleted, deleted=deleted)
             if changes != Changes():
                 removed, added = matched.select("before.*"), matched.where(f"NOT {GONE}").select("after.*")
-                _replace(table, at, stored, removed=removed, added=added, mark=mark, changes=changes, keep=keep)
+                _replace(table, at, stored, removed=removed, added=added, mark=mark, changes=changes)
             return changes
 
 
@@ -125,57 +127,47 @@ def _replace(
     added: DataFrame,
     mark: Mark,
     changes: Changes,
-    keep: Keep,
 ) -> None:
     """The stored rows that have the key of a removed one become the added ones, in one commit."""
-    region = _region(table, removed.select(*table.column_names).unionByName(added, allowMissingColumns=True))
-    inside = reduce(Column.__and__, (F.col(name).isin(values) for name, values in region.items()), F.lit(True))
+    region = Region.of(table, removed.select(*table.column_names).unionByName(added, allowMissingColumns=True))
     same = reduce(Column.__and__, (F.col(f"a.`{n}`") == F.col(f"b.`{n}`") for n in (*table.partition_by, *table.key)))
-    others = stored.where(inside).alias("a").join(removed.alias("b"), same, how="left_anti")
-    rows = keep(others.unionByName(added, allowMissingColumns=True))
-    predicate = " AND ".join(f'"{n}" IN ({", ".join(map(_literal, values))})' for n, values in region.items())
-    _write(at, rows, mark, changes=changes, mode="overwrite", predicate=predicate or None)
-
-
-def _region(table: Table, rows: DataFrame) -> dict[str, list[Any]]:
-    """Columns and the values in them that together hold all these rows: partitions and, if they are few, ids."""
-    names = [name for name in table.key if name not in table.partition_by]
-    ids = [name for name in names if next(c for c in table.columns if c.name == name).dtype == "string"]
-    region = {}
-    for name in (*table.partition_by, *ids[-1:]):
-        found = rows.select(name).distinct().limit(_FEW_IDS + 1).collect()
-        if len(found) <= _FEW_IDS:
-            region[name] = sorted(row[0] for row in found)
-    return region
+    others = stored.where(region.column()).alias("a").join(removed.alias("b"), same, how="left_anti")
+    rows = others.unionByName(added, allowMissingColumns=True)
+    # One partition after the other: the engine sorts each in memory.
+    values = region.values.get(table.partition_by[-1], []) if table.ordered_by and table.partition_by else []
+    parts = [rows.where(F.col(table.partition_by[-1]) == value) for value in values] or [rows]
+    _write(table, at, parts, mark, changes=changes, mode="overwrite", predicate=region.sql())
 
 
 def _standard(condition: str) -> str:
     """A condition of Spark SQL as delta-rs reads it: with quotes in texts doubled, and backslashes as they are."""
-    return _TEXT.sub(lambda text: _literal(re.sub(r"\\(.)", r"\1", text[1], flags=re.DOTALL)), condition)
+    return _TEXT.sub(lambda text: literal(re.sub(r"\\(.)", r"\1", text[1], flags=re.DOTALL)), condition)
 
 
-def _literal(value: Any) -> str:
-    text = str(value).replace("'", "''")
-    return f"'{text}'" if isinstance(value, str) else f"DATE '{text}'" if hasattr(value, "isoformat") else text
-
-
-def _write(table: DeltaTable, rows: DataFrame, mark: Mark, *, changes: Changes | None = None, **how: Any) -> None:
-    """One commit with these rows, in the table's own types."""
+def _write(
+    table: Table, at: DeltaTable, parts: list[DataFrame], mark: Mark, *, changes: Changes | None = None, **how: Any
+) -> None:
+    """One commit with the rows of all parts, in the table's own types, and in files by the time that orders them."""
+    if table.ordered_by is not None:
+        parts = [rows.orderBy(*table.partition_by, table.ordered_by) for rows in parts]
+        how |= {"target_file_size": _ORDERED_FILE_BYTES}
     text = mark.user_metadata(changes)
     app = [] if mark.app_id is None else [Transaction(mark.app_id, mark.app_version or 0)]
     properties = CommitProperties(
         custom_metadata=None if text is None else {"userMetadata": text}, app_transactions=app or None
     )
-    schema, failed = _schema(table, rows), list[Exception]()
-    batches = pa.RecordBatchReader.from_batches(schema, _noting(typed(batches_of(rows), schema), failed))
+    schema, failed = _schema(at, parts[0]), list[Exception]()
+    found = chain.from_iterable(map(batches_of, parts))
+    batches = pa.RecordBatchReader.from_batches(schema, _noting(typed(found, schema), failed))
     try:
-        write_deltalake(table, batches, commit_properties=properties, writer_properties=ZSTD, **how)
+        write_deltalake(at, batches, commit_properties=properties, writer_properties=ZSTD, **how)
     except DeltaError as error:
         if failed:
             raise failed[0] from None
-        rules = {n.removeprefix(RULE): sql for n, sql in table.metadata().configuration.items() if n.startswith(RULE)}
+        rules = {n.removeprefix(RULE): sql for n, sql in at.metadata().configuration.items() if n.startswith(RULE)}
         # delta-rs names only the rows.
-        broken = broken_rule(rows, rules) if "failed validation check" in str(error) else None
+        whole = reduce(DataFrame.unionAll, parts)
+        broken = broken_rule(whole, rules) if "failed validation check" in str(error) else None
         if broken is None:
             raise
         raise RuleError(broken) from error

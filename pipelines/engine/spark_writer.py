@@ -25,13 +25,15 @@ _FEW = 50_000  # rows of some KB that every task can hold: the stored rows then 
 class SparkWriter:
     """As `writer.Writer` says."""
 
-    def append(self, path: str, rows: DataFrame, mark: Mark) -> None:
+    def append(self, table: Table, path: str, rows: DataFrame, mark: Mark) -> None:
         """Add the rows; columns that the table lacks become columns of it."""
+        del table
         writer = rows.write.format("delta").mode("append").option("mergeSchema", True)
         writer.options(**_options(mark)).save(located(path))
 
-    def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
+    def overwrite(self, table: Table, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
         """Replace all rows, or those for which `where` holds; columns that the table lacks become columns of it."""
+        del table
         writer = rows.write.format("delta").mode("overwrite").option("mergeSchema", True)
         writer = writer if where is None else writer.option("replaceWhere", where)
         writer.options(**_options(mark)).save(located(path))

@@ -17,10 +17,10 @@ from schemas.table import Table
 class Writer(Protocol):
     """Every write is one commit with its mark. That its app has not written before is the lake's to see."""
 
-    def append(self, path: str, rows: DataFrame, mark: Mark) -> None:
+    def append(self, table: Table, path: str, rows: DataFrame, mark: Mark) -> None:
         """Add the rows; columns that the table lacks become columns of it."""
 
-    def overwrite(self, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
+    def overwrite(self, table: Table, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
         """Replace all rows, or those for which `where` holds, which must hold for the new rows too; columns that the
         table lacks become columns of it.
         """

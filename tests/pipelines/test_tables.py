@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.commits import Changes, Mark
 from pipelines.delta_log import history, opened
-from pipelines.engine import embedded_writer, spark_writer
+from pipelines.engine import region, spark_writer
 from pipelines.making import literal
 from pipelines.session import is_embedded
 from pipelines.tables import Lake
@@ -94,7 +94,7 @@ def test_stored_rows_change_their_keys_and_go_in_one_commit(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
     monkeypatch.setattr(spark_writer, "_FEW", few)
-    monkeypatch.setattr(embedded_writer, "_FEW_IDS", few)
+    monkeypatch.setattr(region, "_FEW_IDS", few)
     lake.overwrite(WORDS, words(lake, ("en", "a", [1]), ("en", "b", [2]), ("en", "c", [3]), ("de", "a", [4])))
     told = words(lake, ("de", "x", [5]), ("en", "b", []), ("en", "q", [6]))
     old = told.selectExpr("*", "struct(IF(word = 'x', 'a', word) AS word) AS old", "word = 'b' AS gone")
