@@ -22,8 +22,10 @@ from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.replay import replay_logs
 from pipelines.ingest.sources import find_new, log_paths
+from pipelines.ingest.table_log import table_log
 from pipelines.maintenance import CareConfig, maintain_lake
 from pipelines.making import TABLES
+from pipelines.session import is_embedded, located
 from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.erasure import ERASURES, SUPPRESSIONS
@@ -137,8 +139,7 @@ def test_what_is_delivered_again_stays_out(lake: Lake, folder: Path) -> None:
     assert (again["lines"], again["suppressed"], again["rejected"]) == (0, len(OF_VICTIM), 0)
     more = add(lake, folder / "e", "e.jsonl", [*OF_VICTIM, json_line("9", user_id="yyy")])
     assert (more["lines"], more["suppressed"], more["impressions"]) == (1, len(OF_VICTIM), 1)
-    for source in ("publisher", "other"):
-        replay_logs(lake, IngestConfig(max_reject_share=1.0), source=source)
+    replay_logs(lake, IngestConfig(max_reject_share=1.0), source="publisher")
     found = others(lake)
     assert {name: len(found[name]) - len(kept[name]) for name in kept} == {
         "raw_log": 1,
@@ -206,6 +207,21 @@ def test_files_of_writers_that_were_killed_go_too(lake: Lake) -> None:
     assert traces(Path(lake.root), GONE + "(?!b)") == []
 
 
+def test_rows_that_are_only_marked_as_deleted_go_from_their_files(lake: Lake) -> None:
+    if is_embedded(lake.spark):
+        pytest.skip("only Spark marks rows as deleted")
+    kept = others(lake)
+    for table, rule in ((IMPRESSIONS, "impression_id = 'v2'"), (HISTORIES, "size(clicks) = 3")):
+        lake.create(table)
+        of_victim = f"source = 'publisher' AND user_id = '{GONE}' AND {rule}"
+        lake.spark.sql(f"DELETE FROM delta.`{located(lake.path(table))}` WHERE {of_victim}")
+        assert any(len(file.deleted) for file in table_log(lake.path(table)).files)
+    forget_users(lake, [Asked(GONE, None)], at_once=True)
+    assert others(lake) == kept
+    assert not any(len(file.deleted) for table in ERASED for file in table_log(lake.path(table)).files)
+    assert traces(Path(lake.root), GONE + "(?!b)") == []
+
+
 def test_an_audit_is_kept_of_what_each_table_lost(lake: Lake) -> None:
     done = forget_users(lake, [Asked(GONE, None)])
     found = rows(lake.read(ERASURES).groupBy("table_name").agg(F.sum("rows_erased")))
@@ -228,7 +244,7 @@ class Killed(BaseException):
     """Nothing of the run goes on after this."""
 
 
-@pytest.mark.parametrize("step", [pytest.param(at, marks=() if at % 9 == 4 else pytest.mark.slow) for at in range(38)])
+@pytest.mark.parametrize("step", [pytest.param(at, marks=() if at % 18 == 4 else pytest.mark.slow) for at in range(38)])
 def test_a_run_that_is_stopped_anywhere_is_completed_by_the_next(
     lake: Lake, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
