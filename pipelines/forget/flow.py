@@ -176,13 +176,19 @@ def _written_down(lake: Lake, run: Mapping[str, Any]) -> dict[str, Any]:
     last = max((row["removable_from"] for row in rows), default=None)
     return {
         "rows_erased": {
-            table.name: sum(row["rows_erased"] for row in rows if row["table_name"] == table.name) for table in ERASED
+            table.name: sum(row["rows_erased"] for row in _by_table(rows).get(table.name, [])) for table in ERASED
         },
         "versions": {
-            row["table_name"]: {"before": row["version_before"], "after": row["version_after"]} for row in rows
+            name: {"before": min(row["version_before"] for row in ours), "after": max(r["version_after"] for r in ours)}
+            for name, ours in _by_table(rows).items()
         },
         "removable_from": None if last is None else last.isoformat(timespec="seconds"),
     }
+
+
+def _by_table(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    names = dict.fromkeys(row["table_name"] for row in rows)
+    return {name: [row for row in rows if row["table_name"] == name] for name in names}
 
 
 def _erasure(lake: Lake, table: Table, source: str, ours: Sequence[tuple[int, int]]) -> dict[str, Any]:

@@ -226,6 +226,11 @@ def test_an_audit_is_kept_of_what_each_table_lost(lake: Lake) -> None:
     done = forget_users(lake, [Asked(GONE, None)])
     found = rows(lake.read(ERASURES).groupBy("table_name").agg(F.sum("rows_erased")))
     assert dict(found) == done["rows_erased"]
+    for table in ERASED:
+        before, after = (
+            lake.read(table, version=done["versions"][table.name][end]).count() for end in ("before", "after")
+        )
+        assert before - after == done["rows_erased"][table.name]
     for row in lake.read(ERASURES).where("source = 'publisher'").collect():
         table = next(table for table in ERASED if table.name == row["table_name"])
         before, after = (
