@@ -41,7 +41,7 @@ _NOTE = "forget"  # of a commit that takes out rows: the run
 
 
 def erase(
-    lake: Lake, table: Table, source: str, gone: DataFrame, on: Sequence[str], note: Mapping[str, Any]
+    lake: Lake, table: Table, source: str, *, gone: DataFrame, on: Sequence[str], note: Mapping[str, Any]
 ) -> dict[Any, int]:
     """Take the source's rows out of the table that `gone` names by the columns `on`; how many of each value of
     `batch`, where the table has that column, else under None. Nothing is written where there are none.

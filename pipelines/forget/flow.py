@@ -116,7 +116,7 @@ def _erase(lake: Lake, held: Mapping[Asked, list[tuple[str, str]]], run: dict[st
                 gone, on = (
                     (found.users, ("source", "user_id")) if table in OF_USERS else (found.lines[table.name], PLACE)
                 )
-                erase(lake, table, source, gone, on, note_of(run["run"]))
+                erase(lake, table, source, gone=gone, on=on, note=note_of(run["run"]))
     there = {one: bool(each & found.digests) for one, each in digests.items()}
     again = {one: each <= stored for one, each in digests.items()}
     return {
