@@ -14,6 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.erasures import FILES_KEPT
 from pipelines.forget import erasing
 from pipelines.forget.asked import Asked
 from pipelines.forget.erasing import ERASED, KEPT
@@ -192,6 +193,16 @@ def test_a_reader_of_old_versions_has_until_the_retention_ends(lake: Lake) -> No
     assert traces(Path(lake.root), GONE + "(?!b)")
     assert lake.read(ERASURES).where("removed_at IS NULL").count() == 14
     maintain_lake(lake, CareConfig(retention_days=0, below_safe_retention=True))
+    assert traces(Path(lake.root), GONE + "(?!b)") == []
+    assert lake.read(ERASURES).where("removed_at IS NULL").count() == 0
+
+
+def test_maintain_removes_old_versions_and_their_log_once_the_tables_own_retention_has_passed(lake: Lake) -> None:
+    for table in ERASED:
+        lake.set_properties(table, {FILES_KEPT: "interval 0 days"})
+    forget_users(lake, [Asked(GONE, None)])
+    assert traces(Path(lake.root), GONE + "(?!b)")
+    maintain_lake(lake, CareConfig())
     assert traces(Path(lake.root), GONE + "(?!b)") == []
     assert lake.read(ERASURES).where("removed_at IS NULL").count() == 0
 
