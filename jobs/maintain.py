@@ -7,6 +7,7 @@ from typing import Any
 from jobs.config import run
 from jobs.terminal.care import show_care
 from pipelines.engine.choice import EngineConfig, session_for
+from pipelines.expiry import ExpiryConfig
 from pipelines.history_bytes import history_bytes as bytes_of
 from pipelines.maintenance import CareConfig, history, maintain_lake
 from pipelines.making import TABLES
@@ -23,8 +24,9 @@ def maintain(
     history_bytes: bool = False,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     config: CareConfig = CareConfig(),  # noqa: B008 - frozen
+    expiry: ExpiryConfig = ExpiryConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
-    """Compact the lake's tables and remove old versions. No job that writes the lake runs meanwhile.
+    """Compact the lake's tables, remove old versions and rows of an age. No job that writes the lake runs meanwhile.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def maintain(
         found = [table for table in TABLES if tables.exists(table)]
         if not found:
             raise InputError(f"{lake}: no table of feedloop lies there. Name the folder that ingest wrote with --lake")
-        states = maintain_lake(tables, config)
+        states = maintain_lake(tables, config, expiry)
         commits = {table.name: history(tables, table, limit=history_rows) for table in found}
         before, after = (
             {name: state[when]["version"] for name, state in states.items()} for when in ("before", "after")

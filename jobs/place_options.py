@@ -16,7 +16,7 @@ from schemas.storage.place import Place
 def check_places(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Give each place its one spelling, and refuse, before anything is made, what nothing here can serve."""
     for argument in arguments:
-        kinds = {argument.hint, *get_args(argument.hint)}
+        kinds = kinds_in(argument.hint)
         if not kinds & {Path, Place}:
             continue
         key = argument.name
@@ -25,6 +25,11 @@ def check_places(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
             if not (place.is_local or Place in kinds):
                 raise InputError(f"{key} is {place}: give a path of this machine, for {key} takes no other")
             argument.tokens[number] = token.evolve(value=place.text)
+
+
+def kinds_in(hint: Any) -> set[Any]:
+    """The type and all that it is made of, such as a list of paths or none."""
+    return {hint}.union(*map(kinds_in, get_args(hint)))
 
 
 def taken(hint: Any) -> Any:

@@ -16,6 +16,8 @@ from pipelines import delta_log
 from pipelines.commits import Changes, Mark
 from pipelines.delta_log import ZSTD, opened, spelt_by_spark
 from pipelines.engine.spark_writer import compact_by_spark
+from pipelines.erasures import FILES_KEPT, remove_erased
+from pipelines.expiry import ExpiryConfig, expire
 from pipelines.making import TABLES, TABLES_OF
 from pipelines.session import is_embedded, located
 from pipelines.tables import SCRATCH, Lake
@@ -29,7 +31,6 @@ SAFE_DAYS = 7  # Delta's own limit: no reader or writer is thought to take longe
 _ZORDER = {IMPRESSIONS.name: ("user_id",), HISTORIES.name: ("user_id",)}  # what a user's rows are looked up by
 _ZORDERED = {"maintain": "zorder"}  # the note of a commit that ordered a table
 _FEATURE = "deletionVectors"
-_FILES_KEPT = "delta.deletedFileRetentionDuration"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,14 +61,25 @@ class CareConfig:
             )
 
 
-def maintain_lake(lake: Lake, config: CareConfig) -> dict[str, dict[str, Any]]:
-    """Care for every table of our contracts that exists; per table what it was before and is now."""
-    with _alone(lake):
+def maintain_lake(
+    lake: Lake,
+    config: CareConfig,
+    expiry: ExpiryConfig = ExpiryConfig(),  # noqa: B008 - frozen
+) -> dict[str, dict[str, Any]]:
+    """Care for every table of our contracts that exists; per table what it was before and is now, and how many rows
+    left it for their age.
+    """
+    with alone(lake, by="maintain"):
         remove_folder(Place.of(f"{lake.root}/{SCRATCH}"))  # what killed runs have left
         for table in TABLES:
             if lake.exists(table):
                 _refuse_short_log(lake, table, config)
-        return {table.name: _care(lake, table, config) for table in TABLES if lake.exists(table)}
+        expired = expire(lake, expiry, datetime.now(UTC).date())
+        found = {table.name: _care(lake, table, config) for table in TABLES if lake.exists(table)}
+        for name, rows in expired.items():
+            found[name]["expired"] = rows
+        remove_erased(lake, at_once=config.retention_days == 0)
+        return found
 
 
 def history(lake: Lake, table: Table, *, limit: int) -> list[dict[str, Any]]:
@@ -85,11 +97,11 @@ def _utc(milliseconds: int) -> str:
 
 
 @contextmanager
-def _alone(lake: Lake) -> Iterator[None]:
-    """Inside, no job of this lake that writes tables runs."""
+def alone(lake: Lake, *, by: str) -> Iterator[None]:
+    """Inside, no job of this lake that writes tables runs but this one, `by`."""
     with ExitStack() as held:
         for stage in ("maintain", *TABLES_OF):
-            held.enter_context(lake.locked(stage, by="maintain"))
+            held.enter_context(lake.locked(stage, by=by))
         yield
 
 
@@ -126,14 +138,14 @@ def _files(lake: Lake, table: Table) -> list[dict[str, Any]]:
 def _set_retention(lake: Lake, table: Table, config: CareConfig) -> None:
     """Delta keeps these with the table. A retention below the safe one is for this run only."""
     days = config.retention_days
-    wanted = {_FILES_KEPT: days if days is not None and days >= SAFE_DAYS else None}
+    wanted = {FILES_KEPT: days if days is not None and days >= SAFE_DAYS else None}
     wanted["delta.logRetentionDuration"] = config.log_days
     lake.set_properties(table, {name: f"interval {days} days" for name, days in wanted.items() if days is not None})
 
 
 def _refuse_short_log(lake: Lake, table: Table, config: CareConfig) -> None:
     """InputError where the log would go before the files that an earlier run has told the table to keep."""
-    told = lake.properties(table).get(_FILES_KEPT, "")
+    told = lake.properties(table).get(FILES_KEPT, "")
     kept = re.fullmatch(r"interval (\d+) days", told)
     if config.log_days is None or config.retention_days is not None or kept is None:
         return

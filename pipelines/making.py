@@ -17,6 +17,7 @@ from pipelines.refusals import broken_rule
 from pipelines.session import is_embedded, located
 from schemas.delta_uri import table_uri
 from schemas.embedding import EMBEDDINGS
+from schemas.erasure import ERASURES, SUPPRESSIONS
 from schemas.errors import ContractError, InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
@@ -29,6 +30,7 @@ TABLES_OF = {  # job -> the tables that it makes
     "prepare_news": (NEWS, CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES),
     "build_trajectories": (TRAJECTORIES, EVALUATION),
     "export_embeddings": (EMBEDDINGS,),
+    "forget": (SUPPRESSIONS, ERASURES),
 }
 TABLES = tuple(table for made in TABLES_OF.values() for table in made)
 _DELETION_VECTORS = "delta.enableDeletionVectors"

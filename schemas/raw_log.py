@@ -75,7 +75,7 @@ INGEST_FILES = Table(
 
 INGEST_RUNS = Table(
     name="ingest_runs",
-    meaning="one row per ingest batch, written last: lines = impressions + merged + rejected",
+    meaning="one row per ingest batch, written last: lines = impressions + merged + rejected, as it came",
     columns=(
         Column("source", "string", "as in raw_log"),
         Column("batch", "long", "as in raw_log"),
@@ -89,6 +89,8 @@ INGEST_RUNS = Table(
         Column("repeated_news", "long", "lines mended by rule 4: a news shown twice is one candidate"),
         Column("rejected", "long", "lines in rejects"),
         Column("finished_at", "timestamp", "when the batch was complete"),
+        Column("suppressed", "long", "lines of forgotten users, which came and were not stored; not in lines", True),
+        Column("forgotten", "long", "of lines: those that forget has taken out of raw_log since; null = 0", True),
     ),
     key=("source", "batch"),
     partition_by=("source",),

@@ -61,7 +61,7 @@ def batches_of(lake: Lake, source: str) -> list[Batch]:
         raise InputError(
             f"{lake.path(RAW_LOG)}: holds {wrong[0].lines} lines of batch {wrong[0].number} of {source}, which had "
             f"{booked[wrong[0].number]}. A replay would lose what the others told, so nothing was changed. Restore the "
-            "table to a version that has them"
+            "table to a version that has them; what maintain has taken out by --raw-log-days is gone for good"
         )
     return batches
 
@@ -113,10 +113,11 @@ def _nothing(lake: str, source: str) -> InputError:
 
 
 def _booked(lake: Lake, source: str) -> dict[int, int]:
-    """The lines of each batch, by the books."""
+    """The lines of each batch, by the books, but for those of users who were forgotten since."""
     if not lake.exists(INGEST_RUNS):
         return {}
-    return {row["batch"]: row["lines"] for row in of_source(lake, INGEST_RUNS, source).collect()}
+    rows = of_source(lake, INGEST_RUNS, source).select("batch", "lines", "forgotten").collect()
+    return {row["batch"]: row["lines"] - (row["forgotten"] or 0) for row in rows}
 
 
 def _held(lake: Lake, source: str) -> list[Batch]:

@@ -19,7 +19,7 @@ from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECT_REASONS, 
 from schemas.table import Table
 
 RULES = ("replayed", "retold", "double_logged", "repeated_news")
-BOOKS = ("files", "lines", "impressions", "merged", "rejected", *RULES)
+BOOKS = ("files", "lines", "impressions", "merged", "rejected", *RULES, "suppressed")
 _FEW, _MANY = 3, 1000  # commits that are looked through for a batch: a fresh one's is the last, a killed one's is not
 
 
@@ -119,10 +119,11 @@ def book_of(lake: Lake, plan: Mapping[str, int], note: Mapping[str, Any]) -> dic
     merged = sum(plan[name] for name in RULES[:3])
     book = {"lines": raw[0], "files": raw[1], "impressions": measured, "merged": merged} | rejects.asDict()
     promised = sum(file["lines"] - file.get("skip", 0) for file in note["files"])
-    if all("skip" in file for file in note["files"]) and book["lines"] != promised:  # older notes do not say it
+    suppressed = note.get("suppressed", 0)
+    if all("skip" in file for file in note["files"]) and book["lines"] + suppressed != promised:  # older: unsaid
         raise ContractError(
             f"{lake.path(RAW_LOG)}: batch {batch} of {source} has {book['lines']} lines, and its files had {promised} "
-            "new ones. Report this, for it is a fault of ingest"
+            f"new ones, {suppressed} of them of forgotten users. Report this, for it is a fault of ingest"
         )
     if book["lines"] != measured + merged + book["rejected"]:
         raise ContractError(
@@ -130,14 +131,16 @@ def book_of(lake: Lake, plan: Mapping[str, int], note: Mapping[str, Any]) -> dic
             f"{measured} impressions + {merged} merged + {book['rejected']} rejected. "
             "RAW_LOG still holds its lines; report this, for it is a fault of ingest"
         )
-    return book | {name: plan[name] for name in RULES}
+    return book | {name: plan[name] for name in RULES} | {"suppressed": suppressed}
 
 
 def write_book(lake: Lake, book: Mapping[str, int], source: str, batch: int) -> None:
     """The batch's row of INGEST_RUNS: from now on it is done."""
     row = {"source": source, "batch": batch} | {name: book[name] for name in BOOKS}
     frame = lake.spark.range(1).select(
-        *(F.lit(value).alias(name) for name, value in row.items()), F.current_timestamp().alias("finished_at")
+        *(F.lit(value).alias(name) for name, value in row.items()),
+        F.current_timestamp().alias("finished_at"),
+        F.lit(None).cast("long").alias("forgotten"),
     )
     lake.append(INGEST_RUNS, frame, app_id=app(INGEST_RUNS, source), app_version=batch)
 

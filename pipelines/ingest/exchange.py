@@ -79,10 +79,22 @@ def rows_of(lake: Lake, rebuilt: Lake, table: Table, source: str) -> tuple[DataF
         return None
     empty = of_source(there[0], table, source).limit(0)
     stored, made = (of_source(each, table, source) if each in there else empty for each in (lake, rebuilt))
-    if table is INGEST_RUNS:  # when a batch came is no matter of how its lines are read
-        finished = stored.select("batch", "finished_at")
-        made = made.drop("finished_at").join(finished, "batch", how="left").select(*stored.columns)
+    if table is INGEST_RUNS:
+        made = _as_they_came(made, stored)
     return _with_columns_of(stored, made), _with_columns_of(made, stored).select(*_names(stored, made))
+
+
+def _as_they_came(made: DataFrame, stored: DataFrame) -> DataFrame:
+    """Rows of the books with what is no matter of how a batch's lines are read: when it came, and how many of its lines
+    are of forgotten users, which by now are none of `lines`.
+    """
+    kept_out, forgotten = F.col("suppressed"), F.col("forgotten")
+    gone = F.when(
+        kept_out.isNotNull() | forgotten.isNotNull(), F.coalesce(kept_out, F.lit(0)) + F.coalesce(forgotten, F.lit(0))
+    )
+    known = stored.select("batch", "finished_at", gone.alias("suppressed"))
+    own = made.drop("finished_at", "suppressed").withColumn("forgotten", F.lit(None).cast("long"))
+    return own.join(known, "batch", how="left").select(*stored.columns)
 
 
 def differences(stored: DataFrame, made: DataFrame) -> dict[str, int]:

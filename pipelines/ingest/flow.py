@@ -44,6 +44,7 @@ from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_rep
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import observations, refused, usable
 from pipelines.ingest.sources import Found
+from pipelines.ingest.suppressed import without_suppressed
 from pipelines.refusals import conflict
 from pipelines.session import sized_for
 from pipelines.tables import Lake
@@ -122,13 +123,13 @@ def ingest_batch(
         lines = with_replaced_users(lines, format, user_key, dates.earliest)
     rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     with lake.scratch() as keep:
-        rows = kept_lines(rows, files, keep)
+        rows, suppressed = without_suppressed(lake, kept_lines(rows, files, keep), source, keep)
         size = sum(file.bytes for file in files)
         with parsed_lines(rows, _format_of(rows), size=size, earliest=dates.earliest, keep=keep) as parsed:
             withheld = user_key is not None
             check_refusals(parsed.lines, max_reject_share, lines_before=lines_before, withheld=withheld)
             settle_user_key(lake, source, user_key)
-            note = append_lines(lake, files, rows, source=source, batch=batch, dates=dates)
+            note = append_lines(lake, files, rows, source=source, batch=batch, dates=dates, suppressed=suppressed)
             return _write_batch(lake, parsed, note, keep)
 
 
@@ -140,15 +141,16 @@ def append_lines(
     source: str,
     batch: int,
     dates: Dates,
+    suppressed: int = 0,
 ) -> dict[str, Any]:
-    """Add the lines of `files` to RAW_LOG as the source's batch; the commit's note, which tells all that completing it
-    needs.
+    """Add the lines of `files`, but for so many of forgotten users, to RAW_LOG as the source's batch; the commit's
+    note, which tells all that completing it needs.
 
     InputError where another run has added a batch of this number meanwhile, as it can where no lock holds (URLs).
     """
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
-    note |= {name: each.isoformat() for name, each in dates._asdict().items()}
+    note |= {name: each.isoformat() for name, each in dates._asdict().items()} | {"suppressed": suppressed}
     rows = rows.withColumn("arrived_on", F.lit(dates.arrived_on))
     written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
     if not written and raw_note(lake, source, batch)["files"] != note["files"]:

@@ -34,6 +34,7 @@ from pipelines.ingest.impressions import refuse_other_types
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.privacy import has_user_key
 from pipelines.refusals import conflict
+from pipelines.suppression import refuse_half_forgotten
 from pipelines.tables import Lake
 from schemas.impression import IMPRESSIONS
 from schemas.raw_log import RAW_LOG
@@ -49,6 +50,7 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
     arrived on the UTC date `from_` or later. InputError, and nothing is changed, where too many lines are refused.
     """
     with lake.locked("ingest"):
+        refuse_half_forgotten(lake)
         finish_exchanges(lake, but=source)
         before = lake.versions(WRITTEN)
         for batch in pending_batches(lake, source):

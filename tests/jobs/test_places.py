@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_origin, get_type_hints
 
 import pytest
 
 from jobs.config import _bind
+from jobs.place_options import kinds_in
 from schemas.errors import InputError
 from schemas.storage.hadoop import MISSING as NO_HDFS
 from schemas.storage.place import Place
@@ -30,6 +31,9 @@ HERE_ALONE = {
     ("demo_trainer", "truth"): "as above",
     ("make_sample", "out"): "a sample to try things on",
     ("package", "out"): "what spark-submit takes from its own machine",
+    ("forget", "user_file"): "who asked to be forgotten, which is copied nowhere",
+    ("forget", "packed"): "folders are packed again in their place by a rename",
+    ("forget", "runs"): "files are mended in their place by a rename",
     ("train", "store"): "the frozen layers' output, which is mapped into memory",
     ("evaluate", "store"): "as above",
     ("export_embeddings", "store"): "as above",
@@ -75,7 +79,7 @@ def options() -> Iterator[Option]:
 def named(hints: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, type]]:
     """Options, those of configs included."""
     for name, hint in hints.items():
-        kinds = {hint, *get_args(hint)} & {Place, Path}
+        kinds = kinds_in(hint) & {Place, Path}
         if kinds and name != "return":
             yield f"{prefix}{name.rstrip('_')}", kinds.pop()
         elif isinstance(hint, type) and is_dataclass(hint) and hint is not Place:
@@ -117,7 +121,7 @@ def test_no_option_that_names_data_is_a_mere_text() -> None:
         f"{job} --{name}"
         for job in JOBS
         for name, hint in get_type_hints(getattr(importlib.import_module(f"jobs.{job}"), job)).items()
-        if name in {option.name for option in OPTIONS} and not {hint, *get_args(hint)} & {Place, Path}
+        if name in {option.name for option in OPTIONS} and not kinds_in(hint) & {Place, Path}
         if get_origin(hint) is not dict and name != "return"
     ]
     assert not texts

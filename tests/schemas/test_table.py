@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.embedding import EMBEDDINGS
+from schemas.erasure import ERASURES, SUPPRESSIONS
 from schemas.errors import ContractError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
@@ -12,6 +13,7 @@ from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 _NEWS = (NEWS, CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES)
 TABLES = (RAW_LOG, REJECTS, INGEST_RUNS, IMPRESSIONS, HISTORIES, *_NEWS, TRAJECTORIES, EVALUATION, EMBEDDINGS)
+TABLES += (SUPPRESSIONS, ERASURES)
 
 
 def test_element_types_are_read_from_inside() -> None:

@@ -87,6 +87,7 @@ def test_lines_in_are_impressions_and_merged_and_rejected(at_once: tuple[Lake, d
         "retold": 4,
         "double_logged": 1,
         "repeated_news": 0,
+        "suppressed": 0,
         "rejected_by_reason": {"not_utf8": 1, "missing_field": 1, "clicked_not_shown": 1},
     }
     assert rows(lake.read(IMPRESSIONS), "impression_id", "also_seen_as", "shown", "clicked") == [

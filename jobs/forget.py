@@ -1,0 +1,80 @@
+"""Forgets users: takes their rows out of the lake, keeps their lines out, names or mends what was made of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jobs.config import run
+from jobs.terminal.forgotten import WARNING, show_forgotten
+from pipelines.engine.choice import EngineConfig, session_for
+from pipelines.forget.asked import users_asked
+from pipelines.forget.flow import forget_users
+from pipelines.forget.holdings import folder_of
+from pipelines.forget.outside import look_outside
+from pipelines.ingest.privacy import given_user_key
+from pipelines.making import TABLES
+from pipelines.packing.again import pack_again, put_back
+from pipelines.session import plain_errors
+from pipelines.tables import Lake
+from schemas.storage.place import Place
+
+
+def forget(
+    *,
+    lake: Place,
+    user_file: Path,
+    user_key_file: Place | None = None,
+    packed: list[Path] | None = None,
+    runs: list[Path] | None = None,
+    rebuild: bool = False,
+    vacuum_now: bool = False,
+    engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
+) -> dict[str, Any]:
+    """Forget users: every row of theirs leaves every table. Running it again, or after a kill, completes it.
+
+    Old versions of the tables hold them until `maintain` runs after the tables' retention, which the summary tells.
+
+    Parameters
+    ----------
+    lake
+        Folder of the Delta tables.
+    user_file
+        One user a line: the id as the log has it, or its HMAC; a tab and a source behind it mean that source alone.
+    user_key_file
+        The key of `ingest`, where the lake holds HMACs and the file ids; or FEEDLOOP_USER_KEY holds it.
+    packed
+        Packed directories, or folders of such, to look into: which hold these users.
+    runs
+        Folders of runs, exports and figures: records of these users go; checkpoints made of their rows are named.
+    rebuild
+        Pack those packed directories again, in their place and by their own options.
+    vacuum_now
+        Also remove files and log of old versions at once: only while nobody reads the lake.
+    engine
+        What runs the job: this process alone, or Apache Spark.
+    """
+    asked = users_asked(user_file)
+    key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
+    for folder in packed or []:
+        put_back(folder)
+    packs, others = ([folder_of(folder) for folder in each or []] for each in (packed, runs))
+    if vacuum_now:
+        print(WARNING, file=sys.stderr)
+    with plain_errors():
+        tables = Lake(session_for("feedloop forget", engine), lake)
+        before = tables.versions(TABLES)
+        summary = forget_users(tables, asked, key=key, at_once=vacuum_now)
+        holdings = look_outside(tables, packs, others, partial(pack_again, tables) if rebuild else None)
+        versions = tables.report("forget", inputs=before, outputs=tables.versions(TABLES))
+    summary |= {"holdings": [asdict(each) for each in holdings], **versions}
+    show_forgotten(summary)
+    return summary
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(forget))

@@ -1,0 +1,43 @@
+"""Counts of ingest after lines were taken out of RAW_LOG: how many of each batch's lines are no longer there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyspark.sql import functions as F
+
+from pipelines.forget.erasing import commits_of
+from pipelines.tables import Lake
+from schemas.raw_log import INGEST_RUNS, RAW_LOG
+
+
+def settle_counts(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
+    """Add to each batch's `forgotten` what the run's commits to RAW_LOG took out, each commit once."""
+    if not lake.exists(INGEST_RUNS):
+        return
+    settled = _settled(lake, run, since.get(INGEST_RUNS.name, 0))
+    commits = [
+        (version, note)
+        for version, note in commits_of(lake, RAW_LOG, run, since=since.get(RAW_LOG.name, 0))
+        if version > settled
+    ]
+    gone: dict[tuple[str, int], int] = {}
+    for _, note in commits:
+        for batch, count in note["batches"]:
+            gone[note["of"], batch] = gone.get((note["of"], batch), 0) + count
+    if not gone:
+        return
+    lost = lake.spark.createDataFrame(
+        [(*at, count) for at, count in gone.items()], "source string, batch bigint, lost bigint"
+    )
+    batches = lake.read(INGEST_RUNS).join(lost, ["source", "batch"], how="left")
+    forgotten = F.when(F.col("lost").isNull(), F.col("forgotten")).otherwise(
+        F.coalesce("forgotten", F.lit(0)) + F.col("lost")
+    )
+    note = {"forget": run, "settled": commits[-1][0]}
+    lake.overwrite(INGEST_RUNS, batches.withColumn("forgotten", forgotten).drop("lost"), note=note)
+
+
+def _settled(lake: Lake, run: str, since: int) -> int:
+    """The latest version of RAW_LOG that INGEST_RUNS knows of, by the run's own commit to them; -1 if there is none."""
+    return max((note["settled"] for _, note in commits_of(lake, INGEST_RUNS, run, since=since)), default=-1)

@@ -1,0 +1,204 @@
+"""Users forgotten: their lines kept out from now on, their rows taken out of every table, and what was done.
+
+Who is to be forgotten is written first, as hashes; then a run takes out whatever rows of such users it finds. So a run
+that was killed is completed by the next one, whatever file that is given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from pipelines.engine.scratch import Keep
+from pipelines.erasures import kept_for, remove_erased, write_erasures
+from pipelines.forget.asked import Asked, held_as
+from pipelines.forget.counts import settle_counts
+from pipelines.forget.erasing import ERASED, OF_USERS, commits_of, erase, note_of
+from pipelines.ingest.books import pending_batches
+from pipelines.ingest.exchange import FOLDER, finish_exchanges
+from pipelines.ingest.exchange import note_of as replay_note
+from pipelines.ingest.flow import complete_batch
+from pipelines.ingest.suppressed import PLACE, lines_of_users, rejects_of_users
+from pipelines.maintenance import alone
+from pipelines.suppression import UNFINISHED, Suppressed, of_sources, salt_of, suppressed_in, users_of
+from pipelines.tables import SCRATCH, Lake
+from schemas.erasure import SUPPRESSIONS
+from schemas.errors import InputError
+from schemas.raw_log import INGEST_RUNS, RAW_LOG, REJECTS
+from schemas.storage.files import remove_folder
+from schemas.storage.place import Place
+from schemas.table import Table
+
+_HMACS = 1000  # in a summary, at most
+_USER = "source string, user_id string"
+
+
+@dataclass(slots=True)
+class Found:
+    """Rows of these users, before any is taken out."""
+
+    users: DataFrame  # source, user_id
+    lines: dict[str, DataFrame]  # by table: PLACE, user_hmac
+    digests: set[tuple[str, str]] = field(default_factory=set)  # source and hash of everyone of whom there is a row
+
+
+def forget_users(
+    lake: Lake, asked: Sequence[Asked], *, key: bytes | None = None, at_once: bool = False
+) -> dict[str, Any]:
+    """Forget the users, and those whom a run that was stopped left half forgotten; what was done.
+
+    `at_once`: also remove the files and the log of old versions, which a running job may be reading, without waiting
+    for the tables' retention.
+    """
+    with alone(lake, by="forget"):
+        if not lake.exists(RAW_LOG):
+            raise InputError(f"{lake.root}: nothing was ingested here, so there is nobody to forget. Mend --lake")
+        remove_folder(Place.of(f"{lake.root}/{SCRATCH}"))
+        finish_exchanges(lake)
+        remove_folder(Place.of(f"{lake.root}/{FOLDER}"))
+        sources = sources_of(lake)
+        held = held_as(lake, asked, sources, key)
+        for source in sources:
+            for batch in pending_batches(lake, source):
+                complete_batch(lake, source, batch)
+        run = _begun(lake)
+        settle_counts(lake, run["run"], since=run["versions"])
+        with lake.scratch() as keep:
+            summary = _erase(lake, held, run, keep)
+        settle_counts(lake, run["run"], since=run["versions"])
+        summary |= _written_down(lake, run)
+        if lake.notes(SUPPRESSIONS).get(UNFINISHED):
+            lake.note(SUPPRESSIONS, UNFINISHED, "")
+        summary["removed"] = remove_erased(lake, at_once=at_once) if at_once else []
+        return summary
+
+
+def sources_of(lake: Lake) -> list[str]:
+    """All sources of which the lake holds lines, or rows made of them."""
+    there = [table for table in (*ERASED, INGEST_RUNS) if lake.exists(table)]
+    return sorted({row["source"] for table in there for row in lake.read(table).select("source").distinct().collect()})
+
+
+def _begun(lake: Lake) -> dict[str, Any]:
+    """The run: which, since when, and the tables' versions when it began; of a run that was stopped, its own."""
+    salt_of(lake)
+    text = lake.notes(SUPPRESSIONS).get(UNFINISHED)
+    if text:
+        found: dict[str, Any] = json.loads(text)
+        return found
+    now = datetime.now(UTC)
+    return {
+        "run": now.strftime("%Y%m%dT%H%M%S.%fZ"),
+        "began": now.isoformat(),
+        "versions": lake.versions((*ERASED, INGEST_RUNS)),
+    }
+
+
+def _erase(lake: Lake, held: Mapping[Asked, list[tuple[str, str]]], run: dict[str, Any], keep: Keep) -> dict[str, Any]:
+    before = suppressed_in(lake) or Suppressed(salt_of(lake), {})
+    digests = {one: {(source, before.digest(source, user)) for source, user in users} for one, users in held.items()}
+    stored = {(source, digest) for source, digests in before.digests.items() for digest in digests}
+    everyone = stored.union(*digests.values())
+    who = Suppressed(before.salt, {s: frozenset(d for at, d in everyone if at == s) for s in {s for s, _ in everyone}})
+    found = _find(lake, who, keep)
+    new = sorted(set().union(*digests.values()) - stored)
+    if found.digests or new or lake.notes(SUPPRESSIONS).get(UNFINISHED):
+        lake.note(SUPPRESSIONS, UNFINISHED, json.dumps(run, sort_keys=True))
+    if new:
+        _suppress(lake, new, found, run)
+    for table in ERASED:
+        if lake.exists(table):
+            for source in sorted(who.digests):
+                gone, on = (
+                    (found.users, ("source", "user_id")) if table in OF_USERS else (found.lines[table.name], PLACE)
+                )
+                erase(lake, table, source, gone=gone, on=on, note=note_of(run["run"]))
+    there = {one: bool(each & found.digests) for one, each in digests.items()}
+    again = {one: each <= stored for one, each in digests.items()}
+    return {
+        "run": run["run"],
+        "asked": len(held),
+        "found": sum(there.values()),
+        "forgotten_before": sum(again[one] and not there[one] for one in held),
+        "not_found": sum(not again[one] and not there[one] for one in held),
+        "users": [digest for _, digest in sorted(set().union(*digests.values()))][:_HMACS],
+    }
+
+
+def _find(lake: Lake, who: Suppressed, keep: Keep) -> Found:
+    """Where such users have rows. Ids come into this process alone, and lines are named by their place."""
+    users = {
+        (row["source"], row["user_id"])
+        for table in OF_USERS
+        if lake.exists(table)
+        for row in users_of(of_sources(lake.read(table), who), who).collect()
+    }
+    digests = {(source, who.digest(source, user)) for source, user in users}
+    lines = keep(lines_of_users(of_sources(lake.read(RAW_LOG), who), who, _read_again(lake, who)))
+    refused = lines
+    if lake.exists(REJECTS):
+        refused = keep(lines.unionByName(rejects_of_users(of_sources(lake.read(REJECTS), who), who)).distinct())
+    digests |= {(row[0], row[1]) for row in refused.select("source", "user_hmac").distinct().collect()}
+    frame = lake.spark.createDataFrame(sorted(users), _USER)
+    return Found(frame, {RAW_LOG.name: lines, REJECTS.name: refused}, digests)
+
+
+def _read_again(lake: Lake, who: Suppressed) -> list[tuple[str, int, int, str]]:
+    """By which formats replays have read lines again."""
+    formats = {source: replay_note(lake, source).get("formats", []) for source in who.digests}
+    return [(source, *each) for source, again in sorted(formats.items()) for each in again]
+
+
+def _suppress(lake: Lake, new: Sequence[tuple[str, str]], found: Found, run: Mapping[str, Any]) -> None:
+    began = datetime.fromisoformat(run["began"])
+    rows = [(source, digest, (source, digest) in found.digests, run["run"], began) for source, digest in new]
+    types = "source string, user_hmac string, found boolean, run string, asked_at timestamp"
+    version = lake.version(SUPPRESSIONS)  # a name of its own: a stopped run may have written some already
+    frame = lake.spark.createDataFrame(rows, types)
+    lake.append(SUPPRESSIONS, frame, app_id=f"feedloop.forget.{run['run']}.{version}", app_version=1)
+
+
+def _written_down(lake: Lake, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Row by row of ERASURES what the run's commits say that they took out; the same for the summary."""
+    now, rows = datetime.now(UTC), []
+    for table in ERASED:
+        commits = commits_of(lake, table, run["run"], since=run["versions"].get(table.name, 0))
+        for source in sorted({note["of"] for _, note in commits}):
+            ours = [(version, note["rows"]) for version, note in commits if note["of"] == source]
+            rows.append(_erasure(lake, table, source, ours) | {"run": run["run"], "erased_at": now})
+    for row in rows:
+        row["removable_from"] = now + row.pop("kept_for")
+    write_erasures(lake, run["run"], rows)
+    last = max((row["removable_from"] for row in rows), default=None)
+    return {
+        "rows_erased": {
+            table.name: sum(row["rows_erased"] for row in _by_table(rows).get(table.name, [])) for table in ERASED
+        },
+        "versions": {
+            name: {"before": min(row["version_before"] for row in ours), "after": max(r["version_after"] for r in ours)}
+            for name, ours in _by_table(rows).items()
+        },
+        "removable_from": None if last is None else last.isoformat(timespec="seconds"),
+    }
+
+
+def _by_table(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    names = dict.fromkeys(row["table_name"] for row in rows)
+    return {name: [row for row in rows if row["table_name"] == name] for name in names}
+
+
+def _erasure(lake: Lake, table: Table, source: str, ours: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    return {
+        "source": source,
+        "table_name": table.name,
+        "rows_erased": sum(count for _, count in ours),
+        "version_before": min(version for version, _ in ours) - 1,
+        "version_after": max(version for version, _ in ours),
+        "removed_at": None,
+        "kept_for": kept_for(lake, table),
+    }
