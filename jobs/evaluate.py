@@ -56,8 +56,7 @@ def evaluate(
         Where to encode.
     """
     with found_checkpoint(checkpoint) as named:
-        saved = load_checkpoint(named.path.resolve())
-        file = out or figures_file(named)
+        saved, file = load_checkpoint(named.path.resolve()), out or figures_file(named)
         with joined() as ranks, stage("evaluation"):
             one_speaks(ranks)
             with leader_first(ranks):

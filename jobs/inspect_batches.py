@@ -33,7 +33,7 @@ def inspect_batches(
         PNG to draw; by default `<data>.png`, beside the directory, or, of one behind a URL, here.
     """
     data = Place.of(data).resolve()
-    path = data.parent / f"{data.name}.png" if plot is None else plot
+    path = Place.of(_beside(data)) if plot is None else plot
     if Path(path.name).suffix.lower() != ".png":
         raise InputError(f"--plot {path}: name a file that ends in .png")
     with stage("sizes and sha256 of files"):

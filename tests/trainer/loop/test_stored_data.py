@@ -59,7 +59,7 @@ def test_trained_stopped_and_gone_on_with_from_a_url_as_from_disk(
 ) -> None:
     place, cache = uploaded(local, bucket), cache_in(tmp_path, 20_000)
     config = replace(config, run=replace(config.run, reader=reader))
-    here = train(data=Place.of(local), out=tmp_path / "here", config=config)
+    here = train(data=Place.of(local), out=Place.of(tmp_path / "here"), config=config)
     taken = RunLog.taken
 
     def stops(self: RunLog, *given: Any, **more: Any) -> None:
@@ -69,9 +69,9 @@ def test_trained_stopped_and_gone_on_with_from_a_url_as_from_disk(
 
     monkeypatch.setattr(RunLog, "taken", stops)
     with pytest.raises(InputError, match="stopped here"):
-        train(data=place, out=tmp_path / "there", config=config, cache=cache)
+        train(data=place, out=Place.of(tmp_path / "there"), config=config, cache=cache)
     monkeypatch.setattr(RunLog, "taken", taken)
-    there = train(data=place, out=tmp_path / "there", config=config, cache=cache, resume="auto")
+    there = train(data=place, out=Place.of(tmp_path / "there"), config=config, cache=cache, resume="auto")
     assert losses(tmp_path / "here") == losses(tmp_path / "there")
     ours, theirs = weights(here), weights(there)
     assert ours.keys() == theirs.keys()
@@ -88,17 +88,19 @@ def test_other_jobs_read_a_url_as_they_read_a_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     place, cache = uploaded(local, bucket), cache_in(tmp_path)
-    found = train(data=Place.of(local), out=tmp_path / "run", config=config)
+    found = train(data=Place.of(local), out=Place.of(tmp_path / "run"), config=config)
     assert found is not None
     checkpoint = Path(found["checkpoint"])
-    told = [evaluate(checkpoint=checkpoint, data=data, cache=cache) for data in (Place.of(local), place)]
+    told = [evaluate(checkpoint=Place.of(checkpoint), data=data, cache=cache) for data in (Place.of(local), place)]
     assert told[0] is not None
     assert told[1] is not None
     assert told[0].pop("data") == str(local.resolve())
     assert told[1].pop("data") == str(place)
     assert told[0] == told[1]
     exports = [
-        export_embeddings(checkpoint=checkpoint, data=data, out=tmp_path / f"export-{n}", cache=cache)
+        export_embeddings(
+            checkpoint=Place.of(checkpoint), data=data, out=Place.of(tmp_path / f"export-{n}"), cache=cache
+        )
         for n, data in enumerate((Place.of(local), place))
     ]
     assert exports[0]["news"] == exports[1]["news"]
