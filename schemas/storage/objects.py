@@ -126,7 +126,10 @@ class ObjectStore:
                 raise InputError(f"{self._root}: there is no such bucket or container") from error
             raise FileNotFoundError(2, "there is no such file", f"{self._root}/{key}") from error
         except BaseError as error:
-            raise InputError(f"{self._root}/{key}: {_first_line(error)}") from error
+            raise InputError(
+                f"{self._root}/{key}: {_first_line(error)}. See that it exists, and that the environment names "
+                "credentials, region and endpoint for it"
+            ) from error
 
 
 def _entry(found: Any) -> Entry:
