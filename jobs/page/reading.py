@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from schemas.regular_file import read_bytes
 from schemas.storage.copies import fetch
 from schemas.storage.files import head, inside
 from schemas.storage.place import Place
-from schemas.storage.stand_in import StandIn
+from schemas.storage.stand_in import standing_in
 from schemas.strict_json import converted, json_lines, json_value
 
 SUMMARY = "summary.json"  # beside a run
@@ -31,15 +30,13 @@ def run_here(run: Place) -> Iterator[Path]:
     if run.is_local:
         yield run.path
         return
-    with tempfile.TemporaryDirectory(prefix="feedloop-page-") as base:
-        folder = Path(base).resolve() / (run.name or "run")
-        with StandIn(folder, run).named():
-            for name in inside(run)[1]:
-                if name.endswith((".json", ".jsonl")):
-                    fetch(run / name, folder / name)
-            if head(run.parent / SUMMARY) is not None:
-                fetch(run.parent / SUMMARY, folder.with_name(SUMMARY))
-            yield folder
+    with standing_in(run, prefix="feedloop-page-") as folder:
+        for name in inside(run)[1]:
+            if name.endswith((".json", ".jsonl")):
+                fetch(run / name, folder / name)
+        if head(run.parent / SUMMARY) is not None:
+            fetch(run.parent / SUMMARY, folder.with_name(SUMMARY))
+        yield folder
 
 
 def json_file(path: Path, *kinds: Any) -> Any:

@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from pipelines.ingest.known import Known
 from pipelines.ingest.listing import Since
+from pipelines.ingest.log_file import size_of
 from pipelines.ingest.mapping import LogMapping
 from pipelines.ingest.sources import Found, find_usable, logs_of
 from pipelines.ingest.spread import each_of
@@ -43,7 +44,7 @@ def finding(
         return Finding(lambda _, known: find_in_table(logs, mapping, known), size)
     folder = path_of(logs)
     paths, left_out = logs_of(folder, format, mapping, since)
-    size = sum(path.stat().st_size for path in paths if path.exists())
+    size = sum(map(size_of, paths))
     find = partial(find_usable, paths, folder, mapping, final=final)
     return Finding(lambda spark, known: find(known, each=partial(each_of, spark)), size, left_out)
 

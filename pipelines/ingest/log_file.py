@@ -36,6 +36,14 @@ class LogFile:
     table_version: int = 0  # in which of its versions the file was listed
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, asked for once; 0 where the look at it will tell why there are none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def in_batches(files: Iterable[LogFile], max_bytes: int) -> list[list[LogFile]]:
     """The files cut into batches of at most `max_bytes` of text, one file at least, and of one kind."""
     batches: list[list[LogFile]] = []

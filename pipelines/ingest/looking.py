@@ -11,7 +11,7 @@ from pipelines.compressed import is_compressed
 from pipelines.ingest.columns import TEXT
 from pipelines.ingest.formats import SCANS, format_of
 from pipelines.ingest.known import Known, fault_of, is_unchanged, last_line_waits, read_before, waiting
-from pipelines.ingest.log_file import UNPACKED, LogFile
+from pipelines.ingest.log_file import UNPACKED, LogFile, size_of
 from pipelines.ingest.mapping import JSONL, LogMapping
 from pipelines.ingest.scan import Content, Look
 from schemas.errors import InputError
@@ -41,10 +41,7 @@ class Asked:
     @property
     def size(self) -> int:
         """Bytes to read, about; 0 where the look will tell why there are none."""
-        try:
-            return self.path.stat().st_size * (UNPACKED if is_compressed(self.path.name) else 1)
-        except OSError:
-            return 0
+        return size_of(self.path) * (UNPACKED if is_compressed(self.path.name) else 1)
 
 
 class Seen(NamedTuple):

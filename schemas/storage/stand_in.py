@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,17 @@ class StandIn:
         except InputError as error:
             error.args = self.told(error.args)
             raise
+
+
+@contextmanager
+def standing_in(place: Place, *, prefix: str) -> Iterator[Path]:
+    """Inside, a path for temporary files, named as the place is, where nothing stands yet. What is wrong with it names
+    the place.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix) as base:
+        path = Path(base).resolve() / place.name
+        with StandIn(path, place).named():
+            yield path
 
 
 @contextmanager

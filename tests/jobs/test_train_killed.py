@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jobs.tracking.mlflow_run import EXPERIMENT, mlflow
-from tests.conftest import REPOSITORY
+from tests.jobs import trainings
 from tests.jobs.tracking.test_curves import scalars
+from tests.jobs.trainings import finished, once
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_logs import timeless
 
@@ -33,34 +30,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begin(made: Path, out: str, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "jobs.train", "--data", "packed", "--out", out, "--encoder.plm", "plm"]
-    run = ["--run.epochs", "4", "--run.log-every-steps", "1", "--run.save-every-steps", "7"]
-    model = ["--encoder.frozen-layers", "1", "--planner.warm-up-steps", "5", *options]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(
-        [*command, *run, *model],
-        cwd=made,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finished(process: subprocess.Popen[str]) -> tuple[dict[str, object], str]:
-    printed, told = process.communicate(timeout=600)
-    assert process.returncode == 0, told
-    return dict(json.loads(printed.splitlines()[-1])), told
+    return trainings.begin(made, out, "--run.epochs", "4", "--run.save-every-steps", "7", *options)
 
 
 def steps_told(out: Path) -> int:
     file = out / "metrics.jsonl"
     return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-def once(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    while not happened() and process.poll() is None:
-        time.sleep(0.002)
 
 
 def trace(out: Path) -> list[dict[str, object]]:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,8 @@ from jobs.train import train
 from schemas.storage.copies import fetch
 from schemas.storage.files import below, write
 from schemas.storage.place import Place
-from tests.conftest import REPOSITORY
+from tests.jobs import trainings
+from tests.jobs.trainings import once
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_logs import timeless
 
@@ -39,31 +36,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def begin(made: Path, machine: str, out: str, *options: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """`machine`: its folder for temporary files."""
     (made / machine).mkdir(exist_ok=True)
-    command = [sys.executable, *launcher, "-m", "jobs.train", "--data", "packed", "--out", out, "--encoder.plm", "plm"]
-    length = ["--run.epochs", "2", "--run.log-every-steps", "1", "--run.save-every-steps", str(EVERY)]
-    model = ["--encoder.frozen-layers", "1", "--planner.warm-up-steps", "5", *options]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environment["TMPDIR"] = str(made / machine)
-    return subprocess.Popen(
-        [*command, *length, *model],
-        cwd=made,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    length = ["--run.epochs", "2", "--run.save-every-steps", str(EVERY)]
+    own = {"OMP_NUM_THREADS": "1", "TMPDIR": str(made / machine)}
+    return trainings.begin(made, out, *length, *options, launcher=launcher, **own)
 
 
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    printed, told = process.communicate(timeout=600)
-    assert process.returncode == 0, told
-    (line,) = (line for line in printed.splitlines() if line.startswith("{"))
-    return dict(json.loads(line))
-
-
-def once(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    while not happened() and process.poll() is None:
-        time.sleep(0.002)
+    return trainings.finished(process)[0]
 
 
 def lines_on(machine: Path) -> int:

@@ -6,7 +6,6 @@ then export.json leaves the place and comes back as the last file of the new exp
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,10 @@ from schemas.embedding import EMBEDDINGS
 from schemas.storage.copies import fetch, publish
 from schemas.storage.files import below, head, inside, read, remove, remove_folder, write
 from schemas.storage.place import Place
-from schemas.storage.stand_in import StandIn
+from schemas.storage.stand_in import standing_in
 from trainer.eval.export import INDEX, LONGEST_RECORD, NEWS, RECORD, USER
 
+_PREFIX = "feedloop-export-"
 _BEGUN = ".export-begun"  # stands at the place while an export goes there: what lies beside it is no stranger's
 _TRIES = 5  # of a reader, while another export takes the place
 
@@ -28,15 +28,13 @@ def export_at(out: Place) -> Iterator[Path]:
     if out.is_local:
         yield out.path
         return
-    with tempfile.TemporaryDirectory(prefix="feedloop-export-") as base:
-        folder = Path(base).resolve() / (out.name or "export")
-        with StandIn(folder, out).named():
-            _fetch_earlier(out, folder)
-            before = _stamps(folder)
-            yield folder
-            after = _stamps(folder)
-            if after != before:
-                _send(folder, out, {name for name in after if before.get(name) == after[name]})
+    with standing_in(out, prefix=_PREFIX) as folder:
+        _fetch_earlier(out, folder)
+        before = _stamps(folder)
+        yield folder
+        after = _stamps(folder)
+        if after != before:
+            _send(folder, out, {name for name in after if before.get(name) == after[name]})
 
 
 @contextmanager
@@ -45,13 +43,11 @@ def export_here(place: Place) -> Iterator[Path]:
     if place.is_local:
         yield place.path
         return
-    with tempfile.TemporaryDirectory(prefix="feedloop-export-") as base:
-        folder = Path(base).resolve() / (place.name or "export")
-        with StandIn(folder, place).named():
-            for _ in range(_TRIES):
-                if _fetched_whole(place, folder):
-                    break
-            yield folder
+    with standing_in(place, prefix=_PREFIX) as folder:
+        for _ in range(_TRIES):
+            if _fetched_whole(place, folder):
+                break
+        yield folder
 
 
 def _fetched_whole(place: Place, folder: Path) -> bool:
