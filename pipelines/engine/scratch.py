@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from pyspark.sql import DataFrame, SparkSession
 
+from pipelines.engine.reading import files_frame
 from pipelines.session import is_embedded, located
 from schemas.storage.files import remove_folder
 from schemas.storage.place import Place
@@ -35,10 +36,7 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
     def keep(frame: DataFrame) -> DataFrame:
         path = _named(f"{folder}/{next(numbers)}", frame.sparkSession)
         frame.write.parquet(path)
-        # As text: the embedded engine notes on each field of a schema that was given otherwise that it has no metadata,
-        # and then takes the lists that it reads for another type.
-        schema = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in frame.schema.fields)
-        return frame.sparkSession.read.schema(schema).parquet(path)
+        return files_frame(frame, path)
 
     try:
         yield keep
