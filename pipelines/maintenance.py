@@ -21,6 +21,7 @@ from pipelines.expiry import ExpiryConfig, expire
 from pipelines.making import TABLES, TABLES_OF
 from pipelines.session import is_embedded, located
 from pipelines.tables import SCRATCH, Lake
+from pipelines.vacuum import vacuum
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.files import bytes_below, remove_folder
@@ -201,5 +202,4 @@ def _purge(lake: Lake, table: Table) -> None:
 def _vacuum(lake: Lake, table: Table, config: CareConfig) -> None:
     unsafe = config.retention_days is not None and config.retention_days < SAFE_DAYS
     hours = config.retention_days * 24 if unsafe and config.retention_days is not None else None
-    # By default, by the table's own retention.
-    opened(lake.path(table)).vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=not unsafe)
+    vacuum(lake.path(table), hours=hours, below_retention=unsafe)

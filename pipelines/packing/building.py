@@ -130,8 +130,7 @@ def _manifest_at(out: Place) -> Manifest:
 def _keep_listed(root: Place, manifest: Manifest) -> None:
     """Remove what the manifest does not list (of tasks' attempts that lost). InputError where it lists what is gone."""
     listed, sizes = {entry.path for entry in manifest.files}, dict(_sizes(root))
-    for name in sizes.keys() - listed:
-        files.remove(root / name)
+    files.remove_all([root / name for name in sorted(sizes.keys() - listed)])
     if gone := _differing(root, manifest, sizes):
         raise InputError(f"{root / gone}: gone while it was packed. Run it again")
 
