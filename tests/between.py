@@ -21,9 +21,9 @@ _OF_A_CONNECTION = {"connection", "transfer-encoding", "content-length", "keep-a
 
 
 class Moment(NamedTuple):
-    """The request, of those that change something, and on which side of it the job dies."""
+    """The request, of those that change something, by its number or how it ends, and on which side the job dies."""
 
-    number: int
+    request: int | str
     side: Literal["before", "after"]
 
 
@@ -40,15 +40,18 @@ class Between(ThreadingHTTPServer):
         self.requests: list[str] = []
         self._moment, self._counting = moment, threading.Lock()
 
-    def came(self, request: str) -> int:
-        """The number of the request."""
+    def came(self, request: str) -> bool:
+        """Whether this is the request at which the job is to die."""
         with self._counting:
             self.requests.append(request)
-            return len(self.requests) - 1
+            if self._moment is None:
+                return False
+            at = self._moment.request
+            return request.endswith(at) if isinstance(at, str) else at == len(self.requests) - 1
 
-    def reached(self, number: int, side: Literal["before", "after"]) -> bool:
-        """Whether the job has died here."""
-        if self._moment != (number, side) or self.victim is None:
+    def dies(self, side: Literal["before", "after"]) -> bool:
+        """Whether the job has died on this side of its request."""
+        if self._moment is None or self._moment.side != side or self.victim is None:
             return False
         os.killpg(self.victim.pid, signal.SIGKILL)
         return True
@@ -87,14 +90,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         changes = self.command in _CHANGES
-        number = self.server.came(f"{self.command} {self.path}") if changes else -1
-        if changes and self.server.reached(number, "before"):
+        at = changes and self.server.came(f"{self.command} {self.path.partition('?')[0]}")
+        if at and self.server.dies("before"):
             self.close_connection = True
             return
         self._upstream.request(self.command, self.path, body, dict(self.headers))
         answer = self._upstream.getresponse()
         content = answer.read()
-        if changes and self.server.reached(number, "after"):
+        if at and self.server.dies("after"):
             self.close_connection = True
             return
         self.send_response_only(answer.status, answer.reason)

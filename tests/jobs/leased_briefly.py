@@ -26,7 +26,8 @@ def briefly(patch: pytest.MonkeyPatch) -> None:
 
 def wait_for_the_dead(lake: Place) -> int:
     """Return when the leases of killed jobs have ended by themselves, and how many there were."""
-    left = [read(lake / "_locks" / name, largest=1 << 16) for name, _ in below(lake / "_locks")]
+    names = [name for name, _ in below(lake / "_locks") if ".lease/" in name]
+    left = [read(lake / "_locks" / name, largest=1 << 16) for name in names]
     for text in left:
         lease = decoded(text, leases.Lease, str(lake))
         ends = datetime.fromisoformat(lease.until) + MARGIN
