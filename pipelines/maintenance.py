@@ -15,6 +15,7 @@ from deltalake import CommitProperties
 from pipelines import delta_log
 from pipelines.commits import Changes, Mark
 from pipelines.delta_log import ZSTD, opened, spelt_by_spark
+from pipelines.engine.scratch import sweep_scratch
 from pipelines.engine.spark_writer import compact_by_spark
 from pipelines.erasures import FILES_KEPT, remove_erased
 from pipelines.expiry import ExpiryConfig, expire
@@ -24,7 +25,7 @@ from pipelines.tables import SCRATCH, Lake
 from pipelines.vacuum import vacuum
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
-from schemas.storage.files import bytes_below, remove_folder
+from schemas.storage.files import bytes_below
 from schemas.storage.place import Place
 from schemas.table import Table
 
@@ -71,7 +72,7 @@ def maintain_lake(
     left it for their age.
     """
     with alone(lake, by="maintain"):
-        remove_folder(Place.of(f"{lake.root}/{SCRATCH}"))  # what killed runs have left
+        sweep_scratch(f"{lake.root}/{SCRATCH}")
         for table in TABLES:
             if lake.exists(table):
                 _refuse_short_log(lake, table, config)

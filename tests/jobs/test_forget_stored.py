@@ -148,15 +148,15 @@ def test_killed_at_a_request_another_run_forgets_what_one_run_forgets(
     spark: SparkSession,
     whole: Whole,
     there: Place,
-    requests: int,
+    request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     share: float,
     of: str,
     side: Any,
 ) -> None:
-    request = f"/{of}" if share == 1 else round(share * requests)
-    with between(os.environ["AWS_ENDPOINT_URL"], Moment(request, side)) as proxy:
+    at = f"/{of}" if share == 1 else round(share * request.getfixturevalue("requests"))
+    with between(os.environ["AWS_ENDPOINT_URL"], Moment(at, side)) as proxy:
         _, said = (running := start(whole, there, proxy)).communicate(timeout=300)
     assert running.returncode == -signal.SIGKILL, said.decode()
     if share == 1:

@@ -18,11 +18,12 @@ from jobs.config import run
 from jobs.maintain import maintain
 from pipelines.delta_log import opened
 from pipelines.histories import with_history
+from pipelines.ingest.exchange import finish_exchanges
 from pipelines.making import TABLES
 from pipelines.tables import Lake
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.copies import publish
-from schemas.storage.files import below, inside
+from schemas.storage.files import below, inside, write
 from schemas.storage.place import Place
 from tests.between import Between, Moment, between
 from tests.conftest import REPOSITORY
@@ -153,3 +154,10 @@ def test_a_killed_run_and_another_make_what_one_run_makes(
         assert run(maintain, ["--lake", str(lake), "--retention-days", "0", "--below-safe-retention"]) == 0
         assert uncommitted(spark, lake) == []
         assert tables(spark, lake) == whole.made
+
+
+def test_what_a_killed_replay_has_made_goes_with_the_next_ingest(spark: SparkSession, bucket: str) -> None:
+    lake = Place.of(bucket) / "lake"
+    write(lake / "_replay" / "0123" / "impressions" / "part-0.parquet", b"rows of anyone")
+    finish_exchanges(Lake(spark, lake))
+    assert not [*below(lake)]
