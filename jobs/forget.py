@@ -63,9 +63,8 @@ def forget(
     with plain_errors():
         tables = Lake(session_for("feedloop forget", engine), lake)
         with tables.locked("erasure", by="forget"):  # two runs would pack one directory in each other's way
-            for folder in packed or []:
-                put_back(folder)
-            packs, others = ([folder_of(folder) for folder in each or []] for each in (packed, runs))
+            packs = [folder_of(put_back(each)) for each in packed or []]
+            others = [folder_of(each) for each in runs or []]
             if vacuum_now:
                 print(WARNING, file=sys.stderr)
             before = tables.versions(TABLES)

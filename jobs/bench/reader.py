@@ -66,23 +66,13 @@ def reader(
         raise InputError(f"--epochs is {epochs} and --repeats {repeats}: use 1 or more")
     order = Order(seed=1, batches_per_step=batches_per_step)
     with tempfile.TemporaryDirectory(prefix="feedloop-reader-") as scratch:
-        ways: dict[str, _Way] = {}
-        size: dict[str, int] = {}  # decoded bytes of a reading
+        ways, size = {}, {}
         for place in filter(None, (data, beside)):
             directory = PackedDirectory.open(Packed.of(place, CacheConfig(cache_dir=Path(scratch, "full"))))
             named = f"{'here' if place.is_local else 'there'}, " if beside else ""
-            ours = _ways(directory, order, epochs, plan_ahead, Path(scratch))
-            ways |= {named + name: way for name, way in ours.items()}
-            sizes = {each: _decoded_bytes(directory, order, each) for each in {way.epochs for way in ours.values()}}
-            size |= {named + name: sizes[way.epochs] for name, way in ours.items()}
-        every: dict[str, list[float]] = {name: [] for name in ways}
-        with stage("reading") as bar:
-            for repeat in range(repeats):
-                for name, way in ways.items():
-                    began = time.perf_counter()
-                    way.read()
-                    every[name].append(time.perf_counter() - began)
-                bar.at(repeat + 1, repeats)
+            for name, way in _ways(directory, order, epochs, plan_ahead, Path(scratch)).items():
+                ways[named + name], size[named + name] = way, _decoded_bytes(directory, order, way.epochs)
+        every = _timed(ways, repeats)
     speed = {name: size[name] / statistics.median(seconds) / 1e6 for name, seconds in every.items()}
     _print(speed, every)
     return {
@@ -91,6 +81,19 @@ def reader(
         "of_raw": {name: round(each / speed["raw"], 3) for name, each in speed.items() if "raw" in speed},
         "seconds": {name: [round(each, 3) for each in seconds] for name, seconds in every.items()},
     }
+
+
+def _timed(ways: dict[str, _Way], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each reading, in turns."""
+    every: dict[str, list[float]] = {name: [] for name in ways}
+    with stage("reading") as bar:
+        for repeat in range(repeats):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                way.read()
+                every[name].append(time.perf_counter() - began)
+            bar.at(repeat + 1, repeats)
+    return every
 
 
 def _ways(directory: PackedDirectory, order: Order, epochs: int, depth: int, scratch: Path) -> dict[str, _Way]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow.parquet as pq
 
 from pipelines.forget.holdings import Holding, Past
-from pipelines.packing.building import builds_beside, sweep
 from schemas.errors import InputError
-from schemas.manifest import EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, Manifest
-from schemas.storage.files import below, read
+from schemas.manifest import BUILD, EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, Manifest
+from schemas.storage.files import below, inside, read, remove_folder
 from schemas.storage.paths import path_of
 from schemas.storage.place import Place
 
@@ -61,12 +61,15 @@ def _left_beside(folder: Place, *, remove: bool) -> Iterator[Holding]:
     if folder.is_local:
         return
     manifest = _read(folder)
-    left = [str(folder / name) for name in builds_beside(folder, manifest)]
-    if left and remove:
-        sweep(folder, manifest)
-    for path in left:
+    for name in inside(folder)[0]:
+        if name == manifest.build or not re.fullmatch(BUILD, name):
+            continue
+        if remove:
+            remove_folder(folder / name)
         reason = "left by a run that was stopped, and may hold anyone"
-        yield Holding(path=path, kind=f"build of a {KIND}", reason=reason, done="removed" if remove else "")
+        yield Holding(
+            path=str(folder / name), kind=f"build of a {KIND}", reason=reason, done="removed" if remove else ""
+        )
 
 
 def _reason(folder: Place, past: Past) -> tuple[str | None, bool]:

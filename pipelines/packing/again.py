@@ -44,11 +44,11 @@ def pack_again(lake: Lake, out: Place | Path) -> str | None:
     return None
 
 
-def put_back(out: Place | Path) -> None:
-    """The directory has its name, whatever moment `pack_again` was stopped at."""
+def put_back(out: Place | Path) -> Place:
+    """The directory, which has its name, whatever moment `pack_again` was stopped at."""
     place = Place.of(out)
     if not place.is_local:
-        return
+        return place
     path = place.path.absolute()
     fresh, old = _beside(path, _FRESH), _beside(path, _OLD)
     if not path.exists() and (fresh / MANIFEST_FILE).is_file():
@@ -57,6 +57,7 @@ def put_back(out: Place | Path) -> None:
         old.rename(path)
     for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
+    return place
 
 
 def _beside(out: Path, what: str) -> Path:

@@ -36,7 +36,7 @@ from tests.same_bits import CLOCKS, held
 __all__ = ["lake_of", "samples"]  # fixtures
 
 MOMENTS = 20
-IN_CI = {("ingest", 11)}
+IN_CI = {("ingest", 12)}
 NAMES = ("ingest", "replay", "prepare_news", "build_trajectories", "maintain")
 
 
