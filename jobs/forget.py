@@ -18,9 +18,9 @@ from pipelines.forget.holdings import folder_of
 from pipelines.forget.outside import look_outside
 from pipelines.ingest.privacy import given_user_key
 from pipelines.making import TABLES
+from pipelines.opening import open_lake
 from pipelines.packing.again import pack_again, put_back
 from pipelines.session import plain_errors
-from pipelines.tables import Lake
 from schemas.storage.place import Place
 
 
@@ -66,7 +66,7 @@ def forget(
     if vacuum_now:
         print(WARNING, file=sys.stderr)
     with plain_errors():
-        tables = Lake(session_for("feedloop forget", engine), lake)
+        tables = open_lake(session_for("feedloop forget", engine), lake)
         before = tables.versions(TABLES)
         summary = forget_users(tables, asked, key=key, at_once=vacuum_now)
         holdings = look_outside(tables, packs, others, partial(pack_again, tables) if rebuild else None)
