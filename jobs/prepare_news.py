@@ -13,9 +13,8 @@ from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.settings import settle
-from pipelines.opening import open_lake
+from pipelines.opening import named, open_lake
 from pipelines.session import plain_errors
-from pipelines.tables import named
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.paths import path_of
 from schemas.storage.place import Place

@@ -57,8 +57,8 @@ def _checked(name: str, value: Any, where: Path) -> str:
         )
     if name == "profile":
         raise InputError(
-            f"{where}: storage.profile names a part of ~/.aws, which not all of our libraries read. Set its keys in the "
-            "environment: aws configure export-credentials --format env prints them"
+            f"{where}: storage.profile names a part of ~/.aws, which not all of our libraries read. Set its keys in "
+            "the environment: aws configure export-credentials --format env prints them"
         )
     if name not in SETTINGS:
         raise InputError(f"{where}: unknown key storage.{name}. Known are {', '.join(SETTINGS)}")
@@ -68,6 +68,6 @@ def _checked(name: str, value: Any, where: Path) -> str:
         raise InputError(f"{where}: storage.{name} is {value!r}: give {kind}")
     if isinstance(value, bool):
         return str(value is not setting.inverse).lower()
-    if "@" in urlsplit(value).netloc:
+    if "@" in urlsplit(str(value)).netloc:
         raise InputError(f"{where}: storage.{name} holds a name and a secret before its host. Take them out")
     return str(value)

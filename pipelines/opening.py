@@ -1,4 +1,4 @@
-"""A job's lake, opened: on a cluster once driver and executors were found to agree."""
+"""What a job of the Spark half begins with: its lake, on a cluster once executors agree; its source."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pyspark.sql import SparkSession
 
 from pipelines.engine.agreement import check_agreement
 from pipelines.tables import Lake
+from schemas.errors import InputError
 from schemas.storage.place import Place
 
 
@@ -19,3 +20,10 @@ def open_lake(spark: SparkSession, lake: Place, *reads: Place | None) -> Lake:
     root = Place.of(tables.root)
     check_agreement(spark, [*([root] if root.is_local else []), *reads])
     return tables
+
+
+def named(source: str) -> str:
+    """The source, if it can name a partition. InputError otherwise."""
+    if not source.strip():
+        raise InputError("--source is empty: name the publisher that the data comes from")
+    return source

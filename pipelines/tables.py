@@ -12,14 +12,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pipelines import locks, versions
 from pipelines.commits import Changes, Commit, Mark, is_replay, latest_commits
 from pipelines.delta_log import Snapshot, is_table, opened, snapshot
-from pipelines.engine.choice import on_one_machine
 from pipelines.engine.commit_check import check_commits
+from pipelines.engine.one_machine import on_one_machine
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.engine.writer import writer_of
 from pipelines.lake_root import lake_root
 from pipelines.making import TABLES, bring_up_to_date, job_of, make, shaped, with_contract_columns
 from pipelines.merging import Merge
+from pipelines.named_tables import registrar, where_tables_lie
 from pipelines.refusals import explained
 from schemas.errors import InputError
 from schemas.storage.files import remove_folder
@@ -32,13 +33,17 @@ _NOTE = "feedloop."  # prefix of our own table properties
 
 
 class Lake:
-    """The Delta tables below one root: a folder, or a URL that Spark can write to. `pinned`: tables at old versions."""
+    """The Delta tables below one root: a folder, a URL, or where a schema of Spark's catalogue lies.
+
+    `pinned`: tables at old versions.
+    """
 
     def __init__(
         self, spark: SparkSession, root: str | Path | Place, *, pinned: Mapping[str, int] | None = None
     ) -> None:
         self.spark = spark
-        self.root = lake_root(root)
+        self.root = lake_root(where_tables_lie(spark, root))
+        self._register = registrar(spark, root)
         check_commits(spark, self.root)
         self._pinned = None if pinned is None else dict(pinned)
         self._writer = writer_of(spark)
@@ -234,15 +239,9 @@ class Lake:
         try:
             with explained(table, self.path(table)):
                 yield new
+            self._register(table, self.path(table))
         except BaseException:
             # Where the version has moved, another run has written here meanwhile.
             if new and snapshot(self.path(table)).version == version:
                 remove_folder(Place.of(self.path(table)))
             raise
-
-
-def named(source: str) -> str:
-    """The source, if it can name a partition. InputError otherwise."""
-    if not source.strip():
-        raise InputError("--source is empty: name the publisher that the data comes from")
-    return source

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.engine import probe
-from pipelines.engine.choice import on_one_machine
+from pipelines.engine.one_machine import on_one_machine
 from pipelines.engine.shared_places import unreached
 from pipelines.session import SPARK_ERRORS
 from schemas.errors import InputError

@@ -69,7 +69,7 @@ def _marked(place: Place) -> Iterator[Sign | None]:
 
 def _seeker(signs: Sequence[Sign]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def seek(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        if any(batch.num_rows for batch in rows):
+        if sum(batch.num_rows for batch in rows):  # all are read: Spark starts a worker anew that has left some
             faults = [(sign, fault) for sign in signs if (fault := _fault(sign)) is not None]
             host = socket.gethostname()
             told = [{"host": host, "place": str(sign.place), "fault": fault} for sign, fault in faults]

@@ -124,3 +124,15 @@ def test_a_file_a_read_only_folder_and_a_url_are_looked_at_and_nothing_is_writte
     places = [Place.of(log), Place.of(tmp_path), Place.of(f"{bucket}/logs"), Place.of(f"{bucket}/nothing-yet")]
     assert unreached(spark, places, 2) == []
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_tasks_load_no_engine() -> None:
+    """Executors have no use for the embedded one, and their archive leaves it out."""
+    words = (
+        "import sys, pipelines.ingest.histories, pipelines.ingest.parse, pipelines.news.tokens, "
+        "pipelines.packing.tasks, pipelines.packing.reach, pipelines.trajectories.windows, pipelines.engine.shared_places;"
+        "print(sorted({'pysail', 'matplotlib', 'plotly', 'torch'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", words]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
