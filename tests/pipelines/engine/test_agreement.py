@@ -130,7 +130,8 @@ def test_tasks_load_no_engine() -> None:
     """Executors have no use for the embedded one, and their archive leaves it out."""
     words = (
         "import sys, pipelines.ingest.histories, pipelines.ingest.parse, pipelines.news.tokens, "
-        "pipelines.packing.tasks, pipelines.packing.reach, pipelines.trajectories.windows, pipelines.engine.shared_places;"
+        "pipelines.packing.tasks, pipelines.packing.reach, pipelines.trajectories.windows, "
+        "pipelines.engine.shared_places;"
         "print(sorted({'pysail', 'matplotlib', 'plotly', 'torch'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", words]
