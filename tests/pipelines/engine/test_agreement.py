@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -22,6 +23,7 @@ from pipelines.engine.shared_places import unreached
 from schemas.storage import files
 from schemas.storage.place import Place
 from tests.conftest import REPOSITORY
+from tests.engines import connect_server
 from tests.house.test_pins import locked, wanted
 
 HERE = Found("driver", "3.11.7", {"numpy": "1.26.4", "regex": None}, "ab" * 32)
@@ -137,3 +139,26 @@ def test_tasks_load_no_engine() -> None:
     command = [sys.executable, "-c", words]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_connect_server_is_asked_too(tmp_path: Path) -> None:
+    """In a process of its own: pyspark's functions make frames of one kind of session at a time."""
+    words = (
+        "import sys\nfrom pipelines.engine.agreement import check_agreement\n"
+        "from pipelines.engine.connect import connected_session\nfrom schemas.storage.place import Place\n"
+        "check_agreement(connected_session(sys.argv[1]), [Place.of(sys.argv[2]), None])"
+    )
+    odd = tmp_path / "odd"
+    (odd / "numpy-0.1.dist-info").mkdir(parents=True)
+    (odd / "numpy-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.1\n")
+    with connect_server(tmp_path) as url:
+
+        def asked(*first: Path) -> subprocess.CompletedProcess[str]:
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*first, REPOSITORY)))}
+            command = [sys.executable, "-c", words, url, str(tmp_path)]
+            return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+        alike, other = asked(), asked(odd)
+    assert alike.returncode == 0, alike.stderr
+    assert "numpy is 0.1 here and 1.26.4 on " in other.stderr
