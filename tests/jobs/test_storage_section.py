@@ -17,7 +17,6 @@ from jobs.storage_section import SETTINGS
 from schemas.storage import files
 from schemas.storage.place import Place
 from tests.conftest import REPOSITORY
-from tests.jobs.test_config import JOBS
 from tests.jobs.test_places import OPTIONS
 
 VARIABLES = [name for setting in SETTINGS.values() for name in (setting.variable, *setting.also)]
@@ -103,7 +102,6 @@ def test_what_is_refused_is_refused_by_name_and_sets_nothing(
 
 def test_no_option_of_a_job_has_the_sections_name() -> None:
     assert "storage" not in {option.name.partition(".")[0] for option in OPTIONS}
-    assert JOBS
 
 
 def test_all_libraries_find_a_bucket_by_the_section_alone(
