@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from pipelines.engine.commit_check import check_commits
 from pipelines.engine.one_machine import on_one_machine
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
+from pipelines.engine.staged import Staged
 from pipelines.engine.writer import writer_of
 from pipelines.lake_root import lake_root
-from pipelines.making import TABLES, bring_up_to_date, job_of, make, shaped, with_contract_columns
+from pipelines.making import TABLES, bring_up_to_date, job_of, make, shaped, unmade_by_failure, with_contract_columns
 from pipelines.merging import Merge
 from pipelines.named_tables import registrar, where_tables_lie
 from pipelines.refusals import explained
 from schemas.errors import InputError
-from schemas.storage.files import remove_folder
 from schemas.storage.place import Place
 from schemas.table import Table
 
@@ -33,10 +33,7 @@ _NOTE = "feedloop."  # prefix of our own table properties
 
 
 class Lake:
-    """The Delta tables below one root: a folder, a URL, or where a schema of Spark's catalogue lies.
-
-    `pinned`: tables at old versions.
-    """
+    """The Delta tables below one root: a folder, a URL, a schema's LOCATION. `pinned`: tables at old versions."""
 
     def __init__(
         self, spark: SparkSession, root: str | Path | Place, *, pinned: Mapping[str, int] | None = None
@@ -137,32 +134,43 @@ class Lake:
             bring_up_to_date(self.spark, table, self.path(table))
         return new
 
+    @contextmanager
+    def staged(self, table: Table, frame: DataFrame) -> Iterator[Staged]:
+        """Inside, the rows are computed and stay as they are, and `append` can add them without computing them again;
+        no version of the table has them before. What is not appended is gone afterwards.
+        """
+        rows, _ = shaped(frame, table, keep_others=False)
+        with ExitStack() as held:
+            held.enter_context(unmade_by_failure(self.create(table), self.path(table)))
+            keep = held.enter_context(self.scratch())
+            with explained(table, self.path(table)):
+                staged = held.enter_context(self._writer.staged(table, self.path(table), rows, keep))
+            yield staged
+
     def append(
         self,
         table: Table,
-        frame: DataFrame,
+        frame: DataFrame | Staged,
         *,
         app_id: str,
         app_version: int,
         note: Mapping[str, Any] | None = None,
         evolve: bool = False,
+        times: DataFrame | None = None,
     ) -> int:
         """Add rows once and return how many: a second call with the same or a smaller version of `app_id` adds none.
 
         `evolve`: columns of the frame beyond the contract become columns of the table, null in its older rows.
+        `times`: for a table that is ordered by time, a frame that has this column with the times of the rows, and
+        perhaps others, and is cheaper to count than the rows: by them they are dealt out to files.
         """
-        rows, _ = shaped(frame, table, keep_others=evolve)
+        rows = shaped(frame, table, keep_others=evolve)[0] if isinstance(frame, DataFrame) else frame
         with self._made(table):
-            return self._append(table, rows, Mark(app_id, app_version, note))
+            return self._append(table, rows, Mark(app_id, app_version, note), times)
 
-    def _append(self, table: Table, rows: DataFrame, mark: Mark) -> int:
-        if is_replay(self.path(table), mark):
-            return 0
-        before = self.version(table)
-        self._writer.append(table, self.path(table), rows, mark)
-        ours = (mark.app_id, mark.app_version)
-        since = latest_commits(self.path(table), self.version(table) - before)
-        return next((commit.changes.inserted for commit in since if commit.app == ours), 0)
+    def _append(self, table: Table, rows: DataFrame | Staged, mark: Mark, times: DataFrame | None = None) -> int:
+        replay = is_replay(self.path(table), mark)
+        return 0 if replay else self._writer.append(table, self.path(table), rows, mark, times)
 
     def overwrite(
         self,
@@ -235,13 +243,6 @@ class Lake:
     @contextmanager
     def _made(self, table: Table) -> Iterator[bool]:
         """Inside, the table exists, as its contract says; gives whether it is new. A failed first write leaves none."""
-        new, version = self.create(table), snapshot(self.path(table)).version
-        try:
-            with explained(table, self.path(table)):
-                yield new
-            self._register(table, self.path(table))
-        except BaseException:
-            # Where the version has moved, another run has written here meanwhile.
-            if new and snapshot(self.path(table)).version == version:
-                remove_folder(Place.of(self.path(table)))
-            raise
+        with unmade_by_failure(self.create(table), self.path(table)) as new, explained(table, self.path(table)):
+            yield new
+        self._register(table, self.path(table))
