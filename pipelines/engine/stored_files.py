@@ -54,7 +54,7 @@ def rows_of(files: list[StoredFile], stored: DataFrame, path: str) -> DataFrame:
     if not files:
         return stored.limit(0)
     names = [*files[0].partition]
-    held = schema_text(stored.drop(*names))
+    held = schema_text(stored.select(*(name for name in stored.columns if name not in names)))
     parts: dict[tuple[Any, ...], list[str]] = {}
     for file in files:
         parts.setdefault(tuple(file.partition.values()), []).append(plain_uri(path, file.path))
@@ -63,7 +63,7 @@ def rows_of(files: list[StoredFile], stored: DataFrame, path: str) -> DataFrame:
     for values, uris in parts.items():
         frame = stored.sparkSession.read.schema(held).parquet(*uris)
         known = {name: F.lit(value).cast(kinds[name]) for name, value in zip(names, values, strict=True)}
-        frames.append(frame.withColumns(known).select(*stored.columns))
+        frames.append((frame.withColumns(known) if known else frame).select(*stored.columns))
     return reduce(DataFrame.unionAll, frames)
 
 
