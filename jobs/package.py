@@ -1,4 +1,4 @@
-"""Our code -> what spark-submit needs where there is no clone: one zip, the job scripts, Delta's jars, the presets."""
+"""Our code -> what spark-submit needs where there is no clone: one zip, the job scripts, the jars, the presets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import run
+from pipelines.engine.s3 import LOG_STORE_JAR
 from pipelines.news.tokenizer_file import PACKAGED, default_tokenizer_file
 from schemas.errors import InputError
 
@@ -30,8 +31,8 @@ def package(*, out: Path = ROOT / "build" / "spark") -> dict[str, Any]:
     if tokenizer is None:
         raise InputError("the default tokenizer is not installed, and prepare_news needs it. Run ./feedloop setup")
     jars = sorted((ROOT / "build" / "jars").glob("*.jar"))
-    if not jars:
-        raise InputError("build/jars holds no Delta jars. Run ./feedloop setup, which collects them")
+    if not any(jar.name == LOG_STORE_JAR for jar in jars):
+        raise InputError("build/jars lacks the jars of Delta and S3. Run ./feedloop setup, which collects them")
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     entries = {name: ROOT / name for name in source_files(ROOT)} | {f"pipelines/news/{PACKAGED}": tokenizer}
