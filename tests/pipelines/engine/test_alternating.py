@@ -13,9 +13,8 @@ from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, Mark
 from pipelines.maintenance import CareConfig, maintain_lake
-from pipelines.session import with_settings
 from pipelines.tables import Lake
-from schemas.errors import ContractError, InputError
+from schemas.errors import ContractError
 from schemas.table import Check, Column, Table
 from tests.builders import rows
 from tests.engines import Engine, running
