@@ -31,7 +31,7 @@ def appends(engine: Engine, root: str, writer: int, count: int, both: Barrier) -
     "writers",
     [
         pytest.param((("embedded", APPENDS), ("embedded", APPENDS)), id="embedded"),
-        pytest.param((("spark", 5), ("embedded", 5)), id="mixed"),
+        pytest.param((("spark", 4), ("embedded", 4)), id="mixed"),
         pytest.param((("spark", APPENDS), ("embedded", APPENDS)), id="mixed-long", marks=pytest.mark.slow),
         pytest.param((("spark", APPENDS), ("spark", APPENDS)), id="spark", marks=pytest.mark.slow),
     ],
