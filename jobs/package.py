@@ -31,10 +31,9 @@ def package(*, out: Path = ROOT / "build" / "spark") -> dict[str, Any]:
     if tokenizer is None:
         raise InputError("the default tokenizer is not installed, and prepare_news needs it. Run ./feedloop setup")
     jars = sorted((ROOT / "build" / "jars").glob("*.jar"))
-    if not any(jar.name == LOG_STORE_JAR for jar in jars):
+    if LOG_STORE_JAR not in {jar.name for jar in jars}:
         raise InputError("build/jars lacks the jars of Delta and S3. Run ./feedloop setup, which collects them")
-    out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    (out := out.resolve()).mkdir(parents=True, exist_ok=True)
     entries = {name: ROOT / name for name in source_files(ROOT)} | {f"pipelines/news/{PACKAGED}": tokenizer}
     archive = write_zip(out / "feedloop.zip", entries)
     shutil.copytree(ROOT / "jobs" / "presets", out / "presets", dirs_exist_ok=True)

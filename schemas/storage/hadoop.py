@@ -27,7 +27,7 @@ class HadoopStore:
 
     def __init__(self, root: str) -> None:
         if MISSING is not None:
-            raise InputError(f"{root}: HDFS needs the Python package hdfs-native ({MISSING}). Install it")
+            raise InputError(f"{root}: HDFS needs the Python package hdfs-native ({MISSING}). Install it (extra hdfs)")
         self._root = root
         with self._answering():
             self._files: Any = Client(root)

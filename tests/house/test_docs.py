@@ -78,6 +78,7 @@ def test_every_table_is_named_in_the_documents() -> None:
 FOREIGN: dict[str, str] = {
     "--all": "./feedloop test",
     "--check": "ruff format",
+    "--conf": "spark-submit",
     "--jars": "spark-submit",
     "--logdir": "tensorboard",
     "--name": "a word for any of ours",
