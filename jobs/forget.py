@@ -29,15 +29,15 @@ def forget(
     lake: Place,
     user_file: Path,
     user_key_file: Place | None = None,
-    packed: list[Path] | None = None,
-    runs: list[Path] | None = None,
+    packed: list[Place] | None = None,
+    runs: list[Place] | None = None,
     rebuild: bool = False,
     vacuum_now: bool = False,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Forget users: every row of theirs leaves every table. Running it again, or after a kill, completes it.
 
-    Old versions of the tables hold them until `maintain` runs after the tables' retention, which the summary tells.
+    Old versions hold them until `maintain` runs after the tables' retention, which the summary tells.
 
     Parameters
     ----------
@@ -60,17 +60,17 @@ def forget(
     """
     asked = users_asked(user_file)
     key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
-    for folder in packed or []:
-        put_back(folder)
-    packs, others = ([folder_of(folder) for folder in each or []] for each in (packed, runs))
-    if vacuum_now:
-        print(WARNING, file=sys.stderr)
     with plain_errors():
         tables = Lake(session_for("feedloop forget", engine), lake)
-        before = tables.versions(TABLES)
-        summary = forget_users(tables, asked, key=key, at_once=vacuum_now)
-        holdings = look_outside(tables, packs, others, partial(pack_again, tables) if rebuild else None)
-        versions = tables.report("forget", inputs=before, outputs=tables.versions(TABLES))
+        with tables.locked("erasure", by="forget"):  # two runs would pack one directory in each other's way
+            packs = [folder_of(put_back(each)) for each in packed or []]
+            others = [folder_of(each) for each in runs or []]
+            if vacuum_now:
+                print(WARNING, file=sys.stderr)
+            before = tables.versions(TABLES)
+            summary = forget_users(tables, asked, key=key, at_once=vacuum_now)
+            holdings = look_outside(tables, packs, others, partial(pack_again, tables) if rebuild else None)
+            versions = tables.report("forget", inputs=before, outputs=tables.versions(TABLES))
     summary |= {"holdings": [asdict(each) for each in holdings], **versions}
     show_forgotten(summary)
     return summary

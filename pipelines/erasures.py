@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deltalake import DeltaTable
 from pyspark.sql import functions as F
 
 from pipelines.delta_log import opened
 from pipelines.making import TABLES
 from pipelines.tables import Lake
+from pipelines.vacuum import vacuum
 from schemas.as_spark import spark_schema
 from schemas.erasure import ERASURES
-from schemas.storage.files import below, remove
+from schemas.storage.files import below, remove_all
 from schemas.storage.place import Place
 from schemas.table import Table
 
@@ -61,21 +61,11 @@ def _remove(lake: Lake, table: Table, after: int, *, at_once: bool) -> None:
     path = lake.path(table)
     if lake.version(table) <= after:
         lake.note(table, _NOTE, str(after))  # a later version, for the checkpoint
-    vacuum(opened(path), at_once=at_once)
+    vacuum(path, hours=0 if at_once else None, below_retention=at_once)
     opened(path).create_checkpoint()
     log = Place.of(path) / "_delta_log"
-    for name, _ in below(log):
-        version = _OF_VERSION.match(name)
-        if version is not None and int(version[1]) <= after:
-            remove(log / name)
-
-
-def vacuum(table: DeltaTable, *, at_once: bool) -> None:
-    """Remove what no version inside the retention holds: also files of writers that were killed before they committed,
-    of which the log knows nothing.
-    """
-    hours = 0 if at_once else None
-    table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=not at_once, full=True)
+    versions = {name: _OF_VERSION.match(name) for name, _ in below(log)}
+    remove_all([log / name for name, of in versions.items() if of is not None and int(of[1]) <= after])
 
 
 def _mark_removed(lake: Lake, versions: dict[str, int]) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.engine.expressions import distinct_of
 from pipelines.lists import Ints, Lists, bounds_of, spread
 
 _CLICKS = 1 << 22  # of slices that are handed on together
@@ -25,7 +26,7 @@ def with_history(impressions: DataFrame, histories: DataFrame) -> DataFrame:
     """Impressions plus `history`, exactly as the log gave it; fails where HISTORIES does not hold it."""
     offset = F.coalesce("history_offset", F.lit(0)).cast("int")
     slice = F.struct(offset.alias("offset"), F.col("history_length").cast("int").alias("length"))
-    wanted = impressions.groupBy(*_USER).agg(F.collect_set(slice).alias("slices"))
+    wanted = impressions.groupBy(*_USER).agg(distinct_of(slice).alias("slices"))
     held = histories.groupBy(*_USER).agg(F.collect_list("clicks").alias("sequences"))
     cut = wanted.join(held, _USER).select(*_USER, "slices", "sequences").mapInArrow(_cut, _SLICES)
     found = cut.select(

@@ -15,15 +15,17 @@ from deltalake import CommitProperties
 from pipelines import delta_log
 from pipelines.commits import Changes, Mark
 from pipelines.delta_log import ZSTD, opened, spelt_by_spark
+from pipelines.engine.scratch import sweep_scratch
 from pipelines.engine.spark_writer import compact_by_spark
 from pipelines.erasures import FILES_KEPT, remove_erased
 from pipelines.expiry import ExpiryConfig, expire
 from pipelines.making import TABLES, TABLES_OF
 from pipelines.session import is_embedded, located
 from pipelines.tables import SCRATCH, Lake
+from pipelines.vacuum import vacuum
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
-from schemas.storage.files import bytes_below, remove_folder
+from schemas.storage.files import bytes_below
 from schemas.storage.place import Place
 from schemas.table import Table
 
@@ -70,7 +72,7 @@ def maintain_lake(
     left it for their age.
     """
     with alone(lake, by="maintain"):
-        remove_folder(Place.of(f"{lake.root}/{SCRATCH}"))  # what killed runs have left
+        sweep_scratch(f"{lake.root}/{SCRATCH}")
         for table in TABLES:
             if lake.exists(table):
                 _refuse_short_log(lake, table, config)
@@ -201,5 +203,4 @@ def _purge(lake: Lake, table: Table) -> None:
 def _vacuum(lake: Lake, table: Table, config: CareConfig) -> None:
     unsafe = config.retention_days is not None and config.retention_days < SAFE_DAYS
     hours = config.retention_days * 24 if unsafe and config.retention_days is not None else None
-    # By default, by the table's own retention.
-    opened(lake.path(table)).vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=not unsafe)
+    vacuum(lake.path(table), hours=hours, below_retention=unsafe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipelines.engine.choice import on_one_machine
 from pipelines.engine.commit_check import check_commits
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
+from pipelines.engine.staged import Staged
 from pipelines.engine.writer import writer_of
 from pipelines.lake_root import lake_root
 from pipelines.making import TABLES, bring_up_to_date, job_of, make, shaped, with_contract_columns
@@ -132,32 +133,43 @@ class Lake:
             bring_up_to_date(self.spark, table, self.path(table))
         return new
 
+    @contextmanager
+    def staged(self, table: Table, frame: DataFrame) -> Iterator[Staged]:
+        """Inside, the rows are computed and stay as they are, and `append` can add them without computing them again;
+        no version of the table has them before. What is not appended is gone afterwards.
+        """
+        rows, _ = shaped(frame, table, keep_others=False)
+        with ExitStack() as held:
+            held.enter_context(self._unmade_by_failure(table))
+            keep = held.enter_context(self.scratch())
+            with explained(table, self.path(table)):
+                staged = held.enter_context(self._writer.staged(table, self.path(table), rows, keep))
+            yield staged
+
     def append(
         self,
         table: Table,
-        frame: DataFrame,
+        frame: DataFrame | Staged,
         *,
         app_id: str,
         app_version: int,
         note: Mapping[str, Any] | None = None,
         evolve: bool = False,
+        times: DataFrame | None = None,
     ) -> int:
         """Add rows once and return how many: a second call with the same or a smaller version of `app_id` adds none.
 
         `evolve`: columns of the frame beyond the contract become columns of the table, null in its older rows.
+        `times`: for a table that is ordered by time, a frame that has this column with the times of the rows, and
+        perhaps others, and is cheaper to count than the rows: by them they are dealt out to files.
         """
-        rows, _ = shaped(frame, table, keep_others=evolve)
+        rows = shaped(frame, table, keep_others=evolve)[0] if isinstance(frame, DataFrame) else frame
         with self._made(table):
-            return self._append(table, rows, Mark(app_id, app_version, note))
+            return self._append(table, rows, Mark(app_id, app_version, note), times)
 
-    def _append(self, table: Table, rows: DataFrame, mark: Mark) -> int:
-        if is_replay(self.path(table), mark):
-            return 0
-        before = self.version(table)
-        self._writer.append(table, self.path(table), rows, mark)
-        ours = (mark.app_id, mark.app_version)
-        since = latest_commits(self.path(table), self.version(table) - before)
-        return next((commit.changes.inserted for commit in since if commit.app == ours), 0)
+    def _append(self, table: Table, rows: DataFrame | Staged, mark: Mark, times: DataFrame | None = None) -> int:
+        replay = is_replay(self.path(table), mark)
+        return 0 if replay else self._writer.append(table, self.path(table), rows, mark, times)
 
     def overwrite(
         self,
@@ -230,10 +242,15 @@ class Lake:
     @contextmanager
     def _made(self, table: Table) -> Iterator[bool]:
         """Inside, the table exists, as its contract says; gives whether it is new. A failed first write leaves none."""
+        with self._unmade_by_failure(table) as new, explained(table, self.path(table)):
+            yield new
+
+    @contextmanager
+    def _unmade_by_failure(self, table: Table) -> Iterator[bool]:
+        """Inside, the table exists; gives whether it is new. What fails before it has rows takes it away again."""
         new, version = self.create(table), snapshot(self.path(table)).version
         try:
-            with explained(table, self.path(table)):
-                yield new
+            yield new
         except BaseException:
             # Where the version has moved, another run has written here meanwhile.
             if new and snapshot(self.path(table)).version == version:

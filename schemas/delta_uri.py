@@ -24,9 +24,10 @@ def table_uri(path: str | Path | Place) -> str:
             f"{path}: this process was forked from one that used delta-rs, whose threads do not outlive a fork. "
             "Start a new process for it: multiprocessing's start method spawn, or a command of its own"
         )
-    if "://" in str(path):
-        return re.sub(r"^s3[an]://", "s3://", str(path))
-    whole = Path(str(path)).absolute()
+    place = Place.of(str(path))
+    if not place.is_local:
+        return place.text
+    whole = place.path.absolute()
     if found := _UNREADABLE.search(str(whole)):
         raise InputError(
             f"{whole}: the path holds {found[0]!r}, which delta-rs, the reader of Delta tables without Spark, cannot "

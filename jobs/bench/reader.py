@@ -35,7 +35,13 @@ class _Way(NamedTuple):
 
 
 def reader(
-    *, data: Place, epochs: int = 10, repeats: int = 5, batches_per_step: int = 1, plan_ahead: int = 4
+    *,
+    data: Place,
+    beside: Place | None = None,
+    epochs: int = 10,
+    repeats: int = 5,
+    batches_per_step: int = 1,
+    plan_ahead: int = 4,
 ) -> dict[str, Any]:
     """Decoded megabytes a second: raw pyarrow + np.load, the Arrow reader, the Petastorm reader.
 
@@ -45,6 +51,8 @@ def reader(
     ----------
     data
         A packed directory.
+    beside
+        Another, such as the same on this machine's disk beside one behind a URL: its readings take turns with these.
     epochs
         Read in one go.
     repeats
@@ -58,25 +66,34 @@ def reader(
         raise InputError(f"--epochs is {epochs} and --repeats {repeats}: use 1 or more")
     order = Order(seed=1, batches_per_step=batches_per_step)
     with tempfile.TemporaryDirectory(prefix="feedloop-reader-") as scratch:
-        directory = PackedDirectory.open(Packed.of(data, CacheConfig(cache_dir=Path(scratch, "full"))))
-        ways = _ways(directory, order, epochs, plan_ahead, Path(scratch))
-        size = {each: _decoded_bytes(directory, order, each) for each in {way.epochs for way in ways.values()}}
-        every: dict[str, list[float]] = {name: [] for name in ways}
-        with stage("reading") as bar:
-            for repeat in range(repeats):
-                for name, way in ways.items():
-                    began = time.perf_counter()
-                    way.read()
-                    every[name].append(time.perf_counter() - began)
-                bar.at(repeat + 1, repeats)
-    speed = {name: size[ways[name].epochs] / statistics.median(seconds) / 1e6 for name, seconds in every.items()}
+        ways, size = {}, {}
+        for place in filter(None, (data, beside)):
+            directory = PackedDirectory.open(Packed.of(place, CacheConfig(cache_dir=Path(scratch, "full"))))
+            named = f"{'here' if place.is_local else 'there'}, " if beside else ""
+            for name, way in _ways(directory, order, epochs, plan_ahead, Path(scratch)).items():
+                ways[named + name], size[named + name] = way, _decoded_bytes(directory, order, way.epochs)
+        every = _timed(ways, repeats)
+    speed = {name: size[name] / statistics.median(seconds) / 1e6 for name, seconds in every.items()}
     _print(speed, every)
     return {
-        "megabytes": round(size[epochs] / 1e6, 1),
+        "megabytes": round(max(size.values()) / 1e6, 1),
         "megabytes_per_second": {name: round(each, 1) for name, each in speed.items()},
         "of_raw": {name: round(each / speed["raw"], 3) for name, each in speed.items() if "raw" in speed},
         "seconds": {name: [round(each, 3) for each in seconds] for name, seconds in every.items()},
     }
+
+
+def _timed(ways: dict[str, _Way], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each reading, in turns."""
+    every: dict[str, list[float]] = {name: [] for name in ways}
+    with stage("reading") as bar:
+        for repeat in range(repeats):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                way.read()
+                every[name].append(time.perf_counter() - began)
+            bar.at(repeat + 1, repeats)
+    return every
 
 
 def _ways(directory: PackedDirectory, order: Order, epochs: int, depth: int, scratch: Path) -> dict[str, _Way]:

@@ -28,6 +28,24 @@ def delta_frame(spark: SparkSession, path: str, *, version: int | None = None) -
     return spark.read.format("delta").option("versionAsOf", at).load(place)
 
 
+def files_frame(like: DataFrame, uri: str) -> DataFrame:
+    """The rows of the Parquet files in a folder, which have the columns and types of `like`."""
+    return like.sparkSession.read.schema(schema_text(like)).parquet(uri)
+
+
+def schema_text(frame: DataFrame) -> str:
+    """The frame's schema as text. The embedded engine notes on each field of a schema that comes otherwise that it has
+    no metadata, and then takes lists of that schema for another type.
+    """
+    return ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in frame.schema.fields)
+
+
+def plain_uri(path: str, name: str) -> str:
+    """The folder `name` below a table's, as the embedded engine reads and writes files there."""
+    plain = _plain(path)
+    return f"{plain}/{name}" if "://" in plain else Path(plain, name).absolute().as_uri()
+
+
 @cache
 def _plain(path: str) -> str:
     """Another name of the folder where this one has letters that Sail's Delta reader writes as others: a link to it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.engine.spans import SECONDS, quarter_of
 from schemas.table import Table
 
 _FEW_IDS = 10_000  # in a condition: beyond, whole partitions are written anew
 _FEW_SPANS = 500  # of time
-_SPAN_SECONDS = 900
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -30,14 +31,22 @@ class Region:
         """The region of these rows: their partitions; within these the times of a table whose files are ordered by
         time, else, if they are few, the rows' ids.
         """
-        values = {name: _few(rows, name, _FEW_IDS) for name in table.partition_by}
+        parts = [name for name in table.partition_by if name in rows.columns]
+        values = {name: _few(rows, name, _FEW_IDS) for name in parts}
         if table.ordered_by is not None:
-            micros = F.unix_micros(table.ordered_by) / (_SPAN_SECONDS * 1e6)
-            found = _few(rows.select(F.floor(micros).cast("long").alias("span")), "span", _FEW_SPANS)
+            found = _few(rows.select(quarter_of(table.ordered_by).alias("quarter")), "quarter", _FEW_SPANS)
             return cls({n: v for n, v in values.items() if v}, table.ordered_by, _joined(found))
         ids = [c.name for c in table.columns if c.name in table.key and c.name not in values and c.dtype == "string"]
         values |= {name: _few(rows, name, _FEW_IDS) for name in ids[-1:]}
         return cls({n: v for n, v in values.items() if v}, None, [])
+
+    def may_hold(self, partition: Mapping[str, Any], first: datetime | None, last: datetime | None) -> bool:
+        """Whether a file of this partition can hold one of the rows, whose times lie between these, as far as known."""
+        if any(name in partition and partition[name] not in values for name, values in self.values.items()):
+            return False
+        if not self.spans or first is None or last is None:
+            return True
+        return any(_utc(first) < end and begin <= _utc(last) for begin, end in self.spans)
 
     def column(self) -> Column:
         """The condition for a frame of the engine."""
@@ -54,6 +63,10 @@ class Region:
     def _in_spans(self, before: str, after: str) -> str:
         ends = [[f"{before}{end.replace(tzinfo=None)}{after}" for end in span] for span in self.spans]
         return "(" + " OR ".join(f"({self.time} >= {first} AND {self.time} < {end})" for first, end in ends) + ")"
+
+
+def _utc(time: datetime) -> datetime:
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def literal(value: Any) -> str:
@@ -76,5 +89,5 @@ def _joined(numbers: list[int]) -> list[tuple[datetime, datetime]]:
             ends[-1][1] = number + 1
         else:
             ends.append([number, number + 1])
-    length = timedelta(seconds=_SPAN_SECONDS)
+    length = timedelta(seconds=SECONDS)
     return [(_EPOCH + first * length, _EPOCH + end * length) for first, end in ends]

@@ -7,6 +7,7 @@ the first commit to a table that a cached frame reads, and both lose theirs with
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -15,9 +16,13 @@ from uuid import uuid4
 
 from pyspark.sql import DataFrame, SparkSession
 
+from pipelines.engine.reading import files_frame
 from pipelines.session import is_embedded, located
+from schemas.storage.files import below as files_below
 from schemas.storage.files import remove_folder
 from schemas.storage.place import Place
+
+_DAY = 86400  # seconds
 
 Keep = Callable[[DataFrame], DataFrame]
 
@@ -35,15 +40,23 @@ def scratch(below: str | None = None) -> Iterator[Keep]:
     def keep(frame: DataFrame) -> DataFrame:
         path = _named(f"{folder}/{next(numbers)}", frame.sparkSession)
         frame.write.parquet(path)
-        # As text: the embedded engine notes on each field of a schema that was given otherwise that it has no metadata,
-        # and then takes the lists that it reads for another type.
-        schema = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in frame.schema.fields)
-        return frame.sparkSession.read.schema(schema).parquet(path)
+        return files_frame(frame, path)
 
     try:
         yield keep
     finally:
         remove_folder(Place.of(folder))
+
+
+def sweep_scratch(below: str) -> None:
+    """Remove the folders there that nobody has written to for a day, and of which no process will make use any more."""
+    newest: dict[str, int] = {}
+    for name, file in files_below(Place.of(below)):
+        folder = name.partition("/")[0]
+        newest[folder] = max(newest.get(folder, 0), file.changed_us)
+    for folder, changed_us in newest.items():
+        if changed_us < (time.time() - _DAY) * 1e6:
+            remove_folder(Place.of(below) / folder)
 
 
 def _named(path: str, spark: SparkSession) -> str:

@@ -9,7 +9,10 @@ from uuid import uuid4
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.commits import Changes, Mark
+from pipelines.commits import Changes, Mark, latest_commits
+from pipelines.delta_log import opened
+from pipelines.engine.scratch import Keep
+from pipelines.engine.staged import Staged
 from pipelines.making import literal
 from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.session import located, with_settings
@@ -27,11 +30,25 @@ _FEW = 50_000  # rows of some KB that every task can hold: the stored rows then 
 class SparkWriter:
     """As `writer.Writer` says."""
 
-    def append(self, table: Table, path: str, rows: DataFrame, mark: Mark) -> None:
-        """Add the rows; columns that the table lacks become columns of it."""
-        del table
+    def append(
+        self, table: Table, path: str, rows: DataFrame | Staged, mark: Mark, times: DataFrame | None = None
+    ) -> int:
+        """Add the rows and return how many; columns that the table lacks become columns of it. `times`: as the lake's
+        own `append`.
+        """
+        del table, times
+        rows = rows if isinstance(rows, DataFrame) else rows.frame
+        before = opened(path).version()
         writer = rows.write.format("delta").mode("append").option("mergeSchema", True)
         writer.options(**_options(mark)).save(located(path))
+        since = latest_commits(path, opened(path).version() - before)
+        return next((each.changes.inserted for each in since if each.app == (mark.app_id, mark.app_version)), 0)
+
+    @contextmanager
+    def staged(self, table: Table, path: str, rows: DataFrame, keep: Keep) -> Iterator[Staged]:
+        """Inside, the rows are kept as they are, and `append` can add them."""
+        del table, path
+        yield Staged(keep(rows))
 
     def overwrite(self, table: Table, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
         """Replace all rows, or those for which `where` holds; columns that the table lacks become columns of it."""

@@ -20,7 +20,7 @@ from pipelines.forget.asked import Asked, held_as
 from pipelines.forget.counts import settle_counts
 from pipelines.forget.erasing import ERASED, OF_USERS, commits_of, erase, note_of
 from pipelines.ingest.books import pending_batches
-from pipelines.ingest.exchange import FOLDER, finish_exchanges
+from pipelines.ingest.exchange import finish_exchanges
 from pipelines.ingest.exchange import note_of as replay_note
 from pipelines.ingest.flow import complete_batch
 from pipelines.ingest.suppressed import PLACE, lines_of_users, rejects_of_users
@@ -60,7 +60,6 @@ def forget_users(
             raise InputError(f"{lake.root}: nothing was ingested here, so there is nobody to forget. Mend --lake")
         remove_folder(Place.of(f"{lake.root}/{SCRATCH}"))
         finish_exchanges(lake)
-        remove_folder(Place.of(f"{lake.root}/{FOLDER}"))
         sources = sources_of(lake)
         held = held_as(lake, asked, sources, key)
         for source in sources:

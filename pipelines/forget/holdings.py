@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pyspark.sql import functions as F
 
 from pipelines.suppression import Suppressed
 from pipelines.tables import Lake
 from schemas.erasure import ERASURES
+from schemas.storage.files import is_folder
+from schemas.storage.place import Place
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 MADE_OF = (TRAJECTORIES, EVALUATION)  # what packed directories, checkpoints and exports are made of
@@ -53,8 +54,8 @@ def past_of(lake: Lake, who: Suppressed) -> Past:
     return Past(who, held, {table.name: lake.table_id(table) for table in MADE_OF if lake.exists(table)})
 
 
-def folder_of(path: Path) -> Path:
+def folder_of(place: Place) -> Place:
     """The folder that an option names; FileNotFoundError where there is none."""
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: there is no such folder")
-    return path
+    if not is_folder(place):
+        raise FileNotFoundError(f"{place}: there is no such folder")
+    return Place.of(place.path) if place.is_local else place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from pyspark.sql import functions as F
 
@@ -14,9 +13,12 @@ from pipelines.suppression import suppressed_in
 from pipelines.tables import Lake
 from schemas.embedding import EMBEDDINGS
 from schemas.erasure import ERASURES
+from schemas.storage.place import Place
 
 
-def look_outside(lake: Lake, packed: Sequence[Path], runs: Sequence[Path], again: Again | None = None) -> list[Holding]:
+def look_outside(
+    lake: Lake, packed: Sequence[Place], runs: Sequence[Place], again: Again | None = None
+) -> list[Holding]:
     """What holds users whom the lake has forgotten, or was made of their rows: the tables' vectors, and what lies below
     these folders. Small files are written anew, packed directories where `again` is given; all else is only named.
 

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from pipelines.forget.holdings import Holding, Past
 from schemas.errors import InputError
-from schemas.manifest import EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, Manifest
-from schemas.regular_file import read_bytes
+from schemas.manifest import BUILD, EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, Manifest
+from schemas.storage.files import below, inside, read, remove_folder
+from schemas.storage.paths import path_of
+from schemas.storage.place import Place
 
 KIND = "packed directory"
-Again = Callable[[Path], str | None]  # packs a directory anew in its place; why not, where it did not
+Again = Callable[[Place], str | None]  # packs a directory anew in its place; why not, where it did not
 
 
-def packed_in(folder: Path) -> list[Path]:
+def packed_in(folder: Place) -> list[Place]:
     """The packed directories below the folder, itself included."""
-    return [file.parent for file in sorted(folder.rglob(MANIFEST_FILE)) if not _hidden(file, folder)]
+    names = [name for name, _ in below(folder) if name.rpartition("/")[2] == MANIFEST_FILE]
+    return [(folder / name).parent for name in names if not any(part.startswith(".") for part in name.split("/"))]
 
 
-def packed_below(folder: Path) -> list[Path]:
+def packed_below(folder: Place) -> list[Place]:
     """The folder, if it is a packed directory, or those below it. InputError where there is none."""
     found = packed_in(folder)
     if not found:
@@ -30,14 +33,15 @@ def packed_below(folder: Path) -> list[Path]:
     return found
 
 
-def manifest_sums(folders: Sequence[Path]) -> dict[str, Path]:
+def manifest_sums(folders: Sequence[Place]) -> dict[str, Place]:
     """The sha256 of each directory's manifest, by which checkpoints name their data."""
     return {hashlib.sha256(_manifest(folder)).hexdigest(): folder for folder in folders}
 
 
-def holding_users(folders: Sequence[Path], past: Past, again: Again | None) -> Iterator[Holding]:
+def holding_users(folders: Sequence[Place], past: Past, again: Again | None) -> Iterator[Holding]:
     """Those of the packed directories that hold forgotten users, packed again where `again` is given."""
     for folder in folders:
+        yield from _left_beside(folder, remove=again is not None)
         reason, ours = _reason(folder, past)
         if reason is None:
             continue
@@ -52,24 +56,41 @@ def holding_users(folders: Sequence[Path], past: Past, again: Again | None) -> I
             yield Holding(path=str(folder), kind=KIND, reason=reason + more, done=done)
 
 
-def _reason(folder: Path, past: Past) -> tuple[str | None, bool]:
+def _left_beside(folder: Place, *, remove: bool) -> Iterator[Holding]:
+    """What runs that were stopped have left in a directory behind a URL: of whoever its rows were."""
+    if folder.is_local:
+        return
+    manifest = _read(folder)
+    for name in inside(folder)[0]:
+        if name == manifest.build or not re.fullmatch(BUILD, name):
+            continue
+        if remove:
+            remove_folder(folder / name)
+        reason = "left by a run that was stopped, and may hold anyone"
+        yield Holding(
+            path=str(folder / name), kind=f"build of a {KIND}", reason=reason, done="removed" if remove else ""
+        )
+
+
+def _reason(folder: Place, past: Past) -> tuple[str | None, bool]:
     """Why the directory holds them, and whether it was packed from this lake."""
-    manifest = Manifest.from_json(_manifest(folder), str(folder / MANIFEST_FILE))
+    manifest = _read(folder)
     ids = manifest.config.get("table_ids", {})
     ours = bool(ids) and all(ids.get(name) == id for name, id in past.table_ids.items())
     rows = 0
     for entry in manifest.files:
         if entry.path.startswith(f"{EVALUATION_FOLDER}/"):
-            users = pq.read_table(folder / entry.path, columns=["user_id"], partitioning=None)["user_id"]
+            with path_of(manifest.root(folder) / entry.path).open("rb") as stream:
+                users = pq.ParquetFile(stream).read(columns=["user_id"])["user_id"]
             rows += sum(digest is not None for digest in past.who.of_users(manifest.source, users.combine_chunks()))
     if rows:
         return f"holds {rows} impressions of forgotten users", ours
     return (past.made_before(manifest.source, manifest.inputs) if ours else None), ours
 
 
-def _manifest(folder: Path) -> bytes:
-    return read_bytes(folder / MANIFEST_FILE, largest=LARGEST_MANIFEST)
+def _read(folder: Place) -> Manifest:
+    return Manifest.from_json(_manifest(folder), str(folder / MANIFEST_FILE))
 
 
-def _hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+def _manifest(folder: Place) -> bytes:
+    return read(folder / MANIFEST_FILE, largest=LARGEST_MANIFEST)

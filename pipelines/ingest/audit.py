@@ -4,13 +4,13 @@ and not too many lines are refused. What fails it leaves no trace in the lake.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.compressed import UNREADABLE
-from pipelines.engine.scratch import Keep
+from pipelines.engine.staged import Staged
 from pipelines.ingest.fingerprint import joined_stamps, stamp_of
 from pipelines.ingest.formats import parts_of, sha256_now
 from pipelines.ingest.log_file import LogFile
@@ -22,30 +22,27 @@ _FEW_LINES = 20  # of a run: a share of so few says nothing
 _SHOWN = 300  # characters of a refused line that a message quotes
 
 
-def kept_lines(lines: DataFrame, files: Sequence[LogFile], keep: Keep) -> DataFrame:
-    """The lines of these files, read once and kept, and checked; InputError, which names the file, as `check_lines`."""
-    spark = lines.sparkSession
+def read_lines(lines: DataFrame, files: Sequence[LogFile], stage: Callable[[DataFrame], Staged]) -> Staged:
+    """The lines of these files, read once by `stage`, and checked: InputError as `check_lines`."""
     try:
-        kept = keep(lines)
+        staged = stage(lines)
     except SPARK_ERRORS:
-        _refuse_changed(spark, files)  # it tells more than a reader does of a file that has gone or is half a one
+        _refuse_changed(lines.sparkSession, files)  # it tells more than a reader of a file that has gone or is half one
         raise
-    check_lines(kept, files)
-    return kept
+    check_lines(staged.frame, files)
+    return staged
 
 
 def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:
     """InputError, which names the file, unless `lines` are each file's new lines and it still holds what it held.
 
-    The lines are counted: they should be kept, so that what is counted is what will be written.
+    The lines are counted: they should be staged, so that what is counted is what will be committed.
     """
     spark = lines.sparkSession
     try:
         counted = {row["file"]: row["count"] for row in lines.groupBy("file").count().collect()}
     except SPARK_ERRORS:
-        _refuse_changed(
-            spark, files
-        )  # it tells more than what a reader says about a file that has gone or is half a one
+        _refuse_changed(spark, files)
         raise
     unknown = sorted(str(name) for name in counted.keys() - {file.name for file in files})
     if unknown:

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.ingest.linking import with_canonical, with_cluster, with_component
+from pipelines.engine.expressions import distinct_of, greatest_of
+from pipelines.ingest.linking import canonical_of, with_cluster, with_component
 from pipelines.ingest.sightings import history_of_line, ids_of, text_of
 from pipelines.merging import GONE, OLD
 
@@ -73,9 +74,10 @@ def linked_impressions(
         told = told.withColumns({"_stored_key": F.lit(None).cast(_KEY), "_stored_hash": F.lit(None).cast("long")})
     kept = [name for name in told.columns if name not in ("impression_id", "time", "sightings")]
     single = told.select(*kept, F.inline("sightings"))
-    linked = single.transform(with_cluster).transform(with_component).transform(with_canonical)
-    united = linked.groupBy("user_id", "canonical_id", "canonical_time").agg(*_united(), *map(_greatest, extra))
-    rows = united.where("lines > 0").withColumnsRenamed({"canonical_id": "impression_id", "canonical_time": "time"})
+    linked = single.transform(with_cluster).transform(with_component)
+    component = (F.col(f"component.{name}").alias(f"_component_{name}") for name in ("id", "start"))
+    united = linked.groupBy("user_id", *component).agg(*_united(), *map(_greatest, extra))
+    rows = united.where("lines > 0").withColumns(canonical_of("sightings"))
     same = F.array(F.struct("impression_id", "time")) == F.col("stored")
     unchanged = same & (F.col("_stored_hash") == _row_hash(extra))
     return (
@@ -173,17 +175,17 @@ def _united() -> list[Column]:
     """What the sightings of one impression tell together."""
     sighting = F.struct("impression_id", "time", "shown_hash")
     return [
-        F.array_sort(F.collect_set(sighting)).alias("sightings"),
-        F.array_distinct(F.flatten(F.collect_set("lists"))).alias("lists"),
-        F.array_distinct(F.flatten(F.collect_set("marks"))).alias("marks"),
-        F.max("history").alias("history"),
+        F.array_sort(distinct_of(sighting)).alias("sightings"),
+        F.array_distinct(F.flatten(F.collect_list("lists"))).alias("lists"),
+        F.array_distinct(F.flatten(F.collect_list("marks"))).alias("marks"),
+        greatest_of("history").alias("history"),
         F.min("first_batch").alias("first_batch"),
         *(F.sum(name).alias(name) for name in _SUMS),
         F.count_distinct("impression_id").cast("int").alias("ids"),
         F.count_distinct(F.when(F.col("_stored_key").isNotNull(), F.col("impression_id")))
         .cast("int")
         .alias("stored_ids"),
-        F.array_sort(F.collect_set("_stored_key")).cast(f"array<{_KEY}>").alias("stored"),
+        F.array_sort(distinct_of("_stored_key")).cast(f"array<{_KEY}>").alias("stored"),
         F.max("_stored_hash").alias("_stored_hash"),
     ]
 

@@ -52,9 +52,11 @@ def write_note(lake: Lake, source: str, note: Mapping[str, Any]) -> None:
 
 
 def finish_exchanges(lake: Lake, *, but: str | None = None) -> None:
-    """Finish the exchanges that killed runs began. InputError where the rows for one are gone, and what to do.
+    """Finish the exchanges that killed runs began, and remove the tables of those that had not come so far. InputError
+    where the rows for one are gone, and what to do.
 
-    `but`: a source whose exchange need not be finished then, for the run makes its rows anew.
+    Nobody else may be in the stage. `but`: a source whose exchange need not be finished then, for the run makes its
+    rows anew.
     """
     names = lake.notes(INGEST_RUNS) if lake.exists(INGEST_RUNS) else {}
     for source in sorted(name.removeprefix(_NOTE) for name in names if name.startswith(_NOTE)):
@@ -68,6 +70,7 @@ def finish_exchanges(lake: Lake, *, but: str | None = None) -> None:
                 f"{lake.root}: a replay of {source} was stopped while it wrote its rows into the tables, and what it "
                 f"had made, in {note['folder']}, is gone or changed. Run ./feedloop ingest --replay --source {source}"
             )
+    remove_folder(Place.of(f"{lake.root}/{FOLDER}"))
 
 
 def rows_of(lake: Lake, rebuilt: Lake, table: Table, source: str) -> tuple[DataFrame, DataFrame] | None:

@@ -8,8 +8,8 @@ of RAW_LOG that INGEST_RUNS does not hold. The row in INGEST_RUNS is written las
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import Keep
-from pipelines.ingest.audit import check_refusals, kept_lines
+from pipelines.engine.staged import Staged
+from pipelines.ingest.audit import check_refusals, read_lines
 from pipelines.ingest.books import (
     app,
     book_of,
@@ -44,7 +45,7 @@ from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_rep
 from pipelines.ingest.readers import raw_lines
 from pipelines.ingest.sightings import observations, refused, usable
 from pipelines.ingest.sources import Found
-from pipelines.ingest.suppressed import without_suppressed
+from pipelines.ingest.suppressed import lines_of_others, suppressed_of
 from pipelines.refusals import conflict
 from pipelines.session import sized_for
 from pipelines.tables import Lake
@@ -116,27 +117,44 @@ def ingest_batch(
 ) -> dict[str, int]:
     """Bring the new lines of some files into the tables as one batch, once the audit has passed; its row of the books.
 
-    The lines are read once and stay on disk meanwhile: what is counted, judged and written are the same bytes.
+    The lines are read once and then lie in files of RAW_LOG that no version of it holds yet: what is counted, judged
+    and committed are the same bytes.
     """
     batch, format = last_batch(lake, source) + 1, files[0].lines_format
     if user_key is not None:
         lines = with_replaced_users(lines, format, user_key, dates.earliest)
-    rows = lines.withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
-    with lake.scratch() as keep:
-        rows, suppressed = without_suppressed(lake, kept_lines(rows, files, keep), source, keep)
-        size = sum(file.bytes for file in files)
-        with parsed_lines(rows, _format_of(rows), size=size, earliest=dates.earliest, keep=keep) as parsed:
+    rows = lines.withColumns({"source": F.lit(source), "batch": F.lit(batch), "arrived_on": F.lit(dates.arrived_on)})
+    with lake.scratch() as keep, staged_lines(lake, rows, files, source, keep) as (staged, suppressed):
+        size, format = sum(file.bytes for file in files), _format_of(staged.frame)
+        with parsed_lines(staged.frame, format, size=size, earliest=dates.earliest, keep=keep) as parsed:
             withheld = user_key is not None
             check_refusals(parsed.lines, max_reject_share, lines_before=lines_before, withheld=withheld)
             settle_user_key(lake, source, user_key)
-            note = append_lines(lake, files, rows, source=source, batch=batch, dates=dates, suppressed=suppressed)
+            note = append_lines(lake, files, staged, source=source, batch=batch, dates=dates, suppressed=suppressed)
             return _write_batch(lake, parsed, note, keep)
+
+
+@contextmanager
+def staged_lines(
+    lake: Lake, rows: DataFrame, files: Sequence[LogFile], source: str, keep: Keep
+) -> Iterator[tuple[Staged, int]]:
+    """Inside, the files' rows for RAW_LOG are read, once, and checked, and await their commit; and how many rows of
+    users who were forgotten are not among them.
+    """
+    who = suppressed_of(lake, source)
+    with ExitStack() as held:
+        if who is None:
+            yield read_lines(rows, files, lambda lines: held.enter_context(lake.staged(RAW_LOG, lines))), 0
+            return
+        every = read_lines(rows, files, lambda lines: Staged(keep(lines))).frame  # theirs come into no file of a table
+        staged = held.enter_context(lake.staged(RAW_LOG, lines_of_others(every, who)))
+        yield staged, every.count() - staged.frame.count()
 
 
 def append_lines(
     lake: Lake,
     files: list[LogFile],
-    rows: DataFrame,
+    rows: DataFrame | Staged,
     *,
     source: str,
     batch: int,
@@ -151,7 +169,6 @@ def append_lines(
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
     note |= {name: each.isoformat() for name, each in dates._asdict().items()} | {"suppressed": suppressed}
-    rows = rows.withColumn("arrived_on", F.lit(dates.arrived_on))
     written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
     if not written and raw_note(lake, source, batch)["files"] != note["files"]:
         raise conflict(RAW_LOG, lake.path(RAW_LOG))

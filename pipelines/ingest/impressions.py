@@ -48,6 +48,7 @@ class Plan:
 
     lonely: DataFrame
     linked: DataFrame | None
+    times: DataFrame  # with those of all rows
     counts: dict[str, int]  # of COUNTS
 
 
@@ -76,7 +77,7 @@ def plan_impressions(
     every = {"lines": count, "gained": count, "repeated_news": repeated}
     if shared.isEmpty():
         lonely = single_impressions(placed, batch=batch, extra=extra)
-        return Plan(lonely=lonely, linked=None, counts=dict.fromkeys(COUNTS, 0) | every)
+        return Plan(lonely=lonely, linked=None, times=lines, counts=dict.fromkeys(COUNTS, 0) | every)
     gathered = keep(per_sighting(keep_tangled(placed, shared), extra))
     shared_again = near_by(keep(shared_keys(counted_keys(gathered), met)))
     tangled = keep_tangled(gathered, shared_again)
@@ -89,7 +90,7 @@ def plan_impressions(
     alone = drop_tangled(gathered, shared_again)
     single = single_impressions(drop_tangled(placed, shared), batch=batch, extra=extra)
     lonely = single.unionByName(lonely_impressions(alone, batch=batch, extra=extra))
-    return Plan(lonely=lonely, linked=linked, counts=_counts(every, gathered, alone, linked))
+    return Plan(lonely=lonely, linked=linked, times=lines, counts=_counts(every, gathered, alone, linked))
 
 
 def _counts(every: dict[str, int], gathered: DataFrame, alone: DataFrame, linked: DataFrame) -> dict[str, int]:
@@ -138,6 +139,7 @@ def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since:
         app_version=batch,
         note=note | {"plan": plan.counts},
         evolve=True,
+        times=plan.times,
     )
     if plan.linked is not None:
         _change_linked(lake, plan.linked, source, note)

@@ -10,9 +10,11 @@ one, of the batch or stored, are set apart first and only they are gathered, sor
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from pipelines.engine.expressions import distinct_of
+from pipelines.engine.key_filter import rows_with, rows_without
 from pipelines.ingest.components import smallest_linked
 from pipelines.ingest.sightings import KEYS, link_keys, second_of
 
@@ -44,17 +46,12 @@ def shared_keys(keys: DataFrame, met: DataFrame | None) -> DataFrame:
 
 def keep_tangled(rows: DataFrame, shared: DataFrame) -> DataFrame:
     """The rows of which a key is shared. Hashes may collide: then a lonely one is looked at too."""
-    found = [f"_{name}" for name in KEYS]
-    for name in KEYS:
-        rows = rows.join(shared.select(F.col("key").alias(f"_{name}")), F.col(name) == F.col(f"_{name}"), how="left")
-    return rows.where(F.coalesce(*found).isNotNull()).drop(*found)
+    return rows_with(rows, KEYS, shared)
 
 
 def drop_tangled(rows: DataFrame, shared: DataFrame) -> DataFrame:
     """The other rows."""
-    for name in KEYS:
-        rows = rows.join(shared.select(F.col("key").alias(name)), name, how="left_anti")
-    return rows
+    return rows_without(rows, KEYS, shared)
 
 
 def with_cluster(sightings: DataFrame) -> DataFrame:
@@ -76,7 +73,7 @@ def with_cluster(sightings: DataFrame) -> DataFrame:
 def with_component(clustered: DataFrame) -> DataFrame:
     """Rule 3, and both together. Adds `component`: the smallest cluster of the connected ones."""
     view = ("user_id", second_of(F.col("time")).alias("second"), "shown_hash")
-    same_view = clustered.groupBy(*view).agg(F.collect_set("cluster").alias("link"))
+    same_view = clustered.groupBy(*view).agg(distinct_of("cluster").alias("link"))
     links = same_view.where("size(link) > 1").groupBy("user_id").agg(F.collect_list("link").alias("links"))
     labels = smallest_linked(links).select(
         F.col("user_id").alias("_user"),
@@ -97,14 +94,13 @@ def with_component(clustered: DataFrame) -> DataFrame:
     return clustered.join(labels, same, how="left").withColumn("component", label).drop(*labels.columns)
 
 
-def with_canonical(components: DataFrame) -> DataFrame:
-    """Adds `canonical_id` and `canonical_time`: the component's earliest time, and its smallest id of that second.
+def canonical_of(sightings: str) -> dict[str, Column]:
+    """`time` and `impression_id` of a component, of its sightings, which are sorted by id: the earliest time, and the
+    smallest id of that second.
 
     No two impressions come to one key: each has a sighting of its canonical id in that second, so rule 2 would have
     linked them. The smallest of all its ids could also be that of an impression days before.
     """
-    component = Window.partitionBy("user_id", "component")
-    first = F.min(F.struct(second_of(F.col("time")).alias("second"), "impression_id")).over(component)
-    return components.withColumns(
-        {"canonical_id": first["impression_id"], "canonical_time": F.min("time").over(component)}
-    )
+    time = F.array_min(f"{sightings}.time")
+    first = F.filter(sightings, lambda sighting: second_of(sighting["time"]) == second_of(time))
+    return {"time": time, "impression_id": F.get(first, F.lit(0))["impression_id"]}

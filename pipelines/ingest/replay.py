@@ -59,7 +59,7 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
         formats = formats_of(lake, source, batches, mapping, config.from_)
         for format in sorted(set(formats.values())):
             refuse_other_types(lake, format)
-        rebuilt = Rebuilt(lake, _new_folder(lake))
+        rebuilt = Rebuilt(lake, f"{FOLDER}/{uuid4().hex}")
         try:
             books = _rebuild(rebuilt, batches, formats, source, config)
             changes = _exchange_changed(lake, rebuilt, source, changed_formats(batches, formats))
@@ -75,13 +75,6 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
             "changes": changes,
             **lake.report("ingest", inputs=before, outputs=lake.versions(WRITTEN)),
         }
-
-
-def _new_folder(lake: Lake) -> str:
-    """Below the lake, for the tables to come. Where a lock holds, whatever else lies there was left by killed runs."""
-    if "://" not in lake.root:
-        remove_folder(Place.of(f"{lake.root}/{FOLDER}"))
-    return f"{FOLDER}/{uuid4().hex}"
 
 
 def _rebuild(

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.engine.expressions import distinct_of, greatest_of
 from pipelines.histories import hash_of
 from pipelines.ingest.parse import readable
 
@@ -77,8 +78,8 @@ def per_sighting(lines: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
     lists = F.min("shown") == F.max("shown")
     return texts.groupBy(*SIGHTING, "date", *KEYS).agg(
         F.when(lists, F.min("shown")).otherwise(text_of(F.array_sort(ids_of(F.min("shown"))))).alias("shown"),
-        F.collect_set("telling").alias("tellings"),
-        F.max("longest").alias("history"),
+        distinct_of("telling").alias("tellings"),
+        greatest_of("longest").alias("history"),
         F.count("*").alias("lines"),
         F.sum("repeated").alias("repeated"),
         *(F.max(name).alias(name) for name in extra),

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.engine.scratch import Keep
 from pipelines.ingest.parse import EARLIEST, parse_batches
 from pipelines.suppression import Suppressed, suppressed_in
 from pipelines.tables import Lake
@@ -83,13 +82,15 @@ def lines_of_users(raw: DataFrame, who: Suppressed, again: Sequence[tuple[str, i
     return raw.select(*_READ).mapInArrow(LinesOfUsers(who, tuple(again)).places, _PLACE_TYPES)
 
 
-def without_suppressed(lake: Lake, rows: DataFrame, source: str, keep: Keep) -> tuple[DataFrame, int]:
-    """A batch's rows for RAW_LOG, kept, less the lines of users who were forgotten; and how many these are."""
+def suppressed_of(lake: Lake, source: str) -> Suppressed | None:
+    """The users of the source who were forgotten; None where nobody was."""
     who = suppressed_in(lake)
-    if who is None or source not in who.digests:
-        return rows, 0
-    others = keep(rows.mapInArrow(LinesOfUsers(who.of([source])).others, rows.schema))
-    return others, rows.count() - others.count()
+    return who.of([source]) if who is not None and source in who.digests else None
+
+
+def lines_of_others(rows: DataFrame, who: Suppressed) -> DataFrame:
+    """Rows for RAW_LOG less the lines of these users."""
+    return rows.mapInArrow(LinesOfUsers(who).others, rows.schema)
 
 
 def _equal(batch: pa.RecordBatch, column: str, value: str) -> Any:

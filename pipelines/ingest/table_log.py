@@ -19,6 +19,7 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import PyFileSystem
 
 from schemas.errors import InputError
+from schemas.storage.place import Place
 
 _PLAIN = re.compile(r"[\w/.=+-]*", re.ASCII)  # delta-rs decodes %20 in a path, and fails at other characters
 _PHYSICAL = b"delta.columnMapping.physicalName"
@@ -50,9 +51,8 @@ class TableLog:
 
 def table_root(table: str) -> str:
     """Where the table lies: a URL, or an absolute path."""
-    if table.startswith("file:"):
-        return unquote(urlsplit(table).path).rstrip("/")
-    return table.rstrip("/") if "://" in table else str(Path(table).absolute())
+    place = Place.of(table)
+    return str(place.path.absolute()) if place.is_local else place.text
 
 
 def table_log(root: str, *, version: int | None = None) -> TableLog:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from pipelines.engine.expressions import hash64
 from pipelines.engine.scratch import Keep
 from schemas.news import FIELDS
 
@@ -85,7 +86,7 @@ def _parted(new: DataFrame, parts: int) -> DataFrame:
         return new.withColumn("part", F.lit(0))
     total = new.count()
     share = max(1, total // (parts * _SAMPLED))
-    sampled = new.where(F.pmod(F.xxhash64("item_id"), F.lit(share)) == 0).select("item_id").distinct().collect()
+    sampled = new.where(F.pmod(hash64("item_id"), F.lit(share)) == 0).select("item_id").distinct().collect()
     ids = sorted(row["item_id"] for row in sampled)
     ends = [ids[len(ids) * number // parts] for number in range(1, parts)] if ids else []
 

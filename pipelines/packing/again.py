@@ -6,52 +6,58 @@ import shutil
 from dataclasses import fields
 from pathlib import Path
 
+from pipelines.packing.building import existing
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack
-from pipelines.packing.write import existing_manifest
 from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST_FILE
+from schemas.storage.place import Place
 
 _FRESH, _OLD = "again", "replaced"  # what stands beside the directory meanwhile
 
 
-def pack_again(lake: Lake, out: Path) -> str | None:
+def pack_again(lake: Lake, out: Place | Path) -> str | None:
     """Pack the directory anew; why not, where its options and the lake's trajectories do not allow it.
 
-    Until the new one is complete the old one stands; a run that is killed between their names is mended by `put_back`.
+    Until the new one is complete the old one stands. On this machine a run that is killed between their names is
+    mended by `put_back`; behind a URL the manifest is replaced, and what it no longer names goes.
     """
-    out = out.absolute()
-    before = existing_manifest(out)
+    out = Place.of(out)
+    before = existing(out)
     if before is None:
         return "nothing is packed there"
     names = {field.name for field in fields(PackingConfig)}
-    fresh, old = _beside(out, _FRESH), _beside(out, _OLD)
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = Place.of(_beside(out.path.absolute(), _FRESH)) if out.is_local else out
+    if out.is_local:
+        shutil.rmtree(fresh.path, ignore_errors=True)
     try:
         config = PackingConfig(**{name: value for name, value in before.config.items() if name in names})
-        made = pack(lake, fresh, config)
+        pack(lake, fresh, config, instead_of=before)
     except InputError as error:
         return str(error)
-    if made.config.get("trajectories") != before.config.get("trajectories"):
-        shutil.rmtree(fresh, ignore_errors=True)
-        return "the lake's trajectories have been built by other options since. Build them by its own, and pack again"
-    shutil.rmtree(old, ignore_errors=True)
-    out.rename(old)
-    put_back(out)
+    if out.is_local:
+        path = out.path.absolute()
+        shutil.rmtree(_beside(path, _OLD), ignore_errors=True)
+        path.rename(_beside(path, _OLD))
+        put_back(path)
     return None
 
 
-def put_back(out: Path) -> None:
-    """The directory has its name, whatever moment `pack_again` was stopped at."""
-    out = out.absolute()
-    fresh, old = _beside(out, _FRESH), _beside(out, _OLD)
-    if not out.exists() and (fresh / MANIFEST_FILE).is_file():
-        fresh.rename(out)
-    elif not out.exists() and old.exists():
-        old.rename(out)
+def put_back(out: Place | Path) -> Place:
+    """The directory, which has its name, whatever moment `pack_again` was stopped at."""
+    place = Place.of(out)
+    if not place.is_local:
+        return place
+    path = place.path.absolute()
+    fresh, old = _beside(path, _FRESH), _beside(path, _OLD)
+    if not path.exists() and (fresh / MANIFEST_FILE).is_file():
+        fresh.rename(path)
+    elif not path.exists() and old.exists():
+        old.rename(path)
     for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
+    return place
 
 
 def _beside(out: Path, what: str) -> Path:

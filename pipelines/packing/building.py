@@ -31,6 +31,7 @@ class Building:
     out: Place
     folder: Place
     name: str = ""
+    instead_of: Manifest | None = None  # which stands there, behind a URL, until this one does
     _offered: bool = field(default=False, init=False)  # from then on the manifest may stand, whatever was answered
 
     def commit(self, manifest: Manifest) -> None:
@@ -41,12 +42,20 @@ class Building:
         _keep_listed(self.folder, manifest)
         self._offered = True
         try:
-            files.create(self.out / MANIFEST_FILE, manifest.to_json().encode())
+            self._put(manifest.to_json().encode())
         except FileExistsError as error:
             if _manifest_at(self.out).build != self.name:  # else it is ours: the answer to a first try was lost
                 self._offered = False
                 raise InputError(f"{self.out}: another run has packed here meanwhile. {_OTHER} it") from error
         sweep(self.out, manifest)
+
+    def _put(self, manifest: bytes) -> None:
+        if self.instead_of is None:
+            files.create(self.out / MANIFEST_FILE, manifest)
+        elif _manifest_at(self.out).build == self.instead_of.build:
+            files.write(self.out / MANIFEST_FILE, manifest)
+        else:
+            raise FileExistsError(str(self.out))
 
     def drop(self) -> None:
         """What was made is gone, unless a manifest may name it."""
@@ -56,14 +65,17 @@ class Building:
 
 
 @contextmanager
-def building(out: Place) -> Iterator[Building]:
-    """Inside, a directory to be made and committed; after an error nothing of it is left."""
+def building(out: Place, *, instead_of: Manifest | None = None) -> Iterator[Building]:
+    """Inside, a directory to be made and committed; after an error nothing of it is left.
+
+    `instead_of`: the manifest that stands there, behind a URL, and is to be replaced.
+    """
     if out.is_local:
         with directory_at(out.path) as folder:
             yield Building(out, Place.of(folder))
         return
     name = new_build()
-    made = Building(out, out / name, name)
+    made = Building(out, out / name, name, instead_of)
     try:
         yield made
     except BaseException:
@@ -110,11 +122,15 @@ def existing(out: Place) -> Manifest | None:
 
 def sweep(out: Place, manifest: Manifest) -> None:
     """Remove what other runs left at a URL where this manifest stands, and what its own run left unlisted."""
-    for name in files.inside(out)[0]:
-        if _BUILD.fullmatch(name) and name != manifest.build:
-            files.remove_folder(out / name)
+    for name in builds_beside(out, manifest):
+        files.remove_folder(out / name)
     if manifest.build:
         _keep_listed(manifest.root(out), manifest)
+
+
+def builds_beside(out: Place, manifest: Manifest) -> list[str]:
+    """Folders of runs that have died or lost, at a URL where this manifest stands."""
+    return [name for name in files.inside(out)[0] if _BUILD.fullmatch(name) and name != manifest.build]
 
 
 def _manifest_at(out: Place) -> Manifest:
@@ -130,8 +146,7 @@ def _manifest_at(out: Place) -> Manifest:
 def _keep_listed(root: Place, manifest: Manifest) -> None:
     """Remove what the manifest does not list (of tasks' attempts that lost). InputError where it lists what is gone."""
     listed, sizes = {entry.path for entry in manifest.files}, dict(_sizes(root))
-    for name in sizes.keys() - listed:
-        files.remove(root / name)
+    files.remove_all([root / name for name in sorted(sizes.keys() - listed)])
     if gone := _differing(root, manifest, sizes):
         raise InputError(f"{root / gone}: gone while it was packed. Run it again")
 

@@ -34,8 +34,11 @@ _EVALUATION_ROWS = 50_000  # impressions of one file, at most: a task holds them
 _DECIDED = ("evaluate_from", "split_by", "evaluate_share", "negatives")  # by options or, where these leave it, by data
 
 
-def pack(lake: Lake, out: Path | Place, config: PackingConfig) -> Manifest:
-    """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is."""
+def pack(lake: Lake, out: Path | Place, config: PackingConfig, *, instead_of: Manifest | None = None) -> Manifest:
+    """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is.
+
+    `instead_of`: of a directory for which this one is made; behind a URL it stands at `out` and is replaced.
+    """
     out = Place.of(out)
     inputs = {table.name: lake.version(table) for table in _TABLES}
     made = noted(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
@@ -52,6 +55,12 @@ def pack(lake: Lake, out: Path | Place, config: PackingConfig) -> Manifest:
         "news": {"near_duplicates": news.get("near_duplicates"), "sources": {config.source: news}},
     }
     inputs = made.get("inputs", {}) | inputs
+    if instead_of is not None:
+        if described["trajectories"] != instead_of.config.get("trajectories"):
+            raise InputError(
+                "the lake's trajectories have been built by other options since. Build them by its own, and pack again"
+            )
+        return _packed(lake, out, config, inputs=inputs, described=described, news=news, instead_of=instead_of)
     there = existing(out)
     if there is not None:
         return _unchanged(there, out, inputs, described)
@@ -73,13 +82,14 @@ def _packed(
     inputs: dict[str, int],
     described: dict[str, Any],
     news: dict[str, Any],
+    instead_of: Manifest | None = None,
 ) -> Manifest:
     check_reached(lake.spark, out)
     trajectories, evaluation, items = (lake.read(table, version=inputs[table.name]) for table in _TABLES)
     ours = F.col("source") == config.source
     _check_split(trajectories.where(ours), evaluation.where(ours), config.source)
     kept = None if out.is_local else lake.scratch()
-    with building(out) as made:
+    with building(out, instead_of=instead_of) as made:
         frames = trajectories.where(ours), evaluation.where(ours), items
         packed = pack_frames(made.folder, *frames, config=config, news=news, kept=kept)
         manifest = Manifest(

@@ -6,7 +6,7 @@ Credentials and endpoints come from the environment variables that all three rea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ else:
 
 SCHEMES = ("s3", "gs", "abfss")
 _PATIENCE: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
+_REMOVED_AT_ONCE = 1000  # files, as many as S3 takes in one request
 _AT_ONCE = 8 << 20  # bytes of a file in memory while it is fetched
 
 
@@ -91,12 +92,15 @@ class ObjectStore:
 
     def remove(self, keys: list[str]) -> None:
         """See Store."""
-        for key in keys:
-            with self._answering(key):
+        for start in range(0, len(keys), _REMOVED_AT_ONCE):
+            some = keys[start : start + _REMOVED_AT_ONCE]
+            with self._answering(some[0]):
                 try:
-                    obstore.delete(self._store, key)
-                except FileNotFoundError:
-                    continue
+                    obstore.delete(self._store, some)
+                except FileNotFoundError:  # one was not there, on a store where that stops the rest
+                    for key in some:
+                        with suppress(FileNotFoundError):
+                            obstore.delete(self._store, key)
 
     def below(self, folder: str, after: str | None = None) -> Iterator[Entry]:
         """See Store."""

@@ -31,8 +31,6 @@ HERE_ALONE = {
     ("make_sample", "out"): "a sample to try things on",
     ("package", "out"): "what spark-submit takes from its own machine",
     ("forget", "user_file"): "who asked to be forgotten, which is copied nowhere",
-    ("forget", "packed"): "folders are packed again in their place by a rename",
-    ("forget", "runs"): "files are mended in their place by a rename",
     ("train", "store"): "the frozen layers' output, which is mapped into memory",
     ("evaluate", "store"): "as above",
     ("export_embeddings", "store"): "as above",

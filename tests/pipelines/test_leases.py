@@ -15,7 +15,7 @@ import pytest
 from pipelines import leases
 from pipelines.leases import leased
 from schemas.errors import InputError
-from schemas.storage.files import below, create, write
+from schemas.storage.files import below, create, read, remove, store_of, write
 from schemas.storage.place import Place
 
 
@@ -107,3 +107,54 @@ def test_a_lease_that_has_run_out_is_followed(folder: Place) -> None:
     held = {"job": "ingest", "pid": 1, "host": "there", "since": ended, "until": ended}
     write(folder / "ingest.lease/000000007", json.dumps(held).encode())
     hold(folder)
+
+
+def test_who_slept_while_its_number_came_again_does_not_touch_the_lease_of_another(folder: Place) -> None:
+    at = folder / "ingest.lease/000000001"
+    now = datetime.now(UTC)
+    others = {"job": "ingest", "pid": 1, "host": "there", "since": now.isoformat(), "token": "another"}
+    text = json.dumps(others | {"until": (now + timedelta(minutes=1)).isoformat()}).encode()
+
+    def asleep(seconds: float) -> None:
+        with leased(folder, "ingest", by="ingest", what="lake", length=timedelta(seconds=2)):
+            write(at, text)  # taken as number 2, given back, and taken as number 1 again
+            time.sleep(seconds)
+
+    for seconds in (0.0, 1.2):  # it wakes when it is done; it wakes to renew
+        with pytest.raises(InputError, match="could not renew its lease in time"):
+            asleep(seconds)
+        assert read(at, largest=1 << 16) == text
+        remove(at)
+
+
+def test_a_lease_that_was_given_back_and_taken_again_is_not_passed_by(
+    folder: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with leased(folder, "ingest", by="ingest", what="lake"):
+        with monkeypatch.context() as patch:
+            patch.setattr(leases, "_highest", lambda _: 3)  # as this process saw it, before 3 was given back
+            with pytest.raises(InputError, match="another process has just begun"):
+                hold(folder)
+        assert [name for name, _ in below(folder)] == ["ingest.lease/000000001"]
+
+
+def test_a_store_that_does_not_answer_is_no_reason_to_follow(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> bytes:
+        raise InputError("the store does not answer")
+
+    with leased(folder, "ingest", by="ingest", what="lake"):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store_of(folder)[0]), "read", fails)
+            with pytest.raises(InputError, match="does not answer"):
+                hold(folder)
+        assert [name for name, _ in below(folder)] == ["ingest.lease/000000001"]
+
+
+def test_a_lease_whose_first_answer_was_lost_is_held(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(place: Place, data: bytes) -> None:
+        create(place, data)
+        create(place, data)  # as the library tries again when an answer does not come
+
+    monkeypatch.setattr(leases, "create", twice)
+    hold(folder)
+    assert [*below(folder)] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,3 +129,27 @@ def test_the_log_is_kept_as_long_as_the_table_keeps_its_files_by_now(spark: Spar
 def test_a_lake_without_tables_needs_no_care(lake: Lake) -> None:
     assert maintain_lake(lake, CareConfig()) == {}
     assert not lake.exists(NEWS)
+
+
+def test_scratch_of_killed_jobs_goes_and_that_of_a_pack_which_runs_stays(worn: Lake) -> None:
+    scratch = Path(worn.root) / "_scratch"
+    for name, hours in (("dead", 25), ("alive", 1)):
+        (scratch / name / "0").mkdir(parents=True)
+        (scratch / name / "0" / "first.parquet").touch()
+        os.utime(scratch / name / "0" / "first.parquet", (0, 0))
+        (scratch / name / "0" / "last.parquet").touch()
+        os.utime(scratch / name / "0" / "last.parquet", (time.time() - 3600 * hours,) * 2)
+    maintain_lake(worn, CareConfig())
+    assert [path.name for path in scratch.iterdir()] == ["alive"]
+    assert len([*(scratch / "alive").rglob("*.parquet")]) == 2
+
+
+def test_files_of_killed_writers_go_once_the_retention_has_passed(worn: Lake) -> None:
+    before = rows(worn.read(HISTORIES))
+    left = [Path(worn.path(HISTORIES)) / f"part-{name}.parquet" for name in ("old", "new")]
+    for path, days in zip(left, (8, 6), strict=True):
+        path.touch()
+        os.utime(path, (time.time() - 86400 * days,) * 2)
+    maintain_lake(worn, CareConfig())
+    assert [path.exists() for path in left] == [False, True]
+    assert rows(worn.read(HISTORIES)) == before

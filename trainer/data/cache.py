@@ -34,7 +34,7 @@ class CacheConfig:
     """What is kept on this machine of data behind a URL; data on its own disks is read where it lies."""
 
     cache_dir: Path | None = None  # Keeps what was read of data behind a URL. None = a folder of the user's own cache
-    cache_bytes: int = 20 << 30  # So much is kept there, beside what is in use; what was used longest ago goes first
+    cache_bytes: int = 20 << 30  # At most, but for what is in use and the folder frozen, of frozen layers' output
 
     def __post_init__(self) -> None:
         if not 0 <= self.cache_bytes < 1 << 62:

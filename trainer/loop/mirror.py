@@ -22,6 +22,7 @@ from schemas.storage.place import Place
 from trainer.loop.checkpoint import STATE_FILE
 from trainer.loop.remote_checkpoints import bring, bring_state, complete_in, drop_others, send
 from trainer.loop.retention import BEST, CONFIG_FILE, FOLDER, Follower
+from trainer.loop.turn import Turn
 
 _STAY = (f"{FOLDER}/", "_locks/", "tensorboard/", "profile/")  # going on needs none of these as they are
 
@@ -44,6 +45,7 @@ class Mirror(Follower):
         self._from: dict[str, Place] = {}
         self._sent: dict[str, tuple[int, int]] = {}  # other files, as they were sent
         self._going = going
+        self._turn = Turn(place)
         self._number = 0
         self._queue: Queue[_Sending | None] = Queue(maxsize=1)  # a slow network holds up training at the second
         self._failed: Exception | None = None
@@ -66,14 +68,18 @@ class Mirror(Follower):
             fetch(self._place / FOLDER / BEST, folder / BEST)
 
     def claim(self) -> None:
-        """The run's config is at the place; InputError where another run's has come there since this one looked."""
+        """The run's config is at the place, which is this process's to write to from now on. InputError where another
+        run's has come there since this one looked.
+        """
         if CONFIG_FILE in self._sent:  # it goes on
+            self._turn.take()
             return
         try:
             create(self._place / CONFIG_FILE, (self._folder / CONFIG_FILE).read_bytes())
         except FileExistsError as error:
             raise InputError(holds_a_run(self._place)) from error
         self._sent[CONFIG_FILE] = _stamp(self._folder / CONFIG_FILE)
+        self._turn.take()
 
     def bring(self, checkpoint: Path) -> None:
         """See Follower."""
@@ -103,6 +109,7 @@ class Mirror(Follower):
             self._thread.join()
         self._check()
         self._send_files()
+        self._turn.give_back()
 
     def _put(self, sending: _Sending) -> None:
         if not self._thread.is_alive():
@@ -126,6 +133,7 @@ class Mirror(Follower):
 
     def _send(self, sending: _Sending) -> None:
         folder = self._place / FOLDER
+        self._turn.check()
         for name, made in sorted(sending.new.items()):
             send(made, folder / name, before_it_counts=self._send_files)
             shutil.rmtree(made, ignore_errors=True)
@@ -135,7 +143,11 @@ class Mirror(Follower):
         drop_others(folder, sending.kept)
 
     def _send_files(self) -> None:
-        """Whatever else the run has written since it was sent last; a copy goes, for a file may be growing."""
+        """Whatever else the run has written since it was sent last; a copy goes, for a file may be growing.
+
+        InputError, and nothing goes, where another process goes on with the run.
+        """
+        self._turn.check()
         for name in self._files():
             try:
                 stamp = _stamp(self._folder / name)

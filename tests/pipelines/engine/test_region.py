@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import DataFrame
 
 from pipelines.delta_log import opened
-from pipelines.engine import embedded_writer, region
+from pipelines.engine import region, spans
 from pipelines.merging import STORED
 from pipelines.session import is_embedded
 from pipelines.tables import Lake
@@ -38,7 +38,7 @@ MINUTES = 3 * 24 * 60
 def lake(spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     if not is_embedded(spark):
         pytest.skip("Delta itself chooses the files that Spark writes anew")
-    monkeypatch.setattr(embedded_writer, "_ORDERED_FILE_BYTES", 1 << 10)
+    monkeypatch.setattr(spans, "FILE_BYTES", 1 << 10)
     made = Lake(spark, str(tmp_path / "lake"))
     made.append(
         VIEWS,

@@ -26,6 +26,7 @@ def append(lake: Lake, folder: Path, batch: int, day: date = DAY) -> None:
     """A batch of one line."""
     files = find_logs(write_logs(folder / str(batch), {f"{batch}.jsonl": [json_line(str(batch))]})).files
     told = (f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at", "'publisher' AS source", f"{batch}L AS batch")
+    told += (f"DATE '{day}' AS arrived_on",)
     lines = raw_lines(lake.spark, files).selectExpr("*", *told)
     append_lines(lake, files, lines, source="publisher", batch=batch, dates=Dates(day))
 

@@ -59,6 +59,7 @@ def test_a_batch_that_another_run_wrote_meanwhile_is_told(spark: SparkSession, t
 
     def append(*some: LogFile) -> None:
         told = (f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at", "'publisher' AS source", "1L AS batch")
+        told += (f"DATE '{ARRIVED.date()}' AS arrived_on",)
         lines = raw_lines(spark, [*some]).selectExpr("*", *told)
         append_lines(lake, [*some], lines, source="publisher", batch=1, dates=Dates(ARRIVED.date()))
 

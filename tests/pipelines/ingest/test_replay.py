@@ -259,7 +259,7 @@ STEPS: list[tuple[bool, Any, str, int]] = [  # whether the exchange has begun; w
     (False, replaying, "write_note", 0),
     *((True, Lake, "overwrite", call) for call in range(6)),
     (True, exchanging, "write_note", 0),
-    (True, exchanging, "remove_folder", 0),
+    (True, exchanging, "remove_folder", 1),  # 0: what other killed replays left, before it begins
 ]
 
 

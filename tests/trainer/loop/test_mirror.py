@@ -18,6 +18,7 @@ from trainer.loop.distributed import ALONE
 from trainer.loop.found_checkpoint import found_checkpoint
 from trainer.loop.mirror import Mirror
 from trainer.loop.retention import Best, Checkpoints
+from trainer.loop.turn import Turn
 from trainer.loop.working_folder import working_in
 
 CONFIG = {"config": {}, "frozen_sha256": "0" * 64}
@@ -209,3 +210,42 @@ def test_a_checkpoint_elsewhere_is_found_by_its_url(tmp_path: Path, bucket: str)
         assert {path.name for path in found.path.iterdir()} == set(files)
     with found_checkpoint(Place(f"{bucket}/nothing")) as found:
         assert not found.path.exists()
+
+
+def test_of_two_that_go_on_with_a_run_the_newest_does_and_the_other_leaves_it_alone(
+    tmp_path: Path, bucket: str
+) -> None:
+    place = Place(f"{bucket}/run")
+    story(*mirrored(tmp_path, "begun", place))
+    older, newer = (mirrored(tmp_path, name, place) for name in ("older", "newer"))
+    for run, mirror, checkpoints in (older, newer):
+        mirror.take_up()
+        checkpoints.newest_intact()
+        (run / "config.json").write_text("{}")
+        mirror.claim()
+    run, mirror, checkpoints = newer
+    metrics(run, 5)
+    checkpoints.save(checkpoint(5), step=5)
+    mirror.end()
+    there = {name: read(place / name, largest=1 << 20) for name in names(place)}
+    run, mirror, checkpoints = older
+    metrics(run, 99)
+    checkpoints.save(checkpoint(99), step=99)
+    with pytest.raises(InputError, match="another process goes on with this training run"):
+        mirror.end()
+    assert {name: read(place / name, largest=1 << 20) for name in names(place)} == there
+    assert "checkpoint/step-00000005/state.json" in there
+    assert not any(name.startswith("_locks") for name in there), "the turn was given back"
+
+
+def test_a_turn_whose_number_came_again_is_not_ours(bucket: str) -> None:
+    place = Place(f"{bucket}/run")
+    asleep, one, other = Turn(place), Turn(place), Turn(place)
+    asleep.take()
+    one.take()
+    one.give_back()
+    other.take()
+    with pytest.raises(InputError, match="another process goes on"):
+        asleep.check()
+    asleep.give_back()
+    other.check()
