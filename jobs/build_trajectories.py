@@ -6,8 +6,8 @@ from typing import Any
 
 from jobs.config import run
 from pipelines.engine.choice import EngineConfig, session_for
+from pipelines.opening import open_lake
 from pipelines.session import plain_errors
-from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories as build
 from schemas.storage.place import Place
@@ -35,7 +35,7 @@ def build_trajectories(
         2026-03-02T09:00:00Z.
     """
     with plain_errors():
-        tables = Lake(session_for("feedloop build_trajectories", engine), lake)
+        tables = open_lake(session_for("feedloop build_trajectories", engine), lake)
         told = None if as_of is None else tables.as_of(tables.versions_from(as_of))
         made = build(tables, config, told=told)
         return made.summary | tables.report("build_trajectories", inputs=made.inputs, outputs=made.outputs)

@@ -25,6 +25,7 @@ from cyclopts.config import Dict as Values
 from cyclopts.exceptions import UnusedCliTokensError
 
 from jobs.place_options import check_places, taken
+from jobs.storage_section import apply_storage
 from schemas.errors import InputError, PartlyDone
 from schemas.regular_file import read_bytes
 from schemas.space import fullest, is_no_space, no_space
@@ -34,6 +35,10 @@ from schemas.strict_toml import LARGEST_TOML, toml_tables
 
 Job = Callable[..., Mapping[str, Any] | None]
 
+_CONFIG = (
+    "TOML file of options; the command line overrules it. Its table [storage] may name endpoint, region, allow_http, "
+    "path_style and the like; the environment overrules it"
+)
 _WHOLE = re.compile(r"[+-]?(0[xob][0-9a-f_]+|[0-9][0-9_]*)", re.IGNORECASE)
 
 
@@ -74,7 +79,7 @@ def _bind(job: Job, argv: Sequence[str]) -> inspect.BoundArguments | None:
     @app.meta.default
     def with_preset(
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-        config: Annotated[Path | None, Parameter(help="TOML file of options; the command line overrules it")] = None,
+        config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
     ) -> None:
         app.config = [*([_Preset(config)] if config else []), _whole_numbers, check_places]
         bound.append(app.parse_args(tokens, print_error=False, exit_on_error=False)[1])
@@ -123,6 +128,8 @@ class _Preset:
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         values = _read_toml(self.path)
+        if "storage" in values:
+            apply_storage(values.pop("storage"), self.path)
         known = sorted(
             name.removeprefix("--") for argument in arguments if not argument.children for name in argument.names
         )

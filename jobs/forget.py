@@ -18,9 +18,9 @@ from pipelines.forget.holdings import folder_of
 from pipelines.forget.outside import look_outside
 from pipelines.ingest.privacy import given_user_key
 from pipelines.making import TABLES
+from pipelines.opening import open_lake
 from pipelines.packing.again import pack_again, put_back
 from pipelines.session import plain_errors
-from pipelines.tables import Lake
 from schemas.storage.place import Place
 
 
@@ -61,7 +61,7 @@ def forget(
     asked = users_asked(user_file)
     key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
     with plain_errors():
-        tables = Lake(session_for("feedloop forget", engine), lake)
+        tables = open_lake(session_for("feedloop forget", engine), lake)
         with tables.locked("erasure", by="forget"):  # two runs would pack one directory in each other's way
             packs = [folder_of(put_back(each)) for each in packed or []]
             others = [folder_of(each) for each in runs or []]

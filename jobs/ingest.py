@@ -17,8 +17,8 @@ from pipelines.ingest.mapping_file import read_mapping
 from pipelines.ingest.privacy import given_user_key
 from pipelines.ingest.replay import replay_logs
 from pipelines.ingest.stream import Add, Growing, ingest_stream
+from pipelines.opening import named, open_lake
 from pipelines.session import plain_errors
-from pipelines.tables import Lake, named
 from schemas.storage.paths import path_of
 from schemas.storage.place import Place
 
@@ -56,13 +56,14 @@ def ingest(
     logs = config.new_logs(logs)
     if logs is None:
         with plain_errors():
-            tables = Lake(session_for("feedloop ingest", engine, new_bytes=bytes_again(str(lake), source)), lake)
+            size = 0 if lake.schema else bytes_again(str(lake), source)
+            tables = open_lake(session_for("feedloop ingest", engine, new_bytes=size), lake)
             return replay_logs(tables, config, source=source, mapping=told)
     key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
     ways: dict[str, Any] = {"final": config.final, "since": config.since}
     new = None if config.stream_files else finding(str(logs), format, told, **ways)
     with plain_errors():
-        tables = Lake(session_for("feedloop ingest", engine, new_bytes=new.bytes if new else 0), lake)
+        tables = open_lake(session_for("feedloop ingest", engine, new_bytes=new.bytes if new else 0), lake, logs)
         how: dict[str, Any] = {"source": source, "arrived_at": datetime.now(UTC), "user_key": key}
         how |= {name: getattr(config, name) for name in ("max_batch_bytes", "max_reject_share", "earliest")}
         add: Add = partial(ingest_logs, tables, **how)

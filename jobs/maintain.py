@@ -11,8 +11,8 @@ from pipelines.expiry import ExpiryConfig
 from pipelines.history_bytes import history_bytes as bytes_of
 from pipelines.maintenance import CareConfig, history, maintain_lake
 from pipelines.making import TABLES
+from pipelines.opening import open_lake
 from pipelines.session import plain_errors
-from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.storage.place import Place
 
@@ -38,7 +38,7 @@ def maintain(
         Also tell what storing each history once saves: writes them into every impression, twice, to compare.
     """
     with plain_errors():
-        tables = Lake(session_for("feedloop maintain", engine), lake)
+        tables = open_lake(session_for("feedloop maintain", engine), lake)
         found = [table for table in TABLES if tables.exists(table)]
         if not found:
             raise InputError(f"{lake}: no table of feedloop lies there. Name the folder that ingest wrote with --lake")

@@ -6,10 +6,10 @@ from typing import Any
 
 from jobs.config import run
 from pipelines.engine.choice import EngineConfig, session_for
+from pipelines.opening import open_lake
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack as pack_lake
 from pipelines.session import plain_errors
-from pipelines.tables import Lake
 from schemas.storage.place import Place
 
 
@@ -38,7 +38,7 @@ def pack(
         What decides the batches.
     """
     with plain_errors():
-        tables = Lake(session_for("feedloop pack", engine), lake)
+        tables = open_lake(session_for("feedloop pack", engine), lake)
         read = tables if as_of is None else tables.as_of(tables.versions_from(as_of))
         manifest = pack_lake(read, out, config)
         versions = tables.report("pack", inputs=manifest.inputs, outputs={})

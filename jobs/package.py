@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import shlex
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jobs.config import run
+from jobs.environment import pack_environment
+from jobs.submitting import Parts, guide, submit_commands
 from pipelines.engine.s3 import LOG_STORE_JAR
 from pipelines.news.tokenizer_file import PACKAGED, default_tokenizer_file
 from schemas.errors import InputError
@@ -17,15 +17,26 @@ from schemas.errors import InputError
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("schemas", "pipelines", "trainer", "jobs")
 SPARK_JOBS = ("ingest", "prepare_news", "build_trajectories", "pack", "maintain")
-_USUAL = {"ingest": ("logs",)}  # not required, yet only a replay, or a mapping that names its logs, does without
 _BEFORE_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold: same code, same bytes
 
 
-def package(*, out: Path = ROOT / "build" / "spark") -> dict[str, Any]:
+def package(
+    *,
+    out: Path = ROOT / "build" / "spark",
+    cluster: Literal["standalone", "yarn", "kubernetes", "databricks"] = "standalone",
+    environment: bool = False,
+) -> dict[str, Any]:
     """Collect what Spark's driver and workers need; prints the command line of every Spark job.
 
-    Args:
-        out: folder that gets feedloop.zip, the jobs' scripts, jars/ and presets/
+    Parameters
+    ----------
+    out
+        Folder that gets feedloop.zip, the jobs' scripts, jars/, presets/, and SUBMIT.md: the command lines of every
+        kind of cluster.
+    cluster
+        Whose command lines are printed.
+    environment
+        Also make environment.tar.gz: Python with every package that tasks need, which executors unpack.
     """
     tokenizer = default_tokenizer_file()
     if tokenizer is None:
@@ -40,8 +51,10 @@ def package(*, out: Path = ROOT / "build" / "spark") -> dict[str, Any]:
     (out / "jars").mkdir(exist_ok=True)
     copies = [Path(shutil.copy2(jar, out / "jars")) for jar in jars]
     scripts = {job: Path(shutil.copy2(ROOT / "jobs" / f"{job}.py", out)) for job in SPARK_JOBS}
-    commands = {job: submit_command(archive, copies, script) for job, script in scripts.items()}
-    return {"zip": str(archive), "files": len(entries), "submit": commands}
+    shutil.copy2(ROOT / "requirements" / "spark.txt", out / "requirements.txt")
+    parts = Parts(archive, copies, scripts, pack_environment(ROOT, out) if environment else None)
+    (out / "SUBMIT.md").write_text(guide(parts), "utf-8")
+    return {"zip": str(archive), "files": len(entries), "submit": submit_commands(cluster, parts)}
 
 
 def source_files(root: Path) -> list[str]:
@@ -60,20 +73,6 @@ def write_zip(archive: Path, entries: dict[str, Path]) -> Path:
             entry.external_attr = 0o644 << 16
             packed.writestr(entry, entries[name].read_bytes(), zipfile.ZIP_DEFLATED)
     return unfinished.replace(archive)
-
-
-def submit_command(archive: Path, jars: list[Path], script: Path) -> str:
-    """The spark-submit command line of one job, with the options that it needs in capitals."""
-    words = ["spark-submit", "--py-files", str(archive), "--jars", ",".join(map(str, jars)), str(script)]
-    return " ".join([shlex.join(words), *(f"--{name} {name.upper()}" for name in required_options(script))])
-
-
-def required_options(script: Path) -> list[str]:
-    """The options that the job needs; read, not imported, for a job brings Spark or torch along."""
-    functions = [node for node in ast.parse(script.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
-    job = next(function for function in functions if function.name == script.stem).args
-    pairs = zip(job.kwonlyargs, job.kw_defaults, strict=True)
-    return [*_USUAL.get(script.stem, ()), *(of.arg.replace("_", "-") for of, default in pairs if default is None)]
 
 
 if __name__ == "__main__":

@@ -15,13 +15,16 @@ from schemas.storage.place import Place
 
 def check_places(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Give each place its one spelling, and refuse, before anything is made, what nothing here can serve."""
+    on_spark = any(argument.name == "--engine" for argument in arguments)
     for argument in arguments:
         kinds = kinds_in(argument.hint)
         if not kinds & {Path, Place}:
             continue
         key = argument.name
         for number, token in enumerate(argument.tokens):
-            place = check_served(Place.of(token.value))
+            place = Place.of(token.value)
+            if not (key == "--lake" and on_spark and place.schema):  # which the engine will be asked for
+                check_served(place)
             if not (place.is_local or Place in kinds):
                 raise InputError(f"{key} is {place}: give a path of this machine, for {key} takes no other")
             argument.tokens[number] = token.evolve(value=place.text)

@@ -13,8 +13,8 @@ from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.settings import settle
+from pipelines.opening import named, open_lake
 from pipelines.session import plain_errors
-from pipelines.tables import Lake, named
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.paths import path_of
 from schemas.storage.place import Place
@@ -53,7 +53,7 @@ def prepare_news(
     file = None if news is None else news_file(path_of(news))  # as what stands above, refused before Spark starts
     source = named(source)
     with plain_errors():
-        tables = Lake(session_for("feedloop prepare_news", engine), lake)
+        tables = open_lake(session_for("feedloop prepare_news", engine), lake, news)
         with tables.locked(_STAGE):
             read = (*TABLES_OF[_STAGE], *(_LOGGED if file is None else ()))
             before = tables.versions(read)

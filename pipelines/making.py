@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from deltalake import DeltaTable, Field, Schema
@@ -22,6 +24,8 @@ from schemas.errors import ContractError, InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECTS
+from schemas.storage.files import remove_folder
+from schemas.storage.place import Place
 from schemas.table import Column, Table, element_type
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
@@ -55,6 +59,19 @@ def make(table: Table, path: str) -> None:
     )
     if made.version() == 0 and table.checks:
         _set_rules(path, _rules(table))
+
+
+@contextmanager
+def unmade_by_failure(new: bool, path: str) -> Iterator[bool]:
+    """Inside, rows come into the table at `path`; gives `new`. What fails before it has any takes a new one away."""
+    version = snapshot(path).version
+    try:
+        yield new
+    except BaseException:
+        # Where the version has moved, another run has written here meanwhile.
+        if new and snapshot(path).version == version:
+            remove_folder(Place.of(path))
+        raise
 
 
 def bring_up_to_date(spark: SparkSession, table: Table, path: str) -> None:

@@ -12,18 +12,18 @@ from pyspark.sql import DataFrame, SparkSession
 from pipelines import locks, versions
 from pipelines.commits import Changes, Commit, Mark, is_replay, latest_commits
 from pipelines.delta_log import Snapshot, is_table, opened, snapshot
-from pipelines.engine.choice import on_one_machine
 from pipelines.engine.commit_check import check_commits
+from pipelines.engine.one_machine import on_one_machine
 from pipelines.engine.reading import delta_frame
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.engine.staged import Staged
 from pipelines.engine.writer import writer_of
 from pipelines.lake_root import lake_root
-from pipelines.making import TABLES, bring_up_to_date, job_of, make, shaped, with_contract_columns
+from pipelines.making import TABLES, bring_up_to_date, job_of, make, shaped, unmade_by_failure, with_contract_columns
 from pipelines.merging import Merge
+from pipelines.named_tables import registrar, where_tables_lie
 from pipelines.refusals import explained
 from schemas.errors import InputError
-from schemas.storage.files import remove_folder
 from schemas.storage.place import Place
 from schemas.table import Table
 
@@ -33,13 +33,14 @@ _NOTE = "feedloop."  # prefix of our own table properties
 
 
 class Lake:
-    """The Delta tables below one root: a folder, or a URL that Spark can write to. `pinned`: tables at old versions."""
+    """The Delta tables below one root: a folder, a URL, a schema's LOCATION. `pinned`: tables at old versions."""
 
     def __init__(
         self, spark: SparkSession, root: str | Path | Place, *, pinned: Mapping[str, int] | None = None
     ) -> None:
         self.spark = spark
-        self.root = lake_root(root)
+        self.root = lake_root(where_tables_lie(spark, root))
+        self._register = registrar(spark, root)
         check_commits(spark, self.root)
         self._pinned = None if pinned is None else dict(pinned)
         self._writer = writer_of(spark)
@@ -140,7 +141,7 @@ class Lake:
         """
         rows, _ = shaped(frame, table, keep_others=False)
         with ExitStack() as held:
-            held.enter_context(self._unmade_by_failure(table))
+            held.enter_context(unmade_by_failure(self.create(table), self.path(table)))
             keep = held.enter_context(self.scratch())
             with explained(table, self.path(table)):
                 staged = held.enter_context(self._writer.staged(table, self.path(table), rows, keep))
@@ -242,24 +243,6 @@ class Lake:
     @contextmanager
     def _made(self, table: Table) -> Iterator[bool]:
         """Inside, the table exists, as its contract says; gives whether it is new. A failed first write leaves none."""
-        with self._unmade_by_failure(table) as new, explained(table, self.path(table)):
+        with unmade_by_failure(self.create(table), self.path(table)) as new, explained(table, self.path(table)):
             yield new
-
-    @contextmanager
-    def _unmade_by_failure(self, table: Table) -> Iterator[bool]:
-        """Inside, the table exists; gives whether it is new. What fails before it has rows takes it away again."""
-        new, version = self.create(table), snapshot(self.path(table)).version
-        try:
-            yield new
-        except BaseException:
-            # Where the version has moved, another run has written here meanwhile.
-            if new and snapshot(self.path(table)).version == version:
-                remove_folder(Place.of(self.path(table)))
-            raise
-
-
-def named(source: str) -> str:
-    """The source, if it can name a partition. InputError otherwise."""
-    if not source.strip():
-        raise InputError("--source is empty: name the publisher that the data comes from")
-    return source
+        self._register(table, self.path(table))

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyspark.sql import SparkSession
-from pyspark.sql.connect.session import SparkSession as Connected
 
 from pipelines.engine.connect import connected_session
 from pipelines.engine.embedded import embedded_session
 from pipelines.engine.local_spark import build_session
-from pipelines.session import is_embedded
 from schemas.errors import InputError
 
 Name = Literal["auto", "embedded", "spark"]
@@ -59,11 +57,3 @@ def session_for(app: str, config: EngineConfig, *, new_bytes: int = 0) -> SparkS
     if remote is not None:
         return connected_session(remote)
     return build_session(app, jvm="long" if new_bytes > _LONG_RUN_BYTES else "short")
-
-
-def on_one_machine(spark: SparkSession) -> bool:
-    """Whether driver and executors are certain to see the same temporary files."""
-    if is_embedded(spark):
-        return True
-    connected: object = spark
-    return not isinstance(connected, Connected) and (spark.conf.get("spark.master", None) or "").startswith("local")

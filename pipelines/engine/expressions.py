@@ -19,9 +19,17 @@ def greatest_of(structs: Column | str) -> Column:
     return F.element_at(F.array_sort(F.collect_list(structs)), -1)
 
 
-def hash64(text: str, *others: Column | str) -> Column:
-    """`xxhash64` of a column of texts that is never null, and of others.
+def bucket_of(text: Column | str, into: int) -> Column:
+    """A number from 0 to below `into` by a hash of the text, by which rows are dealt out.
 
-    There it fails on a file in which each of the columns has one value, which is then read as a constant.
+    Not by `xxhash64`: there it fails on a file in which each column that it is given holds one value, which is then
+    read as a constant.
     """
-    return F.xxhash64(F.coalesce(text, F.lit("")), *others)
+    return F.pmod(F.crc32(text), F.lit(into))
+
+
+def fraction(*columns: Column | str) -> Column:
+    """A number from 0 to below 1, spread evenly, by a hash of the columns' texts: the same on either engine."""
+    texts = [(F.col(column) if isinstance(column, str) else column).cast("string") for column in columns]
+    digits = F.substring(F.md5(F.concat_ws("\x01", *texts)), 1, 13)
+    return F.conv(digits, 16, 10).cast("long") * F.lit(2.0**-52)

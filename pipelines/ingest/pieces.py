@@ -29,10 +29,13 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def refuse_other_encoding(start: bytes) -> None:
-    """InputError if a file of text that begins so is UTF-16 or UTF-32, with a byte order mark or without."""
+    """InputError if a file of text that begins so is UTF-16 or UTF-32, with a byte order mark or without.
+
+    A file whose first line alone is such text is read: that line is refused, and the others are lines.
+    """
     marked = (name for name, mark in _WIDE_MARKS if start.startswith(mark))
     name = next(marked, None) or _WIDE_ZEROS.get("".join("0" if byte == 0 else "x" for byte in start[:4]))
-    if name is not None:
+    if name is not None and not any(len(line) > 8 and 0 not in line for line in start.split(b"\n")):
         raise InputError(f"is {name}, and logs are read as UTF-8. Write it anew, such as by iconv -f {name} -t UTF-8")
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from pipelines.engine.expressions import hash64
+from pipelines.engine.expressions import bucket_of
 from pipelines.engine.scratch import Keep
 from schemas.news import FIELDS
 
@@ -86,7 +86,7 @@ def _parted(new: DataFrame, parts: int) -> DataFrame:
         return new.withColumn("part", F.lit(0))
     total = new.count()
     share = max(1, total // (parts * _SAMPLED))
-    sampled = new.where(F.pmod(hash64("item_id"), F.lit(share)) == 0).select("item_id").distinct().collect()
+    sampled = new.where(bucket_of("item_id", share) == 0).select("item_id").distinct().collect()
     ids = sorted(row["item_id"] for row in sampled)
     ends = [ids[len(ids) * number // parts] for number in range(1, parts)] if ids else []
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from pipelines.engine.expressions import hash64
+from pipelines.engine.expressions import bucket_of
 from pipelines.news.corpus import ALL, word_counts
 from pipelines.news.refine import Corpus
 from pipelines.news.segment import Refinement, Segmenter, segment_columns
@@ -41,7 +40,7 @@ def refined(
     larger than a task.
     """
     fields = segmenting.fields
-    dealt = items.withColumn("chunk", F.pmod(hash64("item_id"), F.lit(chunks)).cast("string"))
+    dealt = items.withColumn("chunk", bucket_of("item_id", chunks).cast("string"))
     words = word_counts(dealt, fields, of="chunk").select("chunk", "field", "word")  # the empty one is among them
     weights = words.join(corpora.select("field", "word", "idf"), ["field", "word"], how="inner")
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from pipelines.engine.choice import on_one_machine
+from pipelines.engine.one_machine import on_one_machine
 from pipelines.packing.building import new_build
 from pipelines.packing.write import held, unfinished
 from schemas.errors import InputError
@@ -38,7 +38,7 @@ def check_reached(spark: SparkSession, out: Place) -> None:
 def _prober(folder: Place) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def probe(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """A fault is a value: an error would reach the user as the engine's."""
-        if not any(batch.num_rows for batch in rows):
+        if not sum(batch.num_rows for batch in rows):  # all are read: Spark starts a worker anew that has left some
             return
         name, fault = uuid4().hex, None
         try:

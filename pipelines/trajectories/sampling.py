@@ -12,7 +12,7 @@ from operator import or_
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from pipelines.engine.expressions import hash64
+from pipelines.engine.expressions import fraction
 from pipelines.engine.scratch import Keep
 from pipelines.trajectories.config import TrajectoryConfig
 from schemas.errors import InputError
@@ -22,7 +22,7 @@ _NAME = ("source", "impression_id")
 
 def lot() -> Column:
     """The impression's lot, from 0 to below 1: no user's id is in it, which may be replaced by a hash."""
-    return F.shiftrightunsigned(hash64(*_NAME, F.unix_micros("time")), 11) * F.lit(2.0**-53)
+    return fraction(*_NAME, F.unix_micros("time"))
 
 
 def is_drawn(share: float) -> Column:

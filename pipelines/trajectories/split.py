@@ -8,7 +8,7 @@ from datetime import datetime
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from pipelines.engine.expressions import hash64
+from pipelines.engine.expressions import bucket_of
 from pipelines.histories import hash_of, with_history
 from pipelines.trajectories.sampling import is_drawn
 
@@ -84,7 +84,7 @@ def _numbered(impressions: DataFrame) -> DataFrame:
     Users are dealt to buckets by hash, and impressions are counted in each: the count cannot repeat, as a hash could.
     The windows over users are parts of these, so that Spark shuffles once for all of them.
     """
-    bucket = F.pmod(hash64("user_id"), F.lit(_BUCKETS)).cast("long")
+    bucket = bucket_of("user_id", _BUCKETS).cast("long")
     dealt = impressions.withColumn("_bucket", bucket)
     place = F.row_number().over(Window.partitionBy("_bucket").orderBy("source", "user_id", "time", "impression_id"))
     return dealt.withColumn("view", F.shiftleft("_bucket", _PLACE) + place)

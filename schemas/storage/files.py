@@ -26,6 +26,11 @@ def store_of(place: Place) -> tuple[Store, str]:
     """Its file system, and its key there. InputError where the library that serves it is not installed."""
     if place.is_local:
         return _LOCAL, str(place.path.absolute())
+    if place.schema is not None:
+        raise InputError(
+            f"{place}: a schema of a catalogue serves as --lake of the jobs that run on Spark. Name the folder or URL "
+            "where its tables lie"
+        )
     scheme, _, rest = place.text.partition("://")
     host, _, key = rest.partition("/")
     return _remote(scheme, host), key

@@ -17,9 +17,10 @@ SCHEMES = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "abfs": "abfss", "a
 _SERVED = "s3:// (s3a://), gs://, abfss://, hdfs://, file:/ and plain paths"
 # Ours, and others that people know: with one slash or none they are no names of folders either.
 _SCHEME = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]*)://|(?i:(file|dbfs|viewfs|wasbs?|adl|oss|https?|s3[an]?|gs|abfss?|hdfs):)"
+    r"([A-Za-z][A-Za-z0-9+.-]*)://|(?i:(file|catalog|dbfs|viewfs|wasbs?|adl|oss|https?|s3[an]?|gs|abfss?|hdfs):)"
 )
 _CATALOG = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,2}")
+_SCHEMA = re.compile(r"\w+(\.\w+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,6 +43,8 @@ class Place:
             return cls(_of_this_machine(text))
         if scheme == "dbfs" and Path("/dbfs").is_dir():  # Databricks shows its file system there
             return cls("/dbfs/" + text.partition(":")[2].lstrip("/"))
+        if scheme == "catalog":
+            return cls(_of_a_catalogue(text))
         if scheme not in SCHEMES:
             raise InputError(f"{_without_secrets(text)}: storage by {scheme}: is not served. Served are {_SERVED}")
         return cls(_url(scheme, text))
@@ -50,6 +53,12 @@ class Place:
     def is_local(self) -> bool:
         """Whether this machine's own file system has it."""
         return "://" not in self.text
+
+    @property
+    def schema(self) -> str | None:
+        """The schema of Spark's catalogue that the place is, such as main.feedloop; None for any other place."""
+        scheme, _, name = self.text.partition("://")
+        return name if scheme == "catalog" else None
 
     @property
     def path(self) -> Path:
@@ -85,11 +94,19 @@ def lake_place(named: str | Path | Place) -> Place:
     """As `Place.of`, of a lake: what reads like tables of a catalogue is refused, unless such a folder is there."""
     place = Place.of(named)
     if place.is_local and _CATALOG.fullmatch(place.text) and not place.path.exists():
+        schema = ".".join(place.text.split(".")[:2])
         raise InputError(
-            f"{place}: reads like a schema of a catalogue (Unity, Hive), and feedloop keeps its tables in a folder or "
-            f"behind a URL. Write ./{place} for a folder of that name"
+            f"{place}: a schema of a catalogue (Unity, Hive), or a folder? Write catalog:{schema} for the schema, "
+            f"which asks for --engine spark, and ./{place} for a folder of that name"
         )
     return place
+
+
+def _of_a_catalogue(text: str) -> str:
+    name = text.partition(":")[2].removeprefix("//")
+    if not _SCHEMA.fullmatch(name):
+        raise InputError(f"{text}: names no schema, as in catalog:SCHEMA or catalog:CATALOG.SCHEMA")
+    return f"catalog://{name}"
 
 
 def _of_this_machine(text: str) -> str:

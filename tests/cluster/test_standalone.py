@@ -108,22 +108,25 @@ def cluster(folder: Path, *, hidden: Path | None = None) -> Iterator[str]:
             yield url
 
 
-def submitted(command: str, url: str, cwd: Path, *, ends: int = 0) -> str:
-    """What the printed command line prints, with the settings that a user adds for so small a cluster."""
+def submitted(command: str, url: str, cwd: Path, *, ends: int = 0, patience: int = 240, **more: str) -> str:
+    """What the printed command line prints, with the settings that a user adds for so small a cluster.
+
+    `patience`: seconds. `more`: of the driver's environment.
+    """
     _, *words = shlex.split(command)
     options = [word for name, value in SETTINGS.items() for word in ("--conf", f"{name}={value}")]
     with (cwd / "driver.log").open("wb") as log:
         driver = subprocess.Popen(
             [str(SPARK_HOME / "bin" / "spark-submit"), "--master", url, *options, *words],
             cwd=cwd,
-            env=environment(),
+            env=environment() | more,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
             start_new_session=True,
         )
         try:
-            printed, _ = driver.communicate(timeout=240)
+            printed, _ = driver.communicate(timeout=patience)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(driver.pid, signal.SIGKILL)

@@ -77,19 +77,27 @@ def test_every_table_is_named_in_the_documents() -> None:
 # Options of other programs, and whose they are.
 FOREIGN: dict[str, str] = {
     "--all": "./feedloop test",
+    "--archives": "spark-submit",
     "--check": "ruff format",
     "--conf": "spark-submit",
+    "--deploy-mode": "spark-submit",
     "--jars": "spark-submit",
+    "--json": "databricks",
     "--logdir": "tensorboard",
+    "--master": "spark-submit",
     "--name": "a word for any of ours",
+    "--no-deps": "uv",
     "--noconftest": "pytest",
     "--nproc-per-node": "torchrun",
     "--packages": "spark-submit",
     "--porcelain": "git",
     "--py-files": "spark-submit",
+    "--python": "uv",
     "--query-gpu": "nvidia-smi",
+    "--quiet": "uv",
     "--require-hashes": "uv",
     "--strict": "mypy",
+    "--target": "uv",
     "--upgrade": "./feedloop lock",
 }
 _OPTION = re.compile(r"(?<![\w/.-])--[a-z][a-z0-9]*(?:[.-][a-z0-9]+)*")

@@ -56,6 +56,8 @@ REFUSED = {
     "wasbs://box@account/x": "not served",
     "s3://key:secret@bucket/x": "environment variables",
     "magic://host/x": "not served",
+    "catalog:a.b.c": "names no schema",
+    "catalog:": "names no schema",
     "file://host/x": "with a host",
 }
 
@@ -147,3 +149,15 @@ def test_an_option_takes_what_is_served_and_refuses_the_rest_by_name(option: Opt
             continue
         with pytest.raises(InputError, match=says):
             bound(option, text)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: f"{option.job}-{option.name}")
+def test_a_schema_of_a_catalogue_is_a_lake_of_the_jobs_that_choose_an_engine_and_nothing_else(option: Option) -> None:
+    engines = (
+        "engine" in inspect.signature(getattr(importlib.import_module(f"jobs.{option.job}"), option.job)).parameters
+    )
+    if option.name == "lake" and engines:
+        assert bound(option, "catalog:main.feedloop") == Place("catalog://main.feedloop")
+        return
+    with pytest.raises(InputError, match="serves as --lake of the jobs that run on Spark"):
+        bound(option, "catalog:main.feedloop")

@@ -123,6 +123,16 @@ def test_what_cannot_be_read_is_refused_by_file_and_column(tmp_path: Path, form:
     assert re.search(message, look(tmp_path, form)), look(tmp_path / "again", form)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_a_first_line_in_another_encoding_is_one_line_that_is_refused(tmp_path: Path, encoding: str) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    lines = [json_line("1").encode(encoding), *(json_line(str(n)).encode() for n in (2, 3))]
+    (logs / "a.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    (file,) = find_logs(tmp_path).files
+    assert file.lines == 3
+
+
 def test_times_at_the_ends_of_nanoseconds_are_read_to_the_microsecond(tmp_path: Path) -> None:
     ends = np.array([-(2**63) + 1, 2**63 - 1])
     file, mapping = found(tmp_path, Form(write=parquet(time=pa.array(ends, pa.timestamp("ns")))))

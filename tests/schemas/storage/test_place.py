@@ -26,6 +26,8 @@ from schemas.storage.place import Place, lake_place
         ("gs://b/x y", "gs://b/x y"),
         ("abfs://c@a.dfs.core.windows.net/x", "abfss://c@a.dfs.core.windows.net/x"),
         ("hdfs://host:8020/x", "hdfs://host:8020/x"),
+        ("catalog:main.feedloop", "catalog://main.feedloop"),
+        ("catalog://feedloop", "catalog://feedloop"),
         ("2026-03-05T10:00:00.jsonl", "2026-03-05T10:00:00.jsonl"),
         ("./s3:/x", "./s3:/x"),
         ("a:b", "a:b"),
@@ -82,7 +84,7 @@ def test_parts_of_a_place() -> None:
 def test_a_lake_that_reads_like_a_catalogue_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for named in ("main.news", "main.news.impressions"):
-        with pytest.raises(InputError, match=f"Write ./{named}"):
+        with pytest.raises(InputError, match=f"Write catalog:main.news for the schema.* and ./{named} for a folder"):
             lake_place(named)
     (tmp_path / "main.news").mkdir()
     for named in ("main.news", "./other.lake", "lake", "v1.2", "s3://b/main.news"):
