@@ -1,4 +1,4 @@
-"""Our code -> what spark-submit needs where there is no clone: one zip, the job scripts, Delta's jars, the presets."""
+"""Our code -> what spark-submit needs where there is no clone: one zip, the job scripts, the jars, the presets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from jobs.config import run
 from jobs.environment import pack_environment
 from jobs.submitting import Parts, guide, submit_commands
+from pipelines.engine.s3 import LOG_STORE_JAR
 from pipelines.news.tokenizer_file import PACKAGED, default_tokenizer_file
 from schemas.errors import InputError
 
@@ -41,10 +42,9 @@ def package(
     if tokenizer is None:
         raise InputError("the default tokenizer is not installed, and prepare_news needs it. Run ./feedloop setup")
     jars = sorted((ROOT / "build" / "jars").glob("*.jar"))
-    if not jars:
-        raise InputError("build/jars holds no Delta jars. Run ./feedloop setup, which collects them")
-    out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    if LOG_STORE_JAR not in {jar.name for jar in jars}:
+        raise InputError("build/jars lacks the jars of Delta and S3. Run ./feedloop setup, which collects them")
+    (out := out.resolve()).mkdir(parents=True, exist_ok=True)
     entries = {name: ROOT / name for name in source_files(ROOT)} | {f"pipelines/news/{PACKAGED}": tokenizer}
     archive = write_zip(out / "feedloop.zip", entries)
     shutil.copytree(ROOT / "jobs" / "presets", out / "presets", dirs_exist_ok=True)

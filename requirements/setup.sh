@@ -1,10 +1,10 @@
-# First use, called by ./feedloop: uv, the locked Python packages, and for Spark Java and Delta's jars.
+# First use, called by ./feedloop: uv, the locked Python packages, and for Spark Java and jars.
 # May be interrupted (the next call completes it) and called twice at once (the second waits).
 set -euo pipefail
 shopt -s inherit_errexit
 wanted=$1     # hash of the locks; written to .venv/set-up-for once all of it is there
 java_asked=$2 # the user's JAVA_HOME and java on PATH in one line: what the choice of Java is remembered under
-what=$3       # packages, or all: Java and Delta's jars, which only Apache Spark needs
+what=$3       # packages, or all: Java and jars, which only Apache Spark needs
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build
 locks=$root/requirements
@@ -87,28 +87,60 @@ get_java() {
   export JAVA_HOME=$home
 }
 
-jars_are_right() { (cd "$1" 2>/dev/null && sha256sum --check --strict --status "$locks/jars.sha256" 2>/dev/null); }
+jars_are_right() { (cd "$1" 2>/dev/null && sha256sum --check --strict --status "$2" 2>/dev/null); }
+
+version_of() { sed -n "s/.*  $1-\([0-9.]*\)\.jar\$/\1/p" "$locks"/{jars,compiler}.sha256; }
+
+# By which Spark reads and writes Delta and S3. What hadoop-aws and the SDK want beside them Spark brings itself, and the
+# SDK once more, as one jar of 500 MB.
+coordinates() {
+  local sdk=software.amazon.awssdk part
+  sed -n 's/.*  delta-spark_\(.*\)-\(.*\)\.jar$/io.delta:delta-spark_\1:\2/p' "$locks/jars.sha256"
+  echo "org.apache.hadoop:hadoop-aws:$(version_of hadoop-aws)"
+  for part in s3 s3-transfer-manager sts apache-client netty-nio-client; do echo "$sdk:$part:$(version_of s3)"; done
+  echo "org.eclipse.jdt:ecj:$(version_of ecj)"
+}
+left_out='software.amazon.awssdk:bundle,io.netty:*,org.apache.httpcomponents:*,commons-codec:*,commons-logging:*,org.slf4j:*,org.wildfly.openssl:*'
 
 get_jars() {
-  if jars_are_right "$build/jars"; then return; fi
-  local ivy=$build/ivy name version
-  version=$(sed -n 's/.*  delta-spark_\(.*\)-\(.*\)\.jar$/\1:\2/p' "$locks/jars.sha256")
-  say "collecting Delta's jars (8 MB) through Spark's resolver"
-  rm -rf "$ivy" && mkdir -p "$ivy/checked" "$build/jars"
+  local ivy=$build/ivy made_from
+  made_from=$(cat "$locks"/{jars,compiler}.sha256 "$root"/jvm/*/*.java | sha256sum)
+  if [[ $(cat "$build/jars/made-from" 2>/dev/null) == "$made_from" ]] && jars_are_right "$build/jars" "$locks/jars.sha256"; then return; fi
+  say "collecting the jars by which Spark reads Delta and S3, and a Java compiler (21 MB), through Spark's resolver"
+  rm -rf "$ivy" && mkdir -p "$ivy"/{checked,compiler,classes} "$build/jars"
   echo '"""Nothing to run: spark-submit resolves the jars before it starts this."""' >"$ivy/nothing.py"
   SPARK_HOME=$("$root/.venv/bin/python" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')
   export SPARK_HOME PYSPARK_PYTHON=$root/.venv/bin/python
-  "$SPARK_HOME/bin/spark-submit" --packages "io.delta:delta-spark_$version" --conf "spark.jars.ivy=$ivy" \
-    "$ivy/nothing.py" >"$ivy/log" 2>&1 || true
-  while read -r _ name; do
-    cp "$ivy"/jars/*_"$name" "$ivy/checked/$name" 2>/dev/null || {
-      tail -n 5 "$ivy/log" >&2
-      stop "$name could not be fetched. Try again with a connection, or put the files of requirements/jars.sha256 into build/jars"
-    }
-  done <"$locks/jars.sha256"
-  jars_are_right "$ivy/checked" || stop "a jar's checksum is not that of requirements/jars.sha256: refused. Look at build/ivy/checked"
+  "$SPARK_HOME/bin/spark-submit" --packages "$(coordinates | paste -sd,)" --exclude-packages "$left_out" \
+    --conf "spark.jars.ivy=$ivy" "$ivy/nothing.py" >"$ivy/log" 2>&1 || true
+  take "$ivy" checked "$locks/jars.sha256"
+  take "$ivy" compiler "$locks/compiler.sha256"
+  compile_ours "$ivy"
+  rm -f "$build"/jars/{*.jar,made-from}
   mv "$ivy"/checked/*.jar "$build/jars/"
+  echo "$made_from" >"$build/jars/made-from"
   rm -rf "$ivy"
+}
+
+# The one class of our own, by a compiler that every Java runs: not every machine has a javac.
+compile_ours() {
+  local ivy=$1
+  "$JAVA_HOME/bin/java" -cp "$ivy/compiler/*" org.eclipse.jdt.internal.compiler.batch.Main --release 17 -g:source,lines \
+    -cp "$(printf '%s:' "$ivy"/checked/*.jar "$SPARK_HOME"/jars/hadoop-client-api-*.jar)" -d "$ivy/classes" "$root/jvm" \
+    >"$ivy/log" 2>&1 || { tail -n 20 "$ivy/log" >&2 && stop "jvm/ could not be compiled"; }
+  (cd "$ivy/classes" && "$root/.venv/bin/python" -m zipfile -c "$ivy/checked/feedloop-s3-log-store.jar" feedloop)
+}
+
+# Copies what a file of checksums lists out of all that was resolved; stops where a jar is missing, or another.
+take() {
+  local ivy=$1 into=$1/$2 sums=$3 name
+  while read -r _ name; do
+    cp "$ivy"/jars/*_"$name" "$into/$name" 2>/dev/null || {
+      tail -n 5 "$ivy/log" >&2
+      stop "$name could not be fetched. Try again with a connection, or copy build/jars from a clone like this one"
+    }
+  done <"$sums"
+  jars_are_right "$into" "$sums" || stop "a jar's checksum is not that of requirements/${sums##*/}: refused. Look at ${into#"$root/"}"
 }
 
 mkdir -p "$build" 2>/dev/null || true
@@ -125,5 +157,6 @@ fi
 if [[ $what == all ]]; then
   get_java
   get_jars
+  echo "$wanted" >"$build/jars/set-up-for"
 fi
 echo "$wanted" >"$root/.venv/set-up-for"

@@ -49,6 +49,16 @@ def bucket(_object_store: None) -> str:
     return new_bucket()
 
 
+@pytest.fixture(scope="session")
+def name_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real HDFS on this machine, as hdfs://HOST:PORT; for tests marked slow: it is a JVM of its own."""
+    pytest.importorskip("hdfs_native", reason="HDFS wants the package hdfs-native (pyproject.toml: extra hdfs)")
+    from tests.hdfs_cluster import hdfs_cluster
+
+    with hdfs_cluster(tmp_path_factory.mktemp("hdfs")) as url:
+        yield url
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seeds() -> None:
     random.seed(SEED)

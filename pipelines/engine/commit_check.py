@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from pyspark.sql import SparkSession
 
+from pipelines.engine.s3 import LOG_STORE, LOG_STORE_CLASS_SETTING, LOG_STORE_JAR, LOG_STORE_SETTING
 from pipelines.session import is_embedded
 from schemas.errors import InputError
 
-_LOG_STORES = ("spark.delta.logStore.s3a.impl", "spark.delta.logStore.s3.impl", "spark.delta.logStore.class")
+_LOSES = "S3SingleDriverLogStore"  # Delta's own, also where a session names it
 _MANAGED = "spark.databricks.clusterUsageTags.clusterId"  # Databricks has its own commit service
 
 
 def check_commits(spark: SparkSession, root: str) -> None:
     """InputError for a lake on S3 where the session names no log store of which one of two writers wins."""
-    if not root.startswith("s3://") or is_embedded(spark):
+    if not root.startswith("s3://") or is_embedded(spark) or spark.conf.get(_MANAGED, None) is not None:
         return
-    if all(spark.conf.get(name, None) is None for name in (*_LOG_STORES, _MANAGED)):
+    named = spark.conf.get(LOG_STORE_SETTING, None) or spark.conf.get(LOG_STORE_CLASS_SETTING, None)
+    if named is None or named.endswith(_LOSES):
         raise InputError(
             f"{root}: two Spark processes that write a Delta table on S3 lose commits of one another without a word, "
-            "for Delta's own log store there does not ask whether a commit is there already. Use --engine embedded, or "
-            f"give Spark a log store that does, by {_LOG_STORES[0]}, such as io.delta.storage.S3DynamoDBLogStore"
+            f"for Delta's own log store there ({_LOSES}) does not ask whether a commit is there already. Start Spark, "
+            f"or the Connect server, with feedloop's: --conf {LOG_STORE_SETTING}={LOG_STORE}, and {LOG_STORE_JAR} "
+            "with the other files of build/jars by --jars (./feedloop setup collects them). Or use --engine embedded"
         )

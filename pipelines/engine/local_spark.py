@@ -14,6 +14,13 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
+from pipelines.engine.s3 import (
+    LOG_STORE,
+    LOG_STORE_CLASS_SETTING,
+    LOG_STORE_JAR,
+    client_settings,
+    log_store_settings,
+)
 from pipelines.java import driver_settings, name_user, quiet_gateway, speak_utf8
 from pipelines.session import ALWAYS, CONNECT_MODE, DELTA_CLASS, SHUFFLE_PARTITIONS, ZONE, cores_of
 from schemas.errors import InputError
@@ -46,12 +53,14 @@ def build_session(app: str, *, jvm: str = "short") -> SparkSession:
         return active
     scratch = Path(tempfile.mkdtemp(prefix="feedloop-spark-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    settings = ALWAYS | {"spark.sql.warehouse.dir": (scratch / "warehouse").as_uri()}
+    settings = ALWAYS | client_settings(os.environ) | {"spark.sql.warehouse.dir": (scratch / "warehouse").as_uri()}
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         _check_submitted_jars()
     else:
         _start_local_jvm(app, settings, scratch, jvm)
     started = SparkConf()  # what the JVM was started with: by us, or by spark-submit
+    if not started.contains(LOG_STORE_CLASS_SETTING) and _is_loadable(LOG_STORE):
+        settings |= log_store_settings()
     if started.get("spark.master", "local").startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take python3 from PATH
         settings |= {
@@ -69,10 +78,13 @@ def build_session(app: str, *, jvm: str = "short") -> SparkSession:
 def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path, jvm: str) -> None:
     """Start the JVM by our own settings, its chatter kept off the user's terminal."""
     master = os.environ.get("FEEDLOOP_MASTER", "local[*]")
-    conf = SparkConf(loadDefaults=False).setMaster(master).setAppName(app).set("spark.jars", _jars(master))
-    for name, value in (
-        settings | _local_settings(master) | driver_settings(jvm, scratch) | {"spark.local.dir": str(scratch)}
-    ).items():
+    jars = _jars(master)
+    conf = SparkConf(loadDefaults=False).setMaster(master).setAppName(app).set("spark.jars", jars)
+    settings = settings | _local_settings(master) | driver_settings(jvm, scratch)
+    settings |= {"spark.local.dir": str(scratch), "spark.hadoop.fs.s3a.buffer.dir": str(scratch / "s3a")}
+    if LOG_STORE_JAR in jars:
+        settings |= log_store_settings()
+    for name, value in settings.items():
         conf.set(name, value)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     paths = [str(CODE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -111,10 +123,14 @@ def _jars(master: str) -> str:
 def _check_submitted_jars() -> None:
     """spark-submit started the JVM: jars can only come from its own command line."""
     SparkContext._ensure_initialized()
-    jvm = SparkContext._jvm
-    assert jvm is not None, "spark-submit left no JVM to talk to"
-    if not jvm.org.apache.spark.util.Utils.classIsLoadable(DELTA_CLASS):
+    if not _is_loadable(DELTA_CLASS):
         raise InputError(
             "spark-submit was given no Delta jars. Add --jars with the files of build/jars (./feedloop setup collects "
             "them), or --packages io.delta:delta-spark_2.13:4.0.1"
         )
+
+
+def _is_loadable(name: str) -> bool:
+    jvm = SparkContext._jvm
+    assert jvm is not None, "there is no JVM to talk to"
+    return bool(jvm.org.apache.spark.util.Utils.classIsLoadable(name))

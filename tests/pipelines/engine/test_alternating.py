@@ -13,9 +13,8 @@ from pyspark.sql import functions as F
 
 from pipelines.commits import Changes, Mark
 from pipelines.maintenance import CareConfig, maintain_lake
-from pipelines.session import with_settings
 from pipelines.tables import Lake
-from schemas.errors import ContractError, InputError
+from schemas.errors import ContractError
 from schemas.table import Check, Column, Table
 from tests.builders import rows
 from tests.engines import Engine, running
@@ -147,14 +146,3 @@ def test_engines_alternate_over_one_table_in_both_directions(tmp_path: Path, fir
     other = next(engine for engine in ENGINES if engine != first)
     assert alone["embedded"] == alone["spark"] == played(tmp_path / "mixed", cycle((first, other)))
     assert [row[1] for row in alone["spark"][0]] == ["a", "n", "d", "e", "z"]
-
-
-def test_spark_on_s3_is_refused_without_a_log_store_that_keeps_every_commit() -> None:
-    with running("spark") as spark:
-        with pytest.raises(InputError, match="lose commits of one another"):
-            Lake(spark, "s3a://bucket/lake")
-        name = "spark.delta.logStore.s3a.impl"
-        with with_settings(spark, {name: "io.delta.storage.S3DynamoDBLogStore"}):
-            assert Lake(spark, "s3a://bucket/lake").root == "s3://bucket/lake"
-    with running("embedded") as session:
-        assert Lake(session, "s3n://bucket/lake").root == "s3://bucket/lake"

@@ -11,26 +11,34 @@ import pytest
 from schemas.errors import InputError
 from schemas.storage import files
 from schemas.storage.copies import fetched, published
+from schemas.storage.hadoop import MISSING as NO_HDFS
 from schemas.storage.place import Place
 
 NAMES = ["a.txt", "b/c d.txt", "b/é%20#?.txt", "b/x:y=1/z", "c"]
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "s3", pytest.param("hdfs", marks=pytest.mark.slow)])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "local":
         return Place.of(tmp_path) / "folder"
+    if request.param == "hdfs":
+        return Place.of(request.getfixturevalue("name_node")) / tmp_path.name
     return Place.of(request.getfixturevalue("bucket")) / "some/folder"
 
 
+def names_in(folder: Place) -> list[str]:
+    """The names, without the colon on HDFS, which has none."""
+    return [name.replace(":", ";") for name in NAMES] if folder.text.startswith("hdfs") else NAMES
+
+
 def put(folder: Place) -> None:
-    for name in NAMES:
+    for name in names_in(folder):
         files.write(folder / name, name.encode())
 
 
 def test_what_was_written_is_read(folder: Place) -> None:
     put(folder)
-    for name in NAMES:
+    for name in names_in(folder):
         assert files.read(folder / name, largest=100) == name.encode()
         assert files.exists(folder / name)
     found = files.head(folder / "a.txt")
@@ -39,16 +47,18 @@ def test_what_was_written_is_read(folder: Place) -> None:
     assert files.exists(folder)
     assert files.is_folder(folder)
     assert files.head(folder) is None
-    assert files.bytes_below(folder) == sum(len(name.encode()) for name in NAMES)
+    assert files.bytes_below(folder) == sum(len(name.encode()) for name in names_in(folder))
     files.write(folder / "a.txt", b"new")
     assert files.read(folder / "a.txt", largest=3) == b"new"
 
 
 def test_files_are_listed_by_name_and_behind_a_name(folder: Place) -> None:
     put(folder)
-    assert [name for name, _ in files.below(folder)] == sorted(NAMES)
-    assert [name for name, _ in files.below(folder, after="b/c d.txt")] == sorted(NAMES)[2:]
-    assert [name for name, _ in files.below(folder / "b")] == sorted(name[2:] for name in NAMES if name[0] == "b")
+    assert [name for name, _ in files.below(folder)] == sorted(names_in(folder))
+    assert [name for name, _ in files.below(folder, after="b/c d.txt")] == sorted(names_in(folder))[2:]
+    assert [name for name, _ in files.below(folder / "b")] == sorted(
+        name[2:] for name in names_in(folder) if name[0] == "b"
+    )
     assert [*files.below(folder / "nothing")] == []
     store, key = files.store_of(folder)
     folders, inside = store.inside(key)
@@ -108,12 +118,14 @@ def test_a_folder_is_removed_with_all_below_it_and_nothing_else(folder: Place) -
 
 def test_copies_here_and_there(folder: Place, tmp_path: Path) -> None:
     with published(folder / "out", last=["m", "n"]) as here:
-        for name in (*NAMES, "m", "n"):
+        for name in (*names_in(folder), "m", "n"):
             (here / name).parent.mkdir(parents=True, exist_ok=True)
             (here / name).write_text(name)
-    assert [name for name, _ in files.below(folder / "out")] == sorted([*NAMES, "m", "n"])
+    assert [name for name, _ in files.below(folder / "out")] == sorted([*names_in(folder), "m", "n"])
     with fetched(folder / "out") as here:
-        assert {name: (here / name).read_text() for name in NAMES} == {name: name for name in NAMES}
+        assert {name: (here / name).read_text() for name in names_in(folder)} == {
+            name: name for name in names_in(folder)
+        }
         assert here.name == "out"
     with fetched(folder / "out/m") as here:
         assert here.read_text() == "m"
@@ -144,6 +156,13 @@ def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
         files.write(Place.of("s3://no-such-bucket-here/x"), b"1")
 
 
+@pytest.mark.slow
+def test_what_a_name_node_refuses_is_told_with_the_place(name_node: str) -> None:
+    with pytest.raises(InputError, match=r"(?s)/x:y: .*Invalid.*hold no colon"):
+        files.write(Place.of(name_node) / "x:y", b"1")
+
+
+@pytest.mark.skipif(NO_HDFS is None, reason="hdfs-native is installed")
 def test_a_library_that_is_not_installed_is_named() -> None:
     with pytest.raises(InputError, match="hdfs-native"):
         files.check_served(Place.of("hdfs://localhost:1/x"))
