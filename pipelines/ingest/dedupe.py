@@ -76,7 +76,7 @@ def linked_impressions(
     single = told.select(*kept, F.inline("sightings"))
     linked = single.transform(with_cluster).transform(with_component)
     component = (F.col(f"component.{name}").alias(f"_component_{name}") for name in ("id", "start"))
-    united = linked.groupBy("user_id", *component).agg(*_united(), *map(_greatest, extra))
+    united = linked.groupBy("user_id", *component).agg(*_united(), *(F.max(name).alias(name) for name in extra))
     rows = united.where("lines > 0").withColumns(canonical_of("sightings"))
     same = F.array(F.struct("impression_id", "time")) == F.col("stored")
     unchanged = same & (F.col("_stored_hash") == _row_hash(extra))
@@ -174,6 +174,7 @@ def _seen() -> Column:
 def _united() -> list[Column]:
     """What the sightings of one impression tell together."""
     sighting = F.struct("impression_id", "time", "shown_hash")
+    stored_id = F.when(F.col("_stored_key").isNotNull(), F.col("impression_id"))
     return [
         F.array_sort(distinct_of(sighting)).alias("sightings"),
         F.array_distinct(F.flatten(F.collect_list("lists"))).alias("lists"),
@@ -182,9 +183,7 @@ def _united() -> list[Column]:
         F.min("first_batch").alias("first_batch"),
         *(F.sum(name).alias(name) for name in _SUMS),
         F.count_distinct("impression_id").cast("int").alias("ids"),
-        F.count_distinct(F.when(F.col("_stored_key").isNotNull(), F.col("impression_id")))
-        .cast("int")
-        .alias("stored_ids"),
+        F.count_distinct(stored_id).cast("int").alias("stored_ids"),
         F.array_sort(distinct_of("_stored_key")).cast(f"array<{_KEY}>").alias("stored"),
         F.max("_stored_hash").alias("_stored_hash"),
     ]
@@ -246,7 +245,3 @@ def _offset(nearness: Column) -> Column:
 
 def _first_batch(batch: int) -> Column:
     return F.lit(batch).cast("long").alias("first_batch")
-
-
-def _greatest(name: str) -> Column:
-    return F.max(name).alias(name)
