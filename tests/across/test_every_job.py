@@ -28,6 +28,7 @@ from pipelines.maintenance import CareConfig
 from pipelines.tables import Lake
 from schemas.errors import InputError, PartlyDone
 from schemas.manifest import MANIFEST_FILE, Manifest
+from schemas.storage.place import Place
 from tests.across.drawn_files import deliver
 from tests.across.drawn_options import news_config, packing_config, replay_config, trajectory_config
 from tests.across.drawn_publisher import SOURCES, Publisher
@@ -74,7 +75,7 @@ def jobs(publisher: Publisher, folder: Path) -> Iterator[tuple[str, Run]]:
     yield "build again", partial(build_trajectories, config=trajectory_config(draw, SOURCES[0]))
 
 
-def packed(*, lake: str, **options: Any) -> dict[str, Any]:
+def packed(*, lake: Place, **options: Any) -> dict[str, Any]:
     """What pack tells, and of its manifest all that the inputs alone decide."""
     out = Path(f"{lake}-packed-{options['config'].source}")
     told = dict(pack(lake=lake, out=out, **options))
@@ -89,7 +90,7 @@ def packed(*, lake: str, **options: Any) -> dict[str, Any]:
 def told_by(run: Run, lake: Path, engine: Engine) -> Any:
     """The summary, or the message of what could not be done."""
     try:
-        summary = dict(run(lake=str(lake), engine=EngineConfig(engine=engine)))
+        summary = dict(run(lake=Place.of(lake), engine=EngineConfig(engine=engine)))
     except InputError as error:
         message = str(error).replace(str(lake), "LAKE")
         return [message, told(error.summary) if isinstance(error, PartlyDone) else None]

@@ -15,11 +15,13 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame
 
+from pipelines.commits import Changes
 from pipelines.delta_log import opened
+from pipelines.engine import replacing
 from pipelines.engine.data_files import write_files
 from pipelines.session import is_embedded
 from pipelines.tables import Lake
-from schemas.errors import ContractError
+from schemas.errors import ContractError, InputError
 from schemas.table import Check, Column, Table
 from tests.builders import rows
 from trainer.eval.lake_rows import query
@@ -202,3 +204,27 @@ def test_files_that_were_written_are_no_rows_until_they_are_committed(lake: Lake
     assert lake.read(SEEN).count() == 0
     files.remove()
     assert parquet_files(lake) == []
+
+
+def test_a_row_that_comes_in_while_others_change_makes_the_change_fail(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could have the key of one that is changed: the run is told to look again."""
+    lake.append(SEEN, frame(lake, *TOLD), app_id="t", app_version=1)
+    write, late = replacing.write_files, ("q", DAY, "late", *TOLD[0][3:])
+
+    def meanwhile(*args: Any) -> Any:
+        made = write(*args)
+        Lake(lake.spark, lake.root).append(SEEN, frame(lake, late), app_id="other", app_version=1)
+        return made
+
+    told = frame(lake, ("q", DAY, "e", b"new", *TOLD[4][4:]))
+    with monkeypatch.context() as broken:
+        broken.setattr(replacing, "write_files", meanwhile)
+        with pytest.raises(InputError, match="another run wrote table seen at the same time"):
+            lake.merge(SEEN, told, set_on_match={"line": "incoming.line"})
+    assert rows(lake.read(SEEN).where("word = 'e'"), "line") == [(b"x",)]
+    assert lake.read(SEEN).count() == 6
+    assert lake.merge(SEEN, told, set_on_match={"line": "incoming.line"}) == Changes(updated=1)
+    assert rows(lake.read(SEEN).where("word = 'e'"), "line") == [(b"new",)]
+    assert lake.read(SEEN).count() == 6
