@@ -142,7 +142,7 @@ def test_a_killed_run_and_another_make_what_one_run_makes(
     with between(os.environ["AWS_ENDPOINT_URL"], moment) as proxy:
         _, said = (running := begin(name, samples, lake, proxy)).communicate(timeout=500)
     assert running.returncode in (0, -signal.SIGKILL), said.decode()
-    record_property("killed", (running.returncode == -signal.SIGKILL, moment, proxy.requests[-1]))
+    record_property("killed", str((running.returncode == -signal.SIGKILL, moment, proxy.requests[-1])))
     briefly(monkeypatch)
     has_histories(spark, lake)
     wait_for_the_dead(lake)
