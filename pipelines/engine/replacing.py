@@ -31,37 +31,25 @@ def replace_rows(
     """The stored rows that have the key of a removed one become the added ones, in one commit: the files that can hold
     them are exchanged for others. `stored`: the rows of the table at `path`.
     """
-    region = Region.of(table, removed.select(*table.column_names))
-    files = files_in(at, region)
-    if files is None:
-        _replace_in_region(table, at, stored, removed=removed, added=added, mark=mark, changes=changes)
-        return
-    held = rows_of(files, stored, path)
+    columns = [*table.column_names]
+    files = files_in(at, Region.of(table, removed.select(*columns)))
     same = reduce(Column.__and__, (F.col(f"a.`{n}`") == F.col(f"b.`{n}`") for n in (*table.partition_by, *table.key)))
-    others = held.alias("a").join(removed.alias("b"), same, how="left_anti")
-    rows = others.unionByName(added, allowMissingColumns=True)
-    times = None if table.ordered_by is None else held.select(table.ordered_by).unionAll(added.select(table.ordered_by))
-    made = write_files(table, at, path, rows, times)
+
+    def replaced(held: DataFrame) -> DataFrame:
+        others = held.alias("a").join(removed.alias("b"), same, how="left_anti")
+        return others.unionByName(added, allowMissingColumns=True)
+
+    if files is None:
+        # By delta-rs: it overwrites what a predicate says, and copies the other rows of these files.
+        region = Region.of(table, removed.select(*columns).unionByName(added, allowMissingColumns=True))
+        rows = replaced(stored.where(region.column()))
+        # One partition after the other: the engine sorts each in memory.
+        values = region.values.get(table.partition_by[-1], []) if table.ordered_by and table.partition_by else []
+        parts = [rows.where(F.col(table.partition_by[-1]) == value) for value in values] or [rows]
+        overwrite_by_stream(table, at, parts, mark, predicate=region.sql(), changes=changes)
+        return
+    held, time = rows_of(files, stored, path), table.ordered_by
+    times = None if time is None else held.select(time).unionAll(added.select(time))
+    made = write_files(table, at, path, replaced(held), times)
     # No retry: a row that another run adds meanwhile could have the key of one that is changed here.
     commit_files(at, [*removals(files), *made.adds], mark, changes, retries=0)
-
-
-def _replace_in_region(
-    table: Table,
-    at: DeltaTable,
-    stored: DataFrame,
-    *,
-    removed: DataFrame,
-    added: DataFrame,
-    mark: Mark,
-    changes: Changes,
-) -> None:
-    """The same by delta-rs: it overwrites what a predicate says, and copies the other rows of these files."""
-    region = Region.of(table, removed.select(*table.column_names).unionByName(added, allowMissingColumns=True))
-    same = reduce(Column.__and__, (F.col(f"a.`{n}`") == F.col(f"b.`{n}`") for n in (*table.partition_by, *table.key)))
-    others = stored.where(region.column()).alias("a").join(removed.alias("b"), same, how="left_anti")
-    rows = others.unionByName(added, allowMissingColumns=True)
-    # One partition after the other: the engine sorts each in memory.
-    values = region.values.get(table.partition_by[-1], []) if table.ordered_by and table.partition_by else []
-    parts = [rows.where(F.col(table.partition_by[-1]) == value) for value in values] or [rows]
-    overwrite_by_stream(table, at, parts, mark, predicate=region.sql(), changes=changes)

@@ -29,8 +29,8 @@ SAMPLED |= {"bot_views_per_day": 5, "bot_clicks_per_day": 9}
         ({"variants": 2}, "8ae9e72101f05b85", "d2f44dc9e26337c8"),
         ({"targets": "all", "window": 4, "unlabelled": True}, "9eaea5be2a845bd2", "94281544248e48dd"),
         ({"negatives": "drawn", "targets": "all", "drawn_candidates": 5}, "7a1acbf86767f3fb", "b408fac0599a71da"),
-        (SAMPLED | {"unlabelled": True}, "040c1bdeac40c8fb", "608ccb002f5ce27d"),
-        (SAMPLED | {"negatives": "drawn", "drawn_candidates": 5}, "9e16e9fa4fe466ec", "7979be3a748010bd"),
+        (SAMPLED | {"unlabelled": True}, "040c1bdeac40c8fb", "72e6a26e0a278fb4"),
+        (SAMPLED | {"negatives": "drawn", "drawn_candidates": 5}, "9e16e9fa4fe466ec", "bc8d06db7627ba3b"),
     ],
     ids=["shown", "all", "drawn", "shown, by sample", "drawn, by sample"],
 )
