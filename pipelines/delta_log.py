@@ -58,6 +58,12 @@ def snapshot(path: str, *, version: int | None = None) -> Snapshot:
     return Snapshot(table.version(), str(metadata.id), dict(metadata.configuration), names)
 
 
+def rules_of(table: DeltaTable) -> dict[str, str]:
+    """The table's CHECK constraints: name -> SQL."""
+    held = table.metadata().configuration.items()
+    return {name.removeprefix(RULE): sql for name, sql in held if name.startswith(RULE)}
+
+
 def history(path: str, *, limit: int | None = None) -> list[dict[str, Any]]:
     """What the latest commits say of themselves, newest first: version, timestamp (ms since 1970, UTC), operation,
     operationMetrics, userMetadata. Commits whose file is gone are not among them.

@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.delta_log import RULE
+from pipelines.delta_log import rules_of
 from pipelines.engine.reading import delta_frame, files_frame, plain_uri
 from pipelines.engine.spans import SPAN, with_spans
 from pipelines.refusals import NullError, RuleError, broken_rule
@@ -93,7 +93,7 @@ def as_stored(rows: DataFrame, at: DeltaTable, path: str) -> DataFrame:
 
 def _check(at: DeltaTable, rows: DataFrame) -> None:
     """NullError or RuleError, unless the rows are as the table asks."""
-    rules = {n.removeprefix(RULE): sql for n, sql in at.metadata().configuration.items() if n.startswith(RULE)}
+    rules = rules_of(at)
     required = [field.name for field in at.schema().fields if not field.nullable]
     wrong: list[Column] = [F.col(f"`{name}`").isNull() for name in required]
     wrong += [F.expr(f"NOT coalesce({sql}, false)") for sql in rules.values()]

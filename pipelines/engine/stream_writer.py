@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import DataFrame
 
 from pipelines.commits import Changes, Mark
-from pipelines.delta_log import RULE, ZSTD, spelt_by_spark
+from pipelines.delta_log import ZSTD, rules_of, spelt_by_spark
 from pipelines.engine import spans
 from pipelines.engine.arrow import batches_of, typed
 from pipelines.engine.committing import commit_properties
@@ -65,10 +65,9 @@ def overwrite_by_stream(
     except DeltaError as error:
         if failed:
             raise failed[0] from None
-        rules = {n.removeprefix(RULE): sql for n, sql in at.metadata().configuration.items() if n.startswith(RULE)}
         # delta-rs names only the rows.
         whole = reduce(DataFrame.unionAll, parts)
-        broken = broken_rule(whole, rules) if "failed validation check" in str(error) else None
+        broken = broken_rule(whole, rules_of(at)) if "failed validation check" in str(error) else None
         if broken is None:
             raise
         raise RuleError(broken) from error
