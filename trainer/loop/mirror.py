@@ -24,6 +24,7 @@ from trainer.loop.remote_checkpoints import bring, bring_state, complete_in, dro
 from trainer.loop.retention import BEST, CONFIG_FILE, FOLDER, Follower
 from trainer.loop.turn import Turn
 
+_OWN_WAY = {FOLDER, "_locks"}  # checkpoints are sent one by one; locks are not sent
 _STAY = (f"{FOLDER}/", "_locks/", "tensorboard/", "profile/")  # going on needs none of these as they are
 
 
@@ -162,10 +163,17 @@ class Mirror(Follower):
             self._sent[name] = stamp
 
     def _files(self) -> list[str]:
-        """Names of the run's files but for its checkpoints, its lock and what is half written."""
-        found = (path for path in sorted(self._folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
-        names = (path.relative_to(self._folder).as_posix() for path in found)
-        return [name for name in names if not name.startswith((f"{FOLDER}/", "_locks/"))]
+        """Names of the run's files but for its checkpoints, its lock and what is half written.
+
+        The checkpoints' folder is not entered: the run renames and removes there at the same moment.
+        """
+        names = []
+        for folder, below, files in os.walk(self._folder):
+            if Path(folder) == self._folder:
+                below[:] = [name for name in below if name not in _OWN_WAY]
+            at = Path(folder).relative_to(self._folder)
+            names += [(at / name).as_posix() for name in files if not name.startswith(".")]
+        return sorted(names)
 
 
 def holds_a_run(place: Place) -> str:

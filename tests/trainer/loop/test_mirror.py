@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -121,6 +123,28 @@ def test_going_on_leaves_at_the_place_what_an_unbroken_run_leaves(tmp_path: Path
     steps = {name.split("/")[1] for name in names(place) if name.startswith("checkpoint/") and "step" in name}
     best = checkpoints.best()
     assert steps == {f"step-{step:08d}" for step in {5, 6, *([best.step] if best else [])}}
+
+
+def test_sending_does_not_look_where_the_run_renames_its_checkpoints(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that goes while it is listed ends a listing, and with it the training run."""
+    entered = []
+    scandir = os.scandir
+
+    def listing(folder: str) -> Any:
+        entered.append(Path(folder).name)
+        return scandir(folder)
+
+    run, mirror, checkpoints = mirrored(tmp_path, "one", Place(f"{bucket}/run"))
+    story(run, mirror, checkpoints)
+    (run / "tensorboard").mkdir()
+    (run / "tensorboard" / "events").write_text("x")
+    (run / "checkpoint" / ".step-00000009.incomplete").mkdir()
+    monkeypatch.setattr("os.scandir", listing)
+    mirror.end()
+    assert sorted(entered) == ["run", "tensorboard"]
+    assert "tensorboard/events" in names(Place(f"{bucket}/run"))
 
 
 def test_only_what_is_read_is_fetched(tmp_path: Path, bucket: str) -> None:
