@@ -6,19 +6,19 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.progress import stage
-from pipelines.locks import locked
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
+from pipelines.lake.locks import locked
 from schemas.errors import InputError
 from schemas.storage.files import is_folder
 from schemas.storage.place import Place
+from trainer.checkpoint.resolve import found_checkpoint
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
-from trainer.eval.export_place import export_at
-from trainer.eval.index import IndexKind
-from trainer.loop.exporting import export
-from trainer.loop.found_checkpoint import found_checkpoint
-from trainer.loop.prepare import DeviceName, device_of
+from trainer.serve.export_place import export_at
+from trainer.serve.export_run import export
+from trainer.serve.index import IndexKind
+from trainer.setup.prepare import DeviceName, device_of
 
 
 def export_embeddings(

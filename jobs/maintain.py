@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.care import show_care
+from jobs.cli.command_line import run
+from jobs.cli.maintenance import show_care
+from pipelines.delta.table_ddl import TABLES
 from pipelines.engine.choice import EngineConfig, session_for
-from pipelines.expiry import ExpiryConfig
 from pipelines.history_bytes import history_bytes as bytes_of
-from pipelines.maintenance import CareConfig, history, maintain_lake
-from pipelines.making import TABLES
-from pipelines.opening import open_lake
+from pipelines.lake.opening import open_lake
+from pipelines.maintain.flow import CareConfig, history, maintain_lake
+from pipelines.maintain.retention import ExpiryConfig
 from pipelines.session import plain_errors
 from schemas.errors import InputError
 from schemas.storage.place import Place

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.progress import console
+from jobs.cli.command_line import run
+from jobs.cli.progress import console
+from pipelines.delta.table_ddl import TABLES_OF
 from pipelines.engine.choice import EngineConfig, session_for
-from pipelines.making import TABLES_OF
+from pipelines.lake.opening import named, open_lake
 from pipelines.news.flow import prepare_logged_news
 from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.settings import settle
-from pipelines.opening import named, open_lake
 from pipelines.session import plain_errors
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.paths import path_of

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs.config import run
-from jobs.terminal import training as terminal
-from jobs.tracking.watch import check_trackers, watched
+from jobs.cli import training as terminal
+from jobs.cli.command_line import run
+from jobs.cli.watch import check_trackers, watched
 from schemas.storage.place import Place
+from trainer.checkpoint.working_folder import Working, working_in
 from trainer.config import TrainConfig
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
-from trainer.loop.distributed import joined
-from trainer.loop.keeping import Keeping, outline
-from trainer.loop.prepare import DeviceName, device_of, settled
+from trainer.loop.session import Keeping, outline
 from trainer.loop.trainer import Trainer
-from trainer.loop.working_folder import Working, working_in
+from trainer.ranks.process_group import joined
+from trainer.setup.prepare import DeviceName, device_of, settled
 
 
 def train(

@@ -10,11 +10,11 @@ import numpy as np
 
 from jobs.bench.drawn_directory import DrawnConfig, drawn_directory
 from trainer.config import TrainConfig
+from trainer.cost.encoder_speed import random_plm, title_lengths
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.encoder_speed import random_plm, title_lengths
-from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare
-from trainer.loop.run import RunConfig
 from trainer.model.text_encoder import TextEncoderConfig
+from trainer.run_config import RunConfig
+from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,16 +8,16 @@ from typing import Any, get_args
 
 from jobs.bench.policy_speed import going_on
 from jobs.bench.rounds import compared, figures, in_turns, measure_of, ratio
-from jobs.config import run
-from jobs.terminal.progress import stage
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
 from schemas.errors import InputError
 from schemas.storage.place import Place
+from trainer.checkpoint.files import Checkpoint
+from trainer.checkpoint.retention import load_chosen
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
 from trainer.encode.policies import Policy
-from trainer.loop.checkpoint import Checkpoint
-from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare_again
-from trainer.loop.retention import load_chosen
+from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare_again
 
 ALL: tuple[Policy, ...] = get_args(Policy)
 FIRST: Policy = "naive_per_target"  # what the others are compared with

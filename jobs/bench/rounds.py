@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any, Literal
 
 from jobs.bench.policy_speed import Portion, timed_portion
-from trainer.loop.run import PlannedStep
+from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
 
 By = Literal["processor", "wall"]

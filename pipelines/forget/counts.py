@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from pyspark.sql import functions as F
 
-from pipelines.forget.erasing import commits_of
-from pipelines.tables import Lake
+from pipelines.forget.erase_rows import commits_of
+from pipelines.lake.tables import Lake
 from schemas.raw_log import INGEST_RUNS, RAW_LOG
 
 

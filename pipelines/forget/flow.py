@@ -15,18 +15,18 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from pipelines.engine.scratch import Keep
-from pipelines.erasures import kept_for, remove_erased, write_erasures
-from pipelines.forget.asked import Asked, held_as
 from pipelines.forget.counts import settle_counts
-from pipelines.forget.erasing import ERASED, OF_USERS, commits_of, erase, note_of
-from pipelines.ingest.books import pending_batches
-from pipelines.ingest.exchange import finish_exchanges
-from pipelines.ingest.exchange import note_of as replay_note
+from pipelines.forget.erase_rows import ERASED, OF_USERS, commits_of, erase, note_of
+from pipelines.forget.requested_users import Asked, held_as
+from pipelines.ingest.batch.replace_rows import finish_exchanges
+from pipelines.ingest.batch.replace_rows import note_of as replay_note
+from pipelines.ingest.batch.run_records import pending_batches
 from pipelines.ingest.flow import complete_batch
-from pipelines.ingest.suppressed import PLACE, lines_of_users, rejects_of_users
-from pipelines.maintenance import alone
-from pipelines.suppression import UNFINISHED, Suppressed, of_sources, salt_of, suppressed_in, users_of
-from pipelines.tables import SCRATCH, Lake
+from pipelines.ingest.suppressed_lines import PLACE, lines_of_users, rejects_of_users
+from pipelines.lake.suppression import UNFINISHED, Suppressed, of_sources, salt_of, suppressed_in, users_of
+from pipelines.lake.tables import SCRATCH, Lake
+from pipelines.maintain.erased_versions import kept_for, remove_erased, write_erasures
+from pipelines.maintain.flow import alone
 from schemas.erasure import SUPPRESSIONS
 from schemas.errors import InputError
 from schemas.raw_log import INGEST_RUNS, RAW_LOG, REJECTS

@@ -9,17 +9,17 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import Keep
-from pipelines.news.concerned import keep_changed
-from pipelines.news.headed import text_sha256
-from pipelines.news.known import Start, note_end, of_file, start_of
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import noted_sources
+from pipelines.news.affected import keep_changed
+from pipelines.news.category_prefix import text_sha256
 from pipelines.news.lines import COLUMNS
-from pipelines.news.logged import news_of_log
+from pipelines.news.logged_ids import news_of_log
 from pipelines.news.readers import news_file, read_news
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.settings import Settled, settle
+from pipelines.news.unchanged import Start, note_end, of_file, start_of
 from pipelines.news.update import held_rows, update_items, write_once
-from pipelines.tables import Lake
-from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import FIELDS, NEWS

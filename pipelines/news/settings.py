@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import noted_sources
 from pipelines.news.segmenting import NewsConfig, Segmenting
 from pipelines.news.tokenizer_file import DEFAULT
-from pipelines.tables import Lake
-from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.storage.place import Place
 

@@ -11,18 +11,18 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.making import literal
-from pipelines.notes import TrajectoriesNote, noted
-from pipelines.tables import Lake
-from pipelines.trajectories.against_drawn import against_drawn
+from pipelines.delta.table_ddl import literal
+from pipelines.lake.notes import TrajectoriesNote, noted
+from pipelines.lake.tables import Lake
 from pipelines.trajectories.candidates import with_clicks, with_events
 from pipelines.trajectories.checks import checked_counts, negatives_of
 from pipelines.trajectories.config import TrajectoryConfig
-from pipelines.trajectories.drawn import popularity, with_drawn
+from pipelines.trajectories.day_negatives import clicks_of_days, with_negatives_of_day
 from pipelines.trajectories.evaluate_from import Begin, evaluation_begin, labelled_of
-from pipelines.trajectories.of_day import clicks_of_days, with_negatives_of_day
-from pipelines.trajectories.recent import showings, with_recent
+from pipelines.trajectories.recent_counts import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown, with_known_news
+from pipelines.trajectories.sampled_candidates import against_drawn
+from pipelines.trajectories.sampled_negatives import popularity, with_drawn
 from pipelines.trajectories.sampling import thinned, without_bots
 from pipelines.trajectories.split import Split, with_split
 from pipelines.trajectories.windows import per_window, with_arrays

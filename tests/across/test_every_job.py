@@ -24,8 +24,8 @@ from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from pipelines.engine.choice import EngineConfig
 from pipelines.ingest.config import IngestConfig
-from pipelines.maintenance import CareConfig
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
+from pipelines.maintain.flow import CareConfig
 from schemas.errors import InputError, PartlyDone
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.storage.place import Place

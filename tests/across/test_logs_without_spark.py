@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from pipelines.maintenance import CareConfig, maintain_lake
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
+from pipelines.maintain.flow import CareConfig, maintain_lake
 from schemas.embedding import EMBEDDINGS
 from schemas.impression import HISTORIES
 from tests.engines import running
-from trainer.eval.embeddings import News, Stamp, held_vectors, table_of, write_vectors
 from trainer.eval.lake_rows import delta_rows
+from trainer.serve.embeddings import News, Stamp, held_vectors, table_of, write_vectors
 
 
 def test_rows_that_spark_marked_as_deleted_are_not_read(tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.ingest import ingest
 from jobs.make_sample import make_sample
 from jobs.pack import pack
 from jobs.package import package
 from jobs.prepare_news import prepare_news
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.raw_log import INGEST_RUNS, REJECTS

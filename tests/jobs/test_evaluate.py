@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.evaluate import evaluate
 from tests.conftest import REPOSITORY
 from tests.packed import BASELINES, packed_directory, tiny_plm
 from tests.trainer.eval.prediction_checker import complaints
-from trainer.loop.retention import chosen
+from trainer.checkpoint.retention import chosen
 
 ITEMS = 30
 

@@ -14,10 +14,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.forget import forget
 from jobs.pack import pack
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.manifest import EVALUATION_FOLDER
 from schemas.storage import files
 from schemas.storage.copies import fetch, publish

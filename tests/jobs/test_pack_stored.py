@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.pack import pack
 from schemas.storage import files
 from schemas.storage.place import Place

@@ -10,13 +10,15 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from trainer.data.evaluation import labelled
 from trainer.eval.catalogue import Catalogue, TextArray
-from trainer.eval.impressions import Impressions, labelled, true_probabilities
+from trainer.eval.impressions import Impressions, true_probabilities
 from trainer.eval.metrics import FloatArray, IntArray
-from trainer.eval.ranking import ItemVectors, encode_rows, shown_scores, without_bus, without_dropout
-from trainer.eval.sharing import ALL, Share
+from trainer.eval.ranking import shown_scores
 from trainer.model.item_input import ItemInput
+from trainer.model.item_vectors import ItemVectors, encode_rows, without_bus, without_dropout
 from trainer.model.text_encoder import TextEncoder
+from trainer.ranks.split_work import ALL, Share
 
 ANEW = "run ./feedloop build_trajectories and ./feedloop pack again"  # what brings columns that came later
 _CHUNK_HISTORY = 1 << 16

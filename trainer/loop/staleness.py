@@ -11,9 +11,9 @@ from torch import Tensor
 from trainer.encode.chunks import IntArray, mix
 from trainer.encode.plan import Plan, Planner, Shortening
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.distributed import summed
 from trainer.model.item_input import ItemInput, on_device
 from trainer.model.text_encoder import TextEncoder
+from trainer.ranks.process_group import summed
 
 SAMPLE = 128  # rows of each kind that are encoded again: two chunks, for an error of a tenth
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan
 from trainer.encode.vector_table import VectorTable
-from trainer.loop.distributed import summed_over_ranks
-from trainer.loop.optimiser import NonFiniteError, Optimiser, Parameters
 from trainer.model.text_encoder import TextEncoder
+from trainer.optimise.optimiser import NonFiniteError, Optimiser, Parameters
+from trainer.ranks.process_group import summed_over_ranks
 
 Head = Callable[[Tensor, StepTensors], Tensor]  # leaf (N, D), batch -> loss summed over targets
 

@@ -10,23 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
+from trainer.cost.memory import OutOfMemoryError, free_cached, telling_full
+from trainer.cost.work import Lengths, WorkCounter, trained_shape
 from trainer.data.position import steps_per_epoch
 from trainer.data.prefetch import prefetch
-from trainer.eval.validation import Choice
-from trainer.loop.checkpoint import Checkpoint
-from trainer.loop.distributed import ALONE, Ranks
-from trainer.loop.logs import RunLog
-from trainer.loop.memory import OutOfMemoryError, free_cached, telling_full
-from trainer.loop.optimiser import NonFiniteError
+from trainer.data.validation import Choice
+from trainer.loop.metrics_log import RunLog
 from trainer.loop.parts import make_parts
-from trainer.loop.prepare import Prepared
-from trainer.loop.run import PlannedStep, counted, epoch_weights, pinned, planned
 from trainer.loop.snapshot import Position, Snapshots, put_back
 from trainer.loop.staleness import Drift, measure_drift, over_ranks
 from trainer.loop.step import train_step
+from trainer.loop.steps import PlannedStep, counted, epoch_weights, pinned, planned
 from trainer.loop.totals import Totals
-from trainer.loop.work import Lengths, WorkCounter, trained_shape
+from trainer.optimise.optimiser import NonFiniteError
+from trainer.ranks.process_group import ALONE, Ranks
+from trainer.setup.prepare import Prepared
 
 Ask = Callable[[], bool]
 

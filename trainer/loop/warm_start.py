@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from schemas.token_table import TokenTable
+from trainer.checkpoint.files import Checkpoint, ResumeError, load_checkpoint, of_checkpoint
+from trainer.checkpoint.retention import chosen
+from trainer.checkpoint.selection import choices_of
 from trainer.config import changed_options
 from trainer.encode.chunks import mix
-from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint, of_checkpoint
-from trainer.loop.choices import choices_of
-from trainer.loop.prepare import Prepared, config_of, load_weights
-from trainer.loop.retention import chosen
+from trainer.setup.prepare import Prepared, config_of, load_weights
 
 
 def token_identity(table: TokenTable) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ class SplitEncoder(nn.Module):
     def __init__(self, plm: Any, *, frozen_layers: int, bus: bool = False, packed: bool = False) -> None:
         """`packed`: forward will be given packed rows. InputError where the family cannot be cut so.
 
-        Whether the family gives its own output, hears the bus and packs is found out by trainer/loop/trial.py.
+        Whether the family gives its own output, hears the bus and packs is found out by trainer/setup/encoder_trial.py.
         """
         super().__init__()
         self.bus = bus

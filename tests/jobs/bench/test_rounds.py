@@ -10,8 +10,8 @@ from jobs.bench.policy_speed import Portion, trainer_of, with_policy
 from jobs.bench.rounds import Ratio, Round, compared, figures, in_turns, measure_of, ratio
 from tests.jobs.bench.test_policy_speed import prepared as prepared
 from trainer.encode.policies import Policy
-from trainer.loop.prepare import Prepared
 from trainer.loop.trainer import Trainer
+from trainer.setup.prepare import Prepared
 
 POLICIES: tuple[Policy, ...] = ("naive_per_target", "once", "cached", "accumulated")
 

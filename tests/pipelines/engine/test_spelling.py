@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.maintenance import CareConfig, maintain_lake
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
+from pipelines.maintain.flow import CareConfig, maintain_lake
 from schemas.as_spark import spark_schema
 from schemas.errors import InputError
 from schemas.impression import HISTORIES

@@ -14,20 +14,20 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.erasures import FILES_KEPT
-from pipelines.forget import erasing
-from pipelines.forget.asked import Asked
-from pipelines.forget.erasing import ERASED, KEPT
+from pipelines.delta.table_ddl import TABLES
+from pipelines.forget import erase_rows as erasing
+from pipelines.forget.erase_rows import ERASED, KEPT
 from pipelines.forget.flow import forget_users
+from pipelines.forget.requested_users import Asked
 from pipelines.ingest.config import IngestConfig
+from pipelines.ingest.discover.sources import find_new, log_paths
+from pipelines.ingest.discover.table_log import table_log
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.replay import replay_logs
-from pipelines.ingest.sources import find_new, log_paths
-from pipelines.ingest.table_log import table_log
-from pipelines.maintenance import CareConfig, maintain_lake
-from pipelines.making import TABLES
+from pipelines.ingest.replay.flow import replay_logs
+from pipelines.lake.tables import Lake
+from pipelines.maintain.erased_versions import FILES_KEPT
+from pipelines.maintain.flow import CareConfig, maintain_lake
 from pipelines.session import is_embedded, located
-from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.erasure import ERASURES, SUPPRESSIONS
 from schemas.errors import InputError

@@ -14,15 +14,15 @@ from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import scratch
 from pipelines.histories import with_history
-from pipelines.ingest.dedupe import linked_impressions
-from pipelines.ingest.histories import (
+from pipelines.ingest.resolve.dedupe import linked_impressions
+from pipelines.ingest.resolve.histories import (
     distinct_histories,
     history_changes,
     history_offsets,
     placed_histories,
     with_offset,
 )
-from pipelines.ingest.sightings import observations, per_sighting, usable
+from pipelines.ingest.resolve.observations import observations, per_sighting, usable
 
 _JUDGED = (
     "reason string, file string, position long, line binary, user_id string, impression_id string, seconds double, "

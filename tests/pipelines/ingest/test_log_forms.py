@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.ingest.json_arrays import elements, is_array
-from pipelines.ingest.log_file import LogFile
-from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.mapping_file import read_mapping
-from pipelines.ingest.parse import TOLD as FIELDS
-from pipelines.ingest.parse import with_told
-from pipelines.ingest.rows import RowPiece, parquet_batches
-from pipelines.ingest.sources import find_logs
+from pipelines.ingest.discover.json_arrays import elements, is_array
+from pipelines.ingest.discover.log_file import LogFile
+from pipelines.ingest.discover.sources import find_logs
+from pipelines.ingest.parse.lines import TOLD as FIELDS
+from pipelines.ingest.parse.lines import with_told
+from pipelines.ingest.parse.mapping import LogMapping
+from pipelines.ingest.parse.mapping_file import read_mapping
+from pipelines.ingest.read.rows import RowPiece, parquet_batches
 from schemas.errors import InputError
 from tests.builders import json_line, raw_logs, rows
 from tests.pipelines.ingest.log_forms import AT, FORMS, OBJECT, SECONDS, TOLD, Form, lines, parquet

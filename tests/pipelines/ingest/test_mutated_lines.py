@@ -11,10 +11,10 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.parse import keep_rejects, keep_told, with_told
-from pipelines.ingest.sources import find_new, log_paths
-from pipelines.tables import Lake
+from pipelines.ingest.parse.lines import keep_rejects, keep_told, with_told
+from pipelines.lake.tables import Lake
 from schemas.impression import IMPRESSIONS
 from schemas.raw_log import REJECT_REASONS, REJECTS
 from tests.builders import ARRIVED, json_line, mind_line, raw_logs, rows, write_logs

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines.ingest import parse
-from pipelines.ingest.mapping import EACH, Extra, ListForm, LogMapping
-from pipelines.ingest.parse import EARLIEST, parse_batch, parse_batches, with_told
+from pipelines.ingest.parse import lines as parse
+from pipelines.ingest.parse.lines import EARLIEST, parse_batch, parse_batches, with_told
+from pipelines.ingest.parse.mapping import EACH, Extra, ListForm, LogMapping
 from tests.builders import ARRIVED, json_line, raw_logs
 from tests.pipelines.ingest.parse_reference import reference
 from tests.pipelines.ingest.test_mutated_lines import MUTATIONS, json_lines, mind_lines, mutated

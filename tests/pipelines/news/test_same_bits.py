@@ -10,11 +10,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import scratch
+from pipelines.news.category_prefix import headed, text_sha256
 from pipelines.news.corpus import with_idf, word_counts
 from pipelines.news.flow import per_news
-from pipelines.news.headed import headed, text_sha256
 from pipelines.news.items import changed_items, new_rows, numbered, with_item
-from pipelines.news.near import near_duplicates
+from pipelines.news.near_duplicates import near_duplicates
 from pipelines.news.readers import read_news
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.stop_words import stop_words

@@ -9,7 +9,7 @@ import pytest
 import xxhash
 from pyspark.sql import Row, SparkSession
 
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories
 from schemas.errors import InputError

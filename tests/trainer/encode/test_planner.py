@@ -117,7 +117,7 @@ def test_impossible_settings_are_refused_with_advice(values: dict[str, int], adv
 def test_policies_are_those_that_the_type_names() -> None:
     from typing import get_args
 
-    from trainer.loop.run import SHAPES
+    from trainer.loop.steps import SHAPES
 
     assert set(get_args(Policy)) == set(SHAPES)
     for policy in get_args(Policy):

@@ -18,11 +18,11 @@ from schemas.space import NoSpaceError
 from tests.disks import small_disk
 from tests.exported import SOURCE, checkpoint_at, config_of, write_news
 from tests.packed import packed_directory, tiny_plm
-from trainer.eval.export_folder import export_folder
-from trainer.loop.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from trainer.loop.exporting import export
-from trainer.loop.logs import RunLog
-from trainer.loop.prepare import prepare
+from trainer.checkpoint.files import Checkpoint, load_checkpoint, save_checkpoint
+from trainer.loop.metrics_log import RunLog
+from trainer.serve.export_folder import export_folder
+from trainer.serve.export_run import export
+from trainer.setup.prepare import prepare
 
 CPU = torch.device("cpu")
 

@@ -14,12 +14,12 @@ from trainer.config import TrainConfig
 from trainer.encode.plan import Shortening
 from trainer.encode.planner import planner_of
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.logs import RunLog
-from trainer.loop.optimiser import OptimiserConfig
-from trainer.loop.run import RunConfig
+from trainer.loop.metrics_log import RunLog
 from trainer.loop.staleness import Drift, StalenessWatch
 from trainer.loop.trainer import Trainer
 from trainer.model.text_encoder import TextEncoderConfig
+from trainer.optimise.optimiser import OptimiserConfig
+from trainer.run_config import RunConfig
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from schemas.manifest import Manifest
 from schemas.tokenizer_content import content_sha256
 from tests.exported import tiny_tokenizer
 from tests.packed import packed_directory, tiny_plm
+from trainer.checkpoint.files import ResumeError, load_checkpoint, save_checkpoint
 from trainer.config import TrainConfig
 from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
@@ -23,17 +24,18 @@ from trainer.data.reader import Reader
 from trainer.encode.policies import PlannerConfig, Policy
 from trainer.eval.baselines import zero_shot_scores
 from trainer.eval.impressions import Impressions
-from trainer.eval.ranking import encode_rows, model_scores
-from trainer.loop.checkpoint import ResumeError, load_checkpoint, save_checkpoint
-from trainer.loop.logs import RunLog
-from trainer.loop.optimiser import NonFiniteError, OptimiserConfig
-from trainer.loop.prepare import Prepared, clicks_per_row, prepare, short_superblocks
-from trainer.loop.run import RunConfig, epoch_targets
-from trainer.loop.token_check import check_tokens
+from trainer.eval.ranking import model_scores
+from trainer.loop.metrics_log import RunLog
+from trainer.loop.steps import epoch_targets
 from trainer.loop.trainer import Trainer
+from trainer.model.item_vectors import encode_rows
 from trainer.model.pretrained import load_plm
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoderConfig
+from trainer.optimise.optimiser import NonFiniteError, OptimiserConfig
+from trainer.run_config import RunConfig
+from trainer.setup.prepare import Prepared, clicks_per_row, prepare, short_superblocks
+from trainer.setup.token_check import check_tokens
 
 CPU = torch.device("cpu")
 
