@@ -36,8 +36,8 @@ def build_trajectories(
     """
     with plain_errors():
         tables = open_lake(session_for("feedloop build_trajectories", engine), lake)
-        told = None if as_of is None else tables.as_of(tables.versions_from(as_of))
-        made = build(tables, config, told=told)
+        read_from = None if as_of is None else tables.as_of(tables.versions_from(as_of))
+        made = build(tables, config, read_from=read_from)
         return made.summary | tables.report("build_trajectories", inputs=made.inputs, outputs=made.outputs)
 
 

@@ -60,7 +60,7 @@ def export_embeddings(
     writing = nullcontext() if lake is None else locked(str(lake), export_embeddings.__name__)
     with found_checkpoint(checkpoint) as found, export_at(out) as folder, stage("news encoded") as bar, writing:
         packed, where = Packed.of(data, cache), device_of(device)
-        return export(found.given, packed, folder, lake=lake, kind=index, store=store, device=where, told=bar.more)
+        return export(found.given, packed, folder, lake=lake, kind=index, store=store, device=where, progress=bar.more)
 
 
 if __name__ == "__main__":

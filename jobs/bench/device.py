@@ -83,7 +83,7 @@ def device(config: BatteryConfig, where: DeviceName) -> dict[str, Any]:
         **this_machine(),
     }
     chosen = [each for each in benchmarks(config.size, where) if each.name in config.only]
-    return run_one_by_one(chosen, Path(config.out), seconds=60 * config.minutes, told=told)
+    return run_one_by_one(chosen, Path(config.out), seconds=60 * config.minutes, about=told)
 
 
 def benchmarks(size: str, where: DeviceName) -> Iterator[Benchmark]:

@@ -62,4 +62,4 @@ def prepared_run(folder: Path, model: ModelConfig, drawn: DrawnConfig, where: De
     if not data.exists():
         length_V = title_lengths(np.random.default_rng(model.seed), drawn.items, longest=drawn.tokens)
         drawn_directory(data, drawn, length_V)
-    return prepare(model.training(plm), data, store=None, device=device_of(where), told=lambda *_: None)
+    return prepare(model.training(plm), data, store=None, device=device_of(where), progress=lambda *_: None)

@@ -69,7 +69,7 @@ def measure(
     """The figures of each policy; the model is left as it was."""
     trainers = {str(policy): going_on(prepared, saved, policy) for policy in policies}
     with stage("speed of each policy, in turns") as bar:
-        found = in_turns(trainers, rounds, steps=steps, told=bar.at)
+        found = in_turns(trainers, rounds, steps=steps, progress=bar.at)
     told = {policy: figures(every) for policy, every in found.items()}
     if FIRST in found:
         by = measure_of(trainers[FIRST])

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as Screen
 
 
-def show_care(
+def show_maintenance(
     states: dict[str, dict[str, Any]], commits: dict[str, list[dict[str, Any]]], histories: dict[str, float] | None
 ) -> None:
     """Print the sizes of each table, its latest commits, and, where they were counted, the bytes of histories."""

@@ -25,7 +25,7 @@ from trainer.config import TrainConfig
 from trainer.cost.flops import device_name
 from trainer.cost.precision import emulation
 from trainer.data.directory import Packed
-from trainer.loop.session import Keeping
+from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import begin_from
 from trainer.ranks.process_group import Ranks, leader_first
@@ -50,7 +50,7 @@ def tell_config(config: TrainConfig) -> None:
         console.print(f"  [{part}] {', '.join(words)}".replace(f"[{part}]", rf"\[{part}]"), style="dim", soft_wrap=True)
 
 
-def prepare_telling(
+def prepare_with_progress(
     config: TrainConfig, data: Packed, ranks: Ranks, *, store: Path | None, device: DeviceName
 ) -> Prepared:
     """Tell the config, then prepare an untrained model with a bar, the leader first, and tell what could be packed
@@ -59,7 +59,7 @@ def prepare_telling(
     if told := emulation(config.run.precision, device_of(device)):
         console.print(f"  {told}. {_OTHER_PRECISION}", style="yellow", markup=False, soft_wrap=True)
     with leader_first(ranks), stage("frozen layers, once per news") as bar:
-        prepared = prepare(config, data, store=store, device=device_of(device), told=bar.more)
+        prepared = prepare(config, data, store=store, device=device_of(device), progress=bar.more)
         start_projection(prepared)
     if hint := short_superblocks(prepared):
         console.print(f"  {hint}", style="yellow")
@@ -114,11 +114,11 @@ def started(prepared: Prepared, init_from: Place | None) -> dict[str, Any]:
     return found
 
 
-def resumed(keeping: Keeping, trainer: Trainer, at: Working) -> Path | None:
+def resumed(keeping: TrainingSession, trainer: Trainer, at: Working) -> Path | None:
     """Put the run to where its newest intact checkpoint stood, and tell what is not as it was."""
     path = keeping.go_on()
     for why in keeping.passed_over:
-        console.print(f"  passed over: {at.told(why)}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"  passed over: {at.with_place(why)}", style="yellow", markup=False, soft_wrap=True)
     if trainer.changed:
         told = "; ".join(trainer.changed)
         console.print(f"  goes on after step {trainer.step}, though {told}", markup=False, soft_wrap=True)
@@ -162,8 +162,10 @@ def write_report(at: Working, data: Place, trainer: Trainer, *, dry_run: bool) -
     told = {"data": str(data), **computed, "defaults": TrainConfig().to_dict()}
     try:
         keep_about(at.folder, {**told, "stages": seconds_of_stages})
-        page = at.told(write_page(Places(run=at.folder, named=at.place), at.folder / PAGE)["page"])
+        page = at.with_place(write_page(Places(run=at.folder, named=at.place), at.folder / PAGE)["page"])
     except (InputError, OSError) as error:
-        console.print(f"  no page of this run: {at.told(str(error))}", style="yellow", markup=False, soft_wrap=True)
+        console.print(
+            f"  no page of this run: {at.with_place(str(error))}", style="yellow", markup=False, soft_wrap=True
+        )
     else:
         console.print(f"  page of this run: {page}", markup=False, soft_wrap=True)

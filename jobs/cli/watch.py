@@ -42,7 +42,7 @@ def check_trackers(run: RunConfig) -> None:
 
 
 class Watch:
-    """What Keeping asks and tells; the leader alone has trackers and a profile."""
+    """What TrainingSession asks and tells; the leader alone has trackers and a profile."""
 
     def __init__(self, trainer: Trainer, out: Path, *, bar: Callable[[Line], None], asked: Callable[[], bool]) -> None:
         self._trainer, self._out, self._bar, self._asked = trainer, out, bar, asked

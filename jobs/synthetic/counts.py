@@ -16,7 +16,7 @@ from jobs.synthetic.sizes import DAY, DAYS, Floats, as_times
 LINE_RATES = {"redelivered": REDELIVERED_RATE, "late": LATE_RATE, "malformed": MALFORMED_RATE}
 
 
-class Books:
+class SampleCounts:
     """Counts of all sections, added up one by one."""
 
     def __init__(self) -> None:

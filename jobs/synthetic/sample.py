@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from jobs.synthetic.counts import Books
+from jobs.synthetic.counts import SampleCounts
 from jobs.synthetic.newsroom import News
 from jobs.synthetic.sections import Section, draw_news, draw_sections
 from jobs.synthetic.sizes import DAY, DAYS, START, Size, as_times
@@ -78,7 +78,7 @@ def write_sample(folder: Path, size: Size, seed: int, *, name: str, logs_only: b
     """
     for part in ("logs", "truth"):
         (folder / part).mkdir()
-    news, books = draw_news(size, seed, texts=not logs_only), Books()
+    news, books = draw_news(size, seed, texts=not logs_only), SampleCounts()
     if not logs_only:
         _write_news_file(folder / "news.jsonl", news)
     truth_file = None if logs_only else folder / "truth/impressions.parquet"
@@ -91,7 +91,7 @@ def write_sample(folder: Path, size: Size, seed: int, *, name: str, logs_only: b
     return counts
 
 
-def _gathered(sections: Iterator[Section], books: Books, truth_file: Path | None) -> list[Section]:
+def _gathered(sections: Iterator[Section], books: SampleCounts, truth_file: Path | None) -> list[Section]:
     """The sections without their truth, which has been written: a row group each."""
     kept: list[Section] = []
     with ExitStack() as stack:

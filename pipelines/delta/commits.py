@@ -38,7 +38,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class _CommitInfo:
     """Our user metadata of a commit."""
 
     note: dict[str, Any] | None = None
@@ -87,7 +87,7 @@ def _told(text: str | None) -> dict[str, Any]:
     """Our own user metadata; that of others tells us nothing."""
     try:
         raw = json_value(text or "{}", "userMetadata")
-        converted(raw, _Told, "userMetadata")
+        converted(raw, _CommitInfo, "userMetadata")
     except ContractError:
         return {}
     return dict(raw)

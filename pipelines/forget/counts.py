@@ -11,7 +11,7 @@ from pipelines.lake.tables import Lake
 from schemas.raw_log import INGEST_RUNS, RAW_LOG
 
 
-def settle_counts(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
+def update_counts(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
     """Add to each batch's `forgotten` what the run's commits to RAW_LOG took out, each commit once."""
     if not lake.exists(INGEST_RUNS):
         return

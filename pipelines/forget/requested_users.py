@@ -23,14 +23,14 @@ _FORM = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedUser:
     """One line of the file."""
 
     user: str = field(repr=False)  # as the file has it
     source: str | None  # None: every source
 
 
-def users_asked(file: Path) -> list[Asked]:
+def users_asked(file: Path) -> list[RequestedUser]:
     """The lines of the file, each once. InputError, which shows no id, where a line is none or there is no line."""
     text, where = read_bytes(file, largest=_LARGEST, advice=_FORM, error=InputError), str(file)
     try:
@@ -44,7 +44,7 @@ def users_asked(file: Path) -> list[Asked]:
     return list(dict.fromkeys(asked))
 
 
-def _asked(line: str, where: str) -> Asked:
+def _asked(line: str, where: str) -> RequestedUser:
     user, *more = (part.strip(" ") for part in line.split("\t"))
     wrong = None
     if len(more) > 1 or (more and not more[0]):
@@ -55,12 +55,12 @@ def _asked(line: str, where: str) -> Asked:
         wrong = f"holds an id of more than {LONGEST_ID_BYTES} bytes, which no line of a log can have"
     if wrong is not None:
         raise InputError(f"{where} {wrong}. {_FORM}. Nothing was changed")
-    return Asked(user, more[0] if more else None)
+    return RequestedUser(user, more[0] if more else None)
 
 
 def held_as(
-    lake: Lake, asked: Iterable[Asked], sources: Iterable[str], key: bytes | None
-) -> Mapping[Asked, list[tuple[str, str]]]:
+    lake: Lake, asked: Iterable[RequestedUser], sources: Iterable[str], key: bytes | None
+) -> Mapping[RequestedUser, list[tuple[str, str]]]:
     """(source, user id as the lake would hold it) of everyone who is asked for.
 
     InputError where a source is none of the lake's, or where its ids are replaced and neither the key nor HMACs tell

@@ -36,7 +36,7 @@ _FEATURE = "deletionVectors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CareConfig:
+class MaintenanceConfig:
     """What is done to each table."""
 
     small_file_mb: int = 32  # files below this are put together with others of their partition
@@ -65,7 +65,7 @@ class CareConfig:
 
 def maintain_lake(
     lake: Lake,
-    config: CareConfig,
+    config: MaintenanceConfig,
     expiry: ExpiryConfig = ExpiryConfig(),  # noqa: B008 - frozen
 ) -> dict[str, dict[str, Any]]:
     """Care for every table of our contracts that exists; per table what it was before and is now, and how many rows
@@ -107,7 +107,7 @@ def alone(lake: Lake, *, by: str) -> Iterator[None]:
         yield
 
 
-def _care(lake: Lake, table: Table, config: CareConfig) -> dict[str, Any]:
+def _care(lake: Lake, table: Table, config: MaintenanceConfig) -> dict[str, Any]:
     before = state_of(lake, table)
     _set_retention(lake, table, config)
     order = _ZORDER.get(table.name, ()) if config.zorder and _changed_since_ordered(lake, table) else ()
@@ -137,7 +137,7 @@ def _files(lake: Lake, table: Table) -> list[dict[str, Any]]:
     return listed
 
 
-def _set_retention(lake: Lake, table: Table, config: CareConfig) -> None:
+def _set_retention(lake: Lake, table: Table, config: MaintenanceConfig) -> None:
     """Delta keeps these with the table. A retention below the safe one is for this run only."""
     days = config.retention_days
     wanted = {FILES_KEPT: days if days is not None and days >= SAFE_DAYS else None}
@@ -145,7 +145,7 @@ def _set_retention(lake: Lake, table: Table, config: CareConfig) -> None:
     lake.set_properties(table, {name: f"interval {days} days" for name, days in wanted.items() if days is not None})
 
 
-def _refuse_short_log(lake: Lake, table: Table, config: CareConfig) -> None:
+def _refuse_short_log(lake: Lake, table: Table, config: MaintenanceConfig) -> None:
     """InputError where the log would go before the files that an earlier run has told the table to keep."""
     told = lake.properties(table).get(FILES_KEPT, "")
     kept = re.fullmatch(r"interval (\d+) days", told)
@@ -200,7 +200,7 @@ def _purge(lake: Lake, table: Table) -> None:
     lake.spark.sql(f"REORG TABLE delta.`{located(lake.path(table))}` APPLY (PURGE)")
 
 
-def _vacuum(lake: Lake, table: Table, config: CareConfig) -> None:
+def _vacuum(lake: Lake, table: Table, config: MaintenanceConfig) -> None:
     unsafe = config.retention_days is not None and config.retention_days < SAFE_DAYS
     hours = config.retention_days * 24 if unsafe and config.retention_days is not None else None
     vacuum(lake.path(table), hours=hours, below_retention=unsafe)

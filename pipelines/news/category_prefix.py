@@ -18,7 +18,7 @@ def text_sha256() -> Column:
     return F.sha2(F.concat_ws(_BETWEEN, *FIELDS), 256)
 
 
-def headed(news: DataFrame) -> DataFrame:
+def with_category_prefix(news: DataFrame) -> DataFrame:
     """NEWS rows with titles such as "sports football nfl: Three trades"; a news without a title stays without.
 
     text_sha256 is that of the new text, so that another category makes other tokens, and the same title in two

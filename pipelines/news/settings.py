@@ -27,7 +27,7 @@ class Settled:
     """option -> (what the source's items were made by, what this run was asked for)"""
 
 
-def settle(lake: Lake, config: NewsConfig, *, source: str) -> Settled:
+def resolve_settings(lake: Lake, config: NewsConfig, *, source: str) -> Settled:
     """The options with what they leave open as noted for the source. InputError where its tokenizer is gone."""
     noted = noted_sources(lake).get(source)
     if noted is None:

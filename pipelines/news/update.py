@@ -14,7 +14,7 @@ from pipelines.lake.tables import Lake
 from pipelines.lake.token_notes import note_source
 from pipelines.news import report
 from pipelines.news.affected import concerned, texts_now
-from pipelines.news.category_prefix import headed
+from pipelines.news.category_prefix import with_category_prefix
 from pipelines.news.items import changed_items, new_rows, numbered, resolved, with_item
 from pipelines.news.near_duplicates import near_duplicates
 from pipelines.news.provenance import MadeBy, made_by
@@ -40,7 +40,7 @@ def update_items(
     before, held = held_rows(lake, ITEM_TOKENS)
     rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
     news = lake.read(NEWS).where(F.col("source") == start.source)
-    news = news.transform(headed) if settled.config.category_first else news
+    news = news.transform(with_category_prefix) if settled.config.category_first else news
     made = made_by(lake, settled, news, texts_now(news, start, changed_news), source=start.source)
     if start.stands and not settled.config.category_first and made.near_duplicates is None:
         news = concerned(news, changed_news, keep=keep)

@@ -44,17 +44,17 @@ class Made:
     outputs: dict[str, int]
 
 
-def build_trajectories(lake: Lake, config: TrajectoryConfig, *, told: Lake | None = None) -> Made:
+def build_trajectories(lake: Lake, config: TrajectoryConfig, *, read_from: Lake | None = None) -> Made:
     """Write both tables for the source; what the same inputs and config made is left as it is.
 
-    `told` is the lake as of old versions, if not the present ones are to be read.
+    `read_from` is the lake as of old versions, if not the present ones are to be read.
     """
-    told = told or lake
-    inputs = {table.name: told.version(table) for table in _INPUTS}
+    read_from = read_from or lake
+    inputs = {table.name: read_from.version(table) for table in _INPUTS}
     with lake.locked("build_trajectories"):
         made = _made_before(lake, config)
         if made is None or made["inputs"] != inputs:
-            made = {"inputs": inputs, "summary": _build(lake, told, inputs, config)}
+            made = {"inputs": inputs, "summary": _build(lake, read_from, inputs, config)}
             _note(lake, config, made)
         return Made(**made, outputs={table.name: lake.version(table) for table in _OUTPUTS})
 
@@ -109,8 +109,8 @@ def evaluation(known: DataFrame, config: TrajectoryConfig, first_shown: DataFram
     return known.where("judged AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
 
 
-def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryConfig) -> dict[str, Any]:
-    impressions, histories, items = (told.read(table, version=inputs[table.name]) for table in _INPUTS)
+def _build(lake: Lake, read_from: Lake, inputs: dict[str, int], config: TrajectoryConfig) -> dict[str, Any]:
+    impressions, histories, items = (read_from.read(table, version=inputs[table.name]) for table in _INPUTS)
     ours = f"source = {literal(config.source)}"
     with lake.scratch() as keep:
         seen, bots = without_bots(impressions.where(ours), config, keep)

@@ -13,7 +13,7 @@ from schemas.storage.files import head
 from schemas.storage.place import Place
 from schemas.storage.stand_in import StandIn
 from trainer.checkpoint.remote import bring, bring_state, complete_at, complete_in
-from trainer.checkpoint.retention import BEST, CONFIG_FILE, FOLDER, chosen, run_folder_of
+from trainer.checkpoint.retention import BEST, CONFIG_FILE, FOLDER, resolve_checkpoint, run_folder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def found_checkpoint(named: Place) -> Iterator[FoundCheckpoint]:
     Whether it is one, and whole, tells who loads it.
     """
     if named.is_local:
-        path = chosen(named.path)
+        path = resolve_checkpoint(named.path)
         of_run = run_folder_of(path)
         yield FoundCheckpoint(named.path, path, Place(str(path)), None if of_run is None else Place(str(of_run)))
         return
@@ -59,7 +59,7 @@ def found_checkpoint(named: Place) -> Iterator[FoundCheckpoint]:
             run = folder.parent if folder.name == FOLDER and head(folder.parent / CONFIG_FILE) is not None else None
             if run is not None:
                 fetch(run / CONFIG_FILE, local.parent / CONFIG_FILE)
-            yield FoundCheckpoint(given, path, Place(stand_in.told(str(path))), run)
+            yield FoundCheckpoint(given, path, Place(stand_in.with_place(str(path))), run)
 
 
 def _best_of(folder: Place, local: Path) -> Path:
@@ -69,7 +69,7 @@ def _best_of(folder: Place, local: Path) -> Path:
         bring_state(at, local / name)
     if head(folder / BEST) is not None:
         fetch(folder / BEST, local / BEST)
-    path = chosen(local)
+    path = resolve_checkpoint(local)
     if path.name in complete:
         bring(complete[path.name], path)
     return path

@@ -25,7 +25,7 @@ from trainer.checkpoint.files import (
     save_checkpoint,
     standing,
 )
-from trainer.ranks.process_group import ALONE, Ranks, leaders, summed, wait_for_all
+from trainer.ranks.process_group import ALONE, Ranks, broadcast_from_leader, summed, wait_for_all
 
 STEP_NAME = re.compile(r"step-([0-9]{8,18})")
 BEST = "best.json"
@@ -105,7 +105,7 @@ class Checkpoints:
         """
         passed: dict[Path, str] = {}
         steps = self.steps()
-        while (step := int(leaders(steps.pop() if steps else -1, self.ranks))) >= 0:
+        while (step := int(broadcast_from_leader(steps.pop() if steps else -1, self.ranks))) >= 0:
             path = standing(self.path_of(step))
             self._bring(path)
             try:
@@ -183,7 +183,7 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def chosen(path: Path) -> Path:
+def resolve_checkpoint(path: Path) -> Path:
     """`path` itself if it is a checkpoint; of a folder of checkpoints the best, or else the newest."""
     if (standing(path) / STATE_FILE).is_file():
         return standing(path)
@@ -193,8 +193,8 @@ def chosen(path: Path) -> Path:
 
 
 def load_chosen(path: Path) -> Checkpoint:
-    """The checkpoint that `chosen` finds; ResumeError if there is none or it is damaged."""
-    return load_checkpoint(chosen(path))
+    """The checkpoint that `resolve_checkpoint` finds; ResumeError if there is none or it is damaged."""
+    return load_checkpoint(resolve_checkpoint(path))
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:

@@ -56,7 +56,7 @@ class _Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Keeping:
+class _SessionState:
     log: _Log
     best: _Best | None
     epochs_since_best: Count
@@ -77,7 +77,7 @@ class State:
     frozen_sha256: Sha256 | None = None
     shortened: tuple[tuple[Count, Count], ...] = ()
     optimiser: _Optimiser | None = None
-    keeping: _Keeping | None = None
+    keeping: _SessionState | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.parts)) < len(self.parts):

@@ -18,7 +18,7 @@ from schemas.storage.place import Place
 from schemas.storage.stand_in import StandIn
 from trainer.checkpoint.mirror import Mirror, holds_a_run
 from trainer.checkpoint.retention import CONFIG_FILE, FOLDER, NOBODY, Follower
-from trainer.ranks.process_group import Ranks, leader_first, leaders, summed, wait_for_all
+from trainer.ranks.process_group import Ranks, broadcast_from_leader, leader_first, summed, wait_for_all
 
 
 class Working:
@@ -36,9 +36,9 @@ class Working:
         if self._mirror is not None:
             self._mirror.claim()
 
-    def told(self, value: Any) -> Any:
+    def with_place(self, value: Any) -> Any:
         """The value as those are to read it who know of --out alone."""
-        return self._stand_in.told(value)
+        return self._stand_in.with_place(value)
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def _end(mirror: Mirror | None) -> None:
 @contextmanager
 def _shared_folder(out: Place, ranks: Ranks) -> Iterator[Path]:
     """A new folder for all ranks, gone afterwards; those that killed runs of the same --out left here go first."""
-    number = int(leaders(float(secrets.randbits(48)), ranks))
+    number = int(broadcast_from_leader(float(secrets.randbits(48)), ranks))
     common = f"feedloop-run-{hashlib.sha256(str(out).encode()).hexdigest()[:12]}-"
     base = Path(tempfile.gettempdir()).resolve() / f"{common}{number:012x}"
     folder = base / "run" / (out.name or "run")

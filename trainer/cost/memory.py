@@ -17,7 +17,7 @@ class OutOfMemoryError(InputError):
 
 
 @contextmanager
-def telling_full(what: str, advice: str) -> Iterator[None]:
+def reporting_full_memory(what: str, advice: str) -> Iterator[None]:
     """Inside, a memory that does not suffice becomes one message: what for, and what helps."""
     try:
         yield

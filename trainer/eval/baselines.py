@@ -26,7 +26,7 @@ _PRIOR_SHOWINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class EvaluationInputs:
     """What a judgement is given beside the packed directory, each None where there is none."""
 
     catalogue: Catalogue | None = None
@@ -35,7 +35,7 @@ class Beside:
 
 
 def with_baselines(
-    scores: Mapping[str, FloatArray], clicks_V: NDArray[np.int64], evaluation: pa.Table, beside: Beside
+    scores: Mapping[str, FloatArray], clicks_V: NDArray[np.int64], evaluation: pa.Table, beside: EvaluationInputs
 ) -> tuple[dict[str, FloatArray], list[str]]:
     """(`scores` with those of every baseline, sentences on the ones that there is nothing to score by)."""
     if not scores:

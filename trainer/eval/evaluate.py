@@ -15,7 +15,7 @@ from trainer.checkpoint.files import Checkpoint
 from trainer.checkpoint.selection import choices_of
 from trainer.data.evaluation import labelled
 from trainer.data.validation import Evaluation, all_of, left_to_judge
-from trainer.eval.baselines import Beside, with_baselines, zero_shot_scores
+from trainer.eval.baselines import EvaluationInputs, with_baselines, zero_shot_scores
 from trainer.eval.examples import Best, examples
 from trainer.eval.impressions import Impressions, dates
 from trainer.eval.metrics import FloatArray, ranking_metrics
@@ -129,7 +129,7 @@ def _users(prepared: Prepared, vectors: ItemVectors, impressions: Impressions, s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class EvaluationResult:
     """What is told of a checkpoint."""
 
     summary: dict[str, Any]
@@ -139,7 +139,7 @@ class Judgement:
     """the lines of MIND's file; None unless they were asked for"""
 
 
-def judgement(prepared: Prepared, saved: Checkpoint, found: Scored, beside: Beside) -> Judgement:
+def judgement(prepared: Prepared, saved: Checkpoint, found: Scored, beside: EvaluationInputs) -> EvaluationResult:
     """Every method judged on the same impressions; what was left out and what is doubtful is said."""
     evaluation = found.evaluation
     shown, lines, doubts = None, None, _of_another(saved, prepared)
@@ -169,7 +169,7 @@ def judgement(prepared: Prepared, saved: Checkpoint, found: Scored, beside: Besi
         "alarms": [*told["alarms"], *doubts],
         "left_out": [*left_out, *told["left_out"]],
     }
-    return Judgement(summary=summary, examples=shown, predictions=lines)
+    return EvaluationResult(summary=summary, examples=shown, predictions=lines)
 
 
 def _best_of_day(found: Scored, day_I: NDArray[Any]) -> Best:

@@ -34,7 +34,7 @@ class RunLog:
     path: Path
     every: int
     total_steps: int
-    told: Callable[[dict[str, Any]], None] = lambda _: None
+    on_line: Callable[[dict[str, Any]], None] = lambda _: None
     ranks: Ranks = ALONE
     peak_flops: float = 0.0
     totals: Totals = field(default_factory=Totals)
@@ -145,7 +145,7 @@ class RunLog:
         text = json.dumps(finite(line), allow_nan=False) + "\n"
         with space_for(self.path, len(text)), self.path.open("a") as stream:
             stream.write(text)
-        self.told(line)
+        self.on_line(line)
 
     def _loss_since(self) -> float:
         """Per target, of all ranks, since the last line. All ranks must call this."""

@@ -1,4 +1,4 @@
-"""Keeping: when a run saves, when an epoch is judged, and when training ends before its last epoch."""
+"""TrainingSession: when a run saves, when an epoch is judged, and when training ends before its last epoch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from trainer.checkpoint.files import Checkpoint, of_checkpoint
-from trainer.checkpoint.retention import FOLDER, NOBODY, Best, Checkpoints, Follower, chosen
+from trainer.checkpoint.retention import FOLDER, NOBODY, Best, Checkpoints, Follower, resolve_checkpoint
 from trainer.checkpoint.selection import choices_of
 from trainer.cost.flops import peak_flops
-from trainer.cost.memory import telling_full
+from trainer.cost.memory import reporting_full_memory
 from trainer.data.validation import Choice, all_of, validation_of
 from trainer.eval.evaluate import NO_CHOICE, model_auc
 from trainer.loop.compatibility import check_fits, check_log
@@ -19,7 +19,7 @@ from trainer.loop.metrics_log import RunLog
 from trainer.loop.steps import epoch_targets
 from trainer.loop.trainer import Ask, Trainer, never
 from trainer.optimise.optimiser import NonFiniteError
-from trainer.ranks.process_group import leaders, summed
+from trainer.ranks.process_group import broadcast_from_leader, summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Changes:
             raise TypeError(f"changes of options {self.options!r:.80} at step {self.step!r:.20}")
 
 
-class Keeping:
+class TrainingSession:
     """Looks at a run between its steps and between its epochs, and never changes what they compute."""
 
     def __init__(
@@ -43,16 +43,16 @@ class Keeping:
         out: Path,
         *,
         asked_to_stop: Ask = never,
-        told: Callable[[dict[str, Any]], None] = lambda _: None,
+        on_line: Callable[[dict[str, Any]], None] = lambda _: None,
         judged: Callable[[int, float], None] = lambda *_: None,
         follower: Follower = NOBODY,
     ) -> None:
-        """`out` gets metrics.jsonl, whose lines are also `told`, and checkpoint/. `asked_to_stop`: after each step.
+        """`out` gets metrics.jsonl, whose lines `on_line` is also called with, and checkpoint/. `asked_to_stop`: after each step.
         `judged`: the step and AUC of each epoch that is. The leader alone tells both, and has a `follower`."""
         run, ranks = trainer.config.run, trainer.ranks
         self._trainer = trainer
         peak = peak_flops(trainer.device, bfloat16=run.precision == "bfloat16")
-        self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, told, ranks, peak)
+        self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, on_line, ranks, peak)
         self._judged = judged
         self._checkpoints = Checkpoints(out / FOLDER, run.keep_checkpoints, ranks, follower)
         self._asked_to_stop = asked_to_stop
@@ -128,11 +128,11 @@ class Keeping:
         """Save, and judge; True where so many epochs brought nothing that training ends."""
         step = self._trainer.step
         if self._patience:
-            with telling_full(f"the evaluation after step {step}", NO_CHOICE):
+            with reporting_full_memory(f"the evaluation after step {step}", NO_CHOICE):
                 own_auc = model_auc(self._trainer.prepared, self._validation)
             if self.choice is not None and self.choice not in self._chosen_by:
                 self._chosen_by.append(self.choice)
-            auc = leaders(own_auc, self._trainer.ranks)
+            auc = broadcast_from_leader(own_auc, self._trainer.ranks)
             better = self._best is None or auc > self._best.auc
             self._best = Best(step=step, auc=auc) if better else self._best
             self._epochs_since_best = 0 if better else self._epochs_since_best + 1
@@ -150,7 +150,7 @@ class Keeping:
 
     def summary(self) -> dict[str, Any]:
         """How far the run came, and its figures from its first step on."""
-        where = str(chosen(self._checkpoints.folder))
+        where = str(resolve_checkpoint(self._checkpoints.folder))
         told = {
             "checkpoint": where,
             "complete": not self.stopped,

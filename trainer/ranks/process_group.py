@@ -45,7 +45,7 @@ def launched() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def process_group() -> Iterator[Ranks]:
     """Inside, this process is one of those that torchrun started; without torchrun it is alone."""
     if not launched():
         yield ALONE
@@ -112,7 +112,7 @@ def wait_for_all() -> None:
     summed([0.0])
 
 
-def leaders(number: float, ranks: Ranks) -> float:
+def broadcast_from_leader(number: float, ranks: Ranks) -> float:
     """The leader's number, on every rank."""
     return summed([number if ranks.leads else 0.0])[0]
 

@@ -23,11 +23,11 @@ def encode_any(
     rows: NDArray[np.int64],
     *,
     stored: NDArray[np.int64],
-    told: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> Vectors:
     """Vectors (len(rows), D) in the order of `rows`; those in `stored` from the frozen output that the trainer used.
 
-    The others pass the whole language model. `told` hears of each row done. The encoder must be in eval mode.
+    The others pass the whole language model. `progress` is called with each row done. The encoder must be in eval mode.
     """
     vector_RD = np.empty((len(rows), encoder.project.out_features), np.float32)
     is_stored_R = np.isin(rows, stored)
@@ -38,5 +38,5 @@ def encode_any(
             part = place_R[start : start + ROWS_AT_ONCE]
             vectors = encode_rows(partial(encoder, items=source), items, rows[part])
             vector_RD[part] = vectors.cpu().numpy()
-            told(len(part))
+            progress(len(part))
     return vector_RD

@@ -23,7 +23,7 @@ from schemas.regular_file import read_bytes
 from schemas.strict_json import Count, Sha256, ShortText, between, converted, json_value
 from trainer.eval.catalogue import Catalogue
 from trainer.model import feedloop_encoder
-from trainer.model.assembled_encoder import whole_plm
+from trainer.model.assembled_encoder import assembled_plm
 from trainer.model.text_encoder import LARGEST_WIDTH, TextEncoder, TextEncoderConfig
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
 from trainer.model.weights_folder import tokenizer_files
@@ -118,7 +118,7 @@ def earlier_export(out: Path) -> Record | None:
 
 def write_encoder(folder: Path, encoder: TextEncoder, config: TextEncoderConfig, tokens: Tokens) -> None:
     """The news encoder as a Hugging Face folder, with the weights above it and the program that puts both together."""
-    whole = whole_plm(config.plm, encoder.split)
+    whole = assembled_plm(config.plm, encoder.split)
     whole.plm.save_pretrained(folder)
     for file in tokenizer_files(config.plm):
         shutil.copyfile(file, folder / file.name)

@@ -17,7 +17,7 @@ from schemas.news import ITEM_TOKENS
 from schemas.space import space_for
 from schemas.storage.place import Place
 from trainer.checkpoint.files import Checkpoint, load_checkpoint
-from trainer.checkpoint.retention import chosen, run_folder_of
+from trainer.checkpoint.retention import resolve_checkpoint, run_folder_of
 from trainer.data.directory import Packed
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.impressions import Impressions
@@ -49,13 +49,13 @@ from trainer.serve.export_files import (
 from trainer.serve.export_folder import export_folder, only_export
 from trainer.serve.index import Built, IndexKind, build_index
 from trainer.serve.user_states import histories, user_state
-from trainer.setup.prepare import Prepared, Told, prepare_to_encode
+from trainer.setup.prepare import Prepared, Progress, prepare_to_encode
 
 USERS = 512  # of the evaluation impressions: their searches tell an approximate index's recall
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ExportRequest:
     """An export as it was asked for: the checkpoint's model on the data, the news, and what is there already."""
 
     prepared: Prepared
@@ -77,18 +77,18 @@ def export(
     kind: IndexKind,
     store: Path | None,
     device: torch.device,
-    told: Told,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Bring the embeddings table and the folder `out` up to what checkpoint and data are; returns what was done.
 
-    Killed at any moment, both are old or new, and whole. `told` hears of news encoded, and of how many there are.
+    Killed at any moment, both are old or new, and whole. `progress` is called with news encoded, and of how many there are.
     """
     with only_export(out):
         earlier = earlier_export(out)
         asked = _asked(checkpoint, data, (out, lake), store=store, device=device)
         if earlier is not None and asked.right_N.all() and _is_of(earlier, asked, kind) and is_whole(out, earlier):
             return {"encoded": 0, "written": 0, **asdict(earlier)}
-        vector_ND, encoded = _vectors(asked, told)
+        vector_ND, encoded = _vectors(asked, progress)
         built = build_index(vector_ND, asked.news.row_N, kind, _users(asked, vector_ND))
         record = _fill(out, asked, vector_ND, built, in_lake=lake is not None)
         return {"encoded": encoded, "written": int((~asked.right_N).sum()), **asdict(record)}
@@ -101,8 +101,8 @@ def _asked(
     *,
     store: Path | None,
     device: torch.device,
-) -> _Asked:
-    path, (out, lake) = chosen(checkpoint), places
+) -> _ExportRequest:
+    path, (out, lake) = resolve_checkpoint(checkpoint), places
     saved = load_checkpoint(path)
     prepared, stored = prepare_to_encode(saved, data, store=store, device=device)
     manifest, tokens = prepared.directory.manifest, prepared.directory.token_table()
@@ -114,7 +114,7 @@ def _asked(
     stamp = _stamp(path, saved, catalogue.source, manifest.version_of(ITEM_TOKENS.name))
     table = (lake or out) / EMBEDDINGS.name
     held = held_vectors(table, stamp, news)
-    return _Asked(prepared, stored, catalogue, news, stamp, held, still_right(news, held), table)
+    return _ExportRequest(prepared, stored, catalogue, news, stamp, held, still_right(news, held), table)
 
 
 def _nameless(source: str, canonical_row_V: NDArray[np.int64]) -> Catalogue:
@@ -143,7 +143,7 @@ def _stamp(path: Path, saved: Checkpoint, source: str, item_tokens_version: int)
     )
 
 
-def _is_of(earlier: Record, asked: _Asked, kind: IndexKind) -> bool:
+def _is_of(earlier: Record, asked: _ExportRequest, kind: IndexKind) -> bool:
     """Whether the earlier export is of the same data and index; its vectors are known to be right."""
     same_data = earlier.data == asked.prepared.directory.manifest_sha256
     same_vectors = (earlier.checkpoint_sha256, earlier.tables.get(EMBEDDINGS.name)) == (
@@ -153,7 +153,7 @@ def _is_of(earlier: Record, asked: _Asked, kind: IndexKind) -> bool:
     return same_data and same_vectors and earlier.index["kind"] == kind
 
 
-def _vectors(asked: _Asked, told: Told) -> tuple[Vectors, int]:
+def _vectors(asked: _ExportRequest, progress: Progress) -> tuple[Vectors, int]:
     """(the vector of every news (N, D), how many had to be encoded)."""
     news, prepared = asked.news, asked.prepared
     known_K, vector_KD = known_vectors(news, asked.held)
@@ -168,12 +168,12 @@ def _vectors(asked: _Asked, told: Told) -> tuple[Vectors, int]:
         prepared.items,
         row_C[new_C],
         stored=asked.stored,
-        told=lambda done: told(done, total),
+        progress=lambda done: progress(done, total),
     )
     return vector_CD[slot_N], total
 
 
-def _users(asked: _Asked, vector_ND: Vectors) -> Vectors:
+def _users(asked: _ExportRequest, vector_ND: Vectors) -> Vectors:
     """States (M, D) of users of the evaluation impressions, for searches; at least the one without clicks."""
     prepared, row_N = asked.prepared, asked.news.row_N
     user = copy.deepcopy(prepared.head.user).cpu()
@@ -183,7 +183,7 @@ def _users(asked: _Asked, vector_ND: Vectors) -> Vectors:
     return np.stack([user_state(user, vector_ND[np.searchsorted(row_N, rows)]) for rows in known])
 
 
-def _fill(out: Path, asked: _Asked, vector_ND: Vectors, built: Built, *, in_lake: bool) -> Record:
+def _fill(out: Path, asked: _ExportRequest, vector_ND: Vectors, built: Built, *, in_lake: bool) -> Record:
     """Write the folder, in it or in the lake the vectors, and the record last."""
     prepared, news, now = asked.prepared, asked.news, this_moment()
     manifest = prepared.directory.manifest

@@ -30,7 +30,7 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TrialRequest:
     """What a run asks of its language model."""
 
     encoder: TextEncoderConfig
@@ -39,7 +39,7 @@ class Asked:
     compiled: bool = False
 
 
-def try_encoder(encoder: TextEncoder, asked: Asked, table: TokenTable, rows: NDArray[np.int64]) -> None:
+def try_encoder(encoder: TextEncoder, asked: TrialRequest, table: TokenTable, rows: NDArray[np.int64]) -> None:
     """InputError where `encoder`, fresh from its language model and on the CPU, does not give that model's own output,
     or cannot do what is asked, on a few of the item rows. Leaves its weights and torch's generator as they were."""
     tried = _Trial(encoder, asked, _few(table, rows))
@@ -67,7 +67,7 @@ def _as_before(encoder: TextEncoder) -> Iterator[None]:
 class _Trial:
     """One language model on four segments of real items."""
 
-    def __init__(self, encoder: TextEncoder, asked: Asked, table: TokenTable) -> None:
+    def __init__(self, encoder: TextEncoder, asked: TrialRequest, table: TokenTable) -> None:
         self._encoder, self._split, self._asked = encoder, encoder.split, asked
         self._items = ItemInput(table, device=_CPU)
         self._rows = np.arange(1, table.rows)

@@ -29,7 +29,7 @@ def frozen_store(
     *,
     rows: NDArray[np.int64],
     device: torch.device,
-    told: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
     """Half-precision output of the frozen layers, token by token (token values x H), on the device where it fits, else
     memory-mapped on the CPU.
@@ -43,7 +43,7 @@ def frozen_store(
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         shape = (len(table.token_values), split.hidden)
         output = _reserved(partial, shape, target)
-        fill_store(split, ItemInput(table, device=device), rows, torch.from_numpy(output), told)
+        fill_store(split, ItemInput(table, device=device), rows, torch.from_numpy(output), progress)
         output.flush()
         partial.rename(target)
     return _opened(target, device)

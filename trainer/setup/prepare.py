@@ -27,13 +27,13 @@ from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder
 from trainer.ranks.process_group import Ranks, summed
-from trainer.setup.encoder_trial import Asked, try_encoder
+from trainer.setup.encoder_trial import TrialRequest, try_encoder
 from trainer.setup.frozen_store import found_store, frozen_store, rows_needed
 from trainer.setup.token_check import check_tokens
 from trainer.tasks.ranking import RankingHead
 
 DeviceName = Literal["auto", "cpu", "cuda"]
-Told = Callable[[int, int], None]  # (rows done, rows in all)
+Progress = Callable[[int, int], None]  # (rows done, rows in all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def short_superblocks(prepared: Prepared) -> str | None:
 
 def prepare_again(checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device) -> Prepared:
     """`data` prepared by the checkpoint's own config; the weights are still the untrained ones."""
-    return prepare(config_of(checkpoint), data, store=store, device=device, told=lambda *_: None)
+    return prepare(config_of(checkpoint), data, store=store, device=device, progress=lambda *_: None)
 
 
 def config_of(checkpoint: Checkpoint) -> TrainConfig:
@@ -144,14 +144,14 @@ def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
 
 
 def prepare(
-    config: TrainConfig, data: Packed | Path, *, store: Path | None, device: torch.device, told: Told
+    config: TrainConfig, data: Packed | Path, *, store: Path | None, device: torch.device, progress: Progress
 ) -> Prepared:
     """Open `data`, load the PLM and try it, fill or find the store of frozen output (by default `<data>.frozen`,
     of data behind a URL in the cache)."""
     config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
     directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
-    asked = Asked(
+    asked = TrialRequest(
         encoder=config.encoder,
         tokens_per_segment=directory.manifest.tokens.tokens_per_segment,
         half=config.run.precision == "bfloat16",
@@ -164,7 +164,7 @@ def prepare(
         rows = rows_needed(directory, batch_rows)
         folder = store or directory.beside
         stored = frozen_store(
-            split, directory, folder, rows=rows, device=device, told=lambda done: told(done, len(rows))
+            split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
         )
     items = _items(directory, device, stored)
     return Prepared(config, directory, model.to(device), items, device, clicks_V, _seen(clicks_V, batch_rows))

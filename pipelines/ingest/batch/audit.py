@@ -59,7 +59,7 @@ def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:
     _refuse_changed(spark, files)
 
 
-def check_refusals(judged: DataFrame, max_share: float, *, lines_before: int, withheld: bool) -> None:
+def check_reject_share(judged: DataFrame, max_share: float, *, lines_before: int, withheld: bool) -> None:
     """InputError with the first refused line if more than this share of a batch's lines is refused, in a run that has
     read more than a few. `withheld`: refused lines are not shown, for they may name users.
     """

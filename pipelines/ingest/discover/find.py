@@ -22,7 +22,7 @@ from schemas.storage.paths import path_of
 Find = Callable[[SparkSession, Mapping[str, Known]], Found]
 
 
-class Finding(NamedTuple):
+class Discovery(NamedTuple):
     """What finds new files, told which ones are known."""
 
     find: Find
@@ -32,7 +32,7 @@ class Finding(NamedTuple):
 
 def finding(
     logs: str, format: str, mapping: LogMapping | None, *, final: bool = False, since: Since | None = None
-) -> Finding:
+) -> Discovery:
     """What finds new files. `final`: last lines count, whatever they end with; `since`: older files are left out.
 
     InputError, before an engine runs, for a folder without logs. Files that were read before count in the size as well.
@@ -41,12 +41,12 @@ def finding(
         size = sum(file.bytes for file in table_log(table_root(logs)).files)
         if since is not None:
             raise InputError(f"{logs}: a Delta table lists its own files, and logs_since is for folders: drop it")
-        return Finding(lambda _, known: find_in_table(logs, mapping, known), size)
+        return Discovery(lambda _, known: find_in_table(logs, mapping, known), size)
     folder = path_of(logs)
     paths, left_out = logs_of(folder, format, mapping, since)
     size = sum(map(size_of, paths))
     find = partial(find_usable, paths, folder, mapping, final=final)
-    return Finding(lambda spark, known: find(known, each=partial(each_of, spark)), size, left_out)
+    return Discovery(lambda spark, known: find(known, each=partial(each_of, spark)), size, left_out)
 
 
 def all_used(logs: str, summary: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def in_turn(function: Callable[[Any], Any], items: Sequence[Any], sizes: Sequenc
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Inspection:
     """A file to be looked at, and what was read of it before."""
 
     path: Path
@@ -61,7 +61,7 @@ class Seen(NamedTuple):
     waits: bool = False
 
 
-def seen_before(ask: Asked, *, mapping: LogMapping | None, final: bool) -> Seen | None:
+def seen_before(ask: Inspection, *, mapping: LogMapping | None, final: bool) -> Seen | None:
     """What is known of the file without a look at all of it; None where it has to be looked at."""
     if ask.before is None or not is_unchanged(ask.path, _format(ask.name, mapping), ask.before):
         return None
@@ -69,7 +69,7 @@ def seen_before(ask: Asked, *, mapping: LogMapping | None, final: bool) -> Seen 
     return None if waits and final else Seen(waits=waits)
 
 
-def seen(ask: Asked, *, mapping: LogMapping | None, final: bool) -> Seen:
+def seen(ask: Inspection, *, mapping: LogMapping | None, final: bool) -> Seen:
     """The file looked at to its end."""
     path, before = ask.path, ask.before
     try:

@@ -22,7 +22,7 @@ from schemas.errors import InputError
 Fault = Callable[[bytes], str | None]  # why a line could not be an impression, None if it could
 PathsOf = Callable[[Iterable[str]], Mapping[str, tuple[str, ...]]]  # names of a file's columns -> field -> path
 Cuts = tuple[tuple[int, int], ...]  # where a file can be cut: (byte or row group that begins there, line), ascending
-Whole = Callable[[bytes], bool]  # whether a line without its line end cannot be the beginning of a longer one
+IsComplete = Callable[[bytes], bool]  # whether a line without its line end cannot be the beginning of a longer one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Content:
     cuts: Cuts = ()
 
 
-def scan_lines(path: Path, fault_of: Fault, whole_of: Whole, look: Look = PLAIN_LOOK) -> Content | None:
+def scan_lines(path: Path, fault_of: Fault, whole_of: IsComplete, look: Look = PLAIN_LOOK) -> Content | None:
     """The content of a file of lines, None if it has none. InputError if it is unreadable or holds no impression.
 
     A last line without a line end counts where it is whole: by `whole_of`, in a compressed file, or as the look

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pipelines.compressed import shown
 from pipelines.ingest.discover.formats import FORMATS, PATTERNS, format_of
-from pipelines.ingest.discover.inspect_file import Asked, Each, in_turn, seen, seen_before, shown_name
+from pipelines.ingest.discover.inspect_file import Each, Inspection, in_turn, seen, seen_before, shown_name
 from pipelines.ingest.discover.listing import Since, is_hidden, listed, tree_of
 from pipelines.ingest.discover.log_file import LogFile
 from pipelines.ingest.discover.previous_reads import Known
@@ -119,7 +119,7 @@ def find_new(
     folder = logs.parent if logs.is_file() else logs
     found = Found(files=[])
     names = [str(path.relative_to(folder)) for path in paths]
-    asked = [Asked(path, name, known.get(name)) for path, name in zip(paths, names, strict=True)]
+    asked = [Inspection(path, name, known.get(name)) for path, name in zip(paths, names, strict=True)]
     told = [seen_before(ask, mapping=mapping, final=final) for ask in asked]
     open = [ask for ask, before in zip(asked, told, strict=True) if before is None]
     looks = iter(each(partial(seen, mapping=mapping, final=final), open, [ask.size for ask in open]))

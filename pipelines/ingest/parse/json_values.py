@@ -22,8 +22,8 @@ from pipelines.ingest.parse.text_lists import (
     Ints,
     any_of,
     binaries,
+    concatenated,
     is_null,
-    joined,
     lengths,
     lists_of,
     rows_with,
@@ -90,7 +90,7 @@ def lists(values: Sequence[Raw], bare: bytes) -> tuple[pa.Array, Bools]:
     odd[others] = [ids is None for ids in parsed]
     order = np.arange(len(values))
     order[others] = len(values) + np.arange(len(others))
-    return joined([found, pa.array(parsed, TEXTS)], order), odd
+    return concatenated([found, pa.array(parsed, TEXTS)], order), odd
 
 
 def cut(texts: pa.Array, split: str) -> pa.Array:

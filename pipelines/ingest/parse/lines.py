@@ -73,19 +73,19 @@ _EXTRA: dict[str, DataType] = {
 }
 
 
-def with_told(raw: DataFrame, format: str, earliest: date = EARLIEST) -> DataFrame:
+def with_parsed(raw: DataFrame, format: str, earliest: date = EARLIEST) -> DataFrame:
     """RAW_LOG rows plus what each line tells: TOLD (`clicked_ids` null = unlabelled), `repeated_news` (a news was shown
     twice), the mapping's extra columns, and `reason`, null if usable. The rows are of one format, or withheld.
     """
     return _parsed(raw, format, earliest, once=True)
 
 
-def with_all_told(raw: DataFrame, format: str, earliest: date = EARLIEST) -> DataFrame:
-    """As `with_told`, but `shown` as it was told: with the news that stand there twice; and no `repeated_news`."""
+def with_all_parsed(raw: DataFrame, format: str, earliest: date = EARLIEST) -> DataFrame:
+    """As `with_parsed`, but `shown` as it was told: with the news that stand there twice; and no `repeated_news`."""
     return _parsed(raw, format, earliest, once=False)
 
 
-def keep_told(judged: DataFrame) -> DataFrame:
+def keep_parsed(judged: DataFrame) -> DataFrame:
     """The usable lines: where each came from and what it tells, extra columns included."""
     known = {*RAW_LOG.column_names, *TOLD, "reason"}
     extra = [name for name in judged.columns if name not in known]
@@ -108,7 +108,7 @@ def readable(lines: pa.Array) -> pa.Array:
 
 def parse_batch(batch: pa.RecordBatch, format: str, earliest: date = EARLIEST, *, once: bool = True) -> pa.RecordBatch:
     """`line`, `format` and `arrived_at` of rows of RAW_LOG, and whatever stands beside them -> the same columns and
-    those that `with_told` adds; not `once`: those of `with_all_told`.
+    those that `with_parsed` adds; not `once`: those of `with_all_parsed`.
     """
     lines = batch.column("line").cast(pa.binary())
     known = _faults(lines, batch.column("format"))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.parse.ids import faults_of_ids, faults_of_lists
-from pipelines.ingest.parse.text_lists import Bools, Ints, is_null, joined, lengths, mask_free
+from pipelines.ingest.parse.text_lists import Bools, Ints, concatenated, is_null, lengths, mask_free
 from schemas.raw_log import REJECT_REASONS
 
 # Of a line, in Fields.flags: what its reader found, and what its fields alone no longer show.
@@ -52,8 +52,10 @@ def with_rows(fields: Fields, others: Fields, rows: Ints) -> Fields:
     arrays, other = fields.arrays(), others.arrays()
     flags = fields.flags.copy()
     flags[rows] = others.flags
-    extra = {name: joined([array, others.extra[name]], order) for name, array in fields.extra.items()}
-    return Fields(**{name: joined([arrays[name], other[name]], order) for name in arrays}, flags=flags, extra=extra)
+    extra = {name: concatenated([array, others.extra[name]], order) for name, array in fields.extra.items()}
+    return Fields(
+        **{name: concatenated([arrays[name], other[name]], order) for name in arrays}, flags=flags, extra=extra
+    )
 
 
 def first_broken(fields: Fields, time: pa.Array, strangers: Bools, arrived_at: pa.Array, earliest: date) -> Ints:
@@ -85,7 +87,7 @@ def reasons(codes: Ints, others: dict[int, str]) -> pa.Array:
     found = pa.array([*REJECT_REASONS, None], pa.string()).take(pa.array(codes))
     if not others:
         return found
-    return joined([found, pa.array(list(others.values()), pa.string())], _order(len(codes), list(others)))
+    return concatenated([found, pa.array(list(others.values()), pa.string())], _order(len(codes), list(others)))
 
 
 def _possible(time: pa.Array, arrived_at: pa.Array, earliest: date) -> Bools:

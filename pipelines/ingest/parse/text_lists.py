@@ -89,7 +89,7 @@ def mask_free(array: pa.Array, null: Any = False) -> Any:
     return (array.fill_null(null) if array.null_count else array).to_numpy(zero_copy_only=False)
 
 
-def joined(parts: list[pa.Array], order: Ints) -> pa.Array:
+def concatenated(parts: list[pa.Array], order: Ints) -> pa.Array:
     """The values of the parts laid end to end, in this order."""
     return pa.concat_arrays(parts).take(pa.array(order))
 

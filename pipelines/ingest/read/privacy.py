@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.ingest.parse.lines import EARLIEST, with_all_told
+from pipelines.ingest.parse.lines import EARLIEST, with_all_parsed
 from pipelines.ingest.parse.mapping import JSONL, mapping_of
 from pipelines.ingest.read.json_rows import iso_of, json_lines, texts_of
 from pipelines.lake.tables import Lake
@@ -56,7 +56,7 @@ def has_user_key(lake: Lake, source: str) -> bool:
     return lake.notes(RAW_LOG).get(_note_of(source), _NO_KEY) != _NO_KEY
 
 
-def settle_user_key(lake: Lake, source: str, key: bytes | None) -> None:
+def store_user_key(lake: Lake, source: str, key: bytes | None) -> None:
     """Note which key a source's user ids are replaced by; InputError where it was another until now, or none."""
     refuse_other_key(lake, source, key)
     lake.create(RAW_LOG)
@@ -90,7 +90,7 @@ def with_replaced_users(lines: DataFrame, format: str, key: bytes, earliest: dat
     Built-ins could compute it as well. But what they take stands in the plan as a literal, and Spark writes plans into
     its logs, its event log and its UI. A closure travels as bytes that none of them show.
     """
-    judged = with_all_told(lines, format, earliest)
+    judged = with_all_parsed(lines, format, earliest)
     mapping = mapping_of(JSONL if format == "mind" else format)
     seal = _Seal(key, tuple(lines.columns), mapping.parsed.as_format, tuple(mapping.extra))
     return judged.select(*lines.columns, *_TOLD, *seal.extra, "reason").mapInArrow(seal, lines.schema)

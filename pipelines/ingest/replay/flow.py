@@ -15,7 +15,7 @@ from uuid import uuid4
 from pyspark.sql import functions as F
 
 from pipelines.delta.delta_errors import conflict
-from pipelines.ingest.batch.audit import check_refusals, refuse_refusals
+from pipelines.ingest.batch.audit import check_reject_share, refuse_refusals
 from pipelines.ingest.batch.replace_rows import (
     EXCHANGED,
     FOLDER,
@@ -96,7 +96,7 @@ def _rebuild(
         }
         how: dict[str, Any] = {"size": batch.bytes, "earliest": config.earliest}
         with rebuilt.scratch() as keep, parsed_lines(raw, formats[batch.number], keep=keep, **how) as parsed:
-            check_refusals(parsed.lines, config.max_reject_share, lines_before=0, withheld=withheld)
+            check_reject_share(parsed.lines, config.max_reject_share, lines_before=0, withheld=withheld)
             books.append(write_rows(rebuilt, parsed, note, keep))
         write_book(rebuilt, books[-1], source, batch.number)
     lines, refused = (sum(book[name] for book in books) for name in ("lines", "rejected"))

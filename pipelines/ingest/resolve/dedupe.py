@@ -1,6 +1,6 @@
-"""Fifth step of ingest: linked sightings -> one IMPRESSIONS row each, in whatever order their lines came.
+"""Fifth step of ingest: linked observations -> one IMPRESSIONS row each, in whatever order their lines came.
 
-What several sightings say is united by rules that do not depend on order, so that any splitting of the log into files,
+What several observations say is united by rules that do not depend on order, so that any splitting of the log into files,
 runs and days gives the same row:
 
 - time: the earliest; impression_id: the smallest id of that second; the others stand in also_seen_as;
@@ -34,7 +34,7 @@ _KEY = "struct<impression_id:string,time:timestamp>"
 
 
 def single_impressions(lines: DataFrame, *, batch: int, extra: Sequence[str] = ()) -> DataFrame:
-    """As `lonely_impressions`, of observations that share no key with another one: nothing is gathered."""
+    """As `unlinked_impressions`, of observations that share no key with another one: nothing is gathered."""
     marks = F.transform("shown", lambda news_id: F.array_contains("clicked_ids", news_id))
     kept = ("date", "history_length", "history_hash", "shown")
     values = {name: F.col(name) for name in kept} | {
@@ -51,33 +51,33 @@ def single_impressions(lines: DataFrame, *, batch: int, extra: Sequence[str] = (
     return lines.select("user_id", "impression_id", "time", *row, _first_batch(batch), *extra)
 
 
-def lonely_impressions(sightings: DataFrame, *, batch: int, extra: Sequence[str] = ()) -> DataFrame:
-    """IMPRESSIONS rows (but for `source`) of sightings that are linked to no other."""
-    rows = sightings.select(*_told_parts(batch), *extra).transform(_with_row)
+def unlinked_impressions(observations: DataFrame, *, batch: int, extra: Sequence[str] = ()) -> DataFrame:
+    """IMPRESSIONS rows (but for `source`) of observations that are linked to no other."""
+    rows = observations.select(*_told_parts(batch), *extra).transform(_with_row)
     return rows.select("user_id", "impression_id", "time", *_ROW, "first_batch", *extra)
 
 
 def linked_impressions(
-    sightings: DataFrame, stored: DataFrame | None, *, batch: int, extra: Sequence[str] = ()
+    observations: DataFrame, stored: DataFrame | None, *, batch: int, extra: Sequence[str] = ()
 ) -> DataFrame:
-    """IMPRESSIONS rows (but for `source`) of tangled sightings, united with the `stored` rows that they are linked to.
+    """IMPRESSIONS rows (but for `source`) of linked observations, united with the `stored` rows that they are linked to.
 
     Adds the counts of COUNTS; `stored`: keys of the rows that the lake holds of it; `changed`: whether a row must be
     written.
     """
-    told = sightings.select(*_told_parts(batch), *extra)
+    told = observations.select(*_told_parts(batch), *extra)
     if stored is not None:
         known = [name for name in extra if name in stored.columns]
         rows = stored.select(*_stored_parts(stored), _row_hash(known).alias("_stored_hash"), *known)
         told = told.unionByName(rows, allowMissingColumns=True)
     else:
         told = told.withColumns({"_stored_key": F.lit(None).cast(_KEY), "_stored_hash": F.lit(None).cast("long")})
-    kept = [name for name in told.columns if name not in ("impression_id", "time", "sightings")]
-    single = told.select(*kept, F.inline("sightings"))
+    kept = [name for name in told.columns if name not in ("impression_id", "time", "observations")]
+    single = told.select(*kept, F.inline("observations"))
     linked = single.transform(with_cluster).transform(with_component)
     component = (F.col(f"component.{name}").alias(f"_component_{name}") for name in ("id", "start"))
     united = linked.groupBy("user_id", *component).agg(*_united(), *(F.max(name).alias(name) for name in extra))
-    rows = united.where("lines > 0").withColumns(canonical_of("sightings"))
+    rows = united.where("lines > 0").withColumns(canonical_of("observations"))
     same = F.array(F.struct("impression_id", "time")) == F.col("stored")
     unchanged = same & (F.col("_stored_hash") == _row_hash(extra))
     return (
@@ -108,7 +108,7 @@ def stored_changes(linked: DataFrame) -> DataFrame:
 
 
 def alias_rows(rows: DataFrame) -> DataFrame:
-    """ALIASES rows (but for `source`): the sightings of `rows` that do not bear the row's own id and time."""
+    """ALIASES rows (but for `source`): the observations of `rows` that do not bear the row's own id and time."""
     seen = F.arrays_zip("sighting_id", "sighting_time")
     named = rows.where("sighting_id IS NOT NULL").select(
         "user_id",
@@ -124,38 +124,38 @@ def alias_rows(rows: DataFrame) -> DataFrame:
     )
 
 
-def stored_sightings(stored: DataFrame) -> DataFrame:
-    """The sightings of stored rows, one row each, with the key of the row (`row`)."""
+def stored_observations(stored: DataFrame) -> DataFrame:
+    """The observations of stored rows, one row each, with the key of the row (`row`)."""
     key = F.struct("user_id", "impression_id", "time", "date").alias("row")
     return stored.select(key, "user_id", F.inline(_seen()))
 
 
 def _told_parts(batch: int) -> list[Column]:
-    """What a sighting adds to its impression."""
+    """What an observation adds to its impression."""
     return [
         F.col("user_id"),
         F.col("impression_id"),
         F.col("time"),
-        F.array(F.struct("impression_id", "time", "shown_hash")).alias("sightings"),
+        F.array(F.struct("impression_id", "time", "shown_hash")).alias("observations"),
         F.array("shown").alias("lists"),
-        F.filter("tellings.clicked", lambda text: text.isNotNull()).alias("marks"),
+        F.filter("variants.clicked", lambda text: text.isNotNull()).alias("marks"),
         F.col("history"),
         _first_batch(batch),
         F.col("lines"),
         F.col("repeated").alias("repeated_news"),
-        F.size("tellings").cast("long").alias("distinct_lines"),
+        F.size("variants").cast("long").alias("distinct_lines"),
     ]
 
 
 def _stored_parts(stored: DataFrame) -> list[Column]:
-    """What a stored row adds: all that its sightings told."""
+    """What a stored row adds: all that its observations told."""
     clicked = F.filter("shown", lambda _, place: F.get("clicked", place))
     no_marks = F.array().cast("array<string>")
     return [
         F.col("user_id"),
         F.col("impression_id"),
         F.col("time"),
-        _seen().alias("sightings"),
+        _seen().alias("observations"),
         F.array(text_of(F.col("shown"))).alias("lists"),
         F.when(F.col("clicked").isNull(), no_marks).otherwise(F.array(text_of(clicked))).alias("marks"),
         history_of_line(stored).alias("history"),
@@ -166,17 +166,17 @@ def _stored_parts(stored: DataFrame) -> list[Column]:
 
 
 def _seen() -> Column:
-    """The sightings of a stored row."""
+    """The observations of a stored row."""
     ids, times = F.coalesce("sighting_id", F.array("impression_id")), F.coalesce("sighting_time", F.array("time"))
     return F.arrays_zip(ids.alias("impression_id"), times.alias("time"), F.col("sighting_shown").alias("shown_hash"))
 
 
 def _united() -> list[Column]:
-    """What the sightings of one impression tell together."""
-    sighting = F.struct("impression_id", "time", "shown_hash")
+    """What the observations of one impression tell together."""
+    observation = F.struct("impression_id", "time", "shown_hash")
     stored_id = F.when(F.col("_stored_key").isNotNull(), F.col("impression_id"))
     return [
-        F.array_sort(distinct_of(sighting)).alias("sightings"),
+        F.array_sort(distinct_of(observation)).alias("observations"),
         F.array_distinct(F.flatten(F.collect_list("lists"))).alias("lists"),
         F.array_distinct(F.flatten(F.collect_list("marks"))).alias("marks"),
         greatest_of("history").alias("history"),
@@ -190,15 +190,15 @@ def _united() -> list[Column]:
 
 
 def _with_row(parts: DataFrame) -> DataFrame:
-    """Adds the columns of _ROW from sightings, lists, marks and history."""
+    """Adds the columns of _ROW from observations, lists, marks and history."""
     all_news = ids_of(text_of(F.col("lists")))
     shown = F.when(F.size("lists") == 1, all_news).otherwise(F.array_sort(F.array_distinct(all_news)))
     # No id is empty, so the text of marks without a click, which is, clicks nothing.
     clicked_ids = F.split(text_of(F.col("marks")), " ")
     clicked = F.transform("shown", lambda news_id: F.array_contains("_clicked_ids", news_id))
-    last_time = F.array_max("sightings.time")
-    several = F.size("sightings") > 1
-    ids = F.array_distinct("sightings.impression_id")
+    last_time = F.array_max("observations.time")
+    several = F.size("observations") > 1
+    ids = F.array_distinct("observations.impression_id")
     return (
         parts.withColumns({"shown": shown, "_clicked_ids": clicked_ids})
         .withColumns(
@@ -211,9 +211,9 @@ def _with_row(parts: DataFrame) -> DataFrame:
                 "history_hash": F.col("history.hash"),
                 "history_offset": _offset(F.col("history.nearness")),
                 "also_seen_as": F.array_sort(F.array_remove(ids, F.col("impression_id"))),
-                "sighting_id": F.when(several, F.col("sightings.impression_id")),
-                "sighting_time": F.when(several, F.col("sightings.time")),
-                "sighting_shown": F.col("sightings.shown_hash"),
+                "sighting_id": F.when(several, F.col("observations.impression_id")),
+                "sighting_time": F.when(several, F.col("observations.time")),
+                "sighting_shown": F.col("observations.shown_hash"),
             }
         )
         .drop("_clicked_ids")

@@ -23,15 +23,15 @@ from pipelines.ingest.resolve.dedupe import (
     COUNTS,
     alias_rows,
     linked_impressions,
-    lonely_impressions,
     new_rows,
     single_impressions,
     stored_changes,
-    stored_sightings,
+    stored_observations,
+    unlinked_impressions,
 )
 from pipelines.ingest.resolve.histories import with_offset
-from pipelines.ingest.resolve.linking import counted_keys, drop_tangled, keep_tangled, met_keys, shared_keys, with_keys
-from pipelines.ingest.resolve.observations import per_sighting
+from pipelines.ingest.resolve.linking import counted_keys, drop_linked, keep_linked, met_keys, shared_keys, with_keys
+from pipelines.ingest.resolve.observations import per_observation
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import ALIASES, IMPRESSIONS
@@ -46,7 +46,7 @@ _BROADCAST = 2_000_000  # lines whose keys every task can hold: some 50 bytes ea
 class Plan:
     """A batch's rows for IMPRESSIONS, and what becomes of its lines."""
 
-    lonely: DataFrame
+    unlinked: DataFrame
     linked: DataFrame | None
     times: DataFrame  # with those of all rows
     counts: dict[str, int]  # of COUNTS
@@ -71,44 +71,44 @@ def plan_impressions(
     near = None if stored is None else _stored_near(stored, dates)
     keys = keep(counted_keys(lines))
     near_by = F.broadcast if count <= _BROADCAST else _as_it_is  # the stored rows then stay where they are
-    met = None if near is None else keep(met_keys(_keyed_sightings(near), near_by(keys)))
+    met = None if near is None else keep(met_keys(_keyed_observations(near), near_by(keys)))
     shared = near_by(keep(shared_keys(keys, met)))
     placed = lines if offsets is None else with_offset(lines, offsets)
     every = {"lines": count, "gained": count, "repeated_news": repeated}
     if shared.isEmpty():
-        lonely = single_impressions(placed, batch=batch, extra=extra)
-        return Plan(lonely=lonely, linked=None, times=lines, counts=dict.fromkeys(COUNTS, 0) | every)
-    gathered = keep(per_sighting(keep_tangled(placed, shared), extra))
+        unlinked = single_impressions(placed, batch=batch, extra=extra)
+        return Plan(unlinked=unlinked, linked=None, times=lines, counts=dict.fromkeys(COUNTS, 0) | every)
+    gathered = keep(per_observation(keep_linked(placed, shared), extra))
     shared_again = near_by(keep(shared_keys(counted_keys(gathered), met)))
-    tangled = keep_tangled(gathered, shared_again)
+    linked = keep_linked(gathered, shared_again)
     touched = None if near is None or met is None else keep(_touched(near, met, near_by))
     linked = keep(
         linked_impressions(
-            _with_stored_columns(tangled, stored, extra), touched, batch=batch, extra=_extra_of(stored, extra)
+            _with_stored_columns(linked, stored, extra), touched, batch=batch, extra=_extra_of(stored, extra)
         )
     )
-    alone = drop_tangled(gathered, shared_again)
-    single = single_impressions(drop_tangled(placed, shared), batch=batch, extra=extra)
-    lonely = single.unionByName(lonely_impressions(alone, batch=batch, extra=extra))
-    return Plan(lonely=lonely, linked=linked, times=lines, counts=_counts(every, gathered, alone, linked))
+    alone = drop_linked(gathered, shared_again)
+    single = single_impressions(drop_linked(placed, shared), batch=batch, extra=extra)
+    unlinked = single.unionByName(unlinked_impressions(alone, batch=batch, extra=extra))
+    return Plan(unlinked=unlinked, linked=linked, times=lines, counts=_counts(every, gathered, alone, linked))
 
 
 def _counts(every: dict[str, int], gathered: DataFrame, alone: DataFrame, linked: DataFrame) -> dict[str, int]:
-    """COUNTS of a batch of lines: a line that shares no key gains a row; of a sighting that is linked to no other the
+    """COUNTS of a batch of lines: a line that shares no key gains a row; of an observation that is linked to no other the
     first line does, copies of its lines are replays, and the rest tell more.
     """
     all_gathered, by_themselves = (_sums(frame) for frame in (gathered, alone))
     found = linked.agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in COUNTS)).collect()[0].asDict()
-    lonely = {
+    unlinked = {
         "lines": by_themselves["lines"],
-        "gained": by_themselves["sightings"],
+        "gained": by_themselves["observations"],
         "replayed": by_themselves["lines"] - by_themselves["distinct_lines"],
-        "retold": by_themselves["distinct_lines"] - by_themselves["sightings"],
+        "retold": by_themselves["distinct_lines"] - by_themselves["observations"],
         "repeated_news": by_themselves["repeated"],
     }
     single = every["lines"] - all_gathered["lines"]
     once = {"lines": single, "gained": single, "repeated_news": every["repeated_news"] - all_gathered["repeated"]}
-    return {name: once.get(name, 0) + lonely.get(name, 0) + found[name] for name in COUNTS}
+    return {name: once.get(name, 0) + unlinked.get(name, 0) + found[name] for name in COUNTS}
 
 
 def refuse_other_types(lake: Lake, format: str) -> None:
@@ -129,7 +129,7 @@ def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since:
     """Commit the plan; returns the figures that hold: those of the run that first came here with the batch."""
     note = {"source": source, "batch": batch}
     first = next((told["plan"] for told in impression_notes(lake, source, batch, since=since) if "plan" in told), None)
-    rows = plan.lonely
+    rows = plan.unlinked
     if plan.linked is not None:
         rows = rows.unionByName(new_rows(plan.linked), allowMissingColumns=True)
     lake.append(
@@ -182,10 +182,10 @@ def _dates_and_sums(lines: DataFrame) -> tuple[list[date], int, int]:
     return sorted(row["dates"]), row[1], row[2]
 
 
-def _sums(sightings: DataFrame) -> dict[str, int]:
-    sums = {"lines": F.col("lines"), "distinct_lines": F.size("tellings"), "repeated": F.col("repeated")}
+def _sums(observations: DataFrame) -> dict[str, int]:
+    sums = {"lines": F.col("lines"), "distinct_lines": F.size("variants"), "repeated": F.col("repeated")}
     found = (F.coalesce(F.sum(value), F.lit(0)).alias(name) for name, value in sums.items())
-    return sightings.agg(*found, F.count("*").alias("sightings")).collect()[0].asDict()
+    return observations.agg(*found, F.count("*").alias("observations")).collect()[0].asDict()
 
 
 def _extra_of(stored: DataFrame | None, extra: Sequence[str]) -> list[str]:
@@ -194,14 +194,16 @@ def _extra_of(stored: DataFrame | None, extra: Sequence[str]) -> list[str]:
     return [*extra, *(name for name in held if name not in (*IMPRESSIONS.column_names, *extra))]
 
 
-def _with_stored_columns(sightings: DataFrame, stored: DataFrame | None, extra: Sequence[str]) -> DataFrame:
+def _with_stored_columns(observations: DataFrame, stored: DataFrame | None, extra: Sequence[str]) -> DataFrame:
     types = {} if stored is None else dict(stored.dtypes)
     others = [name for name in _extra_of(stored, extra) if name not in extra]
-    return sightings.withColumns({name: F.lit(None).cast(types[name]) for name in others}) if others else sightings
+    return (
+        observations.withColumns({name: F.lit(None).cast(types[name]) for name in others}) if others else observations
+    )
 
 
 def _stored_near(stored: DataFrame, dates: list[date]) -> DataFrame:
-    """Stored rows that may be linked to sightings of these dates: others lie more than 24 h off all of these."""
+    """Stored rows that may be linked to observations of these dates: others lie more than 24 h off all of these."""
     around = sorted({day + timedelta(days=shift) for day in dates for shift in (-2, -1, 0, 1)})
     inside = _in_dates("date", around)
     long = stored.where(f"NOT ({inside}) AND span_days > 1")  # told of for days: its date says little
@@ -218,12 +220,12 @@ def _in_dates(column: str, dates: list[date]) -> str:
     return f"{column} IN ({days})"
 
 
-def _keyed_sightings(stored: DataFrame) -> DataFrame:
-    return stored.transform(stored_sightings).transform(with_keys)
+def _keyed_observations(stored: DataFrame) -> DataFrame:
+    return stored.transform(stored_observations).transform(with_keys)
 
 
 def _touched(near: DataFrame, met: DataFrame, near_by: Callable[[DataFrame], DataFrame]) -> DataFrame:
-    """Stored rows of which a sighting has a shared key."""
+    """Stored rows of which an observation has a shared key."""
     wanted = near_by(met.select("row.*").distinct())
     return near.join(wanted, [*_ROW_KEY], how="left_semi")
 

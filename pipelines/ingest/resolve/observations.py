@@ -1,7 +1,7 @@
-"""Third step of ingest: judged lines -> observations, one a line; and sightings, which unite those that say the same.
+"""Third step of ingest: parsed lines -> keyed lines, one row each -> observations, which unite lines that agree.
 
-A sighting is one user, id, time and set of news; it unites what its lines say, in whatever order they came: the same
-line delivered again adds only to `lines` (rule 1 of DESIGN §3). Most sightings have one line, and those go on as the
+An observation is one user, id, time and set of news; it unites what its lines say, in whatever order they came: the same
+line delivered again adds only to `lines` (rule 1 of DESIGN §3). Most observations have one line, and those go on as the
 lines that they are: only lines that share a hash of 8 bytes with another one are gathered.
 """
 
@@ -17,19 +17,19 @@ from pipelines.engine.expressions import distinct_of, greatest_of
 from pipelines.histories import hash_of
 from pipelines.ingest.parse.lines import readable
 
-SIGHTING = ("user_id", "impression_id", "time", "shown_hash")
+OBSERVATION = ("user_id", "impression_id", "time", "shown_hash")
 KEYS = ("id_key", "view_key")
 
 
-def observations(judged: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
+def keyed_lines(parsed: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
     """One row per line. Of a refused one `reason` and `refused`; of a usable one the rest, and these two null.
 
-    Columns: SIGHTING and `date`; `shown` and `clicked_ids` (null = unlabelled) as the line has them; `history`, its
+    Columns: OBSERVATION and `date`; `shown` and `clicked_ids` (null = unlabelled) as the line has them; `history`, its
     `history_length` and `history_hash`; `repeated` 1 where it showed a news twice; KEYS: two lines can only be linked,
     by rules 1 to 3, if they share one of these; each `extra` column.
     """
     usable = F.col("reason").isNull()
-    line = judged.select(
+    line = parsed.select(
         "reason",
         F.when(~usable, F.struct("file", "position", "line")).alias("refused"),
         *(F.when(usable, F.col(name)).alias(name) for name in ("user_id", "impression_id", "time", "history", "shown")),
@@ -47,7 +47,7 @@ def observations(judged: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
 
 
 def usable(lines: DataFrame) -> DataFrame:
-    """The observations of usable lines alone."""
+    """The keyed lines that hold an impression."""
     return lines.where(F.col("reason").isNull()).drop("reason", "refused")
 
 
@@ -60,25 +60,25 @@ def refused(lines: DataFrame) -> DataFrame:
     return rows.mapInArrow(_with_text, "file string, position bigint, line string, reason string")
 
 
-def per_sighting(lines: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
-    """One row per sighting of usable lines.
+def per_observation(lines: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
+    """One row per observation of usable lines.
 
-    Columns: SIGHTING, `date`, KEYS; `shown` the list as text, in id order where lines disagree on it; `tellings`
+    Columns: OBSERVATION, `date`, KEYS; `shown` the list as text, in id order where lines disagree on it; `variants`:
     distinct (marks, history) as texts; `history` (length, hash, nearness) of the longest; `lines`; `repeated` lines
     that showed a news twice; the greatest of each `extra` column.
     """
     clicked, history = text_of(F.col("clicked_ids")).alias("clicked"), text_of(F.col("history")).alias("history")
     texts = lines.select(
-        *(*SIGHTING, "date", *KEYS, "repeated"),
+        *(*OBSERVATION, "date", *KEYS, "repeated"),
         text_of(F.col("shown")).alias("shown"),
-        F.struct(clicked, history).alias("telling"),
+        F.struct(clicked, history).alias("variant"),
         history_of_line(lines).alias("longest"),
         *extra,
     )
     lists = F.min("shown") == F.max("shown")
-    return texts.groupBy(*SIGHTING, "date", *KEYS).agg(
+    return texts.groupBy(*OBSERVATION, "date", *KEYS).agg(
         F.when(lists, F.min("shown")).otherwise(text_of(F.array_sort(ids_of(F.min("shown"))))).alias("shown"),
-        distinct_of("telling").alias("tellings"),
+        distinct_of("variant").alias("variants"),
         greatest_of("longest").alias("history"),
         F.count("*").alias("lines"),
         F.sum("repeated").alias("repeated"),
@@ -116,8 +116,8 @@ def second_of(time: Column) -> Column:
     return F.date_trunc("second", time)
 
 
-def link_keys(sighting: dict[str, Column]) -> tuple[Column, Column]:
-    """Two sightings can only be linked, by rule 2 or rule 3, if they share one of these two hashes."""
-    by_id = F.xxhash64(F.lit(2), sighting["user_id"], sighting["impression_id"])
-    by_view = F.xxhash64(F.lit(3), sighting["user_id"], second_of(sighting["time"]), sighting["shown_hash"])
+def link_keys(observation: dict[str, Column]) -> tuple[Column, Column]:
+    """Two observations can only be linked, by rule 2 or rule 3, if they share one of these two hashes."""
+    by_id = F.xxhash64(F.lit(2), observation["user_id"], observation["impression_id"])
+    by_view = F.xxhash64(F.lit(3), observation["user_id"], second_of(observation["time"]), observation["shown_hash"])
     return by_id, by_view

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.lists import Bools, Ints, Lists, bounds_of, equal, joined, located, spread
+from pipelines.lists import Bools, Ints, Lists, bounds_of, concatenated, equal, located, spread
 
 _TRIES = 8  # beginnings that are looked at for one end
 
@@ -39,7 +39,7 @@ def placed(pieces: Lists, stored: Lists) -> Placed:
     nested = _begins_next(pieces, left)
     apart = left[~nested]
     near = np.flatnonzero(np.isin(stored.owner, pieces.owner[apart]))
-    chains = _chained(joined(stored.take(near), pieces.take(apart)), len(near))
+    chains = _chained(concatenated(stored.take(near), pieces.take(apart)), len(near))
     whole = np.flatnonzero(~chains.untouched)
     made = chains.sequences(whole)
     grown = np.full(len(whole), -1)

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.synthetic.malformed import KINDS, broken, kinds_of, reason_of
-from pipelines.ingest.parse.lines import with_told
+from pipelines.ingest.parse.lines import with_parsed
 from schemas.raw_log import REJECT_REASONS
 from tests.builders import json_line, raw_logs
 from tests.jobs.synthetic.conftest import Sample
@@ -55,7 +55,7 @@ def test_ingest_gives_each_line_the_reason_that_the_publisher_states(spark: Spar
         for seed in range(6)
     ]
     lines = damaged + tiny.lines
-    found = with_told(raw_logs(spark, *lines), "jsonl").select("position", "reason").collect()
+    found = with_parsed(raw_logs(spark, *lines), "jsonl").select("position", "reason").collect()
     assert len(found) == len(lines)
     for row in found:
         assert row["reason"] == reason_against(lines[row["position"]]), lines[row["position"]][:300]

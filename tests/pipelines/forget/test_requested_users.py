@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.forget.flow import forget_users
-from pipelines.forget.requested_users import Asked, held_as, users_asked
+from pipelines.forget.requested_users import RequestedUser, held_as, users_asked
 from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
 from pipelines.lake.tables import Lake
@@ -34,7 +34,11 @@ def written(folder: Path, content: bytes) -> Path:
 
 def test_each_line_is_a_user_once_with_a_source_or_without(tmp_path: Path) -> None:
     file = written(tmp_path, "\ufeffu1\r\nu2\tnorth west\n\n  u1 \nåse\n".encode())
-    assert users_asked(file) == [Asked("u1", None), Asked("u2", "north west"), Asked("åse", None)]
+    assert users_asked(file) == [
+        RequestedUser("u1", None),
+        RequestedUser("u2", "north west"),
+        RequestedUser("åse", None),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ def test_a_file_that_is_missing_or_none_is_named(tmp_path: Path) -> None:
 
 def test_a_lake_without_lines_has_nobody_to_forget(lake: Lake) -> None:
     with pytest.raises(InputError, match="nothing was ingested here, so there is nobody to forget"):
-        forget_users(lake, [Asked("u1", None)])
+        forget_users(lake, [RequestedUser("u1", None)])
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ def sealed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
 
 def test_ids_of_a_sealed_source_are_found_by_the_key_and_hmacs_as_they_are(sealed: Lake) -> None:
     sources = ["plain", "sealed"]
-    ann, one = Asked("ann", None), Asked(hmac_of("bob"), "sealed")
+    ann, one = RequestedUser("ann", None), RequestedUser(hmac_of("bob"), "sealed")
     found = held_as(sealed, [ann, one], sources, KEY)
     assert found[ann] == [("plain", "ann"), ("sealed", hmac_of("ann"))]
     assert found[one][0] == ("sealed", hmac_of("bob"))
@@ -94,9 +98,17 @@ def test_ids_of_a_sealed_source_are_found_by_the_key_and_hmacs_as_they_are(seale
 def test_what_cannot_be_found_is_refused_before_anything_is_written(sealed: Lake) -> None:
     version = sealed.version(RAW_LOG)
     for asked, key, message in (
-        (Asked("ann", None), None, "user ids of source sealed are replaced by their HMAC.*Give --user-key-file"),
-        (Asked("ann", "else"), KEY, r"holds nothing of source 'else', only of plain, sealed\. Mend the file"),
-        (Asked("ann", None), KEY + b"2", "sealed was ingested with a user key so far, and this run is with another"),
+        (
+            RequestedUser("ann", None),
+            None,
+            "user ids of source sealed are replaced by their HMAC.*Give --user-key-file",
+        ),
+        (RequestedUser("ann", "else"), KEY, r"holds nothing of source 'else', only of plain, sealed\. Mend the file"),
+        (
+            RequestedUser("ann", None),
+            KEY + b"2",
+            "sealed was ingested with a user key so far, and this run is with another",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             forget_users(sealed, [asked], key=key)
@@ -105,7 +117,7 @@ def test_what_cannot_be_found_is_refused_before_anything_is_written(sealed: Lake
 
 
 def test_a_user_leaves_a_sealed_source_and_stays_out(sealed: Lake, tmp_path: Path) -> None:
-    done = forget_users(sealed, [Asked("ann", "sealed")], key=KEY, at_once=True)
+    done = forget_users(sealed, [RequestedUser("ann", "sealed")], key=KEY, at_once=True)
     assert (done["found"], done["rows_erased"]["raw_log"], done["rows_erased"]["impressions"]) == (1, 1, 1)
     assert traces(Path(sealed.root), hmac_of("ann")) == []
     assert rows(sealed.read(IMPRESSIONS), "source", "user_id") == [

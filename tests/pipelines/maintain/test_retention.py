@@ -18,7 +18,7 @@ from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.replay.flow import replay_logs
 from pipelines.lake.tables import Lake
-from pipelines.maintain.flow import CareConfig, maintain_lake
+from pipelines.maintain.flow import MaintenanceConfig, maintain_lake
 from pipelines.maintain.retention import ExpiryConfig, expire
 from schemas.errors import InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
@@ -111,7 +111,7 @@ def test_lines_of_a_batch_that_was_stopped_wait_for_ingest(
 
 
 def test_maintain_tells_how_many_rows_left(aged: Lake) -> None:
-    found = maintain_lake(aged, CareConfig(), ExpiryConfig(rejects_days=5))
+    found = maintain_lake(aged, MaintenanceConfig(), ExpiryConfig(rejects_days=5))
     assert found["rejects"]["expired"] == 2  # all are older by now
     assert found["rejects"]["after"]["rows"] == 0
     with pytest.raises(InputError, match=r"rejects_days is 0: give 1 or more days"):

@@ -5,7 +5,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from pipelines.lake.tables import Lake
-from pipelines.news.category_prefix import headed
+from pipelines.news.category_prefix import with_category_prefix
 from pipelines.news.flow import prepare_news
 from pipelines.news.segmenting import NewsConfig
 from schemas.as_spark import spark_schema
@@ -24,7 +24,9 @@ def test_titles_begin_with_readable_categories_and_hash_as_they_stand(spark: Spa
         ("d", "sports", "golf", ""),
         ("e", "", "health-news", "Hello"),
     ]
-    news = spark.createDataFrame([("s", *each, "", "", "old") for each in told], spark_schema(NEWS)).transform(headed)
+    news = spark.createDataFrame([("s", *each, "", "", "old") for each in told], spark_schema(NEWS)).transform(
+        with_category_prefix
+    )
     assert rows(news, "news_id", "title") == [
         ("a", "sports football nfl: Hello"),
         ("b", "food and drink: Hello"),

@@ -21,7 +21,7 @@ from schemas.storage import files
 from schemas.storage.copies import fetch
 from schemas.storage.place import Place
 from tests.pipelines.packing.drawn_lake import drawn_lake
-from tests.pipelines.packing.stored import manifest_at, names_below, nothing_beside, sums
+from tests.pipelines.packing.stored import manifest_at, names_below, no_leftovers, sums
 from tests.pipelines.packing.test_write import manifest_of
 from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
@@ -53,7 +53,7 @@ def test_a_bucket_gets_the_files_that_a_folder_gets(
         *(here.counts, here.inputs, here.tokens, here.config),
     )
     assert manifest_at(out) == there
-    assert nothing_beside(out)
+    assert no_leftovers(out)
     opened = PackedDirectory.open(Packed.of(out, CacheConfig(cache_dir=tmp_path / "cache")))
     assert describe(opened).summary == describe(PackedDirectory.open(tmp_path / "packed")).summary
     fetch(out, tmp_path / "copy")  # as it lies there, with its build
@@ -67,7 +67,7 @@ def test_lake_and_directory_may_both_be_in_a_bucket(
 ) -> None:
     there = pack(drawn_lake(spark, Place.of(f"{out}-lake")), out, CONFIG)
     assert sums(there) == sums(pack(lake, tmp_path / "packed", CONFIG))
-    assert nothing_beside(out)
+    assert no_leftovers(out)
 
 
 def test_packing_again_leaves_it_and_other_options_are_refused(lake: Lake, out: Place) -> None:
@@ -116,7 +116,7 @@ def test_of_two_that_pack_the_same_one_wins_and_both_are_content(
     """The second begins and ends while the first is at work."""
     won = before(monkeypatch, *MOMENTS[moment], lambda: pack(lake, out, CONFIG))
     assert pack(lake, out, CONFIG) == won[0] == manifest_at(out)
-    assert nothing_beside(out)
+    assert no_leftovers(out)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -127,7 +127,7 @@ def test_of_two_that_pack_otherwise_one_wins_and_the_other_says_so(
     with pytest.raises(InputError, match=r"some/packed: packed before from other inputs or options \(seed was 2, is 1"):
         pack(lake, out, CONFIG)
     assert manifest_at(out) == won[0]
-    assert nothing_beside(out)
+    assert no_leftovers(out)
 
 
 def test_a_living_run_is_not_swept_by_one_that_begins_or_fails(lake: Lake, out: Place) -> None:
@@ -143,7 +143,7 @@ def test_a_living_run_is_not_swept_by_one_that_begins_or_fails(lake: Lake, out: 
             pack(lake, out, replace(CONFIG, source="x"))
         assert names_below(out) == [f"{living.name}/batches/x"]
         living.commit(replace(manifest_of(FileEntry(path="batches/x", sha256="0" * 64, bytes=2)), build=living.name))
-    assert nothing_beside(out)
+    assert no_leftovers(out)
 
 
 def test_builds_of_dead_runs_are_nothing_and_are_swept_once_a_manifest_stands(lake: Lake, out: Place) -> None:
@@ -152,11 +152,11 @@ def test_builds_of_dead_runs_are_nothing_and_are_swept_once_a_manifest_stands(la
     files.write(Place.of(f"{out}-2") / "build-0123456789ab/x", b"of another directory")
     assert existing(out) is None
     manifest = pack(lake, out, CONFIG)
-    assert nothing_beside(out)
+    assert no_leftovers(out)
     files.write(out / "build-ba9876543210/x", b"late")  # of a run that was not done
     files.write(manifest.root(out) / BATCH_FOLDER / "late.parquet", b"late")  # of an attempt that was not done
     assert pack(lake, out, CONFIG) == manifest
-    assert nothing_beside(out)
+    assert no_leftovers(out)
     assert names_below(Place.of(f"{out}-2")) == ["build-0123456789ab/x"]
 
 
@@ -190,7 +190,7 @@ def test_what_the_store_put_stands_where_its_answer_was_lost(
             commit(out)
     assert existing(out) == manifest_at(out)
     if isinstance(error, FileExistsError):
-        assert nothing_beside(out)
+        assert no_leftovers(out)
 
 
 def test_a_directory_is_not_committed_without_a_file_of_its_own(out: Place) -> None:
@@ -235,7 +235,7 @@ def test_a_manifest_names_no_folder_but_that_of_a_run(out: Place, build: str) ->
 def test_a_whole_bucket_can_be_the_directory(bucket: str) -> None:
     manifest = commit(Place.of(bucket))
     assert existing(Place.of(bucket)) == manifest
-    assert nothing_beside(Place.of(bucket))
+    assert no_leftovers(Place.of(bucket))
 
 
 def test_a_copy_of_a_directory_of_this_machine_is_one(tmp_path: Path, out: Place) -> None:

@@ -15,7 +15,7 @@ from jobs.train import train
 from tests.damage import HANG, ODD_FILES, changed, damaged_texts, in_place_of, refusal, wrong_values
 from tests.trainer.checkpoint.test_files import sealed
 from trainer.checkpoint.files import STATE_FILE, Checkpoint, load_checkpoint, save_checkpoint
-from trainer.checkpoint.retention import Best, Checkpoints, chosen
+from trainer.checkpoint.retention import Best, Checkpoints, resolve_checkpoint
 from trainer.config import TrainConfig
 from trainer.setup.prepare import config_of
 
@@ -170,7 +170,7 @@ def test_a_job_ends_with_2_and_one_line(state: Path, capsys: pytest.CaptureFixtu
 def best(state: Path) -> Path:
     folder = state.parents[1]
     Checkpoints(folder, keep=2).mark_best(Best(step=3, auc=0.5))
-    assert chosen(folder) == state.parent
+    assert resolve_checkpoint(folder) == state.parent
     return folder / "best.json"
 
 
@@ -180,7 +180,7 @@ REMOVE = "Remove it: the newest checkpoint then stands for the best"
 @pytest.mark.parametrize("name", damaged_texts(b'{"step": 3, "auc": 0.5}'))
 def test_a_text_that_names_no_best_checkpoint_is_refused(best: Path, name: str) -> None:
     best.write_bytes(damaged_texts(best.read_bytes())[name])
-    refusal(lambda: chosen(best.parent), str(best), REMOVE)
+    refusal(lambda: resolve_checkpoint(best.parent), str(best), REMOVE)
 
 
 def test_a_best_checkpoint_has_a_step_and_an_auc(best: Path) -> None:
@@ -189,10 +189,10 @@ def test_a_best_checkpoint_has_a_step_and_an_auc(best: Path) -> None:
     texts |= {"step is -1": b'{"step": -1, "auc": 0.5}', "more": b'{"step": 3, "auc": 0.5, "loss": 1}'}
     for text in texts.values():
         best.write_bytes(text)
-        refusal(lambda: chosen(best.parent), str(best), REMOVE)
+        refusal(lambda: resolve_checkpoint(best.parent), str(best), REMOVE)
 
 
 @pytest.mark.parametrize("kind", ODD_FILES)
 def test_only_a_regular_file_names_the_best(best: Path, kind: str) -> None:
     with in_place_of(best, ODD_FILES[kind]):
-        refusal(lambda: chosen(best.parent), str(best), REMOVE)
+        refusal(lambda: resolve_checkpoint(best.parent), str(best), REMOVE)

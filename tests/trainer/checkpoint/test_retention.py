@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import REPOSITORY
 from trainer.checkpoint.files import STATE_FILE, Checkpoint, ResumeError, load_checkpoint
-from trainer.checkpoint.retention import Best, Checkpoints, chosen, load_chosen, run_folder_of
+from trainer.checkpoint.retention import Best, Checkpoints, load_chosen, resolve_checkpoint, run_folder_of
 
 
 def at(step: int) -> Checkpoint:
@@ -43,7 +43,7 @@ def test_the_best_is_kept_and_chosen_but_a_run_goes_on_from_the_newest(tmp_path:
     assert checkpoints.best() == Best(step=1, auc=0.7)
     assert load_chosen(tmp_path).state["position"]["step"] == 1
     assert checkpoints.newest() == checkpoints.path_of(4)
-    assert chosen(checkpoints.path_of(3)) == checkpoints.path_of(3)
+    assert resolve_checkpoint(checkpoints.path_of(3)) == checkpoints.path_of(3)
     checkpoints.mark_best(Best(step=4, auc=0.8))
     assert checkpoints.steps() == [3, 4]
 
@@ -62,7 +62,7 @@ def test_a_best_that_is_gone_is_not_chosen(tmp_path: Path) -> None:
     checkpoints = filled(tmp_path, 5)
     checkpoints.mark_best(Best(step=3, auc=0.9))
     assert checkpoints.best() is None
-    assert chosen(tmp_path) == checkpoints.path_of(5)
+    assert resolve_checkpoint(tmp_path) == checkpoints.path_of(5)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_best_that_is_gone_is_not_chosen(tmp_path: Path) -> None:
 def test_a_best_that_is_damaged_is_named_and_nothing_is_removed(tmp_path: Path, content: bytes) -> None:
     checkpoints = filled(tmp_path, 5, 6)
     (tmp_path / "best.json").write_bytes(content)
-    for use in (lambda: chosen(tmp_path), Checkpoints(tmp_path, keep=1).sweep):
+    for use in (lambda: resolve_checkpoint(tmp_path), Checkpoints(tmp_path, keep=1).sweep):
         with pytest.raises(ResumeError, match=r"best\.json[:,] .*\. Remove it"):
             use()
     assert checkpoints.steps() == [5, 6]

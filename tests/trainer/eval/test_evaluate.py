@@ -24,9 +24,9 @@ from trainer.checkpoint.selection import choices_of
 from trainer.config import TrainConfig
 from trainer.data.validation import validation_of
 from trainer.eval import ranking
-from trainer.eval.baselines import Beside
+from trainer.eval.baselines import EvaluationInputs
 from trainer.eval.evaluate import Scored, judgement, model_auc, scored
-from trainer.loop.session import Keeping
+from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import begin_from
 from trainer.model.text_encoder import TextEncoderConfig
@@ -55,7 +55,7 @@ def config(data: Path) -> TrainConfig:
 def saved(config: TrainConfig, data: Path) -> Checkpoint:
     """Some steps of training, so that the model is another than the untrained one."""
     trainer = Trainer(ready(config, data))
-    keeping = Keeping(trainer, data.parent / "run", asked_to_stop=lambda: trainer.step == 3)
+    keeping = TrainingSession(trainer, data.parent / "run", asked_to_stop=lambda: trainer.step == 3)
     keeping.go_on()
     keeping.fit()
     return load_chosen(keeping.save())
@@ -102,7 +102,9 @@ def test_vectors_are_encoded_now_and_none_is_taken_from_training(
 def test_every_method_is_judged_and_what_is_missing_is_said(config: TrainConfig, data: Path, saved: Checkpoint) -> None:
     prepared = ready(config, data)
     found = scored(prepared, saved, ALONE, predict=False)
-    told = judgement(prepared, saved, found, Beside(catalogue=catalogue(*[("a", "b"), ("a", "c"), ("d", "")] * 10)))
+    told = judgement(
+        prepared, saved, found, EvaluationInputs(catalogue=catalogue(*[("a", "b"), ("a", "c"), ("d", "")] * 10))
+    )
     summary = told.summary
     assert list(summary["methods"]) == ["model", *BASELINES]
     assert summary["methods"]["model"]["auc"] == pytest.approx(
@@ -118,7 +120,7 @@ def test_every_method_is_judged_and_what_is_missing_is_said(config: TrainConfig,
     assert told.examples is not None
     assert len(told.examples) == 20
     assert told.predictions is None
-    bare = judgement(prepared, saved, found, Beside()).summary
+    bare = judgement(prepared, saved, found, EvaluationInputs()).summary
     assert bare["methods"] == {name: told for name, told in summary["methods"].items() if name != "category"}
     assert bare["left_out"][0] == "category match and examples: nobody knows categories and titles without --lake"
     assert json.loads(json.dumps(summary)) == summary
@@ -127,13 +129,13 @@ def test_every_method_is_judged_and_what_is_missing_is_said(config: TrainConfig,
 def test_a_checkpoint_of_another_directory_is_doubted(config: TrainConfig, data: Path, saved: Checkpoint) -> None:
     prepared = ready(config, data.with_name("labelled"))
     found = scored(prepared, saved, ALONE, predict=False)
-    alarms = judgement(prepared, saved, found, Beside()).summary["alarms"]
+    alarms = judgement(prepared, saved, found, EvaluationInputs()).summary["alarms"]
     assert any("another packed directory" in alarm for alarm in alarms)
 
 
 def test_predictions_rank_unknown_news_last(config: TrainConfig, data: Path, saved: Checkpoint) -> None:
     prepared = ready(config, data)
-    lines = judgement(prepared, saved, scored(prepared, saved, ALONE, predict=True), Beside()).predictions
+    lines = judgement(prepared, saved, scored(prepared, saved, ALONE, predict=True), EvaluationInputs()).predictions
     assert lines is not None
     told = list(lines)
     assert [line.split()[0] for line in told] == [str(n) for n in (*range(20, 26), *range(75, 81))]
@@ -155,7 +157,7 @@ def test_impressions_without_marks_alone_can_be_predicted_and_not_judged(
     monkeypatch.setattr(type(prepared.directory), "evaluation", lambda _: table.slice(20))
     with pytest.raises(InputError, match=r"none of the 6 evaluation impressions carries click marks.*--predictions"):
         scored(prepared, saved, ALONE, predict=False)
-    told = judgement(prepared, saved, scored(prepared, saved, ALONE, predict=True), Beside())
+    told = judgement(prepared, saved, scored(prepared, saved, ALONE, predict=True), EvaluationInputs())
     assert told.summary["methods"] == {}
     assert "nothing is judged" in told.summary["left_out"][0]
     assert told.predictions is not None
@@ -169,14 +171,14 @@ def test_impressions_of_one_class_alone_cannot_be_judged(
     found = scored(prepared, saved, ALONE, predict=False)
     one_class = replace(found, judged=replace(found.judged, clicked_X=np.zeros_like(found.judged.clicked_X)))
     with pytest.raises(InputError, match=r"no order to judge.*earlier --evaluate-from"):
-        judgement(prepared, saved, one_class, Beside())
+        judgement(prepared, saved, one_class, EvaluationInputs())
 
 
-def judged_epochs(config: TrainConfig, data: Path, out: Path, **run: Any) -> Keeping:
+def judged_epochs(config: TrainConfig, data: Path, out: Path, **run: Any) -> TrainingSession:
     """A run whose epochs choose a checkpoint."""
     out.mkdir(exist_ok=True)
     trainer = Trainer(ready(replace(config, run=replace(config.run, epochs=2, early_stop_epochs=9, **run)), data))
-    keeping = Keeping(trainer, out)
+    keeping = TrainingSession(trainer, out)
     keeping.go_on()
     keeping.fit()
     return keeping
@@ -184,7 +186,7 @@ def judged_epochs(config: TrainConfig, data: Path, out: Path, **run: Any) -> Kee
 
 def summary_of(prepared: Prepared, saved: Checkpoint) -> dict[str, Any]:
     found = scored(prepared, saved, ALONE, predict=False)
-    return judgement(prepared, saved, found, Beside(None, None)).summary
+    return judgement(prepared, saved, found, EvaluationInputs(None, None)).summary
 
 
 @pytest.mark.parametrize("validate", ["user:0.3", "time:0.5"])
@@ -230,7 +232,7 @@ def test_who_begins_from_a_chosen_checkpoint_remembers_what_chose_it(
     first = judged_epochs(config, data, tmp_path / "run")
     start = begin_from(ready(config, data), tmp_path / "run" / "checkpoint")
     trainer = Trainer(ready(config, data), ALONE, start["chosen_by"])
-    keeping = Keeping(trainer, tmp_path / "second", asked_to_stop=lambda: trainer.step == 2)
+    keeping = TrainingSession(trainer, tmp_path / "second", asked_to_stop=lambda: trainer.step == 2)
     keeping.go_on()
     keeping.fit()
     assert choices_of(load_chosen(tmp_path / "second" / "checkpoint")) == [first.choice]
@@ -241,7 +243,7 @@ def test_where_other_impressions_choose_from_now_on_the_best_so_far_is_forgotten
 ) -> None:
     first = judged_epochs(config, data, tmp_path / "run", validate="user:0.3")
     changed = replace(config, run=replace(config.run, epochs=3, early_stop_epochs=9, validate="time:0.5"))
-    keeping = Keeping(Trainer(ready(changed, data)), tmp_path / "run")
+    keeping = TrainingSession(Trainer(ready(changed, data)), tmp_path / "run")
     keeping.go_on()
     keeping.fit()
     assert keeping.summary()["best"]["step"] == keeping.summary()["steps"]

@@ -19,10 +19,10 @@ from tests.packed import packed_directory
 from tests.trainer.loop.test_session import config
 from tests.trainer.loop.test_trainer import start
 from trainer.checkpoint.files import Checkpoint, ResumeError, load_checkpoint, save_checkpoint
-from trainer.checkpoint.retention import chosen
+from trainer.checkpoint.retention import resolve_checkpoint
 from trainer.config import TrainConfig
 from trainer.encode.policies import Policy
-from trainer.loop.session import Keeping
+from trainer.loop.session import TrainingSession
 
 Tensors = dict[str, dict[str, Tensor]]
 
@@ -33,7 +33,7 @@ def run_of(tmp_path: Path, policy: Policy = "cached") -> tuple[TrainConfig, Path
     told = replace(told, planner=replace(told.planner, policy=policy))
     out.mkdir()
     trainer = start(told, data)
-    keeping = Keeping(trainer, out, asked_to_stop=lambda: trainer.step == 7)
+    keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step == 7)
     keeping.go_on()
     keeping.fit()
     return told, data, out
@@ -42,14 +42,14 @@ def run_of(tmp_path: Path, policy: Policy = "cached") -> tuple[TrainConfig, Path
 def gone_on(told: TrainConfig, data: Path, out: Path) -> None:
     """Go on for two steps."""
     trainer = start(told, data)
-    keeping = Keeping(trainer, out, asked_to_stop=lambda: trainer.step >= 9)
+    keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step >= 9)
     keeping.go_on()
     keeping.fit()
 
 
 def changed(out: Path, change: Callable[[Tensors, dict[str, Any]], None]) -> Path:
     """The run's checkpoint with other contents, as whole as the real one; returns where it stands."""
-    place = chosen(out / "checkpoint")
+    place = resolve_checkpoint(out / "checkpoint")
     checkpoint = load_checkpoint(place)
     tensors, state = {part: dict(named) for part, named in checkpoint.tensors.items()}, deepcopy(dict(checkpoint.state))
     change(tensors, state)
@@ -143,7 +143,7 @@ def spoilt(rng: random.Random, tensors: Tensors, state: dict[str, Any]) -> None:
 @pytest.mark.parametrize("policy", ["cached", "carried", "accumulated"])
 def test_with_any_contents_a_run_goes_on_or_refuses_them_by_name(tmp_path: Path, policy: Policy) -> None:
     told, data, out = run_of(tmp_path, policy)
-    place = chosen(out / "checkpoint")
+    place = resolve_checkpoint(out / "checkpoint")
     whole, metrics = load_checkpoint(place), (out / "metrics.jsonl").read_bytes()
     rng, refused = random.Random(policy), 0
     for _ in range(15):

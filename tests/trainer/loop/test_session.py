@@ -1,4 +1,4 @@
-"""Keeping: when a run saves, what it judges, when it ends early, and that nobody who watches changes it."""
+"""TrainingSession: when a run saves, what it judges, when it ends early, and that nobody who watches changes it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.packed import packed_directory
 from tests.trainer.loop.test_staleness import config_of
 from tests.trainer.loop.test_trainer import start
 from trainer.checkpoint.files import ResumeError, load_checkpoint
-from trainer.checkpoint.retention import Checkpoints, chosen
+from trainer.checkpoint.retention import Checkpoints, resolve_checkpoint
 from trainer.config import TrainConfig, changed_options, ways_on
 from trainer.cost.memory import OutOfMemoryError
 from trainer.encode.policies import Policy
 from trainer.eval.evaluate import NO_CHOICE
-from trainer.loop.session import Keeping, outline
+from trainer.loop.session import TrainingSession, outline
 from trainer.loop.trainer import UNMEASURED, Trainer, advice, milder
 from trainer.optimise.optimiser import NonFiniteError
 from trainer.run_config import RunConfig
@@ -38,10 +38,10 @@ def config(folder: Path, **run: int) -> TrainConfig:
     return replace(config_of(folder, dropout=0.1, rate=1e-2), run=RunConfig(**options))  # type: ignore[arg-type]
 
 
-def kept(config: TrainConfig, data: Path, out: Path, *, stop_at: int | None = None) -> tuple[Trainer, Keeping]:
+def kept(config: TrainConfig, data: Path, out: Path, *, stop_at: int | None = None) -> tuple[Trainer, TrainingSession]:
     out.mkdir(exist_ok=True)
     trainer = start(config, data)
-    keeping = Keeping(trainer, out, asked_to_stop=lambda: trainer.step == stop_at)
+    keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step == stop_at)
     keeping.go_on()
     keeping.fit()
     return trainer, keeping
@@ -179,7 +179,7 @@ def test_epochs_that_bring_nothing_end_the_run_and_the_best_is_kept(data: Path, 
     trainer, keeping = kept(still, data, tmp_path / "run")
     assert (trainer.at.epoch, keeping.ended_early) == (3, True)  # the first is the best, two bring nothing
     assert keeping.summary()["best"]["step"] == 6
-    assert chosen(tmp_path / "run" / "checkpoint").name == "step-00000006"
+    assert resolve_checkpoint(tmp_path / "run" / "checkpoint").name == "step-00000006"
     again, keeping = kept(still, data, tmp_path / "run")
     assert (again.step, keeping.ended_early) == (trainer.step, True)  # ended is ended
 
@@ -196,7 +196,7 @@ def test_judging_changes_nothing(data: Path, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(data: Path, tmp_path: Path) -> None:
     kept(config(tmp_path), data, tmp_path / "run", stop_at=5)
     trainer = start(config(tmp_path), data)
-    keeping = Keeping(trainer, tmp_path / "run")
+    keeping = TrainingSession(trainer, tmp_path / "run")
     keeping.go_on()
     with torch.no_grad():
         next(trainer.model["head"].parameters()).fill_(float("nan"))
@@ -275,7 +275,7 @@ def test_auto_chunk_takes_the_same_steps_in_less_memory(data: Path, tmp_path: Pa
     (tmp_path / "full").mkdir()
     trainer = start(replace(free.config, run=replace(free.config.run, auto_chunk=True)), data)
     _Full(trainer, graphs=1)
-    Keeping(trainer, tmp_path / "full").fit()
+    TrainingSession(trainer, tmp_path / "full").fit()
     assert trainer.table.kept_chunks == 1
     assert told(tmp_path / "full") == told(tmp_path / "free")
     ours, theirs = free.model.state_dict(), trainer.model.state_dict()

@@ -60,7 +60,7 @@ def start(config: TrainConfig, data: Path) -> Trainer:
 
 
 def ready(config: TrainConfig, data: Path) -> Prepared:
-    return prepare(config, data, store=None, device=CPU, told=lambda *_: None)
+    return prepare(config, data, store=None, device=CPU, progress=lambda *_: None)
 
 
 def fit(trainer: Trainer, folder: Path, *, stop_at: int | None = None) -> list[float]:
@@ -266,11 +266,11 @@ def test_a_checkpoint_above_other_frozen_layers_is_refused(config: TrainConfig, 
 
 def test_frozen_output_is_stored_once_and_read_again(config: TrainConfig, data: Path) -> None:
     told: list[int] = []
-    prepare(config, data, store=None, device=CPU, told=lambda done, _: told.append(done))
+    prepare(config, data, store=None, device=CPU, progress=lambda done, _: told.append(done))
     assert sum(told) > 0
     (store,) = data.with_name("packed.frozen").iterdir()
     written = store.stat().st_mtime_ns
-    prepare(config, data, store=None, device=CPU, told=lambda done, _: pytest.fail(f"computed {done} rows again"))
+    prepare(config, data, store=None, device=CPU, progress=lambda done, _: pytest.fail(f"computed {done} rows again"))
     assert store.stat().st_mtime_ns == written
 
 

@@ -14,7 +14,7 @@ from tests.packed import VOCABULARY
 from tests.trainer.model.families import FAMILIES, saved
 from trainer.exact.scene import random_tokens
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
-from trainer.setup.encoder_trial import Asked, try_encoder
+from trainer.setup.encoder_trial import TrialRequest, try_encoder
 
 FILE = Path(__file__).parents[3] / "FAMILIES.md"
 COMMAND = ".venv/bin/python -m tests.trainer.model.family_table"
@@ -62,7 +62,7 @@ def tried(plm: str, **asked: Any) -> Found:
     rest = {name: asked[name] for name in ("half", "compiled") if name in asked}
     try:
         encoder = TextEncoder(config)
-        try_encoder(encoder, Asked(encoder=config, tokens_per_segment=TOKENS, **rest), table, np.arange(1, 13))
+        try_encoder(encoder, TrialRequest(encoder=config, tokens_per_segment=TOKENS, **rest), table, np.arange(1, 13))
     except InputError as error:
         return Found(str(error))
     return Found("", encoder.split.causal)

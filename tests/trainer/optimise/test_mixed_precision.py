@@ -141,7 +141,7 @@ def test_a_bfloat16_run_learns_and_goes_on_to_the_bit(tmp_path: Path) -> None:
     def trainer(*, precision: str = "bfloat16") -> Trainer:
         run = replace(config.run, precision=precision)  # type: ignore[arg-type]
         ready = replace(config, run=run)
-        return Trainer(prepare(ready, data, store=None, device=CPU, told=lambda *_: None))
+        return Trainer(prepare(ready, data, store=None, device=CPU, progress=lambda *_: None))
 
     def losses(of: Trainer, steps: int) -> list[float]:
         return [float(of.take(step)) for step in of.epoch_steps(packed_steps=steps)]

@@ -25,7 +25,7 @@ from trainer.checkpoint.files import ResumeError
 from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
 from trainer.encode.policies import PlannerConfig, Policy
-from trainer.loop.session import Keeping
+from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.optimise.optimiser import OptimiserConfig
@@ -61,7 +61,9 @@ def train(config: TrainConfig, data: Path, out: Path, ranks: Ranks, stop_at: int
     prepared = ready(config, data)
     prepared.model.double()
     trainer = Trainer(prepared, ranks)
-    keeping = Keeping(trainer, out, asked_to_stop=lambda: ranks.rank == ranks.world - 1 and trainer.step == stop_at)
+    keeping = TrainingSession(
+        trainer, out, asked_to_stop=lambda: ranks.rank == ranks.world - 1 and trainer.step == stop_at
+    )
     keeping.go_on()
     keeping.fit()
     keeping.summary()
@@ -152,7 +154,7 @@ def test_a_cache_is_taken_over_by_other_ranks_and_waiting_gradients_are_not(conf
     out = data.parent / "cached-changing"
     run(cached, data, out, world=2, stop_at=4)
     trainer = Trainer(ready(cached, data))
-    Keeping(trainer, out).go_on()
+    TrainingSession(trainer, out).go_on()
     parts = Checkpoints(out / "checkpoint", keep=1).newest()
     assert parts is not None
     planners = [load_file(parts / f"planner-{rank}.safetensors")["last_encode_V"] for rank in range(2)]
@@ -164,7 +166,7 @@ def test_a_cache_is_taken_over_by_other_ranks_and_waiting_gradients_are_not(conf
     accumulated = with_policy(config, "accumulated")
     run(accumulated, data, out, world=2, stop_at=2)
     with pytest.raises(ResumeError, match=r"of 2 processes, these are 1.*go on with 2"):
-        Keeping(Trainer(ready(accumulated, data)), out).go_on()
+        TrainingSession(Trainer(ready(accumulated, data)), out).go_on()
 
 
 def torchrun(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:

@@ -34,7 +34,9 @@ def exported(made: Path, seed: int, place: Place) -> int:
     """Export the checkpoint of the seed; how many news were encoded."""
     data, checkpoint = made / "packed", made / f"run-{seed}" / "checkpoint"
     with export_at(place) as folder:
-        done = export(checkpoint, data, folder, lake=None, kind="flat", store=None, device=CPU, told=lambda *_: None)
+        done = export(
+            checkpoint, data, folder, lake=None, kind="flat", store=None, device=CPU, progress=lambda *_: None
+        )
     return int(done["encoded"])
 
 

@@ -55,7 +55,7 @@ def exported(
         kind=kind,
         store=None,
         device=CPU,
-        told=lambda *_: None,
+        progress=lambda *_: None,
     )
 
 
@@ -118,11 +118,11 @@ def test_rows_whose_frozen_output_is_not_stored_pass_the_whole_model(made: Path)
     assert (len(none), elsewhere.items.store_H) == (0, None)
     prepared.items.store_H = torch.zeros_like(prepared.items.store_H)  # of use to no row
     done: list[int] = []
-    found = encode_any(prepared.encoder, prepared.items, rows, stored=rows[:0], told=done.append)
+    found = encode_any(prepared.encoder, prepared.items, rows, stored=rows[:0], progress=done.append)
     assert np.allclose(found, wanted, atol=1e-4)
     assert sum(done) == 30
     assert not np.allclose(
-        encode_any(prepared.encoder, prepared.items, rows, stored=rows, told=done.append), wanted, atol=1e-2
+        encode_any(prepared.encoder, prepared.items, rows, stored=rows, progress=done.append), wanted, atol=1e-2
     )
 
 

@@ -18,7 +18,7 @@ from tests.trainer.model.families import FAMILIES, saved
 from tests.trainer.model.family_table import CHEAP, COMMAND, COMPILED, FILE, HEAD, in_file, row_of, tried
 from trainer.config import TrainConfig
 from trainer.exact.scene import random_tokens
-from trainer.loop.session import Keeping
+from trainer.loop.session import TrainingSession
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 from trainer.run_config import RunConfig
@@ -129,7 +129,7 @@ def test_weights_that_share_memory_are_saved_and_gone_on_with_to_the_bit(name: s
     def run(out: str, stop_at: int | None) -> dict[str, torch.Tensor]:
         (tmp_path / out).mkdir(exist_ok=True)
         trainer = start(config, data)
-        keeping = Keeping(trainer, tmp_path / out, asked_to_stop=lambda: trainer.step == stop_at)
+        keeping = TrainingSession(trainer, tmp_path / out, asked_to_stop=lambda: trainer.step == stop_at)
         keeping.go_on()
         keeping.fit()
         return dict(trainer.model.state_dict())

@@ -33,7 +33,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def ready(config: TrainConfig, data: Path) -> Prepared:
-    return prepare(config, data, store=None, device=CPU, told=lambda *_: None)
+    return prepare(config, data, store=None, device=CPU, progress=lambda *_: None)
 
 
 def both(prepared: Prepared) -> tuple[Tensor, Tensor]:

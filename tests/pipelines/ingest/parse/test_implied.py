@@ -16,7 +16,7 @@ from jobs.cli.command_line import run
 from jobs.demo_spark import demo_spark
 from jobs.ingest import ingest
 from pipelines.ingest.discover.sources import find_logs
-from pipelines.ingest.parse.lines import TOLD, with_told
+from pipelines.ingest.parse.lines import TOLD, with_parsed
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.read.readers import raw_lines
 from pipelines.lake.tables import Lake
@@ -30,7 +30,7 @@ NAMES = [name for name in TOLD if name not in ("impression_id", "history")]
 
 def told(spark: SparkSession, mapping: LogMapping, *lines: dict[str, Any]) -> list[tuple[Any, ...]]:
     raw = raw_logs(spark, *map(json.dumps, lines), format=mapping.as_format)
-    return rows(with_told(raw, mapping.as_format).orderBy("position"), "position", *NAMES, "reason")
+    return rows(with_parsed(raw, mapping.as_format).orderBy("position"), "position", *NAMES, "reason")
 
 
 def test_a_click_shows_what_was_clicked(spark: SparkSession) -> None:
@@ -68,7 +68,7 @@ def test_an_id_is_made_of_time_and_news_where_a_log_has_none(spark: SparkSession
     ]
     raw = raw_logs(spark, *lines, format=mapping.as_format)
     first, again, other_user, other_news, other_time = (
-        id for _, id in rows(with_told(raw, mapping.as_format), "position", "impression_id")
+        id for _, id in rows(with_parsed(raw, mapping.as_format), "position", "impression_id")
     )
     assert first == again == other_user
     assert len({first, other_news, other_time}) == 3
@@ -83,7 +83,7 @@ def test_rows_of_clicks_are_read_from_parquet(spark: SparkSession, tmp_path: Pat
     )
     found = find_logs(tmp_path, mapping=mapping)
     lines = raw_lines(spark, found.files).selectExpr("*", "TIMESTAMP '2026-03-10' AS arrived_at")
-    frame = with_told(lines, found.files[0].lines_format)
+    frame = with_parsed(lines, found.files[0].lines_format)
     assert rows(frame, "position", *NAMES, "reason") == [
         (0, "u", NINE, ["157541"], ["157541"], None),
         (1, "u", NINE, None, None, "missing_field"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.ingest.parse.lines import TOLD, keep_rejects, keep_told, with_told
+from pipelines.ingest.parse.lines import TOLD, keep_parsed, keep_rejects, with_parsed
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from schemas.raw_log import REJECT_REASONS, WITHHELD
@@ -136,11 +136,11 @@ MIND_REJECTS: dict[str, list[Any]] = {
 )
 def test_each_bad_line_is_refused_for_its_reason(spark: SparkSession, cases: dict[str, list[Any]], file: str) -> None:
     told = [(reason, line) for reason, lines in cases.items() for line in lines]
-    judged = with_told(raw_logs(spark, *(line for _, line in told), file=file), "mind" if "tsv" in file else "jsonl")
+    judged = with_parsed(raw_logs(spark, *(line for _, line in told), file=file), "mind" if "tsv" in file else "jsonl")
     found = dict(rows(judged, "position", "reason"))
     wrong = [(told[at][1][:200], found[at], told[at][0]) for at in range(len(told)) if found[at] != told[at][0]]
     assert wrong == []
-    assert keep_told(judged).count() == 0
+    assert keep_parsed(judged).count() == 0
     assert keep_rejects(judged).count() == len(told)
 
 
@@ -149,7 +149,7 @@ def test_every_reason_has_a_case() -> None:
 
 
 def told_by(spark: SparkSession, *lines: str | bytes, format: str = "jsonl") -> list[tuple[Any, ...]]:
-    return rows(keep_told(with_told(raw_logs(spark, *lines), format)), *TOLD)
+    return rows(keep_parsed(with_parsed(raw_logs(spark, *lines), format)), *TOLD)
 
 
 def test_a_good_line_tells_its_impression(spark: SparkSession) -> None:
@@ -203,7 +203,7 @@ def test_what_looks_odd_may_be_fine(spark: SparkSession) -> None:
 def test_a_withheld_line_keeps_the_reason_for_which_it_was_refused(spark: SparkSession) -> None:
     line = '{"sha256":"ab","bytes":3,"reason":"bad_time"}'
     raw = raw_logs(spark, line, format=WITHHELD).unionByName(raw_logs(spark, json_line(), json_line(shown=[])))
-    judged = with_told(raw, "jsonl")
+    judged = with_parsed(raw, "jsonl")
     found = rows(judged, "impression_id", "reason")
     assert found == [("i1", "nothing_shown"), ("i1", None), (None, "bad_time")]
     assert (line, "bad_time") in rows(keep_rejects(judged), "line", "reason")
@@ -211,7 +211,7 @@ def test_a_withheld_line_keeps_the_reason_for_which_it_was_refused(spark: SparkS
 
 def by_mapping(spark: SparkSession, mapping: LogMapping, *records: dict[str, Any], more: Sequence[str] = ()) -> Any:
     lines = raw_logs(spark, *(json.dumps(record) for record in records), format=mapping.as_format)
-    return [row[1:] for row in rows(with_told(lines, mapping.as_format), "position", *more, "reason")]
+    return [row[1:] for row in rows(with_parsed(lines, mapping.as_format), "position", *more, "reason")]
 
 
 def test_lines_of_the_example_mapping_tell_their_impressions(spark: SparkSession) -> None:
@@ -250,7 +250,7 @@ def test_a_nested_field_that_stands_twice_is_refused(spark: SparkSession) -> Non
         good.replace('"u"', '"id": 1, "u"'),
         good.replace('"t"', '"e": 1, "t"'),
     ]
-    judged = with_told(raw_logs(spark, good, *bad), mapping.as_format)
+    judged = with_parsed(raw_logs(spark, good, *bad), mapping.as_format)
     assert [reason for _, reason in rows(judged, "position", "reason")] == [None, *["duplicate_field"] * 3]
 
 
@@ -279,5 +279,5 @@ def test_times_of_each_format(spark: SparkSession, format: str, good: Sequence[A
 
 
 def test_a_reject_keeps_its_line_readable(spark: SparkSession) -> None:
-    judged = with_told(raw_logs(spark, b"ab\xffcd"), "jsonl")
+    judged = with_parsed(raw_logs(spark, b"ab\xffcd"), "jsonl")
     assert rows(keep_rejects(judged), "line", "reason", "position") == [("ab\ufffdcd", "not_utf8", 0)]

@@ -11,9 +11,9 @@ from pyspark.sql import functions as F
 
 from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.parse.lines import TOLD, with_told
+from pipelines.ingest.parse.lines import TOLD, with_parsed
 from pipelines.ingest.parse.mapping import Extra, LogMapping
-from pipelines.ingest.read.privacy import settle_user_key, user_key, with_replaced_users
+from pipelines.ingest.read.privacy import store_user_key, user_key, with_replaced_users
 from pipelines.lake.tables import Lake
 from pipelines.session import is_embedded
 from schemas.errors import InputError
@@ -38,15 +38,17 @@ def test_a_usable_line_tells_the_same_but_for_its_user(spark: SparkSession) -> N
     raw = raw_logs(
         spark, json_line(shown=["n3", "n3"], time="2026-03-02T11:15:31.123456+02:00"), json_line(without=["clicked"])
     )
-    told = with_told(stored(raw), "jsonl")
+    told = with_parsed(stored(raw), "jsonl")
     others = [name for name in (*TOLD, "repeated_news", "reason", "position") if name != "user_id"]
-    assert rows(told, *others) == rows(with_told(raw, "jsonl"), *others)
+    assert rows(told, *others) == rows(with_parsed(raw, "jsonl"), *others)
     assert rows(told, "user_id", "format") == [(replaced("u1"), "jsonl")] * 2
 
 
 @pytest.mark.parametrize("user", ["u1", "æøå", "7", "i" * 256])
 def test_the_replaced_id_is_the_hmac_of_its_bytes(spark: SparkSession, user: str) -> None:
-    assert rows(with_told(stored(raw_logs(spark, json_line(user_id=user))), "jsonl"), "user_id") == [(replaced(user),)]
+    assert rows(with_parsed(stored(raw_logs(spark, json_line(user_id=user))), "jsonl"), "user_id") == [
+        (replaced(user),)
+    ]
 
 
 def test_the_line_that_is_kept_is_the_same_to_the_byte_on_every_engine(spark: SparkSession) -> None:
@@ -66,7 +68,9 @@ def test_the_line_that_is_kept_is_the_same_to_the_byte_on_every_engine(spark: Sp
 
 def test_mind_lines_and_mapped_lines_become_lines_of_our_own(spark: SparkSession) -> None:
     mind = stored(raw_logs(spark, mind_line(), format="mind"), "mind")
-    assert rows(with_told(mind, "jsonl"), "user_id", "shown", "clicked_ids") == [(replaced("U1"), ["N3", "N4"], ["N3"])]
+    assert rows(with_parsed(mind, "jsonl"), "user_id", "shown", "clicked_ids") == [
+        (replaced("U1"), ["N3", "N4"], ["N3"])
+    ]
     mapping = LogMapping(
         columns={"impression_id": "i", "user_id": "u.id", "time": "t", "shown": "s", "clicked": "c"},
         extra={"seconds": Extra("u.s", "double")},
@@ -76,7 +80,7 @@ def test_mind_lines_and_mapped_lines_become_lines_of_our_own(spark: SparkSession
     line = json.dumps({"i": 1, "u": {"id": "u1", "s": 2.5}, "t": 1772442931, "s": ["a", "b"], "c": [0, 1]})
     kept = stored(raw_logs(spark, line, format=mapping.as_format), mapping.as_format)
     ((format,),) = rows(kept, "format")
-    assert rows(with_told(kept, format), "user_id", "clicked_ids", "seconds", "reason") == [
+    assert rows(with_parsed(kept, format), "user_id", "clicked_ids", "seconds", "reason") == [
         (replaced("u1"), ["b"], 2.5, None)
     ]
 
@@ -90,7 +94,7 @@ def test_nothing_of_an_unusable_line_is_kept(spark: SparkSession) -> None:
         {"hmac_sha256": hmac.digest(KEY, line, "sha256").hex(), "bytes": len(line), "reason": reason}
         for line, reason in zip(told, ("nothing_shown", "not_utf8"), strict=True)
     ]
-    assert rows(with_told(kept, "jsonl"), "position", "reason") == [(0, "nothing_shown"), (1, "not_utf8"), (2, None)]
+    assert rows(with_parsed(kept, "jsonl"), "position", "reason") == [(0, "nothing_shown"), (1, "not_utf8"), (2, None)]
     assert not [line for (line,) in rows(kept, "line") if b"secret" in line]
 
 
@@ -120,25 +124,25 @@ def test_the_line_end_of_a_key_file_is_no_part_of_the_key() -> None:
 def test_a_source_keeps_its_key(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     for source, key in (("salted", KEY), ("plain", None), ("o'dd \\ source", KEY)):
-        settle_user_key(lake, source, key)
-        settle_user_key(lake, source, key)
+        store_user_key(lake, source, key)
+        store_user_key(lake, source, key)
     for source, key, message in (
         ("salted", KEY + b"2", r"with a user key so far, and this run is with another.*--user-key-file"),
         ("salted", None, "with a user key so far, and this run is without one"),
         ("plain", KEY, "without a user key so far, and this run is with one"),
     ):
         with pytest.raises(InputError, match=message):
-            settle_user_key(lake, source, key)
+            store_user_key(lake, source, key)
     assert KEY.decode() not in str(lake.notes(RAW_LOG))
 
 
 def test_what_was_ingested_before_there_were_keys_had_none(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     lake.append(RAW_LOG, raw_logs(spark, json_line()), app_id="test", app_version=1)
-    settle_user_key(lake, "another", KEY)
+    store_user_key(lake, "another", KEY)
     with pytest.raises(InputError, match="without a user key so far"):
-        settle_user_key(lake, "publisher", KEY)
-    settle_user_key(lake, "publisher", None)
+        store_user_key(lake, "publisher", KEY)
+    store_user_key(lake, "publisher", None)
 
 
 WITH_USERS = (IMPRESSIONS, ALIASES, HISTORIES)

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from pipelines.ingest.discover import spread
 from pipelines.ingest.discover.sources import Found, find_logs
-from pipelines.ingest.parse.lines import TOLD, with_told
+from pipelines.ingest.parse.lines import TOLD, with_parsed
 from pipelines.ingest.parse.mapping import Extra, LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from pipelines.ingest.read.readers import raw_lines
@@ -31,7 +31,7 @@ def judged(spark: SparkSession, found: Found) -> DataFrame:
     lines = raw_lines(spark, found.files).withColumn("arrived_at", F.lit(ARRIVED))
     ((format,),) = rows(lines.select("format").distinct())
     assert format == found.files[0].lines_format
-    return with_told(lines, format)
+    return with_parsed(lines, format)
 
 
 def write(path: Path, **columns: Any) -> Path:

@@ -9,16 +9,16 @@ from pyspark.sql import functions as F
 from pipelines.delta.conform import conform
 from pipelines.engine.scratch import Keep
 from pipelines.histories import hash_of
-from pipelines.ingest.parse.lines import with_told
+from pipelines.ingest.parse.lines import with_parsed
 from pipelines.ingest.resolve.dedupe import (
     COUNTS,
     alias_rows,
     linked_impressions,
-    lonely_impressions,
     single_impressions,
     stored_changes,
+    unlinked_impressions,
 )
-from pipelines.ingest.resolve.observations import observations, per_sighting, usable
+from pipelines.ingest.resolve.observations import keyed_lines, per_observation, usable
 from schemas.impression import IMPRESSIONS
 from tests.builders import json_line, raw_logs, rows
 
@@ -26,11 +26,11 @@ LATER = "2026-03-02T10:15:31Z"  # an hour after json_line's own time
 
 
 def observed(spark: SparkSession, *lines: str) -> DataFrame:
-    return usable(observations(with_told(raw_logs(spark, *lines), "jsonl")))
+    return usable(keyed_lines(with_parsed(raw_logs(spark, *lines), "jsonl")))
 
 
 def told(spark: SparkSession, *lines: str) -> DataFrame:
-    return per_sighting(observed(spark, *lines))
+    return per_observation(observed(spark, *lines))
 
 
 def linked(spark: SparkSession, *lines: str, stored: DataFrame | None = None, batch: int = 1) -> DataFrame:
@@ -43,9 +43,9 @@ def counts(frame: DataFrame) -> dict[str, int]:
     return {name: value for name, value in total.items() if value}
 
 
-def test_a_lonely_sighting_becomes_the_row_that_linking_would_make_of_it(spark: SparkSession) -> None:
+def test_a_unlinked_observation_becomes_the_row_that_linking_would_make_of_it(spark: SparkSession) -> None:
     lines = [json_line("1"), json_line("1"), json_line("2", user_id="u2", clicked=[]), json_line("3", user_id="u3")]
-    alone = lonely_impressions(told(spark, *lines), batch=1)
+    alone = unlinked_impressions(told(spark, *lines), batch=1)
     assert rows(alone) == rows(linked(spark, *lines).select(alone.columns))
     single = single_impressions(observed(spark, *lines[1:]), batch=1)
     assert rows(single) == rows(alone.select(single.columns))
@@ -178,6 +178,6 @@ def test_uniting_line_by_line_gives_the_same_row_in_every_order(
 
 
 def test_extra_columns_take_the_greatest_told(spark: SparkSession) -> None:
-    sightings = told(spark, json_line("1"), json_line("2")).withColumn("device", F.col("impression_id"))
-    found: list[tuple[Any, ...]] = rows(linked_impressions(sightings, None, batch=1, extra=["device"]), "device")
+    observations = told(spark, json_line("1"), json_line("2")).withColumn("device", F.col("impression_id"))
+    found: list[tuple[Any, ...]] = rows(linked_impressions(observations, None, batch=1, extra=["device"]), "device")
     assert found == [("2",)]
