@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.engine.groups import in_order
 from pipelines.histories import with_history
 from pipelines.lake.tables import Lake
@@ -75,7 +75,7 @@ def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> pa.Table:
 
 def _files(lake: Lake, table: Table) -> list[Path]:
     """The files of the table's latest version."""
-    added = pa.table(opened(lake.path(table)).get_add_actions(flatten=True))
+    added = pa.table(open_table(lake.path(table)).get_add_actions(flatten=True))
     return [Path(lake.path(table), unquote(name)) for name in added["path"].to_pylist()]
 
 

@@ -111,7 +111,7 @@ def equal(one: Lists, ones: Ints, other: Lists, others: Ints, begin: Ints) -> Bo
     return np.asarray(faults[bounds[1:]] == faults[bounds[:-1]])
 
 
-def located(
+def find_sublists(
     sought: Lists, which: Ints, held: Lists, allowed: Callable[[Ints, Ints], Bools] | None = None
 ) -> tuple[Ints, Ints]:
     """For each of these lists of `sought` one of `held` that it stands in whole, -1 if there is none; and from where.
@@ -139,7 +139,7 @@ def located(
 def _of_size(
     sought: Lists, which: Ints, held: Lists, owned: Ints, *, size: int, allowed: Callable[[Ints, Ints], Bools] | None
 ) -> tuple[Ints, Ints]:
-    """`located` of lists of at least `size` numbers, by the first `size` of each."""
+    """`find_sublists` of lists of at least `size` numbers, by the first `size` of each."""
     counts = np.maximum(held.lengths[owned] - size + 1, 0)
     lists, begins = np.repeat(owned, counts), spread(np.zeros(len(owned), np.int64), counts)
     keys = held.hashes(lists, begins, size)

@@ -80,7 +80,7 @@ def with_settings(spark: SparkSession, settings: dict[str, str]) -> Iterator[Non
                 spark.conf.set(name, found)
 
 
-def located(path: str | Path) -> str:
+def spark_uri(path: str | Path) -> str:
     """The path as Spark and Hadoop must be told it: a URL as it is, and what has no scheme as a `file:` URI.
 
     A path without a scheme lies on `fs.defaultFS`, which is HDFS wherever a Hadoop configuration says so.

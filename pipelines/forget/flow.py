@@ -23,7 +23,7 @@ from pipelines.ingest.batch.replace_rows import note_of as replay_note
 from pipelines.ingest.batch.run_records import pending_batches
 from pipelines.ingest.flow import complete_batch
 from pipelines.ingest.suppressed_lines import PLACE, lines_of_users, rejects_of_users
-from pipelines.lake.suppression import UNFINISHED, Suppressed, of_sources, salt_of, suppressed_in, users_of
+from pipelines.lake.suppression import UNFINISHED, Suppressed, of_sources, salt_of, suppressed_in, suppressed_users
 from pipelines.lake.tables import SCRATCH, Lake
 from pipelines.maintain.erased_versions import kept_for, remove_erased, write_erasures
 from pipelines.maintain.flow import alone
@@ -137,7 +137,7 @@ def _find(lake: Lake, who: Suppressed, keep: Keep) -> Found:
         (row["source"], row["user_id"])
         for table in OF_USERS
         if lake.exists(table)
-        for row in users_of(of_sources(lake.read(table), who), who).collect()
+        for row in suppressed_users(of_sources(lake.read(table), who), who).collect()
     }
     digests = {(source, who.digest(source, user)) for source, user in users}
     lines = keep(lines_of_users(of_sources(lake.read(RAW_LOG), who), who, _read_again(lake, who)))

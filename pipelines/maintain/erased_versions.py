@@ -13,7 +13,7 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.delta.table_ddl import TABLES
 from pipelines.delta.vacuum import vacuum
 from pipelines.lake.tables import Lake
@@ -62,7 +62,7 @@ def _remove(lake: Lake, table: Table, after: int, *, at_once: bool) -> None:
     if lake.version(table) <= after:
         lake.note(table, _NOTE, str(after))  # a later version, for the checkpoint
     vacuum(path, hours=0 if at_once else None, below_retention=at_once)
-    opened(path).create_checkpoint()
+    open_table(path).create_checkpoint()
     log = Place.of(path) / "_delta_log"
     versions = {name: _OF_VERSION.match(name) for name, _ in below(log)}
     remove_all([log / name for name, of in versions.items() if of is not None and int(of[1]) <= after])

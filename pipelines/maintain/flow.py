@@ -14,7 +14,7 @@ from deltalake import CommitProperties
 
 from pipelines.delta import log as delta_log
 from pipelines.delta.commits import Changes, Mark
-from pipelines.delta.log import ZSTD, opened, spelt_by_spark
+from pipelines.delta.log import ZSTD, open_table, spelt_by_spark
 from pipelines.delta.table_ddl import TABLES, TABLES_OF
 from pipelines.delta.vacuum import vacuum
 from pipelines.engine.scratch import sweep_scratch
@@ -22,7 +22,7 @@ from pipelines.engine.spark_writer import compact_by_spark
 from pipelines.lake.tables import SCRATCH, Lake
 from pipelines.maintain.erased_versions import FILES_KEPT, remove_erased
 from pipelines.maintain.retention import ExpiryConfig, expire
-from pipelines.session import is_embedded, located
+from pipelines.session import is_embedded, spark_uri
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.files import bytes_below
@@ -133,7 +133,7 @@ def state_of(lake: Lake, table: Table) -> dict[str, int]:
 
 def _files(lake: Lake, table: Table) -> list[dict[str, Any]]:
     """The files of the current version: path, size_bytes, num_records and more."""
-    listed: list[dict[str, Any]] = pa.table(opened(lake.path(table)).get_add_actions(flatten=True)).to_pylist()
+    listed: list[dict[str, Any]] = pa.table(open_table(lake.path(table)).get_add_actions(flatten=True)).to_pylist()
     return listed
 
 
@@ -170,7 +170,7 @@ def _changed_since_ordered(lake: Lake, table: Table) -> bool:
 
 def _compact(lake: Lake, table: Table, order: tuple[str, ...], *, small_bytes: int) -> None:
     """Put small files of a partition together; with `order`, write all anew, ordered by these columns."""
-    at = opened(lake.path(table))
+    at = open_table(lake.path(table))
     spelt = spelt_by_spark(at)
     others = [(name, "!=", value) for name, values in spelt.items() for value in values] or None
     if order:
@@ -189,7 +189,7 @@ def _purge(lake: Lake, table: Table) -> None:
 
     The protocol still names the feature. Delta 4 would take it out only for another one, which delta-rs cannot write.
     """
-    if _FEATURE not in (opened(lake.path(table)).protocol().reader_features or ()):
+    if _FEATURE not in (open_table(lake.path(table)).protocol().reader_features or ()):
         return
     if is_embedded(lake.spark):
         raise InputError(
@@ -197,7 +197,7 @@ def _purge(lake: Lake, table: Table) -> None:
             "marks out. Add --engine spark to --purge"
         )
     lake.set_properties(table, {"delta.enableDeletionVectors": "false"})
-    lake.spark.sql(f"REORG TABLE delta.`{located(lake.path(table))}` APPLY (PURGE)")
+    lake.spark.sql(f"REORG TABLE delta.`{spark_uri(lake.path(table))}` APPLY (PURGE)")
 
 
 def _vacuum(lake: Lake, table: Table, config: MaintenanceConfig) -> None:

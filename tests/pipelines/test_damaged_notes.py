@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.lake.locks import FOLDER, locked
-from pipelines.lake.notes import NewsNote, TrajectoriesNote, noted
+from pipelines.lake.notes import NewsNote, TrajectoriesNote, read_note
 from pipelines.lake.tables import Lake
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack
@@ -40,7 +40,7 @@ def test_a_report_of_table_versions_is_read_strictly(lake: Lake, tmp_path: Path)
 def test_a_note_that_another_program_changed_is_refused_by_table_and_name(lake: Lake, tmp_path: Path) -> None:
     for table in (TRAJECTORIES, EVALUATION, ITEM_TOKENS):
         lake.create(table)
-    assert noted(lake, EVALUATION, "made_from.p", TrajectoriesNote) == {}
+    assert read_note(lake, EVALUATION, "made_from.p", TrajectoriesNote) == {}
     for text in ('{"written": [1,', '{"inputs": {"news": -1}}', "[]", '{"unfinished": 1}'):
         lake.note(EVALUATION, "made_from.p", text)
         refusal(
@@ -50,7 +50,7 @@ def test_a_note_that_another_program_changed_is_refused_by_table_and_name(lake: 
         )
     for text in ('{"sources": {"p": {"language": "en"}}}', '{"sources": []}', '{"tokens": 7}'):
         lake.note(ITEM_TOKENS, "made_from", text)
-        refusal(lambda: noted(lake, ITEM_TOKENS, "made_from", NewsNote), "table item_tokens, its note made_from")
+        refusal(lambda: read_note(lake, ITEM_TOKENS, "made_from", NewsNote), "table item_tokens, its note made_from")
 
 
 @pytest.mark.timeout(HANG)

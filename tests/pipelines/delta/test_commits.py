@@ -8,7 +8,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
 
 from pipelines.delta.commits import Changes, Commit, Mark
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.lake.tables import Lake
 from tests.lakes import WORDS, words
 
@@ -34,7 +34,7 @@ def test_commits_of_other_tools_have_no_note(lake: Lake) -> None:
     for text in ("a note", "[1]"):
         told = CommitProperties(custom_metadata={"userMetadata": text})
         one = pa.table(
-            {"language": ["en"], "word": ["a"], "uses": [[1]]}, schema=pa.schema(opened(lake.path(WORDS)).schema())
+            {"language": ["en"], "word": ["a"], "uses": [[1]]}, schema=pa.schema(open_table(lake.path(WORDS)).schema())
         )
         write_deltalake(lake.path(WORDS), one, mode="append", commit_properties=told)
     assert [commit.note for commit in lake.commits(WORDS)] == [None, None, None]
@@ -43,7 +43,7 @@ def test_commits_of_other_tools_have_no_note(lake: Lake) -> None:
 def test_a_commit_whose_file_is_gone_ends_the_list(lake: Lake) -> None:
     for version in range(1, 4):
         lake.append(WORDS, words(lake, ("en", "a", [1])), app_id="test", app_version=version)
-    opened(lake.path(WORDS)).create_checkpoint()
+    open_table(lake.path(WORDS)).create_checkpoint()
     for version in (0, 1):
         (Path(lake.path(WORDS)) / "_delta_log" / f"{version:020}.json").unlink()
     assert [commit.version for commit in lake.commits(WORDS)] == [3, 2]

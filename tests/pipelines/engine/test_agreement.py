@@ -17,19 +17,19 @@ from pyspark.sql import SparkSession
 
 from jobs.package import package
 from pipelines.engine import shared_places
-from pipelines.engine.agreement import PACKAGES, Found, check_agreement, differences, unable
-from pipelines.engine.probe import probed
-from pipelines.engine.shared_places import unreached
+from pipelines.engine.agreement import PACKAGES, Environment, check_agreement, differences, python_failure
+from pipelines.engine.probe import describe_process
+from pipelines.engine.shared_places import unreachable_places
 from schemas.storage import files
 from schemas.storage.place import Place
 from tests.conftest import REPOSITORY
 from tests.engines import connect_server
 from tests.house.test_pins import locked, wanted
 
-HERE = Found("driver", "3.11.7", {"numpy": "1.26.4", "regex": None}, "ab" * 32)
+HERE = Environment("driver", "3.11.7", {"numpy": "1.26.4", "regex": None}, "ab" * 32)
 
 
-def executor(host: str, **other: object) -> Found:
+def executor(host: str, **other: object) -> Environment:
     return HERE._replace(host=host, **other)  # type: ignore[arg-type]
 
 
@@ -67,11 +67,11 @@ def test_each_difference_is_told_once_with_its_hosts_and_what_to_do() -> None:
     ],
 )
 def test_why_python_does_not_run_at_all(said: str, told: str) -> None:
-    assert told in (unable(said) or "")
+    assert told in (python_failure(said) or "")
 
 
 def test_another_error_is_not_taken_for_a_difference() -> None:
-    assert unable("Job aborted due to stage failure: no space left on device") is None
+    assert python_failure("Job aborted due to stage failure: no space left on device") is None
 
 
 def test_the_sum_of_our_code_is_the_same_from_a_folder_and_from_the_zip_and_another_after_a_change(
@@ -84,7 +84,7 @@ def test_the_sum_of_our_code_is_the_same_from_a_folder_and_from_the_zip_and_anot
             new.writestr(name, old.read(name) + (b"#" if name == "schemas/errors.py" else b""))
 
     def code(path: Path) -> str:
-        words = "import json; from pipelines.engine.probe import probed; print(json.loads(probed(()))['code'])"
+        words = "import json; from pipelines.engine.probe import describe_process; print(json.loads(describe_process(()))['code'])"
         environment = {"PYTHONPATH": str(path)}
         command = [sys.executable, "-c", words]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
@@ -95,7 +95,7 @@ def test_the_sum_of_our_code_is_the_same_from_a_folder_and_from_the_zip_and_anot
 def test_the_packages_are_installed_and_locked_for_spark() -> None:
     names = {canonicalize_name(name) for name in PACKAGES}
     assert names <= {canonicalize_name(Requirement(str(each)).name) for each in wanted("spark")} & set(locked("spark"))
-    here = json.loads(probed(PACKAGES))["packages"]
+    here = json.loads(describe_process(PACKAGES))["packages"]
     assert {name: here[name] for name in PACKAGES} == {name: metadata.version(name) for name in PACKAGES}
 
 
@@ -110,7 +110,7 @@ def test_a_folder_is_shared_where_a_new_file_of_the_driver_is_seen(
     """Tasks of the embedded engine run in this process: where files are not seen, they are hidden from it."""
     if not there:
         monkeypatch.setattr(shared_places, "_fault", lambda sign: "")
-    told = unreached(spark, [Place.of(tmp_path / "lake")], 4)
+    told = unreachable_places(spark, [Place.of(tmp_path / "lake")], 4)
     assert bool(told) is not there
     assert all(f"{tmp_path}/lake: the folder is not shared with" in line for line in told)
     assert list(tmp_path.iterdir()) == [], "the mark is gone"
@@ -124,7 +124,7 @@ def test_a_file_a_read_only_folder_and_a_url_are_looked_at_and_nothing_is_writte
     files.write(Place.of(f"{bucket}/logs/a.jsonl"), b"{}")
     monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(PermissionError(13, "read-only")))
     places = [Place.of(log), Place.of(tmp_path), Place.of(f"{bucket}/logs"), Place.of(f"{bucket}/nothing-yet")]
-    assert unreached(spark, places, 2) == []
+    assert unreachable_places(spark, places, 2) == []
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from pyspark.sql import DataFrame
 
 from pipelines.delta.commits import Changes
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.engine import replacing
 from pipelines.engine.data_files import write_files
 from pipelines.lake.tables import Lake
@@ -71,7 +71,7 @@ def frame(lake: Lake, *told: tuple[Any, ...]) -> DataFrame:
 
 
 def added(lake: Lake) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pa.table(opened(lake.path(SEEN)).get_add_actions(flatten=True)).to_pylist()
+    found: list[dict[str, Any]] = pa.table(open_table(lake.path(SEEN)).get_add_actions(flatten=True)).to_pylist()
     return found
 
 
@@ -95,7 +95,7 @@ def test_every_type_and_every_partition_comes_back_by_each_reader(lake: Lake) ->
         str([dict(zip(SEEN.column_names, row, strict=True))[n] for n in names]) for row in TOLD
     )
     assert (
-        sum(pq.ParquetFile(path).metadata.num_rows for path in map(unquote, opened(lake.path(SEEN)).file_uris())) == 5
+        sum(pq.ParquetFile(path).metadata.num_rows for path in map(unquote, open_table(lake.path(SEEN)).file_uris())) == 5
     )
 
 
@@ -198,7 +198,7 @@ def test_no_rows_are_a_commit_without_files(lake: Lake) -> None:
 
 def test_files_that_were_written_are_no_rows_until_they_are_committed(lake: Lake) -> None:
     lake.create(SEEN)
-    at = opened(lake.path(SEEN))
+    at = open_table(lake.path(SEEN))
     files = write_files(SEEN, at, lake.path(SEEN), frame(lake, *TOLD))
     assert sum(json.loads(add.stats)["numRecords"] for add in files.adds) == files.rows == 5
     assert lake.read(SEEN).count() == 0

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.engine import groups
-from pipelines.engine.groups import in_order, per_group, per_row, whole_groups
+from pipelines.engine.groups import in_order, per_group, per_row, complete_groups
 from tests.builders import rows
 
 GROUPS, EACH = 37, 600  # more rows than one Arrow batch holds
@@ -95,12 +95,12 @@ def test_no_more_rows_are_worked_on_at_once_than_there_are_cores() -> None:
 def test_groups_go_on_from_batch_to_batch() -> None:
     places = [pa.array(place, pa.int32()) for place in ([1, 2], [], [3, 1, 1], [2])]
     batches = [pa.RecordBatch.from_pydict({"__place": place, "x": place}) for place in places]
-    assert [table["x"].to_pylist() for table in whole_groups(batches)] == [[1, 2, 3], [1], [1, 2]]
-    assert list(whole_groups([])) == []
+    assert [table["x"].to_pylist() for table in complete_groups(batches)] == [[1, 2, 3], [1], [1, 2]]
+    assert list(complete_groups([])) == []
 
 
 @pytest.mark.parametrize("places", [[[1, 2, 4]], [[2, 3]], [[1, 2], [2, 3]]])
 def test_rows_of_groups_that_were_mixed_are_an_error(places: list[list[int]]) -> None:
     batches = [pa.RecordBatch.from_pydict({"__place": place}) for place in places]
     with pytest.raises(AssertionError, match="did not keep the rows of a group together"):
-        list(whole_groups(batches))
+        list(complete_groups(batches))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame
 
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.delta.merge import STORED
 from pipelines.engine import region, spans
 from pipelines.lake.tables import Lake
@@ -56,7 +56,7 @@ def views(lake: Lake, minutes: dict[str, int], text: str = "first") -> DataFrame
 
 
 def files(lake: Lake) -> set[str]:
-    return set(opened(lake.path(VIEWS)).file_uris())
+    return set(open_table(lake.path(VIEWS)).file_uris())
 
 
 def moved(lake: Lake, minutes: dict[str, int], gone: tuple[str, ...] = ()) -> None:

@@ -27,7 +27,7 @@ from pipelines.ingest.replay.flow import replay_logs
 from pipelines.lake.tables import Lake
 from pipelines.maintain.erased_versions import FILES_KEPT
 from pipelines.maintain.flow import MaintenanceConfig, maintain_lake
-from pipelines.session import is_embedded, located
+from pipelines.session import is_embedded, spark_uri
 from schemas.as_spark import spark_schema
 from schemas.erasure import ERASURES, SUPPRESSIONS
 from schemas.errors import InputError
@@ -227,7 +227,7 @@ def test_rows_that_are_only_marked_as_deleted_go_from_their_files(lake: Lake) ->
     for table, rule in ((IMPRESSIONS, "impression_id = 'v2'"), (HISTORIES, "size(clicks) = 3")):
         lake.create(table)
         of_victim = f"source = 'publisher' AND user_id = '{GONE}' AND {rule}"
-        lake.spark.sql(f"DELETE FROM delta.`{located(lake.path(table))}` WHERE {of_victim}")
+        lake.spark.sql(f"DELETE FROM delta.`{spark_uri(lake.path(table))}` WHERE {of_victim}")
         assert any(len(file.deleted) for file in table_log(lake.path(table)).files)
     forget_users(lake, [RequestedUser(GONE, None)], at_once=True)
     assert others(lake) == kept

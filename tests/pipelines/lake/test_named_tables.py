@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from jobs.make_sample import make_sample
 from pipelines.lake import named_tables
-from pipelines.lake.named_tables import where_tables_lie
+from pipelines.lake.named_tables import lake_location
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 from schemas.storage.place import Place
@@ -39,12 +39,12 @@ def test_where_tables_cannot_be_kept_is_refused(
     monkeypatch.setattr(named_tables, "is_embedded", lambda _: False)
     monkeypatch.setattr(named_tables, "_location", lambda *_: location)
     with pytest.raises(InputError, match=says):
-        where_tables_lie(spark, Place.of("catalog:main.feedloop"))
+        lake_location(spark, Place.of("catalog:main.feedloop"))
 
 
 def test_another_lake_is_left_as_it_is(spark: SparkSession, tmp_path: Path) -> None:
-    assert where_tables_lie(spark, tmp_path) == tmp_path
-    assert where_tables_lie(spark, "s3://b/lake") == "s3://b/lake"
+    assert lake_location(spark, tmp_path) == tmp_path
+    assert lake_location(spark, "s3://b/lake") == "s3://b/lake"
 
 
 _DRIVER = """

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.delta.commits import Changes, Mark
-from pipelines.delta.log import history, opened
+from pipelines.delta.log import history, open_table
 from pipelines.delta.table_ddl import literal
 from pipelines.engine import region, spark_writer
 from pipelines.lake.tables import Lake
@@ -158,7 +158,7 @@ def test_a_frame_without_the_columns_leaves_no_table(lake: Lake) -> None:
 
 def test_deletion_vectors_are_off_and_files_lie_by_partition(lake: Lake) -> None:
     lake.overwrite(WORDS, words(lake, ("en", "a", [1])))
-    assert opened(lake.path(WORDS)).metadata().partition_columns == ["language"]
+    assert open_table(lake.path(WORDS)).metadata().partition_columns == ["language"]
     assert lake.properties(WORDS)["delta.enableDeletionVectors"] == "false"
 
 
