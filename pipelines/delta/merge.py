@@ -11,7 +11,7 @@ OLD, GONE = "old", "gone"  # columns of a frame whose rows replace stored ones
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
-    """How to update stored rows that have the key of an incoming row, in Spark's SQL; other incoming rows are inserted."""
+    """How to update stored rows with the key of an incoming row, in Spark's SQL; other incoming rows are inserted."""
 
     key: Sequence[str]
     values: Sequence[str]  # columns of an inserted row

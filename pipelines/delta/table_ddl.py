@@ -63,7 +63,7 @@ def create_table(table: Table, path: str) -> None:
 
 @contextmanager
 def removed_on_failure(new: bool, path: str) -> Iterator[bool]:
-    """Inside, rows are written to the table at `path`; gives `new`. A failure removes a new table that is still empty."""
+    """Inside, rows are written to the table at `path`; gives `new`. A failure removes a new table that is empty."""
     version = snapshot(path).version
     try:
         yield new
@@ -127,7 +127,7 @@ def _has_vectors(found: Snapshot) -> bool:
 
 
 def _field(column: Column) -> dict[str, Any]:
-    """The column in the form of Delta's log. Delta has no NOT NULL inside arrays: their elements stay nullable there."""
+    """The column in the form of Delta's log. Delta has no NOT NULL inside arrays: their elements stay nullable."""
     return {
         "name": column.name,
         "type": _type(column.dtype),

@@ -16,7 +16,7 @@ from pyspark.sql.connect.session import SparkSession as Connected
 from pipelines.session import ALWAYS, CONNECT_MODE
 from schemas.errors import InputError
 
-# A batch of rows is one message. Engines limit batches by rows, not bytes: the default of 128 MiB is too small for some.
+# A batch of rows is one message. Engines limit batches by rows, not bytes: the default, 128 MiB, is too small for some.
 _ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _PORT = 15002  # the default
 _TIMEOUT = 10  # seconds for a connection

@@ -1,4 +1,4 @@
-"""Answers whether a session's tasks run on the driver's machine. Not in choice.py: tasks load this without an engine."""
+"""Finds out whether tasks run on the driver's machine. Not in choice.py: tasks load this without an engine."""
 
 from __future__ import annotations
 

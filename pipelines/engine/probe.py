@@ -45,7 +45,7 @@ def _version(package: str) -> str | None:
 
 
 def _sum_of_code() -> str | None:
-    """SHA-256 of the modules' names and texts, the same from a folder and from a zip; None where a package is missing."""
+    """SHA-256 of the modules' names and texts, the same from a folder and a zip; None where a package is missing."""
     total = hashlib.sha256()
     for package in OUR_CODE:
         found = find_spec(package)

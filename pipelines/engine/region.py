@@ -41,7 +41,7 @@ class Region:
         return cls({n: v for n, v in values.items() if v}, None, [])
 
     def may_hold(self, partition: Mapping[str, Any], first: datetime | None, last: datetime | None) -> bool:
-        """Whether a file of this partition, with times from `first` to `last` (None: unknown), can hold one of the rows."""
+        """Whether a file of this partition, with times from `first` to `last` (None: unknown), can hold such a row."""
         if any(name in partition and partition[name] not in values for name, values in self.values.items()):
             return False
         if not self.spans or first is None or last is None:

@@ -60,7 +60,7 @@ def sweep_scratch(below: str) -> None:
 
 
 def _engine_path(path: str, spark: SparkSession) -> str:
-    """The path in the engine's form: the embedded one decodes URLs, and takes file: with one slash for a folder name."""
+    """The path in the engine's form: the embedded one decodes URLs, and takes file: with one slash for a folder."""
     if "://" in path or not is_embedded(spark):
         return spark_uri(path)
     return Path(path).absolute().as_uri()

@@ -26,7 +26,7 @@ class TrajectoriesNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputNote:
-    """A source's last run: its inputs, the versions that it left, and the summary of a run that finds them unchanged."""
+    """A source's last run: its inputs, the versions that it left, the summary of a run that finds them unchanged."""
 
     made_of: _Plain = field(default_factory=dict)
     versions: dict[str, Count] = field(default_factory=dict)

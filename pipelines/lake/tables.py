@@ -17,8 +17,8 @@ from pipelines.delta.reading import delta_frame
 from pipelines.delta.table_ddl import (
     TABLES,
     bring_up_to_date,
-    job_of,
     create_table,
+    job_of,
     removed_on_failure,
     to_contract,
     with_contract_columns,
@@ -29,7 +29,7 @@ from pipelines.engine.scratch import Keep, scratch
 from pipelines.engine.staged import Staged
 from pipelines.engine.writer import writer_of
 from pipelines.lake import locks, versions
-from pipelines.lake.named_tables import registrar, lake_location
+from pipelines.lake.named_tables import lake_location, registrar
 from pipelines.lake.root import lake_root
 from schemas.errors import InputError
 from schemas.storage.place import Place
@@ -133,7 +133,7 @@ class Lake:
         return versions.versions_at(self.root, TABLES, moment)
 
     def create(self, table: Table) -> bool:
-        """Create the table, empty, if it is missing, and return whether it was; bring an older one up to its contract."""
+        """Create the table, empty, if it is missing, and return whether it was; else bring it up to its contract."""
         assert self._pinned is None, f"table {table.name}: a lake as of old versions is only read"
         new = not self.exists(table)
         with explained(table, self.path(table)):

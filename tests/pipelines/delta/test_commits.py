@@ -15,8 +15,8 @@ from tests.lakes import WORDS, words
 
 def test_commits_tell_their_note_and_their_changes_newest_first(lake: Lake) -> None:
     lake.append(WORDS, words(lake, ("en", "a", [1]), ("en", "b", [1])), app_id="test", app_version=7, note={"batch": 7})
-    told = words(lake, ("en", "a", [2]), ("en", "c", [2]))
-    lake.merge(WORDS, told, set_on_match={"uses": "incoming.uses"}, mark=Mark(note={"batch": 8, "source": "p'1"}))
+    incoming = words(lake, ("en", "a", [2]), ("en", "c", [2]))
+    lake.merge(WORDS, incoming, set_on_match={"uses": "incoming.uses"}, mark=Mark(note={"batch": 8, "source": "p'1"}))
     lake.overwrite(WORDS, words(lake, ("de", "x", [])), where="language = 'de'", note={"batch": 9})
     lake.note(WORDS, "made_from", "{}")
     assert lake.commits(WORDS) == [
@@ -32,11 +32,11 @@ def test_commits_tell_their_note_and_their_changes_newest_first(lake: Lake) -> N
 def test_commits_of_other_tools_have_no_note(lake: Lake) -> None:
     lake.create(WORDS)
     for text in ("a note", "[1]"):
-        told = CommitProperties(custom_metadata={"userMetadata": text})
+        properties = CommitProperties(custom_metadata={"userMetadata": text})
         one = pa.table(
             {"language": ["en"], "word": ["a"], "uses": [[1]]}, schema=pa.schema(open_table(lake.path(WORDS)).schema())
         )
-        write_deltalake(lake.path(WORDS), one, mode="append", commit_properties=told)
+        write_deltalake(lake.path(WORDS), one, mode="append", commit_properties=properties)
     assert [commit.note for commit in lake.commits(WORDS)] == [None, None, None]
 
 
