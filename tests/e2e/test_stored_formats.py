@@ -119,7 +119,8 @@ def test_an_older_packed_directory_is_read_by_both_readers(folder: Path) -> None
     unpack("packed-3")
     directory = PackedDirectory.open(folder / "packed")
     evaluation = json.dumps(directory.evaluation().to_pylist(), default=str, sort_keys=True)
-    others = [directory.token_table().arrays(), {"evaluation": np.frombuffer(evaluation.encode(), np.uint8)}]
+    told_of: Mapping[str, NDArray[Any]] = {"evaluation": np.frombuffer(evaluation.encode(), np.uint8)}
+    others = [directory.token_table().arrays(), told_of]
     for name in get_args(BackendName):
         superblocks = BACKENDS[name](directory, range(len(directory.superblocks)))
         assert digest([*(batch for block in superblocks for batch in block), *others]) == DIGEST, name
