@@ -2,7 +2,7 @@
 
 import os
 
-from jobs.home import ensure_home
+from jobs.cli.home import ensure_home
 
 # Threads that have nothing to do sleep. Those that spin take the processor from the very thread that they wait for
 # where other work runs too: a step then takes several times as long, and its processor seconds mean nothing.

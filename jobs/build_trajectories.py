@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from pipelines.engine.choice import EngineConfig, session_for
-from pipelines.opening import open_lake
+from pipelines.lake.opening import open_lake
 from pipelines.session import plain_errors
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories as build
@@ -36,8 +36,8 @@ def build_trajectories(
     """
     with plain_errors():
         tables = open_lake(session_for("feedloop build_trajectories", engine), lake)
-        told = None if as_of is None else tables.as_of(tables.versions_from(as_of))
-        made = build(tables, config, told=told)
+        read_from = None if as_of is None else tables.as_of(tables.versions_from(as_of))
+        made = build(tables, config, read_from=read_from)
         return made.summary | tables.report("build_trajectories", inputs=made.inputs, outputs=made.outputs)
 
 

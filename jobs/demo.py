@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jobs.config import run
+from jobs.cli.child import run_child
+from jobs.cli.command_line import run
+from jobs.cli.demo_screen import show
+from jobs.cli.progress import seconds_of_stages, stage
 from jobs.demo_spark import demo_spark
 from jobs.make_sample import make_sample
-from jobs.publisher.sizes import SizeName
 from jobs.report import report
-from jobs.terminal.child import run_child
-from jobs.terminal.progress import seconds_of_stages, stage
-from jobs.terminal.screen import show
+from jobs.synthetic.sizes import SizeName
 from pipelines.engine.choice import EngineConfig
 from schemas.storage.place import Place
 from schemas.strict_json import finite

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import run
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
 from jobs.ingest import ingest
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news
-from jobs.terminal.progress import stage
 from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.ingest.config import IngestConfig
-from pipelines.ingest.sources import find_logs
-from pipelines.ingest.usable import check_usable
+from pipelines.ingest.discover.sources import find_logs
+from pipelines.ingest.no_impressions import check_usable
+from pipelines.lake.tables import Lake
 from pipelines.news.readers import news_file
 from pipelines.packing.config import PackingConfig
-from pipelines.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 from schemas.storage.place import Place
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs.bench.encode_once import ALL, encode_once
-from jobs.config import run
+from jobs.cli.command_line import run
+from jobs.cli.progress import quiet, seconds_of_stages, stage
 from jobs.evaluate import evaluate
 from jobs.page.contracts import Example
 from jobs.page.reading import json_file, there
-from jobs.terminal.progress import quiet, seconds_of_stages, stage
 from jobs.train import train
 from schemas.storage.place import Place
 from trainer.config import TrainConfig

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.progress import stage
-from jobs.terminal.training import one_speaks
-from jobs.terminal.verdict import figures_file, write_and_show, write_predictions
+from jobs.cli.command_line import run
+from jobs.cli.evaluation import figures_file, write_and_show, write_predictions
+from jobs.cli.progress import stage
+from jobs.cli.training import one_speaks
 from schemas.storage.place import Place
+from trainer.checkpoint.files import load_checkpoint
+from trainer.checkpoint.resolve import found_checkpoint
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
-from trainer.eval.baselines import Beside
+from trainer.eval.baselines import EvaluationInputs
 from trainer.eval.catalogue import Catalogue
+from trainer.eval.evaluate import judgement, scored
 from trainer.eval.impressions import read_truth
-from trainer.loop.checkpoint import load_checkpoint
-from trainer.loop.distributed import joined, leader_first
-from trainer.loop.found_checkpoint import found_checkpoint
-from trainer.loop.judging import judgement, scored
-from trainer.loop.prepare import DeviceName, device_of, prepare_again
+from trainer.ranks.process_group import leader_first, process_group
+from trainer.setup.prepare import DeviceName, device_of, prepare_again
 
 
 def evaluate(
@@ -57,12 +57,12 @@ def evaluate(
     """
     with found_checkpoint(checkpoint) as named:
         saved, file = load_checkpoint(named.path.resolve()), out or figures_file(named)
-        with joined() as ranks, stage("evaluation"):
+        with process_group() as ranks, stage("evaluation"):
             one_speaks(ranks)
             with leader_first(ranks):
                 prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
             catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
-            beside = Beside(catalogue, read_truth(truth) if truth else None)
+            beside = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
             found = scored(prepared, saved, ranks, predict=predictions is not None)
             if not ranks.leads:
                 return None

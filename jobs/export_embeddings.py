@@ -6,19 +6,19 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.progress import stage
-from pipelines.locks import locked
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
+from pipelines.lake.locks import locked
 from schemas.errors import InputError
 from schemas.storage.files import is_folder
 from schemas.storage.place import Place
+from trainer.checkpoint.resolve import found_checkpoint
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
-from trainer.eval.export_place import export_at
-from trainer.eval.index import IndexKind
-from trainer.loop.exporting import export
-from trainer.loop.found_checkpoint import found_checkpoint
-from trainer.loop.prepare import DeviceName, device_of
+from trainer.serve.export_place import export_at
+from trainer.serve.export_run import export
+from trainer.serve.index import IndexKind
+from trainer.setup.prepare import DeviceName, device_of
 
 
 def export_embeddings(
@@ -60,7 +60,7 @@ def export_embeddings(
     writing = nullcontext() if lake is None else locked(str(lake), export_embeddings.__name__)
     with found_checkpoint(checkpoint) as found, export_at(out) as folder, stage("news encoded") as bar, writing:
         packed, where = Packed.of(data, cache), device_of(device)
-        return export(found.given, packed, folder, lake=lake, kind=index, store=store, device=where, told=bar.more)
+        return export(found.given, packed, folder, lake=lake, kind=index, store=store, device=where, progress=bar.more)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.forgotten import WARNING, show_forgotten
+from jobs.cli.command_line import run
+from jobs.cli.forgotten import WARNING, show_forgotten
+from pipelines.delta.table_ddl import TABLES
 from pipelines.engine.choice import EngineConfig, session_for
-from pipelines.forget.asked import users_asked
 from pipelines.forget.flow import forget_users
 from pipelines.forget.holdings import folder_of
-from pipelines.forget.outside import look_outside
-from pipelines.ingest.privacy import given_user_key
-from pipelines.making import TABLES
-from pipelines.opening import open_lake
-from pipelines.packing.again import pack_again, put_back
+from pipelines.forget.outside_lake import look_outside
+from pipelines.forget.requested_users import users_asked
+from pipelines.ingest.read.privacy import given_user_key
+from pipelines.lake.opening import open_lake
+from pipelines.packing.repack import pack_again, put_back
 from pipelines.session import plain_errors
 from schemas.storage.place import Place
 

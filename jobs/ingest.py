@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from pipelines.engine.choice import EngineConfig, session_for
-from pipelines.ingest.batches_again import bytes_again
 from pipelines.ingest.config import IngestConfig
-from pipelines.ingest.finding import all_used, finding
+from pipelines.ingest.discover.find import all_used, finding
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.mapping_file import read_mapping
-from pipelines.ingest.privacy import given_user_key
-from pipelines.ingest.replay import replay_logs
+from pipelines.ingest.parse.mapping_file import read_mapping
+from pipelines.ingest.read.privacy import given_user_key
+from pipelines.ingest.replay.batches import bytes_again
+from pipelines.ingest.replay.flow import replay_logs
 from pipelines.ingest.stream import Add, Growing, ingest_stream
-from pipelines.opening import named, open_lake
+from pipelines.lake.opening import named, open_lake
 from pipelines.session import plain_errors
 from schemas.storage.paths import path_of
 from schemas.storage.place import Place

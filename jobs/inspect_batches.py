@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.batches import show_batches
-from jobs.terminal.plot import draw
-from jobs.terminal.progress import stage
+from jobs.cli.batches import show_batches
+from jobs.cli.command_line import run
+from jobs.cli.plot import draw
+from jobs.cli.progress import stage
 from schemas.errors import InputError
 from schemas.storage.copies import published
 from schemas.storage.place import Place

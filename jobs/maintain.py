@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.care import show_care
+from jobs.cli.command_line import run
+from jobs.cli.maintenance import show_maintenance
+from pipelines.delta.table_ddl import TABLES
 from pipelines.engine.choice import EngineConfig, session_for
-from pipelines.expiry import ExpiryConfig
 from pipelines.history_bytes import history_bytes as bytes_of
-from pipelines.maintenance import CareConfig, history, maintain_lake
-from pipelines.making import TABLES
-from pipelines.opening import open_lake
+from pipelines.lake.opening import open_lake
+from pipelines.maintain.flow import MaintenanceConfig, history, maintain_lake
+from pipelines.maintain.retention import ExpiryConfig
 from pipelines.session import plain_errors
 from schemas.errors import InputError
 from schemas.storage.place import Place
@@ -23,7 +23,7 @@ def maintain(
     history_rows: int = 5,
     history_bytes: bool = False,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
-    config: CareConfig = CareConfig(),  # noqa: B008 - frozen
+    config: MaintenanceConfig = MaintenanceConfig(),  # noqa: B008 - frozen
     expiry: ExpiryConfig = ExpiryConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Compact the lake's tables, remove old versions and rows of an age. No job that writes the lake runs meanwhile.
@@ -49,7 +49,7 @@ def maintain(
         )
         versions = tables.report("maintain", inputs=before, outputs=after)
         told = {"histories": bytes_of(tables)} if history_bytes else {}
-    show_care(states, commits, told.get("histories"))
+    show_maintenance(states, commits, told.get("histories"))
     return {"tables": states, "history": commits, **told, **versions}
 
 

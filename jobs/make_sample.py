@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jobs.config import run
-from jobs.publisher.sample import COUNTS_FILE, PUBLISHER_VERSION, write_complete
-from jobs.publisher.sizes import SIZES, SizeName
+from jobs.cli.command_line import run
+from jobs.synthetic.sample import COUNTS_FILE, PUBLISHER_VERSION, write_complete
+from jobs.synthetic.sizes import SIZES, SizeName
 from schemas.errors import ContractError, InputError
 from schemas.regular_file import read_bytes
 from schemas.strict_json import decoded

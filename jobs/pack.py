@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from pipelines.engine.choice import EngineConfig, session_for
-from pipelines.opening import open_lake
+from pipelines.lake.opening import open_lake
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack as pack_lake
 from pipelines.session import plain_errors

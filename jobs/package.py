@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs.config import run
-from jobs.environment import pack_environment
-from jobs.submitting import Parts, guide, submit_commands
+from jobs.cli.command_line import run
+from jobs.cluster.environment import pack_environment
+from jobs.cluster.submit_commands import Parts, guide, submit_commands
 from pipelines.engine.s3 import LOG_STORE_JAR
 from pipelines.news.tokenizer_file import PACKAGED, default_tokenizer_file
 from schemas.errors import InputError

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.progress import console
+from jobs.cli.command_line import run
+from jobs.cli.progress import console
+from pipelines.delta.table_ddl import TABLES_OF
 from pipelines.engine.choice import EngineConfig, session_for
-from pipelines.making import TABLES_OF
+from pipelines.lake.opening import named, open_lake
 from pipelines.news.flow import prepare_logged_news
 from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
 from pipelines.news.segmenting import NewsConfig
-from pipelines.news.settings import settle
-from pipelines.opening import named, open_lake
+from pipelines.news.settings import resolve_settings
 from pipelines.session import plain_errors
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.paths import path_of
@@ -57,7 +57,7 @@ def prepare_news(
         with tables.locked(_STAGE):
             read = (*TABLES_OF[_STAGE], *(_LOGGED if file is None else ()))
             before = tables.versions(read)
-            for name, (old, new) in settle(tables, text, source=source).changed.items():
+            for name, (old, new) in resolve_settings(tables, text, source=source).changed.items():
                 console.print(f"  {source}: {name} was {old}, is {new}: all its items are made anew", style="yellow")
             if file is None:
                 summary = prepare_logged_news(tables, text, source=source)

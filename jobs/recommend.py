@@ -6,13 +6,13 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from jobs.config import run
-from jobs.terminal.recommended import show_recommended
+from jobs.cli.command_line import run
+from jobs.cli.recommended import show_recommended
 from schemas.errors import InputError
 from schemas.storage.place import Place
-from trainer.eval.opened_export import Export
-from trainer.eval.pools import pool_of
-from trainer.eval.recommending import recommend_to, rows_of, rows_of_user
+from trainer.serve.opened_export import Export
+from trainer.serve.pools import pool_of
+from trainer.serve.recommend import recommend_to, rows_of, rows_of_user
 
 
 def recommend(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.config import run as run_job
+from jobs.cli.command_line import run as run_job
 from jobs.page.facts import Places
 from jobs.page.page import PAGE, write_page
 from jobs.page.reading import run_here

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Screen
 
-from jobs.config import run
-from jobs.terminal.progress import stage
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
 from schemas.errors import InputError
 from trainer.exact.proofs import EXACT, Proof, prove
 from trainer.exact.scene import Scene, SceneConfig

@@ -11,10 +11,10 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.delta_log import opened
+from pipelines.delta.log import opened
 from pipelines.engine.groups import in_order
 from pipelines.histories import with_history
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.table import Table

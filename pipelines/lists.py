@@ -73,7 +73,7 @@ def _powers_of(base: int, count: int) -> Hashes:
     return np.cumprod(powers, dtype=np.uint64)
 
 
-def joined(one: Lists, other: Lists) -> Lists:
+def concatenated(one: Lists, other: Lists) -> Lists:
     """The lists of both, one's before the other's."""
     lengths = np.concatenate((one.lengths, other.lengths))
     return Lists(np.concatenate((one.flat, other.flat)), bounds_of(lengths), np.concatenate((one.owner, other.owner)))

@@ -19,15 +19,15 @@ from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS, NEWS
 from schemas.table import Table
 from tests.packed import VOCABULARY
+from trainer.checkpoint.files import Checkpoint, save_checkpoint
+from trainer.checkpoint.retention import CONFIG_FILE
 from trainer.config import TrainConfig
-from trainer.loop.checkpoint import Checkpoint, save_checkpoint
-from trainer.loop.prepare import build_model
-from trainer.loop.retention import CONFIG_FILE
-from trainer.loop.run import RunConfig
 from trainer.model.frozen import weights_sha256
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.model.user_encoder import UserEncoderConfig
+from trainer.run_config import RunConfig
+from trainer.setup.prepare import build_model
 
 SOURCE = "paper"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.table import Check, Column, Table
 
 LANGUAGE = Column("language", "string", "where it's spoken")

@@ -9,8 +9,8 @@ from typing import Any
 
 from pyspark.sql import Row
 
-from pipelines.making import TABLES
-from pipelines.tables import Lake
+from pipelines.delta.table_ddl import TABLES
+from pipelines.lake.tables import Lake
 from schemas.news import ITEM_TOKENS
 
 CLOCKS = ("arrived_at", "finished_at", "stamp")  # columns that tell of the moment of a run, or of a file on a disk

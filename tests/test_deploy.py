@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyspark
 
+from jobs.cluster.submit_commands import IN_IMAGE, Parts, submit_commands
 from jobs.package import package
-from jobs.submitting import IN_IMAGE, Parts, submit_commands
 from tests.conftest import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"

@@ -8,10 +8,10 @@ from typing import Any
 from schemas.errors import InputError
 from schemas.strict_json import converted
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.optimiser import OptimiserConfig
-from trainer.loop.run import RunConfig
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.model.user_encoder import UserEncoderConfig
+from trainer.optimise.optimiser import OptimiserConfig
+from trainer.run_config import RunConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.bench.trials import Trial, compared
-from jobs.config import run
+from jobs.cli.command_line import run
 from schemas.errors import InputError
 from trainer.encode.policies import Policy
 

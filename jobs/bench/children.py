@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.terminal.child import run_child
-from jobs.terminal.progress import stage
+from jobs.cli.child import run_child
+from jobs.cli.progress import stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

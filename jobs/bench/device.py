@@ -16,7 +16,7 @@ from jobs.bench.one_by_one import RECORD, Benchmark, run_one_by_one, stop_on_sig
 from jobs.bench.plain_options import run_plain
 from jobs.page.about import this_machine
 from schemas.errors import InputError
-from trainer.loop.prepare import DeviceName, device_of
+from trainer.setup.prepare import DeviceName, device_of
 
 _HALF = ("--bfloat16", "--row-tokens", "128", "--attention-dropout", "0")  # as a GPU is used
 _REPLAYED = ("--kept-chunks", "0", "--policies", "naive", "once", "cached", "accumulated")
@@ -83,7 +83,7 @@ def device(config: BatteryConfig, where: DeviceName) -> dict[str, Any]:
         **this_machine(),
     }
     chosen = [each for each in benchmarks(config.size, where) if each.name in config.only]
-    return run_one_by_one(chosen, Path(config.out), seconds=60 * config.minutes, told=told)
+    return run_one_by_one(chosen, Path(config.out), seconds=60 * config.minutes, about=told)
 
 
 def benchmarks(size: str, where: DeviceName) -> Iterator[Benchmark]:

@@ -10,11 +10,11 @@ import numpy as np
 
 from jobs.bench.drawn_directory import DrawnConfig, drawn_directory
 from trainer.config import TrainConfig
+from trainer.cost.encoder_speed import random_plm, title_lengths
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.encoder_speed import random_plm, title_lengths
-from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare
-from trainer.loop.run import RunConfig
 from trainer.model.text_encoder import TextEncoderConfig
+from trainer.run_config import RunConfig
+from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,4 +62,4 @@ def prepared_run(folder: Path, model: ModelConfig, drawn: DrawnConfig, where: De
     if not data.exists():
         length_V = title_lengths(np.random.default_rng(model.seed), drawn.items, longest=drawn.tokens)
         drawn_directory(data, drawn, length_V)
-    return prepare(model.training(plm), data, store=None, device=device_of(where), told=lambda *_: None)
+    return prepare(model.training(plm), data, store=None, device=device_of(where), progress=lambda *_: None)

@@ -8,16 +8,16 @@ from typing import Any, get_args
 
 from jobs.bench.policy_speed import going_on
 from jobs.bench.rounds import compared, figures, in_turns, measure_of, ratio
-from jobs.config import run
-from jobs.terminal.progress import stage
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
 from schemas.errors import InputError
 from schemas.storage.place import Place
+from trainer.checkpoint.files import Checkpoint
+from trainer.checkpoint.retention import load_chosen
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
 from trainer.encode.policies import Policy
-from trainer.loop.checkpoint import Checkpoint
-from trainer.loop.prepare import DeviceName, Prepared, device_of, prepare_again
-from trainer.loop.retention import load_chosen
+from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare_again
 
 ALL: tuple[Policy, ...] = get_args(Policy)
 FIRST: Policy = "naive_per_target"  # what the others are compared with
@@ -69,7 +69,7 @@ def measure(
     """The figures of each policy; the model is left as it was."""
     trainers = {str(policy): going_on(prepared, saved, policy) for policy in policies}
     with stage("speed of each policy, in turns") as bar:
-        found = in_turns(trainers, rounds, steps=steps, told=bar.at)
+        found = in_turns(trainers, rounds, steps=steps, progress=bar.at)
     told = {policy: figures(every) for policy, every in found.items()}
     if FIRST in found:
         by = measure_of(trainers[FIRST])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.bench.plain_options import run_plain, tell_emulation
-from trainer.loop.encoder_speed import SpeedConfig, encoder_speed
-from trainer.loop.prepare import DeviceName, device_of
+from trainer.cost.encoder_speed import SpeedConfig, encoder_speed
+from trainer.setup.prepare import DeviceName, device_of
 
 
 def encoder(config: SpeedConfig, device: DeviceName) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
 from jobs.bench.plain_options import run_plain
 from jobs.bench.policy_speed import Portion, aged, portions, trainer_of, with_policy
+from trainer.cost.flops import device_name
 from trainer.data.directory import PackedDirectory
 from trainer.encode.policies import Policy
-from trainer.loop.flops import device_name
-from trainer.loop.prepare import DeviceName, Prepared, device_of
 from trainer.loop.trainer import Trainer
+from trainer.setup.prepare import DeviceName, Prepared, device_of
 
 POLICIES: tuple[Policy, ...] = ("once", "cached")
 _PORTION = 4  # packed steps that are timed as one

@@ -8,12 +8,12 @@ from typing import Any
 
 from jobs.bench.children import Measured, measured
 from jobs.bench.log_parts import Part, copied_lake, cut_logs, removed
-from jobs.config import run
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
 from jobs.make_sample import make_sample
-from jobs.terminal.progress import stage
 from pipelines.engine.embedded import embedded_session
 from pipelines.history_bytes import history_bytes
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.errors import ContractError, InputError
 
 LINES_PER_IMPRESSION = 1.16  # of the publisher, about

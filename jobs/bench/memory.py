@@ -11,13 +11,13 @@ from rich.table import Table
 
 from jobs.bench.policy_speed import going_on, peak_bytes, portions
 from jobs.bench.rounds import Ratio, Round, clicks_per_second, measure_of, ratio
-from jobs.config import run
-from jobs.terminal.progress import stage
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
 from schemas.errors import InputError
+from trainer.checkpoint.retention import load_chosen
 from trainer.encode.policies import Policy
-from trainer.loop.prepare import DeviceName, device_of, prepare_again
-from trainer.loop.retention import load_chosen
 from trainer.loop.trainer import Trainer
+from trainer.setup.prepare import DeviceName, device_of, prepare_again
 
 
 class _Arm(NamedTuple):

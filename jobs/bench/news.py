@@ -12,16 +12,16 @@ import numpy as np
 
 from jobs.bench.children import Measured, measured
 from jobs.bench.log_parts import copied_lake, removed
-from jobs.config import run
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
 from jobs.make_sample import make_sample
-from jobs.terminal.progress import stage
 from pipelines.engine.local_spark import build_session
-from pipelines.maintenance import state_of
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import noted_sources
+from pipelines.maintain.flow import state_of
 from pipelines.news.refine import words_of
 from pipelines.news.segmenting import Select
 from pipelines.packing.tokens import COLUMNS, token_table
-from pipelines.tables import Lake
-from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.news import FIELDS, ITEM_TOKENS, NEWS
 

@@ -37,12 +37,12 @@ class Benchmark:
 
 
 def run_one_by_one(
-    benchmarks: Sequence[Benchmark], out: Path, *, seconds: float, told: dict[str, Any]
+    benchmarks: Sequence[Benchmark], out: Path, *, seconds: float, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Run them in this order while there is time; the record of all, which stands in `out` beside what is `told`."""
     ends, results = time.monotonic() + seconds, []  # type: float, list[dict[str, Any]]
     out.mkdir(parents=True, exist_ok=True)
-    record = {**told, "complete": False, "results": results}
+    record = {**about, "complete": False, "results": results}
     _write(out / RECORD, record)
     for benchmark in benchmarks:
         left = ends - time.monotonic()

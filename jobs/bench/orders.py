@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs.bench.trials import Trial, compared
-from jobs.config import run
-from jobs.terminal.child import run_child
-from jobs.terminal.progress import console, stage
+from jobs.cli.child import run_child
+from jobs.cli.command_line import run
+from jobs.cli.progress import console, stage
 from pipelines.packing.orders import ORDERS
 from schemas.errors import InputError
 

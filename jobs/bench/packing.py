@@ -13,8 +13,8 @@ import numpy as np
 from rich.table import Table
 
 from jobs.bench.graphs import graph_of
-from jobs.config import run
-from jobs.terminal.progress import console, stage
+from jobs.cli.command_line import run
+from jobs.cli.progress import console, stage
 from pipelines.packing.graph import Graph
 from pipelines.packing.orders import ORDERS, Leaves, Order, mixed
 from pipelines.packing.quality import distinct_items, encodes, redrawn, training_line

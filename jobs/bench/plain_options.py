@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from trainer.loop.precision import emulation
-from trainer.loop.prepare import DeviceName, device_of
+from trainer.cost.precision import emulation
+from trainer.setup.prepare import DeviceName, device_of
 
 Config = TypeVar("Config")
 

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
+from trainer.cost.memory import peak_memory, settled
+from trainer.cost.work import NO_WORK, Work
 from trainer.encode.policies import Policy
-from trainer.loop.checkpoint import Checkpoint
-from trainer.loop.memory import peak_memory, settled
-from trainer.loop.prepare import Prepared
-from trainer.loop.run import PlannedStep
+from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
-from trainer.loop.work import NO_WORK, Work
+from trainer.setup.prepare import Prepared
 
 
 @dataclass(slots=True, kw_only=True)

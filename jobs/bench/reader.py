@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from jobs.config import run
-from jobs.terminal.progress import console, stage
+from jobs.cli.command_line import run
+from jobs.cli.progress import console, stage
 from schemas.errors import InputError
 from schemas.storage.place import Place
 from trainer.data.backends import BACKENDS

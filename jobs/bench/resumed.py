@@ -21,13 +21,13 @@ from typing import Any, cast, get_args
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
 from jobs.bench.plain_options import run_plain
+from trainer.checkpoint.files import load_checkpoint
+from trainer.checkpoint.retention import Checkpoints
+from trainer.cost.flops import device_name
 from trainer.encode.policies import Policy
-from trainer.loop.checkpoint import load_checkpoint
-from trainer.loop.flops import device_name
-from trainer.loop.logs import RunLog
-from trainer.loop.prepare import DeviceName, device_of
-from trainer.loop.retention import Checkpoints
+from trainer.loop.metrics_log import RunLog
 from trainer.loop.trainer import Trainer
+from trainer.setup.prepare import DeviceName, device_of
 
 _METRICS = "metrics.jsonl"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.bench.in_duckdb import dedupe
-from jobs.config import run
+from jobs.cli.command_line import run
 from pipelines.engine.choice import EngineConfig, session_for
 from schemas.errors import InputError
 

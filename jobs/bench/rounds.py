@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any, Literal
 
 from jobs.bench.policy_speed import Portion, timed_portion
-from trainer.loop.run import PlannedStep
+from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
 
 By = Literal["processor", "wall"]
@@ -52,9 +52,9 @@ def measure_of(trainer: Trainer) -> By:
 
 
 def in_turns(
-    trainers: Mapping[str, Trainer], rounds: int, *, steps: int, told: Callable[[int, int], None]
+    trainers: Mapping[str, Trainer], rounds: int, *, steps: int, progress: Callable[[int, int], None]
 ) -> dict[str, list[Round]]:
-    """So many rounds of each, after one that is not kept; who begins changes from round to round. `told`: (done, of).
+    """So many rounds of each, after one that is not kept; who begins changes from round to round. `progress`: (done, of).
 
     A round has `steps` packed steps; where vectors or gradients are kept from step to step, planner.accumulate_steps
     times as many, to the next update of the encoder.
@@ -66,7 +66,7 @@ def in_turns(
             first = number % len(names)
             for place, name in enumerate([*names[first:], *names[:first]], start=1):
                 found[name].append(_round(trainers[name], ahead[name], steps))
-                told(number * len(names) + place, (rounds + 1) * len(names))
+                progress(number * len(names) + place, (rounds + 1) * len(names))
     return {name: every[1:] for name, every in found.items()}
 
 

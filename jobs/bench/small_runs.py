@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs.bench.log_parts import linked, removed
-from jobs.config import run
+from jobs.cli.child import run_child
+from jobs.cli.command_line import run
+from jobs.cli.progress import stage
 from jobs.make_sample import make_sample
-from jobs.publisher.sizes import SizeName
-from jobs.terminal.child import run_child
-from jobs.terminal.progress import stage
+from jobs.synthetic.sizes import SizeName
 from schemas.errors import InputError
 
 _ENGINES = ("embedded", "spark")

@@ -1,6 +1,6 @@
 """Benchmark: steps of each policy on drawn data. Needs torch, transformers, numpy, pyarrow, safetensors, msgspec alone.
 
-MFU counts the trained layers' multiplications (trainer/loop/flops.py has the formula, work.py what is useful and what
+MFU counts the trained layers' multiplications (trainer/cost/flops.py has the formula, work.py what is useful and what
 hardware did besides) against the wall time of whole steps: loader, head, optimiser and all.
 """
 
@@ -18,11 +18,11 @@ from jobs.bench.drawn_run import ModelConfig, prepared_run
 from jobs.bench.plain_options import run_plain, tell_emulation
 from jobs.bench.policy_speed import Portion, aged, peak_bytes, portions, trainer_of, with_policy
 from jobs.bench.rounds import By, Round, compared, measure_of, ratio
+from trainer.cost.flops import device_name, peak_flops
+from trainer.cost.work import Work
 from trainer.encode.policies import Policy
-from trainer.loop.flops import device_name, peak_flops
-from trainer.loop.prepare import DeviceName, Prepared, device_of
 from trainer.loop.trainer import Trainer
-from trainer.loop.work import Work
+from trainer.setup.prepare import DeviceName, Prepared, device_of
 
 _ALL = ("naive_per_target", "naive", "once", "cached", "accumulated")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from jobs.terminal.child import run_child
+from jobs.cli.child import run_child
 from schemas.regular_file import read_bytes
 from schemas.strict_json import decoded
 

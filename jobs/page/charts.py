@@ -24,7 +24,7 @@ class Row:
 
     label: str
     value: float
-    told: str
+    caption: str
     """its value in words, beside the label"""
     role: str = "main"
     start: float = 0.0
@@ -162,7 +162,7 @@ def _rows_plot(traces: Sequence[Any], rows: Sequence[Row], xaxis: dict[str, Any]
     where = {"xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False}
     where |= {"bgcolor": PAPER.light, "borderpad": 0, "align": "left"}  # no line of the grid goes through a label
     plot["layout"]["annotations"] = [
-        {**where, "y": place, "text": f"{_plain(row.label)}  <b>{_plain(row.told)}</b>"}
+        {**where, "y": place, "text": f"{_plain(row.label)}  <b>{_plain(row.caption)}</b>"}
         for place, row in enumerate(rows)
     ]
     return plot
@@ -214,7 +214,7 @@ def _font(tone: Any, size: int) -> dict[str, Any]:
 
 
 def _hover(row: Row) -> str:
-    return f"{_plain(row.label)}<br>{_plain(row.told)}"
+    return f"{_plain(row.label)}<br>{_plain(row.caption)}"
 
 
 def _plain(text: str) -> str:

@@ -22,7 +22,7 @@ def went_in(facts: Facts) -> Section | None:
     return Section(
         key="logs",
         title="What went in",
-        told=balance(ingest) if ingest else "",
+        caption=balance(ingest) if ingest else "",
         tiles=tiles,
         charts=_charts(ingest) if ingest else (),
     )
@@ -62,14 +62,14 @@ def _shares(ingest: dict[str, Any]) -> str:
     return f"{new} told of a new impression, {merged} of one already known, {rejected} of none that can be used."
 
 
-def _counted(key: str, title: str, told: str, rows: list[tuple[str, int, str]], total: int) -> Chart:
+def _counted(key: str, title: str, caption: str, rows: list[tuple[str, int, str]], total: int) -> Chart:
     shares = [percent(count / max(1, total)) for _, count, _ in rows]
     return Chart(
         key=key,
         title=title,
-        told=told,
+        caption=caption,
         shape="tall" if len(rows) > 5 else "",
-        plot=bars([Row(label=label, value=count, told=whole(count), role=role) for label, count, role in rows]),
+        plot=bars([Row(label=label, value=count, caption=whole(count), role=role) for label, count, role in rows]),
         table=Table(
             columns=("", "lines", "share"),
             rows=[(label, whole(count), share) for (label, count, _), share in zip(rows, shares, strict=True)],
@@ -80,11 +80,11 @@ def _counted(key: str, title: str, told: str, rows: list[tuple[str, int, str]], 
 def _news_tiles(news: dict[str, Any] | None) -> list[Tile]:
     if news is None:
         return []
-    tiles = [Tile(label="News items", value=whole(news["items"]), told=_folded(news))]
+    tiles = [Tile(label="News items", value=whole(news["items"]), caption=_folded(news))]
     full, kept = news.get("full_tokens"), news.get("tokens")
     if full and kept:
         told = f"of {whole(full)} in all text, {percent(kept / full)}"
-        tiles.append(Tile(label="Tokens kept", value=whole(kept), told=told))
+        tiles.append(Tile(label="Tokens kept", value=whole(kept), caption=told))
     elif full:
         tiles.append(Tile(label="Tokens of all text", value=whole(full)))
     return tiles
@@ -104,11 +104,11 @@ def _target_tiles(pack: dict[str, Any] | None, trajectories: dict[str, Any] | No
         Tile(
             label="Trajectories",
             value=whole(pack["trajectories"]),
-            told=f"{users}{whole(pack['clicks'])} clicks in all",
+            caption=f"{users}{whole(pack['clicks'])} clicks in all",
         ),
-        Tile(label="Clicks to predict", value=whole(pack["targets"]), told="targets, each beside its candidates"),
+        Tile(label="Clicks to predict", value=whole(pack["targets"]), caption="targets, each beside its candidates"),
     ]
     if "evaluation_impressions" in pack:
         told = f"from {from_day} on, never trained on" if from_day else "later than all that is trained on"
-        tiles.append(Tile(label="Kept to judge", value=whole(pack["evaluation_impressions"]), told=told))
+        tiles.append(Tile(label="Kept to judge", value=whole(pack["evaluation_impressions"]), caption=told))
     return tiles

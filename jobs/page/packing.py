@@ -19,7 +19,7 @@ def packing(facts: Facts) -> Section | None:
     return Section(
         key="packing",
         title="Packing",
-        told=(
+        caption=(
             f"{whole(counts['trajectories'])} trajectories in "
             f"{plural(counts['batches'], 'batch')}, grouped so that those that share news share a batch"
             f"{f' (order {order})' if order else ''}. A batch holds each of its news once."
@@ -46,9 +46,9 @@ def _orders(counts: dict[str, Any], worth: dict[str, Any], order: str) -> Iterat
     yield Chart(
         key="orders",
         title="News encoded per epoch, by order of packing",
-        told=f"As packed, {' and '.join(spared)}; the same trajectories, the same budgets." if packed < most else
+        caption=f"As packed, {' and '.join(spared)}; the same trajectories, the same budgets." if packed < most else
         "The same trajectories, cut by the same budgets. Packing saved nothing here.",
-        plot=bars([Row(label=label, value=value, told=whole(value), role=role) for label, value, role in rows]),
+        plot=bars([Row(label=label, value=value, caption=whole(value), role=role) for label, value, role in rows]),
         table=Table(
             columns=("order", "distinct news, summed over batches", "of the most"),
             rows=[(label, whole(value), percent(value / most)) for label, value, _ in rows],
@@ -72,7 +72,7 @@ def _sizes(facts: Facts) -> Chart:
     return Chart(
         key="sizes",
         title="What each batch holds",
-        told=f"{whole(mean)} news on average, from {whole(min(items))} to {whole(max(items))}.",
+        caption=f"{whole(mean)} news on average, from {whole(min(items))} to {whole(max(items))}.",
         plot=lines(_thinned(series), x="batch, in packed order", y="in the batch"),
         table=Table(columns=("batch", "news", "clicks to predict"), rows=_ends(rows)),
     )
@@ -92,12 +92,12 @@ def _ends(rows: Sequence[tuple[str, ...]], most: int = 60) -> Sequence[tuple[str
 def _tiles(facts: Facts, worth: dict[str, Any]) -> Iterator[Tile]:
     if "uses_of_an_item" in worth:
         told = "clicks and candidates that share one encode within a batch"
-        yield Tile(label="Uses of a news", value=f"{worth['uses_of_an_item']:.2f}", told=told)
+        yield Tile(label="Uses of a news", value=f"{worth['uses_of_an_item']:.2f}", caption=told)
     if "of_batch_before" in worth:
         told = "of a batch's news stood in the batch before: what a cache lives on"
-        yield Tile(label="Held by the batch before", value=percent(worth["of_batch_before"]), told=told)
+        yield Tile(label="Held by the batch before", value=percent(worth["of_batch_before"]), caption=told)
     if "click_padding" in worth:
         told = f"of click cells are padding; of candidate cells {percent(worth['candidate_padding'])}"
-        yield Tile(label="Padding", value=percent(worth["click_padding"]), told=told)
+        yield Tile(label="Padding", value=percent(worth["click_padding"]), caption=told)
     if "items_spread" in worth:
-        yield Tile(label="Spread", value=f"{worth['items_spread']:.2f}", told="the largest batch's news ÷ the mean")
+        yield Tile(label="Spread", value=f"{worth['items_spread']:.2f}", caption="the largest batch's news ÷ the mean")

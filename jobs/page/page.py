@@ -49,7 +49,7 @@ def html_page(facts: Facts) -> str:
     )
     return environment.get_template("template.html.j2").render(
         name=" · ".join(filter(None, [facts.source, facts.places.run.name])),
-        told=[text for text in (facts.parts.get("data"), ended) if text],
+        caption=[text for text in (facts.parts.get("data"), ended) if text],
         tiles=headline(facts),
         alarms=quality.alarms(facts),
         judged=bool(quality.methods(facts)),
@@ -71,7 +71,7 @@ def sections(facts: Facts) -> Iterator[Section]:
     yield from (section for section in made if section is not None)
     if facts.examples:
         told = "Impressions kept to judge: what a user had read, how the model ranks what was shown, what was clicked."
-        yield Section(key="explorer", title="One user at a time", told=told, explorer=True)
+        yield Section(key="explorer", title="One user at a time", caption=told, explorer=True)
     spent = stages(facts)
     if spent is not None:
         yield spent

@@ -29,7 +29,7 @@ class Chart:
     key: str
     """its id on the page"""
     title: str
-    told: str
+    caption: str
     plot: dict[str, Any]
     """data and layout, as plotly.js takes them"""
     table: Table
@@ -43,7 +43,7 @@ class Tile:
 
     label: str
     value: str
-    told: str = ""
+    caption: str = ""
     """one line or more"""
 
 
@@ -53,7 +53,7 @@ class Section:
 
     key: str
     title: str
-    told: str = ""
+    caption: str = ""
     tiles: Sequence[Tile] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()

@@ -30,7 +30,7 @@ def quality(facts: Facts) -> Section | None:
     return Section(
         key="quality",
         title="Quality",
-        told=_on_what(facts, found),
+        caption=_on_what(facts, found),
         charts=charts,
         notes=[f"Left out: {sentence}" for sentence in told.get("left_out", [])],
     )
@@ -61,7 +61,7 @@ def headline_tiles(facts: Facts) -> Iterator[Tile]:
     difference = ((facts.evaluation or {}).get("paired") or {}).get("zero_shot", {}).get("auc")
     if difference:
         told.append(f"gain {signed(difference['mean'])} {interval(difference['low'], difference['high'])}")
-    yield Tile(label=f"AUC{_drawn(facts)}", value=score(found["model"].get("auc")), told="\n".join(told))
+    yield Tile(label=f"AUC{_drawn(facts)}", value=score(found["model"].get("auc")), caption="\n".join(told))
 
 
 def alarms(facts: Facts) -> list[str]:
@@ -116,13 +116,13 @@ def _of_metric(metric: str, found: Mapping[str, Mapping[str, Any]], drawn: str) 
         low, high = bounds(figures, metric)
         told = f"{score(figures[metric])} {interval(low, high)}".strip()
         role = _ROLES.get(name, "rival")
-        rows.append(Row(label=labels.method(name), value=figures[metric], told=told, low=low, high=high, role=role))
+        rows.append(Row(label=labels.method(name), value=figures[metric], caption=told, low=low, high=high, role=role))
         cells.append((labels.method(name), score(figures[metric]), score(low), score(high)))
     title = f"{labels.METRICS[metric]}{drawn}"
     return Chart(
         key=f"metric-{metric}",
         title=title,
-        told=_against(metric, found),
+        caption=_against(metric, found),
         plot=dots(rows, axis=title, reference=(0.5, "chance") if metric == "auc" else None),
         table=Table(columns=("method", title, "low", "high"), rows=cells),
     )
@@ -158,7 +158,7 @@ def _paired(paired: Mapping[str, Mapping[str, Any]]) -> Iterator[Chart]:
             sure = found["low"] is not None and (found["low"] > 0 or found["high"] < 0)
             role = "main" if sure and found["mean"] > 0 else "rival" if not sure else "other"
             rows.append(
-                Row(label=label, value=found["mean"], told=told, low=found["low"], high=found["high"], role=role)
+                Row(label=label, value=found["mean"], caption=told, low=found["low"], high=found["high"], role=role)
             )
             verdict = "better" if sure and found["mean"] > 0 else "worse" if sure else "not told apart"
             cells.append((label, signed(found["mean"]), signed(found["low"]), signed(found["high"]), verdict))
@@ -166,7 +166,7 @@ def _paired(paired: Mapping[str, Mapping[str, Any]]) -> Iterator[Chart]:
         yield Chart(
             key="paired",
             title="This model less each other method, impression by impression",
-            told="An interval that leaves out 0 tells the two apart; hollow points do not.",
+            caption="An interval that leaves out 0 tells the two apart; hollow points do not.",
             plot=dots(rows, axis="difference", reference=(0.0, "no difference")),
             table=Table(columns=("", "difference", "low", "high", "verdict"), rows=cells),
             shape="wide",
@@ -188,11 +188,11 @@ def _slices(name: str, slices: list[dict[str, Any]], overall: float | None) -> C
             continue
         low, high = one.get("auc_low"), one.get("auc_high")
         told = f"{score(one['auc'])} {interval(low, high)} · {count}"
-        rows.append(Row(label=str(one["slice"]), value=one["auc"], told=told, low=low, high=high))
+        rows.append(Row(label=str(one["slice"]), value=one["auc"], caption=told, low=low, high=high))
     return Chart(
         key="slice-" + "".join(letter if letter.isalnum() else "-" for letter in name),
         title=labels.SLICES.get(name, f"AUC by {name}"),
-        told=f"The dotted line is the AUC of all impressions, {score(overall)}.",
+        caption=f"The dotted line is the AUC of all impressions, {score(overall)}.",
         plot=dots(rows, axis="AUC", reference=None if overall is None else (overall, "all")),
         table=Table(columns=(name, "impressions", "AUC", "low", "high", "MRR", "nDCG@10"), rows=cells),
     )
@@ -205,7 +205,7 @@ def _recall(recall: Mapping[str, Any]) -> Chart:
     return Chart(
         key="recall",
         title="Recall of the clicked news",
-        told=f"How often the clicked news is among the k nearest{where}, by exact search.",
+        caption=f"How often the clicked news is among the k nearest{where}, by exact search.",
         plot=columns([k for k, _ in at], [value for _, value in at], x="k", y="recall@k"),
         table=Table(columns=("k", "recall@k"), rows=[(k, score(value)) for k, value in at]),
     )

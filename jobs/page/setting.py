@@ -21,8 +21,8 @@ def stages(facts: Facts) -> Section | None:
     chart = Chart(
         key="stages",
         title="Seconds of each stage",
-        told=told[0].upper() + told[1:],
-        plot=bars([Row(label=name, value=spent, told=seconds(spent)) for name, spent in shown]),
+        caption=told[0].upper() + told[1:],
+        plot=bars([Row(label=name, value=spent, caption=seconds(spent)) for name, spent in shown]),
         table=Table(columns=("stage", "time", "share"), rows=[(n, seconds(s), percent(s / total)) for n, s in found]),
         shape="wide",
     )

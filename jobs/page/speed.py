@@ -24,7 +24,7 @@ def speed(facts: Facts) -> Section | None:
     if not charts and not notes:
         return None
     told = "The same model, clicks, kernels and frozen store throughout: what differs is how often news are encoded."
-    return Section(key="speed", title="Encode once", told=told if measured else "", charts=charts, notes=notes)
+    return Section(key="speed", title="Encode once", caption=told if measured else "", charts=charts, notes=notes)
 
 
 def paces(measured: Mapping[str, Any]) -> dict[str, float]:
@@ -66,7 +66,7 @@ def _waterfall(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterat
             label=labels.POLICIES[first],
             value=pace[first] * 1.02,
             start=pace[first] / 1.02,
-            told=rate(pace[first]),
+            caption=rate(pace[first]),
             role="rival",
         )
     ]
@@ -74,14 +74,14 @@ def _waterfall(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterat
         factor = pace[name] / pace[before]
         told = f"{times(factor)} → {rate(pace[name])}"
         role = "main" if factor >= 1 else "other"
-        rows.append(Row(label=labels.POLICIES[name], value=pace[name], start=pace[before], told=told, role=role))
+        rows.append(Row(label=labels.POLICIES[name], value=pace[name], start=pace[before], caption=told, role=role))
     whole_way = pace[last] / pace[first]
-    rows.append(Row(label="in all", value=pace[last], start=pace[first], told=times(whole_way), role="rival"))
+    rows.append(Row(label="in all", value=pace[last], start=pace[first], caption=times(whole_way), role="rival"))
     unit = _unit(measured)
     yield Chart(
         key="chain",
         title="From one sample per click to cached vectors",
-        told=f"{times(whole_way)} as many {unit}, step by step. Equal lengths are equal factors. Policies were timed "
+        caption=f"{times(whole_way)} as many {unit}, step by step. Equal lengths are equal factors. Policies were timed "
         f"in turns; ratios are medians of {whole(measured[first]['rounds'])} rounds.",
         plot=bars(rows, axis=f"{unit}, logarithmic", log=True),
         table=_figures(measured, first),
@@ -116,7 +116,7 @@ def _others(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[
         Row(
             label=labels.policy(name),
             value=speed,
-            told=f"{rate(speed)} clicks/s",
+            caption=f"{rate(speed)} clicks/s",
             role="main" if name in CHAIN else "other",
         )
         for name, speed in found
@@ -124,7 +124,7 @@ def _others(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[
     yield Chart(
         key="policies",
         title="Other policies beside it",
-        told="GRAM's multi-step policy updates the encoder rarely; it is memory that speaks for it.",
+        caption="GRAM's multi-step policy updates the encoder rarely; it is memory that speaks for it.",
         plot=bars(rows),
         table=Table(
             columns=("policy", _unit(measured)), rows=[(labels.policy(name), rate(own)) for name, own in found]
@@ -162,8 +162,8 @@ def _encodes(facts: Facts) -> Iterator[Chart]:
     yield Chart(
         key="encodes",
         title="Items encoded per epoch",
-        told=f"{times(most / fewest)} fewer than with one sample per click.",
-        plot=bars([Row(label=label, value=value, told=whole(value), role=role) for label, value, role in found]),
+        caption=f"{times(most / fewest)} fewer than with one sample per click.",
+        plot=bars([Row(label=label, value=value, caption=whole(value), role=role) for label, value, role in found]),
         table=Table(
             columns=("how", "items encoded per epoch", "of the first"),
             rows=[(label, whole(value), percent(value / most)) for label, value, _ in found],
@@ -178,17 +178,17 @@ def headline_tiles(facts: Facts) -> Iterator[Tile]:
     if facts.policy in pace and CHAIN[0] in pace:
         speeds = [rate(measured[name]["clicks_per_second"]) for name in (facts.policy, CHAIN[0])]
         told = f"{speeds[0]} clicks/s by the clock ({facts.policy})\none sample per click: {speeds[1]}"
-        yield Tile(label="Speed-up of training", value=times(pace[facts.policy] / pace[CHAIN[0]]), told=told)
+        yield Tile(label="Speed-up of training", value=times(pace[facts.policy] / pace[CHAIN[0]]), caption=told)
     elif "speed_up_by" in own:
         reach = f"rounds from {times(own['speed_up_low'])} to {times(own['speed_up_high'])}"
         yield Tile(
-            label="Speed-up of training", value="cannot be told", told=f"{reach}: the machine did other work too"
+            label="Speed-up of training", value="cannot be told", caption=f"{reach}: the machine did other work too"
         )
     elif training:
         told = f"in {whole(training['steps'])} steps ({facts.policy}), waiting for data included"
-        yield Tile(label="Clicks per second", value=rate(training["clicks_per_second"]), told=told)
+        yield Tile(label="Clicks per second", value=rate(training["clicks_per_second"]), caption=told)
     pack, per_epoch = facts.parts.get("pack") or {}, _own_encodes(facts)
     if per_epoch is not None and "items_per_target_sample" in pack:
         naive = pack["items_per_target_sample"] / pack.get("variants", 1)
         told = f"{whole(per_epoch)} per epoch\none sample per click: {whole(naive)}"
-        yield Tile(label="Encodes saved", value=percent(1 - per_epoch / naive), told=told)
+        yield Tile(label="Encodes saved", value=percent(1 - per_epoch / naive), caption=told)

@@ -16,7 +16,7 @@ class Curve(NamedTuple):
     key: str
     title: str
     axis: str
-    told: str
+    caption: str
     fields: dict[str, str]
     from_zero: bool = True
 
@@ -59,7 +59,7 @@ def training(facts: Facts) -> Section | None:
     return Section(
         key="training",
         title="Training",
-        told=f"{so_far}, policy {facts.policy}.{epochs}{stopped}",
+        caption=f"{so_far}, policy {facts.policy}.{epochs}{stopped}",
         tiles=list(_tiles(facts)),
         charts=[*_curves(facts), *_reuse(facts), *_ages(facts), *_drift(facts)],
     )
@@ -67,14 +67,14 @@ def training(facts: Facts) -> Section | None:
 
 def _tiles(facts: Facts) -> Iterator[Tile]:
     found: dict[str, Any] = facts.parts["training"]
-    yield Tile(label="Clicks predicted", value=whole(found["targets"]), told=f"in {seconds(found['seconds'])}")
-    yield Tile(label="Clicks per second", value=rate(found["clicks_per_second"]), told="mean of the whole run")
+    yield Tile(label="Clicks predicted", value=whole(found["targets"]), caption=f"in {seconds(found['seconds'])}")
+    yield Tile(label="Clicks per second", value=rate(found["clicks_per_second"]), caption="mean of the whole run")
     if found["seconds"]:
         told = f"{found['data_wait_seconds']:.2f} s of {seconds(found['seconds'])}"
-        yield Tile(label="Waited for data", value=percent(found["data_wait_seconds"] / found["seconds"]), told=told)
+        yield Tile(label="Waited for data", value=percent(found["data_wait_seconds"] / found["seconds"]), caption=told)
     if found["asked"]:
         told = f"{whole(found['looked_up'])} vectors looked up, {whole(found['encoded'])} encoded"
-        yield Tile(label="Looked up, not encoded", value=percent(found["looked_up"] / found["asked"]), told=told)
+        yield Tile(label="Looked up, not encoded", value=percent(found["looked_up"] / found["asked"]), caption=told)
 
 
 def _curves(facts: Facts) -> Iterator[Chart]:
@@ -102,7 +102,7 @@ def _ages(facts: Facts) -> Iterator[Chart]:
     yield Chart(
         key="ages",
         title="Age of looked-up vectors",
-        told=f"{mean:.1f} steps old on average, {found[-1][0]} at most.",
+        caption=f"{mean:.1f} steps old on average, {found[-1][0]} at most.",
         plot=columns([age for age, _ in found], [count for _, count in found], x="age in steps", y="look-ups"),
         table=Table(
             columns=("age in steps", "look-ups", "share"),
@@ -148,7 +148,7 @@ def _over_steps(curve: Curve, named: dict[str, list[tuple[float, float]]], facts
     return Chart(
         key=f"over-{curve.key}",
         title=curve.title,
-        told=curve.told,
+        caption=curve.caption,
         plot=lines(
             series,
             x="step",

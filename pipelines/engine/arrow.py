@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from pipelines.refusals import NullError
+from pipelines.delta.delta_errors import NullError
 
 
 def batches_of(frame: DataFrame) -> Iterator[pa.RecordBatch]:

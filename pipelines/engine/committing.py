@@ -8,7 +8,7 @@ from typing import Any
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
-from pipelines.commits import Changes, Mark
+from pipelines.delta.commits import Changes, Mark
 
 
 def commit_files(

@@ -21,10 +21,10 @@ from deltalake.transaction import AddAction
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.delta_log import rules_of
-from pipelines.engine.reading import delta_frame, files_frame, plain_uri
+from pipelines.delta.delta_errors import NullError, RuleError, broken_rule
+from pipelines.delta.log import rules_of
+from pipelines.delta.reading import delta_frame, files_frame, plain_uri
 from pipelines.engine.spans import SPAN, with_spans
-from pipelines.refusals import NullError, RuleError, broken_rule
 from schemas.storage.files import below, remove_folder
 from schemas.storage.paths import path_of
 from schemas.storage.place import Place

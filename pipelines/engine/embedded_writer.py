@@ -16,17 +16,17 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from pipelines.commits import Changes, Mark
-from pipelines.delta_log import opened
+from pipelines.delta.commits import Changes, Mark
+from pipelines.delta.log import opened
+from pipelines.delta.merge import GONE, INCOMING, OLD, STORED, Merge
+from pipelines.delta.reading import delta_frame
 from pipelines.engine.committing import commit_files
 from pipelines.engine.data_files import as_stored, write_files
-from pipelines.engine.reading import delta_frame
 from pipelines.engine.region import Region
 from pipelines.engine.replacing import replace_rows
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.engine.staged import Staged
 from pipelines.engine.stream_writer import overwrite_by_stream, standard_sql
-from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
 from schemas.table import Table
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.delta.reading import schema_text
 from pipelines.engine.arrow import batches_of
-from pipelines.engine.reading import schema_text
 from pipelines.session import is_embedded
 
 

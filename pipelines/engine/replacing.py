@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.commits import Changes, Mark
+from pipelines.delta.commits import Changes, Mark
 from pipelines.engine.committing import commit_files
 from pipelines.engine.data_files import write_files
 from pipelines.engine.region import Region

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines.engine.reading import files_frame
+from pipelines.delta.reading import files_frame
 from pipelines.session import is_embedded, located
 from schemas.storage.files import below as files_below
 from schemas.storage.files import remove_folder

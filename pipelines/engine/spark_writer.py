@@ -9,12 +9,12 @@ from uuid import uuid4
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.commits import Changes, Mark, latest_commits
-from pipelines.delta_log import opened
+from pipelines.delta.commits import Changes, Mark, latest_commits
+from pipelines.delta.log import opened
+from pipelines.delta.merge import GONE, INCOMING, OLD, STORED, Merge
+from pipelines.delta.table_ddl import literal
 from pipelines.engine.scratch import Keep
 from pipelines.engine.staged import Staged
-from pipelines.making import literal
-from pipelines.merging import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.session import located, with_settings
 from schemas.table import Table
 

@@ -14,7 +14,7 @@ from deltalake.transaction import RemoveAction
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.engine.reading import plain_uri, schema_text
+from pipelines.delta.reading import plain_uri, schema_text
 from pipelines.engine.region import Region
 
 _PLAIN = re.compile(r"[\w/.=-]+", re.ASCII)  # a path that Delta's log and the file system spell alike

@@ -13,13 +13,13 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 from pyspark.sql import DataFrame
 
-from pipelines.commits import Changes, Mark
-from pipelines.delta_log import ZSTD, rules_of, spelt_by_spark
+from pipelines.delta.commits import Changes, Mark
+from pipelines.delta.delta_errors import RuleError, broken_rule
+from pipelines.delta.log import ZSTD, rules_of, spelt_by_spark
 from pipelines.engine import spans
 from pipelines.engine.arrow import batches_of, typed
 from pipelines.engine.committing import commit_properties
 from pipelines.engine.region import literal
-from pipelines.refusals import RuleError, broken_rule
 from schemas.errors import InputError
 from schemas.table import Table
 

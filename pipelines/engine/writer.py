@@ -7,12 +7,12 @@ from typing import Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines.commits import Changes, Mark
+from pipelines.delta.commits import Changes, Mark
+from pipelines.delta.merge import Merge
 from pipelines.engine.embedded_writer import EmbeddedWriter
 from pipelines.engine.scratch import Keep
 from pipelines.engine.spark_writer import SparkWriter
 from pipelines.engine.staged import Staged
-from pipelines.merging import Merge
 from pipelines.session import is_embedded
 from schemas.table import Table
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from pyspark.sql import functions as F
 
-from pipelines.forget.erasing import commits_of
-from pipelines.tables import Lake
+from pipelines.forget.erase_rows import commits_of
+from pipelines.lake.tables import Lake
 from schemas.raw_log import INGEST_RUNS, RAW_LOG
 
 
-def settle_counts(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
+def update_counts(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
     """Add to each batch's `forgotten` what the run's commits to RAW_LOG took out, each commit once."""
     if not lake.exists(INGEST_RUNS):
         return

@@ -15,18 +15,18 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from pipelines.engine.scratch import Keep
-from pipelines.erasures import kept_for, remove_erased, write_erasures
-from pipelines.forget.asked import Asked, held_as
-from pipelines.forget.counts import settle_counts
-from pipelines.forget.erasing import ERASED, OF_USERS, commits_of, erase, note_of
-from pipelines.ingest.books import pending_batches
-from pipelines.ingest.exchange import finish_exchanges
-from pipelines.ingest.exchange import note_of as replay_note
+from pipelines.forget.counts import update_counts
+from pipelines.forget.erase_rows import ERASED, OF_USERS, commits_of, erase, note_of
+from pipelines.forget.requested_users import RequestedUser, held_as
+from pipelines.ingest.batch.replace_rows import finish_exchanges
+from pipelines.ingest.batch.replace_rows import note_of as replay_note
+from pipelines.ingest.batch.run_records import pending_batches
 from pipelines.ingest.flow import complete_batch
-from pipelines.ingest.suppressed import PLACE, lines_of_users, rejects_of_users
-from pipelines.maintenance import alone
-from pipelines.suppression import UNFINISHED, Suppressed, of_sources, salt_of, suppressed_in, users_of
-from pipelines.tables import SCRATCH, Lake
+from pipelines.ingest.suppressed_lines import PLACE, lines_of_users, rejects_of_users
+from pipelines.lake.suppression import UNFINISHED, Suppressed, of_sources, salt_of, suppressed_in, users_of
+from pipelines.lake.tables import SCRATCH, Lake
+from pipelines.maintain.erased_versions import kept_for, remove_erased, write_erasures
+from pipelines.maintain.flow import alone
 from schemas.erasure import SUPPRESSIONS
 from schemas.errors import InputError
 from schemas.raw_log import INGEST_RUNS, RAW_LOG, REJECTS
@@ -48,7 +48,7 @@ class Found:
 
 
 def forget_users(
-    lake: Lake, asked: Sequence[Asked], *, key: bytes | None = None, at_once: bool = False
+    lake: Lake, asked: Sequence[RequestedUser], *, key: bytes | None = None, at_once: bool = False
 ) -> dict[str, Any]:
     """Forget the users, and those whom a run that was stopped left half forgotten; what was done.
 
@@ -66,10 +66,10 @@ def forget_users(
             for batch in pending_batches(lake, source):
                 complete_batch(lake, source, batch)
         run = _begun(lake)
-        settle_counts(lake, run["run"], since=run["versions"])
+        update_counts(lake, run["run"], since=run["versions"])
         with lake.scratch() as keep:
             summary = _erase(lake, held, run, keep)
-        settle_counts(lake, run["run"], since=run["versions"])
+        update_counts(lake, run["run"], since=run["versions"])
         summary |= _written_down(lake, run)
         if lake.notes(SUPPRESSIONS).get(UNFINISHED):
             lake.note(SUPPRESSIONS, UNFINISHED, "")
@@ -98,7 +98,9 @@ def _begun(lake: Lake) -> dict[str, Any]:
     }
 
 
-def _erase(lake: Lake, held: Mapping[Asked, list[tuple[str, str]]], run: dict[str, Any], keep: Keep) -> dict[str, Any]:
+def _erase(
+    lake: Lake, held: Mapping[RequestedUser, list[tuple[str, str]]], run: dict[str, Any], keep: Keep
+) -> dict[str, Any]:
     before = suppressed_in(lake) or Suppressed(salt_of(lake), {})
     digests = {one: {(source, before.digest(source, user)) for source, user in users} for one, users in held.items()}
     stored = {(source, digest) for source, digests in before.digests.items() for digest in digests}

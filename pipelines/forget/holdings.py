@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from pyspark.sql import functions as F
 
-from pipelines.suppression import Suppressed
-from pipelines.tables import Lake
+from pipelines.lake.suppression import Suppressed
+from pipelines.lake.tables import Lake
 from schemas.erasure import ERASURES
 from schemas.storage.files import is_folder
 from schemas.storage.place import Place

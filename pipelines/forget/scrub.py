@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.suppression import Suppressed
+from pipelines.lake.suppression import Suppressed
 
 _USER_KEYS = ("user_id", "user")
 _EXAMPLES = re.compile(r'(<script type="application/json" id="example-data">)(.*?)(</script>)', re.DOTALL)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from pipelines.ingest.listing import Since
-from pipelines.ingest.parse import EARLIEST
+from pipelines.ingest.discover.listing import Since
+from pipelines.ingest.parse.lines import EARLIEST
 from schemas.errors import InputError
 from schemas.storage.place import Place
 

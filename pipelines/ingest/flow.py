@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.delta.delta_errors import conflict
 from pipelines.engine.scratch import Keep
 from pipelines.engine.staged import Staged
-from pipelines.ingest.audit import check_refusals, read_lines
-from pipelines.ingest.books import (
+from pipelines.ingest.batch.audit import check_reject_share, read_lines
+from pipelines.ingest.batch.replace_rows import finish_exchanges
+from pipelines.ingest.batch.run_records import (
     app,
     book_of,
     files_note,
@@ -34,21 +36,19 @@ from pipelines.ingest.books import (
     write_files,
 )  # fmt: skip
 from pipelines.ingest.config import IngestConfig
-from pipelines.ingest.exchange import finish_exchanges
-from pipelines.ingest.histories import write_histories
-from pipelines.ingest.impressions import plan_impressions, refuse_other_types, write_impressions
-from pipelines.ingest.known import Known
-from pipelines.ingest.log_file import LogFile, in_batches
-from pipelines.ingest.mapping import mapping_of
-from pipelines.ingest.parse import EARLIEST, with_told
-from pipelines.ingest.privacy import refuse_other_key, settle_user_key, with_replaced_users
-from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sightings import observations, refused, usable
-from pipelines.ingest.sources import Found
-from pipelines.ingest.suppressed import lines_of_others, suppressed_of
-from pipelines.refusals import conflict
+from pipelines.ingest.discover.log_file import LogFile, in_batches
+from pipelines.ingest.discover.previous_reads import Known
+from pipelines.ingest.discover.sources import Found
+from pipelines.ingest.parse.lines import EARLIEST, with_parsed
+from pipelines.ingest.parse.mapping import mapping_of
+from pipelines.ingest.read.privacy import refuse_other_key, store_user_key, with_replaced_users
+from pipelines.ingest.read.readers import raw_lines
+from pipelines.ingest.resolve.histories import write_histories
+from pipelines.ingest.resolve.impressions import plan_impressions, refuse_other_types, write_impressions
+from pipelines.ingest.resolve.observations import keyed_lines, refused, usable
+from pipelines.ingest.suppressed_lines import lines_of_others, suppressed_of
+from pipelines.lake.tables import Lake
 from pipelines.session import sized_for
-from pipelines.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECTS, WITHHELD
 
@@ -128,8 +128,8 @@ def ingest_batch(
         size, format = sum(file.bytes for file in files), _format_of(staged.frame)
         with parsed_lines(staged.frame, format, size=size, earliest=dates.earliest, keep=keep) as parsed:
             withheld = user_key is not None
-            check_refusals(parsed.lines, max_reject_share, lines_before=lines_before, withheld=withheld)
-            settle_user_key(lake, source, user_key)
+            check_reject_share(parsed.lines, max_reject_share, lines_before=lines_before, withheld=withheld)
+            store_user_key(lake, source, user_key)
             note = append_lines(lake, files, staged, source=source, batch=batch, dates=dates, suppressed=suppressed)
             return _write_batch(lake, parsed, note, keep)
 
@@ -197,7 +197,7 @@ def parsed_lines(raw: DataFrame, format: str, *, size: int, earliest: date, keep
     """Inside, what a batch's lines say by this format is kept, and shuffles are cut for that many bytes."""
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
     with sized_for(raw.sparkSession, size):
-        yield Parsed(keep(observations(with_told(raw, format, earliest), extra)), extra)
+        yield Parsed(keep(keyed_lines(with_parsed(raw, format, earliest), extra)), extra)
 
 
 def _write_batch(lake: Lake, parsed: Parsed, note: Mapping[str, Any], keep: Keep) -> dict[str, int]:

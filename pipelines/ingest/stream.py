@@ -14,13 +14,13 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from pipelines.ingest.books import known_files
-from pipelines.ingest.known import Known
-from pipelines.ingest.listing import Since
-from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.sources import Found, Logs, find_new, present
-from pipelines.ingest.spread import each_of
-from pipelines.tables import Lake
+from pipelines.ingest.batch.run_records import known_files
+from pipelines.ingest.discover.listing import Since
+from pipelines.ingest.discover.previous_reads import Known
+from pipelines.ingest.discover.sources import Found, Logs, find_new, present
+from pipelines.ingest.discover.spread import each_of
+from pipelines.ingest.parse.mapping import LogMapping
+from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 
 _OF_ALL_FILES = ("outputs", "unreadable_files", "unfinished_lines")

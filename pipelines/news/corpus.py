@@ -15,9 +15,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.making import literal
+from pipelines.delta.table_ddl import literal
+from pipelines.lake.tables import Lake
 from pipelines.news.refine import words_of
-from pipelines.tables import Lake
 from schemas.news import CORPUS_STATISTICS, FIELDS
 
 ALL = ""  # the word whose row counts the texts that have any

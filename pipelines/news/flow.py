@@ -9,17 +9,17 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import Keep
-from pipelines.news.concerned import keep_changed
-from pipelines.news.headed import text_sha256
-from pipelines.news.known import Start, note_end, of_file, start_of
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import noted_sources
+from pipelines.news.affected import keep_changed
+from pipelines.news.category_prefix import text_sha256
 from pipelines.news.lines import COLUMNS
-from pipelines.news.logged import news_of_log
+from pipelines.news.logged_ids import news_of_log
 from pipelines.news.readers import news_file, read_news
 from pipelines.news.segmenting import NewsConfig
-from pipelines.news.settings import Settled, settle
+from pipelines.news.settings import Settled, resolve_settings
+from pipelines.news.unchanged import Start, note_end, of_file, start_of
 from pipelines.news.update import held_rows, update_items, write_once
-from pipelines.tables import Lake
-from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import FIELDS, NEWS
@@ -32,7 +32,7 @@ def prepare_news(lake: Lake, news: Path, config: NewsConfig, *, source: str) -> 
 
     The file that the source's last run read is not read again where all is as that run left it.
     """
-    settled = settle(lake, config, source=source)  # what cannot be used must stop the run before any write
+    settled = resolve_settings(lake, config, source=source)  # what cannot be used must stop the run before any write
     file = news_file(news)
     start = start_of(lake, settled, of_file(file), source=source)
     if start.known is not None:
@@ -49,7 +49,7 @@ def prepare_logged_news(lake: Lake, config: NewsConfig, *, source: str) -> dict[
 
     InputError where the source has news with text, for a news file is what was forgotten there.
     """
-    settled = settle(lake, config, source=source)
+    settled = resolve_settings(lake, config, source=source)
     start = start_of(lake, settled, lake.versions((IMPRESSIONS, HISTORIES)), source=source)
     if start.known is not None:
         return start.known

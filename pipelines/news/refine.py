@@ -67,7 +67,9 @@ def keywords_of(text: str, corpus: Corpus, stop_words: Collection[str]) -> list[
     return sorted(scored, key=lambda keyword: (-keyword.score, keyword.position))[:MOST_KEYWORDS]
 
 
-def fitting(keywords: Sequence[Keyword], pieces: Iterable[int], room: int, *, by_score: bool = False) -> list[Keyword]:
+def keywords_that_fit(
+    keywords: Sequence[Keyword], pieces: Iterable[int], room: int, *, by_score: bool = False
+) -> list[Keyword]:
     """Those of the keywords that fit into `room` word pieces, whole and in text order; `pieces` counts each one's.
 
     They are taken in text order, or with `by_score` best first; one that does not fit any more is passed over.

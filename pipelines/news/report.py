@@ -7,9 +7,9 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.lake.tables import Lake
 from pipelines.news.corpus import held_corpora
-from pipelines.news.made_by import MadeBy
-from pipelines.tables import Lake
+from pipelines.news.provenance import MadeBy
 from schemas.news import ITEM_TOKENS, NEWS
 
 _EXAMPLES = 5

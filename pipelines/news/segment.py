@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from pipelines.news.refine import Corpus, Keyword, fitting, keywords_of
+from pipelines.news.refine import Corpus, Keyword, keywords_of, keywords_that_fit
 from pipelines.news.segmenting import Segmenting
 from schemas.news import FIELDS
 
@@ -77,7 +77,7 @@ class Segmenter:
         """The keywords that fit; `start` where none does, as in a script that leaves no space between words."""
         ids = _ids_by_word([keyword.word for keyword in keywords], encoding)
         ids_of = dict(zip(keywords, ids, strict=True))
-        kept = fitting(keywords, map(len, ids), self._room, by_score=self._settings.select == "score")
+        kept = keywords_that_fit(keywords, map(len, ids), self._room, by_score=self._settings.select == "score")
         tokens = [token for keyword in kept for token in ids_of[keyword]]
         if not tokens:
             return start

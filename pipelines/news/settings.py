@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import noted_sources
 from pipelines.news.segmenting import NewsConfig, Segmenting
 from pipelines.news.tokenizer_file import DEFAULT
-from pipelines.tables import Lake
-from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.storage.place import Place
 
@@ -27,7 +27,7 @@ class Settled:
     """option -> (what the source's items were made by, what this run was asked for)"""
 
 
-def settle(lake: Lake, config: NewsConfig, *, source: str) -> Settled:
+def resolve_settings(lake: Lake, config: NewsConfig, *, source: str) -> Settled:
     """The options with what they leave open as noted for the source. InputError where its tokenizer is gone."""
     noted = noted_sources(lake).get(source)
     if noted is None:

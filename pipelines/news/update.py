@@ -7,21 +7,21 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.commits import Changes, Mark
+from pipelines.delta.commits import Changes, Mark
+from pipelines.delta.delta_errors import conflict
 from pipelines.engine.scratch import Keep
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import note_source
 from pipelines.news import report
-from pipelines.news.concerned import concerned, texts_now
-from pipelines.news.headed import headed
+from pipelines.news.affected import concerned, texts_now
+from pipelines.news.category_prefix import with_category_prefix
 from pipelines.news.items import changed_items, new_rows, numbered, resolved, with_item
-from pipelines.news.known import Start
-from pipelines.news.made_by import MadeBy, made_by
-from pipelines.news.near import near_duplicates
+from pipelines.news.near_duplicates import near_duplicates
+from pipelines.news.provenance import MadeBy, made_by
 from pipelines.news.settings import Settled
 from pipelines.news.stop_words import stop_words
 from pipelines.news.tokens import CHUNK_ITEMS, refined, tokenised
-from pipelines.refusals import conflict
-from pipelines.tables import Lake
-from pipelines.token_notes import note_source
+from pipelines.news.unchanged import Start
 from schemas.as_spark import spark_schema
 from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.table import Table
@@ -40,7 +40,7 @@ def update_items(
     before, held = held_rows(lake, ITEM_TOKENS)
     rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
     news = lake.read(NEWS).where(F.col("source") == start.source)
-    news = news.transform(headed) if settled.config.category_first else news
+    news = news.transform(with_category_prefix) if settled.config.category_first else news
     made = made_by(lake, settled, news, texts_now(news, start, changed_news), source=start.source)
     if start.stands and not settled.config.category_first and made.near_duplicates is None:
         news = concerned(news, changed_news, keep=keep)

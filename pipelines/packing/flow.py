@@ -11,17 +11,17 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import Keep, scratch
-from pipelines.notes import TrajectoriesNote, noted
+from pipelines.lake.notes import TrajectoriesNote, noted
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import noted_sources
 from pipelines.packing import tasks
 from pipelines.packing.batches import pack_batches
-from pipelines.packing.building import building, existing, sweep, work_folder
+from pipelines.packing.build_folder import building, existing, sweep, work_folder
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.petastorm_schema import write_schema
-from pipelines.packing.reach import check_reached
+from pipelines.packing.shared_output import check_reached
 from pipelines.packing.token_files import pack_tokens
 from pipelines.packing.write import now
-from pipelines.tables import Lake
-from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.manifest import FileEntry, Manifest, Tokens
 from schemas.news import ITEM_TOKENS

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pipelines.versions import moment_of
+from pipelines.lake.versions import moment_of
 from schemas.errors import InputError
 
 Negatives = Literal["auto", "shown", "drawn"]

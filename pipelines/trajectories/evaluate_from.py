@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.versions import moment_of
+from pipelines.lake.versions import moment_of
 from schemas.errors import InputError
 
 By = Literal["evaluate_from", "to", "last_date", "share"]

@@ -11,18 +11,18 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.making import literal
-from pipelines.notes import TrajectoriesNote, noted
-from pipelines.tables import Lake
-from pipelines.trajectories.against_drawn import against_drawn
+from pipelines.delta.table_ddl import literal
+from pipelines.lake.notes import TrajectoriesNote, noted
+from pipelines.lake.tables import Lake
 from pipelines.trajectories.candidates import with_clicks, with_events
 from pipelines.trajectories.checks import checked_counts, negatives_of
 from pipelines.trajectories.config import TrajectoryConfig
-from pipelines.trajectories.drawn import popularity, with_drawn
+from pipelines.trajectories.day_negatives import clicks_of_days, with_negatives_of_day
 from pipelines.trajectories.evaluate_from import Begin, evaluation_begin, labelled_of
-from pipelines.trajectories.of_day import clicks_of_days, with_negatives_of_day
-from pipelines.trajectories.recent import showings, with_recent
+from pipelines.trajectories.recent_counts import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown, with_known_news
+from pipelines.trajectories.sampled_candidates import against_drawn
+from pipelines.trajectories.sampled_negatives import popularity, with_drawn
 from pipelines.trajectories.sampling import thinned, without_bots
 from pipelines.trajectories.split import Split, with_split
 from pipelines.trajectories.windows import per_window, with_arrays
@@ -44,17 +44,17 @@ class Made:
     outputs: dict[str, int]
 
 
-def build_trajectories(lake: Lake, config: TrajectoryConfig, *, told: Lake | None = None) -> Made:
+def build_trajectories(lake: Lake, config: TrajectoryConfig, *, read_from: Lake | None = None) -> Made:
     """Write both tables for the source; what the same inputs and config made is left as it is.
 
-    `told` is the lake as of old versions, if not the present ones are to be read.
+    `read_from` is the lake as of old versions, if not the present ones are to be read.
     """
-    told = told or lake
-    inputs = {table.name: told.version(table) for table in _INPUTS}
+    read_from = read_from or lake
+    inputs = {table.name: read_from.version(table) for table in _INPUTS}
     with lake.locked("build_trajectories"):
         made = _made_before(lake, config)
         if made is None or made["inputs"] != inputs:
-            made = {"inputs": inputs, "summary": _build(lake, told, inputs, config)}
+            made = {"inputs": inputs, "summary": _build(lake, read_from, inputs, config)}
             _note(lake, config, made)
         return Made(**made, outputs={table.name: lake.version(table) for table in _OUTPUTS})
 
@@ -109,8 +109,8 @@ def evaluation(known: DataFrame, config: TrajectoryConfig, first_shown: DataFram
     return known.where("judged AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
 
 
-def _build(lake: Lake, told: Lake, inputs: dict[str, int], config: TrajectoryConfig) -> dict[str, Any]:
-    impressions, histories, items = (told.read(table, version=inputs[table.name]) for table in _INPUTS)
+def _build(lake: Lake, read_from: Lake, inputs: dict[str, int], config: TrajectoryConfig) -> dict[str, Any]:
+    impressions, histories, items = (read_from.read(table, version=inputs[table.name]) for table in _INPUTS)
     ours = f"source = {literal(config.source)}"
     with lake.scratch() as keep:
         seen, bots = without_bots(impressions.where(ours), config, keep)

@@ -22,12 +22,12 @@ class StandIn:
     path: Path
     place: Place
 
-    def told(self, value: Any) -> Any:
+    def with_place(self, value: Any) -> Any:
         """The value, with the place wherever a text or a path of it names the stand-in."""
         if isinstance(value, dict):
-            return {name: self.told(part) for name, part in value.items()}
+            return {name: self.with_place(part) for name, part in value.items()}
         if isinstance(value, list | tuple):
-            return type(value)(map(self.told, value))
+            return type(value)(map(self.with_place, value))
         if isinstance(value, str | Path) and str(self.path) in str(value):
             return value if self.place.is_local else str(value).replace(str(self.path), str(self.place))
         return value
@@ -40,7 +40,7 @@ class StandIn:
         except NoSpaceError:
             raise
         except InputError as error:
-            error.args = self.told(error.args)
+            error.args = self.with_place(error.args)
             raise
 
 

@@ -24,8 +24,8 @@ from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from pipelines.engine.choice import EngineConfig
 from pipelines.ingest.config import IngestConfig
-from pipelines.maintenance import CareConfig
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
+from pipelines.maintain.flow import MaintenanceConfig
 from schemas.errors import InputError, PartlyDone
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.storage.place import Place
@@ -66,7 +66,7 @@ def jobs(publisher: Publisher, folder: Path) -> Iterator[tuple[str, Run]]:
             news = options.pop("news")
             yield f"ingest {delivery}", partial(ingest, source=source, config=ALL, **options)
             yield f"prepare_news {delivery}", partial(prepare_news, source=source, news=news, text=news_config(draw))
-    yield "maintain", partial(maintain, config=CareConfig(zorder=draw.random() < 0.5))
+    yield "maintain", partial(maintain, config=MaintenanceConfig(zorder=draw.random() < 0.5))
     for source in SOURCES:
         yield "build_trajectories", partial(build_trajectories, config=trajectory_config(draw, source))
         yield "pack", partial(packed, config=packing_config(draw, source))

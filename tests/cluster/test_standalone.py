@@ -19,20 +19,20 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.ingest import ingest
 from jobs.make_sample import make_sample
 from jobs.pack import pack
 from jobs.package import package
 from jobs.prepare_news import prepare_news
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.raw_log import INGEST_RUNS, REJECTS
 from schemas.storage.place import Place
 from schemas.table import Table
 from tests.builders import rows
-from tests.pipelines.packing.stored import manifest_at, nothing_beside, sums
+from tests.pipelines.packing.stored import manifest_at, no_leftovers, sums
 from tests.ports import free_port
 from trainer.data.directory import PackedDirectory
 
@@ -191,7 +191,7 @@ def test_machines_that_share_a_bucket_alone_pack_into_it_and_into_no_folder(
     assert json.loads(printed.splitlines()[-1])["out"] == str(out)
     here = Manifest.from_json((tmp_path / "local" / MANIFEST_FILE).read_text(), "local")
     assert sums(manifest_at(out)) == sums(here)
-    assert nothing_beside(out)
+    assert no_leftovers(out)
     assert list(own.iterdir()) == []
     made = {name for name in files_of(tmp_path) - before if not name.startswith(("worker", "lake/_versions/"))}
     assert made == set()

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from transformers import BertConfig, BertModel
 
 from jobs.make_sample import make_sample
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.news import ITEM_TOKENS, NEWS

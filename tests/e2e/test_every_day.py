@@ -17,12 +17,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import Job, run
+from jobs.cli.command_line import Job, run
 from jobs.ingest import ingest
 from jobs.make_sample import make_sample
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.token_table import file_of
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 from tests.conftest import REPOSITORY

@@ -11,7 +11,7 @@ import pytest
 from transformers import BertConfig, BertModel
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import Job, run
+from jobs.cli.command_line import Job, run
 from jobs.evaluate import evaluate
 from jobs.export_embeddings import export_embeddings
 from jobs.ingest import ingest
@@ -22,7 +22,7 @@ from jobs.prepare_news import prepare_news
 from jobs.recommend import recommend
 from jobs.report import report
 from jobs.train import train
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.impression import IMPRESSIONS
 from schemas.manifest import MANIFEST_FILE, Manifest
 from schemas.storage.copies import publish

@@ -13,7 +13,7 @@ from typing import get_type_hints
 
 import pytest
 
-from jobs.config import options_of
+from jobs.cli.command_line import options_of
 from schemas.table import Table
 from tests.conftest import REPOSITORY
 from tests.house.source import modules

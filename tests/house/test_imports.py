@@ -42,7 +42,7 @@ THEIRS = {
         "grpc": ["pipelines/engine/connect.py"],  # how a Spark Connect server that is not there shows
         "py4j": ["pipelines/session.py"],  # pyspark's bridge: what the JVM says when it does not start
         "msgspec": [f"pipelines/ingest/{name}.py" for name in ("json_*", "extras", "parse")],  # strict JSON
-        "xxhash": ["pipelines/ingest/implied.py"],  # ids of impressions that have none, as Spark would hash them
+        "xxhash": ["pipelines/ingest/parse/implied.py"],  # ids of impressions that have none, as Spark would hash them
         "tokenizers": ["pipelines/news/segmenting.py", "pipelines/news/segment.py"],
         "regex": ["pipelines/news/refine.py"],
         "stopwordsiso": ["pipelines/news/stop_words.py"],
@@ -52,7 +52,7 @@ THEIRS = {
         "torch": ["*"],
         "numpy": ["*"],
         "safetensors": ["*"],
-        "transformers": ["trainer/model/*", "trainer/loop/encoder_speed.py"],  # shapes without weights to time
+        "transformers": ["trainer/model/*", "trainer/cost/encoder_speed.py"],  # shapes without weights to time
         "petastorm": ["trainer/data/petastorm_reader.py"],
         "pyarrow": ["trainer/data/*", "trainer/eval/*"],  # evaluation impressions and vectors are plain Parquet
         "faiss": ["trainer/eval/*"],
@@ -60,10 +60,10 @@ THEIRS = {
         "arro3": ["trainer/eval/lake_rows.py"],  # delta-rs' own Arrow: pyarrow 14 does not know all its types
     },
     "jobs": {
-        "cyclopts": ["jobs/config.py", "jobs/place_options.py"],
-        "docstring_parser": ["jobs/config.py"],  # cyclopts' own reader of docstrings: help comes from both
+        "cyclopts": ["jobs/cli/command_line.py", "jobs/cli/place_options.py"],
+        "docstring_parser": ["jobs/cli/command_line.py"],  # cyclopts' own reader of docstrings: help comes from both
         "rich": ["*"],
-        "matplotlib": ["jobs/terminal/plot.py"],
+        "matplotlib": ["jobs/cli/plot.py"],
         "plotly": ["jobs/page/*"],
         "jinja2": ["jobs/page/page.py"],
         "markupsafe": ["jobs/page/page.py"],  # jinja2's own: what is already escaped
@@ -100,35 +100,35 @@ TOUCHES_THE_WORLD = [
     "pipelines/session.py",
     "pipelines/engine/*",  # servers, scratch files, what processes inherit
     "pipelines/java.py",  # what the JVM inherits
-    "pipelines/tables.py",
-    "pipelines/ingest/table_log.py",  # links to a table whose path delta-rs cannot take
-    "pipelines/ingest/fingerprint.py",  # whether a file changed but a moment ago
-    "pipelines/leases.py",  # a clock, and objects
-    "pipelines/locks.py",  # a file that the kernel locks
-    "pipelines/versions.py",  # reports beside the tables
+    "pipelines/lake/tables.py",
+    "pipelines/ingest/discover/table_log.py",  # links to a table whose path delta-rs cannot take
+    "pipelines/ingest/discover/fingerprint.py",  # whether a file changed but a moment ago
+    "pipelines/lake/leases.py",  # a clock, and objects
+    "pipelines/lake/locks.py",  # a file that the kernel locks
+    "pipelines/lake/versions.py",  # reports beside the tables
     "pipelines/news/*",  # the token table
     "pipelines/packing/write.py",
-    "pipelines/packing/building.py",  # where a directory is made
-    "pipelines/packing/reach.py",  # what executors can write
+    "pipelines/packing/build_folder.py",  # where a directory is made
+    "pipelines/packing/shared_output.py",  # what executors can write
     "trainer/data/cache.py",  # what was read from behind a URL
     "trainer/data/stored_files.py",  # a block on its way into the cache
-    "pipelines/packing/again.py",  # one packed directory in the place of another
+    "pipelines/packing/repack.py",  # one packed directory in the place of another
     "pipelines/forget/runs.py",  # examples and pages without the records of users
     "pipelines/forget/flow.py",  # when rows were erased
-    "pipelines/maintenance.py",  # how old rows are
-    "pipelines/erasures.py",  # whether a retention has passed
-    "trainer/loop/checkpoint.py",
-    "trainer/loop/retention.py",
-    "trainer/loop/remote_checkpoints.py",  # brought from URLs
-    "trainer/loop/mirror.py",  # what is on its way to a URL
-    "trainer/loop/working_folder.py",  # of a run whose --out is a URL
-    "trainer/loop/logs.py",
-    "trainer/loop/flops.py",  # a clock
-    "trainer/loop/frozen_store.py",  # the frozen layers' output, kept between runs
+    "pipelines/maintain/flow.py",  # how old rows are
+    "pipelines/maintain/erased_versions.py",  # whether a retention has passed
+    "trainer/checkpoint/files.py",
+    "trainer/checkpoint/retention.py",
+    "trainer/checkpoint/remote.py",  # brought from URLs
+    "trainer/checkpoint/mirror.py",  # what is on its way to a URL
+    "trainer/checkpoint/working_folder.py",  # of a run whose --out is a URL
+    "trainer/loop/metrics_log.py",
+    "trainer/cost/flops.py",  # a clock
+    "trainer/setup/frozen_store.py",  # the frozen layers' output, kept between runs
     "trainer/exact/ranks.py",  # what a process found, for the one that started it
-    "trainer/eval/export.py",
-    "trainer/eval/export_folder.py",
-    "trainer/eval/export_place.py",  # brought from URLs
+    "trainer/serve/export_files.py",
+    "trainer/serve/export_folder.py",
+    "trainer/serve/export_place.py",  # brought from URLs
 ]
 _WRITES = {
     "write_text",

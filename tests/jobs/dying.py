@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from schemas.storage.objects import ObjectStore
 
 CHANGES = ("write", "create", "remove")

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobs.config import run
-from pipelines import leases
+from jobs.cli.command_line import run
+from pipelines.lake import leases
 from schemas.storage.files import below, read
 from schemas.storage.place import Place
 from schemas.strict_json import decoded

@@ -7,8 +7,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import run
-from pipelines.tables import Lake
+from jobs.cli.command_line import run
+from pipelines.lake.tables import Lake
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
 from schemas.trajectory import EVALUATION

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.evaluate import evaluate
 from tests.conftest import REPOSITORY
 from tests.packed import BASELINES, packed_directory, tiny_plm
 from tests.trainer.eval.prediction_checker import complaints
-from trainer.loop.retention import chosen
+from trainer.checkpoint.retention import resolve_checkpoint
 
 ITEMS = 30
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_outside_of_its_run_asks_where_the_figures_belong(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     moved = tmp_path / "a" / "b" / "mine"
-    shutil.copytree(chosen(made / "run" / "checkpoint"), moved)
+    shutil.copytree(resolve_checkpoint(made / "run" / "checkpoint"), moved)
     given = ["--checkpoint", str(moved), "--data", str(made / "packed")]
     assert run(evaluate, given) == 2
     assert "outside of the folder of a training run: name a file for its figures, --out" in capsys.readouterr().err

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.export_embeddings import export_embeddings
 from tests.conftest import REPOSITORY
 from tests.exported import SOURCE, checkpoint_at, config_of, write_news
 from tests.packed import packed_directory, tiny_plm
-from trainer.eval.export import earlier_export
-from trainer.eval.opened_export import Export
+from trainer.serve.export_files import earlier_export
+from trainer.serve.opened_export import Export
 
 
 @pytest.fixture(scope="module")

@@ -22,16 +22,16 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import Job, run
+from jobs.cli.command_line import Job, run
 from jobs.forget import forget
 from jobs.ingest import ingest
 from jobs.make_sample import make_sample
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news
-from pipelines.forget.erasing import ERASED
-from pipelines.packing.again import put_back
+from pipelines.forget.erase_rows import ERASED
+from pipelines.lake.tables import Lake
+from pipelines.packing.repack import put_back
 from pipelines.packing.write import existing_manifest
-from pipelines.tables import Lake
 from schemas.impression import IMPRESSIONS
 from schemas.raw_log import RAW_LOG, REJECTS
 from schemas.trajectory import EVALUATION, TRAJECTORIES

@@ -14,10 +14,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.forget import forget
 from jobs.pack import pack
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.manifest import EVALUATION_FOLDER
 from schemas.storage import files
 from schemas.storage.copies import fetch, publish
@@ -28,7 +28,7 @@ from tests.engines import finish
 from tests.jobs.leased_briefly import briefly, wait_for_the_dead
 from tests.jobs.test_forget import Whole, evaluated, kept, summary, whole
 from tests.object_store import new_bucket
-from tests.pipelines.packing.stored import manifest_at, nothing_beside
+from tests.pipelines.packing.stored import manifest_at, no_leftovers
 from tests.traces import traces
 
 __all__ = ["whole"]  # a fixture
@@ -71,7 +71,7 @@ def check_forgotten(spark: SparkSession, whole: Whole, there: Place, to: Path) -
     assert traces(to, whole.named) == []
     assert kept(Lake(spark, there / "lake"), whole.user) == whole.kept
     out = there / "packs" / "one"
-    assert nothing_beside(out)
+    assert no_leftovers(out)
     others = {pair for pair in evaluated(whole.folder / "packed") if pair[0] != whole.user}
     assert evaluated(to / "packs" / "one" / manifest_at(out).build) == others
     assert json.loads((to / "runs" / "run" / "examples.json").read_text()) == [{"user_id": "someone else"}]
@@ -112,7 +112,7 @@ def test_a_directory_is_not_packed_again_from_trajectories_that_other_options_ma
         "pack again"
     )
     assert manifest_at(there / "packs" / "one") == before
-    assert nothing_beside(there / "packs" / "one")
+    assert no_leftovers(there / "packs" / "one")
 
 
 @pytest.mark.parametrize(("option", "name"), [("packed", "none"), ("runs", "none"), ("packed", "lake")])
@@ -160,7 +160,7 @@ def test_killed_at_a_request_another_run_forgets_what_one_run_forgets(
         _, said = (running := start(whole, there, proxy)).communicate(timeout=300)
     assert running.returncode == -signal.SIGKILL, said.decode()
     if share == 1:
-        assert not nothing_beside(there / "packs" / "one")
+        assert not no_leftovers(there / "packs" / "one")
     briefly(monkeypatch)
     assert wait_for_the_dead(there / "lake") > 0
     told(whole, there, *AT_ONCE)

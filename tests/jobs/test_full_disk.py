@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.ingest import ingest
 from tests.builders import json_line, write_logs
 from tests.disks import small_disk

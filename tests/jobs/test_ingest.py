@@ -12,7 +12,7 @@ from pathlib import Path
 import pyspark
 import pytest
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.ingest import ingest
 from tests.builders import json_line, write_logs
 from tests.conftest import REPOSITORY

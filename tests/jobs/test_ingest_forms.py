@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.ingest import ingest
 from pipelines.compressed import with_compressed
 from tests.compressing import packed

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.inspect_batches import inspect_batches
 from tests.packed import packed_directory
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.evaluate import evaluate
 from jobs.export_embeddings import export_embeddings
 from jobs.inspect_batches import inspect_batches

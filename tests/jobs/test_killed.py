@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from jobs.make_sample import make_sample
 from pipelines.histories import with_history
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.manifest import MANIFEST_FILE
 from tests.engines import Engine, finish, started

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.maintain import maintain
-from pipelines.delta_log import opened
+from pipelines.delta.log import opened
+from pipelines.delta.table_ddl import TABLES
 from pipelines.histories import with_history
-from pipelines.ingest.exchange import finish_exchanges
-from pipelines.making import TABLES
-from pipelines.tables import Lake
+from pipelines.ingest.batch.replace_rows import finish_exchanges
+from pipelines.lake.tables import Lake
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.copies import publish
 from schemas.storage.files import below, inside, write

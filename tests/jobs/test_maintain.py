@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.ingest import ingest
 from jobs.maintain import maintain
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.news import NEWS
 from tests.builders import json_line, write_logs
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.make_sample import make_sample
-from jobs.publisher import sample as module
+from jobs.synthetic import sample as module
 from schemas.errors import InputError
 from tests.conftest import REPOSITORY
 

@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import Job, run
+from jobs.cli.command_line import Job, run
 from jobs.ingest import ingest
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.pack import pack
 from schemas.storage import files
 from schemas.storage.place import Place
@@ -21,7 +21,7 @@ from tests.conftest import REPOSITORY
 from tests.jobs import dying
 from tests.object_store import new_bucket
 from tests.pipelines.packing.drawn_lake import drawn_lake
-from tests.pipelines.packing.stored import manifest_at, names_below, nothing_beside, sums
+from tests.pipelines.packing.stored import manifest_at, names_below, no_leftovers, sums
 
 OPTIONS = ["--source", "p", "--batch-trajectories", "4", "--batch-items", "30", "--shard-trajectories", "25"]
 MOMENTS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]  # of all requests up to the commit, which is the last of them
@@ -69,7 +69,7 @@ def killed(whole: Whole, out: Place, number: int) -> None:
 def packed_again(whole: Whole, out: Place) -> bool:
     """The next run makes what one run makes, and nothing else is left."""
     assert run(pack, ["--lake", str(whole.lake), "--out", str(out), *OPTIONS]) == 0
-    return sums(manifest_at(out)) == whole.made and nothing_beside(out)
+    return sums(manifest_at(out)) == whole.made and no_leftovers(out)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_run_killed_after_its_commit_made_all_and_the_next_sweeps(whole: Whole
     killed(whole, out, whole.commit + later)
     manifest = manifest_at(out)
     assert sums(manifest) == whole.made
-    assert not nothing_beside(out)
+    assert not no_leftovers(out)
     assert packed_again(whole, out)
     assert manifest_at(out) == manifest
 
@@ -105,7 +105,7 @@ def test_two_at_once_make_one_directory(whole: Whole, bucket: str) -> None:
         assert running.returncode == 0, said.decode()
         assert json.loads(printed)["out"] == str(out)
     assert sums(manifest_at(out)) == whole.made
-    assert nothing_beside(out)
+    assert no_leftovers(out)
 
 
 def test_a_bucket_that_is_not_there_is_one_message(whole: Whole, capsys: pytest.CaptureFixture[str]) -> None:

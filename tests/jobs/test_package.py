@@ -87,8 +87,8 @@ def test_a_job_file_run_as_a_script_finds_our_packages_in_the_zip(tmp_path: Path
     script = tmp_path / "jobs" / "probe.py"
     script.parent.mkdir()
     script.write_text(
-        "import jobs.config, pipelines.ingest, schemas.table, trainer\n"
-        "print(jobs.config.__file__, schemas.table.__file__)\n"
+        "import jobs.cli.command_line, pipelines.ingest, schemas.table, trainer\n"
+        "print(jobs.cli.command_line.__file__, schemas.table.__file__)\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)],

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, get_origin, get_type_hints
 
 import pytest
 
-from jobs.config import _bind
-from jobs.place_options import kinds_in
+from jobs.cli.command_line import _bind
+from jobs.cli.place_options import kinds_in
 from schemas.errors import InputError
 from schemas.storage.hadoop import MISSING as NO_HDFS
 from schemas.storage.place import Place
-from tests.jobs.test_config import JOBS
+from tests.jobs.cli.test_command_line import JOBS
 
 # What stays on this machine, and why; every other option that names data takes any storage.
 HERE_ALONE = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.prepare_news import prepare_news
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.impression import HISTORIES, IMPRESSIONS
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.export_embeddings import export_embeddings
 from jobs.recommend import recommend
 from schemas.storage.place import Place

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import run as run_job
+from jobs.cli.command_line import run as run_job
 from jobs.report import report
 from tests.jobs.page.runs import run_folder
 

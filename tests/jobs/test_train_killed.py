@@ -15,7 +15,7 @@ from tests.jobs import trainings
 from tests.jobs.tracking.test_curves import scalars
 from tests.jobs.trainings import finished, once
 from tests.packed import packed_directory, tiny_plm
-from tests.trainer.loop.test_logs import timeless
+from tests.trainer.loop.test_metrics_log import timeless
 
 STEPS = 96
 SEEDS = [pytest.param(seed, marks=() if seed < 2 else pytest.mark.slow) for seed in range(20)]

@@ -14,7 +14,7 @@ import torch
 
 from tests.conftest import REPOSITORY
 from tests.packed import packed_directory, tiny_plm
-from trainer.loop.precision import multiplies_bfloat16
+from trainer.cost.precision import multiplies_bfloat16
 
 OLDER = {"DNNL_MAX_CPU_ISA": "AVX2"}  # the same machine with a processor that multiplies no bfloat16
 HERE = "bfloat16" if multiplies_bfloat16(torch.device("cpu")) else "float32"

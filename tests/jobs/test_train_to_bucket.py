@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.train import train
 from schemas.storage.copies import fetch
 from schemas.storage.files import below, write
@@ -19,7 +19,7 @@ from schemas.storage.place import Place
 from tests.jobs import trainings
 from tests.jobs.trainings import once
 from tests.packed import packed_directory, tiny_plm
-from tests.trainer.loop.test_logs import timeless
+from tests.trainer.loop.test_metrics_log import timeless
 
 STEPS, EVERY = 48, 7
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

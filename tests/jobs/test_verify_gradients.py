@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs import verify_gradients
-from jobs.config import run
+from jobs.cli.command_line import run
 from tests.packed import tiny_plm
 from trainer.exact.proofs import Proof
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from pipelines.engine.scratch import Keep
-    from pipelines.tables import Lake
+    from pipelines.lake.tables import Lake
 
 
 @pytest.fixture
@@ -26,6 +26,6 @@ def keep() -> Iterator[Keep]:
 
 @pytest.fixture
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    from pipelines.tables import Lake
+    from pipelines.lake.tables import Lake
 
     return Lake(spark, str(tmp_path / "away" / ".." / "my lake (1)+é"))

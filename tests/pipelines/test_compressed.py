@@ -85,7 +85,7 @@ def test_a_broken_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
 _READS_BOMBS = """
 import resource, sys
 from pathlib import Path
-from pipelines.ingest.scan import scan_lines
+from pipelines.ingest.discover.scan import scan_lines
 from pipelines.news.readers import news_file
 from schemas.errors import InputError
 

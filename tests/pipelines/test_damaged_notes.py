@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.locks import FOLDER, locked
-from pipelines.notes import NewsNote, TrajectoriesNote, noted
+from pipelines.lake.locks import FOLDER, locked
+from pipelines.lake.notes import NewsNote, TrajectoriesNote, noted
+from pipelines.lake.tables import Lake
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack
-from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.news import ITEM_TOKENS
 from schemas.trajectory import EVALUATION, TRAJECTORIES

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.delta.merge import OLD
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.histories import hash_of, with_history
-from pipelines.ingest.histories import (
+from pipelines.ingest.resolve.histories import (
     distinct_histories,
     history_changes,
     history_offsets,
     placed_histories,
     with_offset,
 )
-from pipelines.merging import OLD
 from schemas.history import history_of
 from tests.builders import rows
 

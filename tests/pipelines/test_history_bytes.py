@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from jobs.ingest import ingest
 from pipelines import history_bytes
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from tests.builders import json_line, write_logs
 
 

@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY
 MARK = "FEEDLOOP_TEST_MARK"
 JOB = """
 import sys, time
-from jobs.config import run
+from jobs.cli.command_line import run
 from pipelines.engine.local_spark import build_session
 from pipelines.session import plain_errors
 

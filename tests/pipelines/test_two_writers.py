@@ -8,7 +8,7 @@ from multiprocessing.synchronize import Barrier
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from tests.builders import rows
 from tests.engines import Engine, running
 from tests.lakes import WORDS, words

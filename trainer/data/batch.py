@@ -71,7 +71,7 @@ def compact(valid_BL: BoolArray) -> IntArray:
     return np.argsort(~valid_BL, axis=1, kind="stable")[:, :longest]
 
 
-def nothing() -> StepBatch:
+def empty_batch() -> StepBatch:
     """The share of a rank that a short step leaves without a batch."""
     whole, real, yes = np.int64, np.float32, np.bool_
     return StepBatch(
@@ -88,13 +88,13 @@ def nothing() -> StepBatch:
 
 def asked_of(batches: Sequence[StepBatch]) -> IntArray:
     """What these batches ask for together: `merge(batches).ask_M`, and no more work than that."""
-    return np.concatenate([nothing().ask_M, *(batch.ask_M for batch in batches)])
+    return np.concatenate([empty_batch().ask_M, *(batch.ask_M for batch in batches)])
 
 
 def merge(batches: Sequence[StepBatch]) -> StepBatch:
     """One StepBatch of several: slots shifted to the concatenated items, axes padded to the longest."""
     if not batches:
-        return nothing()
+        return empty_batch()
     if len(batches) == 1:
         return batches[0]
     starts = np.cumsum([0, *(len(batch.ask_M) for batch in batches[:-1])])

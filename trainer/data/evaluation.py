@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -99,3 +100,13 @@ def _values(table: pa.Table, name: str) -> NDArray[Any] | None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def labelled(evaluation: pa.Table) -> pa.Table:
+    """The impressions that carry click marks."""
+    return evaluation.filter(pc.is_valid(evaluation["clicked"]))
+
+
+def unlabelled(evaluation: pa.Table) -> pa.Table:
+    """The impressions whose clicks are to be predicted."""
+    return evaluation.filter(pc.is_null(evaluation["clicked"]))

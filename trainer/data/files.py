@@ -19,7 +19,7 @@ from schemas.regular_file import check_inside, opened, read_bytes
 
 AGAIN = "Pack again with jobs.pack"
 
-Whole = Path | BufferedReader  # what a file is read whole from
+Source = Path | BufferedReader  # what a file is read whole from
 Opened = Callable[[str], AbstractContextManager[Any]]  # a batch file's path -> inside, its pq.ParquetFile
 
 
@@ -29,7 +29,7 @@ class Files(Protocol):
     def check(self, entries: Iterable[FileEntry]) -> None:
         """All are there, and whole as far as opening looks."""
 
-    def whole(self, name: str) -> AbstractContextManager[Whole]:
+    def whole(self, name: str) -> AbstractContextManager[Source]:
         """Inside, a file that is read whole or mapped, with the right sum."""
 
     def row_groups(self, wanted: Sequence[tuple[str, int]]) -> AbstractContextManager[Opened]:
@@ -48,7 +48,7 @@ class LocalFiles:
             _verify(self._folder, entry)
 
     @contextmanager
-    def whole(self, name: str) -> Iterator[Whole]:
+    def whole(self, name: str) -> Iterator[Source]:
         """See Files."""
         yield self._folder / name
 

@@ -20,7 +20,7 @@ from schemas.storage.files import below, head, read, store_of
 from schemas.storage.place import Place
 from trainer.data.ahead import done_ahead
 from trainer.data.cache import Cache, WrongSumError
-from trainer.data.files import AGAIN, Opened, Whole, missing, no_manifest, other_size
+from trainer.data.files import AGAIN, Opened, Source, missing, no_manifest, other_size
 from trainer.data.span_file import SpanFile
 
 _AT_ONCE = 8  # files that are read whole
@@ -48,7 +48,7 @@ class StoredFiles:
                 stream.close()
 
     @contextmanager
-    def whole(self, name: str) -> Iterator[Whole]:
+    def whole(self, name: str) -> Iterator[Source]:
         """See Files."""
         with self._stream(name) as stream:
             yield stream
@@ -101,13 +101,13 @@ class StoredFiles:
         def fetch(to: Path) -> None:
             to.write_bytes(store.read(key, begin, spans[number].bytes))
 
-        with _telling(f"{self._place / path}, {part}"):
+        with _named_in_errors(f"{self._place / path}, {part}"):
             return self._cache.opened(spans[number].sha256, spans[number].bytes, fetch)
 
     def _stream(self, name: str) -> BufferedReader:
         entry = self._entries[name]
         store, key = store_of(self._place / name)
-        with _telling(str(self._place / name)):
+        with _named_in_errors(str(self._place / name)):
             return self._cache.opened(entry.sha256, entry.bytes, lambda to: store.fetch(key, to))
 
 
@@ -120,7 +120,7 @@ def stored_manifest(place: Place) -> bytes:
 
 
 @contextmanager
-def _telling(where: str) -> Iterator[None]:
+def _named_in_errors(where: str) -> Iterator[None]:
     """Inside, what hinders fetching is told with the file and the row group."""
     try:
         yield

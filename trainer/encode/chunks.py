@@ -20,7 +20,7 @@ Encode = Callable[[IntArray], Tensor]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def mix(*parts: int | IntArray) -> NDArray[np.uint64]:
+def hash64(*parts: int | IntArray) -> NDArray[np.uint64]:
     """Hash of integers by splitmix64's finaliser, folded part by part; arrays broadcast. For coins and seeds."""
     state: NDArray[np.uint64] = np.zeros((), np.uint64)
     with np.errstate(over="ignore"):
@@ -59,7 +59,7 @@ def cut_chunks(
         taken = min(size, left)
         padded = np.zeros(size, np.int64)
         padded[:taken] = rows[start : start + taken]
-        seed = int(mix(*seed_parts, len(chunks)) >> np.uint64(1))
+        seed = int(hash64(*seed_parts, len(chunks)) >> np.uint64(1))
         chunks.append(Chunk(rows_C=padded, slots=slots[start : start + taken], seed=seed))
         start += taken
     return tuple(chunks)

@@ -141,7 +141,7 @@ class Plan:
         return 0 if self.waiting is None else int(np.sum(self.waiting.clear_N & ~self.waiting.collect_N))
 
 
-class Shortening(NamedTuple):
+class MaxAgeChange(NamedTuple):
     """From `first_step` on, a vector lives for `max_age_steps`."""
 
     first_step: int
@@ -149,20 +149,20 @@ class Shortening(NamedTuple):
 
 
 # Rank -> the item rows that its head asks for; of other ranks only what a planner needs to know.
-Asked = Mapping[int, IntArray] | Sequence[IntArray]
+RequestedItems = Mapping[int, IntArray] | Sequence[IntArray]
 
 
 class Planner(Protocol):
     """The interface of every policy."""
 
-    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
+    def plan(self, step: int, asked: RequestedItems, *, last: bool = False) -> Plan:
         """The plan of this rank for `step`.
 
         `last`: the epoch ends here, and no gradient may wait beyond it.
         """
         ...
 
-    def shorten(self, changes: Sequence[Shortening]) -> None:
+    def shorten(self, changes: Sequence[MaxAgeChange]) -> None:
         """Shorten the life of vectors, in steps that are not planned yet. `changes`: all of the run, in order."""
         ...
 

@@ -12,7 +12,17 @@ import numpy as np
 
 from schemas.errors import ContractError
 from trainer.encode.chunks import Chunk, IntArray, cut_chunks
-from trainer.encode.plan import NEVER, Asked, BoolArray, Change, Plan, Planner, PlannerState, Shortening, Waiting
+from trainer.encode.plan import (
+    NEVER,
+    BoolArray,
+    Change,
+    MaxAgeChange,
+    Plan,
+    Planner,
+    PlannerState,
+    RequestedItems,
+    Waiting,
+)
 from trainer.encode.policies import Choose, PlannerConfig, Policy, Rows, all_rows, distinct, occurrences, stale_rows
 
 
@@ -42,9 +52,9 @@ class StepPlanner:
         self._config = config
         self._scope = scope
         self._state = PlannerState(last_encode_V=np.full(scope.rows, NEVER, np.int32))
-        self._shortened: tuple[Shortening, ...] = ()
+        self._shortened: tuple[MaxAgeChange, ...] = ()
 
-    def shorten(self, changes: Sequence[Shortening]) -> None:
+    def shorten(self, changes: Sequence[MaxAgeChange]) -> None:
         """See Planner.shorten."""
         self._shortened = tuple(changes)
 
@@ -52,7 +62,7 @@ class StepPlanner:
         lived = [change.max_age_steps for change in self._shortened if change.first_step <= step]
         return replace(self._config, max_age_steps=lived[-1]) if lived else self._config
 
-    def plan(self, step: int, asked: Asked, *, last: bool = False) -> Plan:
+    def plan(self, step: int, asked: RequestedItems, *, last: bool = False) -> Plan:
         """See Planner.plan."""
         plan = self._decided(step, asked, last)
         self._state.move_on(plan.change)
@@ -70,7 +80,7 @@ class StepPlanner:
             )
         self._state = state.copy()
 
-    def _decided(self, step: int, asked: Asked, _last: bool) -> Plan:
+    def _decided(self, step: int, asked: RequestedItems, _last: bool) -> Plan:
         rows_of, choose = _RULES[self._config.policy]
         rows_N, inverse_M = rows_of(asked[self._scope.rank])
         encode_N = choose(self._rules_at(step), self._scope.seed, step, rows_N, self._state.last_encode_V[rows_N])
@@ -107,7 +117,7 @@ class SharedPlanner(StepPlanner):
     Every rank decides the same of all that is asked, so that coins, ages and tables are those of one process.
     """
 
-    def _decided(self, step: int, asked: Asked, _last: bool) -> Plan:
+    def _decided(self, step: int, asked: RequestedItems, _last: bool) -> Plan:
         scope, (_, choose), last_encode_V = self._scope, _RULES[self._config.policy], self._state.last_encode_V
         rows_N, _ = distinct(np.concatenate([asked[rank] for rank in range(scope.world)]))
         inverse_M = np.searchsorted(rows_N, asked[scope.rank])
@@ -126,7 +136,7 @@ class AccumulatedPlanner(StepPlanner):
     """accumulated: an item is encoded when first touched since the encoder's last update, and back-propagated at the
     next one, with the sum of the gradients that it received since (GRAM, multi-step)."""
 
-    def _decided(self, step: int, asked: Asked, last: bool) -> Plan:
+    def _decided(self, step: int, asked: RequestedItems, last: bool) -> Plan:
         start, window = self._state.window_start, self._state.window
         rows_N, inverse_M = distinct(asked[self._scope.rank])
         plan = self._planned(step, rows_N, inverse_M, self._state.last_encode_V[rows_N] < start)
@@ -170,7 +180,7 @@ class CarriedPlanner(StepPlanner):
         if self._state.waiting_since_V is None:
             self._state.waiting_since_V = np.full(self._scope.rows, NEVER, np.int32)
 
-    def _decided(self, step: int, asked: Asked, last: bool) -> Plan:
+    def _decided(self, step: int, asked: RequestedItems, last: bool) -> Plan:
         rows_N, inverse_M = distinct(asked[self._scope.rank])
         read_rows = len(rows_N)
         if last:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from trainer.encode.chunks import IntArray, mix
+from trainer.encode.chunks import IntArray, hash64
 from trainer.encode.plan import NEVER, BoolArray
 
 _LARGEST_CHUNK = 1 << 16  # items
@@ -100,6 +100,6 @@ def stale_rows(config: PlannerConfig, seed: int, step: int, rows_N: IntArray, en
     p = max_reuse * (1 - exp(-beta * step)) (SpeedyFeed, section 4.3)."""
     must_N: BoolArray = (encoded_N == NEVER) | (step - encoded_N > config.max_age_steps)
     reuse = config.max_reuse * -math.expm1(-2.3 / config.warm_up_steps * step)
-    coin = mix(seed, step, rows_N) if config.coin == "item" else mix(seed, step)
+    coin = hash64(seed, step, rows_N) if config.coin == "item" else hash64(seed, step)
     reused_N: BoolArray = coin < np.uint64(min(reuse * 2.0**64, 2.0**64 - 2048))  # 2048: the largest float below 2^64
     return np.asarray(must_N | ~reused_N)

@@ -83,7 +83,7 @@ class VectorTable:
         self._leaf_ND = leaf_ND.requires_grad_()
         return self._leaf_ND
 
-    def settle(self, plan: Plan, count: float) -> None:
+    def backward_encoder(self, plan: Plan, count: float) -> None:
         """Send each chunk of plan.backward its items' summed gradients, once. `count`: the step's, over all ranks."""
         if plan.exchanged is not None:
             self._exchange_gradients(plan.exchanged)

@@ -10,13 +10,15 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from trainer.data.evaluation import labelled
 from trainer.eval.catalogue import Catalogue, TextArray
-from trainer.eval.impressions import Impressions, labelled, true_probabilities
+from trainer.eval.impressions import Impressions, true_probabilities
 from trainer.eval.metrics import FloatArray, IntArray
-from trainer.eval.ranking import ItemVectors, encode_rows, shown_scores, without_bus, without_dropout
-from trainer.eval.sharing import ALL, Share
+from trainer.eval.ranking import shown_scores
 from trainer.model.item_input import ItemInput
+from trainer.model.item_vectors import ItemVectors, encode_rows, without_bus, without_dropout
 from trainer.model.text_encoder import TextEncoder
+from trainer.ranks.split_work import ALL, Share
 
 ANEW = "run ./feedloop build_trajectories and ./feedloop pack again"  # what brings columns that came later
 _CHUNK_HISTORY = 1 << 16
@@ -24,7 +26,7 @@ _PRIOR_SHOWINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class EvaluationInputs:
     """What a judgement is given beside the packed directory, each None where there is none."""
 
     catalogue: Catalogue | None = None
@@ -33,7 +35,7 @@ class Beside:
 
 
 def with_baselines(
-    scores: Mapping[str, FloatArray], clicks_V: NDArray[np.int64], evaluation: pa.Table, beside: Beside
+    scores: Mapping[str, FloatArray], clicks_V: NDArray[np.int64], evaluation: pa.Table, beside: EvaluationInputs
 ) -> tuple[dict[str, FloatArray], list[str]]:
     """(`scores` with those of every baseline, sentences on the ones that there is nothing to score by)."""
     if not scores:

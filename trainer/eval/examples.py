@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trainer.data.evaluation import labelled
 from trainer.eval.catalogue import Catalogue
-from trainer.eval.impressions import Impressions, labelled
+from trainer.eval.impressions import Impressions
 from trainer.eval.metrics import FloatArray, IntArray
 from trainer.eval.predictions import ranks_of
 

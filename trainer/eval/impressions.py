@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.storage.place import Place
 from schemas.storage.stand_in import here
+from trainer.data.evaluation import labelled, unlabelled
 from trainer.eval.metrics import BoolArray, FloatArray, IntArray
 
 
@@ -66,16 +66,6 @@ class Impressions:
             shown_start_I1=shown_start_I1,
             clicked_X=clicked_X.astype(np.bool_),
         )
-
-
-def labelled(evaluation: pa.Table) -> pa.Table:
-    """The impressions that carry click marks."""
-    return evaluation.filter(pc.is_valid(evaluation["clicked"]))
-
-
-def unlabelled(evaluation: pa.Table) -> pa.Table:
-    """The impressions whose clicks are to be predicted."""
-    return evaluation.filter(pc.is_null(evaluation["clicked"]))
 
 
 def dates(evaluation: pa.Table) -> NDArray[np.datetime64]:

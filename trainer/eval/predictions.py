@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trainer.eval.impressions import Impressions, unlabelled
+from trainer.data.evaluation import unlabelled
+from trainer.eval.impressions import Impressions
 from trainer.eval.metrics import FloatArray, IntArray, best_first
 
 

@@ -2,76 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from schemas.news import PAD_ROW
 from trainer.eval.impressions import Impressions
 from trainer.eval.metrics import FloatArray, IntArray
-from trainer.eval.sharing import ALL, Share, in_shares
 from trainer.model.item_input import ItemInput
+from trainer.model.item_vectors import ItemVectors, model_vectors, without_dropout
 from trainer.model.text_encoder import TextEncoder
 from trainer.model.user_encoder import UserEncoder
+from trainer.ranks.split_work import ALL, Share, in_shares
 
-CHUNK_ROWS = 256
 CHUNK_IMPRESSIONS = 256
 _CHUNK_SHOWN = 1 << 16
-
-Vectors = Callable[[NDArray[np.int64]], Tensor]  # item rows (C,) -> vectors (C, D)
-
-
-@contextmanager
-def without_dropout(*modules: nn.Module) -> Iterator[None]:
-    """Inside, the modules are as in evaluation and nothing is differentiated; afterwards they are as before."""
-    were_training = [module.training for module in modules]
-    for module in modules:
-        module.eval()
-    with torch.no_grad():
-        yield
-    for module, training in zip(modules, were_training, strict=True):
-        module.train(training)
-
-
-@contextmanager
-def without_bus(encoder: TextEncoder) -> Iterator[None]:
-    """Inside, each segment stands alone, as the language model was trained; frozen layers never hear the bus."""
-    bus, encoder.split.bus = encoder.split.bus, False
-    yield
-    encoder.split.bus = bus
-
-
-@dataclass(frozen=True, slots=True)
-class ItemVectors:
-    """Vectors RD of R item rows, ascending."""
-
-    rows: NDArray[np.int64]
-    vector_RD: Tensor
-
-    def places(self, row_X: IntArray) -> Tensor:
-        """Where each of the rows stands in `vector_RD`."""
-        return torch.from_numpy(np.searchsorted(self.rows, row_X)).to(self.vector_RD.device)
-
-
-def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64], share: Share = ALL) -> Tensor:
-    """Vectors (len(rows), D) in the order of `rows`, encoded in chunks of like length."""
-    order = np.argsort(items.tokens_V[rows], kind="stable")
-    with torch.no_grad():
-        stacked = in_shares(len(rows), CHUNK_ROWS, lambda chunk: vectors(rows[order[chunk]]), share)
-    result = torch.empty_like(stacked)
-    result[torch.from_numpy(order).to(stacked.device)] = stacked
-    return result
-
-
-def model_vectors(encoder: TextEncoder, items: ItemInput, rows: NDArray[np.int64], share: Share = ALL) -> ItemVectors:
-    """The text encoder's vectors, made now: nothing that training kept is looked up."""
-    with without_dropout(encoder):
-        return ItemVectors(rows, encode_rows(lambda rows_C: encoder(rows_C, items), items, rows, share))
 
 
 def user_vectors(

@@ -12,7 +12,7 @@ from torch import Tensor
 from schemas.news import PAD_ROW
 from trainer.eval.impressions import Impressions
 from trainer.eval.metrics import IntArray
-from trainer.eval.ranking import ItemVectors
+from trainer.model.item_vectors import ItemVectors
 
 AT = (5, 10, 50, 100)
 _PAIRS_AT_ONCE = 1 << 24  # scores of clicks against a pool; bounds memory, not the result

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import InputError
+from trainer.data.evaluation import labelled
 from trainer.eval.alarms import alarms
 from trainer.eval.baselines import ANEW
-from trainer.eval.impressions import Impressions, dates, labelled
+from trainer.eval.impressions import Impressions, dates
 from trainer.eval.intervals import compared
 from trainer.eval.metrics import BoolArray, FloatArray, metrics_per_impression
 from trainer.eval.slices import figures_of, slices_of

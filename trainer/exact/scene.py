@@ -18,12 +18,12 @@ from trainer.encode.planner import planner_of
 from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
 from trainer.exact.in_double import InDouble
-from trainer.loop.optimiser import Optimiser, OptimiserConfig
 from trainer.loop.step import train_step, trained_parameters
 from trainer.model.attention_pool import AdditiveAttention
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 from trainer.model.user_encoder import UserEncoderConfig
+from trainer.optimise.optimiser import Optimiser, OptimiserConfig
 from trainer.tasks.ranking import RankingHead
 
 CPU = torch.device("cpu")

@@ -13,13 +13,13 @@ from trainer.data.reader import Reader
 from trainer.encode.plan import Planner
 from trainer.encode.planner import planner_of
 from trainer.encode.vector_table import VectorTable
-from trainer.loop.distributed import Ranks, sum_in_place
-from trainer.loop.optimiser import Optimiser
-from trainer.loop.prepare import Prepared
-from trainer.loop.run import epoch_targets, optimiser_steps
 from trainer.loop.staleness import StalenessWatch
 from trainer.loop.step import trained_parameters
-from trainer.loop.step_encoder import StepEncoder, inductor
+from trainer.loop.steps import epoch_targets, optimiser_steps
+from trainer.optimise.mixed_precision import StepEncoder, inductor
+from trainer.optimise.optimiser import Optimiser
+from trainer.ranks.process_group import Ranks, sum_in_place
+from trainer.setup.prepare import Prepared
 
 
 @dataclass(frozen=True, slots=True)

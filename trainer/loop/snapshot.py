@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InputError
+from trainer.checkpoint.files import Checkpoint, ResumeError
+from trainer.checkpoint.rank_state import of_rank
 from trainer.config import TrainConfig, ways_on
-from trainer.encode.plan import PlannerState, Shortening
-from trainer.loop.checkpoint import Checkpoint, ResumeError
-from trainer.loop.optimiser_state import flat_optimiser, nested_optimiser
+from trainer.encode.plan import MaxAgeChange, PlannerState
 from trainer.loop.parts import Parts
-from trainer.loop.prepare import load_weights
-from trainer.loop.rank_state import of_rank
 from trainer.loop.warm_start import token_identity
 from trainer.model.frozen import weights_sha256
+from trainer.optimise.optimiser_state import flat_optimiser, nested_optimiser
+from trainer.setup.prepare import load_weights
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ def _put_back(parts: Parts, checkpoint: Checkpoint) -> PutBack:
     own = of_rank(checkpoint, parts.ranks, prepared.config.planner.policy)
     parts.table.load_state_dict(dict(own.table))
     parts.planner.load_state_dict(own.planner)
-    parts.watch.go_on([Shortening(*change) for change in checkpoint.state["shortened"]])
+    parts.watch.go_on([MaxAgeChange(*change) for change in checkpoint.state["shortened"]])
     _restore_optimiser(parts, checkpoint, steps=parts.steps_in(before.run.epochs))
     if own.random is not None:
         torch.set_rng_state(own.random)

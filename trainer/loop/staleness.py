@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.encode.chunks import IntArray, mix
-from trainer.encode.plan import Plan, Planner, Shortening
+from trainer.encode.chunks import IntArray, hash64
+from trainer.encode.plan import MaxAgeChange, Plan, Planner
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.distributed import summed
 from trainer.model.item_input import ItemInput, on_device
 from trainer.model.text_encoder import TextEncoder
+from trainer.ranks.process_group import summed
 
 SAMPLE = 128  # rows of each kind that are encoded again: two chunks, for an error of a tenth
 
@@ -59,7 +59,7 @@ def over_ranks(drift: Drift | None) -> Drift | None:
 
 
 def _sample(rows: IntArray, step: int) -> IntArray:
-    order = np.argsort(mix(step, rows), kind="stable")
+    order = np.argsort(hash64(step, rows), kind="stable")
     return np.asarray(rows[order[:SAMPLE]], np.int64)
 
 
@@ -70,22 +70,22 @@ class StalenessWatch:
         self._config = config
         self._planner = planner
         self._delay = plan_ahead + 2  # steps that may be planned already: those waiting, the one being handed over
-        self.changes: list[Shortening] = []
+        self.changes: list[MaxAgeChange] = []
 
     @property
     def max_age_steps(self) -> int:
         """As decided last."""
         return self.changes[-1].max_age_steps if self.changes else self._config.max_age_steps
 
-    def heed(self, drift: Drift, step: int) -> None:
+    def apply(self, drift: Drift, step: int) -> None:
         """Decide after `step`; the change takes effect in the first step that cannot have been planned yet."""
         limit, age = self._config.drift_limit, self.max_age_steps
         waits = bool(self.changes) and step < self.changes[-1].first_step + age
         if limit == 0 or age <= 1 or waits or drift.looked_up - drift.encoded <= limit:
             return
-        self.go_on([*self.changes, Shortening(step + self._delay, age // 2)])
+        self.go_on([*self.changes, MaxAgeChange(step + self._delay, age // 2)])
 
-    def go_on(self, changes: list[Shortening]) -> None:
+    def go_on(self, changes: list[MaxAgeChange]) -> None:
         """Take over a run's changes."""
         self.changes = changes
         self._planner.shorten(changes)

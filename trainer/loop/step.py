@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan
 from trainer.encode.vector_table import VectorTable
-from trainer.loop.distributed import summed_over_ranks
-from trainer.loop.optimiser import NonFiniteError, Optimiser, Parameters
 from trainer.model.text_encoder import TextEncoder
+from trainer.optimise.optimiser import NonFiniteError, Optimiser, Parameters
+from trainer.ranks.process_group import summed_over_ranks
 
 Head = Callable[[Tensor, StepTensors], Tensor]  # leaf (N, D), batch -> loss summed over targets
 
@@ -32,7 +32,7 @@ def train_step(
     sound = bool(torch.isfinite(loss))
     if sound and loss.requires_grad:
         loss.backward()  # ends at the leaf: each item's gradient is summed there
-    table.settle(plan, count)  # and goes through the encoder once, now or with a later step's
+    table.backward_encoder(plan, count)  # and goes through the encoder once, now or with a later step's
     due = optimiser.due(update_encoder=plan.update_encoder)
     back_propagated, unsound = summed_over_ranks(due, float(bool(plan.backward)), float(not sound))
     if unsound:  # on one rank: all stop here

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from trainer.loop.distributed import summed
-from trainer.loop.run import PlannedStep
+from trainer.loop.steps import PlannedStep
+from trainer.ranks.process_group import summed
 
 _SUMMED = (
     "targets",

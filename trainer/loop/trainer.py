@@ -10,23 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
+from trainer.cost.memory import OutOfMemoryError, free_cached, reporting_full_memory
+from trainer.cost.work import Lengths, WorkCounter, trained_shape
 from trainer.data.position import steps_per_epoch
 from trainer.data.prefetch import prefetch
-from trainer.eval.validation import Choice
-from trainer.loop.checkpoint import Checkpoint
-from trainer.loop.distributed import ALONE, Ranks
-from trainer.loop.logs import RunLog
-from trainer.loop.memory import OutOfMemoryError, free_cached, telling_full
-from trainer.loop.optimiser import NonFiniteError
+from trainer.data.validation import Choice
+from trainer.loop.metrics_log import RunLog
 from trainer.loop.parts import make_parts
-from trainer.loop.prepare import Prepared
-from trainer.loop.run import PlannedStep, counted, epoch_weights, pinned, planned
 from trainer.loop.snapshot import Position, Snapshots, put_back
 from trainer.loop.staleness import Drift, measure_drift, over_ranks
 from trainer.loop.step import train_step
+from trainer.loop.steps import PlannedStep, counted, epoch_weights, pinned, planned
 from trainer.loop.totals import Totals
-from trainer.loop.work import Lengths, WorkCounter, trained_shape
+from trainer.optimise.optimiser import NonFiniteError
+from trainer.ranks.process_group import ALONE, Ranks
+from trainer.setup.prepare import Prepared
 
 Ask = Callable[[], bool]
 
@@ -131,7 +131,7 @@ class Trainer:
         except NonFiniteError as error:
             place = f"step {step.plan.step}, epoch {self.at.epoch}, {self._place()}"
             raise NonFiniteError(f"{place}: {error} {milder(self.config)}") from error
-        with telling_full(f"step {step.plan.step}", advice(self.config)):
+        with reporting_full_memory(f"step {step.plan.step}", advice(self.config)):
             self.parts.encode.follow()
         self._planner_state.move_on(step.plan.change)  # as of this step; the planner itself is ahead
         self.at.step += 1
@@ -174,11 +174,11 @@ class Trainer:
         every = self.config.run.drift_every_steps
         if not every or self.at.step % every:
             return None
-        with telling_full(f"drift after step {step.plan.step}", UNMEASURED):
+        with reporting_full_memory(f"drift after step {step.plan.step}", UNMEASURED):
             found = measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan)
         drift = over_ranks(found)
         if drift is not None:
-            self.watch.heed(drift, step.plan.step)
+            self.watch.apply(drift, step.plan.step)
         return drift
 
     def checkpoint(self, more: Mapping[str, Any] | None = None) -> Checkpoint:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from schemas.token_table import TokenTable
+from trainer.checkpoint.files import Checkpoint, ResumeError, load_checkpoint, of_checkpoint
+from trainer.checkpoint.retention import resolve_checkpoint
+from trainer.checkpoint.selection import choices_of
 from trainer.config import changed_options
-from trainer.encode.chunks import mix
-from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint, of_checkpoint
-from trainer.loop.choices import choices_of
-from trainer.loop.prepare import Prepared, config_of, load_weights
-from trainer.loop.retention import chosen
+from trainer.encode.chunks import hash64
+from trainer.setup.prepare import Prepared, config_of, load_weights
 
 
 def token_identity(table: TokenTable) -> dict[str, Tensor]:
@@ -23,7 +23,7 @@ def token_identity(table: TokenTable) -> dict[str, Tensor]:
     start_V1 = np.asarray(table.token_start_S1)[np.asarray(table.segment_start_V1)]
     place_R = np.arange(start_V1[-1]) - np.repeat(start_V1[:-1], np.diff(start_V1))
     with np.errstate(over="ignore"):
-        sums = np.cumsum(mix(place_R, np.asarray(table.token_values).astype(np.int64)), dtype=np.uint64)
+        sums = np.cumsum(hash64(place_R, np.asarray(table.token_values).astype(np.int64)), dtype=np.uint64)
         upto_V1 = np.concatenate([np.zeros(1, np.uint64), sums])[start_V1]
         hash_V = np.diff(upto_V1).view(np.int64)
     return {"hash_V": torch.from_numpy(hash_V), "version_V": torch.from_numpy(np.array(table.tokens_version_V))}
@@ -35,7 +35,7 @@ def begin_from(prepared: Prepared, path: Path) -> dict[str, Any]:
     ResumeError unless encoder and user model are the checkpoint's own and the token table extends its: the same rows,
     whose tokens changed only where their version says so, and perhaps more. Optimiser, vectors and schedule begin anew.
     """
-    checkpoint = load_checkpoint(chosen(path))
+    checkpoint = load_checkpoint(resolve_checkpoint(path))
     before = config_of(checkpoint)
     architecture = [o for o in changed_options(before, prepared.config) if o.startswith(("encoder.", "user."))]
     if architecture:

@@ -18,7 +18,7 @@ from transformers.masking_utils import sdpa_mask
 HOOK = "feedloop"  # the name of our attention in transformers' interface
 
 
-class Heard(Protocol):
+class AttentionContext(Protocol):
     """What a token attends to in one forward pass, where that is more or less than its own row."""
 
     def attend(
@@ -71,7 +71,7 @@ def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """What layers call: plain SDPA, unless the model was called with `heard`, which families hand on to here."""
-    heard: Heard | None = kwargs.pop("heard", None)
+    heard: AttentionContext | None = kwargs.pop("heard", None)
     if heard is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[0], None
     return heard.attend(module, query, key, value, attention_mask, **kwargs), None

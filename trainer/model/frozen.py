@@ -19,12 +19,12 @@ CHUNK_TOKENS = 8192  # tokens that pass the frozen layers together
 
 
 def fill_store(
-    split: SplitEncoder, items: ItemInput, rows: NDArray[np.int64], store_H: Tensor, told: Callable[[int], None]
+    split: SplitEncoder, items: ItemInput, rows: NDArray[np.int64], store_H: Tensor, progress: Callable[[int], None]
 ) -> None:
-    """Write the output for every token of `rows` into `store_H` (token values x H); `told` hears of each row done."""
+    """Write the output for every token of `rows` into `store_H` (token values x H); `progress` is called with each row done."""
     with_tokens = rows[items.tokens_V[rows] > 0]
     order = with_tokens[np.argsort(items.tokens_V[with_tokens], kind="stable")]
-    told(len(rows) - len(order))
+    progress(len(rows) - len(order))
     start = 0
     while start < len(order):
         widest = int(items.tokens_V[order[min(start + 255, len(order) - 1)]])
@@ -36,7 +36,7 @@ def fill_store(
         real_CT = mask_CT & segments.segment_mask_CS.flatten()[:, None]
         places = segments.token_XT.to(store_H.device)[real_CT.to(store_H.device)]
         store_H[places] = hidden_CTH[real_CT].to(store_H.device, store_H.dtype)
-        told(len(chunk))
+        progress(len(chunk))
         start += len(chunk)
 
 

@@ -22,11 +22,11 @@ def load_plm(name: str, *, attention_dropout: float | None = None) -> Any:
 
     `attention_dropout`: another dropout of attention weights than the model's own.
     """
-    whole, part = load_whole(name, attention_dropout=attention_dropout)
+    whole, part = load_assembled(name, attention_dropout=attention_dropout)
     return whole.get_submodule(part)
 
 
-def load_whole(name: str, *, attention_dropout: float | None = None) -> tuple[Any, str]:
+def load_assembled(name: str, *, attention_dropout: float | None = None) -> tuple[Any, str]:
     """(all that the folder holds, the dotted name of its part that encodes text: "" where it has no other).
 
     Of an encoder-decoder that is the encoder, of a model of texts and images the one of texts.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import InputError
-from trainer.model.bus_attention import HOOK, Bus, Heard
+from trainer.model.bus_attention import HOOK, AttentionContext, Bus
 from trainer.model.family import Family, word_width
 from trainer.model.family_layers import Entering, Passing, layer_names, taken_from, with_layers
 from trainer.model.packed_rows import PackedSegments
@@ -28,7 +28,7 @@ class SplitEncoder(nn.Module):
     def __init__(self, plm: Any, *, frozen_layers: int, bus: bool = False, packed: bool = False) -> None:
         """`packed`: forward will be given packed rows. InputError where the family cannot be cut so.
 
-        Whether the family gives its own output, hears the bus and packs is found out by trainer/loop/trial.py.
+        Whether the family gives its own output, hears the bus and packs is found out by trainer/setup/encoder_trial.py.
         """
         super().__init__()
         self.bus = bus
@@ -156,7 +156,7 @@ class SplitEncoder(nn.Module):
         mask: Tensor,
         added_CTH: Tensor | None,
         position_CT: Tensor | None,
-        heard: Heard | None,
+        heard: AttentionContext | None,
     ) -> Tensor:
         """`mask`: the real tokens (C, T), or for each of a row's tokens what it sees (C, 1, T, T)."""
         more: dict[str, Any] = {} if heard is None else {"heard": heard}

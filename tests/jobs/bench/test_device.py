@@ -53,7 +53,7 @@ def test_each_benchmark_is_a_module_that_knows_its_options(size: str) -> None:
         module = REPOSITORY.joinpath(*each.command[1].split(".")).with_suffix(".py")
         assert module.is_file()
         text = module.read_text() + (REPOSITORY / "jobs/bench/drawn_run.py").read_text()
-        text += (REPOSITORY / "trainer/loop/encoder_speed.py").read_text()
+        text += (REPOSITORY / "trainer/cost/encoder_speed.py").read_text()
         for word in each.command[2:]:
             if word.startswith("--") and word != "--device":
                 assert f"    {word[2:].replace('-', '_')}: " in text, f"{each.name}: {word}"

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
 from tests.jobs.bench.bare import bench
-from trainer.loop.encoder_speed import SIZES, SpeedConfig
-from trainer.loop.flops import LayerShape, layer_flops
+from trainer.cost.encoder_speed import SIZES, SpeedConfig
+from trainer.cost.flops import LayerShape, layer_flops
 
 
 def test_it_runs_without_spark_petastorm_and_our_command_line(tmp_path: Path) -> None:

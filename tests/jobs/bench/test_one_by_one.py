@@ -35,7 +35,7 @@ def test_what_fails_is_recorded_with_its_error_and_the_next_one_runs(tmp_path: P
         ],
         tmp_path,
         seconds=300,
-        told={"device": "x"},
+        about={"device": "x"},
     )
     found = by_name(record)
     assert [result["state"] for result in record["results"]] == ["done", "failed", "failed", "out of time", "done"]
@@ -55,13 +55,13 @@ def test_what_fails_is_recorded_with_its_error_and_the_next_one_runs(tmp_path: P
 
 
 def test_what_does_not_fit_into_the_time_is_not_begun(tmp_path: Path) -> None:
-    record = run_one_by_one([script("late", "print('{}')")], tmp_path, seconds=1, told={})
+    record = run_one_by_one([script("late", "print('{}')")], tmp_path, seconds=1, about={})
     assert by_name(record)["late"] == {"name": "late", "state": "not run", "error": "no time was left"}
     assert not (tmp_path / LOG).exists()
 
 
 def test_of_what_prints_without_end_the_end_is_kept(tmp_path: Path) -> None:
-    record = run_one_by_one([script("loud", "print('x' * 3_000_000); print('{}')")], tmp_path, seconds=60, told={})
+    record = run_one_by_one([script("loud", "print('x' * 3_000_000); print('{}')")], tmp_path, seconds=60, about={})
     assert by_name(record)["loud"]["state"] == "done"
     assert (tmp_path / LOG).stat().st_size < 1_100_000
 
@@ -72,7 +72,7 @@ def test_stopped_it_leaves_what_was_measured_and_no_process(tmp_path: Path) -> N
         "from pathlib import Path\n"
         "from jobs.bench.one_by_one import Benchmark, run_one_by_one, stop_on_sigterm\nstop_on_sigterm()\n"
         "run_one_by_one([Benchmark(name='good', command=['-c', 'print(\\'{\"a\": 1}\\')']), "
-        f"Benchmark(name='long', command=['-c', {wait!r}])], Path({str(tmp_path / 'out')!r}), seconds=600, told={{}})"
+        f"Benchmark(name='long', command=['-c', {wait!r}])], Path({str(tmp_path / 'out')!r}), seconds=600, about={{}})"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen([sys.executable, "-c", program], env=environment)

@@ -13,12 +13,12 @@ from jobs.bench.memory import ARMS, memory
 from jobs.bench.policy_speed import aged, going_on, portions, trainer_of, with_policy
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_trainer import fit, ready, start
+from trainer.checkpoint.files import save_checkpoint
 from trainer.config import TrainConfig
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.checkpoint import save_checkpoint
-from trainer.loop.prepare import Prepared
-from trainer.loop.run import RunConfig
 from trainer.model.text_encoder import TextEncoderConfig
+from trainer.run_config import RunConfig
+from trainer.setup.prepare import Prepared
 
 
 @pytest.fixture

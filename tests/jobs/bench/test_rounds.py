@@ -10,8 +10,8 @@ from jobs.bench.policy_speed import Portion, trainer_of, with_policy
 from jobs.bench.rounds import Ratio, Round, compared, figures, in_turns, measure_of, ratio
 from tests.jobs.bench.test_policy_speed import prepared as prepared
 from trainer.encode.policies import Policy
-from trainer.loop.prepare import Prepared
 from trainer.loop.trainer import Trainer
+from trainer.setup.prepare import Prepared
 
 POLICIES: tuple[Policy, ...] = ("naive_per_target", "once", "cached", "accumulated")
 
@@ -34,7 +34,7 @@ def test_rounds_hold_whole_cycles_and_what_was_kept_before(trainers: dict[str, T
 
         trainer.take = noted  # type: ignore[method-assign]
     told: list[tuple[int, int]] = []
-    found = in_turns(trainers, 2, steps=1, told=lambda done, of: told.append((done, of)))
+    found = in_turns(trainers, 2, steps=1, progress=lambda done, of: told.append((done, of)))
     assert told == [(done, 12) for done in range(1, 13)]
     packed = {name: [each.timed.packed_steps for each in every] for name, every in found.items()}
     assert packed == {"naive_per_target": [1, 1], "once": [1, 1], "cached": [3, 3], "accumulated": [3, 3]}
@@ -47,7 +47,7 @@ def test_rounds_hold_whole_cycles_and_what_was_kept_before(trainers: dict[str, T
 
 
 def test_what_naive_per_target_does_not_take_is_counted_all_the_same(trainers: dict[str, Trainer]) -> None:
-    found = in_turns(trainers, 2, steps=1, told=lambda *_: None)
+    found = in_turns(trainers, 2, steps=1, progress=lambda *_: None)
     for alone, once in zip(found["naive_per_target"], found["once"], strict=True):
         assert alone.timed.targets == 5 < alone.targets == once.targets  # run.samples_per_step of the same clicks
         assert alone.timed.encoded < alone.encoded

@@ -9,7 +9,10 @@ from jobs.page import palette
 from jobs.page.charts import Row, Series, bars, columns, dots, lines
 from tests.jobs.page.runs import IMAGE
 
-ROWS = (Row(label=IMAGE, value=3.0, told="3"), Row(label="other", value=9.0, start=3.0, told="3.0 x", role="rival"))
+ROWS = (
+    Row(label=IMAGE, value=3.0, caption="3"),
+    Row(label="other", value=9.0, start=3.0, caption="3.0 x", role="rival"),
+)
 
 
 def labels(plot: dict[str, Any]) -> list[str]:
@@ -38,7 +41,7 @@ def test_roles_differ_without_colour() -> None:
 
 
 def test_an_interval_reaches_from_its_low_to_its_high() -> None:
-    row = Row(label="m", value=0.8, told="", low=0.7, high=0.85)
+    row = Row(label="m", value=0.8, caption="", low=0.7, high=0.85)
     error = dots([row], axis="AUC")["data"][0]["error_x"]
     assert (round(error["arrayminus"][0], 6), round(error["array"][0], 6)) == (0.1, 0.05)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.config import run as run_job
+from jobs.cli.command_line import run as run_job
 from jobs.page.facts import Places, read_facts
 from jobs.report import report
 from tests.damage import HANG, ODD_FILES, changed, damaged_texts, in_place_of, refusal

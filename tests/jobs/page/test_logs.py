@@ -19,13 +19,13 @@ def test_each_end_rule_and_reason_has_its_count_and_share(facts: Facts) -> None:
     assert rows["ends"][1] == ("merged into one already known", "150", "10.7%")
     assert rows["rejected"] == [("not_json", "30", "60.0%"), ("bad_time", "20", "40.0%")]  # none of too_long
     assert [row[1:] for row in rows["merged"]] == [("90", "60.0%"), ("60", "40.0%")]
-    assert "85.7% told of a new impression" in section.charts[0].told
+    assert "85.7% told of a new impression" in section.charts[0].caption
 
 
 def test_tokens_trajectories_and_targets_are_told(facts: Facts) -> None:
     section = went_in(facts)
     assert section is not None
-    told = {tile.label: (tile.value, tile.told) for tile in section.tiles}
+    told = {tile.label: (tile.value, tile.caption) for tile in section.tiles}
     counts = facts.parts["pack"]
     assert told["News items"] == ("3,000", "12 with the text of another, encoded as one")
     assert told["Tokens kept"] == ("40,000", "of 50,000 in all text, 80.0%")

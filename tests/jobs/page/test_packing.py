@@ -19,7 +19,7 @@ def test_as_packed_stands_beside_random_and_time_order(facts: Facts) -> None:
             ("dealt out at random (expected)", f"{packed / 0.8:,.0f}"),
         ]
     )
-    assert "20.0% fewer than dealt out at random (expected)" in orders.told
+    assert "20.0% fewer than dealt out at random (expected)" in orders.caption
     assert len(sizes.table.rows) == 12
     assert sum(int(row[1]) for row in sizes.table.rows) == packed
     assert {tile.label: tile.value for tile in section.tiles} == {

@@ -107,7 +107,7 @@ def test_every_number_of_every_chart_stands_in_a_table(facts: Facts, found: Elem
     assert len(charts) > 15
     for chart in charts:
         assert {cell for row in chart.table.rows for cell in row} <= told, chart.key
-        assert {chart.title, chart.told} <= told
+        assert {chart.title, chart.caption} <= told
     for section in sections(facts):
         assert {tile.value for tile in section.tiles} <= told
 

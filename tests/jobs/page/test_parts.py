@@ -37,7 +37,7 @@ def test_numbers_are_written_for_people(shown: str, wanted: str) -> None:
 
 
 def chart(shape: Shape) -> Chart:
-    return Chart(key="k", title="t", told="", plot={}, table=Table(columns=(), rows=()), shape=shape)
+    return Chart(key="k", title="t", caption="", plot={}, table=Table(columns=(), rows=()), shape=shape)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,11 @@ def test_methods_stand_with_their_intervals_the_model_first_the_oracle_last(fact
     ]
     assert (
         "0.060 above the best baseline (untrained language model). That is 80.0% of the way"
-        in charts["metric-auc"].told
+        in charts["metric-auc"].caption
     )
-    assert section.told.startswith("On 90 impressions from 2026-03-07 to 2026-03-08, none of them trained on; 10 were")
+    assert section.caption.startswith(
+        "On 90 impressions from 2026-03-07 to 2026-03-08, none of them trained on; 10 were"
+    )
     assert section.notes == [f"Left out: 3 impressions of {IMAGE}."]
 
 
@@ -48,13 +50,13 @@ def test_recall_is_told_by_k(facts: Facts) -> None:
     section = quality(facts)
     assert section is not None
     assert section.charts[-1].table.rows == [("5", "0.020"), ("100", "0.200")]
-    assert "among 1,200 news" in section.charts[-1].told
+    assert "among 1,200 news" in section.charts[-1].caption
 
 
 def test_the_headline_is_auc_with_its_interval_against_zero_shot(facts: Facts) -> None:
     (tile,) = headline_tiles(facts)
     assert (tile.label, tile.value) == ("AUC", "0.820")
-    assert tile.told.split("\n") == [
+    assert tile.caption.split("\n") == [
         "95% interval [0.810, 0.830]",
         "untrained language model: 0.760",
         "gain +0.060 [0.050, 0.070]",
@@ -66,7 +68,7 @@ def test_the_demos_figures_stand_without_intervals(facts: Facts) -> None:
     assert methods(plain)["model"] == SUMMARY["quality"]["model"]
     section = quality(plain)
     assert section is not None
-    assert section.told.endswith("No intervals were measured.")
+    assert section.caption.endswith("No intervals were measured.")
     assert [chart.key for chart in section.charts] == ["metric-auc"]
 
 
@@ -100,8 +102,8 @@ def test_figures_against_drawn_news_are_named_as_such_everywhere(facts: Facts) -
     drawn = replace(facts, evaluation={**EVALUATION, "split": split, "negatives": "drawn"})
     section = quality(drawn)
     assert section is not None
-    assert " of 2026-03-07 from 18:00:00Z on, none of them trained on" in section.told
-    assert "ranked among news drawn from what others clicked on its day" in section.told
+    assert " of 2026-03-07 from 18:00:00Z on, none of them trained on" in section.caption
+    assert "ranked among news drawn from what others clicked on its day" in section.caption
     titles = [chart.title for chart in section.charts if chart.key.startswith("metric-")]
     assert titles
     assert all(title.endswith(" against drawn news") for title in titles)

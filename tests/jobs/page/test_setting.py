@@ -13,7 +13,7 @@ def test_the_slowest_stage_stands_first_and_blinks_in_the_table_alone(facts: Fac
     (chart,) = section.charts
     assert [row[0] for row in chart.table.rows] == ["training", "ingest", "a blink"]
     assert len(chart.plot["layout"]["annotations"]) == 2
-    assert chart.told == "Training took longest, 60.7% of 58.6 s in all."
+    assert chart.caption == "Training took longest, 60.7% of 58.6 s in all."
 
 
 def test_options_that_are_not_the_default_stand_out(facts: Facts) -> None:

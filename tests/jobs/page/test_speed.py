@@ -13,7 +13,7 @@ def test_the_steps_of_the_chain_multiply_to_the_whole(facts: Facts) -> None:
     section = speed(facts)
     assert section is not None
     chain = section.charts[0]
-    assert chain.told.startswith("45.0 × as many clicks per second of a processor, step by step")
+    assert chain.caption.startswith("45.0 × as many clicks per second of a processor, step by step")
     words = [each["text"] for each in chain.plot["layout"]["annotations"]]
     assert [word.partition("<b>")[2] for word in words] == [
         "40.0</b>",
@@ -44,18 +44,18 @@ def test_a_ratio_that_cannot_be_told_is_a_sentence_and_no_number(facts: Facts) -
     assert note.startswith("How much faster vectors kept for some steps (cached) is cannot be told: its 5 rounds reach")
     assert "from 3.0 × to 60.0 ×. Measure it again" in note
     chain = section.charts[0]
-    assert chain.told.startswith("10.0 × as many")  # the chain as far as it can be told
+    assert chain.caption.startswith("10.0 × as many")  # the chain as far as it can be told
     assert ("cannot be told", "3.0 × to 60.0 ×") in {row[3:5] for row in chain.table.rows}
     (tile,) = (tile for tile in headline_tiles(unsure) if tile.label == "Speed-up of training")
     assert tile.value == "cannot be told"
-    assert "45.0" not in tile.told
+    assert "45.0" not in tile.caption
 
 
 def test_on_a_gpu_the_clock_compares(facts: Facts) -> None:
     section = speed(with_speed(facts, **{name: {"speed_up_by": "wall"} for name in facts.parts["speed"]}))
     assert section is not None
     assert section.charts[0].plot["layout"]["annotations"][0]["text"].endswith("60.0</b>")
-    assert "of a processor" not in section.charts[0].told
+    assert "of a processor" not in section.charts[0].caption
 
 
 def test_speeds_that_were_not_measured_in_turns_are_not_compared(facts: Facts) -> None:

@@ -29,7 +29,7 @@ def test_ages_and_waiting_are_those_of_the_whole_run(facts: Facts) -> None:
     assert section is not None
     ages = next(chart for chart in section.charts if chart.key == "ages")
     assert ages.table.rows == [("1", "90", "75.0%"), ("2", "30", "25.0%")]
-    assert ages.told == "1.2 steps old on average, 2 at most."
+    assert ages.caption == "1.2 steps old on average, 2 at most."
     told = {tile.label: tile.value for tile in section.tiles}
     assert (told["Waited for data"], told["Looked up, not encoded"]) == ("2.0%", "53.3%")
 

@@ -16,9 +16,9 @@ from tests.jobs.tracking.test_curves import line
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_trainer import start
 from trainer.config import TrainConfig
-from trainer.loop.run import RunConfig
 from trainer.loop.trainer import Trainer
 from trainer.model.text_encoder import TextEncoderConfig
+from trainer.run_config import RunConfig
 
 
 @pytest.fixture(scope="module")

@@ -131,8 +131,8 @@ def test_a_file_a_read_only_folder_and_a_url_are_looked_at_and_nothing_is_writte
 def test_tasks_load_no_engine() -> None:
     """Executors have no use for the embedded one, and their archive leaves it out."""
     words = (
-        "import sys, pipelines.ingest.histories, pipelines.ingest.parse, pipelines.news.tokens, "
-        "pipelines.packing.tasks, pipelines.packing.reach, pipelines.trajectories.windows, "
+        "import sys, pipelines.ingest.resolve.histories, pipelines.ingest.parse.lines, pipelines.news.tokens, "
+        "pipelines.packing.tasks, pipelines.packing.shared_output, pipelines.trajectories.windows, "
         "pipelines.engine.shared_places;"
         "print(sorted({'pysail', 'matplotlib', 'plotly', 'torch'} & set(sys.modules)))"
     )

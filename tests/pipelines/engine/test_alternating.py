@@ -11,9 +11,9 @@ import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.commits import Changes, Mark
-from pipelines.maintenance import CareConfig, maintain_lake
-from pipelines.tables import Lake
+from pipelines.delta.commits import Changes, Mark
+from pipelines.lake.tables import Lake
+from pipelines.maintain.flow import MaintenanceConfig, maintain_lake
 from schemas.errors import ContractError
 from schemas.table import Check, Column, Table
 from tests.builders import rows
@@ -95,7 +95,7 @@ def note(lake: Lake) -> None:
 
 
 def maintain(lake: Lake) -> None:
-    maintain_lake(lake, CareConfig())
+    maintain_lake(lake, MaintenanceConfig())
 
 
 def refuse(lake: Lake) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.make_sample import make_sample
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS, NEWS
 from schemas.raw_log import RAW_LOG, REJECTS

@@ -15,12 +15,12 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame
 
-from pipelines.commits import Changes
-from pipelines.delta_log import opened
+from pipelines.delta.commits import Changes
+from pipelines.delta.log import opened
 from pipelines.engine import replacing
 from pipelines.engine.data_files import write_files
+from pipelines.lake.tables import Lake
 from pipelines.session import is_embedded
-from pipelines.tables import Lake
 from schemas.errors import ContractError, InputError
 from schemas.table import Check, Column, Table
 from tests.builders import rows

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame
 
-from pipelines.delta_log import opened
+from pipelines.delta.log import opened
+from pipelines.delta.merge import STORED
 from pipelines.engine import region, spans
-from pipelines.merging import STORED
+from pipelines.lake.tables import Lake
 from pipelines.session import is_embedded
-from pipelines.tables import Lake
 from schemas.table import Column, Table
 from tests.builders import rows
 

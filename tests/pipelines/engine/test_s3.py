@@ -11,8 +11,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from pipelines.engine.s3 import LOG_STORE, LOG_STORE_CLASS_SETTING, LOG_STORE_SETTING, client_settings
+from pipelines.lake.tables import Lake
 from pipelines.session import with_settings
-from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.storage.files import read
 from schemas.storage.place import Place

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.maintenance import CareConfig, maintain_lake
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
+from pipelines.maintain.flow import MaintenanceConfig, maintain_lake
 from schemas.as_spark import spark_schema
 from schemas.errors import InputError
 from schemas.impression import HISTORIES
@@ -44,7 +44,9 @@ def test_care_and_overwriting_neither_double_nor_lose_a_row(tmp_path: Path, zord
     engines: tuple[Engine, ...] = ("embedded", "spark")
     for engine in engines:
         with running(engine) as spark:
-            files[engine] = maintain_lake(Lake(spark, str(tmp_path)), CareConfig(zorder=zorder))["histories"]["after"]
+            files[engine] = maintain_lake(Lake(spark, str(tmp_path)), MaintenanceConfig(zorder=zorder))["histories"][
+                "after"
+            ]
         assert held(tmp_path) == wanted
     assert [files[engine]["files"] for engine in engines] == [3, 2]  # Spark alone puts those of the odd name together
 

@@ -14,20 +14,20 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.erasures import FILES_KEPT
-from pipelines.forget import erasing
-from pipelines.forget.asked import Asked
-from pipelines.forget.erasing import ERASED, KEPT
+from pipelines.delta.table_ddl import TABLES
+from pipelines.forget import erase_rows as erasing
+from pipelines.forget.erase_rows import ERASED, KEPT
 from pipelines.forget.flow import forget_users
+from pipelines.forget.requested_users import RequestedUser
 from pipelines.ingest.config import IngestConfig
+from pipelines.ingest.discover.sources import find_new, log_paths
+from pipelines.ingest.discover.table_log import table_log
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.replay import replay_logs
-from pipelines.ingest.sources import find_new, log_paths
-from pipelines.ingest.table_log import table_log
-from pipelines.maintenance import CareConfig, maintain_lake
-from pipelines.making import TABLES
+from pipelines.ingest.replay.flow import replay_logs
+from pipelines.lake.tables import Lake
+from pipelines.maintain.erased_versions import FILES_KEPT
+from pipelines.maintain.flow import MaintenanceConfig, maintain_lake
 from pipelines.session import is_embedded, located
-from pipelines.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.erasure import ERASURES, SUPPRESSIONS
 from schemas.errors import InputError
@@ -123,7 +123,7 @@ def test_nothing_is_left_of_a_forgotten_user_and_all_of_the_others(lake: Lake, f
     assert len(traces(Path(lake.root), GONE + "(?!b)")) > 10
     kept, before = others(lake), counts(lake)
     assert all(len(table) for table in kept.values())
-    done = forget_users(lake, [Asked(GONE, None)], at_once=True)
+    done = forget_users(lake, [RequestedUser(GONE, None)], at_once=True)
     assert (done["asked"], done["found"], done["not_found"]) == (1, 1, 0)
     assert done["rows_erased"] == {name: count - len(kept[name]) for name, count in before.items()}
     assert done["rows_erased"]["raw_log"] == 4 + 9 + 8
@@ -134,7 +134,7 @@ def test_nothing_is_left_of_a_forgotten_user_and_all_of_the_others(lake: Lake, f
 
 
 def test_what_is_delivered_again_stays_out(lake: Lake, folder: Path) -> None:
-    forget_users(lake, [Asked(GONE, None)], at_once=True)
+    forget_users(lake, [RequestedUser(GONE, None)], at_once=True)
     kept = others(lake)
     again = add(lake, folder / "d", "new name.jsonl", OF_VICTIM)
     assert (again["lines"], again["suppressed"], again["rejected"]) == (0, len(OF_VICTIM), 0)
@@ -159,9 +159,9 @@ def test_what_is_delivered_again_stays_out(lake: Lake, folder: Path) -> None:
 
 
 def test_a_second_time_nothing_is_written(lake: Lake) -> None:
-    forget_users(lake, [Asked(GONE, None)])
+    forget_users(lake, [RequestedUser(GONE, None)])
     versions = lake.versions(TABLES)
-    done = forget_users(lake, [Asked(GONE, None)])
+    done = forget_users(lake, [RequestedUser(GONE, None)])
     assert lake.versions(TABLES) == versions
     assert (done["found"], done["forgotten_before"], done["not_found"]) == (0, 1, 0)
     assert sum(done["rows_erased"].values()) == 0
@@ -169,7 +169,9 @@ def test_a_second_time_nothing_is_written(lake: Lake) -> None:
 
 def test_users_whom_the_lake_does_not_know_are_counted_and_kept_out_too(lake: Lake, folder: Path) -> None:
     kept = others(lake)
-    done = forget_users(lake, [Asked("nobody", None), Asked(GONE, "other"), Asked("n-1", "other")])
+    done = forget_users(
+        lake, [RequestedUser("nobody", None), RequestedUser(GONE, "other"), RequestedUser("n-1", "other")]
+    )
     assert (done["asked"], done["found"], done["not_found"], done["forgotten_before"]) == (3, 1, 2, 0)
     assert rows(lake.read(SUPPRESSIONS), "source", "found") == [
         ("other", False), ("other", False), ("other", True), ("publisher", False)
@@ -185,14 +187,14 @@ def test_users_whom_the_lake_does_not_know_are_counted_and_kept_out_too(lake: La
 
 def test_a_reader_of_old_versions_has_until_the_retention_ends(lake: Lake) -> None:
     before = lake.version(HISTORIES)
-    done = forget_users(lake, [Asked(GONE, None)])
+    done = forget_users(lake, [RequestedUser(GONE, None)])
     assert done["removed"] == []
     assert (datetime.fromisoformat(done["removable_from"]) - datetime.now(UTC)).days in (6, 7)
-    maintain_lake(lake, CareConfig())
+    maintain_lake(lake, MaintenanceConfig())
     assert lake.read(HISTORIES, version=before).where(F.col("user_id") == GONE).count() > 0
     assert traces(Path(lake.root), GONE + "(?!b)")
     assert lake.read(ERASURES).where("removed_at IS NULL").count() == 14
-    maintain_lake(lake, CareConfig(retention_days=0, below_safe_retention=True))
+    maintain_lake(lake, MaintenanceConfig(retention_days=0, below_safe_retention=True))
     assert traces(Path(lake.root), GONE + "(?!b)") == []
     assert lake.read(ERASURES).where("removed_at IS NULL").count() == 0
 
@@ -200,9 +202,9 @@ def test_a_reader_of_old_versions_has_until_the_retention_ends(lake: Lake) -> No
 def test_maintain_removes_old_versions_and_their_log_once_the_tables_own_retention_has_passed(lake: Lake) -> None:
     for table in ERASED:
         lake.set_properties(table, {FILES_KEPT: "interval 0 days"})
-    forget_users(lake, [Asked(GONE, None)])
+    forget_users(lake, [RequestedUser(GONE, None)])
     assert traces(Path(lake.root), GONE + "(?!b)")
-    maintain_lake(lake, CareConfig())
+    maintain_lake(lake, MaintenanceConfig())
     assert traces(Path(lake.root), GONE + "(?!b)") == []
     assert lake.read(ERASURES).where("removed_at IS NULL").count() == 0
 
@@ -213,7 +215,7 @@ def test_files_of_writers_that_were_killed_go_too(lake: Lake) -> None:
     shutil.copy(some, left)
     (Path(lake.root) / "_scratch" / "x").mkdir(parents=True)
     shutil.copy(some, Path(lake.root) / "_scratch" / "x" / "y.parquet")
-    forget_users(lake, [Asked(GONE, None)], at_once=True)
+    forget_users(lake, [RequestedUser(GONE, None)], at_once=True)
     assert not left.exists()
     assert traces(Path(lake.root), GONE + "(?!b)") == []
 
@@ -227,14 +229,14 @@ def test_rows_that_are_only_marked_as_deleted_go_from_their_files(lake: Lake) ->
         of_victim = f"source = 'publisher' AND user_id = '{GONE}' AND {rule}"
         lake.spark.sql(f"DELETE FROM delta.`{located(lake.path(table))}` WHERE {of_victim}")
         assert any(len(file.deleted) for file in table_log(lake.path(table)).files)
-    forget_users(lake, [Asked(GONE, None)], at_once=True)
+    forget_users(lake, [RequestedUser(GONE, None)], at_once=True)
     assert others(lake) == kept
     assert not any(len(file.deleted) for table in ERASED for file in table_log(lake.path(table)).files)
     assert traces(Path(lake.root), GONE + "(?!b)") == []
 
 
 def test_an_audit_is_kept_of_what_each_table_lost(lake: Lake) -> None:
-    done = forget_users(lake, [Asked(GONE, None)])
+    done = forget_users(lake, [RequestedUser(GONE, None)])
     found = rows(lake.read(ERASURES).groupBy("table_name").agg(F.sum("rows_erased")))
     assert dict(found) == done["rows_erased"]
     for table in ERASED:
@@ -282,8 +284,8 @@ def test_a_run_that_is_stopped_anywhere_is_completed_by_the_next(
         for name in STEPS:
             patch.setattr(Lake, name, stopping(name))
         with suppress(Killed):
-            forget_users(lake, [Asked(GONE, None)])
-    forget_users(lake, [Asked(GONE, None)], at_once=True)
+            forget_users(lake, [RequestedUser(GONE, None)])
+    forget_users(lake, [RequestedUser(GONE, None)], at_once=True)
     assert others(lake) == kept
     assert counts(lake) == {name: len(table) for name, table in kept.items()}
     erased = dict(rows(lake.read(ERASURES).groupBy("table_name").agg(F.sum("rows_erased"))))
@@ -303,7 +305,7 @@ def test_a_replay_waits_until_a_stopped_run_is_done(lake: Lake, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(erasing, "_region", killed)
         with pytest.raises(Killed):
-            forget_users(lake, [Asked(GONE, None)])
+            forget_users(lake, [RequestedUser(GONE, None)])
     with pytest.raises(InputError, match=r"forget was stopped before it was done.*Run \./feedloop forget --lake"):
         replay_logs(lake, IngestConfig(), source="publisher")
     forget_users(lake, [])  # whoever comes next

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.forget.holdings import Past
 from pipelines.forget.runs import holdings_below
-from pipelines.suppression import Suppressed
+from pipelines.lake.suppression import Suppressed
 from tests.traces import traces
 
 GONE = "victim-7f3a"

@@ -14,15 +14,15 @@ from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import scratch
 from pipelines.histories import with_history
-from pipelines.ingest.dedupe import linked_impressions
-from pipelines.ingest.histories import (
+from pipelines.ingest.resolve.dedupe import linked_impressions
+from pipelines.ingest.resolve.histories import (
     distinct_histories,
     history_changes,
     history_offsets,
     placed_histories,
     with_offset,
 )
-from pipelines.ingest.sightings import observations, per_sighting, usable
+from pipelines.ingest.resolve.observations import keyed_lines, per_observation, usable
 
 _JUDGED = (
     "reason string, file string, position long, line binary, user_id string, impression_id string, seconds double, "
@@ -49,11 +49,11 @@ def made_of(spark: SparkSession, lines: Sequence[Sequence[Any]]) -> dict[str, li
     judged = spark.createDataFrame(rows, _JUDGED)
     judged = judged.withColumn("time", F.timestamp_micros((F.col("seconds") * 1_000_000).cast("long")))
     with scratch() as keep:
-        observed = keep(usable(observations(judged)))
+        observed = keep(usable(keyed_lines(judged)))
         found = keep(placed_histories(distinct_histories(observed), None))
         changes, offsets = history_changes(found), history_offsets(found)
-        sightings = per_sighting(with_offset(observed, offsets))
-        linked = keep(linked_impressions(sightings, None, batch=1)).withColumn("source", F.lit("p"))
+        observations = per_observation(with_offset(observed, offsets))
+        linked = keep(linked_impressions(observations, None, batch=1)).withColumn("source", F.lit("p"))
         histories = changes.withColumn("source", F.lit("p"))
         tables = {
             "observations": observed,

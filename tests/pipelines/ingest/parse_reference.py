@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pipelines.ingest.mapping import EACH, EPOCHS, LISTS, LogMapping
+from pipelines.ingest.parse.mapping import EACH, EPOCHS, LISTS, LogMapping
 
 Row = dict[str, Any]
 DEEPEST = 500

@@ -17,13 +17,13 @@ from pyspark.sql import SparkSession
 
 from jobs.make_sample import make_sample
 from pipelines.histories import with_history
+from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.sources import find_new, log_paths
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_RUNS
 from tests.builders import ARRIVED, json_line, write_logs
-from tests.jobs.publisher.reference import impressions_of
+from tests.jobs.synthetic.reference import impressions_of
 
 RUNS = 3
 COLUMNS = ("impression_id", "also_seen_as", "user_id", "time", "last_time", "shown", "clicked", "history")

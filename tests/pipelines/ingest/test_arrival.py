@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.delta_log import opened
+from pipelines.delta.log import opened
+from pipelines.delta.table_ddl import make
+from pipelines.ingest.discover.sources import find_logs
 from pipelines.ingest.flow import Dates, append_lines
-from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sources import find_logs
-from pipelines.making import make
-from pipelines.tables import Lake
+from pipelines.ingest.read.readers import raw_lines
+from pipelines.lake.tables import Lake
 from schemas.raw_log import RAW_LOG, REJECTS
 from schemas.table import Table
 from tests.builders import ARRIVED, json_line, rows, write_logs

@@ -12,10 +12,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.compressed import SUFFIXES
+from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.sources import find_new, log_paths
-from pipelines.tables import Lake
+from pipelines.ingest.parse.mapping import LogMapping
+from pipelines.lake.tables import Lake
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECTS
 from schemas.table import Table

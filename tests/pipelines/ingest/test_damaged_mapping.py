@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.ingest import ingest
 from jobs.train import train
-from pipelines.ingest.mapping import ListForm, LogMapping, mapping_of
-from pipelines.ingest.mapping_file import read_mapping
+from pipelines.ingest.parse.mapping import ListForm, LogMapping, mapping_of
+from pipelines.ingest.parse.mapping_file import read_mapping
 from schemas.errors import InputError
 from schemas.strict_toml import toml_tables
 from tests.damage import HANG, ODD_FILES, damaged_texts, in_place_of, refusal

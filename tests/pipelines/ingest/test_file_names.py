@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from pipelines.compressed import with_compressed
-from pipelines.ingest.audit import check_lines
-from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sources import find_logs
+from pipelines.ingest.batch.audit import check_lines
+from pipelines.ingest.discover.sources import find_logs
+from pipelines.ingest.parse.mapping import LogMapping
+from pipelines.ingest.read.readers import raw_lines
 from tests.builders import json_line, rows, write_logs
 
 AWKWARD = [

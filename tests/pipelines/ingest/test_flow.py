@@ -9,12 +9,15 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.histories import with_history
-from pipelines.ingest import audit, books, flow, impressions
-from pipelines.ingest.books import book_of, files_note, raw_note
+from pipelines.ingest import flow
+from pipelines.ingest.batch import audit
+from pipelines.ingest.batch import run_records as books
+from pipelines.ingest.batch.run_records import book_of, files_note, raw_note
+from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.readers import raw_lines
-from pipelines.ingest.sources import find_new, log_paths
-from pipelines.tables import Lake
+from pipelines.ingest.read.readers import raw_lines
+from pipelines.ingest.resolve import impressions
+from pipelines.lake.tables import Lake
 from schemas.errors import ContractError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECTS

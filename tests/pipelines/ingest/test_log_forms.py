@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.ingest.json_arrays import elements, is_array
-from pipelines.ingest.log_file import LogFile
-from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.mapping_file import read_mapping
-from pipelines.ingest.parse import TOLD as FIELDS
-from pipelines.ingest.parse import with_told
-from pipelines.ingest.rows import RowPiece, parquet_batches
-from pipelines.ingest.sources import find_logs
+from pipelines.ingest.discover.json_arrays import elements, is_array
+from pipelines.ingest.discover.log_file import LogFile
+from pipelines.ingest.discover.sources import find_logs
+from pipelines.ingest.parse.lines import TOLD as FIELDS
+from pipelines.ingest.parse.lines import with_parsed
+from pipelines.ingest.parse.mapping import LogMapping
+from pipelines.ingest.parse.mapping_file import read_mapping
+from pipelines.ingest.read.rows import RowPiece, parquet_batches
 from schemas.errors import InputError
 from tests.builders import json_line, raw_logs, rows
 from tests.pipelines.ingest.log_forms import AT, FORMS, OBJECT, SECONDS, TOLD, Form, lines, parquet
@@ -69,7 +69,7 @@ def test_each_form_of_json_is_parsed(spark: SparkSession, tmp_path: Path, format
         some = elements(file.path) if is_array(file.path) else text.splitlines()
         lines_of.setdefault(file.lines_format, []).extend((name, line) for line in some)
     for format, told in lines_of.items():
-        judged = rows(with_told(raw_logs(spark, *(line for _, line in told)), format), "position", *FIELDS, "reason")
+        judged = rows(with_parsed(raw_logs(spark, *(line for _, line in told)), format), "position", *FIELDS, "reason")
         for position, *fields in judged:
             late = timedelta(seconds=FORMS[told[position][0]].seconds)
             id, user, time, *lists = TOLD[position % 2]
@@ -151,7 +151,7 @@ def test_a_time_beyond_all_years_stops_no_run(tmp_path: Path) -> None:
 
 
 def strict(spark: SparkSession, *told: str) -> list[tuple[Any, ...]]:
-    judged = with_told(raw_logs(spark, *told), "jsonl")
+    judged = with_parsed(raw_logs(spark, *told), "jsonl")
     return [row[1:] for row in sorted(rows(judged, "position", "impression_id", "shown", "reason"))]
 
 
@@ -191,12 +191,12 @@ def test_a_name_that_stands_twice_in_an_object_of_a_list_is_refused(spark: Spark
     format = json.dumps(json.loads(text) | {"time_format": "iso", "time_zone": "UTC", "clicked_as": "ids"})
     line = '{{"i": 1, "u": 2, "t": "2026-03-02T09:15:31Z", "s": [{{"n": {{"id": 3{} }}, "x": 1, "x": 2}}]}}'
     told = [line.format(more) for more in ("", ', "y": 1, "y": 2', ', "id": 4')]
-    found = rows(with_told(raw_logs(spark, *told), format), "position", "shown", "reason")
+    found = rows(with_parsed(raw_logs(spark, *told), format), "position", "shown", "reason")
     assert found == [(0, ["3"], None), (1, ["3"], None), (2, ["4"], "duplicate_field")]
 
 
 def test_an_earlier_year_is_read_if_asked_for(spark: SparkSession) -> None:
     raw = raw_logs(spark, json_line(time="1989-12-31T23:59:59Z"), json_line(time="1990-01-01T00:00:00Z"))
-    assert [reason for (reason,) in rows(with_told(raw, "jsonl"), "reason")] == ["bad_time", None]
-    earlier = rows(with_told(raw, "jsonl", date(1960, 1, 1)), "reason")
+    assert [reason for (reason,) in rows(with_parsed(raw, "jsonl"), "reason")] == ["bad_time", None]
+    earlier = rows(with_parsed(raw, "jsonl", date(1960, 1, 1)), "reason")
     assert earlier == [(None,), (None,)]

@@ -11,10 +11,10 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.parse import keep_rejects, keep_told, with_told
-from pipelines.ingest.sources import find_new, log_paths
-from pipelines.tables import Lake
+from pipelines.ingest.parse.lines import keep_parsed, keep_rejects, with_parsed
+from pipelines.lake.tables import Lake
 from schemas.impression import IMPRESSIONS
 from schemas.raw_log import REJECT_REASONS, REJECTS
 from tests.builders import ARRIVED, json_line, mind_line, raw_logs, rows, write_logs
@@ -104,14 +104,14 @@ def mind_lines() -> list[str]:
 
 @pytest.mark.parametrize(("format", "lines"), [("jsonl", json_lines()), ("mind", mind_lines())])
 def test_every_line_is_usable_or_has_a_reason(spark: SparkSession, format: str, lines: list[str]) -> None:
-    judged = with_told(raw_logs(spark, *mutated(lines), format=format), format).persist()
+    judged = with_parsed(raw_logs(spark, *mutated(lines), format=format), format).persist()
     reasons = dict(rows(judged.groupBy("reason").count()))
     assert set(reasons) <= {None, *REJECT_REASONS}
     assert sum(reasons.values()) == LINES
-    assert (keep_told(judged).count(), keep_rejects(judged).count()) == (reasons[None], LINES - reasons[None])
+    assert (keep_parsed(judged).count(), keep_rejects(judged).count()) == (reasons[None], LINES - reasons[None])
     assert reasons[None] > LINES // 100
     assert len(reasons) > len(REJECT_REASONS) // 2
-    told = keep_told(judged)
+    told = keep_parsed(judged)
     ids = F.concat(F.array("impression_id", "user_id"), "history", "shown", F.coalesce("clicked_ids", F.array()))
     odd = F.exists(ids, lambda id: (F.trim(id) == "") | id.rlike(r"[\s\p{Cc}\p{Z}\\]") | (F.octet_length(id) > 256))
     broken = odd | (F.size("shown") == 0) | (F.size(F.array_except("clicked_ids", "shown")) > 0)

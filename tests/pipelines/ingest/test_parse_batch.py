@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines.ingest import parse
-from pipelines.ingest.mapping import EACH, Extra, ListForm, LogMapping
-from pipelines.ingest.parse import EARLIEST, parse_batch, parse_batches, with_told
+from pipelines.ingest.parse import lines as parse
+from pipelines.ingest.parse.lines import EARLIEST, parse_batch, parse_batches, with_parsed
+from pipelines.ingest.parse.mapping import EACH, Extra, ListForm, LogMapping
 from tests.builders import ARRIVED, json_line, raw_logs
 from tests.pipelines.ingest.parse_reference import reference
 from tests.pipelines.ingest.test_mutated_lines import MUTATIONS, json_lines, mind_lines, mutated
@@ -203,7 +203,7 @@ def same_table(spark: SparkSession, lines: Sequence[bytes], format: str) -> None
     """The engine gives each row as the function over Arrow does, all columns of it."""
     wanted = parse_batch(batch_of(lines, format), format)
     names = [name for name in wanted.schema.names if name not in ("arrived_at", "line")]
-    frame = with_told(raw_logs(spark, *lines, format=format), format).select("position", *names)
+    frame = with_parsed(raw_logs(spark, *lines, format=format), format).select("position", *names)
     found = sorted((row.asDict() for row in frame.collect()), key=lambda row: row.pop("position"))
     rows = [{name: naive(value) for name, value in row.items() if name in names} for row in wanted.to_pylist()]
     assert found == rows

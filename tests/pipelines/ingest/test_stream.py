@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from pipelines.ingest.discover.previous_reads import Known
+from pipelines.ingest.discover.sources import Found
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.known import Known
-from pipelines.ingest.mapping import LogMapping
-from pipelines.ingest.sources import Found
+from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.stream import Growing, ingest_stream, summed
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
 from schemas.raw_log import INGEST_RUNS, RAW_LOG

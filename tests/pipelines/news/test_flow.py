@@ -10,14 +10,14 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.commits import Changes
+from pipelines.delta.commits import Changes
+from pipelines.delta.table_ddl import TABLES_OF
 from pipelines.engine.scratch import scratch
-from pipelines.making import TABLES_OF
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import noted_sources
 from pipelines.news.flow import prepare_news
 from pipelines.news.items import new_rows
 from pipelines.news.segmenting import NewsConfig
-from pipelines.tables import Lake
-from pipelines.token_notes import noted_sources
 from schemas.errors import InputError
 from schemas.news import ITEM_TOKENS, NEWS
 from schemas.table import Table

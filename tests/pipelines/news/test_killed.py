@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from pipelines.lake.tables import Lake
 from pipelines.news.flow import prepare_news
 from pipelines.news.segmenting import NewsConfig
-from pipelines.tables import Lake
 from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS
 from tests.builders import rows
 from tests.pipelines.news.test_refined_flow import LONG, write

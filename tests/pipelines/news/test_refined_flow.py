@@ -12,12 +12,12 @@ import pytest
 from pyspark.sql import SparkSession
 from tokenizers import Tokenizer
 
-from pipelines.making import TABLES_OF
+from pipelines.delta.table_ddl import TABLES_OF
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import noted_sources
 from pipelines.news.flow import prepare_news
 from pipelines.news.segmenting import NewsConfig, Segmenting, Select
 from pipelines.news.stop_words import stop_words
-from pipelines.tables import Lake
-from pipelines.token_notes import noted_sources
 from schemas.news import CORPUS_STATISTICS, FIELDS, ITEM_TOKENS, NEWS
 from tests.builders import rows
 from tests.pipelines.news.slow_refinement import slow_idf, slow_keywords, slow_words

@@ -10,11 +10,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import scratch
+from pipelines.news.category_prefix import text_sha256, with_category_prefix
 from pipelines.news.corpus import with_idf, word_counts
 from pipelines.news.flow import per_news
-from pipelines.news.headed import headed, text_sha256
 from pipelines.news.items import changed_items, new_rows, numbered, with_item
-from pipelines.news.near import near_duplicates
+from pipelines.news.near_duplicates import near_duplicates
 from pipelines.news.readers import read_news
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.stop_words import stop_words
@@ -58,7 +58,7 @@ def test_every_engine_makes_the_same_of_a_news_file(spark: SparkSession, tmp_pat
         read = keep(read_news(spark, news_file(tmp_path), piece_bytes=5000).transform(per_news))
         found["read"] = digest(read.collect())
         named = read.where("news_id IS NOT NULL").withColumns({"source": F.lit("s"), "text_sha256": text_sha256()})
-        news = keep(named.transform(headed))
+        news = keep(named.transform(with_category_prefix))
         found["news"] = digest(news.collect())
 
         words = keep(word_counts(news, ["title", "body"]).transform(with_idf))

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.prepare_news import prepare_news
+from pipelines.lake.tables import Lake
+from pipelines.lake.token_notes import noted_sources
 from pipelines.news.segmenting import DEFAULTS, NewsConfig
 from pipelines.news.tokenizer_file import default_tokenizer_file
-from pipelines.tables import Lake
-from pipelines.token_notes import noted_sources
 from schemas.news import ITEM_TOKENS, NEAR_DUPLICATES
 from tests.builders import rows
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import SparkSession
 
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from schemas.as_spark import spark_schema
 from schemas.news import ITEM_TOKENS
 from schemas.storage.place import Place

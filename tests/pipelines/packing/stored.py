@@ -25,7 +25,7 @@ def sums(manifest: Manifest) -> dict[str, str]:
     return {re.sub("-[0-9a-f]{32}", "", entry.path): entry.sha256 for entry in listed}
 
 
-def nothing_beside(out: Place) -> bool:
+def no_leftovers(out: Place) -> bool:
     """Whether the place holds the manifest and what it lists, and no more."""
     manifest = manifest_at(out)
     listed = {f"{manifest.build}/{entry.path}" for entry in manifest.files} | {MANIFEST_FILE}

@@ -13,9 +13,9 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.lake.tables import Lake
 from pipelines.packing.config import OrderName, PackingConfig
 from pipelines.packing.flow import pack
-from pipelines.tables import Lake
 from schemas.errors import InputError
 from schemas.manifest import Manifest
 from schemas.news import ITEM_TOKENS

@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.packing.building import work_folder
+from pipelines.packing.build_folder import work_folder
 from pipelines.packing.token_files import RowTokens, pack_tokens
 from pipelines.packing.tokens import COLUMNS, token_table
 from pipelines.packing.write import directory_at, write_tokens

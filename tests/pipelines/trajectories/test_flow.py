@@ -9,7 +9,7 @@ import pytest
 import xxhash
 from pyspark.sql import Row, SparkSession
 
-from pipelines.tables import Lake
+from pipelines.lake.tables import Lake
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.flow import build_trajectories
 from schemas.errors import InputError
@@ -236,7 +236,7 @@ def test_old_versions_of_the_inputs_give_the_trajectories_of_then(spark: SparkSe
     now = build_trajectories(lake, config)
     assert (now.summary["targets"], now.inputs["impressions"]) == (2, then.inputs["impressions"] + 1)
 
-    again = build_trajectories(lake, config, told=lake.as_of(then.inputs))
+    again = build_trajectories(lake, config, read_from=lake.as_of(then.inputs))
     assert (again.summary, again.inputs) == (then.summary, then.inputs)
     assert as_tuples(lake.read(TRAJECTORIES).collect()) == rows
     assert again.outputs["trajectories"] > now.outputs["trajectories"]  # a new version; nothing old is taken away

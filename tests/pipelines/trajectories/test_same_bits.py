@@ -11,9 +11,9 @@ from pyspark.sql import SparkSession
 
 from pipelines.engine.scratch import scratch
 from pipelines.trajectories.config import TrajectoryConfig
-from pipelines.trajectories.drawn import line_of
 from pipelines.trajectories.evaluate_from import start_of
 from pipelines.trajectories.flow import split_by
+from pipelines.trajectories.sampled_negatives import line_of
 from pipelines.trajectories.split import with_split
 from tests.pipelines.trajectories.test_flow import random_logs
 from tests.pipelines.trajectories.views import SPLIT, built, impressions

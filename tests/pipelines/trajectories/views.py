@@ -15,7 +15,7 @@ from pipelines.histories import hash_of
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.evaluate_from import start_of
 from pipelines.trajectories.flow import evaluation, known_views, split_by, trajectories
-from pipelines.trajectories.recent import showings, with_recent
+from pipelines.trajectories.recent_counts import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown
 from pipelines.trajectories.sampling import thinned, without_bots
 from pipelines.trajectories.split import with_split

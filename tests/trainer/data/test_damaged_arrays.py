@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.inspect_batches import inspect_batches
 from schemas.cells import encoded
 from schemas.errors import ContractError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.inspect_batches import inspect_batches
 from pipelines.packing.write import existing_manifest
 from schemas.errors import InputError

@@ -70,7 +70,7 @@ class Bench:
             parameter.grad = None
         table.refresh(plan)
         self.head(table.read(plan), StepTensors.of(batch, plan.inverse_M)).backward()
-        table.settle(plan, batch.weight_sum)
+        table.backward_encoder(plan, batch.weight_sum)
         table.stage(plan, batch.weight_sum)
         table.commit()
 

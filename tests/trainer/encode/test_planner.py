@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ContractError
-from trainer.encode.chunks import cut_chunks, mix
+from trainer.encode.chunks import cut_chunks, hash64
 from trainer.encode.plan import NEVER, Plan, PlannerState
 from trainer.encode.planner import planner_of
 from trainer.encode.policies import PlannerConfig, Policy
@@ -47,7 +47,7 @@ def test_cached_encodes_what_the_rules_say(batches: list[list[int]], max_age: in
         wanted = []
         for row in sorted(set(batch)):
             young = row in encoded_at and step - encoded_at[row] <= max_age
-            toss = int(mix(7, step, row) if coin == "item" else mix(7, step)) / 2**64
+            toss = int(hash64(7, step, row) if coin == "item" else hash64(7, step)) / 2**64
             if not young or toss >= p:
                 wanted.append(row)
                 encoded_at[row] = step
@@ -117,7 +117,7 @@ def test_impossible_settings_are_refused_with_advice(values: dict[str, int], adv
 def test_policies_are_those_that_the_type_names() -> None:
     from typing import get_args
 
-    from trainer.loop.run import SHAPES
+    from trainer.loop.steps import SHAPES
 
     assert set(get_args(Policy)) == set(SHAPES)
     for policy in get_args(Policy):
@@ -174,7 +174,7 @@ def test_carried_takes_along_what_look_ups_left(batches: list[list[int]], max_ag
         fresh = {
             row
             for row in set(batch)
-            if row not in encoded_at or step - encoded_at[row] > max_age or int(mix(7, step, row)) / 2**64 >= p
+            if row not in encoded_at or step - encoded_at[row] > max_age or int(hash64(7, step, row)) / 2**64 >= p
         }
         if last:
             fresh = set(batch) | set(since)

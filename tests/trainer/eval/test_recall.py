@@ -8,8 +8,8 @@ import torch
 
 from tests.trainer.eval.impression_sets import evaluation
 from trainer.eval.impressions import Impressions
-from trainer.eval.ranking import ItemVectors
 from trainer.eval.recall import AT, best_of_day, recall_over_days
+from trainer.model.item_vectors import ItemVectors
 
 
 def test_recall_is_what_sorting_each_days_pool_gives(monkeypatch: pytest.MonkeyPatch) -> None:

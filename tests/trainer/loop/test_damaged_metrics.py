@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.damage import HANG, ODD_FILES, damaged_texts, in_place_of, refusal
-from trainer.loop.logs import RunLog
+from trainer.loop.metrics_log import RunLog
 
 pytestmark = pytest.mark.timeout(HANG)
 LINE = b'{"step": 10, "steps": 20, "epoch": 0, "loss": 1.5}'

@@ -13,12 +13,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.packed import packed_directory
-from tests.trainer.loop.test_keeping import config
+from tests.trainer.loop.test_session import config
 from tests.trainer.loop.test_trainer import start
+from trainer.checkpoint.files import Checkpoint
+from trainer.cost.memory import OutOfMemoryError
 from trainer.encode.policies import Policy
-from trainer.loop.checkpoint import Checkpoint
-from trainer.loop.memory import OutOfMemoryError
-from trainer.loop.run import PlannedStep
+from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
 
 

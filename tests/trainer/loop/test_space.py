@@ -18,11 +18,11 @@ from schemas.space import NoSpaceError
 from tests.disks import small_disk
 from tests.exported import SOURCE, checkpoint_at, config_of, write_news
 from tests.packed import packed_directory, tiny_plm
-from trainer.eval.export_folder import export_folder
-from trainer.loop.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from trainer.loop.exporting import export
-from trainer.loop.logs import RunLog
-from trainer.loop.prepare import prepare
+from trainer.checkpoint.files import Checkpoint, load_checkpoint, save_checkpoint
+from trainer.loop.metrics_log import RunLog
+from trainer.serve.export_folder import export_folder
+from trainer.serve.export_run import export
+from trainer.setup.prepare import prepare
 
 CPU = torch.device("cpu")
 
@@ -61,7 +61,9 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(disk: Path) -> No
 def test_a_frozen_store_that_finds_no_room_is_refused_before_it_is_filled(made: Path, disk: Path) -> None:
     (disk / "other").write_bytes(b"x" * 60_000)
     with pytest.raises(NoSpaceError, match=r"\.npy: no space left there: [\d,]+ bytes are needed, [\d,]+ are free"):
-        prepare(config_of(str(made / "plm")), made / "packed", store=disk / "store", device=CPU, told=lambda *_: None)
+        prepare(
+            config_of(str(made / "plm")), made / "packed", store=disk / "store", device=CPU, progress=lambda *_: None
+        )
     assert list((disk / "store").iterdir()) == []
 
 
@@ -76,7 +78,7 @@ def test_an_export_that_finds_no_room_leaves_nothing_behind(made: Path, disk: Pa
             kind="flat",
             store=None,
             device=CPU,
-            told=lambda *_: None,
+            progress=lambda *_: None,
         )
     assert [path.name for path in disk.iterdir()] == [".out.lock"]  # empty, and free: it stays beside the folder
 

@@ -11,15 +11,15 @@ import torch
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_trainer import fit, fit_in_two, start
 from trainer.config import TrainConfig
-from trainer.encode.plan import Shortening
+from trainer.encode.plan import MaxAgeChange
 from trainer.encode.planner import planner_of
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.logs import RunLog
-from trainer.loop.optimiser import OptimiserConfig
-from trainer.loop.run import RunConfig
+from trainer.loop.metrics_log import RunLog
 from trainer.loop.staleness import Drift, StalenessWatch
 from trainer.loop.trainer import Trainer
 from trainer.model.text_encoder import TextEncoderConfig
+from trainer.optimise.optimiser import OptimiserConfig
+from trainer.run_config import RunConfig
 
 
 @pytest.fixture
@@ -72,15 +72,15 @@ def test_a_watched_run_takes_the_same_steps(data: Path, tmp_path: Path) -> None:
 def test_a_limit_halves_the_life_of_vectors_once_they_had_time() -> None:
     config = PlannerConfig(max_age_steps=8, drift_limit=0.5)
     watch = StalenessWatch(config, planner_of(config, rows=3, seed=1), plan_ahead=2)
-    watch.heed(Drift(looked_up=0.7, encoded=0.3), 0)  # .4 above what dropout does
+    watch.apply(Drift(looked_up=0.7, encoded=0.3), 0)  # .4 above what dropout does
     assert watch.changes == []
-    watch.heed(Drift(looked_up=0.9, encoded=0.3), 1)
+    watch.apply(Drift(looked_up=0.9, encoded=0.3), 1)
     for step in range(2, 9):  # vectors of before are still looked up
-        watch.heed(Drift(looked_up=0.9, encoded=0.3), step)
-    assert watch.changes == [Shortening(5, 4)]
-    watch.heed(Drift(looked_up=0.9, encoded=0.3), 9)
-    watch.heed(Drift(looked_up=0.9, encoded=0.3), 99)
-    watch.heed(Drift(looked_up=0.9, encoded=0.3), 199)
+        watch.apply(Drift(looked_up=0.9, encoded=0.3), step)
+    assert watch.changes == [MaxAgeChange(5, 4)]
+    watch.apply(Drift(looked_up=0.9, encoded=0.3), 9)
+    watch.apply(Drift(looked_up=0.9, encoded=0.3), 99)
+    watch.apply(Drift(looked_up=0.9, encoded=0.3), 199)
     assert [change.max_age_steps for change in watch.changes] == [4, 2, 1]
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jobs.config import run
+from jobs.cli.command_line import run
 from jobs.evaluate import evaluate
 from jobs.export_embeddings import export_embeddings
 from jobs.inspect_batches import inspect_batches
@@ -22,10 +22,10 @@ from tests.packed import packed_directory, tiny_plm
 from tests.trainer.data.stored import cache_in, kept, uploaded
 from trainer.config import TrainConfig
 from trainer.encode.policies import PlannerConfig
-from trainer.loop.logs import RunLog
-from trainer.loop.optimiser import OptimiserConfig
-from trainer.loop.run import RunConfig
+from trainer.loop.metrics_log import RunLog
 from trainer.model.text_encoder import TextEncoderConfig
+from trainer.optimise.optimiser import OptimiserConfig
+from trainer.run_config import RunConfig
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from schemas.manifest import Manifest
 from schemas.tokenizer_content import content_sha256
 from tests.exported import tiny_tokenizer
 from tests.packed import packed_directory, tiny_plm
+from trainer.checkpoint.files import ResumeError, load_checkpoint, save_checkpoint
 from trainer.config import TrainConfig
 from trainer.data.directory import PackedDirectory
 from trainer.data.position import Order
@@ -23,17 +24,18 @@ from trainer.data.reader import Reader
 from trainer.encode.policies import PlannerConfig, Policy
 from trainer.eval.baselines import zero_shot_scores
 from trainer.eval.impressions import Impressions
-from trainer.eval.ranking import encode_rows, model_scores
-from trainer.loop.checkpoint import ResumeError, load_checkpoint, save_checkpoint
-from trainer.loop.logs import RunLog
-from trainer.loop.optimiser import NonFiniteError, OptimiserConfig
-from trainer.loop.prepare import Prepared, clicks_per_row, prepare, short_superblocks
-from trainer.loop.run import RunConfig, epoch_targets
-from trainer.loop.token_check import check_tokens
+from trainer.eval.ranking import model_scores
+from trainer.loop.metrics_log import RunLog
+from trainer.loop.steps import epoch_targets
 from trainer.loop.trainer import Trainer
+from trainer.model.item_vectors import encode_rows
 from trainer.model.pretrained import load_plm
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoderConfig
+from trainer.optimise.optimiser import NonFiniteError, OptimiserConfig
+from trainer.run_config import RunConfig
+from trainer.setup.prepare import Prepared, clicks_per_row, prepare, short_superblocks
+from trainer.setup.token_check import check_tokens
 
 CPU = torch.device("cpu")
 
@@ -58,7 +60,7 @@ def start(config: TrainConfig, data: Path) -> Trainer:
 
 
 def ready(config: TrainConfig, data: Path) -> Prepared:
-    return prepare(config, data, store=None, device=CPU, told=lambda *_: None)
+    return prepare(config, data, store=None, device=CPU, progress=lambda *_: None)
 
 
 def fit(trainer: Trainer, folder: Path, *, stop_at: int | None = None) -> list[float]:
@@ -264,11 +266,11 @@ def test_a_checkpoint_above_other_frozen_layers_is_refused(config: TrainConfig, 
 
 def test_frozen_output_is_stored_once_and_read_again(config: TrainConfig, data: Path) -> None:
     told: list[int] = []
-    prepare(config, data, store=None, device=CPU, told=lambda done, _: told.append(done))
+    prepare(config, data, store=None, device=CPU, progress=lambda done, _: told.append(done))
     assert sum(told) > 0
     (store,) = data.with_name("packed.frozen").iterdir()
     written = store.stat().st_mtime_ns
-    prepare(config, data, store=None, device=CPU, told=lambda done, _: pytest.fail(f"computed {done} rows again"))
+    prepare(config, data, store=None, device=CPU, progress=lambda done, _: pytest.fail(f"computed {done} rows again"))
     assert store.stat().st_mtime_ns == written
 
 

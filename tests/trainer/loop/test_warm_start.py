@@ -12,10 +12,10 @@ import torch
 from tests.packed import packed_directory, token_table
 from tests.trainer.loop.test_staleness import config_of
 from tests.trainer.loop.test_trainer import ready, start
+from trainer.checkpoint.files import Checkpoint, ResumeError, load_checkpoint, save_checkpoint
 from trainer.config import TrainConfig
-from trainer.loop.checkpoint import Checkpoint, ResumeError, load_checkpoint, save_checkpoint
-from trainer.loop.prepare import load_weights, prepare_again
 from trainer.loop.warm_start import begin_from, token_identity
+from trainer.setup.prepare import load_weights, prepare_again
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from schemas.errors import InputError
 from tests.packed import VOCABULARY
 from tests.trainer.model.families import FAMILIES, saved
 from trainer.exact.scene import random_tokens
-from trainer.loop.trial import Asked, try_encoder
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
+from trainer.setup.encoder_trial import TrialRequest, try_encoder
 
 FILE = Path(__file__).parents[3] / "FAMILIES.md"
 COMMAND = ".venv/bin/python -m tests.trainer.model.family_table"
@@ -41,7 +41,7 @@ is tried all the same, as every language model is at the start of every run, on 
 one. Of encoder-decoders (BART, T5) the encoder is taken, of models of texts and images (CLIP) the one of texts.
 
 Made by `{COMMAND}` of small random models of each family;
-`tests/trainer/loop/test_trial.py` fails where it is not up to date.
+`tests/trainer/setup/test_encoder_trial.py` fails where it is not up to date.
 
 """
 
@@ -62,7 +62,7 @@ def tried(plm: str, **asked: Any) -> Found:
     rest = {name: asked[name] for name in ("half", "compiled") if name in asked}
     try:
         encoder = TextEncoder(config)
-        try_encoder(encoder, Asked(encoder=config, tokens_per_segment=TOKENS, **rest), table, np.arange(1, 13))
+        try_encoder(encoder, TrialRequest(encoder=config, tokens_per_segment=TOKENS, **rest), table, np.arange(1, 13))
     except InputError as error:
         return Found(str(error))
     return Found("", encoder.split.causal)

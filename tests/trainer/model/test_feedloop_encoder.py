@@ -19,11 +19,11 @@ from schemas.token_table import TokenTable
 from tests.exported import tiny_tokenizer
 from tests.packed import VOCABULARY, tiny_plm
 from tests.trainer.model.families import families, name_of, saved
-from trainer.eval.export import write_encoder
 from trainer.exact.scene import random_tokens
 from trainer.model.feedloop_encoder import NewsEncoder
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
+from trainer.serve.export_files import write_encoder
 
 TOKENS = Tokens(
     tokenizer="tiny",

@@ -1,0 +1,156 @@
+"""One log file looked at, to its end and once: what it holds, or why it cannot be used; no Spark."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.compressed import UNREADABLE, is_compressed, opened
+from pipelines.ingest.discover.fingerprint import TextHash, bytes_sha256, stamp_of
+from pipelines.ingest.discover.pieces import CUT_BYTES, Count, counted, footer_of, lines_of
+from pipelines.ingest.parse.columns import check_columns, empty_batch, parquet_names, time_kind
+from pipelines.ingest.parse.mapping import LogMapping
+from pipelines.ingest.parse.mind_fields import MIND_COLUMNS
+from schemas.errors import InputError
+
+Fault = Callable[[bytes], str | None]  # why a line could not be an impression, None if it could
+PathsOf = Callable[[Iterable[str]], Mapping[str, tuple[str, ...]]]  # names of a file's columns -> field -> path
+Cuts = tuple[tuple[int, int], ...]  # where a file can be cut: (byte or row group that begins there, line), ascending
+IsComplete = Callable[[bytes], bool]  # whether a line without its line end cannot be the beginning of a longer one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How a file is looked at."""
+
+    final: bool = False  # its last line is whole, line end or not
+    mark: int = 0  # bytes of its text that were read before
+
+
+PLAIN_LOOK = Look()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a file held when it was looked at: it may grow in the meantime."""
+
+    bytes: int  # up to the end of its last whole line
+    lines: int
+    first_line_sha256: str
+    whole_lines: bool  # a line end stands behind the last of them
+    text_bytes: int  # of these lines, and
+    text_sha256: str  # their hash (fingerprint.py)
+    stamp: str | None
+    begins: str | None = None  # the hash of the text that was read before, as it is now
+    waiting: int = 0  # bytes of a line behind them that has no line end, and may go on
+    types: tuple[tuple[str, str], ...] = ()  # of a Parquet file: what becomes of its times
+    cuts: Cuts = ()
+
+
+def scan_lines(path: Path, fault_of: Fault, whole_of: IsComplete, look: Look = PLAIN_LOOK) -> Content | None:
+    """The content of a file of lines, None if it has none. InputError if it is unreadable or holds no impression.
+
+    A last line without a line end counts where it is whole: by `whole_of`, in a compressed file, or as the look
+    is final.
+    """
+    count = Count(TextHash(look.mark))
+    try:
+        stamp = stamp_of(path)
+        with opened(path) as stream:
+            chunks = counted(stream, count)
+            first, good = _first_line(chunks, fault_of)
+            deque(chunks, maxlen=0)  # a compressed file that was cut short tells so at its end only
+            size = path.stat().st_size if is_compressed(path.name) else stream.tell()
+    except UNREADABLE as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"cannot be read ({reason}). Fetch it again, or take it out of the folder") from error
+    if first is None:
+        return None
+    taken = bool(count.tail) and (look.final or is_compressed(path.name) or whole_of(bytes(count.tail)))
+    if not good and (count.ends or taken):
+        raise InputError(
+            f"not one line is an impression of this format. Its first line {fault_of(first)}. "
+            "Check that this is the right file, or take it out of the folder"
+        )
+    return Content(
+        bytes=size if taken else size - len(count.tail),
+        lines=count.ends + taken,
+        first_line_sha256=hashlib.sha256(first).hexdigest(),
+        whole_lines=not taken,
+        text_bytes=count.text.bytes if taken else count.text.ended_bytes,
+        text_sha256=count.text.sha256 if taken else count.text.ended_sha256,
+        stamp=stamp,
+        begins=count.text.at_mark,
+        waiting=0 if taken else len(count.tail),
+        cuts=() if is_compressed(path.name) else tuple(count.cuts),
+    )
+
+
+def mind_fault(line: bytes) -> str | None:
+    """Whether a line could be one of MIND's behaviors.tsv."""
+    columns = line.count(b"\t") + 1
+    return None if columns == MIND_COLUMNS else f"has {columns} tab-separated columns instead of {MIND_COLUMNS}"
+
+
+def scan_parquet(path: Path, paths_of: PathsOf, mapping: LogMapping) -> Content | None:
+    """The content of a Parquet file that has the columns of the mapping, None if it has no rows."""
+    try:
+        stamp = stamp_of(path)
+        with path.open("rb") as stream:
+            file = pq.ParquetFile(stream)
+            empty, columns = empty_batch(file.schema_arrow), paths_of(file.schema_arrow.names)
+            check_columns(empty, columns, mapping)
+            rows = 0
+            for batch in file.iter_batches(columns=parquet_names(columns)):  # a page may be broken anywhere
+                check_columns(batch, columns, mapping)
+                rows += len(batch)
+            footer, cuts = footer_of(stream), _row_group_cuts(file.metadata)
+        whole = bytes_sha256(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise InputError(f"is no readable Parquet file ({reason}). Fetch it again, or take it out") from error
+    if rows == 0:
+        return None
+    size = path.stat().st_size
+    kinds = (("time", time_kind(empty, columns["time"], mapping)),) if "time" in columns else ()
+    return Content(
+        bytes=size,
+        lines=rows,
+        first_line_sha256=footer,
+        whole_lines=True,
+        text_bytes=size,
+        text_sha256=whole,
+        stamp=stamp,
+        begins=whole,
+        types=kinds,
+        cuts=cuts,
+    )
+
+
+def _row_group_cuts(footer: pq.FileMetaData) -> Cuts:
+    """The row groups that begin about CUT_BYTES apart."""
+    cuts, size, row = [], 0, 0
+    for at in range(footer.num_row_groups):
+        group = footer.row_group(at)
+        if size >= CUT_BYTES:
+            cuts.append((at, row))
+            size = 0
+        size += group.total_byte_size
+        row += group.num_rows
+    return tuple(cuts)
+
+
+def _first_line(chunks: Iterator[bytes], fault_of: Fault) -> tuple[bytes | None, bool]:
+    """The first line, None if there is none, and whether a line could be an impression; reads on until one could."""
+    first: bytes | None = None
+    for line in lines_of(chunks):
+        first = line if first is None else first
+        if fault_of(line) is None:
+            return first, True
+    return first, False

@@ -1,0 +1,78 @@
+"""Which of the shown news were clicked: click marks beside them, or at their ends. All lines of a batch at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.ingest.parse.rules import MARKS, Fields
+from pipelines.ingest.parse.text_lists import (
+    TEXT,
+    Bools,
+    any_of,
+    is_null,
+    lengths,
+    lists_of,
+    mask_free,
+    rows_with,
+    spans,
+)
+from pipelines.lists import bounds_of
+
+_MARKS = pa.array(["0", "1", "false", "true"])
+_CLICKED = pa.array(["1", "true"])
+_SUFFIX = 2  # letters of a click mark at the end of an id: -0 or -1
+_HYPHEN, _NINE = b"-9"
+_ZERO, _ONE = b"01"
+
+
+def with_marked_clicks(fields: Fields) -> Fields:
+    """`clicked` holds a mark for each shown news: instead, the shown news that have one. Null stays null."""
+    marks, shown = fields.clicked.flatten(), fields.shown.flatten()
+    counts, shown_counts = lengths(fields.clicked), lengths(fields.shown)
+    valid = ~is_null(fields.clicked)
+    strange = ~mask_free(pc.is_in(marks, _MARKS))
+    known = ~is_null(fields.shown)
+    bad = valid & known & ((counts != shown_counts) | any_of(strange, counts))
+    rows = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(marks)) - bounds_of(counts)[rows]
+    hit = mask_free(pc.is_in(marks, _CLICKED)) & (place < shown_counts[rows])
+    clicked = shown.take(pa.array((bounds_of(shown_counts)[rows] + place)[hit]))
+    found = lists_of(np.bincount(rows[hit], minlength=len(counts)), clicked, valid & known)
+    return replace(fields, clicked=found).flagged(MARKS, bad)
+
+
+def with_suffix_clicks(fields: Fields, *, any_hyphen: bool = False) -> Fields:
+    """Shown news that end in click marks, all of them, or none: without the marks, and the clicked ones.
+
+    Bad: marks on some news only, or what could be one and is not 0 or 1; with `any_hyphen`, any hyphen in a news.
+    """
+    news, counts = fields.shown.flatten(), lengths(fields.shown)
+    data, at = spans(news)
+    sizes, ends = np.diff(at), at[1:]
+    padded = np.concatenate([np.zeros(_SUFFIX, np.uint8), data])
+    last, before = padded[ends + 1], padded[ends]
+    tailed = (before == _HYPHEN) & (sizes >= _SUFFIX)
+    clicked = tailed & (last == _ONE)
+    marked = clicked | (tailed & (last == _ZERO))
+    labelled = ~any_of(~marked, counts) & ~is_null(fields.shown)
+    like = (last == _HYPHEN) & (sizes > 0) | tailed & (last >= _ZERO) & (last <= _NINE)
+    if any_hyphen:
+        like = rows_with(np.flatnonzero(data == _HYPHEN), at)
+    nulls = any_of(is_null(news), counts)
+    bad = ~labelled & any_of(like, counts) & ~nulls
+    rows = np.repeat(labelled, counts)
+    bare = _without_marks(news, rows)
+    hits = clicked & rows
+    of = np.repeat(np.arange(len(counts)), counts)
+    found = lists_of(np.bincount(of[hits], minlength=len(counts)), bare.filter(pa.array(hits)), labelled)
+    shown = lists_of(counts, bare, ~is_null(fields.shown))
+    return replace(fields, shown=shown, clicked=found).flagged(MARKS, bad)
+
+
+def _without_marks(news: pa.Array, marked: Bools) -> pa.Array:
+    bare = pc.binary_slice(news.view(pa.binary()), 0, -_SUFFIX).view(TEXT)
+    return bare if marked.all() else pc.if_else(pa.array(marked), bare, news)

@@ -1,0 +1,74 @@
+"""One writer per stage and lake: a lock that the kernel frees when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines.lake.leases import leased
+from schemas.errors import ContractError, InputError
+from schemas.storage.place import Place
+from schemas.strict_json import Count, ShortText, decoded
+
+_LONGEST = 1 << 16  # characters
+FOLDER = "_locks"  # below the lake; Spark and Delta pass over names with an underscore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Holder:
+    """What stands in a lock's file."""
+
+    job: ShortText
+    pid: Count
+    host: ShortText
+    since: ShortText
+
+
+@contextmanager
+def locked(root: str, stage: str, *, by: str | None = None, what: str = "lake") -> Iterator[None]:
+    """Inside, no other process on this file system is in the stage of this lake; InputError names the one that is.
+
+    `by`: the job that holds the stage, where it is not the stage's own; `what`: what `root` is. Behind a URL, where no
+    kernel locks, by a lease.
+    """
+    if "://" in root:
+        with leased(Place.of(root) / FOLDER, stage, by=by or stage, what=what):
+            yield
+        return
+    file = Path(root) / FOLDER / f"{stage}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+", encoding="utf-8") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            held.seek(0)
+            holder = _holder(stage, what, held.read(_LONGEST))
+            raise InputError(f"{root}: {holder}. Run this again when it is done") from error
+        held.truncate(0)  # the file stays, empty: removing it would let two processes lock two files of one name
+        held.write(json.dumps({"job": by or stage, "pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
+        held.flush()
+        try:
+            yield
+        finally:
+            held.truncate(0)
+
+
+def _holder(stage: str, what: str, text: str) -> str:
+    """Who holds the lock, as it wrote itself; it may be about to."""
+    try:
+        told = decoded(text, _Holder, stage)
+    except ContractError:
+        return f"{stage} of this {what} has just begun elsewhere"
+    process = f"process {told.pid} on {told.host}, since {told.since}"
+    return f"{told.job} of this {what} is running already ({process})"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,256 @@
+"""The lake: reads and writes contract tables as Delta; the only place that knows their paths and formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from pipelines.delta.commits import Changes, Commit, Mark, is_replay, latest_commits
+from pipelines.delta.delta_errors import explained
+from pipelines.delta.log import Snapshot, is_table, opened, snapshot
+from pipelines.delta.merge import Merge
+from pipelines.delta.reading import delta_frame
+from pipelines.delta.table_ddl import (
+    TABLES,
+    bring_up_to_date,
+    job_of,
+    make,
+    shaped,
+    unmade_by_failure,
+    with_contract_columns,
+)
+from pipelines.engine.commit_check import check_commits
+from pipelines.engine.one_machine import on_one_machine
+from pipelines.engine.scratch import Keep, scratch
+from pipelines.engine.staged import Staged
+from pipelines.engine.writer import writer_of
+from pipelines.lake import locks, versions
+from pipelines.lake.named_tables import registrar, where_tables_lie
+from pipelines.lake.root import lake_root
+from schemas.errors import InputError
+from schemas.storage.place import Place
+from schemas.table import Table
+
+SCRATCH = "_scratch"  # below the lake, of sessions on several machines; Spark and Delta pass over such names
+_UNMARKED = Mark()
+_NOTE = "feedloop."  # prefix of our own table properties
+
+
+class Lake:
+    """The Delta tables below one root: a folder, a URL, a schema's LOCATION. `pinned`: tables at old versions."""
+
+    def __init__(
+        self, spark: SparkSession, root: str | Path | Place, *, pinned: Mapping[str, int] | None = None
+    ) -> None:
+        self.spark = spark
+        self.root = lake_root(where_tables_lie(spark, root))
+        self._register = registrar(spark, root)
+        check_commits(spark, self.root)
+        self._pinned = None if pinned is None else dict(pinned)
+        self._writer = writer_of(spark)
+
+    def path(self, table: Table) -> str:
+        """Where the table lies."""
+        return f"{self.root}/{table.name}"
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table has been made."""
+        there = self._pinned is None or table.name in self._pinned
+        return there and is_table(self.path(table))
+
+    def version(self, table: Table) -> int:
+        """The table's current Delta version."""
+        return self._snapshot(table).version
+
+    def versions(self, tables: Iterable[Table]) -> dict[str, int]:
+        """The current versions of those of the tables that exist, by name."""
+        return {table.name: self.version(table) for table in tables if self.exists(table)}
+
+    def read(self, table: Table, *, version: int | None = None) -> DataFrame:
+        """The table's rows, now or as of a version."""
+        self._require(table)
+        if version is None and self._pinned is not None:
+            version = self._pinned[table.name]
+        with explained(table, self.path(table)):
+            frame = delta_frame(self.spark, self.path(table), version=version)
+        return with_contract_columns(frame, table, self.path(table))
+
+    def table_id(self, table: Table) -> str:
+        """The id that Delta gave the table when it was made; no other table has it."""
+        return self._snapshot(table).id
+
+    def properties(self, table: Table) -> dict[str, str]:
+        """The table's properties, Delta's and ours."""
+        return self._snapshot(table).properties
+
+    def notes(self, table: Table) -> dict[str, str]:
+        """What stages noted about the table: how its rows were made."""
+        found = self.properties(table).items()
+        return {name.removeprefix(_NOTE): value for name, value in found if name.startswith(_NOTE)}
+
+    def note(self, table: Table, name: str, value: str) -> None:
+        """Note something about the table, in a commit of its own unless it is noted already."""
+        self.set_properties(table, {_NOTE + name: value})
+
+    def set_properties(self, table: Table, properties: Mapping[str, str]) -> None:
+        """Set properties of the table, in a commit of their own unless it has them already."""
+        if not properties.items() <= self._snapshot(table).properties.items():
+            with explained(table, self.path(table)):
+                opened(self.path(table)).alter.set_table_properties(dict(properties), raise_if_not_exists=False)
+
+    def commits(self, table: Table, *, limit: int = 20) -> list[Commit]:
+        """The table's latest commits, newest first, as far as Delta's log still tells of them."""
+        self._require(table)
+        return list(latest_commits(self.path(table), limit))
+
+    def scratch(self) -> AbstractContextManager[Keep]:
+        """Inside, frames can be computed once and kept as they are; see engine/scratch.py."""
+        return scratch(None if on_one_machine(self.spark) else f"{self.root}/{SCRATCH}")
+
+    def locked(self, stage: str, *, by: str | None = None) -> AbstractContextManager[None]:
+        """Inside, this process alone is in the stage of this lake, for the job `by`. InputError where another is."""
+        return locks.locked(self.root, stage, by=by)
+
+    def report(self, job: str, *, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> dict[str, Any]:
+        """Write below the lake which table versions a job read and wrote; returns them for its summary."""
+        told = {"inputs": dict(inputs), "outputs": dict(outputs)}
+        versions.write_report(self.root, {"job": job} | told)
+        return told
+
+    def as_of(self, pinned: Mapping[str, int]) -> Lake:
+        """The lake as it was at these versions, to be read only; tables that are not named are not there."""
+        return Lake(self.spark, self.root, pinned=pinned)
+
+    def versions_from(self, text: str) -> dict[str, int]:
+        """What `--as-of` names: a versions file that a job wrote, or a time (each table as it was then)."""
+        moment = versions.moment_of(text)
+        if moment is None:
+            return versions.read_report(text)
+        return versions.versions_at(self.root, TABLES, moment)
+
+    def create(self, table: Table) -> bool:
+        """Make the table, empty, if it is missing, and say whether it was; bring an older one up to its contract."""
+        assert self._pinned is None, f"table {table.name}: a lake as of old versions is only read"
+        new = not self.exists(table)
+        with explained(table, self.path(table)):
+            if new:
+                make(table, self.path(table))
+            bring_up_to_date(self.spark, table, self.path(table))
+        return new
+
+    @contextmanager
+    def staged(self, table: Table, frame: DataFrame) -> Iterator[Staged]:
+        """Inside, the rows are computed and stay as they are, and `append` can add them without computing them again;
+        no version of the table has them before. What is not appended is gone afterwards.
+        """
+        rows, _ = shaped(frame, table, keep_others=False)
+        with ExitStack() as held:
+            held.enter_context(unmade_by_failure(self.create(table), self.path(table)))
+            keep = held.enter_context(self.scratch())
+            with explained(table, self.path(table)):
+                staged = held.enter_context(self._writer.staged(table, self.path(table), rows, keep))
+            yield staged
+
+    def append(
+        self,
+        table: Table,
+        frame: DataFrame | Staged,
+        *,
+        app_id: str,
+        app_version: int,
+        note: Mapping[str, Any] | None = None,
+        evolve: bool = False,
+        times: DataFrame | None = None,
+    ) -> int:
+        """Add rows once and return how many: a second call with the same or a smaller version of `app_id` adds none.
+
+        `evolve`: columns of the frame beyond the contract become columns of the table, null in its older rows.
+        `times`: for a table that is ordered by time, a frame that has this column with the times of the rows, and
+        perhaps others, and is cheaper to count than the rows: by them they are dealt out to files.
+        """
+        rows = shaped(frame, table, keep_others=evolve)[0] if isinstance(frame, DataFrame) else frame
+        with self._made(table):
+            return self._append(table, rows, Mark(app_id, app_version, note), times)
+
+    def _append(self, table: Table, rows: DataFrame | Staged, mark: Mark, times: DataFrame | None = None) -> int:
+        replay = is_replay(self.path(table), mark)
+        return 0 if replay else self._writer.append(table, self.path(table), rows, mark, times)
+
+    def overwrite(
+        self,
+        table: Table,
+        frame: DataFrame,
+        *,
+        where: str | None = None,
+        note: Mapping[str, Any] | None = None,
+        evolve: bool = False,
+    ) -> None:
+        """Replace all rows, or those for which `where` holds, in one commit; `evolve` as in `append`."""
+        rows, _ = shaped(frame, table, keep_others=evolve)
+        with self._made(table):
+            self._writer.overwrite(table, self.path(table), rows, where, Mark(note=note))
+
+    def merge(
+        self,
+        table: Table,
+        frame: DataFrame,
+        *,
+        set_on_match: Mapping[str, str],
+        mark: Mark = _UNMARKED,
+        update_when: str | None = None,
+        where: str | None = None,
+    ) -> Changes:
+        """MERGE by the table's key: update what matches, insert the rest; returns what the commit changed.
+
+        Expressions say `stored.x` and `incoming.x`; columns of `frame` beyond the contract may serve them. A row whose
+        key is new is inserted in any case. With an app_id in its `mark` the MERGE happens once; without, a replay must
+        change nothing by itself. `where`, with literals, narrows the stored rows that can match, so that Delta reads
+        only their files.
+        """
+        rows, _ = shaped(frame, table, keep_others=True)
+        values, when = table.column_names, {"update_when": update_when, "where": where}
+        with self._made(table) as new:
+            if new:  # nothing can match: the same rows at half the price
+                return Changes(self._append(table, rows.select(*values), mark))
+            how = Merge(key=table.key, values=values, set_on_match=set_on_match, **when)
+            replay = is_replay(self.path(table), mark)
+            return Changes() if replay else self._writer.merge(table, self.path(table), rows, how, mark)
+
+    def change(self, table: Table, frame: DataFrame, *, where: str, mark: Mark = _UNMARKED) -> Changes:
+        """Replace or delete stored rows in one commit, and insert none: what Delta does without sorting the table.
+
+        Each row of `frame` has the columns of the row to come, which may be another's key, a struct `old` with the key
+        of the stored one, and `gone`: whether that one is deleted instead. `where` as in `merge`. The frame is counted
+        first: it should be a checkpoint, or cheap.
+        """
+        rows, _ = shaped(frame, table, keep_others=True)
+        with self._made(table):
+            replay = is_replay(self.path(table), mark)
+            return Changes() if replay else self._writer.change(table, self.path(table), rows, where, mark)
+
+    def _snapshot(self, table: Table) -> Snapshot:
+        self._require(table)
+        version = None if self._pinned is None else self._pinned[table.name]
+        with explained(table, self.path(table)):
+            return snapshot(self.path(table), version=version)
+
+    def _require(self, table: Table) -> None:
+        if self.exists(table):
+            return
+        if self._pinned is not None:
+            raise InputError(
+                f"{self.path(table)}: --as-of names no version of table {table.name}, only of {sorted(self._pinned)}. "
+                "Name the versions file of a job that read or wrote it, or a time"
+            )
+        raise InputError(f"{self.path(table)}: no table {table.name} there. Make it with ./feedloop {job_of(table)}")
+
+    @contextmanager
+    def _made(self, table: Table) -> Iterator[bool]:
+        """Inside, the table exists, as its contract says; gives whether it is new. A failed first write leaves none."""
+        with unmade_by_failure(self.create(table), self.path(table)) as new, explained(table, self.path(table)):
+            yield new
+        self._register(table, self.path(table))

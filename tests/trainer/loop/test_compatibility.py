@@ -1,0 +1,162 @@
+"""Fitting: a checkpoint whose sums are right and whose contents are not, told by name before a step is taken."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from schemas.errors import InputError
+from tests.packed import packed_directory
+from tests.trainer.loop.test_session import config
+from tests.trainer.loop.test_trainer import start
+from trainer.checkpoint.files import Checkpoint, ResumeError, load_checkpoint, save_checkpoint
+from trainer.checkpoint.retention import resolve_checkpoint
+from trainer.config import TrainConfig
+from trainer.encode.policies import Policy
+from trainer.loop.session import TrainingSession
+
+Tensors = dict[str, dict[str, Tensor]]
+
+
+def run_of(tmp_path: Path, policy: Policy = "cached") -> tuple[TrainConfig, Path, Path]:
+    """(config, packed directory, run folder) of a run that was stopped after its seventh step."""
+    told, data, out = config(tmp_path), packed_directory(tmp_path / "packed"), tmp_path / "run"
+    told = replace(told, planner=replace(told.planner, policy=policy))
+    out.mkdir()
+    trainer = start(told, data)
+    keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step == 7)
+    keeping.go_on()
+    keeping.fit()
+    return told, data, out
+
+
+def gone_on(told: TrainConfig, data: Path, out: Path) -> None:
+    """Go on for two steps."""
+    trainer = start(told, data)
+    keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step >= 9)
+    keeping.go_on()
+    keeping.fit()
+
+
+def changed(out: Path, change: Callable[[Tensors, dict[str, Any]], None]) -> Path:
+    """The run's checkpoint with other contents, as whole as the real one; returns where it stands."""
+    place = resolve_checkpoint(out / "checkpoint")
+    checkpoint = load_checkpoint(place)
+    tensors, state = {part: dict(named) for part, named in checkpoint.tensors.items()}, deepcopy(dict(checkpoint.state))
+    change(tensors, state)
+    save_checkpoint(Checkpoint(tensors=tensors, state=state), place)
+    return place
+
+
+def to(*keys: Any, value: Any) -> Callable[[Tensors, dict[str, Any]], None]:
+    def change(tensors: Tensors, state: dict[str, Any]) -> None:
+        inner: Any = tensors if keys[0] in tensors else state
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (to("table-0", "vector_VD", value=torch.zeros(1, 8)), r"table-0 vector_VD of shape \(1, 8\)"),
+        (to("table-0", "waiting_VD", value=torch.zeros(31, 3)), r"table-0 waiting_VD of shape \(31, 3\)"),
+        (to("planner-0", "last_encode_V", value=torch.full((31,), 99)), "planner-0 last_encode_V"),
+        (to("planner-0", "chunk_rows", value=torch.tensor([10**9])), "planner-0 chunk_rows"),
+        (to("planner-0", "chunk_size", value=torch.tensor([[]])), "damaged"),
+        (to("optimiser", "head/0/exp_avg", value=torch.zeros(1)), "head/0 is"),
+        (to("optimiser", "../0/exp_avg", value=torch.zeros(1)), r"damaged \(KeyError|damaged: "),
+        (to("optimiser", "head/x/step", value=torch.zeros(1)), "damaged"),
+        (to("random-0", "torch", value=torch.zeros(3)), "damaged"),
+        (to("position", "step", value=10**30), "damaged"),
+        (to("position", "step", value=10**6), "its position"),
+        (to("position", "epoch", value=-1), r"\$\.position\.epoch: Expected"),
+        (to("position", "epoch_step", value=1.5), r"\$\.position\.epoch_step: Expected"),
+        (to("shortened", value=[["a", 2]]), "its position|damaged"),
+        (to("keeping", "log", "totals", "steps", value="x"), r"log\.totals\.steps is 'x'"),
+        (to("keeping", "log", "drift", value={"looked_up": 1}), "damaged"),
+        (to("keeping", "log", "drift", value={"looked_up": 1, "encoded": "x"}), r"log\.drift\.encoded: Expected"),
+        (to("keeping", "best", value={"step": "1", "auc": 0.5}), "damaged"),
+        (to("config", "run", "epochs", value=3.0), r"at \$\.run\.epochs: Expected `int`.*found 3\.0"),
+        (to("ranks", value=10**12), "damaged"),
+        (to("frozen_sha256", value=None), "another language model"),
+        (to("model", value={}), "do not fit its config"),
+    ],
+    ids=range(22),
+)
+def test_contents_that_are_not_of_the_run_are_refused_by_name(
+    tmp_path: Path, change: Callable[[Tensors, dict[str, Any]], None], said: str
+) -> None:
+    told, data, out = run_of(tmp_path)
+    place = changed(out, change)
+    for other in place.parent.glob("step-*"):  # an intact one would be gone on with
+        if other != place:
+            shutil.rmtree(other)
+    with pytest.raises(ResumeError, match=said) as refused:
+        gone_on(told, data, out)
+    assert str(place) in str(refused.value)
+
+
+JUNK = (None, True, -1, 10**30, 1.5, float("nan"), "x", "../../x", [], [[]], {}, {"a": 1})
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where every key and list place of nested plain values is."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from leaves(inner, (*path, key))
+
+
+def spoilt(rng: random.Random, tensors: Tensors, state: dict[str, Any]) -> None:
+    if rng.random() < 0.6:
+        *path, last = rng.choice(list(leaves(state)))
+        inner = state
+        for key in path:
+            inner = inner[key]
+        inner[last] = rng.choice(JUNK)
+        return
+    part = rng.choice(sorted(tensors))
+    name = rng.choice(sorted(tensors[part]))
+    tensor = tensors[part][name]
+    kinds: list[Callable[[], Any]] = [
+        lambda: tensors.pop(part),
+        lambda: tensors[part].pop(name),
+        lambda: tensors[part].update({name: tensor.to(rng.choice([torch.int8, torch.float64, torch.bool]))}),
+        lambda: tensors[part].update({name: tensor.flatten()[: rng.randrange(3)].clone()}),
+        lambda: tensors[part].update({name: tensor[None].clone()}),
+        lambda: tensors[part].update({rng.choice(["", "a/b", "a/b/c", "head/99/step"]): tensor.clone()}),
+    ]
+    rng.choice(kinds)()
+
+
+@pytest.mark.parametrize("policy", ["cached", "carried", "accumulated"])
+def test_with_any_contents_a_run_goes_on_or_refuses_them_by_name(tmp_path: Path, policy: Policy) -> None:
+    told, data, out = run_of(tmp_path, policy)
+    place = resolve_checkpoint(out / "checkpoint")
+    whole, metrics = load_checkpoint(place), (out / "metrics.jsonl").read_bytes()
+    rng, refused = random.Random(policy), 0
+    for _ in range(15):
+        changed(out, lambda tensors, state: spoilt(rng, tensors, state))
+        said = str(place)
+        try:
+            gone_on(told, data, out)
+        except InputError as error:
+            refused += 1
+            said = str(error)
+        assert str(place) in said
+        for other in set((out / "checkpoint").iterdir()) - {place}:
+            other.rename(tmp_path / f"{refused}-{rng.random()}")
+        save_checkpoint(whole, place)
+        (out / "metrics.jsonl").write_bytes(metrics)
+    assert refused >= 3

@@ -1,0 +1,82 @@
+"""Multiplications of the encoder's layers, and how many of them a device can do in a second: the two halves of MFU.
+
+Forward, per real or padded token that sees K keys: 2 W + 4 H K per layer, where W numbers stand in the layer's
+matrices, 4 H^2 + 2 H F of them in a BERT-shaped one of width H and inner width F. Backward costs twice as much.
+Embeddings, norms, softmax and a bus's few keys count nothing; that the lowest trained layer owes no gradient to stored
+input, a twelfth of one layer's work, is not taken off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.cost.memory import settled
+from trainer.cost.precision import multiplies_bfloat16
+
+# Dense bfloat16 multiplications of tensor cores, per second, as the vendor tells them.
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerShape:
+    """Of a stack of layers: `width` H, how many `layers`, `weights` = numbers in the matrices of all of them."""
+
+    width: int
+    layers: int
+    weights: int
+
+    @classmethod
+    def bert(cls, *, width: int, inner: int, layers: int) -> LayerShape:
+        """BERT-shaped layers: four matrices of attention, two of the inner layer."""
+        return cls(width=width, layers=layers, weights=layers * (4 * width**2 + 2 * width * inner))
+
+
+def forward_flops(shape: LayerShape, *, tokens: int, pairs: int) -> int:
+    """Of one pass forward of so many tokens; `pairs` = sum over tokens of the keys that each sees."""
+    return 2 * shape.weights * tokens + 4 * shape.width * shape.layers * pairs
+
+
+def layer_flops(shape: LayerShape, lengths: NDArray[np.integer[Any]]) -> int:
+    """Of forward and backward over segments of these lengths, each token seeing its own segment's keys."""
+    own = lengths.astype(np.int64)
+    return 3 * forward_flops(shape, tokens=int(own.sum()), pairs=int((own**2).sum()))
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+@cache
+def peak_flops(device: torch.device, *, bfloat16: bool) -> float:
+    """The vendor's figure for a device that is known, else the best of five large matrix products, measured once.
+
+    Draws nothing from torch's generators, so that a run that is told its MFU takes the steps of one that is not.
+    """
+    for name, peak in PEAKS.items():
+        if bfloat16 and name in device_name(device):
+            return peak
+    side = 4096 if device.type == "cuda" else 1024
+    if bfloat16 and not multiplies_bfloat16(device):
+        side //= 4  # emulated, the larger ones would take half a minute
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    left = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    seconds = [seconds_of(lambda: left @ left, device) for _ in range(6)]
+    return 2 * side**3 / min(seconds[1:])
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time until the device is through with it."""
+    settled(device)
+    began = time.perf_counter()
+    work()
+    settled(device)
+    return time.perf_counter() - began

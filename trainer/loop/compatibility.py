@@ -1,0 +1,85 @@
+"""Fitting: whether what a checkpoint holds is what the run that goes on with it would write, in shape and kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from trainer.checkpoint.files import Checkpoint, ResumeError
+from trainer.loop.staleness import Drift
+from trainer.loop.trainer import Trainer
+
+
+def check_fits(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """ResumeError where vectors, planner, position or waiting chunks could not be of this run.
+
+    Restoring takes over what has other shapes without a word where numbers can be spread over it, and rows that are not
+    there would fail much later.
+    """
+    rows, step = trainer.directory.manifest.tokens.rows, trainer.step
+    width = trainer.config.encoder.vector_width
+    for rank in range(int(checkpoint.state["ranks"])):
+        for name, tensor in checkpoint.tensors[f"table-{rank}"].items():
+            _check(tensor.shape == (rows, width) and tensor.is_floating_point(), f"table-{rank} {name}", tensor)
+        _check_planner(checkpoint.tensors[f"planner-{rank}"], f"planner-{rank}", rows=rows, step=step)
+    state = checkpoint.state
+    whole = all(type(state["position"][name]) is int for name in ("epoch", "epoch_step", "step"))
+    at, epochs, steps_in_all = trainer.at, trainer.config.run.epochs, trainer.total_steps
+    inside = 0 <= at.epoch <= epochs and 0 <= at.epoch_step <= step <= steps_in_all
+    steps = [number for change in state["shortened"] for number in change]
+    whole &= all(type(number) is int and number >= 0 for number in steps)
+    if not (whole and inside):
+        raise ResumeError(f"the checkpoint is damaged: its position {str(state['position'])[:80]} is none of this run")
+
+
+def check_log(found: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
+    """ResumeError unless the run log's state has names of a fresh one's, and numbers where they belong.
+
+    What an older feedloop did not count may be missing from the sums.
+    """
+    drift, norms = found["drift"], found.get("norms", {})
+    _check_numbers({**found["totals"]}, fresh["totals"], "log.totals")
+    _check_numbers({**found["since"]}, fresh["since"], "log.since")
+    _check_numbers({**norms, "losses": found["losses"]}, {"losses": [], **{part: [] for part in norms}}, "log")
+    last = {name: found[name] for name in ("counts", "last_loss") if (name, found[name]) != ("last_loss", None)}
+    _check_numbers(last, {"counts": 0.0, "last_loss": 0.0}, "log")
+    if drift is not None:
+        _check_numbers(asdict(Drift(**drift)), asdict(Drift(0.0, 0.0)), "log.drift")
+
+
+def _check_numbers(found: Mapping[str, Any], like: Mapping[str, Any], where: str) -> None:
+    for name, value in found.items():
+        usual = like.get(name)
+        if isinstance(usual, list):
+            whole = name.endswith("by_age")  # these are counted with, as 64-bit integers
+            fits = isinstance(value, list) and all(_is_number(n, int if whole else float, 2.0**62) for n in value)
+        else:
+            fits = name in like and _is_number(value, type(usual), 1e300)
+        if not fits:
+            told = f"{where}.{name} is {repr(value)[:80]}"
+            raise ResumeError(f"the checkpoint is damaged: {told}. Use another one, or train again")
+
+
+def _is_number(value: Any, kind: type, limit: float) -> bool:
+    return type(value) in {int, kind} and not abs(value) >= limit
+
+
+def _check_planner(arrays: Mapping[str, Tensor], name: str, *, rows: int, step: int) -> None:
+    for kind in ("last_encode_V", "waiting_since_V"):
+        if kind in arrays:
+            steps_V = arrays[kind]
+            fits = steps_V.shape == (rows,) and not steps_V.is_floating_point()
+            _check(fits and bool(((steps_V >= -1) & (steps_V <= step)).all()), f"{name} {kind}", steps_V)
+    _check(not any(array.is_floating_point() for array in arrays.values()), f"{name} chunks", arrays["chunk_rows"])
+    chunk_rows, size, items = (arrays[f"chunk_{kind}"] for kind in ("rows", "size", "items"))
+    _check(bool(((chunk_rows >= 0) & (chunk_rows < rows)).all()), f"{name} chunk_rows", chunk_rows)
+    _check(bool(((items >= 0) & (items <= size)).all()) and int(size.sum()) == len(chunk_rows), f"{name} chunks", size)
+
+
+def _check(fits: bool, what: str, tensor: Tensor) -> None:
+    if not fits:
+        told = f"{what} of shape {tuple(tensor.shape)} and type {str(tensor.dtype).removeprefix('torch.')}"
+        raise ResumeError(f"the checkpoint is damaged: {told} does not fit this run. Use another one, or train again")

@@ -1,0 +1,181 @@
+"""Logs: one JSON line per logging step, which whoever listens is told too, and the run's summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from schemas.regular_file import read_bytes
+from schemas.space import space_for
+from schemas.strict_json import Count, converted, finite, json_lines
+from trainer.checkpoint.files import ResumeError
+from trainer.loop.staleness import Drift
+from trainer.loop.steps import PlannedStep
+from trainer.loop.totals import Totals
+from trainer.optimise.optimiser import Update
+from trainer.ranks.process_group import ALONE, Ranks, summed
+
+_LARGEST = 1 << 30  # bytes of metrics.jsonl
+
+
+@dataclass(slots=True)
+class RunLog:
+    """Writes metrics.jsonl. Losses and norms stay tensors until a logging step, so that no other step waits for the
+    device. `peak_flops`: of this rank's device, per second; 0 = not known, and MFU is not told."""
+
+    path: Path
+    every: int
+    total_steps: int
+    on_line: Callable[[dict[str, Any]], None] = lambda _: None
+    ranks: Ranks = ALONE
+    peak_flops: float = 0.0
+    totals: Totals = field(default_factory=Totals)
+    last_loss: float | None = None
+    """of the last line; none before the first"""
+    drifts: list[Drift] = field(default_factory=list)
+    _since: Totals = field(default_factory=Totals)
+    _losses: list[Tensor | float] = field(default_factory=list)
+    _norms: dict[str, list[Tensor | float]] = field(default_factory=dict)
+    _rate_factor: float | None = None
+    _counts: float = 0.0
+    _waited: float = 0.0
+    _mark: float = field(default_factory=time.perf_counter)
+
+    def begin(self) -> None:
+        """Forget the lines of a run that left no checkpoint."""
+        if self.ranks.leads:
+            self.path.unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as plain values: sums so far, and what the next line of metrics.jsonl will tell."""
+        return {
+            "totals": asdict(self.totals.over_ranks()),
+            "since": asdict(self._since.over_ranks()),
+            "losses": summed([float(loss) for loss in self._losses]),
+            "norms": {part: [float(norm) for norm in norms] for part, norms in self._norms.items()},
+            "counts": self._counts,
+            "last_loss": self.last_loss,
+            "drift": asdict(self.drifts[-1]) if self.drifts else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`: lines of steps after it, which will be taken again, leave metrics.jsonl."""
+        self._mark = time.perf_counter()
+        self._counts, self.last_loss = state["counts"], state["last_loss"]
+        self.drifts = [Drift(**state["drift"])] if state["drift"] else []
+        self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
+        self._losses = list(state["losses"])
+        self._norms = {part: list(norms) for part, norms in state.get("norms", {}).items()}
+        if not self.ranks.leads:  # the sums are told once
+            self.totals, self._since = self.totals.shared(), self._since.shared()
+            self._losses = [0.0] * len(self._losses)
+            return
+        kept = [line for step, line in _told(self.path) if step <= self.totals.steps]
+        partial = self.path.with_name(f".{self.path.name}")
+        text = "".join(f"{line}\n" for line in kept)
+        with space_for(self.path, len(text)):
+            partial.write_text(text)
+        partial.replace(self.path)
+
+    def summary(self) -> dict[str, Any]:
+        """The run's figures: sums over all steps and ranks, the last loss and drift told. All ranks must call this."""
+        totals = self.totals.over_ranks()
+        drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
+        # Stopped between two lines: the loss of the steps since the last one.
+        loss = self._loss_since() if self._losses else self.last_loss
+        return {"loss": loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
+
+    def arriving(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
+        """The steps as they come, and how long each was waited for."""
+        with closing(steps):
+            while True:
+                began = time.perf_counter()
+                step = next(steps, None)
+                self._waited = time.perf_counter() - began
+                if step is None:
+                    return
+                yield step
+
+    def taken(
+        self, step: PlannedStep, loss: Tensor, *, epoch: int, drift: Drift | None = None, update: Update | None = None
+    ) -> None:
+        """Count a finished step; write a line on logging steps and on the last. `drift`: if it was measured."""
+        self.drifts += [] if drift is None else [drift]
+        now = time.perf_counter()
+        for totals in (self.totals, self._since):
+            totals.add(step, seconds=now - self._mark, waited=self._waited)
+        self._mark = now
+        self._losses.append(loss)
+        self._counts += step.count
+        if update is not None:
+            self._rate_factor = update.rate_factor
+            for part, norm in update.norms.items():
+                self._norms.setdefault(part, []).append(norm)
+        done = step.plan.step + 1
+        if done % self.every == 0 or done == self.total_steps:
+            self._write(done, epoch)
+
+    def _write(self, done: int, epoch: int) -> None:
+        loss = self._loss_since()
+        since, peak = self._since.over_ranks(), self._peak()
+        norms = {f"gradient_norm_{part}": _mean(self._norms.get(part, [])) for part in ("encoder", "head")}
+        self.last_loss = loss
+        self._since, self._losses, self._norms, self._counts = Totals(), [], {}, 0.0
+        if not self.ranks.leads:
+            return
+        line: dict[str, Any] = {
+            "step": done,
+            "steps": self.total_steps,
+            "epoch": epoch,
+            "loss": loss,
+            **since.figures(peak_flops=peak),
+            "learning_rate_factor": self._rate_factor,
+            **norms,
+            **{key: value for key, value in asdict(since).items() if key != "steps"},
+            **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
+        }
+        text = json.dumps(finite(line), allow_nan=False) + "\n"
+        with space_for(self.path, len(text)), self.path.open("a") as stream:
+            stream.write(text)
+        self.on_line(line)
+
+    def _loss_since(self) -> float:
+        """Per target, of all ranks, since the last line. All ranks must call this."""
+        return sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
+
+    def _peak(self) -> float:
+        """Of all ranks' devices together."""
+        return summed([self.peak_flops])[0]
+
+
+def _mean(norms: Sequence[Tensor | float]) -> float | None:
+    """None where nothing was updated."""
+    return sum(float(norm) for norm in norms) / len(norms) if norms else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Of a line of metrics.jsonl, what going on needs."""
+
+    step: Count
+
+
+def _told(path: Path) -> list[tuple[int, str]]:
+    """The lines of metrics.jsonl with their steps; a last one that a kill cut short is left out. ResumeError, by line,
+    for one that no run writes."""
+    if not os.path.lexists(path):
+        return []
+    told: dict[str, Any] = {"advice": "Remove that line, or the file", "error": ResumeError}
+    text = read_bytes(path, largest=_LARGEST, **told)
+    lines = text.split(b"\n")[:-1]
+    values = enumerate(json_lines(text, str(path), **told), start=1)
+    steps = [converted(value, _Line, f"{path}, line {n}", unknown="ignored", **told).step for n, value in values]
+    return [(step, line.decode()) for step, line in zip(steps, lines, strict=True)]

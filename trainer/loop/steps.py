@@ -1,0 +1,107 @@
+"""Steps of a run: read, shape for the policy, plan, make tensors; all in the loader thread, ahead of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from trainer.cost.work import NO_WORK, Work, WorkCounter
+from trainer.data.batch import StepBatch, asked_of, cut_samples, merge, per_occurrence, per_target
+from trainer.data.reader import Reader
+from trainer.data.tensors import StepTensors
+from trainer.encode.plan import Plan, Planner
+from trainer.encode.policies import Policy
+from trainer.ranks.process_group import ALONE, Ranks
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """All that one optimisation step needs, decided without looking at a tensor's value."""
+
+    plan: Plan
+    batch: StepTensors
+    targets: int
+    count: float  # sum of target weights over all ranks
+    asked: int  # items that the head asked for: what encoding each of them would cost
+    completes: bool  # the packed step is done with it; only naive_per_target cuts one into several
+    work: Work = NO_WORK
+
+
+def _parts_per_target(batch: StepBatch, samples: int) -> list[StepBatch]:
+    return [per_occurrence(part) for part in cut_samples(per_target(batch), samples=samples)]
+
+
+# What a policy makes of a merged step: one or more StepBatches, each a step of its own.
+SHAPES: dict[Policy, Callable[[StepBatch, int], list[StepBatch]]] = {
+    "naive_per_target": _parts_per_target,
+    "naive": lambda batch, _: [per_occurrence(batch)],
+    "once": lambda batch, _: [batch],
+    "cached": lambda batch, _: [batch],
+    "accumulated": lambda batch, _: [batch],
+    "carried": lambda batch, _: [batch],
+}
+
+
+def optimiser_steps(step_targets: list[int], policy: Policy, samples_per_step: int) -> int:
+    """Optimisation steps that these packed steps give: more than one each where samples are cut."""
+    if policy != "naive_per_target":
+        return len(step_targets)
+    return sum(-(-targets // samples_per_step) for targets in step_targets)
+
+
+def planned(
+    batches: Iterator[list[StepBatch]],
+    planner: Planner,
+    *,
+    policy: Policy,
+    samples_per_step: int,
+    first: int,
+    weights: Sequence[float],
+    ranks: Ranks = ALONE,
+    shared: bool = False,
+) -> Iterator[PlannedStep]:
+    """Plan every step of `batches`. Steps are numbered from `first` on; `weights`: of each packed step that is left
+    of the epoch, over all ranks. `shared`: `batches` are those of all ranks, for each must know what all ask for."""
+    step = first
+    for packed, (group, weight) in enumerate(zip(batches, weights, strict=False), start=1):
+        of_rank = [group[rank :: ranks.world] for rank in range(ranks.world)] if shared else []
+        asked = {rank: asked_of(theirs) for rank, theirs in enumerate(of_rank)}
+        own = of_rank[ranks.rank] if shared else group
+        parts = SHAPES[policy](merge(own), samples_per_step)
+        for number, part in enumerate(parts, start=1):
+            completes = number == len(parts)
+            plan = planner.plan(step, {**asked, ranks.rank: part.ask_M}, last=completes and packed == len(weights))
+            yield PlannedStep(
+                plan=plan,
+                batch=StepTensors.of(part, plan.inverse_M),
+                targets=part.targets,
+                count=weight if len(parts) == 1 else part.weight_sum,
+                asked=len(part.ask_M),
+                completes=completes,
+            )
+            step += 1
+
+
+def pinned(steps: Iterator[PlannedStep]) -> Iterator[PlannedStep]:
+    """The same steps, their tensors where a GPU copies from without being waited for."""
+    for step in steps:
+        yield replace(step, batch=step.batch.pinned())
+
+
+def counted(steps: Iterator[PlannedStep], counter: WorkCounter) -> Iterator[PlannedStep]:
+    """The same steps, each with its work."""
+    for step in steps:
+        yield replace(step, work=counter.of(step.plan))
+
+
+def epoch_targets(reader: Reader, epoch: int) -> list[int]:
+    """Targets of each packed step of an epoch, over all ranks, from the manifest alone."""
+    blocks = reader.directory.superblocks
+    return [sum(blocks[at.superblock][2].targets[at.index] for at in step) for step in reader.whole_steps(epoch)]
+
+
+def epoch_weights(reader: Reader, epoch: int, *, first_step: int = 0) -> list[float]:
+    """Sum of target weights of each packed step of an epoch, over all ranks, from the manifest alone."""
+    blocks = reader.directory.superblocks
+    steps = reader.whole_steps(epoch, first_step=first_step)
+    return [sum(blocks[at.superblock][2].weights[at.index] for at in step) for step in steps]

@@ -1,0 +1,132 @@
+"""Distributed: one all-reduce of sums per step, and the few words that ranks say to each other besides.
+
+With one process nothing is sent and nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from schemas.errors import InputError
+
+PATIENCE = timedelta(minutes=30)  # the longest that a rank may keep the others waiting, with the frozen layers' output
+
+
+class RankLostError(InputError):
+    """Another process of the run is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among those of the run."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+
+ALONE = Ranks()
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
+@contextmanager
+def process_group() -> Iterator[Ranks]:
+    """Inside, this process is one of those that torchrun started; without torchrun it is alone."""
+    if not launched():
+        yield ALONE
+        return
+    # Gradients of GPUs go by nccl, and what is said on the CPU by gloo.
+    if torch.cuda.is_available():
+        torch.cuda.set_device(dist.get_node_local_rank())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    yield Ranks(dist.get_rank(), dist.get_world_size())
+    dist.destroy_process_group()  # not after an error: the others may be waiting in a collective
+
+
+@contextmanager
+def leader_first(ranks: Ranks) -> Iterator[None]:
+    """The leader passes first, the others when it is through: they find on disk what it made."""
+    if not ranks.leads:
+        wait_for_all()
+    yield
+    if ranks.leads:
+        wait_for_all()
+
+
+def summed_over_ranks(parameters: Sequence[nn.Parameter], *numbers: float) -> list[float]:
+    """Sum the parameters' gradients, in place, and `numbers` over all ranks, in one all-reduce.
+
+    Never below float32. A rank without a gradient adds zeros, so that ranks may hold unequal or no data; a parameter
+    without one on any rank keeps none, for AdamW would let it decay.
+    """
+    if not _connected():
+        return list(numbers)
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    appended = torch.tensor([*numbers, *(float(p.grad is not None) for p in parameters)], dtype=torch.float64)
+    dtype = torch.promote_types(gradients[0].dtype, torch.float32) if gradients else torch.float32
+    device = gradients[0].device if gradients else appended.device
+    flat = torch.cat([*(g.flatten().to(dtype) for g in gradients), appended.to(device, dtype)])
+    _all_reduce(flat)
+    *sums, added = flat.split([*(g.numel() for g in gradients), len(appended)])
+    told: list[float] = added.tolist()
+    for parameter, total, holders in zip(parameters, sums, told[len(numbers) :], strict=True):
+        parameter.grad = total.view_as(parameter).to(parameter.dtype) if holders else None
+    return told[: len(numbers)]
+
+
+def sum_in_place(tensor: Tensor) -> None:
+    """The tensor summed over all ranks."""
+    if _connected():
+        _all_reduce(tensor)
+
+
+def summed(numbers: Sequence[float]) -> list[float]:
+    """Each number summed over all ranks; where ranks name different many, the missing ones count 0."""
+    if not _connected():
+        return list(numbers)
+    length = torch.tensor(len(numbers))
+    _all_reduce(length, dist.ReduceOp.MAX)
+    sums = torch.zeros(int(length), dtype=torch.float64)
+    sums[: len(numbers)] = torch.tensor(numbers, dtype=torch.float64)
+    _all_reduce(sums)
+    return [float(number) for number in sums]
+
+
+def wait_for_all() -> None:
+    """Return when every rank has come here."""
+    summed([0.0])
+
+
+def broadcast_from_leader(number: float, ranks: Ranks) -> float:
+    """The leader's number, on every rank."""
+    return summed([number if ranks.leads else 0.0])[0]
+
+
+def _connected() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _all_reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
+    try:
+        dist.all_reduce(tensor, operation)
+    except RuntimeError as error:  # what each back end says when a connection is gone or has been silent for too long
+        reason = str(error).splitlines()[0]
+        raise RankLostError(
+            f"another process of this run is gone; what it said itself tells why ({reason}). "
+            "Start the same command again with --resume auto"
+        ) from error

@@ -1,0 +1,212 @@
+"""prepare: packed directory + config -> model and item inputs on a device, the frozen layers' output at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from schemas.errors import InputError
+from trainer.checkpoint.files import Checkpoint, ResumeError, of_checkpoint
+from trainer.checkpoint.retention import Checkpoints
+from trainer.config import TrainConfig
+from trainer.cost.memory import fits
+from trainer.cost.precision import Precision, multiplies_bfloat16, resolved
+from trainer.data.backends import BACKENDS
+from trainer.data.directory import Packed, PackedDirectory
+from trainer.data.position import Order
+from trainer.data.reader import Reader
+from trainer.model.frozen import weights_sha256
+from trainer.model.item_input import ItemInput
+from trainer.model.split_encoder import SplitEncoder
+from trainer.model.text_encoder import TextEncoder
+from trainer.ranks.process_group import Ranks, summed
+from trainer.setup.encoder_trial import TrialRequest, try_encoder
+from trainer.setup.frozen_store import found_store, frozen_store, rows_needed
+from trainer.setup.token_check import check_tokens
+from trainer.tasks.ranking import RankingHead
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+Progress = Callable[[int, int], None]  # (rows done, rows in all)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What training, evaluation and benchmarks all start from."""
+
+    config: TrainConfig
+    directory: PackedDirectory
+    model: nn.ModuleDict
+    items: ItemInput
+    device: torch.device
+    clicks_V: NDArray[np.int64]
+    """clicks in the training trajectories"""
+    trained_V: NDArray[np.bool_]
+    """whether an item stands in any training batch"""
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The text encoder of the model."""
+        return cast(TextEncoder, self.model["encoder"])
+
+    @property
+    def head(self) -> RankingHead:
+        """The task head of the model."""
+        return cast(RankingHead, self.model["head"])
+
+
+def device_of(name: DeviceName) -> torch.device:
+    """The device named; `auto` takes a GPU where there is one. InputError if there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda, but torch sees no GPU here: use --device cpu or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def settled(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
+    """The config with run.precision as it is computed: where it is `auto`, that of the checkpoints in the folder
+    `begun`, or else bfloat16 where the devices of all ranks multiply it. All ranks must call this."""
+    able = summed([float(multiplies_bfloat16(device))])[0] == ranks.world
+    asked = config.run.precision
+    state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
+    if asked == "auto" and state is not None:
+        with of_checkpoint(begun):
+            asked = TrainConfig.from_dict(dict(state["config"])).run.precision
+    return _with_precision(config, resolved(asked, able=able))
+
+
+def _with_precision(config: TrainConfig, precision: Precision) -> TrainConfig:
+    return replace(config, run=replace(config.run, precision=precision))
+
+
+def build_model(config: TrainConfig) -> nn.ModuleDict:
+    """Untrained text encoder and task head, drawn from the run's seed."""
+    torch.manual_seed(config.run.seed)
+    encoder = TextEncoder(config.encoder)
+    head = RankingHead(config.user, vector_width=config.encoder.vector_width)
+    return nn.ModuleDict({"encoder": encoder, "head": head})
+
+
+def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(clicks of each item row in the training trajectories, the item rows that batches of any variant hold)."""
+    clicks_V = np.zeros(directory.manifest.tokens.rows, np.int64)
+    seen_V = np.zeros(len(clicks_V), np.bool_)
+    order = Order(seed=config.run.seed, batches_per_step=1)
+    for variant in range(directory.variants):
+        for batches in Reader(directory, order, BACKENDS[config.run.reader]).steps(variant):
+            for batch in batches:
+                seen_V[batch.ask_M] = True
+                if variant == 0:  # the others hold the same clicks
+                    np.add.at(clicks_V, batch.ask_M[batch.click_slot_BL[batch.click_mask_BL]], 1)
+    return clicks_V, np.flatnonzero(seen_V)
+
+
+def short_superblocks(prepared: Prepared) -> str | None:
+    """What to tell where superblocks end before cached vectors do, though larger ones could have been packed."""
+    planner, per_step = prepared.config.planner, prepared.config.run.batches_per_step
+    lived = (planner.max_age_steps + 1) * per_step
+    packed = prepared.directory.manifest.config.get("superblock_batches", lived)
+    if planner.policy != "cached" or packed >= lived:
+        return None
+    return (
+        f"superblocks hold {packed} batches, and a cached vector lives for {lived}: fewer would be encoded from a "
+        f"directory packed with --superblock-batches {lived}"
+    )
+
+
+def prepare_again(checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device) -> Prepared:
+    """`data` prepared by the checkpoint's own config; the weights are still the untrained ones."""
+    return prepare(config_of(checkpoint), data, store=store, device=device, progress=lambda *_: None)
+
+
+def config_of(checkpoint: Checkpoint) -> TrainConfig:
+    """The config that trained it; ResumeError if that is none of this version."""
+    with of_checkpoint(checkpoint.path):
+        return TrainConfig.from_dict(dict(checkpoint.state["config"]))
+
+
+def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into the model; ResumeError unless they were trained above the same frozen layers."""
+    split = cast(TextEncoder, model["encoder"]).split
+    with of_checkpoint(checkpoint.path):
+        if checkpoint.state["frozen_sha256"] != weights_sha256(split):
+            raise ResumeError("the checkpoint was trained on another language model than this plm now is. Train again")
+        try:
+            model.load_state_dict(dict(checkpoint.tensors["model"]))
+        except RuntimeError as error:
+            said = str(error).splitlines()[-1]
+            raise ResumeError(f"the checkpoint's weights do not fit its config: {said}") from error
+
+
+def prepare(
+    config: TrainConfig, data: Packed | Path, *, store: Path | None, device: torch.device, progress: Progress
+) -> Prepared:
+    """Open `data`, load the PLM and try it, fill or find the store of frozen output (by default `<data>.frozen`,
+    of data behind a URL in the cache)."""
+    config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
+    directory, model, split = _opened(config, data)
+    clicks_V, batch_rows = clicks_per_row(directory, config)
+    asked = TrialRequest(
+        encoder=config.encoder,
+        tokens_per_segment=directory.manifest.tokens.tokens_per_segment,
+        half=config.run.precision == "bfloat16",
+        compiled=config.run.compile,
+    )
+    try_encoder(cast(TextEncoder, model["encoder"]), asked, directory.token_table(), batch_rows)
+    split.to_device(device)
+    stored = None
+    if split.frozen_layers:
+        rows = rows_needed(directory, batch_rows)
+        folder = store or directory.beside
+        stored = frozen_store(
+            split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
+        )
+    items = _items(directory, device, stored)
+    return Prepared(config, directory, model.to(device), items, device, clicks_V, _seen(clicks_V, batch_rows))
+
+
+def prepare_to_encode(
+    checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device
+) -> tuple[Prepared, NDArray[np.int64]]:
+    """(the checkpoint's weights on `data`, the item rows whose frozen output is at hand): nothing is stored here."""
+    config = config_of(checkpoint)
+    directory, model, split = _opened(config, data)
+    load_weights(model, checkpoint)
+    split.to_device(device)
+    clicks_V, batch_rows = clicks_per_row(directory, config)
+    rows, stored = np.zeros(0, np.int64), None
+    if split.frozen_layers:
+        needed = rows_needed(directory, batch_rows)
+        stored = found_store(split, directory, store or directory.beside, rows=needed, device=device)
+        rows = rows if stored is None else needed
+    items = _items(directory, device, stored)
+    model = model.to(device).eval()
+    return Prepared(config, directory, model, items, device, clicks_V, _seen(clicks_V, batch_rows)), rows
+
+
+def _seen(clicks_V: NDArray[np.int64], batch_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each item row stands in a batch."""
+    return np.isin(np.arange(len(clicks_V)), batch_rows)
+
+
+def _opened(config: TrainConfig, data: Packed | Path) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
+    """The directory, an untrained model that reads its tokens, and the model's language model."""
+    packed = Packed.of(data)
+    directory = PackedDirectory.open(replace(packed, place=packed.place.resolve()))
+    model = build_model(config)
+    split = cast(TextEncoder, model["encoder"]).split
+    check_tokens(directory.manifest, config.encoder.plm, split)
+    return directory, model, split
+
+
+def _items(directory: PackedDirectory, device: torch.device, stored: Tensor | None) -> ItemInput:
+    """The token table on the device where it fits, else on the host."""
+    table = directory.token_table()
+    on_device = fits(sum(array.nbytes for array in table.arrays().values()), device)
+    where = device if on_device else torch.device("cpu")
+    return ItemInput(table, device=device, table_device=where, store_H=stored)
