@@ -28,7 +28,7 @@ from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from jobs.train import train
 from tests.conftest import REPOSITORY
-from tests.data.stored.make import DATA, LAKE, MODEL, STOPPED_AT, exported, told
+from tests.data.stored.make import DATA, LAKE, MODEL, STOPPED_AT, exported, summary_of
 from tests.data.stored.publisher import FORGOTTEN
 from trainer.data.backends import BACKENDS, BackendName
 from trainer.data.directory import PackedDirectory
@@ -81,37 +81,37 @@ def lake(spark: SparkSession, folder: Path) -> dict[str, list[str]]:
 
 
 def test_what_an_older_lake_holds_is_not_made_again(spark: SparkSession, lake: dict[str, list[str]]) -> None:
-    read = told(ingest, *LAKE, "--logs", "publisher")
+    read = summary_of(ingest, *LAKE, "--logs", "publisher")
     assert (read["new_files"], read["lines"]) == (0, 0)
-    assert told(prepare_news, *LAKE, "--news", "publisher")["new_items"] == 0
+    assert summary_of(prepare_news, *LAKE, "--news", "publisher")["new_items"] == 0
     assert all_rows(spark) == lake
 
 
 def test_an_older_lake_is_added_to(spark: SparkSession, lake: dict[str, list[str]]) -> None:
-    made = told(build_trajectories, *LAKE, "--window", 6)
+    made = summary_of(build_trajectories, *LAKE, "--window", 6)
     assert (made["targets"], made["trajectories"], made["evaluation_impressions"]) == (64, 13, 17)
     first = rows(spark, "trajectories")
     shutil.copytree("later", "publisher", dirs_exist_ok=True)
     shutil.copy("publisher/logs/2026-03-03.jsonl", "publisher/logs/again.jsonl")
-    read = told(ingest, *LAKE, "--logs", "publisher")
+    read = summary_of(ingest, *LAKE, "--logs", "publisher")
     assert (read["new_files"], read["impressions"], read["replayed"], read["suppressed"]) == (2, 17, 18, 2)
     for table in ADDED_TO:
         assert set(lake[table]) <= set(rows(spark, table)), table
     assert len(rows(spark, "impressions")) == len(lake["impressions"]) + 17
     assert not any(FORGOTTEN in row for row in rows(spark, "impressions", "user_id"))
-    told(build_trajectories, *LAKE, "--window", 6, "--to", "2026-03-05")
-    assert rows(spark, "trajectories") == first, "histories and impressions tell what they told before"
-    made = told(build_trajectories, *LAKE, "--window", 6)
-    packed = told(pack, *LAKE, "--out", "packed")
-    assert made["targets"] == packed["targets"] == told(inspect_batches, "--data", "packed")["targets"] == 87
+    summary_of(build_trajectories, *LAKE, "--window", 6, "--to", "2026-03-05")
+    assert rows(spark, "trajectories") == first, "histories and impressions say what they said before"
+    made = summary_of(build_trajectories, *LAKE, "--window", 6)
+    packed = summary_of(pack, *LAKE, "--out", "packed")
+    assert made["targets"] == packed["targets"] == summary_of(inspect_batches, "--data", "packed")["targets"] == 87
 
 
 def test_an_older_lake_is_replayed_and_maintained(spark: SparkSession, lake: dict[str, list[str]]) -> None:
-    told(ingest, *LAKE, "--replay")
+    summary_of(ingest, *LAKE, "--replay")
     replayed = all_rows(spark)
     changed = [table for table in lake if replayed[table] != lake[table]]
     assert changed == ["ingest_runs"], "it counts the lines of a forgotten user no more, and nothing else is new"
-    assert set(told(maintain, *LAKE)["tables"]) == {*lake}
+    assert set(summary_of(maintain, *LAKE)["tables"]) == {*lake}
     assert all_rows(spark) == replayed
 
 
@@ -119,8 +119,8 @@ def test_an_older_packed_directory_is_read_by_both_readers(folder: Path) -> None
     unpack("packed-3")
     directory = PackedDirectory.open(folder / "packed")
     evaluation = json.dumps(directory.evaluation().to_pylist(), default=str, sort_keys=True)
-    told_of: Mapping[str, NDArray[Any]] = {"evaluation": np.frombuffer(evaluation.encode(), np.uint8)}
-    others = [directory.token_table().arrays(), told_of]
+    as_bytes: Mapping[str, NDArray[Any]] = {"evaluation": np.frombuffer(evaluation.encode(), np.uint8)}
+    others = [directory.token_table().arrays(), as_bytes]
     for name in get_args(BackendName):
         superblocks = BACKENDS[name](directory, range(len(directory.superblocks)))
         assert digest([*(batch for block in superblocks for batch in block), *others]) == DIGEST, name
@@ -139,7 +139,7 @@ def digest(parts: Iterable[Mapping[str, NDArray[Any]]]) -> str:
 @pytest.mark.parametrize("reader", get_args(BackendName))
 def test_an_older_packed_directory_is_trained_from(folder: Path, reader: str) -> None:
     unpack("packed-3", "checkpoint-4")
-    found = told(train, *DATA, "--out", "new", *MODEL, "--run.reader", reader)
+    found = summary_of(train, *DATA, "--out", "new", *MODEL, "--run.reader", reader)
     assert (found["complete"], found["steps"], found["targets"]) == (True, 39, 3 * 64)
     assert losses("new")[1] == pytest.approx(recorded()["loss"]["1"], abs=1e-5)
 
@@ -157,7 +157,7 @@ def losses(out: str) -> dict[int, float]:
 def test_a_run_goes_on_from_an_older_checkpoint(folder: Path) -> None:
     unpack("packed-3", "checkpoint-4")
     assert max(losses("run")) == STOPPED_AT
-    found = told(train, *DATA, "--out", "run", *MODEL, "--resume", "auto")
+    found = summary_of(train, *DATA, "--out", "run", *MODEL, "--resume", "auto")
     assert found["gone_on_from"] == f"run/checkpoint/step-{STOPPED_AT:08d}"
     assert (found["complete"], found["steps"], found.get("passed_over")) == (True, 39, None)
     whole = {int(step): loss for step, loss in recorded()["loss"].items()}
@@ -170,11 +170,11 @@ def test_a_run_goes_on_from_an_older_checkpoint(folder: Path) -> None:
 def test_an_older_checkpoint_is_judged_and_exported(folder: Path) -> None:
     unpack("lake", "packed-3", "checkpoint-4")
     given = (*DATA, *LAKE, "--checkpoint", "run/checkpoint")
-    judged = told(evaluate, *given)
+    judged = summary_of(evaluate, *given)
     assert judged["step"] == STOPPED_AT
     assert judged["methods"]["model"]["auc"] == pytest.approx(recorded()["auc"], abs=1e-6)
-    found = told(export_embeddings, *given, "--out", "export")
+    found = summary_of(export_embeddings, *given, "--out", "export")
     assert (found["news"], found["encoded"]) == (36, 0), "the lake's table holds this checkpoint's vectors"
     assert np.allclose(exported(folder / "export"), recorded()["vectors"], atol=1e-5)
-    told(export_embeddings, *DATA, "--checkpoint", "run/checkpoint", "--out", "anew")
+    summary_of(export_embeddings, *DATA, "--checkpoint", "run/checkpoint", "--out", "anew")
     assert np.allclose(exported(folder / "anew"), recorded()["vectors"], atol=1e-5)

@@ -23,7 +23,7 @@ from typing import Any
 import faiss
 
 from jobs.build_trajectories import build_trajectories
-from jobs.config import Job, run
+from jobs.cli.command_line import Job, run
 from jobs.evaluate import evaluate
 from jobs.export_embeddings import export_embeddings
 from jobs.forget import forget
@@ -46,7 +46,7 @@ MODEL = (
 )
 
 
-def told(job: Job, *options: object) -> dict[str, Any]:
+def summary_of(job: Job, *options: object) -> dict[str, Any]:
     """The summary of a job that ends well."""
     with redirect_stdout(io.StringIO()) as said:
         code = run(job, [str(option) for option in options])
@@ -58,7 +58,7 @@ def make(out: Path) -> list[Path]:
     """The three archives in `out`."""
     with tempfile.TemporaryDirectory() as base, chdir(base):
         _lake()
-        told(pack, *LAKE, "--out", "packed", "--batch-trajectories", 1, "--superblock-batches", 3)
+        summary_of(pack, *LAKE, "--out", "packed", "--batch-trajectories", 1, "--superblock-batches", 3)
         recorded = _checkpoint()
         Path("recorded.json").write_text(json.dumps(recorded, indent=1) + "\n")
         packed = json.loads(Path("packed", "manifest.json").read_text())["format_version"]
@@ -76,26 +76,26 @@ def _lake() -> None:
     Path("arrived", "logs").mkdir(parents=True)
     for day in DAYS[:-1]:
         shutil.copy(f"publisher/logs/{day}.jsonl", "arrived/logs")
-        told(ingest, *LAKE, "--logs", "arrived")
+        summary_of(ingest, *LAKE, "--logs", "arrived")
         if day == DAYS[0]:
             Path("forgotten").write_text(f"{FORGOTTEN}\n")
-            told(forget, *LAKE, "--user-file", "forgotten")
+            summary_of(forget, *LAKE, "--user-file", "forgotten")
     text = ("--fields", "title", "--fields", "body", "--tokens-per-segment", 12)
-    told(prepare_news, *LAKE, "--news", "publisher", *text, "--near-duplicates", 0.7)
-    told(build_trajectories, *LAKE, "--window", 6)
+    summary_of(prepare_news, *LAKE, "--news", "publisher", *text, "--near-duplicates", 0.7)
+    summary_of(build_trajectories, *LAKE, "--window", 6)
 
 
 def _checkpoint() -> dict[str, Any]:
     """run/ as a kill after STOPPED_AT steps leaves it, and the figures of what follows from its checkpoint."""
-    told(train, *DATA, "--out", "whole", *MODEL)
+    summary_of(train, *DATA, "--out", "whole", *MODEL)
     lines = [json.loads(line) for line in Path("whole", "metrics.jsonl").read_text().splitlines()]
     name = f"step-{STOPPED_AT:08d}"
     shutil.copytree(f"whole/checkpoint/{name}", f"run/checkpoint/{name}")
     shutil.copy("whole/config.json", "run")
     with Path("run", "metrics.jsonl").open("w") as stream:
         stream.writelines(f"{json.dumps(line)}\n" for line in lines if line["step"] <= STOPPED_AT)
-    judged = told(evaluate, *DATA, "--checkpoint", "run/checkpoint", "--out", "evaluation.json")
-    told(export_embeddings, *DATA, *LAKE, "--checkpoint", "run/checkpoint", "--out", "export")
+    judged = summary_of(evaluate, *DATA, "--checkpoint", "run/checkpoint", "--out", "evaluation.json")
+    summary_of(export_embeddings, *DATA, *LAKE, "--checkpoint", "run/checkpoint", "--out", "export")
     return {
         "loss": {str(line["step"]): line["loss"] for line in lines},
         "auc": judged["methods"]["model"]["auc"],

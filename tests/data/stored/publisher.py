@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 
 FORGOTTEN = "u9"
 NEWS, USERS, VIEWS, SHOWN = 36, 10, 18, 4  # VIEWS: of a day
-DAYS = ("2026-03-02", "2026-03-03", "2026-03-04", "2026-03-05", "2026-03-06")  # the last is told later
+DAYS = ("2026-03-02", "2026-03-03", "2026-03-04", "2026-03-05", "2026-03-06")  # the last is logged later
 VOCABULARY = 30522  # of the tokenizer that installs as a package, whose name is stored; of a folder, its path is
 _TEXT = "bank rate loan price stock trade goal match team player season coach film actor music album stage festival"
 _WORDS = tuple(_TEXT.split())
