@@ -24,7 +24,7 @@ RETIRED = [
         "fitting",
         "judging",
     ),
-    *("judged", "judgement", "heed", "headed", "care", "beside", "whole"),
+    *("judging", "judged", "judgement", "heed", "headed", "care", "beside", "whole"),
 ]
 # Stored names, which tables, files and scripts of users hold.
 STORED = ("sighting_id", "sighting_time", "sighting_shown", "retold", "chunked_vs_whole")
