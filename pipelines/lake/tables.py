@@ -9,20 +9,12 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from pipelines.delta import table_ddl
 from pipelines.delta.commits import Changes, Commit, Mark, is_replay, latest_commits
 from pipelines.delta.delta_errors import explained
 from pipelines.delta.log import Snapshot, is_table, open_table, snapshot
 from pipelines.delta.merge import Merge
 from pipelines.delta.reading import delta_frame
-from pipelines.delta.table_ddl import (
-    TABLES,
-    bring_up_to_date,
-    create_table,
-    job_of,
-    removed_on_failure,
-    to_contract,
-    with_contract_columns,
-)
 from pipelines.engine.commit_check import check_commits
 from pipelines.engine.one_machine import on_one_machine
 from pipelines.engine.scratch import Keep, scratch
@@ -77,7 +69,7 @@ class Lake:
             version = self._pinned[table.name]
         with explained(table, self.path(table)):
             frame = delta_frame(self.spark, self.path(table), version=version)
-        return with_contract_columns(frame, table, self.path(table))
+        return table_ddl.with_contract_columns(frame, table, self.path(table))
 
     def table_id(self, table: Table) -> str:
         """The unique id that Delta gave the table when it was made."""
@@ -130,7 +122,7 @@ class Lake:
         moment = versions.moment_of(text)
         if moment is None:
             return versions.read_report(text)
-        return versions.versions_at(self.root, TABLES, moment)
+        return versions.versions_at(self.root, table_ddl.TABLES, moment)
 
     def create(self, table: Table) -> bool:
         """Create the table, empty, if it is missing, and return whether it was; else bring it up to its contract."""
@@ -138,8 +130,8 @@ class Lake:
         new = not self.exists(table)
         with explained(table, self.path(table)):
             if new:
-                create_table(table, self.path(table))
-            bring_up_to_date(self.spark, table, self.path(table))
+                table_ddl.create_table(table, self.path(table))
+            table_ddl.bring_up_to_date(self.spark, table, self.path(table))
         return new
 
     @contextmanager
@@ -147,9 +139,9 @@ class Lake:
         """Inside, the rows are computed, and `append` can add them without computing them again; no version of the
         table holds them before. Rows that were not appended are removed at the end.
         """
-        rows, _ = to_contract(frame, table, keep_others=False)
+        rows, _ = table_ddl.to_contract(frame, table, keep_others=False)
         with ExitStack() as held:
-            held.enter_context(removed_on_failure(self.create(table), self.path(table)))
+            held.enter_context(table_ddl.removed_on_failure(self.create(table), self.path(table)))
             keep = held.enter_context(self.scratch())
             with explained(table, self.path(table)):
                 staged = held.enter_context(self._writer.staged(table, self.path(table), rows, keep))
@@ -172,7 +164,7 @@ class Lake:
         `times`: for a table that is ordered by time, a frame with that column for at least these rows that is cheaper
         to count than the rows; by it the rows are divided among files.
         """
-        rows = to_contract(frame, table, keep_others=evolve)[0] if isinstance(frame, DataFrame) else frame
+        rows = table_ddl.to_contract(frame, table, keep_others=evolve)[0] if isinstance(frame, DataFrame) else frame
         with self._made(table):
             return self._append(table, rows, Mark(app_id, app_version, note), times)
 
@@ -190,7 +182,7 @@ class Lake:
         evolve: bool = False,
     ) -> None:
         """Replace all rows, or those for which `where` holds, in one commit; `evolve` as in `append`."""
-        rows, _ = to_contract(frame, table, keep_others=evolve)
+        rows, _ = table_ddl.to_contract(frame, table, keep_others=evolve)
         with self._made(table):
             self._writer.overwrite(table, self.path(table), rows, where, Mark(note=note))
 
@@ -210,7 +202,7 @@ class Lake:
         new is always inserted. With an app_id in its `mark` the MERGE happens once; without, a replay must change
         nothing by itself. `where`, with literals, limits the stored rows that can match: Delta reads only their files.
         """
-        rows, _ = to_contract(frame, table, keep_others=True)
+        rows, _ = table_ddl.to_contract(frame, table, keep_others=True)
         values, when = table.column_names, {"update_when": update_when, "where": where}
         with self._made(table) as new:
             if new:  # nothing can match: the same rows at half the price
@@ -226,7 +218,7 @@ class Lake:
         and `gone`: whether to delete the stored row instead. `where` as in `merge`. The frame is counted first: it
         should be stored already, or cheap.
         """
-        rows, _ = to_contract(frame, table, keep_others=True)
+        rows, _ = table_ddl.to_contract(frame, table, keep_others=True)
         with self._made(table):
             replay = is_replay(self.path(table), mark)
             return Changes() if replay else self._writer.change(table, self.path(table), rows, where, mark)
@@ -245,11 +237,14 @@ class Lake:
                 f"{self.path(table)}: --as-of names no version of table {table.name}, only of {sorted(self._pinned)}. "
                 "Name the versions file of a job that read or wrote it, or a time"
             )
-        raise InputError(f"{self.path(table)}: no table {table.name} there. Make it with ./feedloop {job_of(table)}")
+        raise InputError(
+            f"{self.path(table)}: no table {table.name} there. Make it with ./feedloop {table_ddl.job_of(table)}"
+        )
 
     @contextmanager
     def _made(self, table: Table) -> Iterator[bool]:
         """Inside, the table exists as its contract asks; gives whether it is new. A failed first write removes it."""
-        with removed_on_failure(self.create(table), self.path(table)) as new, explained(table, self.path(table)):
+        path = self.path(table)
+        with table_ddl.removed_on_failure(self.create(table), path) as new, explained(table, path):
             yield new
-        self._register(table, self.path(table))
+        self._register(table, path)

@@ -56,11 +56,11 @@ def test_a_log_of_clicks_alone_goes_from_ingest_to_figures_that_are_named(spark:
 
     options = ("--config", PRESETS / "demo.toml", "--run.epochs", 1)
     torch_job(tmp_path, "train", "--data", data, "--out", run, *options)
-    summary, said = torch_job(tmp_path, "evaluate", "--checkpoint", run / "checkpoint", "--data", data)
-    assert (summary["negatives"], summary["split"]["evaluate_from"]) == ("drawn", made["evaluate_from"])
+    result, said = torch_job(tmp_path, "evaluate", "--checkpoint", run / "checkpoint", "--data", data)
+    assert (result["negatives"], result["split"]["evaluate_from"]) == ("drawn", made["evaluate_from"])
     assert json.loads((run / "evaluation.json").read_text())["negatives"] == "drawn"
     assert "against drawn news" in " ".join(said.split())
-    assert summary["impressions"] + summary["skipped"] == made["evaluation_impressions"]
-    assert 0.3 < summary["methods"]["model"]["auc"] < 1
+    assert result["impressions"] + result["skipped"] == made["evaluation_impressions"]
+    assert 0.3 < result["methods"]["model"]["auc"] < 1
     torch_job(tmp_path, "report", "--run", run, "--data", data)
     assert "AUC against drawn news" in (run / "report.html").read_text()
