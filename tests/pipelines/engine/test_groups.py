@@ -88,7 +88,7 @@ def test_no_more_rows_are_worked_on_at_once_than_there_are_cores() -> None:
         return row
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: groups._in_turn(work, pa.table({})), range(64)))
+        list(pool.map(lambda _: groups._run_limited(work, pa.table({})), range(64)))
     assert 1 <= most[0] <= (os.cpu_count() or 1)
 
 
