@@ -14,7 +14,7 @@ from schemas.token_table import TokenTable
 from trainer.data.batch import StepBatch
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan
-from trainer.encode.planner import planner_of
+from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
 from trainer.exact.in_double import InDouble
@@ -108,7 +108,7 @@ class Scene:
     ) -> Gradients:
         """What `policy` gives over one epoch of `batches`. `counts`: of all ranks, where there are several."""
         batches = self.batches if batches is None else batches
-        planner = planner_of(policy, rows=self.rows, seed=seed, rank=rank)
+        planner = make_planner(policy, rows=self.rows, seed=seed, rank=rank)
         table = VectorTable(
             lambda rows_C: torch.as_tensor(self.encoder(rows_C, self.items)),
             rows=self.rows,

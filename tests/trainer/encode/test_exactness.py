@@ -13,7 +13,7 @@ from tests.packed import batches_of, random_trajectory, tiny_plm, token_table
 from trainer.data.batch import StepBatch, check_batch, merge, per_occurrence, per_target
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan
-from trainer.encode.planner import planner_of
+from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
 from trainer.model.item_input import ItemInput
@@ -60,7 +60,7 @@ class Bench:
     ) -> Tensor:
         """All gradients, end to end, of the last of `steps` steps on the same batch."""
         batch = batch or self.batch
-        planner, table = planner_of(config, rows=ITEMS + 1, seed=3), self.table(kept_chunks=kept_chunks)
+        planner, table = make_planner(config, rows=ITEMS + 1, seed=3), self.table(kept_chunks=kept_chunks)
         for step in range(steps):
             self.run(planner.plan(step, [batch.ask_M]), batch, table)
         return self.flat()
@@ -148,13 +148,13 @@ def test_another_seed_meets_other_dropout(noisy: Bench) -> None:
     """The control of the test above: were dropout off or seeds equal, replay would prove nothing."""
     config = PlannerConfig(policy="once", chunk_sizes=(6,))
     first = noisy.gradients(config)
-    planner = planner_of(config, rows=ITEMS + 1, seed=4)
+    planner = make_planner(config, rows=ITEMS + 1, seed=4)
     noisy.run(planner.plan(0, [noisy.batch.ask_M]), noisy.batch, noisy.table())
     assert off(noisy.flat(), first) > 1e-4
 
 
 def test_a_looked_up_vector_is_the_one_that_was_encoded(still: Bench) -> None:
-    planner = planner_of(PlannerConfig(policy="cached", max_reuse=0.5, warm_up_steps=1), rows=ITEMS + 1, seed=3)
+    planner = make_planner(PlannerConfig(policy="cached", max_reuse=0.5, warm_up_steps=1), rows=ITEMS + 1, seed=3)
     table = still.table()
     first = planner.plan(0, [still.batch.ask_M])
     still.run(first, still.batch, table)
