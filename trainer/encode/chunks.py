@@ -58,7 +58,10 @@ class Chunk:
 def cut_chunks(
     rows: IntArray, slots: IntArray, *, sizes: Sequence[int], seed_parts: Sequence[int]
 ) -> tuple[Chunk, ...]:
-    """Cuts off the largest chunk that the remaining rows fill; pads the last one. Seed = f(seed parts, chunk number)."""
+    """Chunks of the largest size that the remaining rows fill, the last one padded.
+
+    A chunk's seed is a hash of `seed_parts` and its number.
+    """
     chunks: list[Chunk] = []
     start = 0
     while start < len(rows):

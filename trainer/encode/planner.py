@@ -169,7 +169,7 @@ class AccumulatedPlanner(StepPlanner):
 
 
 class CarriedPlanner(StepPlanner):
-    """carried: encodes as `cached`; the gradients of an item's look-ups wait and are back-propagated at its next encode.
+    """carried: encodes as `cached`; gradients of an item's look-ups wait and are back-propagated at its next encode.
 
     feedloop's own. The last step of an epoch encodes every item for which a gradient waits.
     """

@@ -75,7 +75,7 @@ class VectorTable:
         ]
 
     def read(self, plan: Plan) -> Tensor:
-        """The leaf (N, D) of the plan's rows: fresh vectors of rows encoded in this step, the table's for the others."""
+        """The leaf (N, D) of the plan's rows: fresh vectors for rows encoded in this step, else those of the table."""
         if plan.exchanged is None and plan.encoded == len(plan.rows_N):
             leaf_ND = self.vector_VD.new_empty(len(plan.rows_N), self.vector_VD.shape[1])
         else:
