@@ -14,7 +14,7 @@ from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint
 from trainer.checkpoint.selection import choices_of
 from trainer.data.evaluation import labelled
-from trainer.data.validation import Evaluation, all_of, left_to_judge
+from trainer.data.validation import Evaluation, all_of, without_validation
 from trainer.eval.baselines import EvaluationInputs, with_baselines, zero_shot_scores
 from trainer.eval.examples import Best, examples
 from trainer.eval.impressions import Impressions, dates
@@ -75,7 +75,7 @@ def scored(prepared: Prepared, saved: Checkpoint, ranks: Ranks, *, predict: bool
     if choices is None:  # all of its own directory's
         own = not _of_another(saved, prepared) and len(labelled(evaluation))
         choices = [all_of(evaluation)] if own else []
-    evaluation, chose = left_to_judge(evaluation, choices)
+    evaluation, chose = without_validation(evaluation, choices)
     judged, asked = Impressions.of(evaluation), Impressions.without_labels(evaluation)
     _check(judged, asked, chose, predict=predict)
     share = Share(ranks.rank, ranks.world, sum_in_place)

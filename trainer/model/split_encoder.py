@@ -1,4 +1,4 @@
-"""Splits a language model into frozen lower layers and trained upper ones, which take bus, packed rows and positions."""
+"""Splits a language model into frozen lower layers and trained upper ones, with bus, packed rows and positions."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class UserEncoder(nn.Module):
         self.attention = AdditiveAttention(vector_width, config.attention_width)
 
     def forward(self, click_BLD: Tensor, click_mask_BL: Tensor, earlier_BL: Tensor, prefix_BP: Tensor) -> Tensor:
-        """User states (B, P, D). `earlier_BL`: how many clicks of the trajectory each click sees in addition to itself."""
+        """User states (B, P, D). `earlier_BL`: how many of the first clicks each click sees, besides itself."""
         users, clicks, width = click_BLD.shape
         key_BLD = torch.cat([self.start_D.expand(users, 1, width), click_BLD], dim=1)
         if self.among is not None:

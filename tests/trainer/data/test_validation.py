@@ -63,7 +63,7 @@ def test_unlabelled_impressions_choose_nothing() -> None:
 
 @pytest.mark.parametrize("validate", ["user:0.9", "time:0.9"])
 def test_a_part_that_takes_all_is_refused(validate: str) -> None:
-    with pytest.raises(InputError, match=r"takes all 1 labelled impressions, and none is left to judge"):
+    with pytest.raises(InputError, match=r"takes all 1 labelled impressions, and none is left to evaluate"):
         validation_of(table(6), validate)
 
 
