@@ -44,7 +44,7 @@ def test_a_doubtful_figure_is_said(given: dict[str, Any], words: str) -> None:
 def test_clicks_that_stand_in_their_own_history_are_a_leak_and_others_histories_are_not() -> None:
     assert raised({"history_row": [2]}, {"history_row": [3]}) == []
     (sentence,) = raised({"history_row": [3, 1]}, {"history_row": [2]})
-    assert "50.0% of the clicked news stand in the history" in sentence
+    assert "50.0% of the clicked news are in the history" in sentence
 
 
 def test_many_news_without_tokens_are_an_alarm_and_a_few_are_not() -> None:
@@ -66,6 +66,6 @@ def test_impressions_of_one_class_are_left_out_and_no_alarm() -> None:
     table = evaluation({}, {}, {"clicked": [True, True]}, {"clicked": [False, False]}, {"history_row": [3]})
     scores = {"model": np.tile([1.0, 0.5], 5)}
     values = values_of(scores, Impressions.of(table))
-    found = verdict(table, values, trained_V=np.ones(5, np.bool_), told_V=np.ones(5, np.bool_))
+    found = verdict(table, values, trained_V=np.ones(5, np.bool_), has_tokens_V=np.ones(5, np.bool_))
     assert not any("class" in alarm for alarm in found["alarms"])
     assert any(left.startswith("2 impressions (40.0%) of one class: all or none") for left in found["left_out"])

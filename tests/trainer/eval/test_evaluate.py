@@ -25,7 +25,7 @@ from trainer.config import TrainConfig
 from trainer.data.validation import validation_of
 from trainer.eval import ranking
 from trainer.eval.baselines import EvaluationInputs
-from trainer.eval.evaluate import Scored, judgement, model_auc, scored
+from trainer.eval.evaluate import Scored, evaluate_scores, model_auc, score_checkpoint
 from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import begin_from
@@ -64,7 +64,7 @@ def saved(config: TrainConfig, data: Path) -> Checkpoint:
 def small_chunks(config: TrainConfig, data: Path, saved: Checkpoint, ranks: Ranks) -> Scored:
     torch.set_num_threads(1)
     ranking.CHUNK_ROWS, ranking.CHUNK_IMPRESSIONS, ranking._CHUNK_SHOWN = 4, 3, 17
-    return scored(ready(config, data), saved, ranks, predict=True)
+    return score_checkpoint(ready(config, data), saved, ranks, predict=True)
 
 
 def _rank(rank: int, world: int, folder: Path, *rest: object) -> None:
@@ -92,17 +92,17 @@ def test_two_ranks_score_as_one_process_does(
 def test_vectors_are_encoded_now_and_none_is_taken_from_training(
     config: TrainConfig, data: Path, saved: Checkpoint
 ) -> None:
-    whole = scored(ready(config, data), saved, ALONE, predict=False)
+    whole = score_checkpoint(ready(config, data), saved, ALONE, predict=False)
     weights = Checkpoint(tensors={"model": saved.tensors["model"]}, state=saved.state)
-    without_table = scored(ready(config, data), weights, ALONE, predict=False)
+    without_table = score_checkpoint(ready(config, data), weights, ALONE, predict=False)
     assert np.array_equal(whole.scores["model"], without_table.scores["model"])
     assert any(part.startswith("table") for part in saved.tensors)
 
 
 def test_every_method_is_judged_and_what_is_missing_is_said(config: TrainConfig, data: Path, saved: Checkpoint) -> None:
     prepared = ready(config, data)
-    found = scored(prepared, saved, ALONE, predict=False)
-    told = judgement(
+    found = score_checkpoint(prepared, saved, ALONE, predict=False)
+    told = evaluate_scores(
         prepared, saved, found, EvaluationInputs(catalogue=catalogue(*[("a", "b"), ("a", "c"), ("d", "")] * 10))
     )
     summary = told.summary
@@ -116,26 +116,28 @@ def test_every_method_is_judged_and_what_is_missing_is_said(config: TrainConfig,
     assert summary["negatives"] == "shown"
     assert sum(part["impressions"] for part in summary["slices"]["history length"]) == 20
     assert [part["slice"] for part in summary["slices"]["new users"]] == ["new", "known"]
-    assert summary["left_out"] == ["6 impressions without click marks: --predictions FILE tells their order"]
+    assert summary["left_out"] == ["6 impressions without click marks: --predictions FILE writes their order"]
     assert told.examples is not None
     assert len(told.examples) == 20
     assert told.predictions is None
-    bare = judgement(prepared, saved, found, EvaluationInputs()).summary
+    bare = evaluate_scores(prepared, saved, found, EvaluationInputs()).summary
     assert bare["methods"] == {name: told for name, told in summary["methods"].items() if name != "category"}
-    assert bare["left_out"][0] == "category match and examples: nobody knows categories and titles without --lake"
+    assert bare["left_out"][0] == "category match and examples: categories and titles need --lake"
     assert json.loads(json.dumps(summary)) == summary
 
 
 def test_a_checkpoint_of_another_directory_is_doubted(config: TrainConfig, data: Path, saved: Checkpoint) -> None:
     prepared = ready(config, data.with_name("labelled"))
-    found = scored(prepared, saved, ALONE, predict=False)
-    alarms = judgement(prepared, saved, found, EvaluationInputs()).summary["alarms"]
+    found = score_checkpoint(prepared, saved, ALONE, predict=False)
+    alarms = evaluate_scores(prepared, saved, found, EvaluationInputs()).summary["alarms"]
     assert any("another packed directory" in alarm for alarm in alarms)
 
 
 def test_predictions_rank_unknown_news_last(config: TrainConfig, data: Path, saved: Checkpoint) -> None:
     prepared = ready(config, data)
-    lines = judgement(prepared, saved, scored(prepared, saved, ALONE, predict=True), EvaluationInputs()).predictions
+    lines = evaluate_scores(
+        prepared, saved, score_checkpoint(prepared, saved, ALONE, predict=True), EvaluationInputs()
+    ).predictions
     assert lines is not None
     told = list(lines)
     assert [line.split()[0] for line in told] == [str(n) for n in (*range(20, 26), *range(75, 81))]
@@ -146,7 +148,7 @@ def test_predictions_rank_unknown_news_last(config: TrainConfig, data: Path, sav
 
 def test_nothing_to_predict_is_an_error(config: TrainConfig, data: Path, saved: Checkpoint) -> None:
     with pytest.raises(InputError, match=r"every evaluation impression carries click marks.*--unlabelled"):
-        scored(ready(config, data.with_name("labelled")), saved, ALONE, predict=True)
+        score_checkpoint(ready(config, data.with_name("labelled")), saved, ALONE, predict=True)
 
 
 def test_impressions_without_marks_alone_can_be_predicted_and_not_judged(
@@ -156,10 +158,10 @@ def test_impressions_without_marks_alone_can_be_predicted_and_not_judged(
     table = prepared.directory.evaluation()
     monkeypatch.setattr(type(prepared.directory), "evaluation", lambda _: table.slice(20))
     with pytest.raises(InputError, match=r"none of the 6 evaluation impressions carries click marks.*--predictions"):
-        scored(prepared, saved, ALONE, predict=False)
-    told = judgement(prepared, saved, scored(prepared, saved, ALONE, predict=True), EvaluationInputs())
+        score_checkpoint(prepared, saved, ALONE, predict=False)
+    told = evaluate_scores(prepared, saved, score_checkpoint(prepared, saved, ALONE, predict=True), EvaluationInputs())
     assert told.summary["methods"] == {}
-    assert "nothing is judged" in told.summary["left_out"][0]
+    assert "nothing is evaluated" in told.summary["left_out"][0]
     assert told.predictions is not None
     assert len(list(told.predictions)) == 12
 
@@ -168,10 +170,10 @@ def test_impressions_of_one_class_alone_cannot_be_judged(
     config: TrainConfig, data: Path, saved: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = ready(replace(config), data)
-    found = scored(prepared, saved, ALONE, predict=False)
-    one_class = replace(found, judged=replace(found.judged, clicked_X=np.zeros_like(found.judged.clicked_X)))
-    with pytest.raises(InputError, match=r"no order to judge.*earlier --evaluate-from"):
-        judgement(prepared, saved, one_class, EvaluationInputs())
+    found = score_checkpoint(prepared, saved, ALONE, predict=False)
+    one_class = replace(found, labelled=replace(found.labelled, clicked_X=np.zeros_like(found.labelled.clicked_X)))
+    with pytest.raises(InputError, match=r"no order to evaluate.*earlier --evaluate-from"):
+        evaluate_scores(prepared, saved, one_class, EvaluationInputs())
 
 
 def judged_epochs(config: TrainConfig, data: Path, out: Path, **run: Any) -> TrainingSession:
@@ -185,8 +187,8 @@ def judged_epochs(config: TrainConfig, data: Path, out: Path, **run: Any) -> Tra
 
 
 def summary_of(prepared: Prepared, saved: Checkpoint) -> dict[str, Any]:
-    found = scored(prepared, saved, ALONE, predict=False)
-    return judgement(prepared, saved, found, EvaluationInputs(None, None)).summary
+    found = score_checkpoint(prepared, saved, ALONE, predict=False)
+    return evaluate_scores(prepared, saved, found, EvaluationInputs(None, None)).summary
 
 
 @pytest.mark.parametrize("validate", ["user:0.3", "time:0.5"])
