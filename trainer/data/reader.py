@@ -9,7 +9,7 @@ from schemas.packed_batch import PACKED_BATCH
 from trainer.data.batch import StepBatch, check_batch
 from trainer.data.cells import decoded_rows
 from trainer.data.directory import Arrays, PackedDirectory
-from trainer.data.position import Order, Place, epoch_steps, superblocks_of, steps_of_all_ranks
+from trainer.data.position import Order, Place, epoch_steps, steps_of_all_ranks, superblocks_of
 
 # Superblocks (in packed order) -> for each, its batches as arrays.
 Backend = Callable[[PackedDirectory, Sequence[int]], Iterator[list[Arrays]]]

@@ -81,7 +81,7 @@ def test_reuse_approaches_its_limit_and_tosses_differ_by_row_and_step() -> None:
     assert abs(np.mean(shares[5:]) - 0.1) < 0.005
 
 
-def test_a_state_of_another_token_table_is_refused() -> None:
+def test_a_state_of_another_token_table_raises_an_error() -> None:
     state = make_planner(PlannerConfig(), rows=5, seed=1).state_dict()
     with pytest.raises(ContractError, match="5 item rows, the token table has 6"):
         make_planner(PlannerConfig(), rows=6, seed=1).load_state_dict(state)
@@ -109,7 +109,7 @@ def test_chunks_hold_every_row_once_in_the_sizes_allowed(count: int, sizes: list
     ("values", "advice"),
     [({"max_age_steps": -1}, "use 0"), ({"max_reuse": 1.5}, "0 to 1"), ({"warm_up_steps": 0}, "1 or more")],
 )
-def test_impossible_settings_are_refused_with_advice(values: dict[str, int], advice: str) -> None:
+def test_impossible_settings_raise_an_error_with_advice(values: dict[str, int], advice: str) -> None:
     with pytest.raises(ValueError, match=advice):
         PlannerConfig(**values)  # type: ignore[arg-type]
 
@@ -126,7 +126,7 @@ def test_policies_are_those_that_the_type_names() -> None:
 
 @settings(max_examples=60)
 @given(BATCHES, st.integers(1, 5), st.integers(1, 12))
-def test_accumulated_encodes_at_the_first_touch_and_sends_back_at_the_update(
+def test_accumulated_encodes_at_the_first_request_and_back_propagates_at_the_update(
     batches: list[list[int]], every: int, epoch: int
 ) -> None:
     config = PlannerConfig(policy="accumulated", accumulate_steps=every, chunk_sizes=(4, 2))
@@ -162,7 +162,9 @@ def test_accumulated_encodes_at_the_first_touch_and_sends_back_at_the_update(
 
 @settings(max_examples=60)
 @given(BATCHES, st.integers(0, 6), st.integers(0, 6), st.integers(1, 12))
-def test_carried_takes_along_what_look_ups_left(batches: list[list[int]], max_age: int, carry: int, epoch: int) -> None:
+def test_carried_collects_the_gradients_of_look_ups(
+    batches: list[list[int]], max_age: int, carry: int, epoch: int
+) -> None:
     rules = {"max_age_steps": max_age, "max_reuse": 0.7, "warm_up_steps": 1}
     planner = make_planner(PlannerConfig(policy="carried", carry_max_age_steps=carry, **rules), rows=V, seed=7)  # type: ignore[arg-type]
     encoded_at: dict[int, int] = {}
@@ -198,8 +200,8 @@ def test_carried_takes_along_what_look_ups_left(batches: list[list[int]], max_ag
 
 
 @pytest.mark.parametrize("policy", ["once", "cached", "accumulated", "carried"])
-def test_a_plan_holds_no_more_where_there_are_more_items(policy: Policy) -> None:
-    """Steps cost the same whatever V is: nothing of its length is made in one."""
+def test_a_plan_does_not_grow_with_the_number_of_items(policy: Policy) -> None:
+    """A step costs the same for any V: it makes no array of that length."""
     sizes = []
     for rows in (50, 50_000):
         planner = make_planner(PlannerConfig(policy=policy, chunk_sizes=(4,)), rows=rows, seed=7)
@@ -210,20 +212,20 @@ def test_a_plan_holds_no_more_where_there_are_more_items(policy: Policy) -> None
 
 @pytest.mark.parametrize("policy", ["cached", "accumulated", "carried"])
 @pytest.mark.parametrize("at", [4, 5, 6])
-def test_a_planner_that_goes_on_from_its_state_decides_the_same(policy: Policy, at: int) -> None:
+def test_a_resumed_planner_decides_the_same(policy: Policy, at: int) -> None:
     rng = np.random.default_rng(0)
     batches = [rng.integers(1, V, 20) for _ in range(12)]
     config = PlannerConfig(policy=policy, max_age_steps=3, accumulate_steps=3, chunk_sizes=(4,))
     first, again = make_planner(config, rows=V, seed=7), make_planner(config, rows=V, seed=7)
     state = first.state_dict()
-    whole = [first.plan(step, [batch], last=step == 7) for step, batch in enumerate(batches)]
-    for plan in whole[: at + 1]:
+    uninterrupted = [first.plan(step, [batch], last=step == 7) for step, batch in enumerate(batches)]
+    for plan in uninterrupted[: at + 1]:
         state.apply(plan.change)
     again.load_state_dict(PlannerState.from_arrays(state.arrays()))
     for step in range(at + 1, 12):
         plan = again.plan(step, [batches[step]], last=step == 7)
-        for mine, theirs in ((plan.encode, whole[step].encode), (plan.backward, whole[step].backward)):
+        for mine, theirs in ((plan.encode, uninterrupted[step].encode), (plan.backward, uninterrupted[step].backward)):
             assert [chunk.seed for chunk in mine] == [chunk.seed for chunk in theirs]
             assert [chunk.rows_C.tolist() for chunk in mine] == [chunk.rows_C.tolist() for chunk in theirs]
             assert [chunk.slots.tolist() for chunk in mine] == [chunk.slots.tolist() for chunk in theirs]
-        assert plan.rows_N.tolist() == whole[step].rows_N.tolist()
+        assert plan.rows_N.tolist() == uninterrupted[step].rows_N.tolist()

@@ -1,4 +1,4 @@
-"""Alarms: each by the case that must raise it, and silence where all is well."""
+"""Alarms: each is raised by its case, and none without a reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def raised(*rows: dict[str, Any], auc: float = 0.7, oracle: float | None = None)
     return alarms(methods, impressions, np.array([False, True, True, True, True]))
 
 
-def test_nothing_is_said_where_all_is_well() -> None:
+def test_there_is_no_alarm_without_a_reason() -> None:
     assert raised() == []
     assert raised(auc=0.95, oracle=0.97) == []
 
@@ -41,7 +41,7 @@ def test_a_doubtful_figure_is_said(given: dict[str, Any], words: str) -> None:
     assert words in sentence
 
 
-def test_clicks_that_stand_in_their_own_history_are_a_leak_and_others_histories_are_not() -> None:
+def test_clicks_in_their_own_history_are_a_leak_and_others_histories_are_not() -> None:
     assert raised({"history_row": [2]}, {"history_row": [3]}) == []
     (sentence,) = raised({"history_row": [3, 1]}, {"history_row": [2]})
     assert "50.0% of the clicked news are in the history" in sentence
