@@ -157,11 +157,11 @@ RequestedItems = Mapping[int, IntArray] | Sequence[IntArray]
 class Planner(Protocol):
     """The interface of every policy."""
 
-    def plan(self, step: int, asked: RequestedItems, *, last: bool = False) -> Plan:
+    def plan(self, step: int, requested: RequestedItems, *, last: bool = False) -> Plan:
         """The plan of this rank for `step`. `last`: the epoch ends here, and no gradient may wait beyond it."""
         ...
 
-    def shorten(self, changes: Sequence[MaxAgeChange]) -> None:
+    def lower_max_age(self, changes: Sequence[MaxAgeChange]) -> None:
         """Lowers the maximum age of vectors in steps that are not planned yet. `changes`: all of the run, in order."""
         ...
 

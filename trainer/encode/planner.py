@@ -63,17 +63,17 @@ class StepPlanner:
         self._state = PlannerState(last_encode_V=np.full(scope.rows, NEVER, np.int32))
         self._max_age_changes: tuple[MaxAgeChange, ...] = ()
 
-    def shorten(self, changes: Sequence[MaxAgeChange]) -> None:
-        """See Planner.shorten."""
+    def lower_max_age(self, changes: Sequence[MaxAgeChange]) -> None:
+        """See Planner.lower_max_age."""
         self._max_age_changes = tuple(changes)
 
     def _config_at(self, step: int) -> PlannerConfig:
         max_ages = [change.max_age_steps for change in self._max_age_changes if change.first_step <= step]
         return replace(self._config, max_age_steps=max_ages[-1]) if max_ages else self._config
 
-    def plan(self, step: int, asked: RequestedItems, *, last: bool = False) -> Plan:
+    def plan(self, step: int, requested: RequestedItems, *, last: bool = False) -> Plan:
         """See Planner.plan."""
-        plan = self._decide(step, asked, last)
+        plan = self._decide(step, requested, last)
         self._state.apply(plan.change)
         return plan
 
@@ -89,9 +89,9 @@ class StepPlanner:
             )
         self._state = state.copy()
 
-    def _decide(self, step: int, asked: RequestedItems, _last: bool) -> Plan:
+    def _decide(self, step: int, requested: RequestedItems, _last: bool) -> Plan:
         rows_of, choose = _RULES[self._config.policy]
-        rows_N, inverse_M = rows_of(asked[self._scope.rank])
+        rows_N, inverse_M = rows_of(requested[self._scope.rank])
         encode_N = choose(self._config_at(step), self._scope.seed, step, rows_N, self._state.last_encode_V[rows_N])
         return self._one_step_plan(step, rows_N, inverse_M, encode_N)
 
@@ -126,10 +126,10 @@ class SharedPlanner(StepPlanner):
     Every rank decides on the requests of all ranks, so coins, ages and vector tables equal those of one process.
     """
 
-    def _decide(self, step: int, asked: RequestedItems, _last: bool) -> Plan:
+    def _decide(self, step: int, requested: RequestedItems, _last: bool) -> Plan:
         scope, (_, choose), last_encode_V = self._scope, _RULES[self._config.policy], self._state.last_encode_V
-        rows_N, _ = distinct(np.concatenate([asked[rank] for rank in range(scope.world)]))
-        inverse_M = np.searchsorted(rows_N, asked[scope.rank])
+        rows_N, _ = distinct(np.concatenate([requested[rank] for rank in range(scope.world)]))
+        inverse_M = np.searchsorted(rows_N, requested[scope.rank])
         encode_N = choose(self._config_at(step), scope.seed, step, rows_N, last_encode_V[rows_N])
         read_N = np.zeros(len(rows_N), np.bool_)
         read_N[inverse_M] = True
@@ -145,9 +145,9 @@ class AccumulatedPlanner(StepPlanner):
     """accumulated: an item is encoded at its first request after an update of the encoder, and back-propagated at the
     next update with the sum of the gradients that it received in between (GRAM, multi-step)."""
 
-    def _decide(self, step: int, asked: RequestedItems, last: bool) -> Plan:
+    def _decide(self, step: int, requested: RequestedItems, last: bool) -> Plan:
         start, window = self._state.window_start, self._state.window
-        rows_N, inverse_M = distinct(asked[self._scope.rank])
+        rows_N, inverse_M = distinct(requested[self._scope.rank])
         plan = self._one_step_plan(step, rows_N, inverse_M, self._state.last_encode_V[rows_N] < start)
         update = last or step + 1 - start >= self._config.accumulate_steps
         backward: tuple[Chunk, ...] = ()
@@ -189,8 +189,8 @@ class CarriedPlanner(StepPlanner):
         if self._state.waiting_since_V is None:
             self._state.waiting_since_V = np.full(self._scope.rows, NEVER, np.int32)
 
-    def _decide(self, step: int, asked: RequestedItems, last: bool) -> Plan:
-        rows_N, inverse_M = distinct(asked[self._scope.rank])
+    def _decide(self, step: int, requested: RequestedItems, last: bool) -> Plan:
+        rows_N, inverse_M = distinct(requested[self._scope.rank])
         read_rows = len(rows_N)
         if last:
             rows_N = np.concatenate([rows_N, np.setdiff1d(np.flatnonzero(self._since_V != NEVER), rows_N)])

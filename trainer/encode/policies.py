@@ -82,15 +82,15 @@ LeafRows = Callable[[IntArray], tuple[IntArray, IntArray]]
 ChooseRows = Callable[["PlannerConfig", int, int, IntArray, IntArray], BoolArray]
 
 
-def distinct(asked_M: IntArray) -> tuple[IntArray, IntArray]:
+def distinct(requested_M: IntArray) -> tuple[IntArray, IntArray]:
     """Leaf rows with each item once, ascending."""
-    rows_N, inverse_M = np.unique(asked_M, return_inverse=True)
+    rows_N, inverse_M = np.unique(requested_M, return_inverse=True)
     return rows_N, inverse_M
 
 
-def occurrences(asked_M: IntArray) -> tuple[IntArray, IntArray]:
+def occurrences(requested_M: IntArray) -> tuple[IntArray, IntArray]:
     """Leaf rows with every requested item as a row of its own: nothing is shared."""
-    return asked_M, np.arange(len(asked_M))
+    return requested_M, np.arange(len(requested_M))
 
 
 def all_rows(_config: PlannerConfig, _seed: int, _step: int, rows_N: IntArray, _encoded_N: IntArray) -> BoolArray:

@@ -49,19 +49,17 @@ class VectorTable:
         device: torch.device,
         kept_chunks: int | None = None,
         dtype: torch.dtype = torch.float32,
-        exchange: Callable[[Tensor], None] = lambda _: None,
+        exchange: Callable[[Tensor], None] | None = None,
     ) -> None:
         """`kept_chunks`: how many chunks keep their graph until `backward_encoder`; None = all. The others are encoded
         again with the same seed, which bounds memory for a third more work. `exchange` sums a tensor over ranks, in
-        place, for plans that share encoding."""
+        place; plans that share encoding need it."""
         self._encode = encode
         self._exchange = exchange
         self._device = device
         self._kept_chunks = kept_chunks
         self.vector_VD = torch.zeros(rows, width, device=device, dtype=dtype)
-        self.waiting_VD: Tensor | None = (
-            None  # gradients that outlive their step; allocated when a plan first keeps one
-        )
+        self.waiting_VD: Tensor | None = None  # gradients that outlive their step; allocated when first needed
         self._fresh: list[_EncodedChunk] = []
         self._leaf_ND: Tensor | None = None
         self._staged: _Staged | None = None
@@ -161,7 +159,7 @@ class VectorTable:
         leaf_ND[theirs] = 0
         slots = self._index(exchanged)
         fresh_ED = leaf_ND[slots]
-        self._exchange(fresh_ED)
+        self._sum_over_ranks(fresh_ED)
         leaf_ND[slots] = fresh_ED
 
     def _exchange_gradients(self, exchanged: IntArray) -> None:
@@ -169,9 +167,13 @@ class VectorTable:
         assert self._leaf_ND is not None, "backward_encoder comes after read"
         slots, gradient_ND = self._index(exchanged), self._leaf_gradient()
         gradient_ED = gradient_ND[slots]
-        self._exchange(gradient_ED)
+        self._sum_over_ranks(gradient_ED)
         gradient_ND[slots] = gradient_ED
         self._leaf_ND.grad = gradient_ND
+
+    def _sum_over_ranks(self, tensor: Tensor) -> None:
+        assert self._exchange is not None, "plans that share encoding need an exchange"
+        self._exchange(tensor)
 
     def _leaf_gradient(self) -> Tensor:
         assert self._leaf_ND is not None, "backward_encoder and stage come after read and the head's backward"
