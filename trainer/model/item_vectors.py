@@ -36,7 +36,7 @@ def without_dropout(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_bus(encoder: TextEncoder) -> Iterator[None]:
-    """Inside, segments do not see each other, as in the language model's own training."""
+    """Inside, the bus is off: segments do not see each other, as in the language model's own training."""
     bus, encoder.split.bus = encoder.split.bus, False
     yield
     encoder.split.bus = bus

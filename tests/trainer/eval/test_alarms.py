@@ -50,7 +50,7 @@ def test_clicks_in_their_own_history_are_a_leak_and_others_histories_are_not() -
 def test_many_news_without_tokens_are_an_alarm_and_a_few_are_not() -> None:
     (sentence,) = raised({"shown_row": [1, 0]}, {})
     assert "25.0% of the news shown have no tokens" in sentence
-    assert "Bring their text by ./feedloop prepare_news" in sentence
+    assert "Add their text with ./feedloop prepare_news" in sentence
     assert raised({"shown_row": [1, 0]}, *[{}] * 60) == []
 
 
