@@ -59,7 +59,7 @@ def test_every_alarm_says_what_to_do() -> None:
     for auc in (0.5, 0.95):
         sentences = raised(leak, {}, auc=auc) + raised(auc=0.8, oracle=0.79)
         assert len(sentences) == 4
-        assert all(re.search(r"[Ll]ook for|Train |Bring ", sentence) for sentence in sentences)
+        assert all(re.search(r"[Ll]ook for|Train |Add ", sentence) for sentence in sentences)
 
 
 def test_impressions_of_one_class_are_left_out_and_no_alarm() -> None:

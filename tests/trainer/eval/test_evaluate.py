@@ -29,6 +29,7 @@ from trainer.eval.evaluate import Scored, evaluate_scores, model_auc, score_chec
 from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import begin_from
+from trainer.model import item_vectors
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.ranks.process_group import ALONE, Ranks
 from trainer.run_config import RunConfig
@@ -63,7 +64,7 @@ def saved(config: TrainConfig, data: Path) -> Checkpoint:
 
 def small_chunks(config: TrainConfig, data: Path, saved: Checkpoint, ranks: Ranks) -> Scored:
     torch.set_num_threads(1)
-    ranking.CHUNK_ROWS, ranking.CHUNK_IMPRESSIONS, ranking._CHUNK_SHOWN = 4, 3, 17
+    item_vectors.CHUNK_ROWS, ranking.CHUNK_IMPRESSIONS, ranking._CHUNK_SHOWN = 4, 3, 17
     return score_checkpoint(ready(config, data), saved, ranks, predict=True)
 
 
@@ -77,8 +78,8 @@ def _rank(rank: int, world: int, folder: Path, *rest: object) -> None:
 def test_two_ranks_score_as_one_process_does(
     config: TrainConfig, data: Path, saved: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("CHUNK_ROWS", "CHUNK_IMPRESSIONS", "_CHUNK_SHOWN"):
-        monkeypatch.setattr(ranking, name, getattr(ranking, name))  # restores what small_chunks sets
+    for module, name in ((item_vectors, "CHUNK_ROWS"), (ranking, "CHUNK_IMPRESSIONS"), (ranking, "_CHUNK_SHOWN")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # restores what small_chunks sets
     alone = small_chunks(config, data, saved, ALONE)
     start_processes(_rank, args=(2, tmp_path, config, data, saved), nprocs=2, start_method="spawn")
     for rank in range(2):
