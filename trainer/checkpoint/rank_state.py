@@ -45,7 +45,7 @@ def of_rank(checkpoint: Checkpoint, ranks: Ranks, policy: Policy) -> RankState:
 def _saved(checkpoint: Checkpoint, rank: int) -> RankState:
     arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors[f"planner-{rank}"].items()}
     random = checkpoint.tensors[f"random-{rank}"]["torch"]
-    return RankState(checkpoint.tensors[f"table-{rank}"], PlannerState.of(arrays), random)
+    return RankState(checkpoint.tensors[f"table-{rank}"], PlannerState.from_arrays(arrays), random)
 
 
 def _freshest(states: list[RankState]) -> tuple[Mapping[str, Tensor], PlannerState]:

@@ -134,7 +134,7 @@ def _in_rows(encoder: SplitEncoder, lengths: NDArray[np.int64], config: SpeedCon
     forward = torch.compile(encoder.packed, dynamic=False) if config.compiled else encoder.packed
 
     def once() -> Tensor:
-        heard = encoder.sharing_rows(source_RW, segments=1, longest=longest)  # as each chunk makes its own
+        heard = encoder.packed_attention(source_RW, segments=1, longest=longest)  # as each chunk makes its own
         return forward(ids_RW, heard)
 
     return Load(once, lengths, np.full(len(source_RW), width))

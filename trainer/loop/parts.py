@@ -11,7 +11,7 @@ from trainer.data.backends import BACKENDS
 from trainer.data.position import Order
 from trainer.data.reader import Reader
 from trainer.encode.plan import Planner
-from trainer.encode.planner import planner_of
+from trainer.encode.planner import make_planner
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.staleness import StalenessWatch
 from trainer.loop.step import trained_parameters
@@ -60,7 +60,7 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
         compiler=inductor if run.compile else None,
     )
     rows = prepared.directory.manifest.tokens.rows
-    planner = planner_of(
+    planner = make_planner(
         config.planner,
         rows=rows,
         seed=run.seed,

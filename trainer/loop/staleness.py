@@ -88,4 +88,4 @@ class StalenessWatch:
     def go_on(self, changes: list[MaxAgeChange]) -> None:
         """Take over a run's changes."""
         self.changes = changes
-        self._planner.shorten(changes)
+        self._planner.lower_max_age(changes)

@@ -97,11 +97,11 @@ def counted(steps: Iterator[PlannedStep], counter: WorkCounter) -> Iterator[Plan
 def epoch_targets(reader: Reader, epoch: int) -> list[int]:
     """Targets of each packed step of an epoch, over all ranks, from the manifest alone."""
     blocks = reader.directory.superblocks
-    return [sum(blocks[at.superblock][2].targets[at.index] for at in step) for step in reader.whole_steps(epoch)]
+    return [sum(blocks[at.superblock][2].targets[at.index] for at in step) for step in reader.steps_of_all_ranks(epoch)]
 
 
 def epoch_weights(reader: Reader, epoch: int, *, first_step: int = 0) -> list[float]:
     """Sum of target weights of each packed step of an epoch, over all ranks, from the manifest alone."""
     blocks = reader.directory.superblocks
-    steps = reader.whole_steps(epoch, first_step=first_step)
+    steps = reader.steps_of_all_ranks(epoch, first_step=first_step)
     return [sum(blocks[at.superblock][2].weights[at.index] for at in step) for step in steps]

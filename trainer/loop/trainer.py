@@ -133,7 +133,7 @@ class Trainer:
             raise NonFiniteError(f"{place}: {error} {milder(self.config)}") from error
         with reporting_full_memory(f"step {step.plan.step}", advice(self.config)):
             self.parts.encode.follow()
-        self._planner_state.move_on(step.plan.change)  # as of this step; the planner itself is ahead
+        self._planner_state.apply(step.plan.change)  # as of this step; the planner itself is ahead
         self.at.step += 1
         self.at.epoch_step += step.completes
         return loss

@@ -155,7 +155,7 @@ class _Trial:
         with self._refusing("cannot share rows between items", way_out):
             wanted = self._hidden(self._ids_XT, both_CS)[self._mask_XT]
             below = self._split.lower(self._ids_XT, self._mask_XT) if self._split.frozen_layers else self._ids_XT
-            heard = self._split.sharing_rows(source_RW, segments=2, longest=tokens)
+            heard = self._split.packed_attention(source_RW, segments=2, longest=tokens)
             packed = self._split.packed(below.flatten(0, 1)[source_RW.clamp(min=0)], heard).flatten(0, 1)
             found = packed[torch.from_numpy(made.slot_CST).flatten(0, 1)[self._mask_XT]]
         off = _difference(found, wanted)

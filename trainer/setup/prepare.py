@@ -162,7 +162,7 @@ def prepare(
     stored = None
     if split.frozen_layers:
         rows = rows_needed(directory, batch_rows)
-        folder = store or directory.beside
+        folder = store or directory.derived_folder
         stored = frozen_store(
             split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
         )
@@ -182,7 +182,7 @@ def prepare_to_encode(
     rows, stored = np.zeros(0, np.int64), None
     if split.frozen_layers:
         needed = rows_needed(directory, batch_rows)
-        stored = found_store(split, directory, store or directory.beside, rows=needed, device=device)
+        stored = found_store(split, directory, store or directory.derived_folder, rows=needed, device=device)
         rows = rows if stored is None else needed
     items = _items(directory, device, stored)
     model = model.to(device).eval()

@@ -33,7 +33,7 @@ def made(out: Path, items: DataFrame, *, rows: int = 10, news: dict[str, Any] = 
 
 
 @pytest.mark.parametrize("rows", [1, 10, 25, 1000])  # 25: the last task's rows are all that it may hold
-def test_pieces_give_the_files_that_the_whole_table_gives(tmp_path: Path, items: DataFrame, rows: int) -> None:
+def test_pieces_give_the_files_that_the_full_table_gives(tmp_path: Path, items: DataFrame, rows: int) -> None:
     tokens, entries = made(tmp_path / "pieces", items, rows=rows)
     emptied = [
         F.when(F.col("source") == "p", F.col(name)).otherwise(F.array()).alias(name) if "segment" in name else name

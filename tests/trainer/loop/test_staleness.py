@@ -12,7 +12,7 @@ from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_trainer import fit, fit_in_two, start
 from trainer.config import TrainConfig
 from trainer.encode.plan import MaxAgeChange
-from trainer.encode.planner import planner_of
+from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig
 from trainer.loop.metrics_log import RunLog
 from trainer.loop.staleness import Drift, StalenessWatch
@@ -71,7 +71,7 @@ def test_a_watched_run_takes_the_same_steps(data: Path, tmp_path: Path) -> None:
 
 def test_a_limit_halves_the_life_of_vectors_once_they_had_time() -> None:
     config = PlannerConfig(max_age_steps=8, drift_limit=0.5)
-    watch = StalenessWatch(config, planner_of(config, rows=3, seed=1), plan_ahead=2)
+    watch = StalenessWatch(config, make_planner(config, rows=3, seed=1), plan_ahead=2)
     watch.apply(Drift(looked_up=0.7, encoded=0.3), 0)  # .4 above what dropout does
     assert watch.changes == []
     watch.apply(Drift(looked_up=0.9, encoded=0.3), 1)

@@ -1,4 +1,4 @@
-"""The table of FAMILIES.md: each family of language models beside each thing that a run can ask of it."""
+"""Makes the table of FAMILIES.md: which options of a run each family of language models supports."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def in_file() -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
 
-def whole_table() -> str:
-    """The text of FAMILIES.md, made anew: some minutes, most of them for the compiler."""
+def full_table() -> str:
+    """The text of FAMILIES.md, made again: takes some minutes, mostly for the compiler."""
     lines = [f"| family | segment | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name in FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
@@ -98,4 +98,4 @@ def whole_table() -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(whole_table())
+    FILE.write_text(full_table())
