@@ -32,7 +32,9 @@ class IngestConfig:
         if self.since is not None and self.replay:
             raise InputError("logs_since selects new logs, and --replay reads none: drop one of them")
         if self.from_ is not None and not self.replay:
-            raise InputError("from selects the arrivals that a replay reads by another mapping: add --replay, or drop it")
+            raise InputError(
+                "from selects the arrivals that a replay reads by another mapping: add --replay, or drop it"
+            )
 
     @property
     def since(self) -> Since | None:

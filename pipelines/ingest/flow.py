@@ -21,7 +21,7 @@ from pipelines.delta.delta_errors import conflict
 from pipelines.engine.scratch import Keep
 from pipelines.engine.staged import Staged
 from pipelines.ingest.batch.audit import check_reject_share, read_lines
-from pipelines.ingest.batch.replace_rows import finish_exchanges
+from pipelines.ingest.batch.replace_rows import finish_replacements
 from pipelines.ingest.batch.run_records import (
     app,
     files_note,
@@ -80,7 +80,7 @@ def ingest_logs(
     are replaced before anything is written. InputError if the audit fails; then nothing of the batch is committed.
     """
     with lake.locked("ingest"):
-        finish_exchanges(lake)
+        finish_replacements(lake)
         before = lake.versions(WRITTEN)
         records = [complete_batch(lake, source, batch) for batch in pending_batches(lake, source)]
         new = find(known_files(lake, source))

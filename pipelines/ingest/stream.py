@@ -17,8 +17,8 @@ from pyspark.sql import SparkSession
 from pipelines.ingest.batch.run_records import known_files
 from pipelines.ingest.discover.listing import Since
 from pipelines.ingest.discover.previous_reads import Known
-from pipelines.ingest.discover.sources import Found, Logs, find_new, present
-from pipelines.ingest.discover.spread import each_of
+from pipelines.ingest.discover.sources import Found, Logs, find_new, list_logs
+from pipelines.ingest.discover.spread import map_in_tasks
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
@@ -29,7 +29,7 @@ Add = Callable[[Callable[[Mapping[str, Known]], Found]], Mapping[str, Any]]  # o
 
 
 @dataclass(frozen=True, slots=True)
-class Growing:
+class GrowingFolder:
     """A growing folder of logs, and how its files are read."""
 
     logs: Path
@@ -45,16 +45,16 @@ class Growing:
 
     def files(self) -> Logs:
         """The files that the folder holds now."""
-        found = present(self.logs, self.format, self.mapping, self.since)
+        found = list_logs(self.logs, self.format, self.mapping, self.since)
         return found._replace(paths=[path for path in found.paths if not path.is_dir()])
 
     def find(self, spark: SparkSession, paths: Sequence[Path]) -> Callable[[Mapping[str, Known]], Found]:
         """The function that finds the new ones of these files."""
-        each = partial(each_of, spark)
-        return partial(find_new, paths, self.logs, self.mapping, final=self.final, each=each)
+        map_items = partial(map_in_tasks, spark)
+        return partial(find_new, paths, self.logs, self.mapping, final=self.final, map_items=map_items)
 
 
-def ingest_stream(lake: Lake, growing: Growing, add: Add, *, source: str, max_files: int) -> dict[str, Any]:
+def ingest_stream(lake: Lake, growing: GrowingFolder, add: Add, *, source: str, max_files: int) -> dict[str, Any]:
     """Ingest all new files of the folder, at most `max_files` at a time, then those that have changed, each time by
     `add`; returns its summaries added up.
     """

@@ -65,7 +65,7 @@ class LinesOfUsers:
         lines = pa.Table.from_batches([batch.select(["line", "format", "arrived_at"])]).take(pa.array(places))
         pieces = lines.combine_chunks().to_batches()
         at = 0
-        for parsed in parse_batches(pieces, format=format, earliest=EARLIEST, once=True):
+        for parsed in parse_batches(pieces, format=format, earliest=EARLIEST, drop_repeats=True):
             theirs = self.users.of_users(source, parsed.column("user_id"))
             refused = pc.is_valid(parsed.column("reason")).to_numpy(zero_copy_only=False)
             for row in np.flatnonzero(refused & (theirs == None)).tolist():  # noqa: E711

@@ -14,7 +14,7 @@ from pipelines.engine.staged import Staged
 from pipelines.ingest.discover.fingerprint import joined_stamps, stamp_of
 from pipelines.ingest.discover.formats import parts_of, sha256_now
 from pipelines.ingest.discover.log_file import LogFile
-from pipelines.ingest.discover.spread import each_of
+from pipelines.ingest.discover.spread import map_in_tasks
 from pipelines.session import SPARK_ERRORS
 from schemas.errors import ContractError, InputError
 
@@ -104,7 +104,7 @@ def _others(files: Sequence[LogFile]) -> str:
 def _refuse_changed(spark: SparkSession, files: Sequence[LogFile]) -> None:
     unsure = [file for file in files if not _has_its_stamp(file)]
     sizes = [(file.text_bytes or 0) for file in unsure]
-    held = each_of(spark, _still_holds, unsure, sizes)
+    held = map_in_tasks(spark, _still_holds, unsure, sizes)
     changed = [file for file, holds in zip(unsure, held, strict=True) if not holds]
     if changed:
         raise InputError(f"{changed[0].name}: it was changed while it was read{_others(changed)}. {_AGAIN}")

@@ -25,11 +25,11 @@ from schemas.storage.place import Place
 from schemas.table import Table
 
 FOLDER = "_replay"  # below the lake; Spark and Delta skip names with an underscore
-EXCHANGED = (IMPRESSIONS, ALIASES, REJECTS, HISTORIES, INGEST_RUNS)
+REPLACED_TABLES = (IMPRESSIONS, ALIASES, REJECTS, HISTORIES, INGEST_RUNS)
 _NOTE = "replay."
 
 
-class Rebuilt(Lake):
+class RebuiltLake(Lake):
     """The tables that a replay makes from the lake's own RAW_LOG, in a folder below the lake."""
 
     def __init__(self, lake: Lake, folder: str) -> None:
@@ -63,7 +63,7 @@ def finish_replacements(lake: Lake, *, skip_lost_of: str | None = None) -> None:
         note = note_of(lake, source)
         if not note.get("folder"):
             continue
-        if Rebuilt(lake, note["folder"]).versions(EXCHANGED) == note["made"]:
+        if RebuiltLake(lake, note["folder"]).versions(REPLACED_TABLES) == note["made"]:
             replace_rows(lake, source, note)
         elif source != skip_lost_of:
             raise InputError(
@@ -113,23 +113,23 @@ def differences(stored: DataFrame, made: DataFrame) -> dict[str, int]:
 
 def replace_rows(lake: Lake, source: str, note: Mapping[str, Any]) -> None:
     """Replace the source's rows by those of the replay, then note that it is done and remove its tables."""
-    rebuilt = Rebuilt(lake, note["folder"])
+    rebuilt = RebuiltLake(lake, note["folder"])
     ours, mark = f"source = {literal(source)}", {"replayed": source}
     if HISTORIES.name in note["changed"]:
-        stored, made = _both(lake, rebuilt, HISTORIES, source)
+        stored, made = _required_rows(lake, rebuilt, HISTORIES, source)
         known = stored.select(*HISTORIES.key)
         lake.overwrite(
             HISTORIES, stored.unionByName(made.join(known, [*HISTORIES.key], how="left_anti")), where=ours, note=mark
         )
-    for table in EXCHANGED:
+    for table in REPLACED_TABLES:
         if table.name in note["changed"]:
-            rows = _both(lake, rebuilt, table, source)[1]
+            rows = _required_rows(lake, rebuilt, table, source)[1]
             lake.overwrite(table, rows, where=ours, note=mark, evolve=True)
     write_note(lake, source, {"formats": note["formats"]})
     remove_folder(Place.of(rebuilt.root))
 
 
-def _both(lake: Lake, rebuilt: Lake, table: Table, source: str) -> tuple[DataFrame, DataFrame]:
+def _required_rows(lake: Lake, rebuilt: Lake, table: Table, source: str) -> tuple[DataFrame, DataFrame]:
     found = rows_of(lake, rebuilt, table, source)
     assert found is not None, "the replay found a difference in this table"
     return found

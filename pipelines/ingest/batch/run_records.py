@@ -123,8 +123,8 @@ def run_record(lake: Lake, plan: Mapping[str, int], note: Mapping[str, Any]) -> 
     # Notes of older versions have no `skip`.
     if all("skip" in file for file in note["files"]) and record["lines"] + suppressed != promised:
         raise ContractError(
-            f"{lake.path(RAW_LOG)}: batch {batch} of {source} has {record['lines']} lines, and its files had {promised} "
-            f"new ones, {suppressed} of them of forgotten users. Report this, for it is a fault of ingest"
+            f"{lake.path(RAW_LOG)}: batch {batch} of {source} has {record['lines']} lines, and its files had "
+            f"{promised} new ones, {suppressed} of them of forgotten users. Report this, for it is a fault of ingest"
         )
     if record["lines"] != measured + merged + record["rejected"]:
         raise ContractError(

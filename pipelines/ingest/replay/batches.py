@@ -37,12 +37,12 @@ class Batch:
 
 
 def replayed_bytes(lake: str, source: str) -> int:
-    """Approximate bytes of text that a replay of the source reads. InputError, before an engine runs, if there are none."""
+    """Approximate bytes of text that a replay of the source reads. InputError, before an engine runs, if none."""
     path = f"{lake.rstrip('/')}/{RAW_LOG.name}"
     files = table_log(path).files if is_table(path) else ()
     held = [file.bytes for file in files if file.partition.get("source") == source]
     if not held:
-        raise _nothing(lake, source)
+        raise _nothing_ingested(lake, source)
     return sum(held) * UNPACKED
 
 
@@ -69,8 +69,8 @@ def batches_of(lake: Lake, source: str) -> list[Batch]:
 def formats_of(
     lake: Lake, source: str, batches: Sequence[Batch], mapping: LogMapping | None, since: date | None
 ) -> dict[int, str]:
-    """The format by which each batch is read again: the mapping, for the files that it names and that arrived on `since`
-    or later; else that of the last replay, or else the one by which it was read when it came.
+    """The format by which each batch is read again: the mapping, for files that it names and that arrived on `since` or
+    later; else that of the last replay, or else the one by which it was read when it came.
 
     InputError if the mapping can read none of the batches, or only a part of one.
     """
@@ -81,13 +81,13 @@ def formats_of(
     if mapping is None:
         if since is not None:
             raise InputError(
-                "--from selects the arrivals that --mapping reads. Without a mapping all lines are read again alike: an "
-                "impression may unite lines of any two batches. Drop --from, or add --mapping"
+                "--from selects the arrivals that --mapping reads. Without a mapping all lines are read again alike: "
+                "an impression may unite lines of any two batches. Drop --from, or add --mapping"
             )
         return formats
     _refuse_other_lines(lake, source, mapping)
     later = [batch.number for batch in batches if since is None or batch.arrived >= since]
-    return formats | dict.fromkeys(_named(lake, source, mapping, later), mapping.as_format)
+    return formats | dict.fromkeys(_batches_named(lake, source, mapping, later), mapping.as_format)
 
 
 def changed_formats(batches: Sequence[Batch], formats: Mapping[int, str]) -> Formats:
@@ -105,14 +105,14 @@ def is_named(name: str, pattern: str) -> bool:
     return _matches(name.split("/"), pattern.split("/"))
 
 
-def _nothing(lake: str, source: str) -> InputError:
+def _nothing_ingested(lake: str, source: str) -> InputError:
     return InputError(
         f"{lake}: nothing was ingested here from source {source!r}, so nothing can be replayed. Name the --lake and "
         "the --source of earlier runs"
     )
 
 
-def _booked(lake: Lake, source: str) -> dict[int, int]:
+def _recorded_lines(lake: Lake, source: str) -> dict[int, int]:
     """The number of lines of each batch by INGEST_RUNS, without those of users who were forgotten since."""
     if not lake.exists(INGEST_RUNS):
         return {}
@@ -120,7 +120,7 @@ def _booked(lake: Lake, source: str) -> dict[int, int]:
     return {row["batch"]: row["lines"] - (row["forgotten"] or 0) for row in rows}
 
 
-def _held(lake: Lake, source: str) -> list[Batch]:
+def _stored_batches(lake: Lake, source: str) -> list[Batch]:
     format = F.max(F.when(F.col("format") != WITHHELD, F.col("format")))
     found = of_source(lake, RAW_LOG, source).groupBy("batch").agg(
         F.count("*").alias("lines"),
@@ -152,7 +152,7 @@ def _refuse_other_lines(lake: Lake, source: str, mapping: LogMapping) -> None:
         raise InputError(f"--mapping: user ids of {source} are replaced. Of such lines {kept}. {advice}")
 
 
-def _named(lake: Lake, source: str, mapping: LogMapping, batches: Iterable[int]) -> list[int]:
+def _batches_named(lake: Lake, source: str, mapping: LogMapping, batches: Iterable[int]) -> list[int]:
     """The batches that hold lines of files that the mapping names."""
     files = of_source(lake, INGEST_FILES, source).select("batch", "file").collect()
     wanted = set(batches)

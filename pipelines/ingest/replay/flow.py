@@ -15,19 +15,19 @@ from uuid import uuid4
 from pyspark.sql import functions as F
 
 from pipelines.delta.delta_errors import conflict
-from pipelines.ingest.batch.audit import check_reject_share, refuse_refusals
+from pipelines.ingest.batch.audit import check_reject_share, check_replayed_share
 from pipelines.ingest.batch.replace_rows import (
-    EXCHANGED,
     FOLDER,
-    Rebuilt,
+    REPLACED_TABLES,
+    RebuiltLake,
     differences,
-    exchange,
-    finish_exchanges,
+    finish_replacements,
     note_of,
+    replace_rows,
     rows_of,
     write_note,
 )
-from pipelines.ingest.batch.run_records import last_batch, of_source, pending_batches, sums_of, write_book
+from pipelines.ingest.batch.run_records import last_batch, of_source, pending_batches, sums_of, write_run_record
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.flow import WRITTEN, complete_batch, parsed_lines, write_rows
 from pipelines.ingest.parse.mapping import LogMapping
@@ -51,7 +51,7 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
     """
     with lake.locked("ingest"):
         refuse_half_forgotten(lake)
-        finish_exchanges(lake, but=source)
+        finish_replacements(lake, skip_lost_of=source)
         before = lake.versions(WRITTEN)
         for batch in pending_batches(lake, source):
             complete_batch(lake, source, batch)
@@ -59,7 +59,7 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
         formats = formats_of(lake, source, batches, mapping, config.from_)
         for format in sorted(set(formats.values())):
             refuse_other_types(lake, format)
-        rebuilt = Rebuilt(lake, f"{FOLDER}/{uuid4().hex}")
+        rebuilt = RebuiltLake(lake, f"{FOLDER}/{uuid4().hex}")
         try:
             records = _rebuild(rebuilt, batches, formats, source, config)
             changes = _replace_changed(lake, rebuilt, source, changed_formats(batches, formats))
@@ -78,7 +78,7 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
 
 
 def _rebuild(
-    rebuilt: Rebuilt, batches: Sequence[Batch], formats: Mapping[int, str], source: str, config: IngestConfig
+    rebuilt: RebuiltLake, batches: Sequence[Batch], formats: Mapping[int, str], source: str, config: IngestConfig
 ) -> list[dict[str, int]]:
     """Write all batches into the rebuilt tables; returns their rows of INGEST_RUNS."""
     records: list[dict[str, int]] = []
@@ -105,19 +105,19 @@ def _rebuild(
 
 
 def _replace_changed(
-    lake: Lake, rebuilt: Rebuilt, source: str, formats: list[tuple[int, int, str]]
+    lake: Lake, rebuilt: RebuiltLake, source: str, formats: list[tuple[int, int, str]]
 ) -> dict[str, dict[str, int]]:
     """Replace the source's rows in the tables where any row differs; returns the differences of each table."""
-    pairs = {table.name: rows_of(lake, rebuilt, table, source) for table in EXCHANGED}
+    pairs = {table.name: rows_of(lake, rebuilt, table, source) for table in REPLACED_TABLES}
     changes = {name: differences(*pair) for name, pair in pairs.items() if pair is not None}
     changed = [name for name, change in changes.items() if change["new"] or change["gone"]]
     if pending_batches(lake, source) or last_batch(lake, source) != last_batch(rebuilt, source):
         raise conflict(RAW_LOG, lake.path(RAW_LOG))  # possible where no lock holds
     note: dict[str, Any] = {"formats": [list(each) for each in formats]}
     if changed:
-        under_way = {"folder": rebuilt.root.removeprefix(f"{lake.root}/"), "made": rebuilt.versions(EXCHANGED)}
+        under_way = {"folder": rebuilt.root.removeprefix(f"{lake.root}/"), "made": rebuilt.versions(REPLACED_TABLES)}
         write_note(lake, source, note | under_way | {"changed": changed})
-        exchange(lake, source, note | under_way | {"changed": changed})
+        replace_rows(lake, source, note | under_way | {"changed": changed})
         return changes
     if formats or note_of(lake, source):
         write_note(lake, source, note)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 AT = datetime(2019, 11, 15, 6, 15, 2)
 SECONDS = 1_573_798_502
-TOLD = [("1541", "7", AT, ["10", "11"], ["12", "13"], ["12"]), ("1542", "8", AT, [], ["13", "14"], [])]
+EXPECTED = [("1541", "7", AT, ["10", "11"], ["12", "13"], ["12"]), ("1542", "8", AT, [], ["13", "14"], [])]
 TEXTS = [("1541", "7", "10 11", "12-1 13-0"), ("1542", "8", "", "13-0 14-0")]
 
 
@@ -69,7 +69,7 @@ def parquet(**columns: Any) -> Callable[[Path], object]:
 
 def record(at: int, **fields: Any) -> dict[str, Any]:
     """One of the two impressions as a JSON object; a field of ... is left out."""
-    name, user, _, history, shown, clicked = TOLD[at]
+    name, user, _, history, shown, clicked = EXPECTED[at]
     told = {"impression_id": name, "user_id": user, "time": f"{AT}Z", "history": history, "shown": shown}
     return {key: value for key, value in (told | {"clicked": clicked} | fields).items() if value is not ...}
 
@@ -189,12 +189,12 @@ LISTS = {
     ),
     "JSON objects": Form(
         name="a.jsonl",
-        write=lines(shown=lambda at: [{"id": id, "at": {"x": 1}} for id in TOLD[at][4]]),
+        write=lines(shown=lambda at: [{"id": id, "at": {"x": 1}} for id in EXPECTED[at][4]]),
         columns={"shown": '{ column = "shown", field = "id" }'},
     ),
     "JSON text": Form(
         name="a.jsonl",
-        write=lines(history=lambda at: " ".join(TOLD[at][3])),
+        write=lines(history=lambda at: " ".join(EXPECTED[at][3])),
         columns={"history": '{ column = "history", split = " " }'},
     ),
     "JSON text, MIND's": Form(
@@ -220,9 +220,9 @@ NAMES = {
         name="a.jsonl",
         write=lines(
             **{
-                "user.id": lambda at: TOLD[at][1],
+                "user.id": lambda at: EXPECTED[at][1],
                 "@timestamp": lambda _: f"{AT}Z",
-                "shown news": lambda at: TOLD[at][4],
+                "shown news": lambda at: EXPECTED[at][4],
             },
             **{"a.b": lambda at: {"c d": 1541 + at}},
             **dict.fromkeys(PLAIN, lambda _: ...),

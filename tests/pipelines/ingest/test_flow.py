@@ -12,7 +12,7 @@ from pipelines.histories import with_history
 from pipelines.ingest import flow
 from pipelines.ingest.batch import audit
 from pipelines.ingest.batch import run_records as books
-from pipelines.ingest.batch.run_records import book_of, files_note, raw_note
+from pipelines.ingest.batch.run_records import files_note, raw_note, run_record
 from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.read.readers import raw_lines
@@ -146,9 +146,9 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (impressions, "_change_linked"),
     (impressions, "_merge_aliases"),
     (flow, "refused"),
-    (flow, "book_of"),
+    (flow, "run_record"),
     (flow, "write_files"),
-    (flow, "write_book"),
+    (flow, "write_run_record"),
 )
 
 
@@ -225,7 +225,7 @@ def test_only_rejects_still_make_every_table(spark: SparkSession, tmp_path: Path
 def test_a_batch_that_does_not_balance_is_an_error(at_once: tuple[Lake, dict[str, Any]]) -> None:
     plan = {"replayed": 1, "retold": 0, "double_logged": 0, "repeated_news": 0}
     with pytest.raises(ContractError, match=r"16 lines, but 6 impressions \+ 1 merged \+ 3 rejected"):
-        book_of(at_once[0], plan, raw_note(at_once[0], "publisher", 1))
+        run_record(at_once[0], plan, raw_note(at_once[0], "publisher", 1))
 
 
 def test_a_batch_whose_note_is_lost_is_an_error(at_once: tuple[Lake, dict[str, Any]]) -> None:

@@ -16,14 +16,14 @@ from pyspark.sql import SparkSession
 from pipelines.ingest.discover.json_arrays import elements, is_array
 from pipelines.ingest.discover.log_file import LogFile
 from pipelines.ingest.discover.sources import find_logs
-from pipelines.ingest.parse.lines import TOLD as FIELDS
+from pipelines.ingest.parse.lines import PARSED_FIELDS as FIELDS
 from pipelines.ingest.parse.lines import with_parsed
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from pipelines.ingest.read.rows import RowPiece, parquet_batches
 from schemas.errors import InputError
 from tests.builders import json_line, raw_logs, rows
-from tests.pipelines.ingest.log_forms import AT, FORMS, OBJECT, SECONDS, TOLD, Form, lines, parquet
+from tests.pipelines.ingest.log_forms import AT, EXPECTED, FORMS, OBJECT, SECONDS, Form, lines, parquet
 
 PARQUET = [name for name, form in FORMS.items() if form.name.endswith(".parquet")]
 JSON = [name for name in FORMS if name not in PARQUET]
@@ -50,7 +50,7 @@ def test_each_form_of_parquet_is_read(tmp_path: Path, name: str) -> None:
     file, mapping = found(tmp_path, form)
     ((place, (row,)),) = read_rows(file, mapping, skip=1)  # the second impression: the first was read before
     assert place == {"file": [file.name], "position": [1]}
-    assert (row["impression_id"], row["user_id"]) == TOLD[1][:2]
+    assert (row["impression_id"], row["user_id"]) == EXPECTED[1][:2]
     if mapping.is_list("history"):
         assert row["history"] == []
     if mapping.is_list("shown"):
@@ -72,7 +72,7 @@ def test_each_form_of_json_is_parsed(spark: SparkSession, tmp_path: Path, format
         judged = rows(with_parsed(raw_logs(spark, *(line for _, line in told)), format), "position", *FIELDS, "reason")
         for position, *fields in judged:
             late = timedelta(seconds=FORMS[told[position][0]].seconds)
-            id, user, time, *lists = TOLD[position % 2]
+            id, user, time, *lists = EXPECTED[position % 2]
             assert (told[position][0], fields) == (told[position][0], [id, user, time - late, *lists, None])
 
 

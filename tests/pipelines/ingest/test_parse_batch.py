@@ -265,6 +265,6 @@ def test_a_batch_may_be_part_of_another_and_is_parsed_in_parts_of_few_bytes(monk
     wanted = parse_batch(batch_of(lines, "jsonl"), "jsonl").to_pylist()
     assert parse_batch(whole.slice(1, len(lines)), "jsonl").to_pylist() == wanted
     monkeypatch.setattr(parse, "_BYTES", 5_000)
-    some = [*parse_batches([whole.slice(1, len(lines))], format="jsonl", earliest=EARLIEST, once=True)]
+    some = [*parse_batches([whole.slice(1, len(lines))], format="jsonl", earliest=EARLIEST, drop_repeats=True)]
     assert len(some) > 3
     assert [row for batch in some for row in batch.to_pylist()] == wanted

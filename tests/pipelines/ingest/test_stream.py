@@ -13,7 +13,7 @@ from pipelines.ingest.discover.previous_reads import Known
 from pipelines.ingest.discover.sources import Found
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.parse.mapping import LogMapping
-from pipelines.ingest.stream import Growing, ingest_stream, summed
+from pipelines.ingest.stream import GrowingFolder, ingest_stream, summed
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
@@ -23,7 +23,7 @@ from tests.builders import ARRIVED, json_line, rows, write_logs
 
 def stream(lake: Lake, logs: Path, max_files: int = 2) -> dict[str, Any]:
     add = partial(ingest_logs, lake, source="a / source", arrived_at=ARRIVED)
-    return ingest_stream(lake, Growing(logs, "jsonl", None), add, source="a / source", max_files=max_files)
+    return ingest_stream(lake, GrowingFolder(logs, "jsonl", None), add, source="a / source", max_files=max_files)
 
 
 def lines(file: str, count: int) -> list[str]:
@@ -68,7 +68,7 @@ def test_new_files_come_so_many_at_a_time_and_then_all_are_looked_at(spark: Spar
             write_logs(logs, {"f.jsonl": lines("f", 1)})  # comes meanwhile
         return {"inputs": {"t": len(asked)}, "outputs": {}, "unreadable_files": {}, "unfinished_lines": [], "n": 1}
 
-    summary = ingest_stream(lake, Growing(logs, "jsonl", None), add, source="s", max_files=2)
+    summary = ingest_stream(lake, GrowingFolder(logs, "jsonl", None), add, source="s", max_files=2)
     assert asked == [["a", "b"], ["c", "d"], ["e"], [*"abcdef"]]
     assert (summary["inputs"], summary["n"]) == ({"t": 1}, 4)
 
@@ -88,7 +88,7 @@ def test_a_second_stream_adds_nothing_twice_and_what_older_ones_remembered_is_le
 def test_what_cannot_be_streamed_is_refused(tmp_path: Path, mapping: LogMapping | None) -> None:
     logs = tmp_path if mapping else write_logs(tmp_path, {"a.jsonl": lines("a", 1)}) / "logs" / "a.jsonl"
     with pytest.raises(InputError, match=r"a stream reads a folder.*Leave --stream-files out"):
-        Growing(logs, "auto", mapping)
+        GrowingFolder(logs, "auto", mapping)
 
 
 def test_the_figures_of_runs_are_added_and_what_they_name_is_put_together() -> None:

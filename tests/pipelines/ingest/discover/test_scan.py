@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.ingest.discover import pieces
-from pipelines.ingest.discover.json_fault import json_fault, whole_json
+from pipelines.ingest.discover.json_fault import is_complete_json, json_fault
 from pipelines.ingest.discover.pieces import start_of, text_sha256
 from pipelines.ingest.discover.scan import Content, Look, mind_fault, scan_lines, scan_parquet
 from pipelines.ingest.parse.mapping import LogMapping
@@ -86,7 +86,7 @@ def test_a_last_json_line_without_a_line_end_counts_if_it_is_whole(
     tmp_path: Path, text: str, final: bool, lines: int, waiting: int
 ) -> None:
     (tmp_path / "a").write_text(text)
-    found = scan_lines(tmp_path / "a", JSON, whole_json, Look(final=final))
+    found = scan_lines(tmp_path / "a", JSON, is_complete_json, Look(final=final))
     assert found is not None
     assert (found.lines, found.waiting, found.bytes) == (lines, waiting, len(text) - waiting)
 
@@ -116,7 +116,7 @@ def test_a_parquet_file_is_cut_where_row_groups_begin(tmp_path: Path, monkeypatc
 
 def test_a_file_without_bytes_has_no_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
-    assert scan_lines(tmp_path / "a", JSON, whole_json) is None
+    assert scan_lines(tmp_path / "a", JSON, is_complete_json) is None
 
 
 def test_a_line_that_no_worker_could_hold_makes_the_file_unreadable(
@@ -125,7 +125,7 @@ def test_a_line_that_no_worker_could_hold_makes_the_file_unreadable(
     monkeypatch.setattr(pieces, "_LONGEST_LINE", 3 << 20)
     (tmp_path / "a").write_bytes(json_line().encode() + b"\n" + b"x" * (5 << 20))
     with pytest.raises(InputError, match="a line of over 3 MiB"):
-        scan_lines(tmp_path / "a", JSON, whole_json)
+        scan_lines(tmp_path / "a", JSON, is_complete_json)
 
 
 def test_an_impression_is_told_from_other_lines() -> None:

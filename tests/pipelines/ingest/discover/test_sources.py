@@ -361,7 +361,7 @@ def test_files_are_looked_at_in_tasks_as_in_this_process(
     write_logs(tmp_path, {os.fsdecode(b"\xff.jsonl"): [json_line("2")], "e.jsonl.gz": [json_line("5")], "f.jsonl": []})
     paths = log_paths(tmp_path, "auto", None)
     here = find_new(paths, tmp_path, None, read)
-    assert find_new(paths, tmp_path, None, read, each=partial(spread.each_of, spark)) == here
+    assert find_new(paths, tmp_path, None, read, each=partial(spread.map_in_tasks, spark)) == here
     assert [len(told) for told in (here.files, here.unreadable, here.unfinished)] == [3, 3, 1]
 
 

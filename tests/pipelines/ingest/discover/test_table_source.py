@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from pipelines.ingest.discover.sources import Found
 from pipelines.ingest.discover.table_source import find_in_table
-from pipelines.ingest.parse.lines import TOLD
+from pipelines.ingest.parse.lines import PARSED_FIELDS
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from pipelines.session import is_embedded
@@ -89,7 +89,7 @@ def test_a_delta_table_by_the_example_mapping_only_in_its_current_version(spark:
     found = find_in_table(str(path), DELTA, {})
     delta_log(path, "later")
     frame = judged(spark, found)
-    assert rows(frame, *TOLD, "section", "reason") == [
+    assert rows(frame, *PARSED_FIELDS, "section", "reason") == [
         (name, "u1", NINE, ["n1"], ["n3", "n4"], ["n4"], section, None)
         for name, section in (("i1", "s0"), ("i2", "s1"), ("i3", "s 2/é%20"))
     ]

@@ -16,7 +16,7 @@ from jobs.cli.command_line import run
 from jobs.demo_spark import demo_spark
 from jobs.ingest import ingest
 from pipelines.ingest.discover.sources import find_logs
-from pipelines.ingest.parse.lines import TOLD, with_parsed
+from pipelines.ingest.parse.lines import PARSED_FIELDS, with_parsed
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.read.readers import raw_lines
 from pipelines.lake.tables import Lake
@@ -25,7 +25,7 @@ from tests.builders import json_line, raw_logs, rows, write_logs
 
 NINE = datetime(2026, 3, 2, 9, 15, 31)
 CLICKS = {"user_id": "user", "time": "at", "clicked": "news"}
-NAMES = [name for name in TOLD if name not in ("impression_id", "history")]
+NAMES = [name for name in PARSED_FIELDS if name not in ("impression_id", "history")]
 
 
 def told(spark: SparkSession, mapping: LogMapping, *lines: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.ingest.parse.lines import TOLD, keep_parsed, keep_rejects, with_parsed
+from pipelines.ingest.parse.lines import PARSED_FIELDS, keep_parsed, keep_rejects, with_parsed
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from schemas.raw_log import REJECT_REASONS, WITHHELD
@@ -149,7 +149,7 @@ def test_every_reason_has_a_case() -> None:
 
 
 def told_by(spark: SparkSession, *lines: str | bytes, format: str = "jsonl") -> list[tuple[Any, ...]]:
-    return rows(keep_parsed(with_parsed(raw_logs(spark, *lines), format)), *TOLD)
+    return rows(keep_parsed(with_parsed(raw_logs(spark, *lines), format)), *PARSED_FIELDS)
 
 
 def test_a_good_line_tells_its_impression(spark: SparkSession) -> None:

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.parse.lines import TOLD, with_parsed
+from pipelines.ingest.parse.lines import PARSED_FIELDS, with_parsed
 from pipelines.ingest.parse.mapping import Extra, LogMapping
 from pipelines.ingest.read.privacy import store_user_key, user_key, with_replaced_users
 from pipelines.lake.tables import Lake
@@ -39,7 +39,7 @@ def test_a_usable_line_tells_the_same_but_for_its_user(spark: SparkSession) -> N
         spark, json_line(shown=["n3", "n3"], time="2026-03-02T11:15:31.123456+02:00"), json_line(without=["clicked"])
     )
     told = with_parsed(stored(raw), "jsonl")
-    others = [name for name in (*TOLD, "repeated_news", "reason", "position") if name != "user_id"]
+    others = [name for name in (*PARSED_FIELDS, "repeated_news", "reason", "position") if name != "user_id"]
     assert rows(told, *others) == rows(with_parsed(raw, "jsonl"), *others)
     assert rows(told, "user_id", "format") == [(replaced("u1"), "jsonl")] * 2
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from pipelines.ingest.discover import spread
 from pipelines.ingest.discover.sources import Found, find_logs
-from pipelines.ingest.parse.lines import TOLD, with_parsed
+from pipelines.ingest.parse.lines import PARSED_FIELDS, with_parsed
 from pipelines.ingest.parse.mapping import Extra, LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from pipelines.ingest.read.readers import raw_lines
@@ -59,7 +59,7 @@ def test_parquet_by_the_example_mapping(spark: SparkSession, tmp_path: Path) -> 
     parquet_log(tmp_path / "b.parquet", view_id=[3, 4])
     found = find_logs(tmp_path, mapping=read_mapping(PRESETS / "parquet.toml"))
     frame = judged(spark, found)
-    assert rows(frame, "file", "position", *TOLD, "reason") == [
+    assert rows(frame, "file", "position", *PARSED_FIELDS, "reason") == [
         ("b.parquet", 0, "3", "u1", NINE, [], ["n3", "n4"], ["n3"], None),
         ("b.parquet", 1, "4", "u2", NINE, [], ["n3"], None, None),
         ("day=1/part-0.parquet", 0, "1", "u1", NINE, [], ["n3", "n4"], ["n3"], None),
@@ -140,7 +140,7 @@ def test_ebnerd_gets_each_users_history_and_keeps_nothing_personal(spark: SparkS
     ebnerd(tmp_path / "train")
     ebnerd(tmp_path / "validation", user=8)
     frame = judged(spark, find_logs(tmp_path))
-    assert rows(frame, "file", "position", *TOLD, "reason") == [
+    assert rows(frame, "file", "position", *PARSED_FIELDS, "reason") == [
         ("train/behaviors.parquet", 0, "10", "7", NINE, ["5", "6", "5"], ["1", "2"], ["2"], None),
         ("train/behaviors.parquet", 1, "11", "99", NINE, [], ["3"], [], None),
         ("validation/behaviors.parquet", 0, "10", "8", NINE, ["5", "6", "5"], ["1", "2"], ["2"], None),
@@ -186,7 +186,7 @@ def test_the_test_split_of_ebnerd_is_unlabelled(spark: SparkSession, tmp_path: P
     write(path.with_name("history.parquet"), user_id=pa.array([7], "uint32"), article_id_fixed=[[5, 6]])
     ebnerd(tmp_path / "train")
     frame = judged(spark, find_logs(tmp_path)).where("file LIKE 'test%'")
-    assert rows(frame, "position", *TOLD, "reason") == [
+    assert rows(frame, "position", *PARSED_FIELDS, "reason") == [
         (0, "10", "7", NINE, ["5", "6"], ["1", "2"], None, None),
         (1, "0", "8", NINE, [], ["3", "4"], None, None),
         (2, "0", "9", NINE, [], ["3", "4"], None, None),

@@ -20,7 +20,7 @@ from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.parse.mapping import Extra, LogMapping
 from pipelines.ingest.replay import flow as replaying
-from pipelines.ingest.replay.batches import bytes_again, is_named
+from pipelines.ingest.replay.batches import is_named, replayed_bytes
 from pipelines.ingest.replay.flow import replay_logs
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
@@ -232,8 +232,8 @@ def test_a_source_that_is_not_there_is_an_error(lake: Lake, tmp_path: Path) -> N
         replay_logs(lake, CONFIG, source="nobody")
     for root, source in ((lake.root, "nobody"), (str(tmp_path / "nowhere"), "publisher")):
         with pytest.raises(InputError, match=f"nothing was ingested here from source '{source}'"):
-            bytes_again(root, source)
-    assert bytes_again(lake.root, "publisher") > 0
+            replayed_bytes(root, source)
+    assert replayed_bytes(lake.root, "publisher") > 0
 
 
 def test_lines_that_raw_log_has_lost_are_an_error(lake: Lake) -> None:
@@ -255,7 +255,7 @@ def test_a_killed_batch_is_completed_first(lake: Lake, tmp_path: Path, monkeypat
 
 
 STEPS: list[tuple[bool, Any, str, int]] = [  # whether the exchange has begun; what is killed, and at which call
-    *((False, replaying, step, 1) for step in ("write_rows", "write_book")),
+    *((False, replaying, step, 1) for step in ("write_rows", "write_run_record")),
     (False, replaying, "write_note", 0),
     *((True, Lake, "overwrite", call) for call in range(6)),
     (True, exchanging, "write_note", 0),
