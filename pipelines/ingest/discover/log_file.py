@@ -26,9 +26,7 @@ class LogFile:
     first_line_sha256: str  # of a Parquet file: of its footer
     whole_lines: bool  # they end with a line end
     text_bytes: int | None = None  # of these lines
-    text_sha256: str | None = (
-        None  # of these lines (fingerprint.py); None for a Delta table's file, which never changes
-    )
+    text_sha256: str | None = None  # of these lines (fingerprint.py); None: a Delta table's file, which never changes
     stamp: str | None = None  # of the file before it was inspected
     skip: int = 0  # lines that were read before
     mapping: LogMapping | None = None

@@ -102,7 +102,7 @@ def test_without_it_each_folder_is_listed_once_and_no_other_one(tmp_path: Path) 
 
 @pytest.mark.parametrize("pattern", ["*.jsonl", "a.jsonl"])
 @pytest.mark.parametrize("to", ["a.jsonl", "nowhere"])
-def test_a_link_that_leads_nowhere_is_found_for_reading_it_tells_why(tmp_path: Path, pattern: str, to: str) -> None:
+def test_a_link_that_leads_nowhere_is_found_for_reading_it_reports_why(tmp_path: Path, pattern: str, to: str) -> None:
     (tmp_path / "a.jsonl").symlink_to(tmp_path / to)
     assert list_matching(LocalTree(tmp_path), [pattern]).files == [("a.jsonl",)]
 
@@ -169,26 +169,26 @@ def test_a_replay_reads_no_new_logs(tmp_path: Path) -> None:
 def test_a_place_where_no_log_can_lie_is_refused(files: str, since: str, fits: bool) -> None:
     assert Since(since).fits([files]) == fits
     if not fits:
-        with pytest.raises(InputError, match="and logs are looked for as"):
+        with pytest.raises(InputError, match="and logs are named"):
             Since(since).check([files])
 
 
 def test_the_run_says_what_it_left_out(tmp_path: Path) -> None:
     days = {f"2026-11-{day}.jsonl": [json_line(str(day))] for day in (25, 26, 27, 28)}
     folder = write_logs(tmp_path, days)
-    told = {"older_logs": {"since": "logs/2026-11-27", "folders_not_listed": 0, "files_left_out": 2}}
+    older_logs = {"older_logs": {"since": "logs/2026-11-27", "folders_not_listed": 0, "files_left_out": 2}}
     since = Since("logs/2026-11-27")
     for format in ("auto", "jsonl"):
         found = require_logs(folder, format, None, since)
-        assert ([path.name[8:10] for path in found.paths], found.left_out) == (["27", "28"], told)
+        assert ([path.name[8:10] for path in found.paths], found.left_out) == (["27", "28"], older_logs)
         assert GrowingFolder(folder, format, None, since=since).files() == found
-        assert discover(str(folder), format, None, since=since).left_out == told
+        assert discover(str(folder), format, None, since=since).left_out == older_logs
     assert discover(str(folder), "auto", None).left_out == {}
     with pytest.raises(InputError, match=r"no logs there from logs/2027 on \(--logs-since\)"):
         require_logs(folder, "auto", None, Since("logs/2027"))
     with pytest.raises(InputError, match="one file, and logs_since"):
         require_logs(folder / "logs" / "2026-11-27.jsonl", "auto", None, since)
-    with pytest.raises(InputError, match="and logs are looked for as"):
+    with pytest.raises(InputError, match="and logs are named"):
         require_logs(folder, "auto", None, Since("x/y/z"))
 
 

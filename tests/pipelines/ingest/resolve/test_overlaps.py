@@ -1,4 +1,4 @@
-"""Lists laid over each other: every list is found again, and a user's last clicks cost little more than his clicks."""
+"""Joining overlapping lists: each list is found again, and repeated last clicks cost little more than the clicks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def after(stored: Users, found: Placement) -> list[list[list[int]]]:
 
 @given(users=st.lists(st.tuples(some_lists, some_lists), min_size=1, max_size=3))
 def test_every_list_is_a_slice_of_a_sequence_of_its_owner(users: list[tuple[list[list[int]], list[list[int]]]]) -> None:
-    pieces, stored = distinct([told for told, _ in users]), distinct([held for _, held in users])
+    pieces, stored = distinct([logged for logged, _ in users]), distinct([held for _, held in users])
     found = place_lists(lists_of(pieces), lists_of(stored))
     sequences = after(stored, found)
     offset = iter(found.offset.tolist())
@@ -61,11 +61,11 @@ def test_every_list_is_a_slice_of_a_sequence_of_its_owner(users: list[tuple[list
 def sliding(users: int, views: int, last: int) -> Lists:
     """The last clicks of each user, in the order of their numbers and not of time; a click is repeated now and then."""
     rng = np.random.default_rng(1)
-    told: Users = []
+    logged: Users = []
     for _ in range(users):
         clicks = rng.integers(0, 400, views + last)
-        told.append([clicks[at : at + last].tolist() for at in range(views)])
-    return lists_of(distinct(told))
+        logged.append([clicks[at : at + last].tolist() for at in range(views)])
+    return lists_of(distinct(logged))
 
 
 def test_the_last_fifty_clicks_of_each_view_are_stored_as_the_clicks() -> None:
