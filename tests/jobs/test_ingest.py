@@ -59,7 +59,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_land(
     summary = json.loads(said.out)
     assert summary["impressions"] == 1
     assert sorted(summary["unreadable_files"]) == ["logs/2.jsonl", "logs/3.jsonl"]
-    assert "2 files could not be used, the others are in" in said.err
+    assert "2 files could not be used, the others were ingested" in said.err
     assert "logs/2.jsonl: no line is an impression" in said.err
 
 

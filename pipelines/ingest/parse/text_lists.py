@@ -92,3 +92,8 @@ def mask_free(array: pa.Array, null: Any = False) -> Any:
 def concatenated(parts: list[pa.Array], order: Ints) -> pa.Array:
     """The values of the concatenated parts, in this order."""
     return pa.concat_arrays(parts).take(pa.array(order))
+
+
+def texts_of(lists: pa.Array) -> pa.Array:
+    """Each list of ids as one text, separated by blanks, which no usable id holds; null stays null."""
+    return pc.binary_join(lists, " ")

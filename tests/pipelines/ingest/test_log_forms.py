@@ -103,7 +103,7 @@ PAIRS = pa.array([[(12, 1)], [(13, 0)]], pa.list_(OBJECT))
         (Form(write=parquet(time=[SECONDS] * 2)), r"column time is int64, and times are read as iso.*epoch_seconds"),
         (Form(write=parquet(time=pa.array([1, 2], pa.time64("us")))), r"column time is time64\[us\], and time cannot"),
         (Form(write=parquet(shown=["12 13", "13"])), r'column shown is string.*from a list.*split = " "'),
-        (Form(write=parquet(shown=PAIRS)), r"column shown is list<.*name the field of it is the id"),
+        (Form(write=parquet(shown=PAIRS)), r"column shown is list<.*name the field of it that is the id"),
         (Form(write=parquet(user_id=None, User_ID=["7", "8"])), r"no column user_id; .*Names are compared exactly"),
         (
             Form(write=parquet(user_id=[[7], [8]])),
@@ -115,7 +115,7 @@ PAIRS = pa.array([[(12, 1)], [(13, 0)]], pa.list_(OBJECT))
         (Form(write=lines(time=lambda _: SECONDS), name="a.jsonl"), r"number 1573798502 in time.*epoch_seconds"),
         (Form(write=lines(history=lambda _: "10 11"), name="a.jsonl"), r"a text in history.*split"),
         (Form(write=lines(shown=lambda _: [{"id": 1}]), name="a.jsonl"), r"objects in the list shown.*\['id'\].*field"),
-        (Form(write=lambda path: path.write_text("[{},"), name="a.json"), r"begins as one JSON array and is none"),
+        (Form(write=lambda path: path.write_text("[{},"), name="a.json"), r"begins as one JSON array and is not one"),
         (Form(write=lambda path: path.write_text("[{}]"), name="a.json"), r"no record of its array.*lacks"),
     ],
 )

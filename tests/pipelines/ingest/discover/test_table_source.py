@@ -164,7 +164,7 @@ def test_a_clone_whose_files_lie_elsewhere_is_refused(tmp_path: Path) -> None:
         if "add" in action:
             action["add"]["path"] = f"file:{table}/{action['add']['path']}"
     written(file, actions)
-    with pytest.raises(InputError, match=r"lies outside of it.*Name the table that holds it"):
+    with pytest.raises(InputError, match=r"lies outside the table.*Name the table that holds it"):
         find_in_table(table, DELTA, {})
 
 
