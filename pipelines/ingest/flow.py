@@ -23,7 +23,7 @@ from pipelines.engine.staged import Staged
 from pipelines.ingest.batch.audit import check_reject_share, read_lines
 from pipelines.ingest.batch.replace_rows import finish_replacements
 from pipelines.ingest.batch.run_records import (
-    app,
+    app_id,
     files_note,
     known_files,
     last_batch,
@@ -170,7 +170,7 @@ def append_lines(
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
     note |= {name: each.isoformat() for name, each in dates._asdict().items()} | {"suppressed": suppressed}
-    written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
+    written = lake.append(RAW_LOG, rows, app_id=app_id(RAW_LOG, source), app_version=batch, note=note)
     if not written and raw_note(lake, source, batch)["files"] != note["files"]:
         raise conflict(RAW_LOG, lake.path(RAW_LOG))
     return note
@@ -223,7 +223,7 @@ def write_rows(lake: Lake, parsed: Parsed, note: Mapping[str, Any], keep: Keep) 
     arrived_on = F.lit(note.get("arrived_on")).cast("date")  # older versions noted none
     rows = refused(parsed.lines).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     rows = rows.withColumn("arrived_on", arrived_on)
-    lake.append(REJECTS, rows, app_id=app(REJECTS, source), app_version=batch)
+    lake.append(REJECTS, rows, app_id=app_id(REJECTS, source), app_version=batch)
     return run_record(lake, counts, note)
 
 

@@ -28,7 +28,7 @@ def of_source(lake: Lake, table: Table, source: str) -> DataFrame:
     return lake.read(table).where(F.col("source") == source)
 
 
-def app(table: Table, source: str) -> str:
+def app_id(table: Table, source: str) -> str:
     """The application id under which Delta records the last batch that reached a table."""
     return f"feedloop.ingest.{table.name}.{source}"
 
@@ -102,7 +102,7 @@ def write_files(lake: Lake, note: Mapping[str, Any], source: str, batch: int) ->
     columns = INGEST_FILES.column_names[3:]  # an older feedloop may have noted fewer of them
     rows = [(source, file["name"], batch, *(file.get(name) for name in columns)) for file in note["files"]]
     frame = lake.spark.createDataFrame(rows, spark_schema(INGEST_FILES))
-    lake.append(INGEST_FILES, frame, app_id=app(INGEST_FILES, source), app_version=batch)
+    lake.append(INGEST_FILES, frame, app_id=app_id(INGEST_FILES, source), app_version=batch)
 
 
 def run_record(lake: Lake, plan: Mapping[str, int], note: Mapping[str, Any]) -> dict[str, int]:
@@ -143,7 +143,7 @@ def write_run_record(lake: Lake, record: Mapping[str, int], source: str, batch: 
         F.current_timestamp().alias("finished_at"),
         F.lit(None).cast("long").alias("forgotten"),
     )
-    lake.append(INGEST_RUNS, frame, app_id=app(INGEST_RUNS, source), app_version=batch)
+    lake.append(INGEST_RUNS, frame, app_id=app_id(INGEST_RUNS, source), app_version=batch)
 
 
 def _notes(lake: Lake, table: Table, source: str, batch: int, limit: int) -> list[dict[str, Any]]:

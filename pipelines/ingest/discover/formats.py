@@ -21,7 +21,7 @@ from pipelines.ingest.discover.fingerprint import bytes_sha256, joined_stamps, j
 from pipelines.ingest.discover.json_arrays import array_sha256, is_array, scan_array
 from pipelines.ingest.discover.json_fault import is_complete_json, json_fault
 from pipelines.ingest.discover.pieces import text_sha256
-from pipelines.ingest.discover.scan import Content, Look, mind_fault, scan_lines, scan_parquet
+from pipelines.ingest.discover.scan import Content, ScanOptions, mind_fault, scan_lines, scan_parquet
 from pipelines.ingest.parse.mapping import JSONL, LogMapping
 from schemas.errors import InputError
 
@@ -72,7 +72,7 @@ def ebnerd_paths(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {name: (column,) for name, column in EBNERD_COLUMNS.items() if name != "clicked" or column in present}
 
 
-def _scan_ebnerd(path: Path, _: LogMapping, __: Look) -> Content | None:
+def _scan_ebnerd(path: Path, _: LogMapping, __: ScanOptions) -> Content | None:
     try:
         history = scan_parquet(path.with_name("history.parquet"), lambda _: EBNERD_HISTORY, EBNERD)
     except InputError as error:
@@ -85,21 +85,21 @@ def _scan_ebnerd(path: Path, _: LogMapping, __: Look) -> Content | None:
     return replace(found, stamp=stamp, text_sha256=sha256, begins=sha256)
 
 
-def _scan_json(path: Path, mapping: LogMapping, look: Look) -> Content | None:
+def _scan_json(path: Path, mapping: LogMapping, options: ScanOptions) -> Content | None:
     if is_array(path):
-        return scan_array(path, json_fault(mapping), look)
-    return scan_lines(path, json_fault(mapping), is_complete_json, look)
+        return scan_array(path, json_fault(mapping), options)
+    return scan_lines(path, json_fault(mapping), is_complete_json, options)
 
 
-def _scan_mapped(path: Path, mapping: LogMapping, look: Look) -> Content | None:
+def _scan_mapped(path: Path, mapping: LogMapping, options: ScanOptions) -> Content | None:
     if mapping.format == JSONL:
-        return _scan_json(path, mapping, look)
+        return _scan_json(path, mapping, options)
     return scan_parquet(path, lambda _: mapping.paths, mapping)
 
 
-SCANS: dict[str, Callable[[Path, LogMapping, Look], Content | None]] = {
+SCANS: dict[str, Callable[[Path, LogMapping, ScanOptions], Content | None]] = {
     "jsonl": _scan_json,
-    "mind": lambda path, _, look: scan_lines(path, mind_fault, lambda line: False, look),
+    "mind": lambda path, _, options: scan_lines(path, mind_fault, lambda line: False, options),
     "ebnerd": _scan_ebnerd,
     "mapped": _scan_mapped,
 }

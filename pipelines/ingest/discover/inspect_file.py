@@ -18,7 +18,7 @@ from pipelines.ingest.discover.previous_reads import (
     read_before,
     waiting,
 )
-from pipelines.ingest.discover.scan import Content, Look
+from pipelines.ingest.discover.scan import Content, ScanOptions
 from pipelines.ingest.parse.columns import TEXT
 from pipelines.ingest.parse.mapping import JSONL, LogMapping
 from schemas.errors import InputError
@@ -73,8 +73,8 @@ def inspect_file(inspection: Inspection, *, mapping: LogMapping | None, final: b
     try:
         name = _readable_name(inspection.name)
         format = _format(name, mapping)
-        look = Look(final=final, mark=0 if before is None else before.text_bytes or 0)
-        content = SCANS[format](path, mapping or LogMapping(), look)
+        options = ScanOptions(final=final, mark=0 if before is None else before.text_bytes or 0)
+        content = SCANS[format](path, mapping or LogMapping(), options)
         if content is None:
             return InspectionResult()
         fault = None if before is None else fault_of(path, content, before)

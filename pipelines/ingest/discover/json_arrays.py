@@ -11,7 +11,7 @@ import msgspec
 from pipelines.compressed import UNREADABLE, opened, with_compressed
 from pipelines.ingest.discover.fingerprint import TextHash, stamp_of
 from pipelines.ingest.discover.pieces import refuse_other_encoding
-from pipelines.ingest.discover.scan import PLAIN_LOOK, Content, Look
+from pipelines.ingest.discover.scan import DEFAULT_SCAN, Content, ScanOptions
 from schemas.errors import InputError
 
 _NAMES = with_compressed(".json")
@@ -58,7 +58,9 @@ def _read(path: Path) -> tuple[int, str | None, list[bytes]]:
     return size, stamp, [bytes(record) for record in records]
 
 
-def scan_array(path: Path, fault_of: Callable[[bytes], str | None], look: Look = PLAIN_LOOK) -> Content | None:
+def scan_array(
+    path: Path, fault_of: Callable[[bytes], str | None], options: ScanOptions = DEFAULT_SCAN
+) -> Content | None:
     """The content of a file that is one array; None if it is empty. InputError if it holds no impression."""
     size, stamp, records = _read(path)
     if not records:
@@ -68,7 +70,7 @@ def scan_array(path: Path, fault_of: Callable[[bytes], str | None], look: Look =
             f"no record of its array is an impression of this format. The first {fault_of(records[0])}. "
             "Check that this is the right file, or take it out of the folder"
         )
-    text = _text_hash(records, look.mark)
+    text = _text_hash(records, options.mark)
     return Content(
         bytes=size,
         lines=len(records),

@@ -40,7 +40,7 @@ def refuse_other_encoding(start: bytes) -> None:
 
 
 @dataclass(slots=True)
-class Count:
+class ReadState:
     """Hash, lines and cuts of the part of a file that was read so far."""
 
     text: TextHash = field(default_factory=TextHash)
@@ -50,25 +50,25 @@ class Count:
     cuts: list[tuple[int, int]] = field(default_factory=list)  # (byte, line) where a line begins, CUT_BYTES apart
 
 
-def counted(stream: Text, count: Count) -> Iterator[bytes]:
+def counted_pieces(stream: Text, state: ReadState) -> Iterator[bytes]:
     """Pieces of the file, without its byte order mark, that never split a carriage return from its line feed."""
     for chunk in pieces_of(stream):
-        if not count.read:
+        if not state.read:
             refuse_other_encoding(chunk)
-        piece = chunk if count.read else chunk.removeprefix(_BYTE_ORDER_MARK)
-        count.read += len(chunk)
+        piece = chunk if state.read else chunk.removeprefix(_BYTE_ORDER_MARK)
+        state.read += len(chunk)
         returns = piece.count(b"\r") if b"\r" in piece else 0
         ends = piece.count(b"\n") + (returns - piece.count(b"\r\n") if returns else 0)
         last = _behind_last_end(piece)
-        count.ends += ends
-        count.text.add(piece, last)
+        state.ends += ends
+        state.text.add(piece, last)
         if last:
-            count.tail.clear()
-            begins = count.read - len(piece) + last
-            if begins >= CUT_BYTES + (count.cuts[-1][0] if count.cuts else 0):
-                count.cuts.append((begins, count.ends))
-        count.tail += piece[last:]
-        if len(count.tail) > _LONGEST_LINE:
+            state.tail.clear()
+            begins = state.read - len(piece) + last
+            if begins >= CUT_BYTES + (state.cuts[-1][0] if state.cuts else 0):
+                state.cuts.append((begins, state.ends))
+        state.tail += piece[last:]
+        if len(state.tail) > _LONGEST_LINE:
             raise InputError(f"has a line of over {_LONGEST_LINE >> 20} MiB. Check that this is a log with line ends")
         yield piece
 
@@ -120,12 +120,12 @@ def _behind_last_end(piece: bytes) -> int:
 
 def text_sha256(path: Path, size: int) -> str | None:
     """The hash of the first `size` bytes of a readable file's text; None if it is shorter."""
-    count = Count(TextHash(size))
+    state = ReadState(TextHash(size))
     with opened(path) as stream:
-        chunks = counted(stream, count)
-        while count.text.at_mark is None and next(chunks, None) is not None:
+        chunks = counted_pieces(stream, state)
+        while state.text.at_mark is None and next(chunks, None) is not None:
             pass
-    return count.text.at_mark
+    return state.text.at_mark
 
 
 def start_of(path: Path) -> str:
@@ -134,7 +134,7 @@ def start_of(path: Path) -> str:
         with path.open("rb") as stream:
             return footer_of(stream)
     with opened(path) as stream:
-        return hashlib.sha256(next(lines_of(counted(stream, Count())), b"")).hexdigest()
+        return hashlib.sha256(next(lines_of(counted_pieces(stream, ReadState())), b"")).hexdigest()
 
 
 def begins_with(path: Path, size: int, sha256: str) -> bool:

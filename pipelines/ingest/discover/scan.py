@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipelines.compressed import UNREADABLE, is_compressed, opened
 from pipelines.ingest.discover.fingerprint import TextHash, bytes_sha256, stamp_of
-from pipelines.ingest.discover.pieces import CUT_BYTES, Count, counted, footer_of, lines_of
+from pipelines.ingest.discover.pieces import CUT_BYTES, ReadState, counted_pieces, footer_of, lines_of
 from pipelines.ingest.parse.columns import check_columns, empty_batch, parquet_names, time_kind
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.parse.mind_fields import MIND_COLUMNS
@@ -26,14 +26,14 @@ IsComplete = Callable[[bytes], bool]  # whether a line without its line end cann
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class ScanOptions:
     """How a file is scanned."""
 
     final: bool = False  # its last line is complete even without a line end
     mark: int = 0  # bytes of its text that were read before
 
 
-PLAIN_LOOK = Look()
+DEFAULT_SCAN = ScanOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +53,19 @@ class Content:
     cuts: Cuts = ()
 
 
-def scan_lines(path: Path, fault_of: Fault, is_complete: IsComplete, look: Look = PLAIN_LOOK) -> Content | None:
+def scan_lines(
+    path: Path, fault_of: Fault, is_complete: IsComplete, options: ScanOptions = DEFAULT_SCAN
+) -> Content | None:
     """The content of a file of lines; None if it has none. InputError if it is unreadable or holds no impression.
 
     A last line without a line end counts if it is complete: by `is_complete`, in a compressed file, or if the scan is
     final.
     """
-    count = Count(TextHash(look.mark))
+    state = ReadState(TextHash(options.mark))
     try:
         stamp = stamp_of(path)
         with opened(path) as stream:
-            chunks = counted(stream, count)
+            chunks = counted_pieces(stream, state)
             first, good = _first_line(chunks, fault_of)
             deque(chunks, maxlen=0)  # a truncated compressed file raises an error only at its end
             size = path.stat().st_size if is_compressed(path.name) else stream.tell()
@@ -72,23 +74,23 @@ def scan_lines(path: Path, fault_of: Fault, is_complete: IsComplete, look: Look 
         raise InputError(f"cannot be read ({reason}). Fetch it again, or take it out of the folder") from error
     if first is None:
         return None
-    taken = bool(count.tail) and (look.final or is_compressed(path.name) or is_complete(bytes(count.tail)))
-    if not good and (count.ends or taken):
+    taken = bool(state.tail) and (options.final or is_compressed(path.name) or is_complete(bytes(state.tail)))
+    if not good and (state.ends or taken):
         raise InputError(
             f"no line is an impression of this format. Its first line {fault_of(first)}. "
             "Check that this is the right file, or take it out of the folder"
         )
     return Content(
-        bytes=size if taken else size - len(count.tail),
-        lines=count.ends + taken,
+        bytes=size if taken else size - len(state.tail),
+        lines=state.ends + taken,
         first_line_sha256=hashlib.sha256(first).hexdigest(),
         whole_lines=not taken,
-        text_bytes=count.text.bytes if taken else count.text.ended_bytes,
-        text_sha256=count.text.sha256 if taken else count.text.ended_sha256,
+        text_bytes=state.text.bytes if taken else state.text.ended_bytes,
+        text_sha256=state.text.sha256 if taken else state.text.ended_sha256,
         stamp=stamp,
-        begins=count.text.at_mark,
-        waiting=0 if taken else len(count.tail),
-        cuts=() if is_compressed(path.name) else tuple(count.cuts),
+        begins=state.text.at_mark,
+        waiting=0 if taken else len(state.tail),
+        cuts=() if is_compressed(path.name) else tuple(state.cuts),
     )
 
 

@@ -35,7 +35,7 @@ def frame_of(spark: SparkSession, read: Read[Item], shares: Sequence[Sequence[It
     return spark.range(0, len(shares), 1, max(len(shares), 1)).mapInArrow(run, schema)
 
 
-def shared_out(spark: SparkSession, items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:
+def in_shares(spark: SparkSession, items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:
     """The items, in their order, in shares of a suitable size for a task; `sizes`: bytes of each item."""
     total = sum(sizes)
     share = min(max(total // _USUAL_TASKS, _LEAST), _MOST)
@@ -61,7 +61,7 @@ def map_in_tasks(
     """
     if sum(sizes) <= _FEW_BYTES or len(items) == 1:
         return [function(item) for item in items]
-    shares = shared_out(spark, list(enumerate(items)), sizes)
+    shares = in_shares(spark, list(enumerate(items)), sizes)
 
     def results(share: Sequence[tuple[int, Item]]) -> Iterator[pa.RecordBatch]:
         for number, item in share:

@@ -45,7 +45,7 @@ class TableLog:
     """A table as it was in one version."""
 
     version: int
-    schema: pa.Schema  # by the names in the table; `stored_as` gives those in its files
+    schema: pa.Schema  # by the names in the table; `stored_name` gives those in its files
     files: tuple[StoredFile, ...]
 
 
@@ -78,7 +78,7 @@ def open_file(root: str, name: str) -> pa.NativeFile:
     return PyFileSystem(DeltaStorageHandler(root)).open_input_file(name)
 
 
-def stored_as(field: pa.Field) -> str:
+def stored_name(field: pa.Field) -> str:
     """The name of a field of the table's schema in the table's files."""
     return bytes((field.metadata or {}).get(_PHYSICAL, field.name.encode())).decode()
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipelines.ingest.discover.log_file import LogFile
 from pipelines.ingest.discover.previous_reads import Known
 from pipelines.ingest.discover.sources import Found
-from pipelines.ingest.discover.table_log import StoredFile, open_file, stored_as, table_log, table_root
+from pipelines.ingest.discover.table_log import StoredFile, open_file, stored_name, table_log, table_root
 from pipelines.ingest.parse.columns import (
     TEXT,
     check_columns,
@@ -133,7 +133,7 @@ def _stored_path(fields: Iterable[pa.Field], path: tuple[str, ...]) -> tuple[str
     if path[0] == EACH:
         return (EACH, *_stored_path(fields, path[1:]))
     field = next(field for field in fields if field.name == path[0])
-    return (stored_as(field), *_stored_path(_inside(field.type), path[1:]))
+    return (stored_name(field), *_stored_path(_inside(field.type), path[1:]))
 
 
 def _inside(kind: pa.DataType) -> list[pa.Field]:
@@ -145,7 +145,7 @@ def _inside(kind: pa.DataType) -> list[pa.Field]:
 
 def _field(columns: Mapping[str, pa.Array], field: pa.Field, length: int) -> pa.Array:
     """The column in the table's form: nulls if the file is older than the field."""
-    found = columns.get(stored_as(field))
+    found = columns.get(stored_name(field))
     return pa.nulls(length, field.type) if found is None else _renamed(found, field.type)
 
 

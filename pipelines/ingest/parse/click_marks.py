@@ -13,10 +13,10 @@ from pipelines.ingest.parse.text_lists import (
     TEXT,
     Bools,
     any_of,
+    as_numpy,
     is_null,
     lengths,
     lists_of,
-    mask_free,
     rows_with,
     spans,
 )
@@ -36,12 +36,12 @@ def with_marked_clicks(fields: Fields) -> Fields:
     marks, shown = fields.clicked.flatten(), fields.shown.flatten()
     counts, shown_counts = lengths(fields.clicked), lengths(fields.shown)
     valid = ~is_null(fields.clicked)
-    unknown = ~mask_free(pc.is_in(marks, _MARKS))
+    unknown = ~as_numpy(pc.is_in(marks, _MARKS))
     known = ~is_null(fields.shown)
     bad = valid & known & ((counts != shown_counts) | any_of(unknown, counts))
     rows = np.repeat(np.arange(len(counts)), counts)
     place = np.arange(len(marks)) - bounds_of(counts)[rows]
-    hit = mask_free(pc.is_in(marks, _CLICKED)) & (place < shown_counts[rows])
+    hit = as_numpy(pc.is_in(marks, _CLICKED)) & (place < shown_counts[rows])
     clicked = shown.take(pa.array((bounds_of(shown_counts)[rows] + place)[hit]))
     found = lists_of(np.bincount(rows[hit], minlength=len(counts)), clicked, valid & known)
     return replace(fields, clicked=found).flagged(MARKS, bad)

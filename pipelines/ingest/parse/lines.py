@@ -52,7 +52,7 @@ from pipelines.ingest.parse.mapping import LogMapping, mapping_of
 from pipelines.ingest.parse.mind_fields import fields_of_mind
 from pipelines.ingest.parse.rules import Fields, first_broken, reasons
 from pipelines.ingest.parse.shown_news import ShownNews
-from pipelines.ingest.parse.text_lists import Bools, binaries, mask_free, spans
+from pipelines.ingest.parse.text_lists import Bools, as_numpy, binaries, spans
 from pipelines.ingest.parse.times import micros_of
 from schemas.raw_log import RAW_LOG, WITHHELD
 
@@ -192,7 +192,7 @@ def _time_of(texts: pa.Array, mapping: LogMapping, format: str) -> pa.Array:
 def _faults(lines: pa.Array, formats: pa.Array) -> dict[int, str]:
     """The reasons of the lines that are not parsed, by row: withheld, too long or not UTF-8."""
     found: dict[int, str] = {}
-    for row in np.flatnonzero(mask_free(pc.equal(formats, WITHHELD))).tolist():
+    for row in np.flatnonzero(as_numpy(pc.equal(formats, WITHHELD))).tolist():
         found[row] = msgspec.json.decode(lines[row].as_py())["reason"]
     data, at = spans(lines)
     long = np.diff(at) > LONGEST_LINE_BYTES

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.parse.ids import faults_of_ids, faults_of_lists
-from pipelines.ingest.parse.text_lists import Bools, Ints, concatenated, is_null, lengths, mask_free
+from pipelines.ingest.parse.text_lists import Bools, Ints, as_numpy, concatenated, is_null, lengths
 from schemas.raw_log import REJECT_REASONS
 
 # Fields.flags of a line: faults that its reader found and that its fields alone no longer show.
@@ -63,7 +63,7 @@ def first_broken(fields: Fields, time: pa.Array, not_shown: Bools, arrived_at: p
     ids = [faults_of_ids(fields.impression_id), faults_of_ids(fields.user_id)]
     lists = [faults_of_lists(fields.history), faults_of_lists(fields.shown)]
     clicked = faults_of_lists(fields.clicked)
-    blank = mask_free(pc.equal(pc.utf8_trim(fields.time_text, " "), ""), True)
+    blank = as_numpy(pc.equal(pc.utf8_trim(fields.time_text, " "), ""), True)
     absent = blank | is_null(fields.history) | is_null(fields.shown) | _has(fields, NO_ID)
     broken = {
         "not_json": _has(fields, NOT_JSON),
@@ -94,7 +94,7 @@ def _possible(time: pa.Array, arrived_at: pa.Array, earliest: date) -> Bools:
     first = (datetime(earliest.year, earliest.month, earliest.day, tzinfo=UTC) - _EPOCH).total_seconds() * 1e6
     arrived = arrived_at.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     known = ~is_null(time) & ~is_null(arrived)
-    at, latest = mask_free(time, 0), mask_free(arrived, 0) + _DAY_MICROS
+    at, latest = as_numpy(time, 0), as_numpy(arrived, 0) + _DAY_MICROS
     found: Bools = known & (at >= int(first)) & (at <= latest)
     return found
 

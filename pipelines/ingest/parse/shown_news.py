@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.ingest.parse.text_lists import Bools, Ints, any_of, is_null, lengths, lists_of, mask_free
+from pipelines.ingest.parse.text_lists import Bools, Ints, any_of, as_numpy, is_null, lengths, lists_of
 
 _SMALL = 1 << 16  # numbers of 16 bits sort fastest
 
@@ -29,7 +29,7 @@ class ShownNews:
         news = shown.flatten()
         encoded = pa.concat_arrays([news, clicked.flatten()]).dictionary_encode()
         number = len(encoded.dictionary)  # stands for null
-        codes = mask_free(encoded.indices, number).astype(np.uint16 if number < _SMALL else np.int64)
+        codes = as_numpy(encoded.indices, number).astype(np.uint16 if number < _SMALL else np.int64)
         rows = np.repeat(np.arange(len(shown)), lengths(shown))
         order = np.argsort(codes[: len(news)], kind="stable")
         keys = codes[order].astype(np.int64) * len(shown) + rows[order]

@@ -42,7 +42,7 @@ def binaries(data: Any, at: Ints) -> pa.Array:
 
 def lengths(lists: pa.Array) -> Ints:
     """The number of texts in each list; 0 for a null list."""
-    found: Ints = mask_free(pc.list_value_length(lists), 0).astype(np.int64)
+    found: Ints = as_numpy(pc.list_value_length(lists), 0).astype(np.int64)
     return found
 
 
@@ -80,11 +80,11 @@ def is_null(array: pa.Array) -> Bools:
     """Which values are null."""
     if array.null_count == 0:
         return np.zeros(len(array), np.bool_)
-    found: Bools = mask_free(array.is_null())
+    found: Bools = as_numpy(array.is_null())
     return found
 
 
-def mask_free(array: pa.Array, null: Any = False) -> Any:
+def as_numpy(array: pa.Array, null: Any = False) -> Any:
     """The values as a numpy array, with `null` in place of nulls."""
     return (array.fill_null(null) if array.null_count else array).to_numpy(zero_copy_only=False)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ingest.parse.text_lists import is_null, mask_free
+from pipelines.ingest.parse.text_lists import as_numpy, is_null
 from schemas.errors import InputError
 
 _EPOCH = datetime(1970, 1, 1)
@@ -70,7 +70,7 @@ def quick_micros(texts: pa.Array, pattern: str) -> pa.Array:
     parts = {of.name: pc.if_else(pa.array(null), None, found.field(at)) for at, of in enumerate(found.type)}
 
     def number(name: str, default: int, least: int, most: int) -> Any:
-        value = mask_free(parts[name].cast(pa.int64()), default) if name in parts else np.full(len(texts), default)
+        value = as_numpy(parts[name].cast(pa.int64()), default) if name in parts else np.full(len(texts), default)
         null[(value < least) | (value > most)] = True
         return np.where(null, default, value)
 
@@ -79,7 +79,7 @@ def quick_micros(texts: pa.Array, pattern: str) -> pa.Array:
     day = number("d", 1, 1, 31)
     hour = number("H", 0, 0, 23) if "h" not in parts else number("h", 12, 1, 12) % 12
     if "h" in parts and "a" in parts:
-        hour = hour + 12 * mask_free(pc.equal(pc.utf8_lower(parts["a"]), "pm"))
+        hour = hour + 12 * as_numpy(pc.equal(pc.utf8_lower(parts["a"]), "pm"))
     seconds = ((first + day - 1) * 24 + hour) * 3600 + number("m", 0, 0, 59) * 60 + number("s", 0, 0, 59)
     return pa.array(seconds * 10**6, pa.int64(), mask=null | (day > after - first))
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.parse.mapping import EPOCHS, LogMapping
-from pipelines.ingest.parse.text_lists import is_null, mask_free
+from pipelines.ingest.parse.text_lists import as_numpy, is_null
 from pipelines.ingest.parse.time_patterns import pattern_reader, quick_micros
 
 _EPOCH = datetime(1970, 1, 1)
@@ -111,7 +111,7 @@ def _filled(quick: pa.Array, texts: pa.Array, read: Callable[[str], int | None])
     rows = np.flatnonzero(is_null(quick) & ~is_null(texts))
     if len(rows) == 0:
         return quick
-    found, null = mask_free(quick, 0).copy(), is_null(quick)
+    found, null = as_numpy(quick, 0).copy(), is_null(quick)
     known: dict[str, int | None] = {}
     for row, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
         if text not in known:
@@ -131,7 +131,7 @@ def _epochs(texts: pa.Array, unit: int) -> pa.Array:
         return ranged(int((Decimal(text) * Decimal(10) ** (unit + 6)).__floor__()))
 
     integers = pc.if_else(pc.match_substring_regex(texts, _INTEGER), texts, None).cast(pa.int64())
-    numbers, null = mask_free(integers, 0), is_null(integers)
+    numbers, null = as_numpy(integers, 0), is_null(integers)
     scale = 10 ** abs(unit + 6)
     if unit < -6:
         found = numbers // scale

@@ -15,7 +15,7 @@ from pipelines.compressed import is_compressed, opened
 from pipelines.ingest.discover.json_arrays import elements, is_array
 from pipelines.ingest.discover.log_file import UNPACKED, LogFile
 from pipelines.ingest.discover.pieces import lists_of_lines, text_from
-from pipelines.ingest.discover.spread import frame_of, shared_out
+from pipelines.ingest.discover.spread import frame_of, in_shares
 from pipelines.ingest.parse.mapping import JSONL
 from pipelines.ingest.read.rows import delta_rows, ebnerd_rows, parquet_rows
 from schemas.errors import InputError
@@ -69,7 +69,7 @@ def _text_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """The lines of text files, and the records of files that are one JSON array."""
     pieces = [piece for file in files for piece in _pieces_of(file)]
     sizes = {file.name: file.bytes * UNPACKED for file in files}
-    shares = shared_out(spark, pieces, [piece.size or sizes[piece.file] for piece in pieces])
+    shares = in_shares(spark, pieces, [piece.size or sizes[piece.file] for piece in pieces])
     return frame_of(spark, _read, shares, _LINES)
 
 

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from pipelines.ingest.discover.formats import EBNERD, EBNERD_HISTORY, ebnerd_paths
 from pipelines.ingest.discover.log_file import LogFile
 from pipelines.ingest.discover.scan import PathsOf
-from pipelines.ingest.discover.spread import Read, frame_of, shared_out
+from pipelines.ingest.discover.spread import Read, frame_of, in_shares
 from pipelines.ingest.discover.table_source import TableFile, table_files
 from pipelines.ingest.parse.columns import columns_of, parquet_names
 from pipelines.ingest.parse.mapping import FIELDS, LogMapping
@@ -56,7 +56,7 @@ def delta_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """The rows of files of a Delta table as lines, by their mapping; without rows that the table has deleted."""
     mapping = _mapping(files)
     stored = table_files(files)
-    shares = shared_out(spark, stored, [file.stored.bytes for file in stored])
+    shares = in_shares(spark, stored, [file.stored.bytes for file in stored])
     return frame_of(spark, partial(_delta_lines, mapping=mapping), shares, _LINES)
 
 
@@ -94,7 +94,7 @@ def _pieces_of(file: LogFile) -> list[RowPiece]:
 
 
 def _frame(spark: SparkSession, pieces: list[RowPiece], read: Read[RowPiece], schema: str) -> DataFrame:
-    return frame_of(spark, read, shared_out(spark, pieces, [piece.size for piece in pieces]), schema)
+    return frame_of(spark, read, in_shares(spark, pieces, [piece.size for piece in pieces]), schema)
 
 
 def _parquet_lines(pieces: Sequence[RowPiece], *, mapping: LogMapping) -> Iterator[pa.RecordBatch]:

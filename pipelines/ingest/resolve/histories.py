@@ -20,7 +20,7 @@ from pipelines.delta.merge import GONE, OLD, STORED
 from pipelines.delta.table_ddl import literal
 from pipelines.engine.scratch import Keep
 from pipelines.histories import hash_of
-from pipelines.ingest.batch.run_records import app, of_source
+from pipelines.ingest.batch.run_records import app_id, of_source
 from pipelines.ingest.resolve.observations import text_of
 from pipelines.ingest.resolve.overlaps import Placement, place_lists
 from pipelines.lake.tables import Lake
@@ -88,7 +88,7 @@ def write_histories(lake: Lake, lines: DataFrame, source: str, batch: int, *, ke
         grown = changes.where(f"{OLD} IS NOT NULL").withColumn(GONE, F.lit(False))
         lake.change(HISTORIES, grown, where=f"{STORED}.source = {literal(source)}")
     new = changes.where(f"{OLD} IS NULL").drop(OLD)
-    lake.append(HISTORIES, new, app_id=app(HISTORIES, source), app_version=batch)
+    lake.append(HISTORIES, new, app_id=app_id(HISTORIES, source), app_version=batch)
     offsets = history_offsets(found)
     return None if offsets.isEmpty() else offsets
 
@@ -101,7 +101,7 @@ def _placed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         parts = np.cumsum(size).astype(np.int64) // _TEXT_BYTES
         for part in np.unique(parts):
             users = parts == part
-            yield _of_users(batch["user_id"], pieces.of(users), sequences.of(users))
+            yield _rows_of_users(batch["user_id"], pieces.of(users), sequences.of(users))
 
 
 class _Texts:
@@ -126,7 +126,7 @@ def _texts(lists: pa.ListArray) -> _Texts:
     return _Texts(np.repeat(np.arange(len(lists)), lengths), every.field("hash"), every.field("text"))
 
 
-def _of_users(user_id: pa.Array, pieces: _Texts, sequences: _Texts) -> pa.RecordBatch:
+def _rows_of_users(user_id: pa.Array, pieces: _Texts, sequences: _Texts) -> pa.RecordBatch:
     (logged, stored), names = _coded(pieces, sequences)
     found = place_lists(logged, stored)
     inner = np.flatnonzero(found.offset)

@@ -17,7 +17,7 @@ from pipelines.delta.commits import Mark
 from pipelines.delta.merge import INCOMING, STORED
 from pipelines.delta.table_ddl import literal
 from pipelines.engine.scratch import Keep
-from pipelines.ingest.batch.run_records import app, impression_notes, of_source
+from pipelines.ingest.batch.run_records import app_id, impression_notes, of_source
 from pipelines.ingest.parse.mapping import mapping_of
 from pipelines.ingest.resolve.dedupe import (
     COUNTS,
@@ -136,7 +136,7 @@ def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since:
     lake.append(
         IMPRESSIONS,
         rows.withColumn("source", F.lit(source)).hint("rebalance", "date"),  # few dates a task
-        app_id=app(IMPRESSIONS, source),
+        app_id=app_id(IMPRESSIONS, source),
         app_version=batch,
         note=note | {"plan": plan.counts},
         evolve=True,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines.ingest.discover import pieces
 from pipelines.ingest.discover.json_fault import is_complete_json, json_fault
 from pipelines.ingest.discover.pieces import start_of, text_sha256
-from pipelines.ingest.discover.scan import Content, Look, mind_fault, scan_lines, scan_parquet
+from pipelines.ingest.discover.scan import Content, ScanOptions, mind_fault, scan_lines, scan_parquet
 from pipelines.ingest.parse.mapping import LogMapping
 from schemas.errors import InputError
 from tests.builders import json_line, mind_line
@@ -60,12 +60,12 @@ def test_the_text_is_hashed_as_lines_whatever_ends_them_and_so_is_its_beginning(
     monkeypatch.setattr(pieces, "_CHUNK_BYTES", chunk)
     first, more = b"a\nbb\nc\n", b"dd\ne\nunended"
     (tmp_path / "a").write_bytes((first + more).replace(b"\n", b"\r\n"))
-    found = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, Look(mark=len(first)))
+    found = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, ScanOptions(mark=len(first)))
     assert found is not None
     assert found.begins == hashlib.sha256(first).hexdigest()
     assert found.text_sha256 == hashlib.sha256((first + more).removesuffix(b"unended")).hexdigest()
     assert (found.lines, found.waiting, found.text_bytes) == (5, 7, 12)
-    longer = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, Look(mark=99))
+    longer = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, ScanOptions(mark=99))
     assert longer is not None
     assert longer.begins is None
 
@@ -86,7 +86,7 @@ def test_a_last_json_line_without_a_line_end_counts_if_it_is_complete(
     tmp_path: Path, text: str, final: bool, lines: int, waiting: int
 ) -> None:
     (tmp_path / "a").write_text(text)
-    found = scan_lines(tmp_path / "a", JSON, is_complete_json, Look(final=final))
+    found = scan_lines(tmp_path / "a", JSON, is_complete_json, ScanOptions(final=final))
     assert found is not None
     assert (found.lines, found.waiting, found.bytes) == (lines, waiting, len(text) - waiting)
 

@@ -171,9 +171,9 @@ def test_tasks_get_shares_of_like_sizes_and_the_embedded_engine_not_too_many(
 ) -> None:
     monkeypatch.setattr(spread, "is_embedded", lambda _: False)
     mib = 1 << 20
-    assert spread.shared_out(spark, [1, 2, 3], [mib, mib, 40 * mib]) == [[1, 2], [3]]
-    many = spread.shared_out(spark, range(10_000), [8 * mib] * 10_000)
+    assert spread.in_shares(spark, [1, 2, 3], [mib, mib, 40 * mib]) == [[1, 2], [3]]
+    many = spread.in_shares(spark, range(10_000), [8 * mib] * 10_000)
     assert {len(share) for share in many} == {8}
     monkeypatch.setattr(spread, "is_embedded", lambda _: True)
     monkeypatch.setattr(spread.os, "cpu_count", lambda: 2)
-    assert len(spread.shared_out(spark, range(10_000), [8 * mib] * 10_000)) in (8, 9)
+    assert len(spread.in_shares(spark, range(10_000), [8 * mib] * 10_000)) in (8, 9)
