@@ -44,7 +44,7 @@ class TrainConfig:
 
 
 # What may differ between a run and the one that goes on with it: how it is told and kept, not what is computed.
-_FREE = {
+_WITHOUT_EFFECT = {
     f"run.{name}"
     for name in (
         "log_every_steps",
@@ -62,7 +62,7 @@ _FREE = {
 
 
 # What a run may go on with all the same: it makes the run longer, or is what a message of the run advises.
-_WAYS_ON = {
+_MAY_CHANGE = {
     "run.epochs",
     "run.early_stop_epochs",
     "run.validate",
@@ -74,12 +74,12 @@ _WAYS_ON = {
 }
 
 
-def ways_on(before: TrainConfig, now: TrainConfig) -> tuple[list[str], list[str]]:
+def split_changes(before: TrainConfig, now: TrainConfig) -> tuple[list[str], list[str]]:
     """(the changed options that a run may go on with, those that would make it another run), as changed_options."""
     accepted: list[str] = []
     refused: list[str] = []
     for change in changed_options(before, now):
-        (accepted if change.partition(" ")[0] in _WAYS_ON else refused).append(change)
+        (accepted if change.partition(" ")[0] in _MAY_CHANGE else refused).append(change)
     if now.run.epochs < before.run.epochs:
         shorter = f"run.epochs was {before.run.epochs} and is {now.run.epochs}"
         accepted.remove(shorter)
@@ -91,5 +91,7 @@ def changed_options(before: TrainConfig, now: TrainConfig) -> list[str]:
     """The options that change what is computed, as 'run.seed was 1 and is 2'."""
     old, new = before.flat(), now.flat()
     return [
-        f"{name} was {old[name]} and is {new[name]}" for name in new if name not in _FREE and old[name] != new[name]
+        f"{name} was {old[name]} and is {new[name]}"
+        for name in new
+        if name not in _WITHOUT_EFFECT and old[name] != new[name]
     ]

@@ -13,7 +13,7 @@ from jobs.cli.progress import stage
 from schemas.errors import InputError
 from schemas.storage.place import Place
 from trainer.checkpoint.files import Checkpoint
-from trainer.checkpoint.retention import load_chosen
+from trainer.checkpoint.retention import load_resolved_checkpoint
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
 from trainer.encode.policies import Policy
@@ -58,7 +58,7 @@ def encode_once(
     """
     if min(rounds, steps) < 1:
         raise InputError(f"--rounds is {rounds} and --steps {steps}: use 1 or more")
-    saved = load_chosen(checkpoint)
+    saved = load_resolved_checkpoint(checkpoint)
     prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
     return measure(prepared, saved, rounds=rounds, steps=steps, policies=policies)
 

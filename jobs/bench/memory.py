@@ -14,7 +14,7 @@ from jobs.bench.rounds import Ratio, Round, clicks_per_second, measure_of, ratio
 from jobs.cli.command_line import run
 from jobs.cli.progress import stage
 from schemas.errors import InputError
-from trainer.checkpoint.retention import load_chosen
+from trainer.checkpoint.retention import load_resolved_checkpoint
 from trainer.encode.policies import Policy
 from trainer.loop.trainer import Trainer
 from trainer.setup.prepare import DeviceName, device_of, prepare_again
@@ -56,14 +56,14 @@ def memory(
     """
     if repeats < 1:
         raise InputError(f"--repeats is {repeats}: use 1 or more")
-    saved = load_chosen(checkpoint)
+    saved = load_resolved_checkpoint(checkpoint)
     prepared = prepare_again(saved, data, store=store, device=device_of(device))
     trainers = {name: going_on(prepared, saved, arm.policy, kept_chunks=arm.kept_chunks) for name, arm in ARMS.items()}
     peaks, rounds = {}, {name: [] for name in ARMS}  # type: dict[str, int], dict[str, list[Round]]
     for name, trainer in trainers.items():
         with stage(f"memory of {name}"):
             _window(trainer)  # moments and kernels are there from now on
-            trainer.at.epoch_step = 0
+            trainer.position.epoch_step = 0
             peaks[name] = peak_bytes(trainer, trainer.config.planner.accumulate_steps)
     with stage("speed of all, in turns") as bar:
         for repeat in range(repeats):
@@ -77,7 +77,7 @@ def memory(
 
 def _window(trainer: Trainer) -> Round:
     """The first packed steps of the epoch, as many as accumulated waits for."""
-    trainer.at.epoch_step = 0
+    trainer.position.epoch_step = 0
     (found,) = portions(trainer, [trainer.config.planner.accumulate_steps])
     return Round(timed=found, targets=found.targets, encoded=found.encoded)
 

@@ -115,7 +115,7 @@ def _trained(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str
         checkpoints.save(trainer.checkpoint({"log": log.state_dict()}), step=trainer.step)
 
     out.mkdir(exist_ok=True)
-    trainer.fit(log, stop=save_in_between)
+    trainer.fit(log, after_step=save_in_between)
     save()
     return {"gone_on_from_step": gone_on_from, "steps": trainer.step}
 

@@ -75,7 +75,7 @@ def _without_end(trainer: Trainer) -> Generator[PlannedStep, None, None]:
     while True:
         with closing(trainer.epoch_steps()) as steps:
             yield from steps
-        trainer.at.epoch, trainer.at.epoch_step = trainer.at.epoch + 1, 0
+        trainer.position.epoch, trainer.position.epoch_step = trainer.position.epoch + 1, 0
 
 
 def _round(trainer: Trainer, ahead: Iterator[PlannedStep], steps: int) -> Round:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.cost.memory import settled
+from trainer.cost.memory import synchronize
 from trainer.cost.precision import multiplies_bfloat16
 
 # Dense bfloat16 multiplications of tensor cores, per second, as the vendor tells them.
@@ -75,8 +75,8 @@ def peak_flops(device: torch.device, *, bfloat16: bool) -> float:
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     """Wall time until the device is through with it."""
-    settled(device)
+    synchronize(device)
     began = time.perf_counter()
     work()
-    settled(device)
+    synchronize(device)
     return time.perf_counter() - began

@@ -37,7 +37,7 @@ def free_cached(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def settled(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -48,7 +48,7 @@ def peak_memory(device: torch.device) -> Iterator[list[int]]:
     """The most bytes that the allocator had given out while this was open, above what it had at the start."""
     found = [0]
     if device.type == "cuda":
-        settled(device)
+        synchronize(device)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         yield found

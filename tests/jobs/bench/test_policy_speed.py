@@ -36,7 +36,7 @@ def test_portions_are_the_epochs_steps_one_after_the_other(prepared: Prepared) -
     trainer = trainer_of(prepared, with_policy(prepared.config, "naive_per_target"))
     found = list(portions(trainer, [1, 2, 3]))
     assert [portion.packed_steps for portion in found] == [1, 2, 3]
-    assert trainer.at.epoch_step == trainer.packed_steps() == 6
+    assert trainer.position.epoch_step == trainer.packed_steps() == 6
     assert sum(portion.targets for portion in found) == prepared.directory.manifest.counts["targets"]
     assert trainer.step > 6  # steps of five targets each
     assert all(0 <= portion.waited < portion.seconds for portion in found)
@@ -46,7 +46,7 @@ def test_portions_are_the_epochs_steps_one_after_the_other(prepared: Prepared) -
 def test_an_aged_planner_looks_up_what_a_new_one_encodes(prepared: Prepared) -> None:
     new, old = (trainer_of(prepared, with_policy(prepared.config, "cached")) for _ in range(2))
     aged(old, 20)
-    assert (old.step, old.at.epoch, old.at.epoch_step) == (20, 4, 0)
+    assert (old.step, old.position.epoch, old.position.epoch_step) == (20, 4, 0)
     (first,), (later,) = portions(new, [1]), portions(old, [1])
     assert later.encoded < first.encoded
 

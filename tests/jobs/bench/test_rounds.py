@@ -26,13 +26,13 @@ def trainers(prepared: Prepared) -> dict[str, Trainer]:
 def test_rounds_hold_whole_cycles_and_what_was_kept_before(trainers: dict[str, Trainer]) -> None:
     taken: list[str] = []
     for name, trainer in trainers.items():
-        take = trainer.take
+        take = trainer.take_step
 
         def noted(step, name=name, take=take):  # type: ignore[no-untyped-def]
             taken.append(name)
             return take(step)
 
-        trainer.take = noted  # type: ignore[method-assign]
+        trainer.take_step = noted  # type: ignore[method-assign]
     told: list[tuple[int, int]] = []
     found = in_turns(trainers, 2, steps=1, progress=lambda done, of: told.append((done, of)))
     assert told == [(done, 12) for done in range(1, 13)]

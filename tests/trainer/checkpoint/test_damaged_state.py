@@ -174,7 +174,7 @@ def best(state: Path) -> Path:
     return folder / "best.json"
 
 
-REMOVE = "Remove it: the newest checkpoint then stands for the best"
+REMOVE = "Remove it: the newest checkpoint then counts as the best"
 
 
 @pytest.mark.parametrize("name", damaged_texts(b'{"step": 3, "auc": 0.5}'))

@@ -133,7 +133,7 @@ def counted_by_torch(trainer: Trainer, step: PlannedStep) -> int:
         return torch.as_tensor(trainer.prepared.encoder(row_C, trainer.prepared.items))
 
     trainer.table._encode = counting
-    trainer.take(step)
+    trainer.take_step(step)
     return total
 
 

@@ -19,7 +19,7 @@ from tests.packed import BASELINES, packed_directory, tiny_plm
 from tests.trainer.eval.test_baselines import catalogue
 from tests.trainer.loop.test_trainer import ready
 from trainer.checkpoint.files import Checkpoint
-from trainer.checkpoint.retention import load_chosen
+from trainer.checkpoint.retention import load_resolved_checkpoint
 from trainer.checkpoint.selection import choices_of
 from trainer.config import TrainConfig
 from trainer.data.validation import validation_of
@@ -56,9 +56,9 @@ def saved(config: TrainConfig, data: Path) -> Checkpoint:
     """Some steps of training, so that the model is another than the untrained one."""
     trainer = Trainer(ready(config, data))
     keeping = TrainingSession(trainer, data.parent / "run", asked_to_stop=lambda: trainer.step == 3)
-    keeping.go_on()
+    keeping.resume()
     keeping.fit()
-    return load_chosen(keeping.save())
+    return load_resolved_checkpoint(keeping.save())
 
 
 def small_chunks(config: TrainConfig, data: Path, saved: Checkpoint, ranks: Ranks) -> Scored:
@@ -179,7 +179,7 @@ def judged_epochs(config: TrainConfig, data: Path, out: Path, **run: Any) -> Tra
     out.mkdir(exist_ok=True)
     trainer = Trainer(ready(replace(config, run=replace(config.run, epochs=2, early_stop_epochs=9, **run)), data))
     keeping = TrainingSession(trainer, out)
-    keeping.go_on()
+    keeping.resume()
     keeping.fit()
     return keeping
 
@@ -195,7 +195,7 @@ def test_what_chose_a_checkpoint_is_not_in_its_figures(
 ) -> None:
     keeping = judged_epochs(config, data, tmp_path / "run", validate=validate)
     assert keeping.choice is not None
-    saved = load_chosen(tmp_path / "run" / "checkpoint")
+    saved = load_resolved_checkpoint(tmp_path / "run" / "checkpoint")
     assert choices_of(saved) == [keeping.choice]
     summary = summary_of(ready(config, data), saved)
     assert summary["chose"] == keeping.choice.impressions > 0
@@ -214,7 +214,7 @@ def test_a_choice_that_was_not_recorded_is_refused_on_its_data_and_an_alarm_on_o
     config: TrainConfig, data: Path, tmp_path: Path
 ) -> None:
     judged_epochs(config, data, tmp_path / "run")
-    saved = load_chosen(tmp_path / "run" / "checkpoint")
+    saved = load_resolved_checkpoint(tmp_path / "run" / "checkpoint")
     kept = {name: value for name, value in saved.state["keeping"].items() if name not in ("chosen_by", "validation")}
     older = replace(saved, state={**saved.state, "keeping": kept})
     with pytest.raises(
@@ -233,9 +233,9 @@ def test_who_begins_from_a_chosen_checkpoint_remembers_what_chose_it(
     start = begin_from(ready(config, data), tmp_path / "run" / "checkpoint")
     trainer = Trainer(ready(config, data), ALONE, start["chosen_by"])
     keeping = TrainingSession(trainer, tmp_path / "second", asked_to_stop=lambda: trainer.step == 2)
-    keeping.go_on()
+    keeping.resume()
     keeping.fit()
-    assert choices_of(load_chosen(tmp_path / "second" / "checkpoint")) == [first.choice]
+    assert choices_of(load_resolved_checkpoint(tmp_path / "second" / "checkpoint")) == [first.choice]
 
 
 def test_where_other_impressions_choose_from_now_on_the_best_so_far_is_forgotten(
@@ -244,7 +244,7 @@ def test_where_other_impressions_choose_from_now_on_the_best_so_far_is_forgotten
     first = judged_epochs(config, data, tmp_path / "run", validate="user:0.3")
     changed = replace(config, run=replace(config.run, epochs=3, early_stop_epochs=9, validate="time:0.5"))
     keeping = TrainingSession(Trainer(ready(changed, data)), tmp_path / "run")
-    keeping.go_on()
+    keeping.resume()
     keeping.fit()
     assert keeping.summary()["best"]["step"] == keeping.summary()["steps"]
-    assert choices_of(load_chosen(tmp_path / "run" / "checkpoint")) == [first.choice, keeping.choice]
+    assert choices_of(load_resolved_checkpoint(tmp_path / "run" / "checkpoint")) == [first.choice, keeping.choice]

@@ -34,7 +34,7 @@ def run_of(tmp_path: Path, policy: Policy = "cached") -> tuple[TrainConfig, Path
     out.mkdir()
     trainer = start(told, data)
     keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step == 7)
-    keeping.go_on()
+    keeping.resume()
     keeping.fit()
     return told, data, out
 
@@ -43,7 +43,7 @@ def gone_on(told: TrainConfig, data: Path, out: Path) -> None:
     """Go on for two steps."""
     trainer = start(told, data)
     keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step >= 9)
-    keeping.go_on()
+    keeping.resume()
     keeping.fit()
 
 

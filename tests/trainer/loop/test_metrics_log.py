@@ -100,7 +100,7 @@ def test_norms_wait_for_the_logging_step_as_tensors(data: Path, tmp_path: Path) 
         kinds.append([type(norm) for norms in log._norms.values() for norm in norms])
         return trainer.step == 5
 
-    trainer.fit(log, stop=look)
+    trainer.fit(log, after_step=look)
     assert kinds == [[torch.Tensor] * n for n in (2, 4, 6, 0, 2)]
     (line,) = lines(tmp_path)
     assert line["hardware_mfu"] is None

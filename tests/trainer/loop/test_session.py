@@ -18,12 +18,12 @@ from tests.trainer.loop.test_staleness import config_of
 from tests.trainer.loop.test_trainer import start
 from trainer.checkpoint.files import ResumeError, load_checkpoint
 from trainer.checkpoint.retention import Checkpoints, resolve_checkpoint
-from trainer.config import TrainConfig, changed_options, ways_on
+from trainer.config import TrainConfig, changed_options, split_changes
 from trainer.cost.memory import OutOfMemoryError
 from trainer.encode.policies import Policy
 from trainer.eval.evaluate import NO_CHOICE
 from trainer.loop.session import TrainingSession, outline
-from trainer.loop.trainer import UNMEASURED, Trainer, advice, milder
+from trainer.loop.trainer import DRIFT_ADVICE, Trainer, memory_advice, rate_advice
 from trainer.optimise.optimiser import NonFiniteError
 from trainer.run_config import RunConfig
 
@@ -42,7 +42,7 @@ def kept(config: TrainConfig, data: Path, out: Path, *, stop_at: int | None = No
     out.mkdir(exist_ok=True)
     trainer = start(config, data)
     keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step == stop_at)
-    keeping.go_on()
+    keeping.resume()
     keeping.fit()
     return trainer, keeping
 
@@ -105,7 +105,7 @@ def test_a_run_that_is_made_longer_tells_its_schedule_and_goes_on_to_the_bit(
     pairs = itertools.pairwise(epochs)
     assert [options for _, options in changes] == [(f"run.epochs was {a} and is {b}",) for a, b in pairs]
     assert keeping.summary()["complete"]
-    assert (second.at.epoch, second.step) == (epochs[-1], 6 * epochs[-1])
+    assert (second.position.epoch, second.step) == (epochs[-1], 6 * epochs[-1])
     assert told(tmp_path / "killed") == told(tmp_path / "whole")
     stretches = second.optimiser.schedule.stretches
     assert [first for first, _ in stretches] == [0, *(step for step, _ in changes)]
@@ -127,13 +127,13 @@ def test_a_run_is_made_longer_but_not_shorter(data: Path, tmp_path: Path) -> Non
 def test_a_run_that_ended_early_goes_on_when_it_may_wait_longer(data: Path, tmp_path: Path) -> None:
     still = replace(config_of(tmp_path), run=RunConfig(batches_per_step=2, epochs=9, early_stop_epochs=2))
     trainer, keeping = kept(still, data, tmp_path / "run")
-    assert (trainer.at.epoch, keeping.ended_early) == (3, True)
+    assert (trainer.position.epoch, keeping.ended_early) == (3, True)
     longer = replace(still, run=replace(still.run, early_stop_epochs=4))
     trainer, keeping = kept(longer, data, tmp_path / "run")
-    assert (trainer.at.epoch, keeping.ended_early) == (5, True)
+    assert (trainer.position.epoch, keeping.ended_early) == (5, True)
     blind = replace(still, run=replace(still.run, early_stop_epochs=0))
     trainer, keeping = kept(blind, data, tmp_path / "run")
-    assert (trainer.at.epoch, keeping.ended_early) == (9, False)
+    assert (trainer.position.epoch, keeping.ended_early) == (9, False)
 
 
 @pytest.mark.parametrize("policy", ["cached", "accumulated"])
@@ -141,13 +141,13 @@ def test_what_a_message_advises_is_what_a_run_goes_on_with(data: Path, tmp_path:
     before = config(tmp_path)
     before = replace(before, planner=replace(before.planner, policy=policy))
     now = before
-    for message in (advice(before), milder(before), UNMEASURED, NO_CHOICE):
-        of_this_run = message.partition("begin anew")[0]
+    for message in (memory_advice(before), rate_advice(before), DRIFT_ADVICE, NO_CHOICE):
+        of_this_run = message.partition("start again")[0]
         names = re.findall(r"\b(run|planner|optimiser)\.([a-z_]+)", of_this_run.replace("-", "_"))
         assert names
         for part, name in names:
             now = replace(now, **{part: replace(getattr(now, part), **{name: OTHER[name]})})
-    assert ways_on(before, now)[1] == []
+    assert split_changes(before, now)[1] == []
     kept(before, data, tmp_path / "run", stop_at=7)
     trainer, keeping = kept(now, data, tmp_path / "run")
     assert keeping.summary()["complete"]
@@ -177,7 +177,7 @@ def test_epochs_that_bring_nothing_end_the_run_and_the_best_is_kept(data: Path, 
         config_of(tmp_path), run=RunConfig(batches_per_step=2, epochs=9, early_stop_epochs=2, keep_checkpoints=1)
     )
     trainer, keeping = kept(still, data, tmp_path / "run")
-    assert (trainer.at.epoch, keeping.ended_early) == (3, True)  # the first is the best, two bring nothing
+    assert (trainer.position.epoch, keeping.ended_early) == (3, True)  # the first is the best, two bring nothing
     assert keeping.summary()["best"]["step"] == 6
     assert resolve_checkpoint(tmp_path / "run" / "checkpoint").name == "step-00000006"
     again, keeping = kept(still, data, tmp_path / "run")
@@ -197,7 +197,7 @@ def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(data: Path, tm
     kept(config(tmp_path), data, tmp_path / "run", stop_at=5)
     trainer = start(config(tmp_path), data)
     keeping = TrainingSession(trainer, tmp_path / "run")
-    keeping.go_on()
+    keeping.resume()
     with torch.no_grad():
         next(trainer.model["head"].parameters()).fill_(float("nan"))
     with pytest.raises(NonFiniteError, match=r"step 5, .*loss is nan.*last good checkpoint is .*step-00000005"):
@@ -211,7 +211,7 @@ def test_a_gradient_that_is_not_finite_leaves_everything_as_it_was(data: Path, t
     head.register_hook(lambda gradient: gradient * float("inf"))
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     with pytest.raises(NonFiniteError, match="gradient is not finite"):
-        trainer.take(next(iter(trainer.epoch_steps())))
+        trainer.take_step(next(iter(trainer.epoch_steps())))
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
     assert (trainer.step, trainer.optimiser.taken) == (0, 0)
     assert not trainer.table.vector_VD.any()
@@ -265,8 +265,8 @@ class _Full:
 def test_a_full_memory_is_told_with_what_to_lower(data: Path, tmp_path: Path) -> None:
     trainer = start(config(tmp_path), data)
     _Full(trainer, graphs=1)
-    with pytest.raises(OutOfMemoryError, match=r"step 0: .*2 GiB\.\. Go on by .*kept_chunks \(now all.*\[16, 4\]"):
-        trainer.take(next(iter(trainer.epoch_steps())))
+    with pytest.raises(OutOfMemoryError, match=r"step 0: .*2 GiB\.\. Resume with .*kept_chunks \(now all.*\[16, 4\]"):
+        trainer.take_step(next(iter(trainer.epoch_steps())))
     assert (trainer.step, trainer.optimiser.taken) == (0, 0)
 
 

@@ -66,16 +66,16 @@ def ready(config: TrainConfig, data: Path) -> Prepared:
 def fit(trainer: Trainer, folder: Path, *, stop_at: int | None = None) -> list[float]:
     """Loss sums of the steps taken."""
     losses: list[float] = []
-    take = trainer.take
+    take = trainer.take_step
 
     def noted(step):  # type: ignore[no-untyped-def]
         losses.append(float(loss := take(step)))
         return loss
 
-    trainer.take = noted  # type: ignore[method-assign]
+    trainer.take_step = noted  # type: ignore[method-assign]
     folder.mkdir(exist_ok=True)
     log = RunLog(path=folder / "metrics.jsonl", every=3, total_steps=trainer.total_steps)
-    trainer.fit(log, stop=lambda: trainer.step == stop_at)
+    trainer.fit(log, after_step=lambda: trainer.step == stop_at)
     return losses
 
 
@@ -211,10 +211,10 @@ def test_a_non_finite_loss_leaves_everything_as_it_was(config: TrainConfig, data
         trainer.model["head"].user.start_D.fill_(float("inf"))  # type: ignore[union-attr]
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     with pytest.raises(NonFiniteError, match=r"step 0, epoch 0, .*part-\d+.*row group \d+, its batch \d+.*the loss is"):
-        trainer.take(step)
+        trainer.take_step(step)
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
     assert not trainer.table.vector_VD.any()
-    assert (trainer.step, trainer.at.epoch_step, trainer.optimiser.taken) == (0, 0, 0)
+    assert (trainer.step, trainer.position.epoch_step, trainer.optimiser.taken) == (0, 0, 0)
 
 
 def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path) -> None:

@@ -28,7 +28,7 @@ def saved(config: TrainConfig, tmp_path: Path) -> Checkpoint:
     """A checkpoint after three steps on 30 items."""
     trainer = start(config, packed_directory(tmp_path / "today", items=30))
     for step, _ in zip(trainer.epoch_steps(packed_steps=3), range(3), strict=True):
-        trainer.take(step)
+        trainer.take_step(step)
     return trainer.checkpoint()
 
 
@@ -65,7 +65,7 @@ def test_tokens_that_changed_with_their_version_are_counted(
 
 @pytest.mark.parametrize(
     ("items", "seed", "message"),
-    [(20, 0, "knows 31 item rows, the token table has 21 only"), (30, 5, "rows hold other news")],
+    [(20, 0, "has 31 item rows, the token table only 21"), (30, 5, "rows hold other news")],
     ids=["fewer", "others"],
 )
 def test_a_token_table_that_does_not_extend_the_checkpoints_is_refused(

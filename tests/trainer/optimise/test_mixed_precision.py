@@ -144,7 +144,7 @@ def test_a_bfloat16_run_learns_and_goes_on_to_the_bit(tmp_path: Path) -> None:
         return Trainer(prepare(ready, data, store=None, device=CPU, progress=lambda *_: None))
 
     def losses(of: Trainer, steps: int) -> list[float]:
-        return [float(of.take(step)) for step in of.epoch_steps(packed_steps=steps)]
+        return [float(of.take_step(step)) for step in of.epoch_steps(packed_steps=steps)]
 
     whole, first, second = trainer(), trainer(), trainer()
     told = losses(whole, 6)

@@ -64,7 +64,7 @@ def train(config: TrainConfig, data: Path, out: Path, ranks: Ranks, stop_at: int
     keeping = TrainingSession(
         trainer, out, asked_to_stop=lambda: ranks.rank == ranks.world - 1 and trainer.step == stop_at
     )
-    keeping.go_on()
+    keeping.resume()
     keeping.fit()
     keeping.summary()
 
@@ -154,7 +154,7 @@ def test_a_cache_is_taken_over_by_other_ranks_and_waiting_gradients_are_not(conf
     out = data.parent / "cached-changing"
     run(cached, data, out, world=2, stop_at=4)
     trainer = Trainer(ready(cached, data))
-    TrainingSession(trainer, out).go_on()
+    TrainingSession(trainer, out).resume()
     parts = Checkpoints(out / "checkpoint", keep=1).newest()
     assert parts is not None
     planners = [load_file(parts / f"planner-{rank}.safetensors")["last_encode_V"] for rank in range(2)]
@@ -165,8 +165,8 @@ def test_a_cache_is_taken_over_by_other_ranks_and_waiting_gradients_are_not(conf
     out = data.parent / "accumulated-changing"
     accumulated = with_policy(config, "accumulated")
     run(accumulated, data, out, world=2, stop_at=2)
-    with pytest.raises(ResumeError, match=r"of 2 processes, these are 1.*go on with 2"):
-        TrainingSession(Trainer(ready(accumulated, data)), out).go_on()
+    with pytest.raises(ResumeError, match=r"of 2 processes, these are 1.*resume with 2"):
+        TrainingSession(Trainer(ready(accumulated, data)), out).resume()
 
 
 def torchrun(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:

@@ -130,7 +130,7 @@ def test_weights_that_share_memory_are_saved_and_gone_on_with_to_the_bit(name: s
         (tmp_path / out).mkdir(exist_ok=True)
         trainer = start(config, data)
         keeping = TrainingSession(trainer, tmp_path / out, asked_to_stop=lambda: trainer.step == stop_at)
-        keeping.go_on()
+        keeping.resume()
         keeping.fit()
         return dict(trainer.model.state_dict())
 
