@@ -48,8 +48,8 @@ class TrainingSession:
         follower: Follower = NO_FOLLOWER,
     ) -> None:
         """`out` gets metrics.jsonl and checkpoint/. `on_line` gets each line of metrics.jsonl, `on_evaluation` the step
-        and AUC of each evaluated epoch; only the leader calls both and has a `follower`. `asked_to_stop` is called after
-        each step."""
+        and AUC of each evaluated epoch; only the leader calls both and has a `follower`. `asked_to_stop` is called
+        after each step."""
         run, ranks = trainer.config.run, trainer.ranks
         self._trainer = trainer
         peak = peak_flops(trainer.device, bfloat16=run.precision == "bfloat16")
@@ -82,30 +82,30 @@ class TrainingSession:
         with checkpoint_errors(checkpoint.path):
             self._trainer.restore(checkpoint)
             check_compatible(checkpoint, self._trainer)
-            kept = checkpoint.state["keeping"]
-            check_log(kept["log"], fresh_log)
-            self._resume_selection(checkpoint, kept)
-            self.changes = [Changes(change["step"], tuple(change["options"])) for change in kept.get("changes", [])]
+            saved = checkpoint.state["keeping"]
+            check_log(saved["log"], fresh_log)
+            self._resume_selection(checkpoint, saved)
+            self.changes = [Changes(change["step"], tuple(change["options"])) for change in saved.get("changes", [])]
         if self._trainer.changed:
             self.changes.append(Changes(step=self._trainer.step, options=tuple(self._trainer.changed)))
-        self._log.load_state_dict(kept["log"])
+        self._log.load_state_dict(saved["log"])
         self._saved_step = self._trainer.step
         if self._best is not None:  # a kill may have separated the checkpoint from its mark
             self._checkpoints.mark_best(self._best)
         self._checkpoints.sweep()
         return checkpoint.path
 
-    def _resume_selection(self, checkpoint: Checkpoint, kept: Mapping[str, Any]) -> None:
+    def _resume_selection(self, checkpoint: Checkpoint, saved: Mapping[str, Any]) -> None:
         """Restore the best epoch so far, unless other impressions choose from here on."""
         choices = choices_of(checkpoint)
         self._chosen_by = [all_of(self._trainer.directory.evaluation())] if choices is None else choices
-        before = kept.get("validation")
+        before = saved.get("validation")
         if self.choice is None:
             self._validated_by = before
-        elif kept["best"] and before != self._validated_by:
+        elif saved["best"] and before != self._validated_by:
             return
-        self._best = Best(**kept["best"]) if kept["best"] else None
-        self._epochs_since_best = int(kept["epochs_since_best"])
+        self._best = Best(**saved["best"]) if saved["best"] else None
+        self._epochs_since_best = int(saved["epochs_since_best"])
 
     def fit(self) -> None:
         """Train to the end, or until this session ends the run."""

@@ -117,7 +117,7 @@ def _restore_parts(parts: Parts, checkpoint: Checkpoint) -> Restored:
     if own.random is not None:
         torch.set_rng_state(own.random)
     position = Position(**{name: int(number) for name, number in checkpoint.state["position"].items()})
-    return Restored(position=position, planner=parts.planner.state_dict(), changed=changed)
+    return Restored(position=position, planner=parts.planner.state_dict(), changed=accepted)
 
 
 def _restore_optimiser(parts: Parts, checkpoint: Checkpoint, *, steps: int) -> None:

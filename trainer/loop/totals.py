@@ -75,7 +75,7 @@ class Totals:
 
     @property
     def clicks_per_second(self) -> float:
-        """Valid targets / wall time of whole steps, data wait included."""
+        """Valid targets / wall time of complete steps, data wait included."""
         return self.targets / self.seconds if self.seconds else 0.0
 
     def figures(self, *, peak_flops: float) -> dict[str, float | None]:

@@ -181,7 +181,7 @@ class Trainer:
 
 
 def memory_advice(config: TrainConfig) -> str:
-    """What to lower where memory does not suffice; `--resume auto` accepts each but the last, which is another run's."""
+    """What to lower if memory does not suffice; `--resume auto` accepts all but the last, which makes another run."""
     kept = "all" if config.run.kept_chunks is None else config.run.kept_chunks
     return (
         f"Resume with --resume auto and a lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more "

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder is at the URL of --out, complete or absent, wherever sending it is broken off."""
+"""A run's files reach the URL of --out complete or not at all, wherever sending is interrupted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def metrics(run: Path, step: int) -> None:
 
 
 def mirrored(tmp_path: Path, name: str, place: Place) -> tuple[Path, Mirror, Checkpoints]:
-    """A run's new folder, who sends it to the place, and its checkpoints, of which it keeps two and the best."""
+    """A run's new folder, its mirror to the place, and its checkpoints, of which it keeps two and the best."""
     run = tmp_path / name / "run"
     run.mkdir(parents=True)
     mirror = Mirror(run, place, tmp_path / name / "going")
@@ -51,7 +51,7 @@ def names(place: Place) -> list[str]:
 
 
 def story(run: Path, mirror: Mirror, checkpoints: Checkpoints) -> None:
-    """Steps 1 to 4 of a run; step 2 is the best, and is saved twice, as at the end of an epoch; 3 is saved anew."""
+    """Steps 1 to 4 of a run; step 2 is the best, and is saved twice, as at the end of an epoch; 3 is saved again."""
     (run / "config.json").write_text("{}")
     for step in (1, 2, 3, 4):
         metrics(run, step)
@@ -77,8 +77,10 @@ def test_the_place_holds_what_the_folder_holds(tmp_path: Path, bucket: str) -> N
     assert not list((tmp_path / "one" / "going").glob("*/*"))
 
 
-def test_wherever_sending_breaks_off_the_newest_complete_checkpoint_goes_on(tmp_path: Path, bucket: str) -> None:
-    """Every change at the store in turn is the one before which all ends."""
+def test_wherever_sending_stops_the_run_resumes_from_the_newest_complete_checkpoint(
+    tmp_path: Path, bucket: str
+) -> None:
+    """Kills the run before each change at the store in turn."""
     change, newest = 0, 0
     while True:
         place = Place(f"{bucket}/run-{change}")
@@ -106,9 +108,9 @@ def test_wherever_sending_breaks_off_the_newest_complete_checkpoint_goes_on(tmp_
         change += 1
 
 
-def test_going_on_leaves_at_the_place_what_an_unbroken_run_leaves(tmp_path: Path, bucket: str) -> None:
+def test_resuming_leaves_at_the_place_what_an_unbroken_run_leaves(tmp_path: Path, bucket: str) -> None:
     place = Place(f"{bucket}/run")
-    with killed_at(17):  # amid the third checkpoint or so
+    with killed_at(17):  # about during the third checkpoint
         run, mirror, checkpoints = mirrored(tmp_path, "killed", place)
         with pytest.raises(InputError, match="what was trained could not be sent there"):
             story(run, mirror, checkpoints)
@@ -128,7 +130,7 @@ def test_going_on_leaves_at_the_place_what_an_unbroken_run_leaves(tmp_path: Path
 def test_sending_does_not_look_where_the_run_renames_its_checkpoints(
     tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that goes while it is listed ends a listing, and with it the training run."""
+    """A folder that is removed while it is listed ends the listing, and with it the training run."""
     entered = []
     scandir = os.scandir
 
@@ -236,9 +238,7 @@ def test_a_checkpoint_elsewhere_is_found_by_its_url(tmp_path: Path, bucket: str)
         assert not found.path.exists()
 
 
-def test_of_two_that_go_on_with_a_run_the_newest_does_and_the_other_leaves_it_alone(
-    tmp_path: Path, bucket: str
-) -> None:
+def test_of_two_that_resume_a_run_the_newest_continues_and_the_other_stops(tmp_path: Path, bucket: str) -> None:
     place = Place(f"{bucket}/run")
     story(*mirrored(tmp_path, "begun", place))
     older, newer = (mirrored(tmp_path, name, place) for name in ("older", "newer"))

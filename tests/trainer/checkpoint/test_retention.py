@@ -1,4 +1,4 @@
-"""Retention: what is kept, what is found, what a killed process leaves."""
+"""Retention: which checkpoints are kept and found, also after a killed process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "none", keep=2).newest() is None
 
 
-def test_the_best_is_kept_and_chosen_but_a_run_goes_on_from_the_newest(tmp_path: Path) -> None:
+def test_the_best_is_kept_and_chosen_but_a_run_resumes_from_the_newest(tmp_path: Path) -> None:
     checkpoints = filled(tmp_path, 1)
     checkpoints.mark_best(Best(step=1, auc=0.7))
     for step in (2, 3, 4):
@@ -145,7 +145,7 @@ print(kills)
 """
 
 
-def test_killed_at_any_moment_of_a_save_one_checkpoint_is_whole(tmp_path: Path) -> None:
+def test_killed_at_any_moment_of_a_save_one_checkpoint_is_complete(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILLED_ANYWHERE, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -215,7 +215,7 @@ def test_if_all_are_damaged_each_is_named_and_nothing_is_touched(tmp_path: Path)
 
 def test_what_the_machine_refuses_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = filled(tmp_path, 4, 5)
-    for error, told in (
+    for error, message in (
         (PermissionError(13, "Permission denied"), "cannot be read .*Permission denied"),
         (OSError(24, "Too many open files"), "cannot be read .*Too many open files"),
         (OSError(5, "Input/output error"), "cannot be read .*Input/output error"),
@@ -227,7 +227,7 @@ def test_what_the_machine_refuses_is_no_damage(tmp_path: Path, monkeypatch: pyte
             raise error
 
         monkeypatch.setattr("trainer.checkpoint.files.load_file", refuse)
-        with pytest.raises(ResumeError, match=f"step-00000005: .*{told}") as refused:
+        with pytest.raises(ResumeError, match=f"step-00000005: .*{message}") as refused:
             checkpoints.newest_intact()
         assert not refused.value.damaged
     assert checkpoints.steps() == [4, 5]

@@ -93,7 +93,7 @@ def test_a_step_is_taken_once_whichever_operation_of_it_finds_the_memory_full(
     assert 0 < ended < 60
 
 
-def test_full_while_it_measures_or_judges_a_run_tells_what_leaves_that_out(tmp_path: Path) -> None:
+def test_full_memory_during_drift_or_evaluation_names_the_option_that_skips_it(tmp_path: Path) -> None:
     trainer, step, before = begun(tmp_path, "cached", "float32")
     trainer.restore(copy.deepcopy(before))
     trainer.config = replace(trainer.config, run=replace(trainer.config.run, drift_every_steps=1))

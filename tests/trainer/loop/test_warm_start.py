@@ -103,7 +103,7 @@ def test_rows_that_changed_places_are_found(config: TrainConfig, saved: Checkpoi
         begin_from(ready(config, packed_directory(tmp_path / "tomorrow", items=30)), place)
 
 
-def judged(checkpoint: Path, data: Path) -> None:
+def evaluate_with(checkpoint: Path, data: Path) -> None:
     saved = load_checkpoint(checkpoint)
     load_weights(prepare_again(saved, data, store=None, device=torch.device("cpu")).model, saved)
 
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_other_contents_is_refused_by_name(
         begin_from(prepared, place)
     if part in ("model", "config", "frozen_sha256"):
         with pytest.raises(ResumeError, match=f"{place}: "):
-            judged(place, tmp_path / "tomorrow")
+            evaluate_with(place, tmp_path / "tomorrow")
 
 
 def test_every_token_of_a_row_counts_and_its_place() -> None:
