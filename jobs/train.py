@@ -65,7 +65,11 @@ def train(
 
 def _trained(trainer: Trainer, at: Working) -> dict[str, Any]:
     with terminal.run_folder(at.folder, trainer), watched(trainer, at.folder) as watch:
-        ways: dict[str, Any] = {"asked_to_stop": watch.asked_to_stop, "on_line": watch.line, "on_evaluation": watch.judged}
+        ways: dict[str, Any] = {
+            "asked_to_stop": watch.asked_to_stop,
+            "on_line": watch.line,
+            "on_evaluation": watch.evaluated,
+        }
         keeping = TrainingSession(trainer, at.folder, follower=at.follower, **ways)
         gone_on_from = terminal.resumed(keeping, trainer, at)
         terminal.write_config(at, trainer)

@@ -70,12 +70,12 @@ def measure(
     trainers = {str(policy): going_on(prepared, saved, policy) for policy in policies}
     with stage("speed of each policy, in turns") as bar:
         found = in_turns(trainers, rounds, steps=steps, progress=bar.at)
-    told = {policy: figures(every) for policy, every in found.items()}
+    measured = {policy: figures(every) for policy, every in found.items()}
     if FIRST in found:
         by = measure_of(trainers[FIRST])
         for policy, every in found.items():
-            told[policy] |= compared(ratio(every, found[FIRST], by), by)
-    return told
+            measured[policy] |= compared(ratio(every, found[FIRST], by), by)
+    return measured
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def memory(
     data
         The packed directory that it was trained on.
     repeats
-        Windows that are timed for each policy, in turns; medians are told.
+        Windows that are timed for each policy, in turns; medians are reported.
     store
         Folder that keeps the frozen layers' output; by default `<data>.frozen`.
     device
@@ -72,7 +72,7 @@ def memory(
             bar.at(repeat + 1, repeats)
     by = measure_of(trainers["once"])
     speeds = {name: statistics.median(clicks_per_second(every, "wall")) for name, every in rounds.items()}
-    return _told(peaks, speeds, {name: ratio(every, rounds["once"], by) for name, every in rounds.items()})
+    return _report(peaks, speeds, {name: ratio(every, rounds["once"], by) for name, every in rounds.items()})
 
 
 def _window(trainer: Trainer) -> Round:
@@ -82,14 +82,14 @@ def _window(trainer: Trainer) -> Round:
     return Round(timed=found, targets=found.targets, encoded=found.encoded)
 
 
-def _told(peaks: dict[str, int], speeds: dict[str, float], ratios: dict[str, Ratio]) -> dict[str, Any]:
+def _report(peaks: dict[str, int], speeds: dict[str, float], ratios: dict[str, Ratio]) -> dict[str, Any]:
     table = Table("policy", title="Memory above weights and optimiser")
     for name in ("peak MB", "÷ naive", "clicks/s", "÷ once"):
         table.add_column(name, justify="right")
     for name in ARMS:
         share, found = peaks[name] / peaks["naive"], ratios[name]
-        told = f"{found.median:.2f}" if found.clear else "cannot tell"
-        table.add_row(name, f"{peaks[name] / 1e6:,.1f}", f"{share:.3f}", f"{speeds[name]:,.0f}", told)
+        shown = f"{found.median:.2f}" if found.clear else "unclear"
+        table.add_row(name, f"{peaks[name] / 1e6:,.1f}", f"{share:.3f}", f"{speeds[name]:,.0f}", shown)
     Console(highlight=False).print(table)
     return {
         "peak_bytes": peaks,

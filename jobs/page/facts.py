@@ -93,7 +93,7 @@ class Facts:
 
 
 def read_facts(places: Places, *, read_batches: bool) -> Facts:
-    """Everything there is at these places. `read_batches`: also the complete packed directory, if no summary describes its batches.
+    """All facts at these places. `read_batches`: also read the complete packed directory if no summary describes it.
 
     InputError if `places.run` is no training run, or a file of it cannot be read.
     """

@@ -7,7 +7,7 @@ from typing import Any
 from jobs.page import labels
 from jobs.page.charts import Row, bars
 from jobs.page.facts import Facts
-from jobs.page.parts import Chart, Section, Table, Tile, percent, plural, integer
+from jobs.page.parts import Chart, Section, Table, Tile, integer, percent, plural
 
 _ENDS = (("impressions", "main"), ("merged", "rival"), ("rejected", "other"))
 
@@ -33,15 +33,15 @@ def balance(ingest: dict[str, Any]) -> str:
     sides = ingest["lines"], ingest["impressions"] + ingest["merged"] + ingest["rejected"]
     verdict = "✓ Nothing disappeared." if sides[0] == sides[1] else f"✗ The right side sums to {integer(sides[1])}."
     return (
-        f"{integer(sides[0])} lines in = {integer(ingest['impressions'])} impressions + {integer(ingest['merged'])} merged"
-        f" + {integer(ingest['rejected'])} rejected. {verdict}"
+        f"{integer(sides[0])} lines in = {integer(ingest['impressions'])} impressions"
+        f" + {integer(ingest['merged'])} merged + {integer(ingest['rejected'])} rejected. {verdict}"
     )
 
 
 def _charts(ingest: dict[str, Any]) -> list[Chart]:
     lines = max(1, ingest["lines"])
-    names = {"impressions": "new impressions", "merged": "merged into one already known", "rejected": "rejected"}
-    rows = [(names[name], ingest[name], role) for name, role in _ENDS]
+    labels_of = {"impressions": "new impressions", "merged": "merged into one already known", "rejected": "rejected"}
+    rows = [(labels_of[name], ingest[name], role) for name, role in _ENDS]
     charts = [
         _counted("ends", "What became of the lines", _shares(ingest), rows, lines),
     ]

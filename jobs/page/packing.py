@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.page.charts import Row, Series, bars, lines
 from jobs.page.facts import Facts
-from jobs.page.parts import Chart, Section, Table, Tile, percent, plural, integer
+from jobs.page.parts import Chart, Section, Table, Tile, integer, percent, plural
 
 
 def packing(facts: Facts) -> Section | None:

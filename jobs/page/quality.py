@@ -1,4 +1,4 @@
-"""Quality: how well impressions that the model never saw are ranked, next to baselines, with intervals, in slices."""
+"""Quality: how well impressions that the model never saw are ranked, next to baselines, with intervals and slices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from jobs.page import labels
 from jobs.page.charts import Row, columns, dots
 from jobs.page.facts import Facts
-from jobs.page.parts import MINUS, Chart, Section, Table, Tile, interval, percent, plural, score, signed, integer
+from jobs.page.parts import MINUS, Chart, Section, Table, Tile, integer, interval, percent, plural, score, signed
 
 _ROLES = {"model": "main", "oracle": "other"}
 _FIRST, _LAST = ("model", "zero_shot", "popularity"), "oracle"
@@ -24,7 +24,9 @@ def quality(facts: Facts) -> Section | None:
     charts = [_of_metric(name, found, drawn) for name in labels.METRICS if found["model"].get(name) is not None]
     if evaluation.get("paired"):
         charts += _paired(evaluation["paired"])
-    charts += [_slices(name, rows, found["model"].get("auc")) for name, rows in evaluation.get("slices", {}).items() if rows]
+    charts += [
+        _slices(name, rows, found["model"].get("auc")) for name, rows in evaluation.get("slices", {}).items() if rows
+    ]
     if evaluation.get("recall"):
         charts.append(_recall(evaluation["recall"]))
     return Section(
@@ -39,7 +41,7 @@ def quality(facts: Facts) -> Section | None:
 def methods(facts: Facts) -> dict[str, Mapping[str, Any]]:
     """Figures of each method, the model first, the oracle last; the demo's own, without intervals, if need be."""
     evaluation = facts.evaluation or facts.parts.get("quality") or {}
-    found = evaluation.get("methods", caption)
+    found = evaluation.get("methods", evaluation)
     names = [*(name for name in _FIRST if name in found), *sorted(set(found) - {*_FIRST, _LAST}), _LAST]
     return {name: found[name] for name in names if name in found} if "model" in found else {}
 
@@ -116,7 +118,9 @@ def _of_metric(metric: str, found: Mapping[str, Mapping[str, Any]], drawn: str) 
         low, high = bounds(figures, metric)
         caption = f"{score(figures[metric])} {interval(low, high)}".strip()
         role = _ROLES.get(name, "rival")
-        rows.append(Row(label=labels.method(name), value=figures[metric], caption=caption, low=low, high=high, role=role))
+        rows.append(
+            Row(label=labels.method(name), value=figures[metric], caption=caption, low=low, high=high, role=role)
+        )
         cells.append((labels.method(name), score(figures[metric]), score(low), score(high)))
     title = f"{labels.METRICS[metric]}{drawn}"
     return Chart(

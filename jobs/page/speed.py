@@ -9,7 +9,7 @@ from typing import Any
 from jobs.page import labels
 from jobs.page.charts import Row, bars
 from jobs.page.facts import Facts
-from jobs.page.parts import Chart, Section, Table, Tile, percent, rate, times, integer
+from jobs.page.parts import Chart, Section, Table, Tile, integer, percent, rate, times
 
 CHAIN = ("naive_per_target", "naive", "once", "cached")
 AGAIN = "./feedloop bench encode_once --checkpoint CHECKPOINT --data PACKED"
@@ -100,7 +100,9 @@ def _figures(measured: Mapping[str, Any], first: str) -> Table:
         reach = f"{times(found['speed_up_low'])} to {times(found['speed_up_high'])}"
         caption = "not measurable" if found["speed_up"] is None else times(found["speed_up"])
         speeds = [rate(found[key]) for key in ("clicks_per_second", "clicks_per_processor_second")]
-        cells.append((labels.policy(name), *speeds, caption, reach, integer(found["encoded"]), integer(found["targets"])))
+        cells.append(
+            (labels.policy(name), *speeds, caption, reach, integer(found["encoded"]), integer(found["targets"]))
+        )
     columns = ("policy", "clicks/s by the clock", "per processor", f"of {first}", "rounds", "items encoded", "clicks")
     return Table(columns=columns, rows=cells)
 

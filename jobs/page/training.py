@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jobs.page.charts import Series, columns, lines
 from jobs.page.facts import Facts, ages
-from jobs.page.parts import DASH, Chart, Section, Table, Tile, percent, plural, rate, seconds, integer
+from jobs.page.parts import DASH, Chart, Section, Table, Tile, integer, percent, plural, rate, seconds
 
 
 class Curve(NamedTuple):
@@ -71,7 +71,9 @@ def _tiles(facts: Facts) -> Iterator[Tile]:
     yield Tile(label="Clicks per second", value=rate(found["clicks_per_second"]), caption="mean of the entire run")
     if found["seconds"]:
         caption = f"{found['data_wait_seconds']:.2f} s of {seconds(found['seconds'])}"
-        yield Tile(label="Waited for data", value=percent(found["data_wait_seconds"] / found["seconds"]), caption=caption)
+        yield Tile(
+            label="Waited for data", value=percent(found["data_wait_seconds"] / found["seconds"]), caption=caption
+        )
     if found["asked"]:
         caption = f"{integer(found['looked_up'])} vectors looked up, {integer(found['encoded'])} encoded"
         yield Tile(label="Looked up, not encoded", value=percent(found["looked_up"] / found["asked"]), caption=caption)

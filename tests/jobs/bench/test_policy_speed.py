@@ -61,11 +61,11 @@ def test_policies_go_on_from_a_checkpoint(prepared: Prepared, tmp_path: Path) ->
     assert found.encoded < found.asked  # ages are the checkpoint's
 
     save_checkpoint(saved, tmp_path / "checkpoint")
-    told = encode_once(
+    measured = encode_once(
         checkpoint=tmp_path / "checkpoint", data=prepared.directory.path, policies=("naive_per_target", "once")
     )
-    assert told["once"]["encoded"] < told["naive_per_target"]["encoded"]
-    assert told["once"]["targets"] == told["naive_per_target"]["targets"]
+    assert measured["once"]["encoded"] < measured["naive_per_target"]["encoded"]
+    assert measured["once"]["targets"] == measured["naive_per_target"]["targets"]
     found_memory = memory(checkpoint=tmp_path / "checkpoint", data=prepared.directory.path, repeats=1)
     assert set(found_memory["peak_bytes"]) == set(ARMS)
     assert found_memory["memory_ratio"]["once, two-phase"] < found_memory["memory_ratio"]["naive"] == 1

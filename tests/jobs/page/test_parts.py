@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from jobs.page.parts import Chart, Table, arranged, interval, plural, rate, score, seconds, signed, times, integer
+from jobs.page.parts import Chart, Table, arranged, integer, interval, plural, rate, score, seconds, signed, times
 
 Shape = Literal["", "wide", "tall"]
 
@@ -47,7 +47,7 @@ def chart(shape: Shape) -> Chart:
         (["", ""], ["", ""]),
         (["", "", ""], ["", "", "wide"]),
         (["", "wide", "", ""], ["wide", "wide", "", ""]),
-        (["", "tall", ""], ["", "tall", ""]),  # the third stands below the first, beside the tall one
+        (["", "tall", ""], ["", "tall", ""]),  # the third stands below the first, next to the tall one
     ],
 )
 def test_no_chart_stands_alone_in_its_row(shapes: list[Shape], wanted: list[Shape]) -> None:
