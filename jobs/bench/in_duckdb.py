@@ -8,8 +8,8 @@ import duckdb
 
 _ISO = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-](0\d|1[0-8]):[0-5]\d)?"
 
-# Parsed fields of each line, or why it is rejected. A line that DuckDB cannot read is a row of nulls: its text is lost. Of a
-# field that stands twice it takes the last, where ingest refuses the line.
+# Parsed fields of each line, or why it is rejected. A line that DuckDB cannot read is a row of nulls: its text is lost.
+# Of a repeated field it takes the last value, where ingest rejects the line.
 _PARSED = rf"""
 CREATE TEMP TABLE parsed AS
 SELECT row_number() OVER () AS row, * EXCLUDE (time, shown), time AS logged_time, try_cast(time AS TIMESTAMPTZ) AS t,

@@ -39,7 +39,7 @@ class Benchmark:
 def run_one_by_one(
     benchmarks: Sequence[Benchmark], out: Path, *, seconds: float, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run them in this order while there is time; the record of all, which is written to `out` together with `about`."""
+    """Run them in this order while there is time; returns the record, which is written to `out` with `about`."""
     ends, results = time.monotonic() + seconds, []  # type: float, list[dict[str, Any]]
     out.mkdir(parents=True, exist_ok=True)
     record = {**about, "complete": False, "results": results}

@@ -70,7 +70,7 @@ def sections(facts: Facts) -> Iterator[Section]:
     made = (went_in(facts), packing(facts), speed.speed(facts), training(facts), quality.quality(facts))
     yield from (section for section in made if section is not None)
     if facts.examples:
-        caption = "Impressions kept for evaluation: what a user had read, how the model ranks what was shown, what was clicked."
+        caption = "Evaluation impressions: what a user had read, how the model ranks what was shown, what was clicked."
         yield Section(key="explorer", title="One user at a time", caption=caption, explorer=True)
     spent = stages(facts)
     if spent is not None:

@@ -23,7 +23,7 @@ _ADVICE = "Remove it, or run the job that made it again"
 
 @contextmanager
 def local_run(run: Place) -> Iterator[Path]:
-    """Inside, a folder of this machine with the files of a run that the page reads: the run's own, or a copy from a URL.
+    """Inside, a local folder with the files of a run that the page reads: the run's own, or a copy from a URL.
 
     The summary of the folder above lies next to it.
     """

@@ -50,8 +50,8 @@ def _doubts(measured: Mapping[str, Any]) -> Iterator[str]:
         if "speed_up_by" in found and found["speed_up"] is None:
             reach = f"from {times(found['speed_up_low'])} to {times(found['speed_up_high'])}"
             yield (
-                f"How much faster {labels.policy(name)} is cannot be measured: its {integer(found['rounds'])} rounds reach "
-                f"{reach}. Measure it again when the machine does less else: {AGAIN}"
+                f"How much faster {labels.policy(name)} is cannot be measured: its {integer(found['rounds'])} rounds "
+                f"reach {reach}. Measure it again when the machine does less else: {AGAIN}"
             )
 
 
@@ -81,8 +81,8 @@ def _waterfall(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterat
     yield Chart(
         key="chain",
         title="From one sample per click to cached vectors",
-        caption=f"{times(total_factor)} as many {unit}, step by step. Equal lengths are equal factors. Policies were timed "
-        f"in turns; ratios are medians of {integer(measured[first]['rounds'])} rounds.",
+        caption=f"{times(total_factor)} as many {unit}, step by step. Equal lengths are equal factors. Policies were "
+        f"timed in turns; ratios are medians of {integer(measured[first]['rounds'])} rounds.",
         plot=bars(rows, axis=f"{unit}, logarithmic", log=True),
         table=_figures(measured, first),
     )

@@ -1,4 +1,4 @@
-"""Policies in turns: complete cycles, the same steps, what is kept stays kept; ratios that say when they are worthless."""
+"""Policies in turns: complete cycles, the same steps, kept state stays; ratios that say when they are worthless."""
 
 from __future__ import annotations
 
