@@ -1,4 +1,4 @@
-"""Trials: train and evaluate with a seed, in separate processes; an interrupted benchmark continues where it stopped."""
+"""Trials: train and evaluate with a seed, in own processes; an interrupted benchmark continues where it stopped."""
 
 from __future__ import annotations
 

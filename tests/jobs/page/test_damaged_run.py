@@ -15,7 +15,7 @@ from tests.damage import HANG, ODD_FILES, changed, damaged_texts, in_place_of, r
 from tests.jobs.page.runs import METRICS, run_folder
 
 pytestmark = pytest.mark.timeout(HANG)
-ADVICE = "Remove it, or let the job that made it make it again"
+ADVICE = "Remove it, or run the job that made it again"
 FILES = ("config.json", "about.json", "evaluation.json", "examples.json")
 
 

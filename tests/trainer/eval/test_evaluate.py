@@ -24,12 +24,12 @@ from trainer.checkpoint.selection import choices_of
 from trainer.config import TrainConfig
 from trainer.data.validation import validation_of
 from trainer.eval import ranking
-from trainer.model import item_vectors
 from trainer.eval.baselines import EvaluationInputs
 from trainer.eval.evaluate import Scored, judgement, model_auc, scored
 from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import begin_from
+from trainer.model import item_vectors
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.ranks.process_group import ALONE, Ranks
 from trainer.run_config import RunConfig
