@@ -78,7 +78,7 @@ def test_alarms_are_those_of_the_evaluation_or_plain_to_see(facts: Facts) -> Non
     poor = {"quality": {"model": {"auc": 0.51}}, "training": {"complete": False}}
     assert alarms(replace(facts, evaluation=None, parts=poor)) == [
         "AUC is near .5: the model has learnt next to nothing. Train for more epochs, or at other learning rates",
-        "The run was stopped before its last step: ./feedloop train goes on by --resume auto",
+        "The run was stopped before its last step: ./feedloop train resumes with --resume auto",
     ]
 
 
