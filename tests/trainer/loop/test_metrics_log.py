@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.packed import packed_directory
-from tests.trainer.loop.test_session import config, kept
+from tests.trainer.loop.test_session import config, train_session
 from tests.trainer.loop.test_trainer import start
 from trainer.encode.policies import PlannerConfig
 from trainer.loop.metrics_log import RunLog
@@ -45,7 +45,7 @@ def timeless(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_figures_are_quotients_of_the_sums_in_the_same_line(data: Path, tmp_path: Path) -> None:
-    kept(config(tmp_path), data, tmp_path / "run")
+    train_session(config(tmp_path), data, tmp_path / "run")
     logged = lines(tmp_path / "run")
     assert [line["step"] for line in logged] == [4, 8, 12, 16, 18]
     for line in logged:
@@ -68,9 +68,9 @@ def test_figures_are_quotients_of_the_sums_in_the_same_line(data: Path, tmp_path
 def test_a_run_that_was_stopped_logs_the_same_figures(data: Path, tmp_path: Path, policy: Any, stop_at: int) -> None:
     planner = PlannerConfig(policy=policy, max_age_steps=8, warm_up_steps=1, accumulate_steps=3, chunk_sizes=(16, 4))
     chosen = replace(config(tmp_path), planner=planner)
-    kept(chosen, data, tmp_path / "unbroken")
-    kept(chosen, data, tmp_path / "run", stop_at=stop_at)
-    kept(chosen, data, tmp_path / "run")
+    train_session(chosen, data, tmp_path / "unbroken")
+    train_session(chosen, data, tmp_path / "run", stop_at=stop_at)
+    train_session(chosen, data, tmp_path / "run")
     ours, theirs = lines(tmp_path / "run"), lines(tmp_path / "unbroken")
     assert ours[0].keys() == theirs[0].keys() > BY_THE_CLOCK
     assert [timeless(line) for line in ours] == [timeless(line) for line in theirs]
@@ -109,8 +109,8 @@ def test_norms_wait_for_the_logging_step_as_tensors(data: Path, tmp_path: Path) 
 def test_a_run_stopped_before_its_first_line_reports_the_loss_so_far_and_keeps_no_nan(
     data: Path, tmp_path: Path
 ) -> None:
-    kept(config(tmp_path, log_every_steps=1), data, tmp_path / "unbroken")
-    _, stopped = kept(config(tmp_path, log_every_steps=10), data, tmp_path / "run", stop_at=3)
+    train_session(config(tmp_path, log_every_steps=1), data, tmp_path / "unbroken")
+    _, stopped = train_session(config(tmp_path, log_every_steps=10), data, tmp_path / "run", stop_at=3)
     logged = lines(tmp_path / "unbroken")[:3]
     targets = [line["targets"] for line in logged]
     loss = sum(line["loss"] * count for line, count in zip(logged, targets, strict=True)) / sum(targets)
@@ -118,7 +118,7 @@ def test_a_run_stopped_before_its_first_line_reports_the_loss_so_far_and_keeps_n
     state = (tmp_path / "run" / "checkpoint" / "step-00000003" / "state.json").read_text()
     assert "NaN" not in state
     assert json.loads(state)["keeping"]["log"]["last_loss"] is None
-    kept(config(tmp_path, log_every_steps=10), data, tmp_path / "run", stop_at=0)  # resumes from it
+    train_session(config(tmp_path, log_every_steps=10), data, tmp_path / "run", stop_at=0)  # resumes from it
 
 
 def test_a_run_without_a_step_reports_no_loss(tmp_path: Path) -> None:
