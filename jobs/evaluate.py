@@ -69,7 +69,7 @@ def evaluate(
             told = evaluate_scores(prepared, saved, found, beside)
     if predictions is not None and told.predictions is not None:
         write_predictions(predictions, told.predictions)
-    summary = {"checkpoint": named.whole_name, "data": str(data.resolve()), **told.summary}
+    summary = {"checkpoint": named.absolute_name, "data": str(data.resolve()), **told.summary}
     write_and_show(file, summary, told.examples)
     return summary
 

@@ -19,7 +19,7 @@ from tests.packed import BASELINES, packed_directory, tiny_plm
 from tests.trainer.eval.test_baselines import catalogue
 from tests.trainer.loop.test_trainer import ready
 from trainer.checkpoint.files import Checkpoint
-from trainer.checkpoint.retention import load_chosen
+from trainer.checkpoint.retention import load_resolved_checkpoint
 from trainer.checkpoint.selection import choices_of
 from trainer.config import TrainConfig
 from trainer.data.validation import validation_of
@@ -57,9 +57,9 @@ def saved(config: TrainConfig, data: Path) -> Checkpoint:
     """Some steps of training, so that the model differs from the untrained one."""
     trainer = Trainer(ready(config, data))
     session = TrainingSession(trainer, data.parent / "run", asked_to_stop=lambda: trainer.step == 3)
-    session.go_on()
+    session.resume()
     session.fit()
-    return load_chosen(session.save())
+    return load_resolved_checkpoint(session.save())
 
 
 def small_chunks(config: TrainConfig, data: Path, saved: Checkpoint, ranks: Ranks) -> Scored:
@@ -186,7 +186,7 @@ def chosen_by_epochs(config: TrainConfig, data: Path, out: Path, **run: Any) -> 
     out.mkdir(exist_ok=True)
     trainer = Trainer(ready(replace(config, run=replace(config.run, epochs=2, early_stop_epochs=9, **run)), data))
     session = TrainingSession(trainer, out)
-    session.go_on()
+    session.resume()
     session.fit()
     return session
 
@@ -202,7 +202,7 @@ def test_impressions_that_chose_a_checkpoint_are_not_in_its_figures(
 ) -> None:
     session = chosen_by_epochs(config, data, tmp_path / "run", validate=validate)
     assert session.choice is not None
-    saved = load_chosen(tmp_path / "run" / "checkpoint")
+    saved = load_resolved_checkpoint(tmp_path / "run" / "checkpoint")
     assert choices_of(saved) == [session.choice]
     summary = summary_of(ready(config, data), saved)
     assert summary["chose"] == session.choice.impressions > 0
@@ -221,7 +221,7 @@ def test_an_unrecorded_choice_is_an_error_on_its_data_and_an_alarm_on_others(
     config: TrainConfig, data: Path, tmp_path: Path
 ) -> None:
     chosen_by_epochs(config, data, tmp_path / "run")
-    saved = load_chosen(tmp_path / "run" / "checkpoint")
+    saved = load_resolved_checkpoint(tmp_path / "run" / "checkpoint")
     kept = {name: value for name, value in saved.state["keeping"].items() if name not in ("chosen_by", "validation")}
     older = replace(saved, state={**saved.state, "keeping": kept})
     with pytest.raises(
@@ -238,9 +238,9 @@ def test_a_run_from_a_chosen_checkpoint_keeps_its_choices(config: TrainConfig, d
     start = begin_from(ready(config, data), tmp_path / "run" / "checkpoint")
     trainer = Trainer(ready(config, data), ALONE, start["chosen_by"])
     session = TrainingSession(trainer, tmp_path / "second", asked_to_stop=lambda: trainer.step == 2)
-    session.go_on()
+    session.resume()
     session.fit()
-    assert choices_of(load_chosen(tmp_path / "second" / "checkpoint")) == [first.choice]
+    assert choices_of(load_resolved_checkpoint(tmp_path / "second" / "checkpoint")) == [first.choice]
 
 
 def test_where_other_impressions_choose_from_now_on_the_best_so_far_is_forgotten(
@@ -249,7 +249,7 @@ def test_where_other_impressions_choose_from_now_on_the_best_so_far_is_forgotten
     first = chosen_by_epochs(config, data, tmp_path / "run", validate="user:0.3")
     changed = replace(config, run=replace(config.run, epochs=3, early_stop_epochs=9, validate="time:0.5"))
     session = TrainingSession(Trainer(ready(changed, data)), tmp_path / "run")
-    session.go_on()
+    session.resume()
     session.fit()
     assert session.summary()["best"]["step"] == session.summary()["steps"]
-    assert choices_of(load_chosen(tmp_path / "run" / "checkpoint")) == [first.choice, session.choice]
+    assert choices_of(load_resolved_checkpoint(tmp_path / "run" / "checkpoint")) == [first.choice, session.choice]
