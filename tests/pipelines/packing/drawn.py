@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import Packed, pack_frames
-from pipelines.packing.write import directory_at
+from pipelines.packing.write import build_directory
 from schemas.as_arrow import arrow_schema
 from schemas.news import ITEM_TOKENS
 from schemas.storage.place import Place
@@ -81,7 +81,7 @@ def pack_drawn(spark: SparkSession, tables: Path, out: Path, config: PackingConf
         spark.read.parquet((tables / table.name).absolute().as_uri())
         for table in (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
     )
-    with directory_at(out) as folder:
+    with build_directory(out) as folder:
         return pack_frames(Place.of(folder), trajectories, evaluation, items, config=config, news=NEWS)
 
 

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from pipelines.packing import tasks
 from pipelines.packing.config import PackingConfig
-from pipelines.packing.write import directory_at
+from pipelines.packing.write import build_directory
 from pipelines.session import is_embedded
 from schemas.storage.place import Place
 from schemas.trajectory import EVALUATION
@@ -59,7 +59,7 @@ def test_impressions_lie_in_files_of_bounded_rows_in_time_order(
     spark: SparkSession, drawn: Path, tmp_path: Path
 ) -> None:
     frame = spark.read.parquet((drawn / "evaluation").as_uri())
-    with directory_at(tmp_path / "packed") as folder:
+    with build_directory(tmp_path / "packed") as folder:
         found = tasks.write_evaluation(frame.repartition(3), Place.of(folder), rows_per_file=40)
     assert [row["rows"] for row in found] == [40, 40, 10]  # a file's rows are cut amid those of one time
     paths = sorted((tmp_path / "packed" / "evaluation").iterdir())
