@@ -29,7 +29,7 @@ class SampledKey:
     holders: NDArray[np.int32]  # (pairs,) sampled trajectories of the shard that hold the item
 
     @classmethod
-    def learnt(cls, sample: Graph, *, shards: int, seed: int) -> SampledKey:
+    def learn(cls, sample: Graph, *, shards: int, seed: int) -> SampledKey:
         """The key of a sample in time order, bisected into one part per shard."""
         size = max(1, -(-sample.trajectories // shards))
         order = social_hash_order(sample, np.arange(sample.trajectories), batch=size, superblock=1, seed=seed)

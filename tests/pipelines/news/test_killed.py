@@ -64,9 +64,9 @@ def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
     more = "lantern og zebra news and more of "
     write(folder / "more", a=f"{LONG} zebra", c=f"{more}it", d=f"{more}them")
     prepare_news(Lake(spark, str(folder / "base")), folder / "first", BEFORE, source="s")
-    shutil.copytree(folder / "base", folder / "whole")
+    shutil.copytree(folder / "base", folder / "complete")
     with pytest.MonkeyPatch.context() as patch:
-        lake = Lake(spark, str(folder / "whole"))
+        lake = Lake(spark, str(folder / "complete"))
         counted = killed(lake, patch, at=-1)
         prepare_news(lake, folder / "more", AFTER, source="s")
     assert counted.commits == COMMITS
@@ -87,4 +87,4 @@ def test_a_killed_run_is_completed_by_the_next(
             prepare_news(lake, folder / "more", AFTER, source="s")
     lake = Lake(spark, str(tmp_path / "lake"))
     prepare_news(lake, folder / "more", AFTER, source="s")
-    assert held(lake) == held(Lake(spark, str(folder / "whole")))
+    assert held(lake) == held(Lake(spark, str(folder / "complete")))
