@@ -32,7 +32,7 @@ class TrajectoryConfig:
     from_: str | None = None  # UTC date or time of the first target; earlier clicks are context only
     to: str | None = None  # UTC date or time from which clicks are ignored; by default, the evaluation's start
     evaluate_from: str | None = (
-        None  # UTC date or time of its start; by default the date after `to`, or the last labelled
+        None  # UTC date or time of its start; default: the date after `to`, or the last labelled
     )
     evaluate_share: float | None = None  # latest share of labelled impressions to evaluate; 0.2 if all are of one date
     evaluate_sample: float = 1.0  # share of the evaluation's labelled impressions to keep, drawn by their ids
@@ -41,13 +41,13 @@ class TrajectoryConfig:
     window: int = 50  # clicks of a trajectory, at most
     max_windows_per_user: int | None = None  # trajectories of a user, at most; the latest windows are kept
     candidates: int = 5  # K: the clicked news and at most K - 1 others
-    negatives: Negatives = (
-        "auto"  # shown with a click, drawn from its day's clicks, or auto: drawn if none is ever shown
-    )
+    negatives: Negatives = "auto"  # shown with a click, drawn from its day's clicks, or auto: drawn if none is shown
     drawn_candidates: int = 50  # with drawn negatives: news drawn for each evaluated impression
     targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
     history_weight: float = 1.0  # weight of a history click in the loss, with targets = all
-    variants: int = 1  # independent draws of the negatives, each for its own epochs; pack uses as many as it needs
+    variants: int = (
+        1  # independent draws of the negatives, each for its own epochs; pack takes as many as its option says
+    )
     bot_views_per_day: int | None = None  # drop users with more views on any UTC date from both tables
     bot_clicks_per_day: int | None = None  # drop users with more clicks on any UTC date from both tables
     seed: int = 1  # of the choice of unclicked news as candidates

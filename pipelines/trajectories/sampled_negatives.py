@@ -55,9 +55,9 @@ def with_drawn_negatives(
     """The windows with candidates for each history click: the clicked news, and news that the window does not hold.
 
     A click reads the cells after a place given by (seed, position, clicked news), not by user. It reads more than
-    needed, because the window's own clicks and repeated news are skipped. If too few are left (a catalogue hardly larger than the
-    window), it has fewer candidates; without any it is context only. So is a history logged before `begin`; windows
-    with nothing later are dropped.
+    needed, because the window's own clicks and repeated news are skipped. If too few are left (a catalogue hardly
+    larger than the window), it has fewer candidates; without any it is context only. So is a history logged before
+    `begin`; windows with nothing later are dropped.
     """
     if begin is not None:
         windows = windows.where(F.array_max("events.time") >= F.lit(begin))

@@ -1,4 +1,4 @@
-"""Content refinement from end to end: real articles, languages, corpora that stay and are made anew."""
+"""Content refinement from end to end: real articles, languages, corpora that stay and are counted again."""
 
 from __future__ import annotations
 

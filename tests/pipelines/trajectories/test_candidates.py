@@ -45,4 +45,4 @@ def test_another_seed_draws_other_negatives_and_the_same_seed_the_same(spark: Sp
     views = [View(f"i{n}", "u", n, "", "n1* " + " ".join(f"n{i}" for i in range(2, 30))) for n in range(5)]
     first, again, other = (as_tuples(built(spark, views, seed=seed)[0]) for seed in (1, 1, 2))
     assert first == again != other
-    assert len({tuple(listed[1:]) for listed in first[0][5]}) == 5  # each click draws anew
+    assert len({tuple(listed[1:]) for listed in first[0][5]}) == 5  # each click draws its own

@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from pipelines.engine.scratch import scratch
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.evaluate_from import start_of
+from pipelines.trajectories.flow import make_split
 from pipelines.trajectories.sampled_negatives import popularity_cells
 from pipelines.trajectories.split import with_split
 from tests.pipelines.trajectories.test_flow import random_logs

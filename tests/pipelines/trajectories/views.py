@@ -14,7 +14,7 @@ from pipelines.engine.scratch import scratch
 from pipelines.histories import hash_of
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.evaluate_from import start_of
-from pipelines.trajectories.flow import evaluation, known_views, trajectories
+from pipelines.trajectories.flow import evaluation, known_views, make_split, trajectories
 from pipelines.trajectories.recent_counts import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown
 from pipelines.trajectories.sampling import sample_evaluation, without_bots
