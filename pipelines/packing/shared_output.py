@@ -18,7 +18,7 @@ from schemas.errors import InputError
 from schemas.storage import files
 from schemas.storage.place import Place
 
-_ROWS = 1024  # dealt to as many tasks as the engine has cores
+_ROWS = 1024  # divided over one task per core of the engine
 _PROBE_SCHEMA = pa.schema([("host", pa.string()), ("name", pa.string()), ("fault", pa.string())])
 
 

@@ -28,7 +28,7 @@ CLS, SEP, HELLO, WORLD = 101, 102, 7592, 2088
 
 
 def write_news(folder: Path, *news: tuple[str, str] | str) -> Path:
-    """news.jsonl of (id, title) pairs, and of lines as they are."""
+    """Write news.jsonl from (id, title) pairs and raw lines."""
     lines = [each if isinstance(each, str) else json.dumps({"news_id": each[0], "title": each[1]}) for each in news]
     (folder / "news.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return folder
@@ -134,7 +134,7 @@ def test_new_rows_are_dense_in_key_order_over_all_parts(spark: SparkSession, par
 
 
 class Overtaken(Lake):
-    """A lake on which another run of prepare_news is done just before this one's commit to a table."""
+    """A lake where another run of prepare_news commits just before this run's commit to a table."""
 
     def overtake_at(self, table: Table, news: Path) -> Overtaken:
         self.table, self.news = table.name, news

@@ -1,4 +1,4 @@
-"""prepare_news killed before each of its commits: the next run makes what one run makes."""
+"""After prepare_news is killed before any of its commits, the next run gives the result of one complete run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMITS = 6  # NEWS, corpus, near-duplicates, note, ITEM_TOKENS, and the note on
 
 @dataclass
 class Kill:
-    """Counts commits, and stands for a kill before the `at`-th."""
+    """Counts commits and raises instead of the `at`-th."""
 
     at: int
     commits: int = 0

@@ -1,4 +1,4 @@
-"""The same news give the same rows on every engine, to the last bit: what stands here is true of each."""
+"""The same news give the same rows on every engine, bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of a source stay as they are until an option names another."""
+"""The settings of a source stay until an explicit option changes one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run whose news are known already: it says so at once, and only where all is as the last run left it."""
+"""A run without new news stops at once, if nothing has changed since the last run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write(folder: Path, news: Mapping[str, tuple[str, str]]) -> Path:
 
 
 def held(lake: Lake, source: str) -> list[Any]:
-    """What stands there but for what names the very tables of a lake."""
+    """The rows and notes of a lake, without ids of its tables."""
     kept = [name for name in ITEM_TOKENS.column_names if name != "tokenizer_sha256"]
     return [[row for row in rows(lake.read(table), *names) if row[0] == source]
             for table, names in ((NEWS, NEWS.column_names), (ITEM_TOKENS, kept))]  # fmt: skip

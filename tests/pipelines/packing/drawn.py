@@ -76,7 +76,7 @@ def write(folder: Path, table: Table, rows: list[dict[str, Any]]) -> None:
 
 
 def pack_drawn(spark: SparkSession, tables: Path, out: Path, config: PackingConfig) -> Packed:
-    """Packs what `draw` made, without a manifest."""
+    """Pack the tables of `draw`, without a manifest."""
     trajectories, evaluation, items = (
         spark.read.parquet((tables / table.name).absolute().as_uri())
         for table in (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
@@ -86,13 +86,13 @@ def pack_drawn(spark: SparkSession, tables: Path, out: Path, config: PackingConf
 
 
 def start(engine: Engine, tables: Path, out: Path, options: Mapping[str, PackingConfig]) -> subprocess.Popen[bytes]:
-    """Packing by an engine of a process of its own."""
+    """Start packing by an engine in its own process."""
     described = json.dumps({name: asdict(config) for name, config in options.items()})
     return started(engine, "tests.pipelines.packing.drawn", engine, str(tables), str(out), described)
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Each file by its name without the part that is never the same; Petastorm's metadata holds those names."""
+    """The bytes of each file, by its name without the random part; Petastorm's metadata holds those names."""
     files = (path for path in out.rglob("*") if path.is_file() and path.name != "_common_metadata")
     return {re.sub("-[0-9a-f]{32}", "", str(path.relative_to(out))): path.read_bytes() for path in files}
 

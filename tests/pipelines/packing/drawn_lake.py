@@ -1,4 +1,4 @@
-"""A lake whose tables were drawn: what packing reads, without the stages before it."""
+"""A lake with random tables as input of packing, without the stages before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two engines, one packing: the same files byte for byte, and a driver that holds neither items nor impressions."""
+"""Both engines pack the same bytes, and the driver holds neither items nor impressions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def others(spark: SparkSession, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the engine that is not this session's makes of each of OPTIONS."""
+    """The result of the other engine for each of OPTIONS."""
     folder = tmp_path_factory.mktemp("others")
     finish(start("spark" if is_embedded(spark) else "embedded", drawn, folder, OPTIONS))
     return folder

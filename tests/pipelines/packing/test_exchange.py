@@ -1,4 +1,4 @@
-"""The k-way pass: it never makes an order worse, and stays within the spans that it was given."""
+"""K-way refinement never makes an order worse and stays within its spans."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_swaps_stay_in_their_span_and_never_add_an_item(graph: Graph, batch: int
 
 @given(graph=graphs, batch=st.integers(1, 9))
 def test_one_pass_saves_exactly_the_sum_of_what_its_swaps_save(graph: Graph, batch: int) -> None:
-    """Each accepted swap is counted exactly: replayed one by one, items fall by what the partner search said."""
+    """Each accepted swap is counted exactly: replayed one by one, items fall by what the partner search returned."""
     order = drawn(graph)
     said: list[int] = []
     partner = exchange._partner.py_func  # type: ignore[attr-defined]

@@ -62,7 +62,7 @@ def test_time_order_is_cut_by_the_same_budgets() -> None:
 
 
 def saving(graph: Graph, orders: list[IntArray], batch: int) -> float:
-    """Share of random order's items that these shards' orders spare."""
+    """Share of random order's items that these shards' orders save."""
     random = np.random.default_rng(0).permutation(graph.trajectories)
     base = distinct_items(graph, random, fixed(len(random), batch)).sum()
     return float(1 - sum(distinct_items(graph, each, fixed(len(each), batch)).sum() for each in orders) / base)

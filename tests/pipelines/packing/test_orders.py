@@ -1,4 +1,4 @@
-"""Every order that `pack` knows: a permutation, the same from the same seed, no worse than what it is for."""
+"""Every order of `pack` is a permutation, repeats with its seed, and improves on its baseline."""
 
 from __future__ import annotations
 

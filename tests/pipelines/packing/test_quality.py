@@ -1,4 +1,4 @@
-"""What the figures of packing mean: each against its slow, obvious count."""
+"""The figures of packing equal slow, obvious counts."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_a_sample_teaches_which_items_go_together() -> None:
     topic = (graph.row[graph.item] - 1) // 40
 
     def purity(shard: np.ndarray) -> float:
-        """Share of a shard's pins that are of its commonest topic."""
+        """Share of a shard's pins that belong to its most common topic."""
         parts = (np.bincount(topic[shard[owner] == each], minlength=8) for each in range(8))
         return float(np.mean([counts.max() / counts.sum() for counts in parts]))
 

@@ -1,4 +1,4 @@
-"""What executors cannot write is found out before any work: here this process plays the executors."""
+"""A place that executors cannot write to is found before any work; here this process plays the executors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def executors_see(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path | str], None]:
-    """From now on executors write to another place than they are asked to."""
+    """Make executors write to another place than requested."""
     prober = shared_output._prober
 
     def see(other: Path | str) -> None:

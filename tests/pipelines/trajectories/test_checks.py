@@ -23,7 +23,7 @@ KNOWN = (
 def test_both_sides_are_counted_by_every_choice(
     spark: SparkSession, negatives: Any, targets: Any, begin: str | None
 ) -> None:
-    """Each engine counts, whichever of the counts are one and the same."""
+    """Every engine counts, also where two counts are the same column."""
     rows = [
         (False, "u1", START, [1], [2], [], [1, 2], [True, False], 1),
         (False, "u2", START, [3], [], [4], [3], [True], 0),

@@ -15,7 +15,7 @@ ITEMS = Items({f"n{i}": i for i in range(1, 201)})
 
 
 def draws(clicks: Sequence[tuple[int, int]], moments: Sequence[int], *, taken: int, seed: int = 1) -> Any:
-    """Of each moment its drawn rows; clicks are (moment, row)."""
+    """The drawn rows of each moment; clicks are (moment, row)."""
     at_T, row_T = (np.array(column, np.int64) for column in zip(*clicks, strict=True))
     coin_E = np.random.default_rng(seed).integers(-(2**63), 2**63, len(moments))
     return draw_earlier_clicks((at_T, row_T), (np.array(moments, np.int64), coin_E), taken=taken)
@@ -63,7 +63,7 @@ def own_clicks(views: Sequence[View], *, before: float = np.inf) -> dict[str, se
 
 
 def clicked_before(views: Sequence[View], view_time: Any) -> set[int]:
-    """What anyone had clicked on the day of a moment, before it."""
+    """News clicked by anyone on the day of a moment, before it."""
     return {
         ITEMS.rows[news]
         for v in views
@@ -82,7 +82,7 @@ def views() -> list[View]:
 
 @pytest.fixture(scope="module")
 def made(spark: SparkSession, views: list[View]) -> tuple[list[Row], list[Row]]:
-    """What the log is made into: trajectories, evaluated impressions."""
+    """The trajectories and evaluated impressions of the log."""
     return built(spark, views, ITEMS, **OPTIONS)
 
 

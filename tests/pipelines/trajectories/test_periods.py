@@ -1,4 +1,4 @@
-"""Periods: what `from` and `to` make of the trajectories."""
+"""`from` and `to` limit the trajectories to a period."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was shown and clicked in the day before an impression, against counting it entry by entry."""
+"""Counts of the day before an impression equal those of a loop over its entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Impressions, histories and items of one source `p` in a few words, and what the stage makes of them."""
+"""A short notation for impressions, histories and items of one source `p`, and the stage's result for them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def item_tokens(spark: SparkSession, items: Items) -> DataFrame:
 def built(
     spark: SparkSession, views: Sequence[View], items: Items | None = None, *, parts: int | None = None, **options: Any
 ) -> tuple[list[Row], list[Row]]:
-    """(TRAJECTORIES, EVALUATION) rows, in order; `parts` cuts the inputs into so many partitions."""
+    """(TRAJECTORIES, EVALUATION) rows, in order; `parts` is the number of partitions of the inputs."""
     seen, histories = impressions(spark, views)
     tokens = item_tokens(spark, items or Items())
     if parts is not None:
