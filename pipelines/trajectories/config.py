@@ -31,9 +31,7 @@ class TrajectoryConfig:
     source: str = "publisher"  # publisher of the impressions
     from_: str | None = None  # UTC date or time of the first target; earlier clicks are context only
     to: str | None = None  # UTC date or time from which clicks are ignored; by default, the evaluation's start
-    evaluate_from: str | None = (
-        None  # UTC date or time of its start; default: the date after `to`, or the last labelled
-    )
+    evaluate_from: str | None = None  # its first UTC date or time; default: the date after `to`, or the last labelled
     evaluate_share: float | None = None  # latest share of labelled impressions to evaluate; 0.2 if all are of one date
     evaluate_sample: float = 1.0  # share of the evaluation's labelled impressions to keep, drawn by their ids
     max_evaluated_per_user: int | None = None  # labelled impressions of a user in the evaluation, at most; drawn too
@@ -45,7 +43,9 @@ class TrajectoryConfig:
     drawn_candidates: int = 50  # with drawn negatives: news drawn for each evaluated impression
     targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
     history_weight: float = 1.0  # weight of a history click in the loss, with targets = all
-    variants: int = 1  # independent draws of the negatives, one per epoch; pack uses as many as its option says
+    variants: int = (
+        1  # independent draws of the negatives, for different epochs; pack has its own option for their number
+    )
     bot_views_per_day: int | None = None  # drop users with more views on any UTC date from both tables
     bot_clicks_per_day: int | None = None  # drop users with more clicks on any UTC date from both tables
     seed: int = 1  # of the choice of unclicked news as candidates

@@ -21,7 +21,7 @@ from schemas.errors import InputError
         ({"drawn_candidates": 0}, "drawn_candidates is 0: use 1 to 1000 news"),
         ({"evaluate_share": 1.0}, "evaluate_share is 1.0: use more than 0 and less than 1"),
         ({"evaluate_share": 0.2, "to": "2026-03-02"}, "evaluate_share and to both set the start of the evaluation"),
-        ({"evaluate_share": 0.2, "evaluate_from": "2026-03-02"}, "evaluate_share and evaluate_from both say"),
+        ({"evaluate_share": 0.2, "evaluate_from": "2026-03-02"}, "evaluate_share and evaluate_from both set"),
         ({"seed": 2**63}, "64 bits"),
         ({"evaluate_sample": 0.0}, "evaluate_sample is 0.0: use more than 0 and at most 1"),
         ({"evaluate_sample": 1.1}, "evaluate_sample is 1.1: use more than 0 and at most 1"),

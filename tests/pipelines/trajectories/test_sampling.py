@@ -126,8 +126,8 @@ def test_a_table_from_before_there_were_samples_stands(spark: SparkSession, tmp_
     lake, config = Lake(spark, str(tmp_path)), TrajectoryConfig(source="p")
     write_inputs(spark, lake, VIEWS)
     made = build_trajectories(lake, config)
-    config = json.loads(lake.notes(EVALUATION)["made_from.p"])["config"]
-    assert not {"evaluate_sample", "bot_views_per_day", "max_windows_per_user"} & config.keys()
+    noted = json.loads(lake.notes(EVALUATION)["made_from.p"])["config"]
+    assert not {"evaluate_sample", "bot_views_per_day", "max_windows_per_user"} & noted.keys()
     assert "bot_users" not in made.summary
     assert build_trajectories(lake, config).outputs == made.outputs
     other = build_trajectories(lake, TrajectoryConfig(source="p", max_evaluated_per_user=1))
