@@ -43,9 +43,7 @@ class TrajectoryConfig:
     drawn_candidates: int = 50  # with drawn negatives: news drawn for each evaluated impression
     targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
     history_weight: float = 1.0  # weight of a history click in the loss, with targets = all
-    variants: int = (
-        1  # independent draws of the negatives, for different epochs; pack has its own option for their number
-    )
+    variants: int = 1  # independent draws of the negatives, for different epochs; pack has an option for their number
     bot_views_per_day: int | None = None  # drop users with more views on any UTC date from both tables
     bot_clicks_per_day: int | None = None  # drop users with more clicks on any UTC date from both tables
     seed: int = 1  # of the choice of unclicked news as candidates
