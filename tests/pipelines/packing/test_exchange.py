@@ -38,7 +38,7 @@ def test_one_pass_saves_exactly_the_sum_of_what_its_swaps_save(graph: Graph, bat
     """Each accepted swap is counted exactly: replayed one by one, items fall by what the partner search returned."""
     order = drawn(graph)
     said: list[int] = []
-    partner = exchange._partner.py_func  # type: ignore[attr-defined]
+    partner = exchange._best_partner.py_func  # type: ignore[attr-defined]
 
     def noted(*arguments: object) -> tuple[int, int]:
         v, saved = partner(*arguments)
@@ -46,9 +46,9 @@ def test_one_pass_saves_exactly_the_sum_of_what_its_swaps_save(graph: Graph, bat
         return v, saved
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange, "_partner", noted)
+        patch.setattr(exchange, "_best_partner", noted)
         patch.setattr(exchange, "_move", exchange._move.py_func)  # type: ignore[attr-defined]
-        patch.setattr(exchange, "_exchange", exchange._exchange.py_func)  # type: ignore[attr-defined]
+        patch.setattr(exchange, "_exchange", exchange._swap_passes.py_func)  # type: ignore[attr-defined]
         found = refine_kway(graph, order, batch=batch, passes=1)
     assert cost(graph, order, batch) - cost(graph, found, batch) == sum(said)
 
