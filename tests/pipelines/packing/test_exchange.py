@@ -48,7 +48,7 @@ def test_one_pass_saves_exactly_the_sum_of_what_its_swaps_save(graph: Graph, bat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exchange, "_best_partner", noted)
         patch.setattr(exchange, "_move", exchange._move.py_func)  # type: ignore[attr-defined]
-        patch.setattr(exchange, "_exchange", exchange._swap_passes.py_func)  # type: ignore[attr-defined]
+        patch.setattr(exchange, "_swap_passes", exchange._swap_passes.py_func)  # type: ignore[attr-defined]
         found = refine_kway(graph, order, batch=batch, passes=1)
     assert cost(graph, order, batch) - cost(graph, found, batch) == sum(said)
 
