@@ -16,8 +16,8 @@ from jobs.bench.graphs import graph_of
 from jobs.cli.command_line import run
 from jobs.cli.progress import console, stage
 from pipelines.packing.graph import Graph
-from pipelines.packing.orders import ORDERS, Leaves, Order, mixed
-from pipelines.packing.quality import distinct_items, encodes, redrawn, training_line
+from pipelines.packing.orders import ORDERS, Leaves, Order, shuffle_share
+from pipelines.packing.quality import configuration_model, count_encodes, distinct_items, training_batch_order
 from pipelines.packing.shard import IntArray
 
 _AGES = (2, 20, 100)  # steps that a cached vector lives
@@ -75,7 +75,7 @@ def packing(
     """
     with stage("reading the graph"):
         full_graph = graph_of(graph)
-        null = redrawn(full_graph, seed=seed)
+        null = configuration_model(full_graph, seed=seed)
     found = {}
     for batch in batches:
         leaves = Leaves(batch=batch, superblock=superblock)
@@ -100,7 +100,9 @@ def _tried(full_graph: Graph, null: Graph, mixing: tuple[float, ...], shards: in
 
 
 def _mixing(share: float) -> Order:
-    return lambda graph, leaves, seed: mixed(ORDERS["shp_balanced"](graph, leaves, seed), share=share, seed=seed)
+    return lambda graph, leaves, seed: shuffle_share(
+        ORDERS["shp_balanced"](graph, leaves, seed), share=share, seed=seed
+    )
 
 
 def _sharded(shards: int) -> Order:
@@ -108,25 +110,26 @@ def _sharded(shards: int) -> Order:
 
     def order(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
         parts = np.array_split(np.arange(graph.trajectories), shards)
-        return np.concatenate([part[ORDERS["shp"](graph.taken(part), leaves, seed)] for part in parts])
+        return np.concatenate([part[ORDERS["shp"](graph.subgraph(part), leaves, seed)] for part in parts])
 
     return order
 
 
 def _measured(tried: Tried, leaves: Leaves, seed: int, repeats: int) -> Figures:
     graph, order, shards = tried
-    order(graph.taken(np.arange(min(graph.trajectories, 3 * leaves.batch))), leaves, seed)  # compiles
+    order(graph.subgraph(np.arange(min(graph.trajectories, 3 * leaves.batch))), leaves, seed)  # compiles
     runs = [in_child(graph, leaves, order, seed) for _ in range(repeats)]
     found = runs[0][0]
     starts = _starts(len(found), leaves.batch, shards)
     items = distinct_items(graph, found, starts)
     full = items[np.diff(starts) == leaves.batch]
-    lines = [training_line(len(items), superblock=leaves.superblock, seed=seed + n) for n in range(_LINES)]
+    lines = [training_batch_order(len(items), superblock=leaves.superblock, seed=seed + n) for n in range(_LINES)]
     return Figures(
         items=int(items.sum()),
         spread=float(full.max() / full.mean()) if len(full) else 1.0,
         cached={
-            age: statistics.mean(encodes(graph, found, starts, line, max_age=age) for line in lines) for age in _AGES
+            age: statistics.mean(count_encodes(graph, found, starts, line, max_age=age) for line in lines)
+            for age in _AGES
         },
         seconds=(seconds := statistics.median(seconds for _, seconds, _ in runs)),
         per_second=graph.trajectories / seconds,

@@ -51,9 +51,9 @@ def test_an_orders_memory_is_bounded_by_the_shards_pins(name: str) -> None:
     start = np.arange(0, 3_000_001, 60)
     rows = (np.repeat(np.arange(50_000) % 977, 60) * 61 + rng.integers(0, 3000, len(start[:-1]) * 60)) % 60_000
     pairs = np.unique(np.repeat(np.arange(50_000), 60) * 60_000 + rows)
-    graph = Graph.of_rows(np.searchsorted(pairs, np.arange(50_001) * 60_000), pairs % 60_000)
+    graph = Graph.from_rows(np.searchsorted(pairs, np.arange(50_001) * 60_000), pairs % 60_000)
     leaves = Leaves(batch=64, superblock=24)
-    ORDERS[name](graph.taken(np.arange(500)), leaves, 1)  # compiles
+    ORDERS[name](graph.subgraph(np.arange(500)), leaves, 1)  # compiles
     _, _, peak = in_child(graph, leaves, ORDERS[name], 1)
     counts = 2 * graph.items * -(-graph.trajectories // leaves.batch) if name == "shp_kway" else 0
     assert peak < 40 * len(graph.item) + counts
