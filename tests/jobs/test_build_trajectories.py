@@ -24,7 +24,7 @@ from tests.pipelines.trajectories.views import AFTER_SPLIT, Items, View, impress
         (["--targets", "some"], "targets"),
         (["--evaluate-sample", "0"], "evaluate_sample is 0.0: use more than 0 and at most 1"),
         (["--max-windows-per-user", "0"], "max_windows_per_user is 0: use 1 or more, or leave it out"),
-        (["--bot-views-per-day", "2.5"], "give a whole number"),
+        (["--bot-views-per-day", "2.5"], "give an integer"),
         (["--targets", "all", "--history-weight", "0"], "history_weight is 0.0: use more than 0"),
     ],
 )

@@ -64,7 +64,7 @@ def set_to(*path: str | int, value: object) -> Any:
         (("rows",), 3.0, r"at \$\.rows: Expected `int`, got `float`, found 3\.0"),
         (("rows",), -1, r"at \$\.rows: Expected `int` >= 0, found -1"),
         (("rows",), 10**18, r"at \$\.rows: Expected `int` <= "),
-        (("rows",), 10**30, r"no JSON \(the whole number 1000.* is beyond 64 bits\)"),
+        (("rows",), 10**30, r"no JSON \(the integer 1000.* is beyond 64 bits\)"),
         (("name",), None, r"at \$\.name: Expected `str`, got `null`"),
         (("parts",), {}, r"at \$\.parts: Expected `array`, got `object`"),
         (("parts", 1), {}, r"at \$\.parts\[1\]: Object missing required field `share`"),

@@ -45,4 +45,4 @@ def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
 def _makes(tokenizer: Path, tokens: Tokens) -> bool:
     """Whether the tokenizer.json is the one that made the tokens, or holds the same."""
     text = tokenizer.read_bytes()
-    return tokens.are_of(hashlib.sha256(text).hexdigest(), content_sha256(text.decode("utf-8", "replace")))
+    return tokens.match_tokenizer(hashlib.sha256(text).hexdigest(), content_sha256(text.decode("utf-8", "replace")))
