@@ -1,6 +1,6 @@
 """PACKED_BATCH: the arrays of one mini-batch. Each item is stored once; slots point at it.
 
-Shape letters of the whole project: N items, S segments, T tokens, D vector, B trajectories, L clicks,
+Shape letters of the entire project: N items, S segments, T tokens, D vector, B trajectories, L clicks,
 K candidates (1 clicked + negatives), V items in all, G batches per step, W ranks.
 """
 

@@ -27,7 +27,7 @@ from schemas.errors import InputError
 PUBLISHER_VERSION = 2  # raised when the same seed gives other bytes
 COUNTS_FILE = "truth/counts.json"
 _GZIPPED_DAYS = (1, 4)  # where a day is one file
-_GZIP_LEVEL = 3  # the highest takes longer than drawing the whole sample
+_GZIP_LEVEL = 3  # the highest takes longer than drawing the entire sample
 _NEVER = 1 << 62
 
 _README = """\

@@ -24,7 +24,7 @@ START = np.datetime64("2026-03-02T00:00:00", "s")  # a Monday; every time below 
 DAY = 86_400
 DAYS = 6  # the last one is kept for evaluation
 STOCK_DAYS = 8  # news published before the log begins: what the histories were clicked on
-SECTION = 250_000  # impressions that are drawn at once: what bounds the memory of a large sample
+SECTION = 250_000  # impressions that are drawn at once: bounds the memory of a large sample
 
 SizeName = Literal["tiny", "demo", "mindsmall", "million", "five_million"]
 

@@ -58,7 +58,7 @@ class Curves:
         self._ages(line["looked_up_by_age"], step)
         self._writer.flush()
 
-    def judged(self, step: int, auc: float) -> None:
+    def evaluated(self, step: int, auc: float) -> None:
         """Write an epoch's AUC."""
         self._writer.add_scalar("quality/auc", auc, step)
         self._writer.flush()

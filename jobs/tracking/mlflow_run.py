@@ -72,7 +72,7 @@ class MlflowRun:
         numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
         self._tell({key: value for key, value in numbers.items() if key not in {"step", "steps"}}, line["step"], "loss")
 
-    def judged(self, step: int, auc: float) -> None:
+    def evaluated(self, step: int, auc: float) -> None:
         """Tell an epoch's AUC."""
         self._tell({"auc": auc}, step, "auc")
 

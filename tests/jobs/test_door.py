@@ -123,7 +123,7 @@ def test_spark_brings_its_own_java_where_the_path_has_none(tmp_path: Path) -> No
     assert f"{REPOSITORY}/build/java/home|JAVA_HOME= java=\n" in chosen
 
 
-def test_a_machine_without_python_is_told_what_to_install(tmp_path: Path) -> None:
+def test_a_machine_without_python_gets_a_message_what_to_install(tmp_path: Path) -> None:
     door = copy_of_the_tree(tmp_path / "clone")
     env = {"PATH": path_without(tmp_path / "bin", "python", "java")}
     done = call("package", door=door, cwd=tmp_path, env=env)

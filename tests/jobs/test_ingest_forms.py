@@ -64,10 +64,10 @@ def drawn_file(draw: st.DrawFn, kind: str, of: Callable[[int], dict[str, Any]]) 
     """One file of the log: its name, its bytes, and how many lines it holds."""
     name, records = draw(NAMES), draw(RECORDS)
     if kind == "parquet":
-        told = [of(number) for number in records if isinstance(number, int)] or [of(0)]
+        reported = [of(number) for number in records if isinstance(number, int)] or [of(0)]
         stream = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(told), stream)
-        return f"{name}.parquet", (stream.getvalue(), len(told))
+        pq.write_table(pa.Table.from_pylist(reported), stream)
+        return f"{name}.parquet", (stream.getvalue(), len(reported))
     lines = [json.dumps(of(each)) if isinstance(each, int) else each for each in records]
     if kind == "array":
         lines = [line for line in lines if line not in BROKEN] or ["{}"]

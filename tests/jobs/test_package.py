@@ -71,8 +71,8 @@ def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenize
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["new_items"], told["outputs"]) == (
+    reported = json.loads(done.stdout.splitlines()[-1])
+    assert (reported["new_items"], reported["outputs"]) == (
         1,
         {"news": 1, "corpus_statistics": 1, "item_tokens": 2},
     )

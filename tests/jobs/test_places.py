@@ -140,9 +140,7 @@ def test_an_option_takes_what_is_served_and_refuses_the_rest_by_name(option: Opt
         if option.kind is Place:
             assert bound(option, text) == Place(canonical)
             continue
-        with pytest.raises(
-            InputError, match=f"{option.name.replace('_', '-')} is {canonical}: give a path of this machine"
-        ):
+        with pytest.raises(InputError, match=f"{option.name.replace('_', '-')} is {canonical}: give a local path"):
             bound(option, text)
     for text, says in REFUSED.items():
         if says == "hdfs-native" and NO_HDFS is None:
@@ -159,5 +157,5 @@ def test_a_schema_of_a_catalogue_is_a_lake_of_the_jobs_that_choose_an_engine_and
     if option.name == "lake" and engines:
         assert bound(option, "catalog:main.feedloop") == Place("catalog://main.feedloop")
         return
-    with pytest.raises(InputError, match="serves as --lake of the jobs that run on Spark"):
+    with pytest.raises(InputError, match="is only valid as --lake of jobs that run on Spark"):
         bound(option, "catalog:main.feedloop")

@@ -69,7 +69,7 @@ def test_auto_is_recorded_and_a_run_that_goes_on_elsewhere_keeps_it(
 
 
 @pytest.mark.slow
-def test_an_emulated_bfloat16_that_was_chosen_is_told_of_with_the_way_out(made: Path) -> None:
+def test_an_emulated_bfloat16_that_was_chosen_is_reported_with_the_way_out(made: Path) -> None:
     summary, said = train(made, "c", "--run.precision", "bfloat16", "--dry-run", machine=OLDER)
     assert summary["precision"] == "bfloat16"
     assert f"{EMULATED}, for this cpu lacks avx512_bf16 or amx" in said

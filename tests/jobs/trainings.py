@@ -31,10 +31,10 @@ def begin(folder: Path, out: str, *options: str, launcher: tuple[str, ...] = (),
 
 def finished(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
     """The summary, and what the process told."""
-    printed, told = process.communicate(timeout=600)
-    assert process.returncode == 0, told
+    printed, reported = process.communicate(timeout=600)
+    assert process.returncode == 0, reported
     (line,) = (line for line in printed.splitlines() if line.startswith("{"))
-    return dict(json.loads(line)), told
+    return dict(json.loads(line)), reported
 
 
 def once(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:

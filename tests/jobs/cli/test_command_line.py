@@ -180,7 +180,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         run(fit, ["--data", "bug"])
 
 
-def test_help_shows_each_field_with_the_comment_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_each_field_with_the_comment_next_to_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(fit, ["--help"]) == 0
     out = capsys.readouterr().out
     for expected in (
@@ -203,7 +203,7 @@ def test_a_default_that_help_would_hide_is_our_own_mistake() -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_every_job_tells_its_options_and_refuses_others(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_job_reports_its_options_and_refuses_others(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     job = getattr(importlib.import_module(f"jobs.{name}"), name)
     assert run(job, ["--help"]) == 0
     assert f"feedloop {name}" in capsys.readouterr().out
@@ -226,8 +226,8 @@ def test_a_full_disk_is_one_message_by_the_path_of_the_job_that_is_full(
 
 
 def test_a_number_that_is_none_is_null_in_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
-    def judged() -> dict[str, Any]:
+    def scored() -> dict[str, Any]:
         return {"auc": float("nan"), "by": [np.float32("inf"), 1.5]}
 
-    assert run(judged, []) == 0
+    assert run(scored, []) == 0
     assert json.loads(capsys.readouterr().out) == {"auc": None, "by": [None, 1.5]}

@@ -94,9 +94,9 @@ def test_the_environment_overrules_the_file_by_any_of_its_names(
 def test_what_is_refused_is_refused_by_name_and_sets_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, says: str
 ) -> None:
-    told = seen(text, tmp_path, capsys)["refused"]
-    assert says in told
-    assert "pass@" not in told
+    reported = seen(text, tmp_path, capsys)["refused"]
+    assert says in reported
+    assert "pass@" not in reported
     assert not [name for name in VARIABLES if name in os.environ]
 
 

@@ -48,7 +48,7 @@ def test_kubernetes_takes_all_but_its_data_from_the_image() -> None:
     assert not [word for word in line if word.startswith("/p/")]
 
 
-def test_databricks_is_told_one_run_with_the_jobs_own_options() -> None:
+def test_databricks_gets_one_run_with_the_jobs_own_options() -> None:
     said = json.loads(words("databricks", "pack")[-1])
     (task,) = said["tasks"]
     assert task["spark_python_task"]["parameters"] == ["--lake", "LAKE", "--out", "OUT"]

@@ -38,7 +38,7 @@ def test_every_number_becomes_a_point_and_ages_a_histogram(tmp_path: Path) -> No
     shown = Curves(tmp_path, step=0)
     shown.line(line(2))
     shown.line(line(4, looked_up_by_age=[0, 0, 3, 0, 1], cache_age_mean=2.5))
-    shown.judged(4, 0.625)
+    shown.evaluated(4, 0.625)
     shown.end("FINISHED")
     assert scalars(tmp_path, "quality/loss") == [(2, 0.5), (4, 1.0)]
     assert scalars(tmp_path, "sums/encoded") == [(2, 3.0), (4, 3.0)]
@@ -60,11 +60,11 @@ def test_what_a_killed_run_told_of_steps_taken_again_is_not_shown(tmp_path: Path
     killed = Curves(tmp_path, step=0)
     for step in (2, 4, 6):
         killed.line(line(step))
-    killed.judged(6, 0.5)  # it is not closed
+    killed.evaluated(6, 0.5)  # it is not closed
     again = Curves(tmp_path, step=3)
     for step in (4, 6, 8):
         again.line(line(step))
-    again.judged(6, 0.75)
+    again.evaluated(6, 0.75)
     assert scalars(tmp_path, "quality/loss") == [(2, 0.5), (4, 1.0), (6, 1.5), (8, 2.0)]
     assert scalars(tmp_path, "quality/auc") == [(6, 0.75)]
 

@@ -59,7 +59,7 @@ def test_a_run_is_told_with_its_options_and_what_it_was_made_from(trainer: Train
     assert stored(trainer, out).info.status == "RUNNING"
     told.line(line(2, cache_age_mean=1.5))
     told.line(line(4))
-    told.judged(4, 0.625)
+    told.evaluated(4, 0.625)
     told.end("FINISHED")
     run = stored(trainer, out)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "run-1")
@@ -89,13 +89,13 @@ def test_a_run_that_goes_on_is_the_same_run_and_tells_each_step_once(trainer: Tr
     killed = MlflowRun(trainer, out)
     for step in (2, 4):
         killed.line(line(step))
-    killed.judged(4, 0.5)
+    killed.evaluated(4, 0.5)
     first = stored(trainer, out).info.run_id
     again = MlflowRun(trainer, out)
     for step in (4, 6):
         again.line(line(step))
-    again.judged(4, 0.5)
-    again.judged(6, 0.75)
+    again.evaluated(4, 0.5)
+    again.evaluated(6, 0.75)
     again.end("KILLED")
     assert stored(trainer, out).info.run_id == first
     assert points(trainer, out, "loss") == [(2, 0.5), (4, 1.0), (6, 1.5)]

@@ -157,7 +157,7 @@ def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_name_node_refuses_is_told_with_the_place(name_node: str) -> None:
+def test_what_a_name_node_refuses_is_reported_with_the_place(name_node: str) -> None:
     with pytest.raises(InputError, match=r"(?s)/x:y: .*Invalid.*hold no colon"):
         files.write(Place.of(name_node) / "x:y", b"1")
 
