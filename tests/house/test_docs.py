@@ -1,4 +1,4 @@
-"""Documents that cannot fall behind the code: every job, table and folder is named, and the drawn tree is the disk."""
+"""Documents that cannot fall behind the code: jobs, tables, rooms and files are named, options and links exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import get_type_hints
 
 import pytest
@@ -16,16 +15,24 @@ import pytest
 from jobs.cli.command_line import options_of
 from schemas.table import Table
 from tests.conftest import REPOSITORY
-from tests.house.source import modules
-
-DRAWN = ("schemas", "pipelines", "trainer", "jobs")  # folders whose files the tree in ARCHITECTURE.md names one by one
-_ENTRY = re.compile(r"^(?P<indent>[│├└─\s]*)(?P<names>[\w.\-/]+(?:[ ,]+[\w.\-]+\.\w+)*)(?:\s{2,}.*)?$")
+from tests.house.file_list import FILE, file_list
+from tests.house.source import PACKAGES, modules
 
 
 def document(name: str) -> str:
     path = REPOSITORY / name
     assert path.is_file(), f"{name} is missing: write it"
     return path.read_text(encoding="utf-8")
+
+
+def documents() -> list[str]:
+    """What users read, but for the log of experiments and of changes."""
+    return [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")),
+    ]
 
 
 def named_somewhere(word: str) -> bool:
@@ -111,11 +118,7 @@ def plain_options(job: Callable[..., object]) -> set[str]:
 
 def options_named() -> dict[str, str]:
     """Option -> where it is named: in the documents, and in whatever the code says."""
-    named = {
-        option: name
-        for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
-        for option in _OPTION.findall(document(name))
-    }
+    named = {option: name for name in documents() for option in _OPTION.findall(document(name))}
     for module in modules():
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -142,61 +145,58 @@ def test_every_folder_is_named_in_the_documents() -> None:
     assert not wrong, f"name these folders in README.md or ARCHITECTURE.md: {wrong}"
 
 
-def drawn_tree() -> set[str]:
-    """Paths in the tree of ARCHITECTURE.md: its first code block that draws branches."""
-    blocks = re.findall(r"```\w*\n(.*?)```", document("ARCHITECTURE.md"), flags=re.DOTALL)
-    drawn = next((block for block in blocks if "├──" in block), None)
-    assert drawn is not None, "ARCHITECTURE.md: draw the tree in a code block, with ├── and └──"
-    return paths_of(drawn)
-
-
-def paths_of(drawn: str) -> set[str]:
-    """'├── a/' and '│   ├── b.py  c.py   what it is' -> a, a/b.py, a/c.py. Depth = four columns each."""
-    trail: list[str] = []
-    paths = set()
-    for line in drawn.splitlines():
-        entry = _ENTRY.match(line)
-        if not entry or not entry["indent"].strip():
-            continue  # the root, or the rest of a description
-        depth = len(entry["indent"]) // 4 - 1
-        names = re.split(r"[ ,]+", entry["names"].strip())
-        trail = [*trail[:depth], names[0].rstrip("/")]
-        paths |= {"/".join([*trail[:-1], name.rstrip("/")]) for name in names}
-    return paths
-
-
-def test_a_drawn_tree_is_read_as_paths() -> None:
-    drawn = "\n".join(
-        [
-            "root/",
-            "├── README.md   what it is",
-            "├── a/          first.",
-            "│   ├── b.py  c.py   both",
-            "│   └── d/",
-            "│       └── e.py",
-            "└── f",
-        ]
+def section(title: str) -> str:
+    """One section of ARCHITECTURE.md."""
+    found = re.search(
+        rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", document("ARCHITECTURE.md"), flags=re.DOTALL | re.MULTILINE
     )
-    assert paths_of(drawn) == {"README.md", "a", "a/b.py", "a/c.py", "a/d", "a/d/e.py", "f"}
+    assert found, f"ARCHITECTURE.md: no section {title}"
+    return found.group(1)
 
 
-def on_disk() -> set[str]:
-    """Every file at the top and in the four packages, but for __init__.py; every other folder at the top."""
-    paths = set()
-    for name in tracked():
-        top, _, rest = name.partition("/")
-        paths.add(top)
-        if rest and top in DRAWN and Path(name).name != "__init__.py":
-            paths |= {name, *(parent.as_posix() for parent in Path(name).parents if parent != Path())}
-    return paths - {".gitignore", ".gitattributes"}
+def test_every_room_has_a_line_in_architecture() -> None:
+    rooms = {
+        path.rpartition("/")[0] + "/" for path in tracked() if path.split("/")[0] in PACKAGES and path.endswith(".py")
+    }
+    rows = section("Rooms")
+    within = {f"{room.group(1)}{inner}" for room in re.finditer(r"^\| `([\w/]+/)` \| (.*)$", rows, flags=re.MULTILINE)
+              for inner in re.findall(r"`(\w+/)`", room.group(2))}  # fmt: skip
+    named = set(re.findall(r"^\| `([\w/]+/)` ", rows, flags=re.MULTILINE)) | within
+    assert sorted(rooms - named) == [], "ARCHITECTURE.md, Rooms: name these folders"
+    gone = [room for room in named if not (REPOSITORY / room).is_dir()]
+    assert gone == [], "ARCHITECTURE.md, Rooms: these folders are not there"
 
 
-def test_the_tree_in_architecture_equals_the_disk() -> None:
-    inside = {p for p in drawn_tree() if p.partition("/")[0] in DRAWN or "/" not in p}
-    disk = on_disk()
-    drawn_but_absent, there_but_not_drawn = sorted(inside - disk), sorted(disk - inside)
-    assert not drawn_but_absent, f"ARCHITECTURE.md draws files that are not there: {drawn_but_absent}"
-    assert not there_but_not_drawn, f"ARCHITECTURE.md does not draw: {there_but_not_drawn}"
+def test_the_file_list_is_as_the_files_say() -> None:
+    assert FILE.read_text(encoding="utf-8") == file_list(), "python -m tests.house.file_list writes docs/files.md"
+
+
+@pytest.mark.parametrize("title", ["One impression through the system", "One gradient through the trainer"])
+def test_the_walks_stop_at_functions_that_exist(title: str) -> None:
+    stops = re.findall(r"^\d+\. `([\w/]+\.py):(\w+)`", section(title), flags=re.MULTILINE)
+    assert 2 < len(stops) <= 12
+    assert len(set(stops)) == len(stops)
+    by_path = {module.path: module.tree for module in modules()}
+    gone = [
+        f"{path}:{name}"
+        for path, name in stops
+        if name not in {node.name for node in ast.walk(by_path[path]) if isinstance(node, ast.FunctionDef)}
+    ]
+    assert gone == []
+
+
+def test_architecture_is_read_at_one_sitting() -> None:
+    assert document("ARCHITECTURE.md").count("\n") <= 200
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    wrong = [
+        f"{path}: {target}"
+        for path in [name for name in tracked() if name.endswith(".md")]
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document(path))
+        if "://" not in target and not ((REPOSITORY / path).parent / target).exists()
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_only_jobs_speak_to_the_user() -> None:

@@ -24,6 +24,7 @@ from trainer.checkpoint.selection import choices_of
 from trainer.config import TrainConfig
 from trainer.data.validation import validation_of
 from trainer.eval import ranking
+from trainer.model import item_vectors
 from trainer.eval.baselines import EvaluationInputs
 from trainer.eval.evaluate import Scored, judgement, model_auc, scored
 from trainer.loop.session import TrainingSession
@@ -63,7 +64,7 @@ def saved(config: TrainConfig, data: Path) -> Checkpoint:
 
 def small_chunks(config: TrainConfig, data: Path, saved: Checkpoint, ranks: Ranks) -> Scored:
     torch.set_num_threads(1)
-    ranking.CHUNK_ROWS, ranking.CHUNK_IMPRESSIONS, ranking._CHUNK_SHOWN = 4, 3, 17
+    item_vectors.CHUNK_ROWS, ranking.CHUNK_IMPRESSIONS, ranking._CHUNK_SHOWN = 4, 3, 17
     return scored(ready(config, data), saved, ranks, predict=True)
 
 
@@ -77,8 +78,8 @@ def _rank(rank: int, world: int, folder: Path, *rest: object) -> None:
 def test_two_ranks_score_as_one_process_does(
     config: TrainConfig, data: Path, saved: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("CHUNK_ROWS", "CHUNK_IMPRESSIONS", "_CHUNK_SHOWN"):
-        monkeypatch.setattr(ranking, name, getattr(ranking, name))  # put back what small_chunks sets
+    for module, name in ((item_vectors, "CHUNK_ROWS"), (ranking, "CHUNK_IMPRESSIONS"), (ranking, "_CHUNK_SHOWN")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # restores what small_chunks sets
     alone = small_chunks(config, data, saved, ALONE)
     start_processes(_rank, args=(2, tmp_path, config, data, saved), nprocs=2, start_method="spawn")
     for rank in range(2):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from itertools import permutations
+
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from pipelines.ingest.parse.lines import with_parsed
 from pipelines.ingest.resolve.observations import keyed_lines, per_observation, refused, usable
@@ -55,3 +58,11 @@ def test_refused_lines_keep_their_place_text_and_reason(spark: SparkSession) -> 
     ]
     assert {line for (line,) in rows(refused(found), "line")} == {"\ufffd", json_line(shown=[])}
     assert usable(found).count() == 1
+
+
+def test_the_hash_of_shown_news_is_that_of_their_ids_by_code_point(spark: SparkSession) -> None:
+    """It stands in every lake: another order would part new lines from stored impressions."""
+    ids = ["a", "Z", "é", "\uffee", "\U00019eb0"]
+    lines = [json_line(shown=[*order], clicked=[]) for order in permutations(ids)]
+    wanted = spark.range(1).select(F.xxhash64(F.lit(" ".join(sorted(ids)))).alias("hash"))
+    assert {*rows(observed(spark, *lines), "shown_hash")} == {*rows(wanted, "hash")}

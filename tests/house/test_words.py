@@ -1,0 +1,74 @@
+"""Retired words: private ones that a newcomer cannot guess. The field's words stand in ARCHITECTURE.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+RETIRED = [
+    *(
+        "told",
+        "tells",
+        "telling",
+        "sighting",
+        "sightings",
+        "lonely",
+        "tangled",
+        "books",
+        "keeping",
+        "fitting",
+        "judging",
+    ),
+    *("judging", "judged", "judgement", "heed", "headed", "care", "beside", "whole"),
+]
+# Stored names, which tables, files and scripts of users hold.
+STORED = ("sighting_id", "sighting_time", "sighting_shown", "retold", "chunked_vs_whole")
+_WORD = re.compile(r"(?<![a-z])(?:" + "|".join(RETIRED) + r")(?![a-z])", re.IGNORECASE)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?:" + "|".join(word.capitalize() for word in RETIRED) + r")(?![a-z])")
+_TEXTS = (".py", ".md", ".j2", ".js", ".java", ".toml", ".kts", ".sh", "")
+_EXEMPT = {
+    "LOG.md",  # a record: entries stay as they were written
+    "tests/house/test_words.py",
+}
+# Strings that other programs or old data decide, by file.
+ALLOWED: dict[str, tuple[str, ...]] = {}
+
+
+def found_in(text: str, allowed: tuple[str, ...] = ()) -> Iterator[tuple[int, str]]:
+    """(line number, word) of every retired word."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for stored in (*STORED, *allowed):
+            line = line.replace(stored, "")
+        for match in (*_WORD.finditer(line), *_CAMEL.finditer(line)):
+            yield number, match.group(0)
+
+
+def texts() -> list[Path]:
+    tops = ("schemas", "pipelines", "trainer", "jobs", "tests", "docs", "jvm", "deploy")
+    below = [path for top in tops for path in sorted((REPOSITORY / top).rglob("*")) if path.is_file()]
+    above = [
+        path for path in sorted(REPOSITORY.iterdir()) if path.is_file() and path.suffix in (".md", ".toml", ".kts", "")
+    ]
+    return [path for path in (*above, *below) if path.suffix in _TEXTS and "__pycache__" not in path.parts]
+
+
+@pytest.mark.parametrize("top", ["schemas", "pipelines", "trainer", "jobs", "tests", "docs", "jvm", "deploy", "."])
+def test_no_retired_word_is_used(top: str) -> None:
+    wrong = []
+    for path in texts():
+        name = path.relative_to(REPOSITORY).as_posix()
+        if name in _EXEMPT or (name.split("/")[0] if "/" in name else ".") != top or "data" in path.parts[-3:-1]:
+            continue
+        for number, word in found_in(path.read_text(encoding="utf-8"), ALLOWED.get(name, ())):
+            wrong.append(f"{name}:{number}: {word}")
+    assert not wrong, "use the field's word (ARCHITECTURE.md, Words):\n" + "\n".join(wrong)
+
+
+def test_the_rule_sees_names_and_sentences() -> None:
+    text = "def with_told(x):\n    '''Lines told.'''\nclass BooksAndMore: ...\nsighting_id = retold\nuntold = bookshelf"
+    assert list(found_in(text)) == [(1, "told"), (2, "told"), (3, "Books")]
