@@ -30,7 +30,7 @@ def inspect_batches(
     data
         The packed directory that `pack` wrote.
     plot
-        PNG to draw; by default `<data>.png`, next to the directory, or in the working folder if the directory is remote.
+        PNG to draw; by default `<data>.png` next to the directory, or in the working folder if `data` is remote.
     """
     data = Place.of(data).resolve()
     path = Place.of(_default_plot(data)) if plot is None else plot

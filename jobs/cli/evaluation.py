@@ -104,7 +104,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def write_predictions(place: Path | Place, lines: Iterable[str]) -> None:
-    """Write a line per impression, and next to it the archives for the sites of MIND (.zip) and EB-NeRD (.ebnerd.zip)."""
+    """Write a line per impression, and archives of it for the sites of MIND (.zip) and EB-NeRD (.ebnerd.zip)."""
     with published_with_siblings(Place.of(place)) as path:
         _write_predictions(path, lines)
 

@@ -81,7 +81,7 @@ def published_with_siblings(place: Place) -> Iterator[Path]:
 
 
 def publish(made: Path, place: Place, *, last: Sequence[str] = (), wanted: Callable[[str], bool] | None = None) -> None:
-    """Copy the file, or all `wanted` files below the folder, to the place; those in `last` are copied last, in order."""
+    """Copy the file, or all `wanted` files below the folder, to the place; those in `last` come last, in order."""
     if made.is_file():
         write(place, made)
         return

@@ -28,8 +28,8 @@ def store_of(place: Place) -> tuple[Store, str]:
         return _LOCAL, str(place.path.absolute())
     if place.schema is not None:
         raise InputError(
-            f"{place}: a schema of a catalogue is only valid as --lake of jobs that run on Spark. Name the folder or URL "
-            "where its tables lie"
+            f"{place}: a schema of a catalogue is only valid as --lake of jobs that run on Spark. Name the folder or "
+            "URL of its tables"
         )
     scheme, _, rest = place.text.partition("://")
     host, _, key = rest.partition("/")

@@ -129,8 +129,8 @@ def _url(scheme: str, text: str) -> str:
         raise InputError(f"{_without_secrets(text)}: names no {where.get(ours, f'bucket, as in {ours}://BUCKET/…')}")
     if "@" in host and (ours != "abfss" or ":" in host):
         raise InputError(
-            f"{_without_secrets(text)}: a URL with a name and a secret would appear in logs and tables. Give them in the "
-            "storage's environment variables"
+            f"{_without_secrets(text)}: a URL with a name and a secret would appear in logs and tables. Give them in "
+            "the storage's environment variables"
         )
     parts = [part for part in key.split("/") if part]
     if {".", ".."} & set(parts):

@@ -1,4 +1,4 @@
-"""./feedloop, called as a user calls it: from any folder, with and without Java, on a machine that has too little."""
+"""./feedloop as a user calls it: from any folder, with and without Java, on a machine that lacks programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def call(
 
 
 def path_without(folder: Path, *prefixes: str) -> str:
-    """A PATH of links to all programs of the real one but those whose names begin so."""
+    """A PATH of links to all programs of the real one, except those whose names begin with a prefix."""
     folder.mkdir()
     for place in os.environ["PATH"].split(os.pathsep):
         if "shims" in place or not Path(place).is_dir():
@@ -43,7 +43,7 @@ def path_without(folder: Path, *prefixes: str) -> str:
 
 
 def copy_of_the_tree(folder: Path) -> Path:
-    """What a fresh clone would hold."""
+    """The files of a fresh clone."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,

@@ -1,4 +1,4 @@
-"""export_embeddings as a user runs it: without Spark, killed, and on what is not there."""
+"""export_embeddings as a user runs it: without Spark, killed, and on missing inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job forget on a publisher's whole lake: nothing of a user is left, whatever moment it is killed at."""
+"""The job forget on a publisher's entire lake: nothing of a user is left, whenever it is killed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OPTIONS = ("--packed", "packed", "--runs", "run", "--rebuild", "--vacuum-now")
 
 
 class Reference(NamedTuple):
-    """A folder with a lake, a packed directory and a run; whom to forget, and what is kept of the others."""
+    """A folder with a lake, a packed directory and a run; the user to forget, and the rows that others keep."""
 
     folder: Path
     user: str
@@ -52,7 +52,7 @@ class Reference(NamedTuple):
 
     @property
     def named(self) -> str:
-        """What finds the user's id, and no longer one."""
+        """A pattern that finds the user's id, and no longer one."""
         return rf"(?<![\w-]){re.escape(self.user)}(?![\w-])"
 
 
@@ -63,7 +63,7 @@ def summary(job: Job, *options: object) -> dict[str, Any]:
 
 
 def kept(lake: Lake, user: str) -> dict[str, list[Any]]:
-    """Everybody else's rows of the tables that name a user in a column."""
+    """All other users' rows of the tables that name a user in a column."""
     return {
         table.name: rows(lake.read(table).where(F.col("user_id") != user))
         for table in ERASED

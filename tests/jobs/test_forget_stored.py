@@ -1,4 +1,4 @@
-"""forget where nothing but a bucket is shared: packed directories, runs and the lake lie behind URLs."""
+"""forget where only a bucket is shared: packed directories, runs and the lake are remote."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_killed_at_a_request_another_run_forgets_what_one_run_forgets(
 
 @pytest.fixture(scope="module")
 def requests(reference: Reference, _object_store: None) -> int:
-    """How many requests change something in a run that nobody kills."""
+    """The number of requests that change something in a run that is not killed."""
     with between(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         finish(start(reference, made(reference, new_bucket()), proxy))
     return len(proxy.requests)

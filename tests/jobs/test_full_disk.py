@@ -1,4 +1,4 @@
-"""A disk that fills up under Spark: one message that names it, and the same command goes on when there is room."""
+"""A disk that fills up under Spark: one message that names it; the same command completes once there is space."""
 
 from __future__ import annotations
 

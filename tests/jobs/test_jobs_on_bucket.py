@@ -1,4 +1,4 @@
-"""evaluate, export_embeddings, recommend and report with every place behind a URL tell what they tell of local ones."""
+"""evaluate, export_embeddings, recommend and report give the same results with remote places as with local ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def there(made: Path, bucket: str) -> str:
-    """The same behind a URL."""
+    """The same at a URL."""
     for name in ("lake", "run", "truth.parquet"):
         publish(made / name, Place(f"{bucket}/{name}"))
     return bucket
@@ -55,7 +55,7 @@ def there(made: Path, bucket: str) -> str:
 
 @pytest.fixture
 def reported(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
-    """Run a job in an empty folder, which stays empty, and give its summary."""
+    """Run a job in an empty folder, which stays empty, and return its summary."""
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
 
@@ -101,7 +101,7 @@ def test_evaluate(made: Path, there: str, reported: Report, tmp_path: Path) -> N
 
 def test_export_and_recommend(made: Path, there: str, reported: Report, tmp_path: Path) -> None:
     def both(job: Any, *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The summaries of the job, here and there; {} is where its places are."""
+        """The summaries of the job with local and remote places; {} is the folder of the places."""
         given = [word.format(made) for word in words]
         here = reported(job, *[word.replace(f"{made}/out", f"{tmp_path}/out") for word in given])
         remote = reported(job, *[word.format(there) for word in words])

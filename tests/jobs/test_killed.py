@@ -1,4 +1,4 @@
-"""Each stage killed by SIGKILL at moments spread over its run, JVM and all, and run again: as if it had never been."""
+"""Each stage is killed by SIGKILL, with its JVM, at moments over its run, and run again: the same results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COUNTED = ("corpus",)  # the version at which a corpus was counted: a killed ru
 
 
 class Stage(NamedTuple):
-    """A job and its options, {0} for the folder of samples, {1} for that of the lake; what must hold at any moment."""
+    """A job, its options ({0}: the folder of samples, {1}: that of the lake), and what must hold at any moment."""
 
     job: str
     options: str
@@ -41,7 +41,7 @@ class Stage(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A run that nobody killed: where it started from, from when on it wrote, how long it took, what it made."""
+    """A run that was not killed: its initial state, when it began to write, how long it took, what it made."""
 
     before: Path | None
     begins: float
@@ -54,7 +54,7 @@ def tables(spark: SparkSession, folder: Path) -> dict[str, list[str]]:
 
 
 def directory(_: SparkSession, folder: Path) -> dict[str, str]:
-    """The files of a packed directory that is whole; Petastorm's metadata holds the names of attempts."""
+    """The files of a complete packed directory; Petastorm's metadata holds the names of attempts."""
     describe(PackedDirectory.open(folder / "packed"))
     files = contents(folder / "packed").items()
     return {name: hashlib.sha256(reported).hexdigest() for name, reported in files if name != MANIFEST_FILE}
@@ -133,7 +133,7 @@ def reference_of(
     lake_of: Callable[[Engine], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str, Engine], Reference]:
-    """Runs that nobody killed, each made once."""
+    """Runs that were not killed, each made once."""
     made: dict[tuple[str, Engine], Reference] = {}
 
     def reference_of(name: str, engine: Engine) -> Reference:

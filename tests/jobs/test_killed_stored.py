@@ -41,7 +41,7 @@ NAMES = ("ingest", "replay", "prepare_news", "build_trajectories", "maintain")
 
 
 class Reference(NamedTuple):
-    """A run that nobody killed: where it started from, how many requests changed something, what it made."""
+    """A run that was not killed: its initial state, the number of requests that change something, what it made."""
 
     before: Path | None
     requests: int
@@ -70,7 +70,7 @@ def tables(spark: SparkSession, lake: Place) -> dict[str, list[str]]:
 
 
 def other_files(lake: Place) -> set[str]:
-    """What lies in the lake beside tables."""
+    """The files in the lake that belong to no table."""
     return set(inside(lake)[0]) - {table.name for table in TABLES}
 
 
@@ -103,7 +103,7 @@ def lake_at(bucket: str, before: Path | None) -> Place:
 def reference_of(
     spark: SparkSession, samples: Path, lake_of: Callable[[str], Path], _object_store: None
 ) -> Callable[[str], Reference]:
-    """Runs that nobody killed, each made once."""
+    """Runs that were not killed, each made once."""
     made: dict[str, Reference] = {}
 
     def reference_of(name: str) -> Reference:

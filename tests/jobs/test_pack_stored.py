@@ -1,4 +1,4 @@
-"""Packing to a real S3 server by the job: killed by SIGKILL at any request, twice at once, then run again."""
+"""The job pack with a real S3 server: killed by SIGKILL at any request, two at once, then run again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOMENTS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]  # of all requests up to the commit, wh
 
 
 class Reference(NamedTuple):
-    """A lake, what one run made of it that nobody killed, and the requests by which it did."""
+    """A lake, the output of a run that was not killed, and its requests."""
 
     lake: Path
     made: dict[str, str]
@@ -67,7 +67,7 @@ def killed(reference: Reference, out: Place, number: int) -> None:
 
 
 def packed_again(reference: Reference, out: Place) -> bool:
-    """The next run makes what one run makes, and nothing else is left."""
+    """Whether the next run makes what one run makes, and leaves nothing else."""
     assert run(pack, ["--lake", str(reference.lake), "--out", str(out), *OPTIONS]) == 0
     return sums(manifest_at(out)) == reference.made and no_leftovers(out)
 

@@ -1,4 +1,4 @@
-"""report as a user runs it: a page beside the run, in a process without Spark; what it lacks is told."""
+"""report as a user runs it: a page next to the run, in a process without Spark; missing parts are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training killed at random moments goes on to the bit; asked to stop, it saves and says how to go on."""
+"""Training killed at random moments resumes bit for bit; asked to stop, it saves and says how to resume."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def steps_logged(out: Path) -> int:
 
 
 def trace(out: Path) -> list[dict[str, object]]:
-    """What the clock has no part in, of every line."""
+    """Every line without the fields that depend on the clock."""
     return [timeless(json.loads(line)) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 

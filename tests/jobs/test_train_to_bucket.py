@@ -1,4 +1,4 @@
-"""Training to a URL: killed at any moment it goes on to the bit on a machine that has nothing of the run."""
+"""Training to a URL: killed at any moment, it resumes bit for bit on a machine without any file of the run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def lines_on(machine: Path) -> int:
-    """Steps that a run has told in its folder for temporary files."""
+    """Steps that a run has logged in its folder for temporary files."""
     return sum(file.read_bytes().count(b"\n") for file in machine.glob("feedloop-run-*/run/*/metrics.jsonl"))
 
 
@@ -55,7 +55,7 @@ def trace(out: Path) -> list[dict[str, Any]]:
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """Everything of the last checkpoints that a clock has no part in."""
+    """Everything in the last checkpoints that does not depend on the clock."""
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.safetensors")}
 
 
@@ -66,7 +66,7 @@ def fetched_run(place: str, to: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(made: Path) -> Path:
-    """An unbroken run, here."""
+    """An uninterrupted local run."""
     assert finished(begin(made, "here", "reference"))["steps"] == STEPS
     return made / "reference"
 

@@ -1,4 +1,4 @@
-"""verify_gradients as a user runs it: a table, one JSON object last, a proof that fails told."""
+"""verify_gradients as a user runs it: a table, one JSON object last, a failed proof reported."""
 
 from __future__ import annotations
 

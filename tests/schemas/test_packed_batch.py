@@ -16,7 +16,7 @@ SIZES = {"1": 1, "N": 3, "B": 2, "L": 4, "K": 2}
 
 
 def arrays(**changed: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """A batch whose arrays have the right shapes, and the changes given."""
+    """A batch whose arrays have the right shapes, with the given changes."""
     good = {a.name: np.zeros([SIZES[letter] for letter in a.axes], a.dtype) for a in PACKED_BATCH}
     good["format_version"] = np.array([FORMAT_VERSION], np.int32)
     good["item_row_N"] = np.array([2, 5, 9], np.int32)

@@ -1,4 +1,4 @@
-"""A tokenizer saved again is the same tokenizer; one that makes other token ids never is."""
+"""A tokenizer saved again is the same tokenizer; one that makes other token ids is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line of a job: options, presets, and what is said when they are wrong."""
+"""The command line of a job: options, presets, and the messages for wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users without a name or a home, and locales without letters: jobs work as they do for anyone."""
+"""Users without a name or a home, and locales without UTF-8: jobs work as for any other user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[storage] of a preset: what it sets, what overrules it, what it refuses."""
+"""[storage] of a preset: the variables that it sets, what overrules it, what it rejects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VARIABLES = [name for setting in SETTINGS.values() for name in (setting.variable
 
 
 def look(*, size: int = 1) -> dict[str, Any]:
-    """The environment as the job has it."""
+    """The environment that the job sees."""
     return {"size": size} | {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 

@@ -1,4 +1,4 @@
-"""A watched run, as train makes it: it is told wherever its options say, and takes the steps of one that is not."""
+"""A run with trackers: it is recorded in each of them, and takes the same steps as a run without."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from jobs.synthetic.sizes import SIZES, SizeName
 
 @dataclass(frozen=True)
 class Sample:
-    """A written sample, read back with nothing of the publisher's."""
+    """A written sample, read back without the publisher's code."""
 
     folder: Path
     news: list[dict[str, str]]

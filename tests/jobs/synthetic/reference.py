@@ -1,4 +1,4 @@
-"""A slow, obvious reader of the publisher's logs: why a line is refused, and what the good ones resolve to."""
+"""A slow, simple reader of the publisher's logs: why a line is rejected, and what the good ones resolve to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d
 
 @dataclass(frozen=True)
 class ParsedLine:
-    """What a good line says."""
+    """The fields of a good line."""
 
     impression_id: str
     user_id: str
@@ -27,7 +27,7 @@ class ParsedLine:
 
 
 def reason_against(line: bytes) -> str | None:
-    """Why the line holds no impression, None if it does."""
+    """The reason why the line holds no impression; None if it holds one."""
     if len(line) > LONGEST:
         return "too_long"
     try:
@@ -57,11 +57,11 @@ def reason_against(line: bytes) -> str | None:
 
 
 class Pairs(list[tuple[str, Any]]):
-    """A JSON object with every field that it has, also those of one name."""
+    """A JSON object with all its fields, including those with the same name."""
 
 
 def time_of(text: str) -> datetime | None:
-    """The time in UTC, None if it is none."""
+    """The time in UTC; None if it is invalid."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC) if ISO_TIME.fullmatch(text) else None
     except ValueError:
@@ -69,7 +69,7 @@ def time_of(text: str) -> datetime | None:
 
 
 def parsed_line(line: bytes) -> ParsedLine:
-    """What a good line says, its times in UTC and each shown news once."""
+    """The fields of a good line, its times in UTC and each shown news once."""
     fields = json.loads(line)
     time = time_of(fields["time"])
     assert time is not None
@@ -85,13 +85,13 @@ def parsed_line(line: bytes) -> ParsedLine:
 
 
 def one_impression(a: ParsedLine, b: ParsedLine) -> bool:
-    """Whether two lines of one user tell of one page view by themselves, without a third that joins them."""
+    """Whether two lines of one user log one page view by themselves, without a third that joins them."""
     same_id = a.impression_id == b.impression_id and abs(a.time - b.time) <= timedelta(hours=24)
     return same_id or (a.time == b.time and set(a.shown) == set(b.shown))
 
 
 def impressions_of(lines: Iterable[bytes]) -> list[dict[str, Any]]:
-    """Every impression that the good lines tell of, by comparing each line of a user with each other one."""
+    """Every impression in the good lines, by comparing each line of a user with each other one."""
     by_user: dict[str, list[ParsedLine]] = defaultdict(list)
     for line in lines:
         if reason_against(line) is None:
@@ -101,7 +101,7 @@ def impressions_of(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 
 
 def groups_of(parsed: list[ParsedLine]) -> list[list[ParsedLine]]:
-    """Lines joined pair by pair: a group for each that no pair joins with another."""
+    """Groups of lines that are joined pair by pair."""
     groups: list[list[ParsedLine]] = []
     for line in parsed:
         joined = [group for group in groups if any(one_impression(line, other) for other in group)]

@@ -50,13 +50,13 @@ def test_each_hour_has_a_file_and_what_comes_after_the_last_day_has_one_more(lar
 
 
 def test_large_logs_have_no_line_that_a_lone_carriage_return_ends(large: Sample) -> None:
-    """Few readers know it, and large logs are there to compare speeds."""
+    """Few readers support it, and large logs serve to compare speeds."""
     text = b"".join(path.read_bytes() for path in (large.folder / "logs").iterdir())
     assert text.count(b"\r") == text.count(b"\r\n") > 0
 
 
 def test_files_of_several_sections_are_in_order_of_arrival(large: Sample) -> None:
-    """Lines of an hour that belong to it and came at once stand within some seconds of their order."""
+    """Lines that belong to an hour and arrived at once are within some seconds of their order."""
     name = max(large.files, key=lambda name: len(large.files[name]) * (name < "2026-03-08"))
     parsed = [parsed_line(line) for line in large.files[name] if reason_against(line) is None]
     times = [t.time for t in parsed if f"{t.time:%Y-%m-%dT%H}" == name[:13]]

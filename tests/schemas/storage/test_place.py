@@ -1,4 +1,4 @@
-"""Place: one spelling of each place, and what cannot be served is refused before anything is made."""
+"""Place: one spelling of each place; unsupported storage is rejected before anything is made."""
 
 from __future__ import annotations
 
