@@ -130,7 +130,7 @@ def test_a_user_is_forgotten_everywhere_and_stays_out(
     monkeypatch.chdir(copied(reference, tmp_path))
     assert len(traces(tmp_path, reference.named)) > 10
     done = summary(forget, "--lake", "lake", "--user-file", "users.txt", *OPTIONS)
-    assert "--vacuum-now: files and log of old versions go at once" in capsys.readouterr().err
+    assert "--vacuum-now: files and log of old versions are removed at once" in capsys.readouterr().err
     check_forgotten(spark, reference, tmp_path)
     lost = done["rows_erased"]
     assert all(lost[table.name] > 0 for table in (RAW_LOG, IMPRESSIONS, TRAJECTORIES, EVALUATION))
