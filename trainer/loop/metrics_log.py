@@ -15,7 +15,7 @@ from torch import Tensor
 
 from schemas.regular_file import read_bytes
 from schemas.space import space_for
-from schemas.strict_json import Count, converted, null_nonfinite, json_lines
+from schemas.strict_json import Count, converted, json_lines, null_nonfinite
 from trainer.checkpoint.files import ResumeError
 from trainer.loop.staleness import Drift
 from trainer.loop.steps import PlannedStep

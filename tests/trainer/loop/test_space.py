@@ -1,4 +1,4 @@
-"""A full disk under each writer of the trainer: one message with path and bytes, and what was whole stays."""
+"""A full disk under each writer of the trainer: one message with path and bytes, and what was complete stays."""
 
 from __future__ import annotations
 
