@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What Spark on Kubernetes asks of an image: `driver …` and `executor`, told the rest by the environment. Anything else
-# is a command of its own.
+# The commands that Spark on Kubernetes runs in an image: `driver …` and `executor`, configured by the environment.
+# Anything else is run as a command.
 set -euo pipefail
 role=${1-}
 case $role in

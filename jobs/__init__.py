@@ -1,10 +1,10 @@
-"""Entry points. Before libraries load: whoever starts one has a home, and how torch's threads wait is settled."""
+"""Entry points. Importing this package sets a home folder and how torch's threads wait, before libraries load."""
 
 import os
 
 from jobs.cli.home import ensure_home
 
-# Threads that have nothing to do sleep. Those that spin take the processor from the very thread that they wait for
-# where other work runs too: a step then takes several times as long, and its processor seconds mean nothing.
+# Idle threads sleep. Where other work runs too, spinning threads take the processor from the thread that they wait
+# for: a step then takes several times as long, and its processor seconds mean nothing.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ensure_home()

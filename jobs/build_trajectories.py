@@ -1,4 +1,4 @@
-"""Impressions of the lake -> trajectories to learn from, and impressions to judge by."""
+"""Impressions of the lake -> trajectories for training, and impressions for evaluation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build_trajectories(
     engine
         What runs the job: this process alone, or Apache Spark.
     config
-        What decides the trajectories, beside the data.
+        What decides the trajectories, in addition to the data.
     as_of
         Read the tables as they were: a file of versions that a job wrote below the lake, or a time such as
         2026-03-02T09:00:00Z.

@@ -1,4 +1,4 @@
-"""The whole loop, raw logs to a judged recommender: every stage in order, then one screen. The main job."""
+"""The entire loop, raw logs to an evaluated recommender: every stage in order, then one screen. The main job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobs.report import report
 from jobs.synthetic.sizes import SizeName
 from pipelines.engine.choice import EngineConfig
 from schemas.storage.place import Place
-from schemas.strict_json import finite
+from schemas.strict_json import null_nonfinite
 
 _ENGINE = EngineConfig()
 PRESETS = Path(__file__).with_name("presets")
@@ -40,7 +40,7 @@ def demo(
         A MIND folder (news.tsv, behaviors.tsv, plain or compressed) or a publisher's (news.jsonl, logs/); default:
         synthetic.
     out
-        Folder for all that is made, by default runs/demo or runs/<folder>. Run again, it adds new logs and trains anew.
+        Folder for all outputs, by default runs/demo or runs/<folder>. Run again, it adds new logs and trains again.
     size
         Size of the synthetic publisher: tiny or demo.
     seed
@@ -59,14 +59,14 @@ def demo(
     torch_half = _torch_half(data, out / "lake", Path(facts["pack"]["out"]))
     facts.update({**torch_half, "stages": {**seconds_of_stages, **torch_half["stages"]}})
     facts["seconds"] = time.perf_counter() - began
-    (summary := out / "summary.json").write_text(json.dumps(finite(facts), indent=1, allow_nan=False) + "\n")
+    (summary := out / "summary.json").write_text(json.dumps(null_nonfinite(facts), indent=1, allow_nan=False) + "\n")
     run_folder = Path(facts["training"]["checkpoint"]).parents[1]
     page = report(run=Place.of(run_folder), summary=Place.of(summary), lake=Place.of(out / "lake"))["page"]
     show(facts, out, page)
 
 
 def _torch_half(data: Path, lake: Path, packed: Path) -> dict[str, Any]:
-    """Training, evaluation and speeds, in a process of its own that knows no Spark."""
+    """Training, evaluation and speeds, in a process of its own without Spark."""
     truth = data / "truth" / "impressions.parquet"
     preset = PRESETS / ("demo.toml" if truth.exists() else "mind_sample.toml")
     out = next(run for n in itertools.count(1) if not (run := packed.with_name(f"run-{n}")).exists())

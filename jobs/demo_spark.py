@@ -36,14 +36,14 @@ def demo_spark(*, data: Path, out: Path, engine: EngineConfig = _ENGINE) -> dict
     engine
         What runs it: this process alone, or Apache Spark.
     """
-    find_logs(data, final=True)  # both are refused before anything is made of one of them
+    find_logs(data, final=True)  # invalid logs or news raise an error before anything is made
     news_file(data)
     lake, source = Place.of(out / "lake"), data.resolve().name
     facts: dict[str, Any] = {}
     with stage("engine starts"):
         spark = session_for("feedloop demo", engine)
     with stage("ingest"):
-        complete = IngestConfig(final=True)  # nobody writes to this folder any more
+        complete = IngestConfig(final=True)  # nothing writes to this folder any more
         facts["ingest"] = ingest(engine=engine, logs=Place.of(data), lake=lake, source=source, config=complete)
         check_usable(Lake(spark, lake), source)
     with stage("news text to tokens"):

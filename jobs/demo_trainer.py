@@ -18,7 +18,7 @@ from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
 from trainer.data.directory import Packed, PackedDirectory
 
-SHOWN = tuple(policy for policy in ALL if policy != "carried")  # which wins nothing over cached
+SHOWN = tuple(policy for policy in ALL if policy != "carried")  # which is no faster than cached
 
 
 def demo_trainer(
@@ -31,7 +31,7 @@ def demo_trainer(
     speed_rounds: int = 5,
     cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
-    """Verify a packed directory, train on it, judge the checkpoint, measure every policy: the torch half of the demo.
+    """Verify a packed directory, train on it, evaluate the checkpoint, measure every policy: the demo's torch half.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def demo_trainer(
     training = train(data=data, out=Place.of(out), config=config, cache=cache)
     assert training is not None, "the demo trains in one process"
     checkpoint = Path(training["checkpoint"])
-    with stage("evaluation"), quiet():  # the demo's screen tells it
+    with stage("evaluation"), quiet():  # the demo's screen shows it
         kept = Place.of(checkpoint)
         quality = evaluate(checkpoint=kept, data=data, lake=_place(lake), truth=_place(truth), cache=cache)
     speed = encode_once(checkpoint=checkpoint, data=data, rounds=speed_rounds, policies=SHOWN, cache=cache)
@@ -65,9 +65,9 @@ def _place(path: Path | None) -> Place | None:
 
 
 def _reader(examples: Path) -> dict[str, Any] | None:
-    """A user to whom news are recommended on the last screen: the first example's who has read a few."""
-    told = json_file(examples, list[Example]) if there(examples) else []
-    return next((example for example in told if len(example["history"]) > 2), None)
+    """The user of the recommendations on the last screen: that of the first example with a few clicks."""
+    found = json_file(examples, list[Example]) if there(examples) else []
+    return next((example for example in found if len(example["history"]) > 2), None)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A checkpoint -> AUC, MRR, nDCG with intervals on impressions it never saw, beside baselines; or its predictions."""
+"""A checkpoint -> AUC, MRR, nDCG with intervals on unseen impressions, with baselines; or its predictions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from jobs.cli.command_line import run
 from jobs.cli.evaluation import figures_file, write_and_show, write_predictions
 from jobs.cli.progress import stage
-from jobs.cli.training import one_speaks
+from jobs.cli.training import quiet_unless_leader
 from schemas.storage.place import Place
 from trainer.checkpoint.files import load_checkpoint
 from trainer.checkpoint.resolve import found_checkpoint
@@ -39,17 +39,17 @@ def evaluate(
     Parameters
     ----------
     checkpoint
-        A checkpoint that `train` wrote; of a run's folder of them the best, or else the newest.
+        A checkpoint that `train` wrote; of a run's folder of checkpoints the best, or else the newest.
     data
         The packed directory whose evaluation impressions are scored.
     lake
-        The lake that it was packed from: category match becomes a baseline, and examples.json tells titles.
+        The lake that it was packed from: category match becomes a baseline, and examples.json has titles.
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
     predictions
-        File for the model's order of the impressions without click marks; MIND's and EB-NeRD's archives beside it.
+        File for the model's order of the impressions without click marks; MIND's and EB-NeRD's archives go next to it.
     out
-        File for all figures; by default evaluation.json in the folder of the run, if the checkpoint stands in one.
+        File for all figures; by default evaluation.json in the folder of the run, if the checkpoint is in one.
     store
         Folder of this machine that keeps the frozen layers' output; by default `<data>.frozen`.
     device
@@ -58,19 +58,19 @@ def evaluate(
     with found_checkpoint(checkpoint) as named:
         saved, file = load_checkpoint(named.path.resolve()), out or figures_file(named)
         with process_group() as ranks, stage("evaluation"):
-            one_speaks(ranks)
+            quiet_unless_leader(ranks)
             with leader_first(ranks):
                 prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
             catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
-            beside = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
+            inputs = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
             found = score_checkpoint(prepared, saved, ranks, predict=predictions is not None)
             if not ranks.leads:
                 return None
-            told = evaluate_scores(prepared, saved, found, beside)
-    if predictions is not None and told.predictions is not None:
-        write_predictions(predictions, told.predictions)
-    summary = {"checkpoint": named.absolute_name, "data": str(data.resolve()), **told.summary}
-    write_and_show(file, summary, told.examples)
+            result = evaluate_scores(prepared, saved, found, inputs)
+    if predictions is not None and result.predictions is not None:
+        write_predictions(predictions, result.predictions)
+    summary = {"checkpoint": named.absolute_name, "data": str(data.resolve()), **result.summary}
+    write_and_show(file, summary, result.examples)
     return summary
 
 

@@ -32,26 +32,26 @@ def export_embeddings(
     device: DeviceName = "auto",
     cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
-    """Export what a checkpoint has learnt: every news' vector, an index to search them, both encoders.
+    """Export every news' vector, an index to search them, and both encoders of a checkpoint.
 
-    Run again it encodes what is new or has changed; another checkpoint makes all vectors anew.
+    Run again, it encodes new and changed news; with another checkpoint it encodes all of them.
 
     Parameters
     ----------
     checkpoint
-        A checkpoint that `train` wrote; of a run's folder of them the best, or else the newest.
+        A checkpoint that `train` wrote; of a run's folder of checkpoints the best, or else the newest.
     data
         The packed directory whose news are encoded: all of its source, not only those in its batches.
     out
         Folder for the export: index.faiss, news.parquet, encoder/, user.safetensors, export.json.
     lake
         The lake that the packed directory came from: vectors go into its table `embeddings`, under news ids. Without
-        it the table stands in --out, and news have their item rows alone.
+        it the table is in --out, and news have only their item rows.
     index
-        flat is exact; ivf and hnsw are faster on millions of news, and tell their recall against it.
+        flat is exact; ivf and hnsw are faster on millions of news, and report their recall against it.
     store
         Folder of this machine that keeps the frozen layers' output; by default `<data>.frozen`. News outside it pass
-        the whole model.
+        all layers.
     device
         Where to encode.
     """

@@ -1,4 +1,4 @@
-"""Forgets users: takes their rows out of the lake, keeps their lines out, names or mends what was made of them."""
+"""Forgets users: removes their rows from the lake, no longer stores their lines, lists or rebuilds derived data."""
 
 from __future__ import annotations
 
@@ -35,26 +35,27 @@ def forget(
     vacuum_now: bool = False,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
-    """Forget users: every row of theirs leaves every table. Running it again, or after a kill, completes it.
+    """Forget users: remove all their rows from every table. Running it again, or after a kill, completes it.
 
-    Old versions hold them until `maintain` runs after the tables' retention, which the summary tells.
+    Old versions hold them until `maintain` runs after the tables' retention, which the summary states.
 
     Parameters
     ----------
     lake
         Folder of the Delta tables.
     user_file
-        One user a line: the id as the log has it, or its HMAC; a tab and a source behind it mean that source alone.
+        One user per line: the id as in the log, or its HMAC; a tab and a source after it limit it to that source.
     user_key_file
-        The key of `ingest`, where the lake holds HMACs and the file ids; or FEEDLOOP_USER_KEY holds it.
+        The key of `ingest`, if the lake holds HMACs and the file ids; or FEEDLOOP_USER_KEY holds it.
     packed
-        Packed directories, or folders of such, to look into: which hold these users.
+        Packed directories, or folders of them, to search for these users.
     runs
-        Folders of runs, exports and figures: records of these users go; checkpoints made of their rows are named.
+        Folders of runs, exports and figures: records of these users are removed; checkpoints made of their rows are
+        listed.
     rebuild
-        Pack those packed directories again, in their place and by their own options.
+        Pack those packed directories again, in place and with their own options.
     vacuum_now
-        Also remove files and log of old versions at once: only while nobody reads the lake.
+        Also remove files and log of old versions at once: only while no job reads the lake.
     engine
         What runs the job: this process alone, or Apache Spark.
     """
@@ -62,7 +63,7 @@ def forget(
     key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
     with plain_errors():
         tables = open_lake(session_for("feedloop forget", engine), lake)
-        with tables.locked("erasure", by="forget"):  # two runs would pack one directory in each other's way
+        with tables.locked("erasure", by="forget"):  # two runs must not pack one directory at the same time
             packs = [folder_of(finish_repack(each)) for each in packed or []]
             others = [folder_of(each) for each in runs or []]
             if vacuum_now:

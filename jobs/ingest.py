@@ -1,4 +1,4 @@
-"""Raw logs -> impressions, histories and rejects: adds what is new in a folder of logs to the lake."""
+"""Raw logs -> impressions, histories and rejects: adds the new lines of a folder of logs to the lake."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ def ingest(
     Parameters
     ----------
     lake
-        The folder of the Delta tables; made if it is missing.
+        The folder of the Delta tables; created if it is missing.
     logs
         Folder of logs/*.jsonl, behaviors*.tsv (MIND), compressed (.gz, .zst, .bz2, .lz4, .xz) or not, or
-        behaviors.parquet (EB-NeRD), one such file, or the mapping's.
+        behaviors.parquet (EB-NeRD), one such file, or the files of the mapping.
     source
         The publisher or collector that wrote the logs; ids of different sources never meet.
     format
-        What the logs are; auto looks at what the folder holds.
+        Format of the logs; auto decides by the files in the folder.
     mapping
-        TOML file that says where other JSON lines, Parquet or a Delta table hold our fields; see jobs/presets/logs.
+        TOML file that maps fields of other JSON lines, Parquet or a Delta table to ours; see jobs/presets/logs.
     user_key_file
         File with the key under which user ids are replaced by their HMAC-SHA256; or FEEDLOOP_USER_KEY holds it.
     """
-    told, source = read_mapping(mapping) if mapping else None, checked_source(source)
+    fields, source = read_mapping(mapping) if mapping else None, checked_source(source)
     logs = config.new_logs(logs)
     if logs is None:
         with plain_errors():
             size = 0 if lake.schema else replayed_bytes(str(lake), source)
             tables = open_lake(session_for("feedloop ingest", engine, new_bytes=size), lake)
-            return replay_logs(tables, config, source=source, mapping=told)
+            return replay_logs(tables, config, source=source, mapping=fields)
     key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
     ways: dict[str, Any] = {"final": config.final, "since": config.since}
-    new = None if config.stream_files else discover(str(logs), format, told, **ways)
+    new = None if config.stream_files else discover(str(logs), format, fields, **ways)
     with plain_errors():
         tables = open_lake(session_for("feedloop ingest", engine, new_bytes=new.bytes if new else 0), lake, logs)
         how: dict[str, Any] = {"source": source, "arrived_at": datetime.now(UTC), "user_key": key}
@@ -69,7 +69,7 @@ def ingest(
         add: Add = partial(ingest_logs, tables, **how)
         if new is not None:
             return check_all_used(str(logs), dict(add(partial(new.find, tables.spark))) | dict(new.left_out))
-        files = GrowingFolder(path_of(logs), format, told, **ways)
+        files = GrowingFolder(path_of(logs), format, fields, **ways)
         return check_all_used(
             str(logs), ingest_stream(tables, files, add, source=source, max_files=config.stream_files)
         )

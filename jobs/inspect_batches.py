@@ -1,4 +1,4 @@
-"""Verify a packed directory to the last batch and tell what it is worth: counts, reuse, padding, spread, a plot."""
+"""Verify every batch of a packed directory and report its figures: counts, reuse, padding, spread, a plot."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def inspect_batches(
     data
         The packed directory that `pack` wrote.
     plot
-        PNG to draw; by default `<data>.png`, beside the directory, or, of one behind a URL, here.
+        PNG to draw; by default `<data>.png` next to the directory, or in the working folder if `data` is remote.
     """
     data = Place.of(data).resolve()
-    path = Place.of(_beside(data)) if plot is None else plot
+    path = Place.of(_default_plot(data)) if plot is None else plot
     if Path(path.name).suffix.lower() != ".png":
         raise InputError(f"--plot {path}: name a file that ends in .png")
     with stage("sizes and sha256 of files"):
@@ -52,7 +52,7 @@ def inspect_batches(
     return found.summary | {"variants": counts.get("variants", 1), "order": config.get("order"), "plot": str(path)}
 
 
-def _beside(data: Place) -> Path:
+def _default_plot(data: Place) -> Path:
     return data.path.with_name(f"{data.name}.png") if data.is_local else Path(f"{data.name}.png")
 
 

@@ -1,4 +1,4 @@
-"""Care of the lake: compacts small files, removes old versions after their retention, prints the tables' history."""
+"""Maintains the lake: compacts small files, removes old versions after their retention, prints the tables' history."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def maintain(
     config: MaintenanceConfig = MaintenanceConfig(),  # noqa: B008 - frozen
     expiry: ExpiryConfig = ExpiryConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
-    """Compact the lake's tables, remove old versions and rows of an age. No job that writes the lake runs meanwhile.
+    """Compact the lake's tables, remove old versions and expired rows. No job may write to the lake meanwhile.
 
     Parameters
     ----------
@@ -35,22 +35,22 @@ def maintain(
     history_rows
         Commits of each table to print, newest first.
     history_bytes
-        Also tell what storing each history once saves: writes them into every impression, twice, to compare.
+        Also measure what storing each history once saves: writes them into every impression, twice, to compare.
     """
     with plain_errors():
         tables = open_lake(session_for("feedloop maintain", engine), lake)
         found = [table for table in TABLES if tables.exists(table)]
         if not found:
-            raise InputError(f"{lake}: no table of feedloop lies there. Name the folder that ingest wrote with --lake")
+            raise InputError(f"{lake}: there is no table of feedloop. Name the folder that ingest wrote with --lake")
         states = maintain_lake(tables, config, expiry)
         commits = {table.name: history(tables, table, limit=history_rows) for table in found}
         before, after = (
             {name: state[when]["version"] for name, state in states.items()} for when in ("before", "after")
         )
         versions = tables.report("maintain", inputs=before, outputs=after)
-        told = {"histories": bytes_of(tables)} if history_bytes else {}
-    show_maintenance(states, commits, told.get("histories"))
-    return {"tables": states, "history": commits, **told, **versions}
+        histories = {"histories": bytes_of(tables)} if history_bytes else {}
+    show_maintenance(states, commits, histories.get("histories"))
+    return {"tables": states, "history": commits, **histories, **versions}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A seeded, synthetic publisher: raw logs and news for everything that follows, the truth beside them."""
+"""A seeded, synthetic publisher: raw logs and news for all later stages, with the true impressions."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _LONGEST = 1 << 24  # bytes of the counts
 def make_sample(
     *, out: Path, size: SizeName = "demo", seed: int = 1, impressions: int | None = None, logs_only: bool = False
 ) -> dict[str, Any]:
-    """Write synthetic news, raw click logs with the faults of real ones, and the truth beside them.
+    """Write synthetic news, raw click logs with the faults of real ones, and the true impressions.
 
     Parameters
     ----------
     out
-        Folder to write. It is complete or absent; one that holds this very sample already is left as it is.
+        Folder to write. It is complete or absent; a folder that already holds this sample is left unchanged.
     size
-        How much: tiny for tests, demo for a demonstration, mindsmall as large as MIND-small, million, five_million.
+        Size: tiny for tests, demo for a demonstration, mindsmall as large as MIND-small, million, five_million.
     seed
         The same seed gives the same bytes.
     impressions
-        About so many page views instead of the size's own, its users in proportion.
+        Approximate number of page views instead of the size's own, with users in proportion.
     logs_only
-        Leave out the news and the table of the truth: logs and their counts alone.
+        Write only logs and their counts, without the news and the table of true impressions.
     """
     if size not in SIZES:
         raise InputError(f"size is {size!r}: choose one of {sorted(SIZES)}")
@@ -54,12 +54,12 @@ def make_sample(
 
 
 def _counts_of(out: Path) -> dict[str, Any] | None:
-    """The counts of the sample at `out`, nothing if it holds no sample; None where there is nothing at all."""
+    """The counts of the sample at `out`; empty if it holds something else, None if it is missing or empty."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     try:
         return decoded(read_bytes(out / COUNTS_FILE, largest=_LONGEST), dict[str, Any], str(out))
-    except ContractError:  # whatever it is, it is not the sample that was asked for
+    except ContractError:  # it is not the requested sample
         return {}
 
 

@@ -28,8 +28,8 @@ def pack(
     lake
         Folder of the Delta tables.
     out
-        The directory to make, here or behind a URL. It is complete or absent, and never changes; packing the same again
-        leaves it as it is.
+        The directory to make, local or remote. It is complete or absent, and never changes; packing the same again
+        leaves it unchanged.
     as_of
         Pack the tables as they were: a versions file that a job wrote below _versions/ of the lake, or a UTC time.
     engine

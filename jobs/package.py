@@ -1,4 +1,4 @@
-"""Our code -> what spark-submit needs where there is no clone: one zip, the job scripts, the jars, the presets."""
+"""Our code -> the files that spark-submit needs without a clone: one zip, the job scripts, the jars, the presets."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def package(
     cluster: Literal["standalone", "yarn", "kubernetes", "databricks"] = "standalone",
     environment: bool = False,
 ) -> dict[str, Any]:
-    """Collect what Spark's driver and workers need; prints the command line of every Spark job.
+    """Collect the files that Spark's driver and workers need; prints the command line of every Spark job.
 
     Parameters
     ----------
     out
-        Folder that gets feedloop.zip, the jobs' scripts, jars/, presets/, and SUBMIT.md: the command lines of every
-        kind of cluster.
+        Folder for feedloop.zip, the jobs' scripts, jars/, presets/, and SUBMIT.md with the command lines of every kind
+        of cluster.
     cluster
-        Whose command lines are printed.
+        Kind of cluster whose command lines are printed.
     environment
         Also make environment.tar.gz: Python with every package that tasks need, which executors unpack.
     """
@@ -65,7 +65,7 @@ def source_files(root: Path) -> list[str]:
 
 
 def write_zip(archive: Path, entries: dict[str, Path]) -> Path:
-    """The entries as one zip, whose bytes depend on theirs alone."""
+    """The entries as one zip, whose bytes depend only on theirs."""
     unfinished = archive.with_suffix(".zip.new")
     with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in sorted(entries):

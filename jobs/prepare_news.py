@@ -39,18 +39,18 @@ def prepare_news(
         Folder of the Delta tables.
     news
         news.jsonl or MIND's news.tsv, plain or compressed (.gz, .zst, .bz2, .lz4, .xz), or the folder that holds it;
-        or a .tsv of id, category, subcategory, title, abstract and body. Left out, for a publisher that gives no
-        text: each news that its ingested log names is an item without text.
+        or a .tsv of id, category, subcategory, title, abstract and body. Leave it out for a publisher without text:
+        each news in its ingested log becomes an item without text.
     source
-        Which publisher the news are from.
+        The publisher of the news.
     engine
         What runs the job: this process alone, or Apache Spark.
     text
-        How text becomes tokens, and which items stand for others. What is left out stays as the source's items were
-        made before; what is named and differs makes all of them anew, and is shown before.
+        How text becomes tokens, and which items represent others. Options that are left out stay as the source's items
+        were made before; an option that differs remakes all of them, and is printed first.
     """
     text.segmenting()
-    file = None if news is None else news_file(path_of(news))  # as what stands above, refused before Spark starts
+    file = None if news is None else news_file(path_of(news))  # like the checks above, fails before Spark starts
     source = checked_source(source)
     with plain_errors():
         tables = open_lake(session_for("feedloop prepare_news", engine), lake, news)
@@ -58,7 +58,7 @@ def prepare_news(
             read = (*TABLES_OF[_STAGE], *(_LOGGED if file is None else ()))
             before = tables.versions(read)
             for name, (old, new) in resolve_settings(tables, text, source=source).changed.items():
-                console.print(f"  {source}: {name} was {old}, is {new}: all its items are made anew", style="yellow")
+                console.print(f"  {source}: {name} was {old}, is {new}: all its items are remade", style="yellow")
             if file is None:
                 summary = prepare_logged_news(tables, text, source=source)
             else:

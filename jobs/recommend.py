@@ -1,4 +1,4 @@
-"""An export -> the news that a user, or whoever clicked some news, would be shown next."""
+"""An export -> the news with the best scores for a user, or for a list of clicked news."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def recommend(
     clicked
         News ids, oldest click first, instead of a user; item rows where the export was made without a lake.
     top
-        How many news.
+        Number of news.
     exclude_seen
-        Leave out what was clicked already.
+        Leave out news that were clicked already.
     newer_than
         Only news first shown to anyone at this UTC date or time or later, by the impressions of --lake.
     shown_on
-        Only news that anyone was shown on this UTC date, as `evaluate` measures recall.
+        Only news that were shown to anyone on this UTC date, as `evaluate` measures recall.
     """
     if (user is None) == (clicked is None):
-        raise InputError("name either --user or the news --clicked, not both and not neither")
+        raise InputError("name either --user or the news --clicked, exactly one of them")
     if top < 1:
         raise InputError(f"--top is {top}: use 1 or more")
     opened = Export.open(export)

@@ -1,4 +1,4 @@
-"""A run and all that is known of it -> one HTML page: what went in, how fast, how good, what a user would see."""
+"""A run and its records -> one HTML page: inputs, speed, quality, examples of recommendations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.page.page import PAGE, write_page
 from jobs.page.reading import local_run
 from schemas.storage.copies import published
 from schemas.storage.place import Place
-from schemas.storage.stand_in import here
+from schemas.storage.stand_in import local_copy
 from trainer.data.cache import CacheConfig
 
 
@@ -26,33 +26,33 @@ def report(
     out: Place | None = None,
     cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
-    """Write the page of a run: one file, which needs no network and can be sent to anybody.
+    """Write the page of a run: one file that needs no network.
 
     Parameters
     ----------
     run
         Folder of the run, the --out of `train`.
     summary
-        The demo's summary.json; by default the one beside the run, if it tells of this run.
+        The demo's summary.json; by default the one next to the run, if it is of this run.
     lake
-        Folder of the Delta tables, for what went in where no summary tells it.
+        Folder of the Delta tables, for the inputs that no summary states.
     data
-        The packed directory; by default the one that the run was trained on. Where named, every batch is read.
+        The packed directory; by default the one that the run was trained on. If named, every batch is read.
     out
         The page, by default <run>/report.html.
     """
     page = out or run / PAGE
-    with local_run(run) as folder, _file_here(summary) as told, published(page) as file:
-        places = Places(run=folder, named=run, summary=told, lake=lake, data=data, cache=cache)
+    with local_run(run) as folder, _local_file(summary) as summary_file, published(page) as file:
+        places = Places(run=folder, named=run, summary=summary_file, lake=lake, data=data, cache=cache)
         return {**write_page(places, file, read_batches=data is not None), "page": str(page)}
 
 
 @contextmanager
-def _file_here(place: Place | None) -> Iterator[Path | None]:
+def _local_file(place: Place | None) -> Iterator[Path | None]:
     if place is None:
         yield None
         return
-    with here(place) as path:
+    with local_copy(place) as path:
         yield path
 
 

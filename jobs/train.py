@@ -42,11 +42,11 @@ def train(
     config
         The run, in parts: run, encoder, user, planner, optimiser.
     resume
-        auto: go on from the newest checkpoint in --out, or begin where there is none.
+        auto: resume from the newest checkpoint in --out, or begin if there is none.
     init_from
         Begin with the weights of this checkpoint of an earlier run, whose token table may have grown since.
     dry_run
-        Check everything and tell what would be done; nothing is trained or written but the frozen layers' output.
+        Check everything and report what would be done; trains nothing and writes only the frozen layers' output.
     store
         Folder of this machine, mapped into memory, with the frozen layers' output; by default `<data>.frozen`.
     device
@@ -54,10 +54,10 @@ def train(
     """
     with process_group() as ranks, working_folder(out, ranks, resume=resume == "auto") as at:
         check_trackers(config.run)
-        terminal.one_speaks(ranks)
+        terminal.quiet_unless_leader(ranks)
         config = resolve_precision(config, device_of(device), ranks, begun=at.begun)
         prepared = terminal.prepare_with_progress(config, Packed.of(data, cache), ranks, store=store, device=device)
-        trainer = Trainer(prepared, ranks, terminal.started(prepared, init_from).get("chosen_by", []))
+        trainer = Trainer(prepared, ranks, terminal.load_initial_weights(prepared, init_from).get("chosen_by", []))
         summary = outline(trainer) if dry_run else _trained(trainer, at)
         terminal.write_report(at, data, trainer, dry_run=dry_run)
     return at.with_place(summary) if ranks.leads else None
@@ -70,14 +70,14 @@ def _trained(trainer: Trainer, at: Working) -> dict[str, Any]:
             "on_line": watch.line,
             "on_evaluation": watch.evaluated,
         }
-        keeping = TrainingSession(trainer, at.folder, follower=at.follower, **ways)
-        gone_on_from = terminal.resumed(keeping, trainer, at)
+        session = TrainingSession(trainer, at.folder, follower=at.follower, **ways)
+        resumed_from = terminal.resume_run(session, trainer, at)
         terminal.write_config(at, trainer)
         watch.begin()
-        keeping.fit()
-        if keeping.stopped:
+        session.fit()
+        if session.stopped:
             watch.stopped()
-        return {**keeping.summary(), "gone_on_from": gone_on_from}
+        return {**session.summary(), "gone_on_from": resumed_from}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prove on a language model of your choice, in float64, that encoding each item once loses no gradient."""
+"""Verify on a language model of your choice, in float64, that encoding each item once loses no gradient."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.model.user_encoder import UserEncoderConfig
 
 
 class InexactError(InputError):
-    """A rule that must be exact is not, with this language model on this machine."""
+    """A rule that must be exact does not hold with this language model on this machine."""
 
 
 def verify_gradients(
@@ -29,14 +29,14 @@ def verify_gradients(
     seed: int = 1,
     ranks: bool = True,
 ) -> dict[str, Any]:
-    """Largest absolute difference of a gradient for each exactness rule, beside a control that must differ.
+    """Largest absolute difference of a gradient for each exactness rule, with a control that must differ.
 
-    All layers are trained, whatever encoder.frozen_layers says, and vectors are 16 wide.
+    All layers are trained, whatever encoder.frozen_layers is, and vectors are 16 wide.
 
     Parameters
     ----------
     encoder
-        The text encoder to prove it on.
+        The text encoder to verify.
     user
         The user model above it.
     items

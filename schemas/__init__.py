@@ -1,1 +1,1 @@
-"""Contracts: what each table, batch and directory holds. No I/O; imports nothing of ours."""
+"""Contracts: what each table, batch and directory holds. Imports no other package of ours."""

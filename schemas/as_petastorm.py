@@ -18,5 +18,5 @@ def _field(array: Array) -> UnischemaField:
 
 
 def packed_batch_unischema() -> Unischema:
-    """The schema that petastorm keeps beside the batch files."""
+    """The schema that petastorm stores next to the batch files."""
     return Unischema("PACKED_BATCH", [_field(array) for array in PACKED_BATCH])

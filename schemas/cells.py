@@ -1,4 +1,4 @@
-"""Cells: an array of a packed batch -> the bytes that a Parquet cell holds."""
+"""An array of a packed batch -> the bytes of its Parquet cell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def encoded(array: NDArray[np.generic]) -> bytes:
+def npy_bytes(array: NDArray[np.generic]) -> bytes:
     """The bytes that NdarrayCodec stores: numpy's own .npy format, without pickles."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""EMBEDDINGS: one vector per news id, of the checkpoint that was exported last."""
+"""EMBEDDINGS: one vector per news id, from the checkpoint exported last."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from schemas.table import Column, Table
 
 EMBEDDINGS = Table(
     name="embeddings",
-    meaning="one vector per news id; of each source those of one checkpoint, earlier ones in the table's history",
+    meaning="one vector per news id; each source has those of one checkpoint, earlier ones are in the table's history",
     columns=(
         Column("source", "string", "as in news"),
         Column("item_id", "string", "the news id; null where it was exported without the lake", nullable=True),

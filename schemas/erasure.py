@@ -1,4 +1,4 @@
-"""SUPPRESSIONS: users whose lines are kept out; ERASURES: what was taken out of which table, for an auditor."""
+"""SUPPRESSIONS: users whose lines are not stored again; ERASURES: rows removed from each table, for an auditor."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from schemas.table import Column, Table
 
 SUPPRESSIONS = Table(
     name="suppressions",
-    meaning="one row per user who was forgotten: lines of theirs that come again are kept out",
+    meaning="one row per forgotten user: their lines are not stored again",
     columns=(
         Column("source", "string", "as in raw_log"),
         Column("user_hmac", "string", "HMAC-SHA256 of the user id under the salt that this table notes, in hex"),
-        Column("found", "boolean", "whether any table held rows of theirs when that was asked for"),
-        Column("run", "string", "the run of forget that was asked for it, as in erasures"),
+        Column("found", "boolean", "whether any table held rows of theirs at the request"),
+        Column("run", "string", "the run of forget that was given the request, as in erasures"),
         Column("asked_at", "timestamp", "when that run began, UTC"),
     ),
     key=("source", "user_hmac"),
@@ -20,17 +20,17 @@ SUPPRESSIONS = Table(
 
 ERASURES = Table(
     name="erasures",
-    meaning="one row per run of forget, source and table that lost rows by it",
+    meaning="one row per run of forget, source and table that lost rows",
     columns=(
-        Column("run", "string", "the run, by when it began"),
+        Column("run", "string", "the run, named by when it began"),
         Column("source", "string", "as in raw_log"),
         Column("table_name", "string", "the table that lost rows"),
         Column("rows_erased", "long", "rows that it lost"),
         Column("version_before", "long", "the table's last Delta version with these rows"),
         Column("version_after", "long", "its first version without them"),
         Column("erased_at", "timestamp", "when the run was done with all tables, UTC"),
-        Column("removable_from", "timestamp", "from when on maintain may remove the old version's files and log, UTC"),
-        Column("removed_at", "timestamp", "when these were removed; null: not yet", nullable=True),
+        Column("removable_from", "timestamp", "when maintain may first remove the old version's files and log, UTC"),
+        Column("removed_at", "timestamp", "when they were removed; null: not yet", nullable=True),
     ),
     key=("run", "source", "table_name"),
 )

@@ -1,4 +1,4 @@
-"""A user's history: how an impression names its own among the sequences that are stored once; no engine."""
+"""Looks up an impression's click history in the user's stored sequences, by length and hash; needs no engine."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import xxhash
 
 from schemas.errors import ContractError
 
-_SEED = 42  # Spark's, where xxhash64 is given none
+_SEED = 42  # Spark's default for xxhash64
 
 
 def hash_of_history(clicks: Iterable[str]) -> int:
-    """What Spark's `xxhash64` gives a list of texts, as a signed 64-bit number: each text's hash seeds the next one."""
+    """Spark's `xxhash64` of a list of texts, as a signed 64-bit integer: each text's hash seeds the next one."""
     value = _SEED
     for news in clicks:
         value = xxhash.xxh64_intdigest(news.encode(), seed=value)
@@ -22,8 +22,8 @@ def hash_of_history(clicks: Iterable[str]) -> int:
 def history_of(
     sequences: Iterable[Sequence[str]], length: int, history_hash: int, offset: int | None = None
 ) -> list[str]:
-    """The history of an impression: `length` clicks from `offset` on (null: from the first one) of that sequence of the
-    user where these have the hash.
+    """The history of an impression: `length` clicks from `offset` on (null: from the first one) of the user's sequence
+    whose slice has the hash.
 
     ContractError where no sequence has such a slice.
     """
@@ -35,6 +35,6 @@ def history_of(
         if len(found) == length and hash_of_history(found) == history_hash:
             return found
     raise ContractError(
-        f"table histories lacks a history of {length} clicks that an impression names by hash {history_hash}. "
+        f"table histories lacks a history of {length} clicks with hash {history_hash}, which an impression names. "
         "Ingest the raw logs into a new --lake"
     )

@@ -1,6 +1,6 @@
 """Manifest: what a packed directory holds. It is written last and is the commit: readers trust only files it lists.
 
-Its rules hold whenever one is made, for writing or by reading: sizes and numbers agree before anything is allocated.
+Every constructor checks its rules, on writing and on reading: sizes and counts agree before anything is allocated.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from schemas.strict_json import Count, Finite, PlainPath, Positive, Sha256, Shor
 from schemas.token_table import ITEM_BYTES, file_of
 
 MANIFEST_FILE = "manifest.json"
-LARGEST_MANIFEST = 1 << 30  # bytes: a hundred for each batch, ten million batches
+LARGEST_MANIFEST = 1 << 30  # bytes: 100 per batch for 10 million batches
 BATCH_FOLDER = "batches"
 EVALUATION_FOLDER = "evaluation"
-BUILD = r"build-[0-9a-f]{12}"  # behind a URL: the folder of the run that made the files, below the directory
+BUILD = r"build-[0-9a-f]{12}"  # on remote storage: the folder of the run that made the files, below the directory
 _AGAIN = "Pack again with jobs.pack"
 
 
@@ -38,14 +38,14 @@ class Superblock:
     weights: tuple[Finite, ...]  # sum of target weights of each
     items: tuple[Count, ...]  # distinct items of each
     trajectories: Positive
-    variant: Count = 0  # epoch e reads the superblocks of variant e modulo their number
+    variant: Count = 0  # epoch e reads the superblocks of variant e modulo the number of variants
 
     def __post_init__(self) -> None:
         count, first = len(self.batches), min(self.batches, default=0)
         if not count or self.batches != tuple(range(first, first + count)):
             raise ContractError("the batches of a superblock are one or more consecutive numbers")
         if {len(self.targets), len(self.weights), len(self.items)} != {count}:
-            raise ContractError(f"{count} batches, with targets, weights or items of another number")
+            raise ContractError(f"{count} batches, with another number of targets, weights or items")
         if min(self.weights) < 0:
             raise ContractError("a sum of weights below 0")
 
@@ -59,7 +59,7 @@ class FileEntry:
     bytes: Count
     rows: Count = 0
     superblocks: tuple[Superblock, ...] = ()  # batch files only: one per row group, in order
-    spans: tuple[Span, ...] = ()  # batch files only, none in directories of before: of each row group, and the footer
+    spans: tuple[Span, ...] = ()  # batch files only: one per row group and the footer; none in older directories
 
     def __post_init__(self) -> None:
         batches = sum(len(block.batches) for block in self.superblocks)
@@ -71,7 +71,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """Which tokenizer made the token table, and its shape."""
+    """The tokenizer that made the token table, and the table's shape."""
 
     tokenizer: ShortText
     tokenizer_sha256: Sha256
@@ -81,14 +81,12 @@ class Tokens:
     tokens_per_segment: Annotated[int, between(1, 2**16)]  # T
     segments_per_item: Annotated[int, between(1, 2**10)]  # S
     fields: tuple[ShortText, ...]  # which of schemas.news.FIELDS became segments
-    select: ShortText  # what of a field longer than T was kept
+    select: ShortText  # which part of a field longer than T was kept
     rows: Annotated[int, between(1, 2**31 - 1)]  # V
     category_first: bool = False  # whether titles begin with the words of their category
-    tokenizer_content: ShortText = (
-        ""  # schemas.tokenizer_content.content_sha256 of its file; "" in directories of before
-    )
+    tokenizer_content: ShortText = ""  # schemas.tokenizer_content.content_sha256 of its file; "" in older directories
 
-    def are_of(self, tokenizer_sha256: str, tokenizer_content: str) -> bool:
+    def match_tokenizer(self, tokenizer_sha256: str, tokenizer_content: str) -> bool:
         """Whether a tokenizer with this file, or with this content, makes these token ids."""
         same = self.tokenizer_content != "" and tokenizer_content == self.tokenizer_content
         return same or tokenizer_sha256 == self.tokenizer_sha256
@@ -113,7 +111,7 @@ class _News:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PackedBy:
-    """What others than packing read of `config`, which holds more."""
+    """The part of `config` that code outside of packing reads; `config` holds more."""
 
     source: ShortText | None = None
     order: ShortText | None = None
@@ -127,7 +125,7 @@ class _PackedBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The whole directory. `inputs` maps each Delta table to the version read; `config` is the packing's own."""
+    """The entire directory. `inputs` maps each Delta table to the version read; `config` is packing's own."""
 
     format_version: int
     files: tuple[FileEntry, ...]
@@ -136,7 +134,7 @@ class Manifest:
     config: dict[str, Any]
     counts: dict[str, Count]
     created_at: ShortText
-    build: ShortText = ""  # the folder below the directory from which paths of files count; "": the directory itself
+    build: ShortText = ""  # folder below the directory that file paths are relative to; "": the directory itself
 
     def __post_init__(self) -> None:
         for check in (_check_files, _check_superblocks, _check_counts, _check_tokens):
@@ -149,12 +147,12 @@ class Manifest:
         return tuple(sorted(found, key=lambda entry: entry[2].batches[0]))
 
     def root(self, place: Place) -> Place:
-        """Where the files lie that a directory at this place has."""
+        """The folder with the files of a directory at this place."""
         return place / self.build if self.build else place
 
     @property
     def source(self) -> str:
-        """The publisher whose logs these are; ContractError where the directory was not packed from a lake."""
+        """The publisher of the logs; ContractError where the directory was not packed from a lake."""
         source = self.config.get("source")
         if not source:
             raise ContractError(f"the packed directory's {MANIFEST_FILE} names no source in config. {_AGAIN}")
@@ -168,12 +166,12 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of manifest.json."""
-        fields = {n: v for n, v in asdict(self).items() if v or n != "build"}  # older code knows no builds
+        fields = {n: v for n, v in asdict(self).items() if v or n != "build"}  # older code does not know `build`
         return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> Manifest:
-        """Parse; ContractError names `where` if it is no manifest of this format version."""
+        """Parse the text; ContractError, with `where`, unless it is a manifest of this format version."""
         raw = json_value(text, where, advice=_AGAIN)
         version = raw.get("format_version") if isinstance(raw, dict) else None
         if type(version) is not int:
@@ -190,11 +188,11 @@ def _check_files(manifest: Manifest) -> None:
     if twice:
         raise ContractError(f"files lists {twice[0]} twice")
     if manifest.build and not re.fullmatch(BUILD, manifest.build):
-        raise ContractError(f"build is {manifest.build!r:.80}, which is no name of a run's folder")
+        raise ContractError(f"build is {manifest.build!r:.80}, which is not the name of a run's folder")
 
 
 def _check_superblocks(manifest: Manifest) -> None:
-    """Batches are numbered without a gap, so are variants, and each variant holds as many trajectories."""
+    """Batches and variants are numbered without gaps, and all variants hold the same number of trajectories."""
     blocks = [block for _, _, block in manifest.superblocks]
     ids: Iterator[int] = chain.from_iterable(block.batches for block in blocks)
     if any(found != wanted for wanted, found in enumerate(ids)):
@@ -205,11 +203,11 @@ def _check_superblocks(manifest: Manifest) -> None:
     if blocks and max(trajectories) >= len(trajectories):
         raise ContractError(f"variant {max(trajectories)}, and {len(trajectories)} variants have superblocks")
     if len(set(trajectories.values())) > 1:
-        raise ContractError(f"variants hold {dict(sorted(trajectories.items()))!r:.80} trajectories, not as many each")
+        raise ContractError(f"variants hold {dict(sorted(trajectories.items()))!r:.80} trajectories, not equally many")
 
 
 def _check_counts(manifest: Manifest) -> None:
-    """Counts that superblocks tell too are the same; where there are batches, there is something to learn."""
+    """Counts equal the sums over superblocks; a directory with batches has targets."""
     blocks = [block for _, _, block in manifest.superblocks]
     sums: Mapping[str, int] = {
         "batches": sum(len(block.batches) for block in blocks),
@@ -243,7 +241,7 @@ def _check_tokens(manifest: Manifest) -> None:
     for name, (least, largest) in bounds.items():
         entry = entries.get(file_of(name))
         if entry is not None and not least <= entry.rows <= largest:
-            told = f"{tokens.rows} items of {tokens.segments_per_item} segments of {tokens.tokens_per_segment} tokens"
-            raise ContractError(f"{entry.path} has {entry.rows} rows, which is not the table of {told}")
+            shape = f"{tokens.rows} items of {tokens.segments_per_item} segments of {tokens.tokens_per_segment} tokens"
+            raise ContractError(f"{entry.path} has {entry.rows} rows, which is not the table of {shape}")
         if entry is not None and entry.bytes < entry.rows * ITEM_BYTES[name]:
             raise ContractError(f"{entry.path} has {entry.rows} rows in {entry.bytes} bytes")

@@ -1,4 +1,4 @@
-"""NEWS: one row per news id; ITEM_TOKENS: its token segments under a permanent item row; what made them beside."""
+"""NEWS: one row per news id; ITEM_TOKENS: its token segments under a permanent item row; and what decided them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEWS = Table(
 
 ITEM_TOKENS = Table(
     name="item_tokens",
-    meaning="token segments of each item under a dense row that it keeps for ever",
+    meaning="token segments of each item under a dense, permanent row",
     columns=(
         Column("source", "string", "as in news"),
         Column("item_id", "string", "the news id"),
@@ -40,17 +40,19 @@ ITEM_TOKENS = Table(
         Column(
             "tokens_version", "int", "from 1, plus one when its tokens change: older vectors are stale", nullable=True
         ),
-        Column("segment_full_tokens", "array<int>", "tokens that each segment's whole field would have", nullable=True),
+        Column(
+            "segment_full_tokens", "array<int>", "tokens that each segment's entire field would have", nullable=True
+        ),
         Column(
             "segment_frequency",
             "array<array<int>>",
-            "of refined segments: how often each token's word stands in its field, at most 99; 0: a special token",
+            "of refined segments: how often each token's word occurs in its field, at most 99; 0: a special token",
             nullable=True,
         ),
         Column(
             "segment_position",
             "array<array<int>>",
-            "of refined segments: where each token's word stands first, from 1; 0: a special token",
+            "of refined segments: where each token's word first occurs, from 1; 0: a special token",
             nullable=True,
         ),
     ),
@@ -59,14 +61,14 @@ ITEM_TOKENS = Table(
 
 CORPUS_STATISTICS = Table(
     name="corpus_statistics",
-    meaning="in how many texts of a field each word stands: what content refinement scores by until it is made anew",
+    meaning="number of texts of a field that hold each word: content refinement scores by it until it is recounted",
     columns=(
         Column("source", "string", "as in news"),
         Column("field", "string", "one of FIELDS"),
         Column("corpus", "int", "its number: the version of this table at which it was counted"),
         Column("word", "string", "lower case; the empty word's row counts the texts that have any word"),
-        Column("texts_with", "long", "texts in which the word stands"),
-        Column("idf", "double", "its weight; in the empty word's row that of a word which the corpus lacks"),
+        Column("texts_with", "long", "texts that hold the word"),
+        Column("idf", "double", "its weight; in the empty word's row, that of a word missing from the corpus"),
     ),
     key=("source", "field", "word"),
     partition_by=("source", "field"),
@@ -74,12 +76,10 @@ CORPUS_STATISTICS = Table(
 
 NEAR_DUPLICATES = Table(
     name="near_duplicates",
-    meaning="items that another stands for because their texts are nearly the same; none while that is not asked for",
+    meaning="items represented by another with nearly the same text; none unless near duplicates are asked for",
     columns=(
         Column("item_row", "int", "the item that is folded"),
-        Column(
-            "kept_row", "int", "the item that stands for it, and for all whose text is the same as the folded one's"
-        ),
+        Column("kept_row", "int", "the item that represents it, and all items with the same text as the folded one"),
         Column("similarity", "double", "Jaccard similarity of their sets of word shingles"),
     ),
     key=("item_row",),

@@ -1,6 +1,6 @@
-"""PACKED_BATCH: the arrays of one mini-batch, each item in it stored once and slots pointing at it.
+"""PACKED_BATCH: the arrays of one mini-batch. Each item is stored once; slots point at it.
 
-Shape letters of the whole project: N items, S segments, T tokens, D vector, B trajectories, L clicks,
+Shape letters of the entire project: N items, S segments, T tokens, D vector, B trajectories, L clicks,
 K candidates (1 clicked + negatives), V items in all, G batches per step, W ranks.
 """
 
@@ -31,17 +31,17 @@ class Array:
 
 PACKED_BATCH: tuple[Array, ...] = (
     Array("format_version", "int32", "1", "FORMAT_VERSION of the writer"),
-    Array("batch_id", "int64", "1", "place of the batch in the packed order, from 0"),
+    Array("batch_id", "int64", "1", "position of the batch in the packed order, from 0"),
     Array("target_count", "int64", "1", "targets in the batch: positions with weight > 0"),
     Array("weight_sum", "float64", "1", "sum of weight_BL: the batch's share of the loss count"),
     Array("item_row_N", "int32", "N", "the distinct items, ascending; never the pad"),
     Array("click_slot_BL", "int32", "BL", "slot of each click, oldest first; 0 where masked"),
-    Array("click_mask_BL", "bool", "BL", "a click stands here; padding follows the clicks"),
+    Array("click_mask_BL", "bool", "BL", "true where there is a click; padding follows the clicks"),
     Array(
         "target_slot_BLK", "int32", "BLK", "slots of each target's candidates, the clicked one first; 0 where masked"
     ),
-    Array("target_mask_BLK", "bool", "BLK", "a candidate stands here"),
-    Array("prefix_BL", "int32", "BL", "how many clicks of the trajectory the target may see"),
+    Array("target_mask_BLK", "bool", "BLK", "true where there is a candidate"),
+    Array("prefix_BL", "int32", "BL", "number of clicks of the trajectory that the target may see"),
     Array("label_BL", "int8", "BL", "knowledge tracing: 1 correct, 0 not; -1 = no label (ranking)"),
     Array("weight_BL", "float32", "BL", "weight of the target in the loss; 0 = context only or padding"),
     Array("logged_BL", "bool", "BL", "the target was made inside an impression of the log"),
@@ -49,9 +49,9 @@ PACKED_BATCH: tuple[Array, ...] = (
 
 
 def check_arrays(arrays: Mapping[str, NDArray[np.generic]], where: str, *, rows: int) -> None:
-    """Raise ContractError unless names, dtypes, axes and values are as PACKED_BATCH says.
+    """Raise ContractError unless names, dtypes, axes and values match PACKED_BATCH.
 
-    `rows`: of the token table, which the batch's items name.
+    `rows`: of the token table that the batch's items index.
     """
     names = [field.name for field in PACKED_BATCH]
     if set(arrays) != set(names):
@@ -66,7 +66,7 @@ def check_arrays(arrays: Mapping[str, NDArray[np.generic]], where: str, *, rows:
 
 
 def _sizes(arrays: Mapping[str, NDArray[np.generic]], where: str) -> dict[str, int]:
-    """The length of each axis by its letter; ContractError where dtypes or axes are others, or fields disagree."""
+    """The length of each axis by its letter; ContractError where dtypes or axes differ, or fields disagree."""
     sizes: dict[str, int] = {"1": 1}
     for field in PACKED_BATCH:
         array = arrays[field.name]
@@ -84,7 +84,7 @@ def _sizes(arrays: Mapping[str, NDArray[np.generic]], where: str) -> dict[str, i
 
 
 def _rules(arrays: Mapping[str, NDArray[Any]], items: int, rows: int) -> Iterator[tuple[str, bool]]:
-    """(what is wrong, whether all is well), rule by rule: a value that breaks one would train on something else."""
+    """(fault, whether the rule holds) of each rule: a value that breaks one would train on other data."""
     item_N, click_BL, target_BLK = (arrays[name] for name in ("item_row_N", "click_mask_BL", "target_mask_BLK"))
     weight_BL, prefix_BL = arrays["weight_BL"], arrays["prefix_BL"]
     yield f"item_row_N holds the pad or a row beyond the {rows} of the token table", within(item_N, 1, rows)
@@ -99,12 +99,12 @@ def _rules(arrays: Mapping[str, NDArray[Any]], items: int, rows: int) -> Iterato
     yield "prefix_BL shows a target itself or what came later", bool(((prefix_BL >= 0) & (prefix_BL <= place_L)).all())
     yield "weight_BL is negative or not finite", bool((np.isfinite(weight_BL) & (weight_BL >= 0)).all())
     targets_BL = weight_BL > 0
-    yield "weight_BL has a target where no click stands", not (targets_BL & ~click_BL).any()
+    yield "weight_BL has a target where there is no click", not (targets_BL & ~click_BL).any()
     yield "target_mask_BLK lacks a target's clicked candidate", bool(target_BLK[:, :, :1][targets_BL].all())
     yield "label_BL is none of -1, 0 and 1", within(arrays["label_BL"], -1, 2)
     yield "target_count is not the number of targets", int(arrays["target_count"][0]) == int(targets_BL.sum())
-    told, found = float(arrays["weight_sum"][0]), float(weight_BL.sum(dtype=np.float64))
-    yield "weight_sum is not the sum of weight_BL", abs(told - found) <= 1e-6 * max(1.0, found)
+    stated, found = float(arrays["weight_sum"][0]), float(weight_BL.sum(dtype=np.float64))
+    yield "weight_sum is not the sum of weight_BL", abs(stated - found) <= 1e-6 * max(1.0, found)
 
 
 def within(array: NDArray[Any], least: int, end: int) -> bool:

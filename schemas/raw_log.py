@@ -1,21 +1,21 @@
-"""RAW_LOG, REJECTS, INGEST_FILES and INGEST_RUNS: lines as they came, lines refused, and the books that balance."""
+"""RAW_LOG, REJECTS, INGEST_FILES and INGEST_RUNS: lines as they came, rejected lines, and counts that balance."""
 
 from __future__ import annotations
 
 from schemas.table import Check, Column, Table
 
-WITHHELD = "withheld"  # RAW_LOG.format of a line kept as its sha256 and length only: user ids are replaced, it had none
+WITHHELD = "withheld"  # RAW_LOG.format of a line stored as sha256 and length only: user ids are replaced, it had none
 
 RAW_LOG = Table(
     name="raw_log",
     meaning="every logged line as it came; append only",
     columns=(
         Column("source", "string", "which publisher or collector family sent it"),
-        Column("file", "string", "path of the file it stood in, below the folder that was ingested"),
+        Column("file", "string", "path of its file, below the folder that was ingested"),
         Column("position", "long", "line or row number in the file, from 0"),
         Column("line", "binary", "the line's bytes, unchanged; a row of Parquet or Delta as JSON"),
         Column("format", "string", "how to read the line: jsonl, mind, a log mapping as JSON, or withheld"),
-        Column("arrived_at", "timestamp", "when the run that read it began"),
+        Column("arrived_at", "timestamp", "when the run that read the line began"),
         Column("batch", "long", "the ingest batch that appended it, from 1 in each source"),
         Column("arrived_on", "date", "the UTC date of arrived_at; null: an older feedloop wrote it", True),
     ),
@@ -46,7 +46,7 @@ REJECTS = Table(
         Column("position", "long", "as in raw_log"),
         Column("line", "string", "the line, bytes that are not UTF-8 replaced"),
         Column("reason", "string", "one of REJECT_REASONS"),
-        Column("batch", "long", "the ingest batch that refused it"),
+        Column("batch", "long", "the ingest batch that rejected it"),
         Column("arrived_on", "date", "as in raw_log", True),
     ),
     key=("source", "file", "position", "batch"),
@@ -63,11 +63,11 @@ INGEST_FILES = Table(
         Column("batch", "long", "the ingest batch that read it"),
         Column("bytes", "long", "of the file, up to the end of the last line that was read"),
         Column("lines", "long", "its lines so far: a file that has grown is read from there on"),
-        Column("first_line_sha256", "string", "of its first line's bytes: what older lakes tell contents apart by"),
+        Column("first_line_sha256", "string", "of its first line's bytes: older lakes distinguish contents by it"),
         Column("whole_lines", "boolean", "they end with a line end: if not, the last one is read again when it grows"),
         Column("text_bytes", "long", "bytes of the text read so far, line ends as line feeds; null: unknown", True),
-        Column("text_sha256", "string", "of this text: a file that begins otherwise by now is refused", True),
-        Column("stamp", "string", "size, times and inode when it was looked at: the same, it is not read again", True),
+        Column("text_sha256", "string", "of this text: a file that begins differently by now is refused", True),
+        Column("stamp", "string", "size, times and inode at the last look: if equal, it is not read again", True),
     ),
     key=("source", "file", "batch"),
     partition_by=("source",),
@@ -75,22 +75,22 @@ INGEST_FILES = Table(
 
 INGEST_RUNS = Table(
     name="ingest_runs",
-    meaning="one row per ingest batch, written last: lines = impressions + merged + rejected, as it came",
+    meaning="one row per ingest batch, written last: lines = impressions + merged + rejected, at that time",
     columns=(
         Column("source", "string", "as in raw_log"),
         Column("batch", "long", "as in raw_log"),
         Column("files", "long", "files read"),
         Column("lines", "long", "lines in"),
-        Column("impressions", "long", "rows that impressions gained; negative where a line showed that two are one"),
-        Column("merged", "long", "lines that told of an impression already known: the sum of the next three"),
-        Column("replayed", "long", "merged by rule 1: the same line again, or one that told nothing new"),
+        Column("impressions", "long", "rows that impressions gained; negative where a line proved two to be one"),
+        Column("merged", "long", "lines of an impression that was already known: the sum of the next three"),
+        Column("replayed", "long", "merged by rule 1: the same line again, or one with nothing new"),
         Column("retold", "long", "merged by rule 2: the same id again within 24 h, with other marks, time or history"),
         Column("double_logged", "long", "merged by rule 3: the same view under another id"),
-        Column("repeated_news", "long", "lines mended by rule 4: a news shown twice is one candidate"),
+        Column("repeated_news", "long", "lines changed by rule 4: a news shown twice is one candidate"),
         Column("rejected", "long", "lines in rejects"),
         Column("finished_at", "timestamp", "when the batch was complete"),
-        Column("suppressed", "long", "lines of forgotten users, which came and were not stored; not in lines", True),
-        Column("forgotten", "long", "of lines: those that forget has taken out of raw_log since; null = 0", True),
+        Column("suppressed", "long", "lines of forgotten users that arrived and were not stored; not in lines", True),
+        Column("forgotten", "long", "of lines: those that forget has since removed from raw_log; null = 0", True),
     ),
     key=("source", "batch"),
     partition_by=("source",),

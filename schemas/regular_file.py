@@ -1,6 +1,6 @@
-"""Regular files only, within a stated size: a FIFO hangs, a device never ends, and a file may be larger than memory.
+"""Opens regular files only, up to a stated size: a FIFO hangs, a device never ends, a file may exceed memory.
 
-The one place of `schemas` that reads: both halves open files that others wrote, and share nothing but this package.
+It is in `schemas` because both halves open files that others wrote, and share nothing but this package.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _AGAIN = "Make it again with the job that wrote it"
 
 
 @contextmanager
-def opened(
+def open_regular(
     path: Path, *, largest: int, advice: str = _AGAIN, error: type[InputError] = ContractError
 ) -> Iterator[BufferedReader]:
     """The file, open for reading; `error`, with the path and the `advice`, unless it is regular and not too large.
 
-    `largest`: bytes. The open never waits: a FIFO without a writer is refused like any other.
+    `largest`: bytes. Opening never blocks: a FIFO without a writer raises the same error as any other.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -51,16 +51,16 @@ def opened(
 
 
 def read_bytes(path: Path, *, largest: int, advice: str = _AGAIN, error: type[InputError] = ContractError) -> bytes:
-    """All bytes of the file; see `opened`."""
-    with opened(path, largest=largest, advice=advice, error=error) as stream:
+    """All bytes of the file; see `open_regular`."""
+    with open_regular(path, largest=largest, advice=advice, error=error) as stream:
         found = stream.read(largest + 1)
-    if len(found) > largest:  # it grew, or tells no size, as in /proc
+    if len(found) > largest:  # it grew, or reports no size, as in /proc
         raise error(f"{path}: more than {largest} bytes. {advice}")
     return found
 
 
 def check_inside(folder: Path, name: str, *, advice: str = _AGAIN, error: type[InputError] = ContractError) -> Path:
-    """The path of `name` below `folder`; `error` where it, or a symbolic link on the way, leads somewhere else."""
+    """The path of `name` below `folder`; `error` where it, or a symbolic link on the way, leads outside."""
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise error(f"{folder}: names {name[:80]!r}, which does not lie in it. {advice}")

@@ -1,4 +1,4 @@
-"""Space: a full disk as one message with the path, what was needed and what is free; for writers of both halves."""
+"""Turns a full disk into one message with the path, the bytes needed and the bytes free; for writers of both halves."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from schemas.errors import InputError
 
-# Rust, C++ and Java libraries tell it in words alone: safetensors, delta-rs, faiss, Spark.
+# Rust, C++ and Java libraries say it only in their message: safetensors, delta-rs, faiss, Spark.
 _FULL = re.compile(r"no space left on device|disk quota exceeded|database or disk is full", re.IGNORECASE)
 
 
 class NoSpaceError(InputError):
-    """A file system is full, or its user's share of it."""
+    """A file system, or the user's quota on it, is full."""
 
 
 def is_no_space(error: BaseException) -> bool:
-    """Whether an error, or what caused it, is a full file system."""
+    """Whether the error or one of its causes is a full file system."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -33,7 +33,7 @@ def is_no_space(error: BaseException) -> bool:
 
 @contextmanager
 def space_for(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Inside, a full file system comes out as a NoSpaceError that names `path`, the bytes `needed` and those free."""
+    """Inside, a full file system raises a NoSpaceError that names `path`, the bytes `needed` and the bytes free."""
     try:
         yield
     except NoSpaceError:
@@ -49,17 +49,17 @@ def no_space(path: Path, needed: int | None = None) -> str:
     wanted = "" if needed is None else f"{needed:,} bytes are needed, "
     return (
         f"{path}: no space left there: {wanted}{free_bytes(path):,} are free. Make room, then run the same command "
-        "again: what was whole before is whole still"
+        "again: what was complete before still is"
     )
 
 
-def fullest(paths: Sequence[Path]) -> Path:
-    """Of some paths the one on the file system with the least room."""
+def path_with_least_space(paths: Sequence[Path]) -> Path:
+    """The path on the file system with the fewest free bytes."""
     return min(paths, key=free_bytes)
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes that may still be written where `path` is, or would be made."""
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    found = os.statvfs(there)
+    """Bytes that can still be written where `path` is or would be created."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    found = os.statvfs(existing)
     return found.f_bavail * found.f_frsize

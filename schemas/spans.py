@@ -1,6 +1,6 @@
-"""Spans: a batch file cut where its row groups begin, so that a reader far from it fetches and checks one at a time.
+"""Spans: byte ranges of a batch file, cut where row groups begin, so that a remote reader fetches and checks one each.
 
-The spans of a file lie end to end: one for each row group, then the footer. The first also holds what stands before it.
+The spans of a file are contiguous: one for each row group, then the footer. The first includes the file's header.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Span:
 
 
 def spans_fault(spans: Sequence[Span], *, row_groups: int, size: int) -> str | None:
-    """What is wrong with the spans of a file of `size` bytes; None where there are none, or they are those of it."""
+    """The fault in the spans of a file of `size` bytes; None where they are right or there are none."""
     if not spans:
         return None
     if len(spans) != row_groups + 1:

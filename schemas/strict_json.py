@@ -1,9 +1,9 @@
 """Strict JSON: the text of a file -> a typed dataclass, or one error that names file, place, fault and what to do.
 
 The text is RFC 8259 in UTF-8: no NaN, no infinity, no name twice, no number beyond 64 bits, no nesting beyond
-DEEPEST. Values have exactly the types of the dataclass (true is no integer, 1.0 is none), required names are there,
-and bounds hold that a field states (`Annotated[int, at_most(9)]`) or a `__post_init__` checks. Nothing is allocated by
-what a number says.
+DEEPEST. Values have exactly the types of the dataclass (true and 1.0 are no integers), required names are present,
+and the bounds hold that a field states (`Annotated[int, between(0, 9)]`) or a `__post_init__` checks. No number in the
+text decides how much is allocated.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from schemas.errors import ContractError, InputError
 T = TypeVar("T")
 Unknown = Literal["refused", "ignored"]
 
-DEEPEST = 32  # objects and lists inside each other; ours need 8
+DEEPEST = 32  # nested objects and lists; ours need 8
 LONGEST_NUMBER = 64  # characters
-LARGEST = 1 << 53  # of counts: every reader of JSON holds these exactly
+LARGEST = 1 << 53  # of counts: every JSON reader represents these exactly
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
@@ -40,7 +40,7 @@ _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
 def between(least: float, most: float) -> msgspec.Meta:
-    """The bounds of a number's field, both included."""
+    """The bounds of a numeric field, both included."""
     return msgspec.Meta(ge=least, le=most)
 
 
@@ -53,10 +53,10 @@ def decoded(
     error: type[InputError] = ContractError,
     unknown: Unknown = "refused",
 ) -> T:
-    """The text as a `kind`; `error` names `where`, the place in it, what is wrong there, and the `advice`.
+    """The text as a `kind`; `error` names `where`, the place in the text, the fault and the `advice`.
 
-    `unknown`: names that `kind` does not have. A contract with a format version refuses them; what is only shown to
-    people ignores them, so that an older page shows a newer run.
+    `unknown`: names that `kind` lacks. A contract with a format version refuses them; data that is only displayed
+    ignores them, so that an older page shows a newer run.
     """
     return converted(json_value(text, where, advice=advice, error=error), kind, where, advice=advice, error=error,
                      unknown=unknown)  # fmt: skip
@@ -67,7 +67,7 @@ def json_value(text: bytes | str, where: str, *, advice: str = _AGAIN, error: ty
     try:
         plain = text if isinstance(text, str) else text.decode("utf-8")
         found = json.loads(
-            plain, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_whole, parse_float=_fraction
+            plain, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_fraction
         )
         check_depth(found)
         if _SURROGATE.search(plain):
@@ -84,18 +84,18 @@ def json_value(text: bytes | str, where: str, *, advice: str = _AGAIN, error: ty
 
 
 def json_lines(text: bytes, where: str, *, advice: str = _AGAIN, error: type[InputError] = ContractError) -> list[Any]:
-    """The values of a file of JSON lines; a last line without its end, which a kill cut short, is left out."""
+    """The values of a file of JSON lines. A last line without a line end, which a kill cut short, is left out."""
     lines = text.split(b"\n")[:-1]
-    told: dict[str, Any] = {"advice": advice, "error": error}
-    return [json_value(line, f"{where}, line {number}", **told) for number, line in enumerate(lines, start=1)]
+    how: dict[str, Any] = {"advice": advice, "error": error}
+    return [json_value(line, f"{where}, line {number}", **how) for number, line in enumerate(lines, start=1)]
 
 
-def finite(value: Any) -> Any:
-    """The value with None for every number that JSON cannot hold: what a job writes, so that it can be read again."""
+def null_nonfinite(value: Any) -> Any:
+    """The value with None for each NaN and infinity, which JSON cannot hold: what a job writes can be read again."""
     if isinstance(value, Mapping):
-        return {name: finite(inner) for name, inner in value.items()}
+        return {name: null_nonfinite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
+        return [null_nonfinite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -108,7 +108,7 @@ def converted(
     error: type[InputError] = ContractError,
     unknown: Unknown = "refused",
 ) -> T:
-    """What `json_value` gave as a `kind`; see `decoded`."""
+    """A result of `json_value` as a `kind`; see `decoded`."""
     try:
         made = msgspec.convert(found, kind)
     except msgspec.ValidationError as failure:
@@ -121,7 +121,7 @@ def converted(
 
 
 def check_depth(found: Any) -> None:
-    """ValueError where lists and dictionaries stand inside each other more than DEEPEST deep."""
+    """ValueError where lists and dictionaries are nested more than DEEPEST deep."""
     level = [found]
     for _ in range(DEEPEST + 1):
         level = [inner for outer in level if isinstance(outer, list | dict) for inner in _inside(outer)]
@@ -139,7 +139,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {_short(twice)} stands twice in one object")
+        raise ValueError(f"the name {_short(twice)} occurs twice in one object")
     return found
 
 
@@ -147,9 +147,9 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _whole(digits: str) -> int:
+def _integer(digits: str) -> int:
     if len(digits) > LONGEST_NUMBER or not -(2**63) <= int(digits) < 2**64:
-        raise ValueError(f"the whole number {digits[:24]}… is beyond 64 bits")
+        raise ValueError(f"the integer {digits[:24]}… is beyond 64 bits")
     return int(digits)
 
 
@@ -160,7 +160,7 @@ def _fraction(digits: str) -> float:
 
 
 def _stray(found: Any, known: Any, place: str) -> str | None:
-    """The place of the first name in `found` that `known`, what was understood of it, lacks."""
+    """The place of the first name in `found` that its converted form `known` lacks."""
     if isinstance(found, dict) and isinstance(known, Mapping):
         for name, value in found.items():
             if name not in known:
@@ -175,7 +175,7 @@ def _stray(found: Any, known: Any, place: str) -> str | None:
 
 
 def _shown(found: Any, place: str) -> str:
-    """The value at that place of `found`, where it is a plain one."""
+    """The value at that place of `found`, if it is a scalar."""
     for name, number in _STEP.findall(place.removeprefix("$")):
         try:
             found = found[name] if name else found[int(number)]

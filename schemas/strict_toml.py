@@ -10,11 +10,11 @@ from schemas.errors import InputError
 from schemas.strict_json import DEEPEST, check_depth
 
 LARGEST_TOML = 1 << 18  # bytes
-_DEEP_NAME = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")  # tomllib takes their square
+_DEEP_NAME = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")  # tomllib: quadratic time
 
 
 def toml_tables(text: bytes, where: str, *, advice: str) -> dict[str, Any]:
-    """The tables of the text, which is UTF-8 with or without a byte order mark."""
+    """The tables of a text in UTF-8, with or without a byte order mark."""
     try:
         plain = text.decode("utf-8-sig")
         if _DEEP_NAME.search(plain):

@@ -1,4 +1,4 @@
-"""Column and Table: the words in which every table contract is written."""
+"""Column, Check and Table: the types that every table contract is made of."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A rule that every row keeps: Delta refuses a write that breaks `sql`, which must be true, and not null."""
+    """A rule for every row: Delta refuses a write where `sql` is not true; null counts as not true."""
 
     name: str
     sql: str
@@ -44,12 +44,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One Delta table: columns in order, the unique key, how it is partitioned, what every row keeps.
+    """One Delta table: columns in order, the unique key, partition columns, rules for every row.
 
-    `ordered_by`: a time by which the rows of a partition lie in files, so that a change of a few rows, which are mostly
-    late ones, writes few files anew.
+    `ordered_by`: a time by which the rows of a partition are laid out in files, so that a change of a few rows, mostly
+    late ones, rewrites few files.
 
-    `deletion_vectors`: a changed row is marked in its file instead of writing the file anew. Cheap for small changes to
+    `deletion_vectors`: a changed row is marked in its file instead of rewriting the file. Cheap for small changes to
     large tables; readers other than Spark may refuse such a table.
     """
 
@@ -65,7 +65,7 @@ class Table:
     def __post_init__(self) -> None:
         names = self.column_names
         if len(set(names)) != len(names):
-            raise ContractError(f"table {self.name}: a column name stands twice in {names}")
+            raise ContractError(f"table {self.name}: a column name occurs twice in {names}")
         order = () if self.ordered_by is None else (self.ordered_by,)
         unknown = [name for name in (*self.key, *self.partition_by, *order) if name not in names]
         if unknown or not self.key:

@@ -1,8 +1,8 @@
-"""TOKEN_TABLE: the arrays that travel with packed batches, so that a step ships integers and no text.
+"""TOKEN_TABLE: the arrays stored with packed batches, so that a step ships integers and no text.
 
 Compressed sparse rows on two levels: item row v owns segments segment_start_V1[v] up to segment_start_V1[v+1];
 segment s owns token_values[token_start_S1[s] : token_start_S1[s+1]], [CLS] and [SEP] included.
-Row 0, the pad, owns no segment. R tokens stand in refined segments (refined_S): laid end to end in the order of
+Row 0, the pad, owns no segment. R tokens are in refined segments (refined_S): concatenated in the order of
 token_values, each has the frequency and the position of its keyword; 0 and 0 for a special token.
 """
 
@@ -116,7 +116,7 @@ def _check_layout(arrays: Mapping[str, NDArray[np.generic]]) -> None:
 
 
 def _rules(table: TokenTable) -> Iterator[tuple[str, bool]]:
-    """(what is wrong, whether all is well), rule by rule; later ones rest on those before them."""
+    """(fault, whether the rule holds) of each rule; later rules rely on earlier ones."""
     starts, tokens = table.segment_start_V1, table.token_start_S1
     yield "it has no row at all, or no offset", len(starts) >= 2 and len(tokens) >= 1
     yield "row 0 is the pad and owns no segment", int(starts[0]) == int(starts[1]) == int(tokens[0]) == 0
@@ -130,7 +130,7 @@ def _rules(table: TokenTable) -> Iterator[tuple[str, bool]]:
     canonical = table.canonical_row_V
     inside = canonical[0] == 0 and canonical[1:].min(initial=1) >= 1 and canonical.max() < len(canonical)
     yield "canonical_row_V names the pad, or a row that is not there", bool(inside)
-    yield "canonical_row_V names a row that another one stands for", bool((canonical[canonical] == canonical).all())
+    yield "canonical_row_V names a row that another one represents", bool((canonical[canonical] == canonical).all())
     yield "tokens_version_V is negative", int(table.tokens_version_V.min()) >= 0
     refined = int(np.diff(tokens)[np.asarray(table.refined_S)].sum())
     keywords = {len(table.keyword_frequency_R), len(table.keyword_position_R)} == {refined}

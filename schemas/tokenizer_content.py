@@ -1,7 +1,7 @@
-"""Tokenizer content: what of a tokenizer.json decides token ids. Two files with the same content are one tokenizer.
+"""Hashes the part of a tokenizer.json that decides token ids. Two files with the same content are one tokenizer.
 
-Saved again, a file differs in its layout, in the order of its vocabulary, in how merges are written, in cutting and
-padding that a caller had switched on, and in options that a later version of the library writes out.
+A file that is saved again differs in layout, vocabulary order, the notation of merges, truncation and padding that a
+caller had switched on, and options that a later version of the library writes out.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import json
 from functools import lru_cache
 from typing import Any
 
-_LEFT_OUT = ("version", "truncation", "padding", "decoder")  # layout, what callers set, and the way back to text
+_LEFT_OUT = ("version", "truncation", "padding", "decoder")  # layout, callers' settings, and decoding to text
 _OFF_UNLESS_NAMED = ("dropout", "unk_token", "fuse_unk", "byte_fallback", "ignore_merges", "continuing_subword_prefix",
                      "end_of_word_suffix")  # fmt: skip
 
 
-@lru_cache(maxsize=4)  # a run asks often, of one or two tokenizers
+@lru_cache(maxsize=4)  # a run calls this often, for one or two tokenizers
 def content_sha256(text: str) -> str:
     """Hash of the vocabulary, merges, added tokens, normaliser, pre-tokenizer and post-processor of a tokenizer.json.
 
-    "" where the text is no such file: it then equals nothing but itself.
+    "" where the text is no such file.
     """
     try:
         raw = json.loads(text)

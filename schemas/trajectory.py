@@ -1,4 +1,4 @@
-"""TRAJECTORIES: one user's window of clicks in time order; EVALUATION: impressions kept for evaluation."""
+"""TRAJECTORIES: one user's window of clicks in time order; EVALUATION: impressions held out for evaluation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ TRAJECTORIES = Table(
         Column("source", "string", "as in impressions"),
         Column("user_id", "string", "as in impressions"),
         Column("window", "int", "0 = the user's latest clicks; windows are cut from the end"),
-        Column("time", "timestamp", "when the latest target was shown, or its history told"),
+        Column("time", "timestamp", "when the latest target was shown, or its history logged"),
         Column("click_row", "array<int>", "L item rows, oldest first"),
         Column("prefix", "array<int>", "L counts: clicks of this window made in impressions of earlier seconds"),
         Column(
             "candidate_row",
             "array<array<int>>",
-            "L lists of item rows: clicked first, then negatives, shown beside it or drawn; empty = context only",
+            "L lists of item rows: clicked first, then negatives, shown with it or sampled; empty = context only",
         ),
         Column("weight", "array<float>", "L weights in the loss, history clicks by history_weight; 0 = context only"),
         Column("logged", "array<boolean>", "L marks: the click was made inside an impression of the log"),
-        Column("variant", "int", "which drawing of the negatives, from 0; null = 0", nullable=True),
+        Column("variant", "int", "which sample of the negatives, from 0; null = 0", nullable=True),
     ),
     key=("source", "user_id", "window", "variant"),
     partition_by=("source",),
@@ -39,7 +39,7 @@ EVALUATION = Table(
         Column(
             "shown_row",
             "array<int>",
-            "item rows in the order shown, drawn ones in random order; 0 = without an item (unlabelled only)",
+            "item rows in the order shown, sampled ones in random order; 0 = without an item (unlabelled only)",
         ),
         Column("shown_id", "array<string>", "news ids in the same order"),
         Column("clicked", "array<boolean>", "click mark of each; null = unlabelled", nullable=True),
@@ -56,7 +56,7 @@ EVALUATION = Table(
         Column(
             "drawn",
             "boolean",
-            "its unclicked news were drawn from the day's clicks, not shown to the user; null = no",
+            "its unclicked news were sampled from the day's clicks, not shown to the user; null = no",
             nullable=True,
         ),
     ),

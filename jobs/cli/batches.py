@@ -1,4 +1,4 @@
-"""What a packed directory holds, as it is printed."""
+"""Prints the contents and the quality figures of a packed directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.table import Table as Screen
 from schemas.manifest import Manifest
 from trainer.data.description import Description
 
-_ROWS = (  # figure of the summary, what it says
+_ROWS = (  # figure of the summary, its meaning
     ("trajectories", "of all variants together"),
     ("targets", "clicks to be predicted"),
     ("batches", ""),
@@ -25,7 +25,7 @@ _ROWS = (  # figure of the summary, what it says
 
 
 def show_batches(manifest: Manifest, found: Description) -> None:
-    """Print where the directory came from, its files, and what its batches are worth."""
+    """Print where the directory came from, its files, and the figures of its batches."""
     console = Console(highlight=False)
     config, summary = manifest.config, found.summary
     came = ", ".join(f"{table} v{version}" for table, version in sorted(manifest.inputs.items()))

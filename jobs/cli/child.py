@@ -1,4 +1,4 @@
-"""Run a job in a process of its own and take its summary; what it tells on stderr goes straight to the user."""
+"""Runs a job in a process of its own and returns its summary; its stderr goes straight to the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run_child(module: str, options: Sequence[object]) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     if done.returncode != 0:
-        console.print(f"{module} failed; its message stands above", style="red")
+        console.print(f"{module} failed; its message is above", style="red")
         raise SystemExit(done.returncode)
     last = done.stdout.rstrip().rpartition("\n")[2]
     return decoded(last, dict[str, Any], f"the summary of {module}", advice="Run it alone and look at what it prints")

@@ -1,6 +1,6 @@
 """The command line of every job: one typed function, a TOML preset and dotted options become its arguments.
 
-`run` prints the job's summary as one JSON line; what a user or their data can cause is one message and exit code 2.
+`run` prints the job's summary as one JSON line. Invalid input exits with code 2 and one error message.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict as Values
 from cyclopts.exceptions import UnusedCliTokensError
 
-from jobs.cli.place_options import check_places, taken
+from jobs.cli.place_options import check_places, cyclopts_type
 from jobs.cli.storage_section import apply_storage
 from schemas.errors import InputError, PartlyDone
 from schemas.regular_file import read_bytes
-from schemas.space import fullest, is_no_space, no_space
+from schemas.space import is_no_space, no_space, path_with_least_space
 from schemas.storage.place import Place
-from schemas.strict_json import finite
+from schemas.strict_json import null_nonfinite
 from schemas.strict_toml import LARGEST_TOML, toml_tables
 
 Job = Callable[..., Mapping[str, Any] | None]
@@ -39,7 +39,7 @@ _CONFIG = (
     "TOML file of options; the command line overrules it. Its table [storage] may name endpoint, region, allow_http, "
     "path_style and the like; the environment overrules it"
 )
-_WHOLE = re.compile(r"[+-]?(0[xob][0-9a-f_]+|[0-9][0-9_]*)", re.IGNORECASE)
+_INTEGER = re.compile(r"[+-]?(0[xob][0-9a-f_]+|[0-9][0-9_]*)", re.IGNORECASE)
 
 
 def run(job: Job, argv: Sequence[str] | None = None) -> int:
@@ -50,28 +50,29 @@ def run(job: Job, argv: Sequence[str] | None = None) -> int:
         bound = _bind(job, sys.argv[1:] if argv is None else argv)
         summary = job(*bound.args, **bound.kwargs) if bound else None
     except Exception as error:
-        if (told := _told(error, bound)) is None:
+        if (message := _user_message(error, bound)) is None:
             raise
         if isinstance(error, PartlyDone):
             print(_json(error.summary), flush=True)
-        print(f"{name}: {told}", file=sys.stderr)
+        print(f"{name}: {message}", file=sys.stderr)
         return 2
     if summary is not None:
         print(_json(summary), flush=True)
     return 0
 
 
-def _told(error: Exception, bound: inspect.BoundArguments | None) -> str | None:
-    """What to say of an error that a user, their data or their machine can cause; None for all others."""
-    if is_no_space(error) and not isinstance(error, InputError):  # of its paths the job's own, or Spark's scratch
+def _user_message(error: Exception, bound: inspect.BoundArguments | None) -> str | None:
+    """The message of an error that a user, their data or their machine can cause; None for all others."""
+    if is_no_space(error) and not isinstance(error, InputError):  # on a path of the job, or Spark's scratch folder
         named = [Path(str(value)) for value in (bound.arguments.values() if bound else ())]
-        return no_space(fullest([*(path for path in named if path.exists()), Path(tempfile.gettempdir())]))
-    # OSError: a path that cannot be read or written; it names it
+        existing = [path for path in named if path.exists()]
+        return no_space(path_with_least_space([*existing, Path(tempfile.gettempdir())]))
+    # OSError: a path that cannot be read or written, which the message names
     return str(error) if isinstance(error, InputError | OSError) else None
 
 
 def _bind(job: Job, argv: Sequence[str]) -> inspect.BoundArguments | None:
-    """The job's arguments, or None where help was asked for and printed."""
+    """The job's arguments, or None where help was requested and printed."""
     app = _app(job)
     app["--help"].group = "Parameters"
     bound: list[inspect.BoundArguments] = []
@@ -81,7 +82,7 @@ def _bind(job: Job, argv: Sequence[str]) -> inspect.BoundArguments | None:
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
     ) -> None:
-        app.config = [*([_Preset(config)] if config else []), _whole_numbers, check_places]
+        app.config = [*([_Preset(config)] if config else []), _require_integers, check_places]
         bound.append(app.parse_args(tokens, print_error=False, exit_on_error=False)[1])
 
     try:
@@ -90,7 +91,7 @@ def _bind(job: Job, argv: Sequence[str]) -> inspect.BoundArguments | None:
         raise InputError(f"{_explained(error)} See ./{app.name[0]} --help") from error
     except InputError:
         raise
-    except ValueError as error:  # a config dataclass refused its values; no line of the job has run yet
+    except ValueError as error:  # a config dataclass rejected its values; no line of the job has run yet
         raise InputError(str(error)) from error
     return bound[0] if bound else None
 
@@ -121,7 +122,7 @@ def _explained(error: CycloptsError) -> str:
 
 
 class _Preset:
-    """A TOML file as cyclopts reads it: fills what the command line left open."""
+    """A TOML file as a source of cyclopts: sets the options that the command line does not."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -150,7 +151,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values; an empty table counts as one, so that its name is checked too."""
+    """Dotted names and values; an empty table counts as a value, so that its name is checked too."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
@@ -158,21 +159,21 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + key, value
 
 
-def _whole_numbers(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Refuse 3.5 where a whole number is wanted: cyclopts alone would round it."""
+def _require_integers(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """InputError for 3.5 where an integer is expected: cyclopts alone would round it."""
     for argument in arguments:
         hints = {argument.hint, *get_args(argument.hint)}
         if int not in hints or hints & {float, str}:
             continue
         for token in argument.tokens:
-            if token.value and not _WHOLE.fullmatch(token.value) and token.value.lower() != "none":
+            if token.value and not _INTEGER.fullmatch(token.value) and token.value.lower() != "none":
                 where = "" if token.source == "cli" else f"{token.source}: "
                 key = token.keyword or argument.name
-                raise InputError(f"{where}{key} is {token.value!r}: give a whole number")
+                raise InputError(f"{where}{key} is {token.value!r}: give an integer")
 
 
 def _described(job: Job) -> Job:
-    """`job` as cyclopts needs it: configs flattened into dotted options, comments of their fields as help."""
+    """`job` in the form that cyclopts needs: configs flattened into dotted options, field comments as help."""
     hints = get_type_hints(job, include_extras=True)
     documented = docstring_parser.parse(inspect.getdoc(job) or "")
     help_of = {param.arg_name: param.description or "" for param in documented.params}
@@ -185,7 +186,7 @@ def _described(job: Job) -> Job:
             )
             help_of |= {f"{parameter.name}.{key}": text for key, text in _field_comments(hint).items()}
             hint = Annotated[hint, Parameter(name="*")]
-        parameters.append(parameter.replace(annotation=taken(hint)))
+        parameters.append(parameter.replace(annotation=cyclopts_type(hint)))
 
     def described(*args: Any, **kwargs: Any) -> Mapping[str, Any] | None:
         return job(*args, **kwargs)
@@ -224,8 +225,8 @@ def _field_comments(config: type) -> dict[str, str]:
 
 
 def _json(summary: Mapping[str, Any]) -> str:
-    return json.dumps(finite(summary), default=_jsonable, allow_nan=False)
+    return json.dumps(null_nonfinite(summary), default=_jsonable, allow_nan=False)
 
 
 def _jsonable(value: Any) -> Any:
-    return finite(value.item()) if hasattr(value, "item") else str(value)
+    return null_nonfinite(value.item()) if hasattr(value, "item") else str(value)

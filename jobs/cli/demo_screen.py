@@ -1,4 +1,4 @@
-"""The demo's last screen: what was deduped, what was encoded once, how fast, how good, where everything lies."""
+"""Prints the demo's last screen: what was deduped and encoded once, speed, quality, and where the outputs are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.cli.evaluation import paired_line, quality_table
 
 
 def show(facts: dict[str, Any], out: Path, page: str, console: Console | None = None) -> None:
-    """Print the screen; `facts` is what the stages returned, `page` where the HTML page lies."""
+    """Print the screen; `facts`: what the stages returned, `page`: the path of the HTML page."""
     console = console or Console(highlight=False)
     console.rule("feedloop demo")
     console.print(f"[bold]Data[/bold]     {facts['data']}")
@@ -35,14 +35,14 @@ def show(facts: dict[str, Any], out: Path, page: str, console: Console | None = 
 
 
 def _ingested(facts: dict[str, Any]) -> list[str]:
-    books = facts["ingest"]
+    counts = facts["ingest"]
     lines = [
-        f"[bold]Ingest[/bold]   {books['lines']:,} lines in = {books['impressions']:,} impressions"
-        f" + {books['merged']:,} merged + {books['rejected']:,} rejected"
+        f"[bold]Ingest[/bold]   {counts['lines']:,} lines in = {counts['impressions']:,} impressions"
+        f" + {counts['merged']:,} merged + {counts['rejected']:,} rejected"
     ]
-    if books["new_files"] == 0:
-        lines = ["[bold]Ingest[/bold]   no new files: the tables stand as they were"]
-    reasons = {reason: count for reason, count in books["rejected_by_reason"].items() if count}
+    if counts["new_files"] == 0:
+        lines = ["[bold]Ingest[/bold]   no new files: the tables are unchanged"]
+    reasons = {reason: count for reason, count in counts["rejected_by_reason"].items() if count}
     if reasons:
         lines.append(
             "         rejected: " + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
@@ -61,7 +61,7 @@ def _prepared(facts: dict[str, Any]) -> list[str]:
 
 
 def split_lines(facts: dict[str, Any]) -> list[str]:
-    """Where training ends and evaluation begins, and why; that negatives are drawn, where they are."""
+    """Where training ends and evaluation begins, and why; whether negatives are sampled."""
     made = facts["trajectories"]
     begin, by = made["evaluate_from"], made["split_by"]
     share = f"{made['evaluate_share']:.0%}" if by == "share" else ""
@@ -71,7 +71,7 @@ def split_lines(facts: dict[str, Any]) -> list[str]:
         f"[bold]Split[/bold]    impressions before {moment} train, those from then on evaluate ({why.get(by, by)})"
     ]
     if made["negatives"] == "drawn":
-        lines.append("         negatives are drawn from each day's clicks: the log shows no news that stayed unclicked")
+        lines.append("         negatives are drawn from each day's clicks: the log lists no unclicked news")
     return lines
 
 
@@ -96,7 +96,7 @@ def _speed_table(speed: dict[str, dict[str, Any]]) -> Table:
     rounds = min(found["rounds"] for found in speed.values())
     title = f"Speed, same model and frozen store: medians of {rounds} rounds in turns"
     table = Table(title=title, title_justify="left")
-    for name in ("policy", "clicks/s", "per core", "speed-up", "encoded", "targets"):  # 80 columns hold them whole
+    for name in ("policy", "clicks/s", "per core", "speed-up", "encoded", "targets"):  # they fit into 80 columns
         table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=name == "policy")
     for policy, found in speed.items():
         table.add_row(
@@ -111,7 +111,7 @@ def _speed_table(speed: dict[str, dict[str, Any]]) -> Table:
 
 
 def _speed_notes(speed: dict[str, dict[str, Any]]) -> list[str]:
-    """What the ratios are made of, and why there is none."""
+    """How the speed-ups are computed, and why one is missing."""
     used = min(found["processors"] for found in speed.values())
     by = "processor seconds" if all(found["speed_up_by"] == "processor" for found in speed.values()) else "wall time"
     lines = [f"         speed-up over naive_per_target by {by} per click; the slowest had {used:.1f} cores"]
@@ -119,14 +119,14 @@ def _speed_notes(speed: dict[str, dict[str, Any]]) -> list[str]:
         if found["speed_up"] is None:
             reach = f"{found['speed_up_low']:.1f} to {found['speed_up_high']:.1f}"
             lines.append(
-                f"         {policy}: rounds from {reach} times naive_per_target, so no speed-up can be told. Measure "
-                "again by ./feedloop bench encode_once when the machine does less else"
+                f"         {policy}: rounds from {reach} times naive_per_target, so the speed-up is unknown. Measure "
+                "again with ./feedloop bench encode_once when the machine is less busy"
             )
     return lines
 
 
 def _recommended(reader: dict[str, Any]) -> Table:
-    """The best of that day for one user, whose latest reading stands above."""
+    """The best news of that day for one user; the title names the user's latest clicks."""
     lately = "; ".join(news["title"] or news["id"] for news in reader["history"][:-4:-1])
     title = Text(f"Of all news of {reader['time'][:10]}, for user {reader['user_id']}, who read last: {lately}")
     table = Table("news", "category", "title", title=title, title_justify="left")

@@ -1,4 +1,4 @@
-"""What evaluate tells and leaves: a table of the methods, alarms, and its files."""
+"""Prints evaluate's table of methods and its alarms, and writes its files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rich.table import Table
 
 from jobs.cli.progress import console
 from schemas.errors import InputError
-from schemas.storage.copies import published_beside
+from schemas.storage.copies import published_with_siblings
 from schemas.storage.place import Place
-from schemas.strict_json import finite
+from schemas.strict_json import null_nonfinite
 from trainer.checkpoint.resolve import FoundCheckpoint
 
 METHODS = {
@@ -29,27 +29,26 @@ METHODS = {
     "oracle": "oracle",
 }
 METRICS = {"auc": "AUC", "mrr": "MRR", "ndcg5": "nDCG@5", "ndcg10": "nDCG@10"}
-_SITES = {".zip": "prediction.txt", ".ebnerd.zip": "predictions.txt"}  # what the file is called that each site reads
-_LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell: the same predictions are the same bytes
+_SITES = {".zip": "prediction.txt", ".ebnerd.zip": "predictions.txt"}  # name of the file that each site reads
+_LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip: the same predictions give the same bytes
 
 
 def figures_file(checkpoint: FoundCheckpoint) -> Place:
-    """Where the figures of a checkpoint belong; InputError if it no longer stands in the folder of its run."""
+    """The file for the figures of a checkpoint; InputError if it is no longer in the folder of its run."""
     if checkpoint.run is None:
         raise InputError(
-            f"{checkpoint.absolute_name} stands outside of the folder of a training run: name a file for its figures, "
-            "--out"
+            f"{checkpoint.absolute_name} is outside of the folder of a training run: name a file for its figures, --out"
         )
     return checkpoint.run / "evaluation.json"
 
 
 def write_and_show(place: Place, summary: dict[str, Any], examples: list[dict[str, Any]] | None) -> None:
-    """Leave the summary, and beside it the examples where there are some; print the methods and what is doubtful."""
-    with published_beside(place) as path:
+    """Write the summary, and next to it the examples if there are any; print the methods and the alarms."""
+    with published_with_siblings(place) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps(finite(summary), indent=1, allow_nan=False))
+        _replace(path, json.dumps(null_nonfinite(summary), indent=1, allow_nan=False))
         if examples is not None:
-            _replace(path.with_name("examples.json"), json.dumps(finite(examples), indent=1, allow_nan=False))
+            _replace(path.with_name("examples.json"), json.dumps(null_nonfinite(examples), indent=1, allow_nan=False))
     _show(summary)
 
 
@@ -64,7 +63,7 @@ def _show(summary: dict[str, Any]) -> None:
 
 
 def quality_table(summary: dict[str, Any]) -> Table:
-    """Each method's means, and how far their 95% intervals reach."""
+    """Each method's means, with half the width of their 95% intervals."""
     split = summary["split"]
     days = " to ".join(dict.fromkeys(split[end] for end in ("first", "last")))
     _, inside_a_day, clock = str(split.get("evaluate_from")).partition("T")
@@ -73,7 +72,7 @@ def quality_table(summary: dict[str, Any]) -> Table:
     if against_drawn(summary):
         title += (
             "\nagainst drawn news: each click is ranked among others of its day, not among what its user was shown, so "
-            "these figures compare with each other alone"
+            "these figures are comparable only with each other"
         )
     table = Table("", title=title, title_justify="left")
     for heading in METRICS.values():
@@ -86,27 +85,27 @@ def quality_table(summary: dict[str, Any]) -> Table:
 
 
 def paired_line(summary: dict[str, Any]) -> str:
-    """The model less the untrained language model, on the same impressions."""
+    """The model's AUC minus that of the untrained language model, on the same impressions."""
     less = summary["paired"]["zero_shot"]["auc"]
     kind = "AUC against drawn news" if against_drawn(summary) else "AUC"
     return rf"{kind} less zero-shot's: {less['mean']:+.3f} \[{less['low']:+.3f}, {less['high']:+.3f}], paired, 95%"
 
 
 def against_drawn(summary: dict[str, Any]) -> bool:
-    """Whether what users did not click was drawn, for want of a log that tells what they were shown."""
+    """Whether unclicked news were sampled, because the log does not list what users were shown."""
     return summary.get("negatives") == "drawn"
 
 
 def _replace(path: Path, text: str) -> None:
-    """Complete or as before: a page may be reading it."""
+    """Replace the file atomically: a page may be reading it."""
     partial = path.with_name(f".{path.name}.incomplete")
     partial.write_text(text + "\n")
     partial.replace(path)
 
 
 def write_predictions(place: Path | Place, lines: Iterable[str]) -> None:
-    """A line an impression, and beside it the archives that MIND's site takes (.zip) and EB-NeRD's (.ebnerd.zip)."""
-    with published_beside(Place.of(place)) as path:
+    """Write a line per impression, and archives of it for the sites of MIND (.zip) and EB-NeRD (.ebnerd.zip)."""
+    with published_with_siblings(Place.of(place)) as path:
         _write_predictions(path, lines)
 
 

@@ -1,4 +1,4 @@
-"""What forget did, as it is printed: rows that tables lost, and what outside of the lake was made of them."""
+"""Prints what forget did: the rows that each table lost, and what outside of the lake was made of them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from rich.console import Console
 from rich.table import Table as Screen
 
 WARNING = (
-    "--vacuum-now: files and log of old versions go at once. A job that reads this lake now can fail, and --as-of "
-    "reaches no further back than this run"
+    "--vacuum-now: files and log of old versions are removed at once. A job that reads this lake now can fail, and "
+    "--as-of reaches no further back than this run"
 )
 
 
 def show_forgotten(summary: dict[str, Any]) -> None:
-    """Print whom the lake knew, the rows that each table lost, what is left to do; no id."""
+    """Print how many users were found, the rows that each table lost, and what is left to do; never an id."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"{summary['asked']:,} users asked for: {summary['found']:,} found, {summary['forgotten_before']:,} forgotten "
-        f"before, {summary['not_found']:,} not found. Lines of theirs that come are kept out from now on."
+        f"before, {summary['not_found']:,} not found. Their lines are not stored from now on."
     )
     lost = {name: rows for name, rows in summary["rows_erased"].items() if rows}
     if lost:

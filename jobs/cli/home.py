@@ -1,4 +1,4 @@
-"""Home: a folder for caches, and a name, for a user without one, as in a container that runs under any uid."""
+"""Sets a folder for caches and a user name where there is none, as in a container that runs under any uid."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def ensure_home() -> None:
-    """Set HOME, USER and numba's and matplotlib's cache folders where libraries would look for them in vain.
+    """Set HOME, USER and the cache folders of numba and matplotlib where libraries would not find them.
 
-    To be called before libraries load. A home that holds caches stays, though it be read-only: models may lie there.
+    Call it before libraries load. A home with caches is kept even if it is read-only: it may hold models.
     """
     home = Path(os.environ.get("HOME") or _known("pw_dir") or "?")
     if not os.access(home, os.W_OK):
@@ -25,7 +25,7 @@ def ensure_home() -> None:
 
 
 def _known(field: str) -> str | None:
-    """What the system's list of users says of this one."""
+    """A field of this user's entry in the password database."""
     try:
         return str(getattr(pwd.getpwuid(os.getuid()), field))
     except KeyError:
@@ -33,10 +33,10 @@ def _known(field: str) -> str | None:
 
 
 def _own_folder() -> Path:
-    """A folder below the temporary one that is this user's alone, the same each time."""
+    """A folder below the temporary one that belongs to this user alone, the same each time."""
     folder = Path(tempfile.gettempdir(), f"feedloop-home-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    told = folder.lstat()
-    if told.st_uid != os.getuid() or told.st_mode & 0o77 or folder.is_symlink():
-        return Path(tempfile.mkdtemp(prefix="feedloop-home-"))  # somebody else's: nothing of ours goes there
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o77 or folder.is_symlink():
+        return Path(tempfile.mkdtemp(prefix="feedloop-home-"))  # it is another user's: do not write there
     return folder

@@ -1,4 +1,4 @@
-"""What care did to the lake's tables, as it is printed: sizes before and after, and what each commit changed."""
+"""Prints what maintain did to the lake's tables: sizes before and after, and the changes of each commit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table as Screen
 def show_maintenance(
     states: dict[str, dict[str, Any]], commits: dict[str, list[dict[str, Any]]], histories: dict[str, float] | None
 ) -> None:
-    """Print the sizes of each table, its latest commits, and, where they were counted, the bytes of histories."""
+    """Print the sizes of each table, its latest commits, and the bytes of histories if they were counted."""
     console = Console(highlight=False)
     console.print(_sizes(states))
     console.print(_history(commits))

@@ -1,4 +1,4 @@
-"""Options that name a file or a folder: one spelling of each place, and a plain refusal of what cannot be served."""
+"""Options that name a file or a folder: normalises each place and rejects unsupported storage before a job runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.storage.place import Place
 
 
 def check_places(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give each place its one spelling, and refuse, before anything is made, what nothing here can serve."""
+    """Normalise each place. InputError, before anything is made, for storage that is not supported."""
     on_spark = any(argument.name == "--engine" for argument in arguments)
     for argument in arguments:
         kinds = kinds_in(argument.hint)
@@ -23,20 +23,20 @@ def check_places(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
         key = argument.name
         for number, token in enumerate(argument.tokens):
             place = Place.of(token.value)
-            if not (key == "--lake" and on_spark and place.schema):  # which the engine will be asked for
+            if not (key == "--lake" and on_spark and place.schema):  # the engine serves it
                 check_served(place)
             if not (place.is_local or Place in kinds):
-                raise InputError(f"{key} is {place}: give a path of this machine, for {key} takes no other")
+                raise InputError(f"{key} is {place}: give a local path, for {key} takes no other")
             argument.tokens[number] = token.evolve(value=place.text)
 
 
 def kinds_in(hint: Any) -> set[Any]:
-    """The type and all that it is made of, such as a list of paths or none."""
+    """The type and all its type arguments, such as those of an optional list of paths."""
     return {hint}.union(*map(kinds_in, get_args(hint)))
 
 
-def taken(hint: Any) -> Any:
-    """The type as cyclopts takes it: a Place is one word, and no table of fields."""
+def cyclopts_type(hint: Any) -> Any:
+    """The type in the form that cyclopts needs: a Place is one token, not a table of fields."""
     if Place in {hint, *get_args(hint)} and get_origin(hint) is not tuple:
         return Annotated[hint, Parameter(converter=_place, n_tokens=1, accepts_keys=False)]
     return hint

@@ -1,4 +1,4 @@
-"""The picture of a packed directory: four views of its batches, as a PNG."""
+"""Draws four views of a packed directory's batches as a PNG."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INK, _PALE = "#1f5c99", "#c2701e"
 
 
 def draw(found: Description, path: Path, *, title: str) -> None:
-    """Write the picture; no display is needed."""
+    """Write the figure; no display is needed."""
     matplotlib.use("Agg")
     figure = Figure(figsize=(12, 8), layout="constrained")
     figure.suptitle(title, fontsize=12)

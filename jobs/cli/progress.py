@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar where someone watches, one line per finished stage everywhere."""
+"""Progress on stderr: a bar on a terminal, one line per finished stage everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 console = Console(stderr=True, highlight=False)
 seconds_of_stages: dict[str, float] = {}
-"""what each stage of this process took so far, by name; one that ran twice has the sum, one inside another none"""
+"""seconds that each stage of this process took so far, by name; the sum of repeated runs; nested stages are left out"""
 _open: list[str] = []
 
 
@@ -25,18 +25,18 @@ class Bar:
     done: int = 0
 
     def at(self, done: int, total: int, words: str = "") -> None:
-        """So far is the stage."""
+        """Set how much of the stage is done."""
         self.done = done
         self.progress.update(self.task, completed=done, total=total, words=words)
 
     def more(self, count: int, total: int) -> None:
-        """So much more is done."""
+        """Add `count` to what is done."""
         self.at(self.done + count, total, f"{self.done + count:,} of {total:,}")
 
 
 @contextmanager
 def stage(name: str) -> Iterator[Bar]:
-    """Show `name` as a bar while the block runs, then how long it took. The block tells how far it is."""
+    """Show `name` as a bar while the block runs, then how long it took. The block reports its progress."""
     began = time.perf_counter()
     _open.append(name)
     columns = (
@@ -60,7 +60,7 @@ def stage(name: str) -> Iterator[Bar]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, nothing is told on the terminal."""
+    """Inside, nothing is printed to the terminal."""
     before, console.quiet = console.quiet, True
     yield
     console.quiet = before

@@ -1,4 +1,4 @@
-"""What a recommendation looks like on the terminal."""
+"""Prints recommended news as a table."""
 
 from __future__ import annotations
 

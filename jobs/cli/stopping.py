@@ -1,4 +1,4 @@
-"""Stopping politely: SIGTERM and Ctrl-C are answered at once and noted, and the work at hand is finished and saved."""
+"""Graceful stop: SIGTERM and Ctrl-C are acknowledged at once; the current work is finished and saved."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ASKS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_requests(doing: Callable[[], str] = lambda: "this step") -> Iterator[Callable[[], bool]]:
-    """While open, the first SIGTERM or Ctrl-C is noted and told by what is yielded; a second one ends the process.
+    """Inside, the yielded function returns whether a SIGTERM or Ctrl-C has come; a second one ends the process.
 
-    `doing`: what is finished first, in words. They are said at once, however long the main thread is inside of one
+    `doing`: describes what is finished first. It is printed at once, even while the main thread is inside of a long
     call to torch, where Python runs no handler.
     """
     noted: list[int] = []
@@ -46,7 +46,7 @@ def stop_requests(doing: Callable[[], str] = lambda: "this step") -> Iterator[Ca
 
 
 def _answer(reading: int, doing: Callable[[], str]) -> None:
-    """Say what is waited for as the first signal comes; end the process at the second: what is saved is whole."""
+    """Print what is finished first at the first signal; end the process at the second: saved files are complete."""
     asked = False
     while number := os.read(reading, 1):
         if number[0] not in _ASKS:

@@ -1,6 +1,6 @@
-"""[storage] of a preset: where object stores are and how they are spoken to, where the environment does not say it.
+"""Section [storage] of a preset: endpoints and options of object stores that the environment does not set.
 
-Each name stands for the environment variable that all libraries of ours read, and child processes with them.
+Each name stands for an environment variable that all our libraries read, in child processes too.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from schemas.errors import InputError
 
 
 class Setting(NamedTuple):
-    """What a name of the section sets."""
+    """The environment variable that a name of the section sets."""
 
     variable: str
     kind: type  # str or bool
-    also: tuple[str, ...] = ()  # other variables that say the same: the environment wins by any of them
-    inverse: bool = False  # the variable says the contrary
+    also: tuple[str, ...] = ()  # other variables with the same meaning: any of them in the environment wins
+    inverse: bool = False  # the variable has the opposite meaning
 
 
 SETTINGS = {
@@ -38,7 +38,7 @@ _SECRET = re.compile(r"key|secret|token|password|passwd|credential|sas", re.IGNO
 
 
 def apply_storage(section: Any, where: Path) -> None:
-    """Set what the environment of this process lacks. InputError for a name or value that is not to be taken."""
+    """Set the variables that the environment of this process lacks. InputError for an invalid name or value."""
     if not isinstance(section, Mapping):
         raise InputError(f"{where}: storage must be a table, [storage], and is {section!r}")
     wanted = {name: _checked(name, value, where) for name, value in section.items()}
@@ -49,7 +49,7 @@ def apply_storage(section: Any, where: Path) -> None:
 
 
 def _checked(name: str, value: Any, where: Path) -> str:
-    """The value as the variable holds it."""
+    """The value in the form that the variable takes."""
     if _SECRET.search(name):
         raise InputError(
             f"{where}: storage.{name} reads like a secret, and a preset is copied and shared. Give secrets by the "

@@ -1,4 +1,4 @@
-"""What a training run tells on the terminal: its config, its progress, how to go on."""
+"""Prints a training run's config, progress and how to resume it; prepares, starts and resumes the run."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _OTHER_PRECISION = (
 )
 
 
-def tell_config(config: TrainConfig) -> None:
-    """Every option with its value, part by part; those that are not the default stand out."""
+def print_config(config: TrainConfig) -> None:
+    """Print every option with its value, part by part; those that differ from the default are bold."""
     usual = TrainConfig().to_dict()
     for part, options in config.to_dict().items():
         words = [
@@ -53,11 +53,10 @@ def tell_config(config: TrainConfig) -> None:
 def prepare_with_progress(
     config: TrainConfig, data: Packed, ranks: Ranks, *, store: Path | None, device: DeviceName
 ) -> Prepared:
-    """Tell the config, then prepare an untrained model with a bar, the leader first, and tell what could be packed
-    better."""
-    tell_config(config)
-    if told := emulation(config.run.precision, device_of(device)):
-        console.print(f"  {told}. {_OTHER_PRECISION}", style="yellow", markup=False, soft_wrap=True)
+    """Print the config, prepare an untrained model with a bar, the leader first, and print how to pack better."""
+    print_config(config)
+    if warning := emulation(config.run.precision, device_of(device)):
+        console.print(f"  {warning}. {_OTHER_PRECISION}", style="yellow", markup=False, soft_wrap=True)
     with leader_first(ranks), stage("frozen layers, once per news") as bar:
         prepared = prepare(config, data, store=store, device=device_of(device), progress=bar.more)
         start_projection(prepared)
@@ -68,23 +67,23 @@ def prepare_with_progress(
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[Line], None]]:
-    """A bar that is told the lines of metrics.jsonl as they are written; it shows how long the rest will take."""
+    """Inside, a function that shows each new line of metrics.jsonl on a bar, with the time left."""
     with stage("training") as bar:
 
-        def told(line: Line) -> None:
+        def show(line: Line) -> None:
             bar.at(line["step"], line["steps"], f"loss {line['loss']:.3f}  {line['clicks_per_second']:.0f} clicks/s")
 
-        yield told
+        yield show
 
 
-def one_speaks(ranks: Ranks) -> None:
-    """Of several processes only the leader tells what is going on."""
+def quiet_unless_leader(ranks: Ranks) -> None:
+    """Of several processes only the leader prints."""
     console.quiet = console.quiet or not ranks.leads
 
 
 @contextmanager
 def run_folder(out: Path, trainer: Trainer) -> Iterator[None]:
-    """Inside, `out` is this run's alone."""
+    """Inside, `out` is locked for this run."""
     if not trainer.ranks.leads:
         yield
         return
@@ -94,7 +93,7 @@ def run_folder(out: Path, trainer: Trainer) -> Iterator[None]:
 
 
 def write_config(at: Working, trainer: Trainer) -> None:
-    """The config, all of it, beside what the run writes; from now on the run holds the place."""
+    """Write the complete config to the run's folder; from now on the folder belongs to the run."""
     file = at.folder / "config.json"
     if trainer.ranks.leads:
         with space_for(file):
@@ -102,8 +101,8 @@ def write_config(at: Working, trainer: Trainer) -> None:
     at.config_written()
 
 
-def started(prepared: Prepared, init_from: Place | None) -> dict[str, Any]:
-    """Begin with an earlier run's checkpoint, if one is named, and tell it; what `begin_from` found."""
+def load_initial_weights(prepared: Prepared, init_from: Place | None) -> dict[str, Any]:
+    """Load the weights of an earlier run's checkpoint, if one is named, and print it; the result of `begin_from`."""
     if init_from is None:
         return {}
     with found_checkpoint(init_from) as named:
@@ -114,32 +113,32 @@ def started(prepared: Prepared, init_from: Place | None) -> dict[str, Any]:
     return found
 
 
-def resumed(keeping: TrainingSession, trainer: Trainer, at: Working) -> Path | None:
-    """Put the run to where its newest intact checkpoint stood, and tell what is not as it was."""
-    path = keeping.resume()
-    for why in keeping.passed_over:
+def resume_run(session: TrainingSession, trainer: Trainer, at: Working) -> Path | None:
+    """Restore the run's newest intact checkpoint, and print what has changed since."""
+    path = session.resume()
+    for why in session.passed_over:
         console.print(f"  passed over: {at.with_place(why)}", style="yellow", markup=False, soft_wrap=True)
     if trainer.changed:
-        told = "; ".join(trainer.changed)
-        console.print(f"  goes on after step {trainer.step}, though {told}", markup=False, soft_wrap=True)
+        changes = "; ".join(trainer.changed)
+        console.print(f"  resumes after step {trainer.step}, though {changes}", markup=False, soft_wrap=True)
     if any(change.startswith("run.epochs ") for change in trainer.changed):
         console.print(f"  {trainer.optimiser.schedule.explained()}", markup=False, soft_wrap=True)
-    if keeping.choice is not None:
-        told = f"{keeping.choice.impressions:,} evaluation impressions choose the checkpoint ({keeping.choice.rule})"
-        console.print(f"  {told}; evaluate reports the others", markup=False, soft_wrap=True)
-    if keeping.ended_early:
-        told = "the run had ended early: raise run.early_stop_epochs to go on, or set it to 0"
-        console.print(f"  {told}", style="yellow", markup=False, soft_wrap=True)
+    if session.choice is not None:
+        rule = f"{session.choice.impressions:,} evaluation impressions choose the checkpoint ({session.choice.rule})"
+        console.print(f"  {rule}; evaluate reports the others", markup=False, soft_wrap=True)
+    if session.ended_early:
+        advice = "the run had ended early: raise run.early_stop_epochs to resume it, or set it to 0"
+        console.print(f"  {advice}", style="yellow", markup=False, soft_wrap=True)
     return path
 
 
-def tell_stopped(step: int, steps: int) -> None:
-    """The run was asked to stop, and did."""
-    console.print(f"  stopped and saved after step {step} of {steps}; the same command with --resume auto goes on")
+def print_stopped(step: int, steps: int) -> None:
+    """Print that the run has stopped as requested."""
+    console.print(f"  stopped and saved after step {step} of {steps}; the same command with --resume auto resumes it")
 
 
-def tell_profile(found: Profiled) -> None:
-    """The operators in which the profiled steps spent most time, and where their trace is."""
+def print_profile(found: Profiled) -> None:
+    """Print the operators in which the profiled steps spent most time, and the path of their trace."""
     screen = Screen("operator", title=f"Profile of {found.steps} steps: own time of each operator")
     on_device = any(operator.device_seconds for operator in found.operators)
     for name in ("calls", "CPU ms", *(["device ms"] if on_device else [])):
@@ -152,16 +151,16 @@ def tell_profile(found: Profiled) -> None:
 
 
 def write_report(at: Working, data: Place, trainer: Trainer, *, dry_run: bool) -> None:
-    """Keep where and with what the run was made, and write its page: the last thing that a training does.
+    """Record where and with what the run was made, and write its page: the last thing that a training does.
 
-    What hinders the page is told, and the run is complete all the same.
+    An error in the page is printed; the run is complete all the same.
     """
     if dry_run or not trainer.ranks.leads:
         return
     computed = {"device": device_name(trainer.device), "precision": trainer.config.run.precision}
-    told = {"data": str(data), **computed, "defaults": TrainConfig().to_dict()}
+    about = {"data": str(data), **computed, "defaults": TrainConfig().to_dict()}
     try:
-        keep_about(at.folder, {**told, "stages": seconds_of_stages})
+        keep_about(at.folder, {**about, "stages": seconds_of_stages})
         page = at.with_place(write_page(Places(run=at.folder, named=at.place), at.folder / PAGE)["page"])
     except (InputError, OSError) as error:
         console.print(

@@ -1,4 +1,4 @@
-"""Watch: hands on what a training run tells, to the bar on the terminal and to the trackers that its options name."""
+"""Watch: passes a training run's metrics to the progress bar and to the trackers that its options name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.cli.stopping import stop_requests
-from jobs.cli.training import tell_profile, tell_stopped, training_bar
+from jobs.cli.training import print_profile, print_stopped, training_bar
 from jobs.tracking import curves, mlflow_run
 from jobs.tracking.curves import Curves
 from jobs.tracking.mlflow_run import MlflowRun
@@ -21,20 +21,20 @@ Line = dict[str, Any]
 
 
 class Tracker(Protocol):
-    """Where a run is told."""
+    """A destination for a run's metrics."""
 
     def line(self, line: Line) -> None:
-        """A line of metrics.jsonl."""
+        """Record a line of metrics.jsonl."""
 
     def evaluated(self, step: int, auc: float) -> None:
-        """An epoch's AUC on the evaluation impressions, if epochs are evaluated."""
+        """Record an epoch's AUC on the evaluation impressions, if epochs are evaluated."""
 
     def end(self, status: str) -> None:
-        """FINISHED, KILLED (asked to stop) or FAILED."""
+        """Close with a status: FINISHED, KILLED (asked to stop) or FAILED."""
 
 
 def check_trackers(run: RunConfig) -> None:
-    """InputError where a library is not installed that the options ask for."""
+    """InputError where a library that the options need is not installed."""
     if run.tensorboard:
         curves.check()
     if run.mlflow:
@@ -42,7 +42,7 @@ def check_trackers(run: RunConfig) -> None:
 
 
 class Watch:
-    """What TrainingSession asks and tells; the leader alone has trackers and a profile."""
+    """The callbacks of a TrainingSession; only the leader has trackers and a profile."""
 
     def __init__(self, trainer: Trainer, out: Path, *, bar: Callable[[Line], None], asked: Callable[[], bool]) -> None:
         self._trainer, self._out, self._bar, self._asked = trainer, out, bar, asked
@@ -51,7 +51,7 @@ class Watch:
         self.status = "FINISHED"
 
     def begin(self) -> None:
-        """The run stands where it begins or goes on: open what its options name."""
+        """Open the trackers and the profile that the options name, once the run is ready to begin or resume."""
         run, step = self._trainer.config.run, self._trainer.step
         if not self._trainer.ranks.leads:
             return
@@ -63,38 +63,38 @@ class Watch:
             self._profile = StepProfile(self._out, first=step, steps=run.profile_steps)
 
     def line(self, line: Line) -> None:
-        """A line of metrics.jsonl."""
+        """Pass on a line of metrics.jsonl."""
         self._bar(line)
         for tracker in self._trackers:
             tracker.line(line)
 
     def evaluated(self, step: int, auc: float) -> None:
-        """An epoch's AUC."""
+        """Pass on an epoch's AUC."""
         for tracker in self._trackers:
             tracker.evaluated(step, auc)
 
     def asked_to_stop(self) -> bool:
-        """Asked after each step."""
+        """Whether to stop; called after each step."""
         if self._profile and (found := self._profile.after_step(self._trainer.step)):
-            tell_profile(found)
+            print_profile(found)
         return self._asked()
 
     def stopped(self) -> None:
-        """The run was asked to stop, and did."""
-        tell_stopped(self._trainer.step, self._trainer.total_steps)
+        """Print and record that the run has stopped as requested."""
+        print_stopped(self._trainer.step, self._trainer.total_steps)
         self.status = "KILLED"
 
     def end(self, status: str) -> None:
-        """Close everything; of a run that ended while it was profiled, tell what was found."""
+        """Close everything; print the profile of a run that ended while it was profiled."""
         if self._profile and (found := self._profile.end(self._trainer.step)):
-            tell_profile(found)
+            print_profile(found)
         for tracker in self._trackers:
             tracker.end(status)
 
 
 @contextmanager
 def watched(trainer: Trainer, out: Path) -> Iterator[Watch]:
-    """Inside, the run is watched and can be asked to stop; afterwards its trackers know how it ended."""
+    """Inside, the run is watched and can be asked to stop; afterwards its trackers have its status."""
 
     def doing() -> str:
         return f"step {trainer.step + 1} of {trainer.total_steps} and its checkpoint"
@@ -106,7 +106,7 @@ def watched(trainer: Trainer, out: Path) -> Iterator[Watch]:
         except BaseException as error:
             try:
                 watch.end("FAILED")
-            except InputError as other:  # a store that is gone must not hide why the run failed
+            except InputError as other:  # an unreachable store must not hide why the run failed
                 error.add_note(str(other))
             raise
         watch.end(watch.status)

@@ -1,7 +1,7 @@
 """This Python and the locked packages of a Spark node -> one archive that runs wherever executors unpack it.
 
-A virtual environment would not do: it is links to the Python of one machine. So the interpreter itself, its standard
-library and the shared libraries that these two name go along; of an executor's machine it asks only the C library.
+A virtual environment is not enough: it links to the Python of one machine. The archive holds the interpreter, its
+standard library and the shared libraries of both; of an executor's machine it needs only the C library.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DOOR = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
 LD_LIBRARY_PATH="$here/../lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$here/NAME" "$@"
 """
-_TRIED = """
+_IMPORT_CHECK = """
 import json, sys, deltalake, msgspec, numba, numpy, obstore, pandas, petastorm, pyarrow, pyspark, regex, ssl, tokenizers
 maps = open("/proc/self/maps").read().split()
 print(json.dumps([sys.prefix, sorted({file for file in maps if file.startswith(sys.argv[1])})]))
@@ -36,9 +36,9 @@ print(json.dumps([sys.prefix, sorted({file for file in maps if file.startswith(s
 
 
 def pack_environment(root: Path, out: Path) -> Path:
-    """The archive in `out`, made anew. `root`: the clone, with the locks and uv.
+    """The archive in `out`, made from scratch. `root`: the clone, with the locks and uv.
 
-    InputError where this Python cannot be moved, or a package cannot be had.
+    InputError where this Python cannot be moved, or a package is not available.
     """
     uv = root / "build" / "uv" / "bin" / "uv"
     if not uv.is_file() or sys.platform != "linux":
@@ -47,9 +47,9 @@ def pack_environment(root: Path, out: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         python = _copy_interpreter(folder)
-        packages = _said([python, "-c", "import site; print(site.getsitepackages()[0])"])
+        packages = _output([python, "-c", "import site; print(site.getsitepackages()[0])"])
         locked = ["--require-hashes", "--no-deps", "-r", str(root / "requirements" / "spark.txt")]
-        _said([str(uv), "pip", "install", "--quiet", "--python", python, "--target", packages, *locked])
+        _output([str(uv), "pip", "install", "--quiet", "--python", python, "--target", packages, *locked])
         for name in _NOT_FOR_TASKS:
             shutil.rmtree(Path(packages) / name, ignore_errors=True)
         _try(folder, python)
@@ -75,16 +75,18 @@ def _copy_interpreter(folder: Path) -> str:
 
 
 def _libraries(folder: Path) -> list[Path]:
-    """What the interpreter and its modules are linked with, but for the C library's own."""
+    """The libraries that the interpreter and its modules link to, except the C library's own."""
     files = [str(path) for path in [*folder.glob("bin/*"), *folder.glob("lib/python*/lib-dynload/*.so")]]
-    said = subprocess.run(["ldd", *files], capture_output=True, text=True, check=False).stdout
-    found = {Path(path) for path in re.findall(r"=> (/\S+) \(", said)}
+    links = subprocess.run(["ldd", *files], capture_output=True, text=True, check=False).stdout
+    found = {Path(path) for path in re.findall(r"=> (/\S+) \(", links)}
     return sorted(path for path in found if not _C_LIBRARY.match(path.name))
 
 
 def _try(folder: Path, python: str) -> None:
-    """InputError unless all that tasks import comes from the folder and nothing from this machine's own Python."""
-    prefix, foreign = json.loads(_said([python, "-I", "-c", _TRIED, f"{sys.base_prefix}/lib/"]).splitlines()[-1])
+    """InputError unless everything that tasks import comes from the folder and not from this machine's Python."""
+    prefix, foreign = json.loads(
+        _output([python, "-I", "-c", _IMPORT_CHECK, f"{sys.base_prefix}/lib/"]).splitlines()[-1]
+    )
     if Path(prefix).resolve() != folder.resolve() or (foreign and sys.base_prefix != "/usr"):
         raise InputError(
             f"{sys.base_prefix}: this Python does not run from another folder ({[prefix, *foreign][:3]}). Set feedloop "
@@ -105,8 +107,8 @@ def _archived(folder: Path, archive: Path) -> Path:
     return unfinished.replace(archive)
 
 
-def _said(command: list[str]) -> str:
-    """What the command prints. InputError, with its words, where it fails."""
+def _output(command: list[str]) -> str:
+    """The output of the command. InputError, with its stderr, where it fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     done = subprocess.run(command, capture_output=True, text=True, env=kept, check=False)
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""The command line by which each kind of cluster is given a job, with what the job must be told in capitals."""
+"""The command lines that submit jobs to each kind of cluster, with required values in capitals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jobs.cluster.environment import ARCHIVE
 
-CLUSTERS = {  # kind -> what stands above its command lines
+CLUSTERS = {  # kind -> text above its command lines
     "standalone": "Spark's own cluster: add `--master spark://HOST:7077`, unless conf/spark-defaults.conf names it. "
     "The driver is this machine. Without a master, the same lines run on this machine alone.",
     "yarn": "HADOOP_CONF_DIR names the folder with the cluster's yarn-site.xml and core-site.xml. The driver is this "
@@ -24,12 +24,12 @@ CLUSTERS = {  # kind -> what stands above its command lines
 }
 IN_IMAGE = "/opt/feedloop"  # where deploy/Dockerfile puts the jobs' scripts
 _VOLUME = "/Volumes/CATALOG/SCHEMA/VOLUME"
-_USUAL = {"ingest": ("logs",)}  # not required, yet only a replay, or a mapping that names its logs, does without
+_USUAL = {"ingest": ("logs",)}  # optional, but only a replay, or a mapping that names its logs, does without
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What `package` has collected."""
+    """The files that `package` has collected."""
 
     archive: Path  # our code
     jars: list[Path]
@@ -38,7 +38,7 @@ class Parts:
 
 
 def submit_commands(cluster: str, parts: Parts) -> dict[str, str]:
-    """Job -> the command line that gives it to the cluster."""
+    """Job -> the command line that submits it to the cluster."""
     if cluster == "databricks":
         return {job: _databricks(parts, script) for job, script in parts.scripts.items()}
     start = ["spark-submit", *_master(cluster)]
@@ -47,7 +47,7 @@ def submit_commands(cluster: str, parts: Parts) -> dict[str, str]:
         start += [*_python(parts), "--py-files", str(parts.archive), "--jars", jars]
     where = f"local://{IN_IMAGE}" if cluster == "kubernetes" else None
     return {
-        job: " ".join([shlex.join([*start, f"{where}/{script.name}" if where else str(script)]), *_told(script)])
+        job: " ".join([shlex.join([*start, f"{where}/{script.name}" if where else str(script)]), *_required(script)])
         for job, script in parts.scripts.items()
     }
 
@@ -77,7 +77,7 @@ def _master(cluster: str) -> list[str]:
 
 
 def _python(parts: Parts) -> list[str]:
-    """Executors take the Python that is unpacked where each of them works; the driver keeps this one."""
+    """Executors use the Python that is unpacked in their working folders; the driver uses this one."""
     if parts.environment is None:
         return []
     folder = ARCHIVE.partition(".")[0]
@@ -86,12 +86,12 @@ def _python(parts: Parts) -> list[str]:
     return ["--archives", f"{parts.environment}#{folder}", *words]
 
 
-def _told(script: Path) -> list[str]:
+def _required(script: Path) -> list[str]:
     return [f"--{name} {name.upper()}" for name in required_options(script)]
 
 
 def required_options(script: Path) -> list[str]:
-    """The options that the job needs; read, not imported, for a job brings Spark or torch along."""
+    """The options that the job requires; parsed, not imported, because a job imports Spark or torch."""
     functions = [node for node in ast.parse(script.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
     job = next(function for function in functions if function.name == script.stem).args
     pairs = zip(job.kwonlyargs, job.kw_defaults, strict=True)
@@ -99,7 +99,7 @@ def required_options(script: Path) -> list[str]:
 
 
 def _databricks(parts: Parts, script: Path) -> str:
-    """One run on a cluster of its own. Its runtime brings Spark 4.0 and Delta; what else we need is the lock's."""
+    """One run on a new cluster. Its runtime brings Spark 4.0 and Delta; the other packages come from the lock."""
     variables = {"PYTHONPATH": f"{_VOLUME}/{parts.archive.name}", "FEEDLOOP_ENGINE": "spark"}
     machines = {"spark_version": "17.3.x-scala2.13", "node_type_id": "NODE_TYPE", "num_workers": 2}
     task = {
@@ -108,8 +108,8 @@ def _databricks(parts: Parts, script: Path) -> str:
         "libraries": [{"requirements": f"{_VOLUME}/requirements.txt"}],
         "spark_python_task": {
             "python_file": f"{_VOLUME}/{script.name}",
-            "parameters": [word for option in _told(script) for word in option.split()],
+            "parameters": [word for option in _required(script) for word in option.split()],
         },
     }
-    said = json.dumps({"run_name": f"feedloop {script.stem}", "tasks": [task]})
-    return shlex.join(["databricks", "jobs", "submit", "--json", said])
+    request = json.dumps({"run_name": f"feedloop {script.stem}", "tasks": [task]})
+    return shlex.join(["databricks", "jobs", "submit", "--json", request])

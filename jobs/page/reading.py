@@ -13,7 +13,7 @@ from schemas.regular_file import read_bytes
 from schemas.storage.copies import fetch
 from schemas.storage.files import head, inside
 from schemas.storage.place import Place
-from schemas.storage.stand_in import standing_in
+from schemas.storage.stand_in import temporary_stand_in
 from schemas.strict_json import converted, json_lines, json_value
 
 SUMMARY = "summary.json"  # next to a run
@@ -30,7 +30,7 @@ def local_run(run: Place) -> Iterator[Path]:
     if run.is_local:
         yield run.path
         return
-    with standing_in(run, prefix="feedloop-page-") as folder:
+    with temporary_stand_in(run, prefix="feedloop-page-") as folder:
         for name in inside(run)[1]:
             if name.endswith((".json", ".jsonl")):
                 fetch(run / name, folder / name)

@@ -1,4 +1,4 @@
-"""Who clicks what: click probabilities, the clicks drawn from them, and the clicks made before the log begins."""
+"""Draws clicks: click probabilities, the clicks drawn from them, and the clicks made before the log begins."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ APPEAL = 0.2
 BASE = -5.05
 PAST_CLICKS = (5, 40)  # before the log begins: fewest, most
 PAST_MEDIAN, PAST_SPREAD = 18.0, 0.6
-NEW_USER_RATE = 0.02  # users whose first click, if any, stands in the log
+NEW_USER_RATE = 0.02  # users whose first click, if any, is in the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """I impressions in time order as they truly happened, their P shown news end to end, each user's C clicks."""
+    """I impressions in time order as they truly happened, their P shown news concatenated, each user's C clicks."""
 
     id_I: Ids
     user_I: Ints
@@ -38,7 +38,7 @@ class Log:
 
 
 def draw_log(views: Views, news: News, readers: Readers, rng: np.random.Generator, *, first_impression: int = 0) -> Log:
-    """The true log. A user is never shown again what they clicked; a page left with too little is no page view."""
+    """The true log. A user is never shown clicked news again; a page with too few news left is no page view."""
     view_P, news_P = draw_shown(views, news, readers, rng)
     probability_P = click_probability(views.user_I[view_P], news_P, news, readers)
     clicked_P = rng.random(len(news_P)) < probability_P
@@ -106,7 +106,7 @@ def _past_clicks(news: News, readers: Readers, rng: np.random.Generator) -> tupl
 
 
 def _clicked_before(key_P: Ints, clicked_P: Bools, past_C: Ints) -> Bools:
-    """Marks what its user had clicked earlier: keys are (user, news) in time order, after those of the past."""
+    """Marks news that the user had clicked earlier: keys are (user, news) in time order, after those of the past."""
     key = np.concatenate([past_C, key_P])
     clicked = np.concatenate([np.ones(len(past_C), np.bool_), clicked_P])
     order = np.argsort(key, kind="stable")
@@ -118,7 +118,7 @@ def _clicked_before(key_P: Ints, clicked_P: Bools, past_C: Ints) -> Bools:
 
 
 def _history_length(user_I: Ints, start_I1: Ints, clicked_P: Bools, past_U: Ints) -> Ints:
-    """How many clicks each impression's user had made before it."""
+    """The number of clicks that each impression's user had made before it."""
     clicks_I = np.diff(starts_of(clicked_P.astype(np.int64))[start_I1])
     order = np.argsort(user_I, kind="stable")
     sum_I1 = starts_of(clicks_I[order])

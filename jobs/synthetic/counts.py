@@ -1,4 +1,4 @@
-"""The books of a sample: lines = impressions + merged + rejected, the faults' rates and counts, the oracle's AUC."""
+"""Counts of a sample: lines = impressions + merged + rejected, the faults' rates and counts, the oracle's AUC."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SampleCounts:
         self._auc_last_day: list[Floats] = []
 
     def add(self, section: Section) -> None:
-        """Count a section in."""
+        """Add the counts of a section."""
         log, fault_D = section.log, section.deliveries.fault_D
         by_kind = np.bincount(fault_D[fault_D != GOOD], minlength=len(KINDS)).tolist()
         for kind, count in enumerate(by_kind):
@@ -46,7 +46,7 @@ class SampleCounts:
             self._auc_last_day.append(section.auc_I[log.time_I >= (DAYS - 1) * DAY])
 
     def counts(self) -> dict[str, Any]:
-        """What counts.json says."""
+        """The contents of counts.json."""
         found = self._counts
         oracle = {"oracle_auc": self._auc, "oracle_auc_last_day": self._auc_last_day} if self._auc else {}
         return {

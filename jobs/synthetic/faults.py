@@ -1,4 +1,4 @@
-"""At-least-once delivery: which messages arrive late, again, or as a broken copy beside the good one."""
+"""At-least-once delivery: which messages arrive late, again, or with an additional broken copy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.synthetic.sizes import Ints
 
 REDELIVERED_RATE = 0.04  # each delivery of a line is followed by another one with this chance: the same bytes, later
 MALFORMED_RATE = 0.01  # extra lines that hold no usable impression, per impression
-LATE_RATE = 0.05  # good lines held up on their way, so that they stand out of order
+LATE_RATE = 0.05  # good lines that are delayed, so that they are out of order
 LATE_SECONDS = 2 * 3600.0  # mean delay of a late or broken line
 AGAIN_SECONDS = 6 * 3600.0  # mean time until a line is delivered again
 GOOD = -1
@@ -31,7 +31,7 @@ class Deliveries:
 def deliver(messages: Messages, rng: np.random.Generator, *, first: bool = True) -> Deliveries:
     """Every message arrives once; some arrive again, and some are followed by a broken copy.
 
-    `first`: the first part of a sample, which also has what the whole has once.
+    `first`: the first part of a sample, which also has the lines that occur once per sample.
     """
     count = len(messages.sent_M)
     late_M = rng.random(count) < LATE_RATE

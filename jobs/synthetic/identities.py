@@ -1,4 +1,4 @@
-"""The ids that impressions go by in the log: a second collector's own ones, and ones that are used again."""
+"""Impression ids in the log: those of a second collector, and ids that are used again."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SECOND = ("b", "k")  # letters of second collectors' ids: below and above the p
 
 
 def reused_ids(log: Log, rng: np.random.Generator) -> tuple[Ids, dict[str, int]]:
-    """The impressions' ids with some used again, and how many were. No two of one user within REST_SECONDS share one.
+    """The impressions' ids with some used again, and their number. No two of one user within REST_SECONDS share one.
 
-    An id that is used again goes to one impression of its user at most and to one of another user at most, so that
-    who shares an id is known by construction.
+    An id that is used again goes to at most one impression of its user and at most one of another user, so that
+    the impressions that share an id are known by construction.
     """
     count = len(log.id_I)
     giver_K, taker_K = _later_views(log)
@@ -35,7 +35,7 @@ def reused_ids(log: Log, rng: np.random.Generator) -> tuple[Ids, dict[str, int]]
 
 
 def second_ids(log: Log, seen_I: Bools, rng: np.random.Generator, *, first_impression: int) -> Ids:
-    """An id of the second collector's own for each impression that it saw, empty for the others."""
+    """The second collector's id for each impression that it saw, empty for the others."""
     count = np.count_nonzero(seen_I)
     below, above = (shuffled_ids(letter, count, rng, digits=7, first=first_impression) for letter in _SECOND)
     id_I = np.zeros(len(seen_I), below.dtype)
@@ -44,7 +44,7 @@ def second_ids(log: Log, seen_I: Bools, rng: np.random.Generator, *, first_impre
 
 
 def _later_views(log: Log) -> tuple[Ints, Ints]:
-    """(impression, the first of its user that begins REST_SECONDS later); a later one stands in one pair only."""
+    """(impression, the first of its user that begins REST_SECONDS later); a later one is in one pair only."""
     span = 2 * DAYS * DAY  # longer than any time of the log and the rest after it
     key_I = log.user_I * span + log.time_I
     order = np.argsort(key_I)

@@ -1,4 +1,4 @@
-"""Messages as JSON lines, cut from prepared text because every news id has the same width."""
+"""Writes messages as JSON lines, sliced from prepared text because every news id has the same width."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MORE = b', "device": "phone", "position": {"slot": 1}}'
 
 
 def line_writer(log: Log, messages: Messages, news: News, readers: Readers) -> Callable[[Ints], list[bytes]]:
-    """A function from messages to their lines, ends included; one asked for twice gives the same bytes twice."""
+    """A function from messages to their lines, line ends included; the same message gives the same bytes again."""
     cell_V = np.char.add(np.char.add(b'"', news.id_V), b'", ')
     width = cell_V.dtype.itemsize
     sequences = cell_V[log.sequence_C].tobytes()
@@ -36,8 +36,8 @@ def line_writer(log: Log, messages: Messages, news: News, readers: Readers) -> C
         length_D = np.where(messages.bare_M[message_D], 0, log.history_length_I[impression_D])
         marks_D, style_D = messages.marks_M[message_D], messages.style_M[message_D]
         start_D, count_D = click_start_I1[impression_D], np.diff(click_start_I1)[impression_D]
-        told_D = np.choose(marks_D, [count_D, count_D // 2, 0, 0])  # by ALL, HALF, NONE, UNLABELLED
-        clicked = _lists(cell_V, log.news_P[click_P], start_D, told_D)
+        logged_D = np.choose(marks_D, [count_D, count_D // 2, 0, 0])  # by ALL, HALF, NONE, UNLABELLED
+        clicked = _lists(cell_V, log.news_P[click_P], start_D, logged_D)
         shown_D = log.shown_start_I1[impression_D]
         columns = (
             _ids(messages, message_D, impression_D),
@@ -75,7 +75,7 @@ def _times(second_D: Ints, style_D: Ints) -> list[bytes]:
 
 
 def _with_one_again(shown: list[bytes], twice_D: Ints, width: int) -> list[bytes]:
-    """The lists, some with one of their news once more at the end, picked by a number that is not -1."""
+    """The lists, some with one of their news repeated at the end, picked by a number that is not -1."""
     for place in np.flatnonzero(twice_D >= 0).tolist():
         cells = shown[place] + b", "
         again = int(twice_D[place]) % (len(cells) // width) * width
@@ -84,7 +84,7 @@ def _with_one_again(shown: list[bytes], twice_D: Ints, width: int) -> list[bytes
 
 
 def _click_marks(clicked: list[bytes], without_D: Ints) -> list[bytes]:
-    """The field with the clicks; where a number is not -1, it picks how the line says that nobody knows of any."""
+    """The field with the clicks; a number other than -1 picks how the line states that its clicks are unknown."""
     marks = [_MARKS % cells for cells in clicked]
     for place in np.flatnonzero(without_D >= 0).tolist():
         marks[place] = _NO_MARKS[int(without_D[place]) % 2]
@@ -99,13 +99,13 @@ def _styled(lines: list[bytes], style_D: Ints) -> list[bytes]:
 
 
 def _lists(cell_V: Ids, news_P: NDArray[np.int32], first_D: Ints, length_D: Ints) -> list[bytes]:
-    """News `first` and those after it, `length` of them, as the inside of a JSON list."""
+    """`length` news from `first` on, as the inside of a JSON list."""
     place_D1 = starts_of(length_D)
     row = np.repeat(first_D - place_D1[:-1], length_D) + np.arange(place_D1[-1])
     return _cuts(cell_V[news_P[row]].tobytes(), place_D1[:-1], place_D1[1:], cell_V.dtype.itemsize)
 
 
 def _cuts(text: bytes, first_D: Ints, end_D: Ints, width: int) -> list[bytes]:
-    """Cells first up to end of a text of cells, without the last one's comma and space."""
+    """Cells `first` up to `end` of a text of cells, without the last one's comma and space."""
     spans = zip((first_D * width).tolist(), (end_D * width).tolist(), strict=True)
     return [text[first : end - 2] if end > first else b"" for first, end in spans]

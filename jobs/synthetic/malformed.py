@@ -1,4 +1,4 @@
-"""Lines that hold no usable impression: each kind of damage with the reason for which ingest must refuse it."""
+"""Lines without a usable impression: each kind of damage with the reason for which ingest must reject it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ Damage = Callable[[bytes, random.Random], bytes]
 
 
 def broken(line: bytes, kind: int, pick: random.Random) -> bytes:
-    """The line with that damage in it: no reader may take it for an impression, and it has no other end than its own.
+    """The line with that damage: no reader may accept it as an impression, and it is still one line.
 
-    An empty one ends in both letters: after a line that a lone carriage return ends, a line feed would make no line.
+    An empty one ends in both characters: after a line that ends in a bare carriage return, a line feed makes no line.
     """
     damaged = KINDS[kind][1](line.rstrip(b"\r\n"), pick)
     return damaged + (b"\n" if damaged else b"\r\n")
 
 
 def reason_of(kind: int) -> str:
-    """The word of REJECT_REASONS for a row of KINDS."""
+    """The reason of REJECT_REASONS for a row of KINDS."""
     return KINDS[kind][0]
 
 
 def kinds_of(count: int, *, first: bool) -> Ints:
-    """Rows of KINDS for that many broken lines, each about as often; the last one, large, stands `first` only."""
+    """Rows of KINDS for `count` broken lines, each about equally often; the last one, large, is in `first` only."""
     common = len(KINDS) - 1
     return np.concatenate([np.arange(max(common, count)) % common, np.full(int(first), common)])
 

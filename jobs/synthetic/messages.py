@@ -1,4 +1,4 @@
-"""What is said of each impression: one message as a rule, more where clicks come late, times differ or two collect."""
+"""Draws the messages of each impression: one as a rule, more for late clicks, moved times or a second collector."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jobs.synthetic.identities import AGAIN_RATE, SHARED_RATE, reused_ids, secon
 from jobs.synthetic.sizes import DAY, DAYS, Bools, Ids, Ints, some_of
 
 HOUR = 3600
-LATE_CLICKS_RATE = 0.04  # impressions first told of with some click marks, none, or no marks at all; later with all
-MOVED_RATE = 0.03  # impressions told of once more with a time that is seconds, minutes or hours later
-BRIDGED_RATE = 0.003  # impressions told of at three times, 20 h apart, the middle one last
+LATE_CLICKS_RATE = 0.04  # impressions first logged with some click marks, none, or no marks at all; later with all
+MOVED_RATE = 0.03  # impressions logged once more with a time that is seconds, minutes or hours later
+BRIDGED_RATE = 0.003  # impressions logged at three times, 20 h apart, the middle one last
 SECOND_RATE = 0.03  # impressions that a second collector saw, under an id of its own
 TWICE_RATE = 0.02  # messages that list one of the shown news twice
 STYLE_RATE = 0.04  # messages that are written in another way: zones, fractions, line ends, more fields
@@ -29,7 +29,7 @@ RATES = {
 }
 ALL, HALF, NONE, UNLABELLED = range(4)  # which click marks a message has
 STYLES = 8  # lines.py knows them; 0 is how most lines are written
-STYLES_OF_ALL = 7  # without the last one, lines that a lone carriage return ends, which few readers know
+STYLES_OF_ALL = 7  # without the last one, lines that end in a bare carriage return, which few readers support
 _STEP = 20 * HOUR  # between the times of a bridged impression: within 24 h, twice of it is not
 _WITHIN = 20 * HOUR  # most that a moved time is late
 _SLOW_CLICK = (2.0 * HOUR, 1.5)  # median and spread of the wait for late clicks: minutes to days
@@ -37,13 +37,13 @@ _SLOW_CLICK = (2.0 * HOUR, 1.5)  # median and spread of the wait for late clicks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messages:
-    """M different lines and when each is sent; I ids under which the impressions are logged."""
+    """M different lines and when each is sent; the ids of the I impressions."""
 
     id_I: Ids
     second_id_I: Ids  # the second collector's; empty where there is none
     impression_M: Ints
     second_M: Bools  # sent by the second collector
-    shift_M: Ints  # seconds by which the time told is later than the truth
+    shift_M: Ints  # seconds by which the logged time is later than the true one
     marks_M: Ints
     bare_M: Bools  # without the history
     twice_M: Bools  # lists one of the shown news twice
@@ -54,14 +54,14 @@ class Messages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """Messages of one kind; what is not given is as in a plain line."""
+    """Messages of one kind; defaults are those of a plain line."""
 
     impression: Ints
     second: bool = False
     shift: Ints | int = 0
     marks: Ints | int = ALL
     bare: Bools | bool = False
-    wait: Ints | int = 0  # seconds from the page view on; no message is sent before the time that it tells
+    wait: Ints | int = 0  # seconds from the page view on; no message is sent before the time that it states
 
 
 def draw_messages(log: Log, rng: np.random.Generator, *, first_impression: int = 0, styles: int = STYLES) -> Messages:
@@ -85,8 +85,8 @@ def draw_messages(log: Log, rng: np.random.Generator, *, first_impression: int =
     styled = rng.random(len(own)) < STYLE_RATE
     sent = log.time_I[own] + np.maximum(_column(parts, "shift"), _column(parts, "wait"))
     shift = _apart(log, own, _column(parts, "shift"))
-    late_told_I = np.bincount(own, weights=shift > 0) > 0
-    moved_I, bridged_I = moved_I & late_told_I, bridged_I & late_told_I
+    moved_later_I = np.bincount(own, weights=shift > 0) > 0
+    moved_I, bridged_I = moved_I & moved_later_I, bridged_I & moved_later_I
     found = {"late_clicks": late_I, "moved_times": moved_I, "bridged_times": bridged_I, "second_collector": second_I}
     return Messages(
         id_I=ids,
@@ -106,9 +106,9 @@ def draw_messages(log: Log, rng: np.random.Generator, *, first_impression: int =
 
 
 def _first_messages(log: Log, late_I: Bools, distance_I: Ints, rng: np.random.Generator) -> list[_Part]:
-    """One message of each impression, and what mends it: the clicks that it lacked, the other time.
+    """One message of each impression, and those that complete it: the missing clicks, the other time.
 
-    The true time stands in the first one or in the one that comes after it.
+    The true time is in the first message or in the one after it.
     """
     count = len(late_I)
     swapped_I = rng.random(count) < 0.5
@@ -155,14 +155,14 @@ def _column(parts: list[_Part], name: str) -> Ints:
 
 
 def _apart(log: Log, own_M: Ints, shift_M: Ints) -> Ints:
-    """The shifts, none where an impression would then be told of at a second that another one of its user has.
+    """The shifts, without those that would log an impression at a second of another one of its user.
 
-    Two page views of one user in one second with the same news would be one impression by rule, and never truly are.
+    Two page views of one user in one second with the same news are one impression by rule; here they never are one.
     """
-    many = len(log.time_I)
+    count = len(log.time_I)
     key_M = log.user_I[own_M] * (2 * DAYS * DAY) + log.time_I[own_M] + shift_M
-    told = np.unique(key_M * many + own_M) // many  # each second of a user as often as it has impressions
-    shared = told[1:][told[1:] == told[:-1]]
-    meets_I = np.zeros(many, np.bool_)
+    logged = np.unique(key_M * count + own_M) // count  # each second of a user as often as it has impressions
+    shared = logged[1:][logged[1:] == logged[:-1]]
+    meets_I = np.zeros(count, np.bool_)
     meets_I[own_M[(shift_M > 0) & np.isin(key_M, shared)]] = True
     return np.where(meets_I[own_M], 0, shift_M)

@@ -1,4 +1,4 @@
-"""What is published: each news with its topic, text, hour of publication and appeal, and its weight at a given time."""
+"""Publishes news: each with its topic, text, hour of publication and appeal, and its weight at a given time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class News:
     stories: list[Story]
 
     def weight_V(self, now: int) -> Floats:
-        """How strongly each news pushes into what is shown at that second; 0 before it is published."""
+        """The weight of each news among those shown at that second; 0 before it is published."""
         age_V = now - self.published_V
         decay_V = np.exp(-np.maximum(age_V, 0) / (RECENCY_HOURS * 3600)) + LASTING
         return np.where(age_V >= 0, self.appeal_V * decay_V, 0.0)

@@ -1,4 +1,4 @@
-"""Who reads: each user's interests and activity, and when each of their page views happens."""
+"""Draws users: each one's interests and activity, and the times of their page views."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from jobs.synthetic.sizes import DAY, DAYS, Floats, Ids, Ints, Size, shuffled_ids
 from jobs.synthetic.topics import CATEGORIES, TOPICS
 
-FRIENDS_EXPONENT = 1.0  # how often the r-th best loved topic is a favourite: r ** -this
-INTERESTS = (2, 4)  # topics that a user cares about: fewest, most
+FRIENDS_EXPONENT = 1.0  # how often the r-th most popular topic is a favourite: r ** -this
+INTERESTS = (2, 4)  # favourite topics of a user: fewest, most
 SIBLING_AFFINITY = 0.3  # for the other topics of a favourite's category, where the favourite itself has up to 1
 ACTIVITY_SPREAD = 0.9  # of the logarithm of a user's activity
 VIEWS_PER_SESSION = 1.9
 PAUSE_SECONDS = 200.0  # mean time between the views of a session, above PAUSE_LEAST
 PAUSE_LEAST = 15
-# How busy each UTC hour is: a night's rest, a rise over breakfast, a peak in the evening.
+# Traffic of each UTC hour: low at night, rising in the morning, with a peak in the evening.
 HOURS = np.array([4, 2, 1, 1, 1, 2, 5, 9, 11, 9, 8, 8, 10, 9, 8, 8, 9, 10, 12, 14, 15, 13, 10, 7], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readers:
-    """U users: how much each cares for each of T topics (0 to 1), and their favourites in 4 tickets to draw from."""
+    """U users: their affinity for each of T topics (0 to 1), and their favourites in 4 tickets to draw from."""
 
     id_U: Ids
     affinity_UT: NDArray[np.float32]
@@ -39,7 +39,7 @@ class Views:
 
 
 def gather_readers(size: Size, rng: np.random.Generator, *, first_user: int = 0) -> Readers:
-    """Users with a few favourite topics each; some topics have far more friends than others."""
+    """Users with a few favourite topics each; some topics are a favourite far more often than others."""
     users, topics, most = size.users, size.topics, INTERESTS[1]
     share_T = rng.permutation(np.arange(1, topics + 1) ** -FRIENDS_EXPONENT)
     keys_UT = rng.exponential(size=(users, topics)) / share_T  # the smallest keys = a weighted draw without replacement

@@ -1,4 +1,4 @@
-"""A whole sample on disk: news, log files by time of arrival, the truth and a label, in a folder that is complete."""
+"""Writes a complete sample: news, log files by time of arrival, the true impressions and a README."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from schemas.errors import InputError
 PUBLISHER_VERSION = 2  # raised when the same seed gives other bytes
 COUNTS_FILE = "truth/counts.json"
 _GZIPPED_DAYS = (1, 4)  # where a day is one file
-_GZIP_LEVEL = 3  # the highest takes longer than drawing the whole sample
+_GZIP_LEVEL = 3  # the highest takes longer than drawing the entire sample
 _NEVER = 1 << 62
 
 _README = """\
@@ -54,7 +54,7 @@ before the log included; those were drawn by the same rule from older news.
 
 
 def write_complete(out: Path, size: Size, seed: int, name: str, logs_only: bool) -> dict[str, Any]:
-    """`write_sample` beside `out`, renamed once, so that a run that dies leaves nothing under that name."""
+    """`write_sample` next to `out`, then one rename, so that a run that dies leaves nothing under that name."""
     parent = out.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -72,31 +72,31 @@ def write_complete(out: Path, size: Size, seed: int, name: str, logs_only: bool)
 
 
 def write_sample(folder: Path, size: Size, seed: int, *, name: str, logs_only: bool = False) -> dict[str, Any]:
-    """Fill an empty folder; the counts come back as they stand in counts.json, `name` as its size.
+    """Fill an empty folder; returns the contents of counts.json, with `name` as its size.
 
     With `logs_only` there are no news, no table of the truth and no oracle; the logs are the same bytes.
     """
     for part in ("logs", "truth"):
         (folder / part).mkdir()
-    news, books = draw_news(size, seed, texts=not logs_only), SampleCounts()
+    news, totals = draw_news(size, seed, texts=not logs_only), SampleCounts()
     if not logs_only:
         _write_news_file(folder / "news.jsonl", news)
     truth_file = None if logs_only else folder / "truth/impressions.parquet"
-    sections = _gathered(draw_sections(size, news, seed, truth=not logs_only), books, truth_file)
+    sections = _gathered(draw_sections(size, news, seed, truth=not logs_only), totals, truth_file)
     files = _write_logs(folder / "logs", sections, size.files_a_day, random.Random(f"damage {seed}"))
     head = {"publisher_version": PUBLISHER_VERSION, "seed": seed, "size": name, "logs_only": logs_only}
-    counts = {**head, **books.counts(), "news": size.news, "files": files}
+    counts = {**head, **totals.counts(), "news": size.news, "files": files}
     (folder / "README.txt").write_text(_label(counts, size), encoding="utf-8")
     (folder / COUNTS_FILE).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
     return counts
 
 
-def _gathered(sections: Iterator[Section], books: SampleCounts, truth_file: Path | None) -> list[Section]:
-    """The sections without their truth, which has been written: a row group each."""
+def _gathered(sections: Iterator[Section], totals: SampleCounts, truth_file: Path | None) -> list[Section]:
+    """The sections without their truth, which is written as one row group each."""
     kept: list[Section] = []
     with ExitStack() as stack:
         for section in sections:
-            books.add(section)
+            totals.add(section)
             if truth_file is not None and section.truth is not None:
                 if not kept:
                     writer = pq.ParquetWriter(truth_file, section.truth.schema, store_schema=False)
@@ -125,33 +125,33 @@ def _write_news_file(path: Path, news: News) -> None:
 
 
 def _write_logs(folder: Path, sections: list[Section], files_a_day: int, pick: random.Random) -> int:
-    """Write each file's lines in order of arrival; how many files there are."""
+    """Write each file's lines in order of arrival; returns the number of files."""
     files = list(_spans(files_a_day))
     for name, begin, end in files:
         parts = [section.lines(begin, end, pick) for section in sections]
         lines = [line for _, part in parts for line in part]
         order = np.argsort(np.concatenate([arrival_D for arrival_D, _ in parts]), kind="stable")
         text = b"".join(lines[at] for at in order.tolist())
-        text += b"\n" * text.endswith(b"\r")  # what ends a file is no half of a line end
+        text += b"\n" * text.endswith(b"\r")  # a file must not end in half of a line end
         packed = gzip.compress(text, _GZIP_LEVEL, mtime=0) if name.endswith(".gz") else text  # no time stamp in it
         (folder / name).write_bytes(packed)
     return len(files)
 
 
 def _spans(files_a_day: int) -> Iterator[tuple[str, int, int]]:
-    """(file name, first second, end). What arrives after the last day stands in that day's file, or in one more."""
+    """(file name, first second, end). Lines that arrive after the last day are in that day's file, or in one more."""
     edges = range(0, DAYS * DAY + 1, DAY // files_a_day)
-    whole_days = files_a_day == 1
+    full_days = files_a_day == 1
     for begin, end in pairwise(edges):
-        last = whole_days and end == DAYS * DAY
-        gzipped = whole_days and begin // DAY in _GZIPPED_DAYS
-        yield f"{_moment(begin, whole_days)}.jsonl{'.gz' * gzipped}", begin, _NEVER if last else end
-    if not whole_days:
-        yield f"{_moment(DAYS * DAY, whole_days)}.jsonl", DAYS * DAY, _NEVER
+        last = full_days and end == DAYS * DAY
+        gzipped = full_days and begin // DAY in _GZIPPED_DAYS
+        yield f"{_moment(begin, full_days)}.jsonl{'.gz' * gzipped}", begin, _NEVER if last else end
+    if not full_days:
+        yield f"{_moment(DAYS * DAY, full_days)}.jsonl", DAYS * DAY, _NEVER
 
 
-def _moment(second: int, whole_days: bool) -> str:
-    return str(as_times(np.array([second]))[0])[: 10 if whole_days else 13]
+def _moment(second: int, full_days: bool) -> str:
+    return str(as_times(np.array([second]))[0])[: 10 if full_days else 13]
 
 
 def _label(counts: dict[str, Any], size: Size) -> str:

@@ -1,4 +1,4 @@
-"""A log is drawn in sections of its users, each with all its days: what bounds memory where millions of lines are."""
+"""Draws a log in sections of its users, each with all days: this bounds memory for millions of lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIRST_SECTION = 5  # random streams of the news and of the first section; furth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Some users' part of the log, ready to be written; truth and AUC of its impressions if they are wanted."""
+    """Some users' part of the log, ready to be written; truth and AUC of its impressions if requested."""
 
     log: Log  # without probabilities, which only the truth needs
     messages: Messages
@@ -49,7 +49,7 @@ def draw_news(size: Size, seed: int, *, texts: bool) -> News:
 
 
 def draw_sections(size: Size, news: News, seed: int, *, truth: bool) -> Iterator[Section]:
-    """The sections one after the other; their users and ids never meet."""
+    """The sections in order; no two share users or ids."""
     first_user = first_impression = 0
     sizes = list(size.sections())
     streams = _streams(seed, _FIRST_SECTION + len(sizes) - 1)

@@ -1,4 +1,4 @@
-"""What each page view shows: news drawn by appeal and recency, some of them from the user's favourite topics."""
+"""Draws the shown news of each page view by appeal and recency, some of them from the user's favourite topics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN_LEAST, SHOWN_MOST = 2, 120
 SHOWN_SHAPE, SHOWN_SCALE = 2.0, 19.7  # gamma: with the clipping and with news clicked before taken out, 37 on average
 PERSONAL_SHARE = 0.09  # of the draws come from a favourite topic of the user
 SLOT_SECONDS = 3600  # weights are those of the hour's beginning
-_ROUNDS = 12  # of drawing again what came up twice
+_ROUNDS = 12  # of drawing duplicates again
 
 
 def draw_shown(views: Views, news: News, readers: Readers, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -37,7 +37,7 @@ def draw_shown(views: Views, news: News, readers: Readers, rng: np.random.Genera
 def _draw_slot(
     wanted_R: Ints, ticket_R4: Ints, news: News, weight_V: Floats, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
-    """Distinct news for R rows, drawn without replacement: what came up before is drawn again."""
+    """Distinct news for R rows, drawn without replacement: duplicates are drawn again."""
     rows, total = len(wanted_R), len(weight_V)
     key_P = np.empty(0, np.int64)
     for _ in range(_ROUNDS):

@@ -1,4 +1,4 @@
-"""How much the publisher writes, and when: the sizes, the days of the log and the stock of older news before them.
+"""Sizes of a sample: users, news and impressions, the days of the log and the stock of older news before them.
 
 Shape letters of the publisher, which has no tokens or vectors: V news, T topics, U users, S sessions, I impressions,
 P shown news of all impressions end to end, C clicks of all users end to end, M messages, D deliveries, R rows of a
@@ -24,14 +24,14 @@ START = np.datetime64("2026-03-02T00:00:00", "s")  # a Monday; every time below 
 DAY = 86_400
 DAYS = 6  # the last one is kept for evaluation
 STOCK_DAYS = 8  # news published before the log begins: what the histories were clicked on
-SECTION = 250_000  # impressions that are drawn at once: what bounds the memory of a large sample
+SECTION = 250_000  # impressions that are drawn at once: bounds the memory of a large sample
 
 SizeName = Literal["tiny", "demo", "mindsmall", "million", "five_million"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How many users and news there are, on how many of the topics, and about how many impressions."""
+    """The number of users, news and topics, and the approximate number of impressions."""
 
     users: int
     news: int
@@ -48,7 +48,7 @@ class Size:
             yield replace(self, users=part_users, impressions=part_impressions)
 
     def with_impressions(self, count: int) -> Size:
-        """The same publisher with about so many impressions, its users in proportion, its news the same."""
+        """The same publisher with about `count` impressions, users in proportion and the same news."""
         users = max(1, round(self.users * count / self.impressions))
         return replace(self, users=users, impressions=count)
 
@@ -73,7 +73,7 @@ def _evenly(count: int, parts: int) -> list[int]:
 
 
 def starts_of(count_N: Ints) -> Ints:
-    """Where each of N runs of the given lengths starts when they are laid end to end, and the end (N + 1 numbers)."""
+    """Where each of N runs of the given lengths starts when they are concatenated, and the end (N + 1 numbers)."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(count_N, dtype=np.int64)])
 
 
@@ -91,6 +91,6 @@ def as_times(seconds: Ints) -> NDArray[np.datetime64]:
 
 
 def shuffled_ids(letter: str, count: int, rng: np.random.Generator, *, digits: int = 5, first: int = 0) -> Ids:
-    """One id per row, numbered from `first` on, all of one width, in an order that tells nothing about the rows."""
+    """One id per row, numbered from `first` on, all of one width, in an order independent of the rows."""
     width = max(digits, len(str(first + count)))
     return np.array([f"{letter}{first + i:0{width}d}".encode() for i in rng.permutation(count)], f"S{width + 1}")

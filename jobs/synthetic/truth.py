@@ -1,4 +1,4 @@
-"""The truth beside the log: the impressions as they happened, under the ids and times that the lines resolve to."""
+"""The true impressions behind the log, under the ids and times that its lines resolve to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AT_ONCE = 20_000  # clicks that are compared with the rest of their page at a t
 
 
 def truth_table(log: Log, messages: Messages, news: News, readers: Readers) -> pa.Table:
-    """What ingest must find: one row per impression in time order, with the probability behind each click mark."""
+    """The rows that ingest must find: one per impression in time order, with the probability of each click mark."""
     own_I, second_I = messages.id_I, messages.second_id_I
     seen_I = second_I != b""
     below_I = seen_I & np.char.less(second_I, own_I)
@@ -63,7 +63,7 @@ def impression_auc(score_P: Floats, clicked_P: Bools, start_I1: Ints) -> Floats:
 
 
 def _histories(log: Log) -> tuple[Ints, NDArray[np.int32]]:
-    """Where the history of each impression starts, and all of them end to end."""
+    """Where the history of each impression starts, and all histories concatenated."""
     start_I1 = starts_of(log.history_length_I)
     row_H = np.repeat(log.sequence_start_U1[log.user_I] - start_I1[:-1], log.history_length_I)
     return start_I1, log.sequence_C[row_H + np.arange(start_I1[-1])]

@@ -23,7 +23,7 @@ from pipelines.packing.assemble import Arrays
 from pipelines.packing.shard import IntArray
 from pipelines.packing.spans import spans_of
 from schemas.as_arrow import arrow_schema
-from schemas.cells import encoded
+from schemas.cells import npy_bytes
 from schemas.errors import ContractError, InputError
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, FileEntry, Manifest
 from schemas.packed_batch import PACKED_BATCH
@@ -99,7 +99,7 @@ def write_batches(path: Path, batches: Iterable[Arrays], *, superblock_batches: 
 
 
 def _write_superblock(writer: pq.ParquetWriter, batches: Sequence[Arrays]) -> None:
-    cells = {field.name: [encoded(arrays[field.name]) for arrays in batches] for field in PACKED_BATCH}
+    cells = {field.name: [npy_bytes(arrays[field.name]) for arrays in batches] for field in PACKED_BATCH}
     writer.write_table(pa.table(cells, BATCH_SCHEMA), row_group_size=len(batches))
 
 

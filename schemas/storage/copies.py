@@ -1,4 +1,4 @@
-"""Copies between any place and this machine: what is read whole comes here first, what is made here goes there last."""
+"""Copies files between any place and this machine: fetched before they are read, published after they are made."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from schemas.errors import InputError
 from schemas.storage.files import below, head, store_of, write
 from schemas.storage.place import Place
 
-_AT_ONCE = 8  # files that are on their way together
+_AT_ONCE = 8  # files copied at the same time
 
 
 @contextmanager
 def fetched(place: Place, *, wanted: Callable[[str], bool] | None = None) -> Iterator[Path]:
-    """Inside, a path of this machine with the file, or with all files below the folder whose names are `wanted`.
+    """Inside, a local path with the file, or with all files below the folder whose names are `wanted`.
 
-    Of a local place, that itself. InputError where nothing is there.
+    A local place is its own path. InputError where nothing is there.
     """
     if place.is_local:
         yield place.path
@@ -31,7 +31,7 @@ def fetched(place: Place, *, wanted: Callable[[str], bool] | None = None) -> Ite
 
 
 def fetch(place: Place, to: Path, *, wanted: Callable[[str], bool] | None = None) -> None:
-    """Copy the file, or all files below the folder whose names are `wanted`, to a path of this machine.
+    """Copy the file, or all files below the folder whose names are `wanted`, to a local path.
 
     InputError where nothing is there.
     """
@@ -45,17 +45,17 @@ def fetch(place: Place, to: Path, *, wanted: Callable[[str], bool] | None = None
     names = [name for name in names if wanted is None or wanted(name)]
     for name in names:
         if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
-            raise InputError(f"{place}: holds a file named {name[:80]!r}, which would not lie in it here")
+            raise InputError(f"{place}: holds a file named {name[:80]!r}, whose copy would lie outside of the folder")
     to.mkdir(parents=True, exist_ok=True)
     _each(lambda name: store.fetch(store_of(place / name)[1], to / name), names)
 
 
 @contextmanager
 def published(place: Place, *, last: Sequence[str] = ()) -> Iterator[Path]:
-    """Inside, a path of this machine to make a file or a folder at; afterwards, unless it failed, that is at the place.
+    """Inside, a local path where to make a file or a folder; afterwards, unless it failed, it is copied to the place.
 
-    Of a local place, that itself. `last`: names below the folder that go there after all others, in this order, so that
-    a reader who finds them finds all.
+    A local place is its own path. `last`: names below the folder that are copied after all others, in this order, so
+    that a reader who finds them finds all.
     """
     if place.is_local:
         yield place.path
@@ -69,8 +69,8 @@ def published(place: Place, *, last: Sequence[str] = ()) -> Iterator[Path]:
 
 
 @contextmanager
-def published_beside(place: Place) -> Iterator[Path]:
-    """As `published`, of a file: whatever is made beside it goes beside the place, before the file itself."""
+def published_with_siblings(place: Place) -> Iterator[Path]:
+    """As `published`, of a file and of all files made in its folder, which are copied before it."""
     if place.is_local:
         yield place.path
         return
@@ -81,7 +81,7 @@ def published_beside(place: Place) -> Iterator[Path]:
 
 
 def publish(made: Path, place: Place, *, last: Sequence[str] = (), wanted: Callable[[str], bool] | None = None) -> None:
-    """Copy the file, or all `wanted` files below the folder, to the place; those named `last` go last, in order."""
+    """Copy the file, or all `wanted` files below the folder, to the place; those in `last` come last, in order."""
     if made.is_file():
         write(place, made)
         return

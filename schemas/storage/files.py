@@ -23,13 +23,13 @@ _STORES: dict[str, Callable[[str], Store]] = {
 
 
 def store_of(place: Place) -> tuple[Store, str]:
-    """Its file system, and its key there. InputError where the library that serves it is not installed."""
+    """The file system of the place, and its key there. InputError where the library for it is not installed."""
     if place.is_local:
         return _LOCAL, str(place.path.absolute())
     if place.schema is not None:
         raise InputError(
-            f"{place}: a schema of a catalogue serves as --lake of the jobs that run on Spark. Name the folder or URL "
-            "where its tables lie"
+            f"{place}: a schema of a catalogue is only valid as --lake of jobs that run on Spark. Name the folder or "
+            "URL of its tables"
         )
     scheme, _, rest = place.text.partition("://")
     host, _, key = rest.partition("/")
@@ -37,7 +37,7 @@ def store_of(place: Place) -> tuple[Store, str]:
 
 
 def check_served(place: Place) -> Place:
-    """The place itself. InputError where the library that serves it is not installed; nothing is asked of it."""
+    """The place itself. InputError where the library for it is not installed; sends no request."""
     store_of(place)
     return place
 
@@ -75,38 +75,38 @@ def read(place: Place, *, largest: int, advice: str = "Name another file") -> by
 
 
 def write(place: Place, data: bytes | Path) -> None:
-    """Make or replace the file whole."""
+    """Create or replace the file atomically."""
     store, key = store_of(place)
     store.write(key, data)
 
 
 def create(place: Place, data: bytes) -> None:
-    """Make the file whole; FileExistsError where there is one, so that of two who try one succeeds."""
+    """Create the file atomically; FileExistsError where there is one, so that one of two writers succeeds."""
     store, key = store_of(place)
     store.create(key, data)
 
 
 def remove(place: Place) -> None:
-    """The file, if there was one, is gone."""
+    """Remove the file, if there is one."""
     store, key = store_of(place)
     store.remove([key])
 
 
 def remove_all(places: Sequence[Place]) -> None:
-    """These files, which lie in one file system, are gone; where the store can, by few requests."""
+    """Remove these files of one file system, with few requests where the store allows it."""
     if places:
         keys = [store_of(place) for place in places]
         keys[0][0].remove([key for _, key in keys])
 
 
 def remove_folder(place: Place) -> None:
-    """The folder, if there was one, and all below it are gone."""
+    """Remove the folder, if there is one, and everything below it."""
     store, key = store_of(place)
     store.remove_folder(key)
 
 
 def below(place: Place, *, after: str | None = None) -> Iterator[tuple[str, Entry]]:
-    """(name below the place, entry) of all files below it, by name; only names behind `after`."""
+    """(name below the place, entry) of all files below it, by name; only names after `after`."""
     store, key = store_of(place)
     root = f"{key.rstrip('/')}/" if key else ""
     for entry in store.below(key, None if after is None else root + after):
@@ -114,14 +114,14 @@ def below(place: Place, *, after: str | None = None) -> Iterator[tuple[str, Entr
 
 
 def inside(place: Place) -> tuple[list[str], list[str]]:
-    """(names of the folders that stand in the place, names of its files), ascending."""
+    """(names of the folders directly in the place, names of its files), ascending."""
     store, key = store_of(place)
     folders, files = store.inside(key)
     return [each.rstrip("/").rpartition("/")[2] for each in folders], [each.key.rpartition("/")[2] for each in files]
 
 
 def bytes_below(place: Place) -> int:
-    """Bytes of all files below the place."""
+    """The total size of all files below the place, in bytes."""
     return sum(entry.bytes for _, entry in below(place))
 
 

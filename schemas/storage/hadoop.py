@@ -1,4 +1,4 @@
-"""HadoopStore: HDFS, by a library that needs no Java; name services and Kerberos by HADOOP_CONF_DIR, as of Hadoop."""
+"""HadoopStore: HDFS without Java; name services and Kerberos are configured by HADOOP_CONF_DIR, as for Hadoop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.errors import InputError
 from schemas.storage.store import Entry
 
 try:
-    from hdfs_native import Client, WriteOptions  # its fsspec layer cuts names off behind # ? and ;
+    from hdfs_native import Client, WriteOptions  # its fsspec layer truncates names at # ? and ;
 except ImportError as error:
     MISSING: ImportError | None = error
 else:
@@ -41,7 +41,7 @@ class HadoopStore:
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See Store."""
         with self._answering(key), self._files.read(f"/{key}") as stream:
-            left = max(len(stream) - start, 0)  # to seek behind the end is a panic
+            left = max(len(stream) - start, 0)  # a seek past the end panics
             wanted = left if length is None else min(left, length)
             return bytes(stream.read_range(start, wanted)) if wanted else b""
 
@@ -58,12 +58,12 @@ class HadoopStore:
 
     def write(self, key: str, data: bytes | Path) -> None:
         """See Store."""
-        with self._answering(key), self._whole(key, data) as part:
+        with self._answering(key), self._part_file(key, data) as part:
             self._files.rename(part, f"/{key}", True)
 
     def create(self, key: str, data: bytes) -> None:
         """See Store."""
-        with self._answering(key), self._whole(key, data) as part:
+        with self._answering(key), self._part_file(key, data) as part:
             try:
                 self._files.rename(part, f"/{key}", False)  # the name node lets one succeed
             except Exception as error:
@@ -107,16 +107,16 @@ class HadoopStore:
                 self._files.delete(f"/{folder}", True)
 
     @contextmanager
-    def _whole(self, key: str, data: bytes | Path) -> Iterator[str]:
-        """Inside, a file beside the key's with these contents; afterwards, unless it was renamed, that is gone."""
+    def _part_file(self, key: str, data: bytes | Path) -> Iterator[str]:
+        """Inside, a file with these contents in the folder of the key's; removed afterwards unless it was renamed."""
         folder, _, name = f"/{key}".rpartition("/")
         part = f"{folder}/.{name}.{uuid4().hex[:8]}.part"
         self._files.mkdirs(folder or "/", 0o755, True)
         try:
             with self._files.create(part, WriteOptions()) as stream:
                 if isinstance(data, Path):
-                    with data.open("rb") as here:
-                        shutil.copyfileobj(here, stream, _AT_ONCE)
+                    with data.open("rb") as local:
+                        shutil.copyfileobj(local, stream, _AT_ONCE)
                 else:
                     stream.write(data)
             yield part
@@ -126,7 +126,7 @@ class HadoopStore:
 
     @contextmanager
     def _answering(self, key: str = "") -> Iterator[None]:
-        """Inside, what the library raises becomes an error that names the place."""
+        """Inside, errors of the library become errors that name the place."""
         try:
             yield
         except FileNotFoundError as error:
@@ -134,10 +134,10 @@ class HadoopStore:
         except (FileExistsError, InputError):
             raise
         except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).replace("\\n", "\n").splitlines()[0][:400]  # it repeats the name node's stack
+            reason = str(error).replace("\\n", "\n").splitlines()[0][:400]  # it includes the name node's stack
             raise InputError(
                 f"{self._root}/{key}: {reason}. See that the name node answers there, that names hold no colon, and "
-                "that HADOOP_CONF_DIR and HADOOP_USER_NAME are those for it"
+                "that HADOOP_CONF_DIR and HADOOP_USER_NAME are right for it"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""LocalStore: this machine's files by the same interface. Keys are absolute paths."""
+"""LocalStore: this machine's files by the Store interface. Keys are absolute paths."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class LocalStore:
 
     def write(self, key: str, data: bytes | Path) -> None:
         """See Store."""
-        _whole(key, data).replace(key)
+        _part_file(key, data).replace(key)
 
     def create(self, key: str, data: bytes) -> None:
         """See Store."""
-        part = _whole(key, data)
+        part = _part_file(key, data)
         try:
             os.link(part, key)  # as a rename that replaces nothing
         finally:
@@ -64,8 +64,8 @@ class LocalStore:
             shutil.rmtree(folder)
 
 
-def _whole(key: str, data: bytes | Path) -> Path:
-    """A file beside the key's with these contents."""
+def _part_file(key: str, data: bytes | Path) -> Path:
+    """A new file with these contents in the folder of the key's."""
     Path(key).parent.mkdir(parents=True, exist_ok=True)
     part = Path(key).with_name(f".{Path(key).name}.{uuid4().hex[:8]}.part")
     try:

@@ -1,4 +1,4 @@
-"""ObjectStore: S3, Google Cloud Storage and Azure, by the library that delta-rs and the embedded engine are built on.
+"""ObjectStore: S3, Google Cloud Storage and Azure, with the library that delta-rs and the embedded engine use.
 
 Credentials and endpoints come from the environment variables that all three read: AWS_*, GOOGLE_*, AZURE_*.
 """
@@ -19,14 +19,14 @@ try:
     import obstore
     from obstore import store as obstore_stores
     from obstore.exceptions import AlreadyExistsError, BaseError
-except ImportError as error:  # a machine that keeps all on its own disks needs none
+except ImportError as error:  # not needed where all data is on local disks
     MISSING: ImportError | None = error
 else:
     MISSING = None
 
 SCHEMES = ("s3", "gs", "abfss")
 _PATIENCE: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
-_REMOVED_AT_ONCE = 1000  # files, as many as S3 takes in one request
+_REMOVED_AT_ONCE = 1000  # files, the most that S3 takes in one request
 _AT_ONCE = 8 << 20  # bytes of a file in memory while it is fetched
 
 
@@ -61,7 +61,7 @@ class ObjectStore:
                 return bytes(obstore.get_range(self._store, key, start=start, length=length))
             except FileNotFoundError:
                 raise
-            except BaseError:  # which a range that begins behind the end is, too
+            except BaseError:  # also raised for a range that begins past the end
                 if obstore.head(self._store, key)["size"] > start:
                     raise
                 return b""
@@ -97,7 +97,7 @@ class ObjectStore:
             with self._answering(some[0]):
                 try:
                     obstore.delete(self._store, some)
-                except FileNotFoundError:  # one was not there, on a store where that stops the rest
+                except FileNotFoundError:  # a missing file stops the rest on some stores
                     for key in some:
                         with suppress(FileNotFoundError):
                             obstore.delete(self._store, key)
@@ -120,7 +120,7 @@ class ObjectStore:
 
     @contextmanager
     def _answering(self, key: str = "", *, writes: bool = False) -> Iterator[None]:
-        """Inside, what the library raises becomes an error that names the place."""
+        """Inside, errors of the library become errors that name the place."""
         try:
             yield
         except AlreadyExistsError as error:

@@ -1,4 +1,4 @@
-"""Files of any place as path objects, for code that opens, lists and stats what pathlib would."""
+"""Files of any place as path objects, for code that opens, lists and stats as with pathlib."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ try:
     from upath import UPath
     from upath.implementations.hdfs import HDFSPath
     from upath.registry import register_implementation
-except ImportError as error:  # a machine that keeps all on its own disks needs none
+except ImportError as error:  # not needed where all data is on local disks
     MISSING: ImportError | None = error
 else:
     MISSING = None
     register(list(OF_OBJECTS))
 
-    class HadoopPath(HDFSPath):  # its own tells the path alone
-        """A path on HDFS that tells its name node, too."""
+    class HadoopPath(HDFSPath):  # its base class prints the path alone
+        """A path on HDFS that prints with its name node."""
 
         __slots__ = ()
 
@@ -36,9 +36,9 @@ else:
 
 
 def path_of(place: Place | str | Path) -> Path:
-    """The place as a path: pathlib's own, or one with its methods for reading whose `open` reads ranges of an object.
+    """The place as a path: pathlib's own, or one with its read methods whose `open` reads ranges of an object.
 
-    InputError where the library that serves it is not installed.
+    InputError where the library for it is not installed.
     """
     place = check_served(Place.of(place))
     if place.is_local:
@@ -49,17 +49,17 @@ def path_of(place: Place | str | Path) -> Path:
 
 
 def text_of(path: Path) -> str:
-    """The whole path, or URL, such that `path_of` gives the same file, in another process too."""
+    """The absolute path or the URL, from which `path_of` gives the same file, in another process too."""
     return str(path) if is_remote(path) else str(path.absolute())
 
 
 def is_remote(path: Path) -> bool:
-    """Whether the path is one of another storage than this machine's files."""
+    """Whether the path is not on this machine's file system."""
     return not isinstance(path, Path)
 
 
 def version_tag(path: Path) -> str | None:
-    """Of a remote file: what differs where its contents do; None where the storage tells nothing."""
+    """A tag of a remote file that differs where its contents do; None where the storage reports none."""
     found: Any = path.stat()
     tag = found.as_info().get("e_tag")
     return None if tag is None else f"{found.st_size}-{tag}"

@@ -1,7 +1,7 @@
 """Place: a folder or a file that an option names, on this machine or behind a URL; one spelling for each.
 
-s3a:// and s3n:// are s3://, as the libraries of both engines write them. What no library here serves is refused by its
-name, before anything is made: as a path it would become a folder named s3a: below the working directory.
+s3a:// and s3n:// become s3://, as the libraries of both engines write it. An unsupported scheme raises an error that
+names it, before anything is made: as a path it would become a folder named s3a: below the working directory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from schemas.errors import InputError
 
 SCHEMES = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "abfs": "abfss", "abfss": "abfss", "hdfs": "hdfs"}
 _SERVED = "s3:// (s3a://), gs://, abfss://, hdfs://, file:/ and plain paths"
-# Ours, and others that people know: with one slash or none they are no names of folders either.
+# Ours and other common ones: with one slash or none they are not taken as names of folders either.
 _SCHEME = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]*)://|(?i:(file|catalog|dbfs|viewfs|wasbs?|adl|oss|https?|s3[an]?|gs|abfss?|hdfs):)"
 )
@@ -25,13 +25,13 @@ _SCHEMA = re.compile(r"\w+(\.\w+)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A folder or file: `text` is a path of this machine as it was written, or a URL without a slash at its end."""
+    """A folder or file: `text` is a local path as it was given, or a URL without a trailing slash."""
 
     text: str
 
     @classmethod
     def of(cls, named: str | Path | Place) -> Place:
-        """What an option names. InputError for a kind of storage that is not served, or a URL that names no place."""
+        """The place that an option names. InputError for unsupported storage, or a URL that names no place."""
         if isinstance(named, Place):
             return named
         text = str(named)
@@ -51,19 +51,19 @@ class Place:
 
     @property
     def is_local(self) -> bool:
-        """Whether this machine's own file system has it."""
+        """Whether it is on this machine's file system."""
         return "://" not in self.text
 
     @property
     def schema(self) -> str | None:
-        """The schema of Spark's catalogue that the place is, such as main.feedloop; None for any other place."""
+        """The schema of Spark's catalogue, such as main.feedloop; None if the place is not a schema."""
         scheme, _, name = self.text.partition("://")
         return name if scheme == "catalog" else None
 
     @property
     def path(self) -> Path:
         """The path of a local place."""
-        assert self.is_local, f"{self}: not of this machine"
+        assert self.is_local, f"{self}: not a local place"
         return Path(self.text)
 
     @property
@@ -72,12 +72,12 @@ class Place:
         return Path(self.text).name if self.is_local else self.text.rpartition("/")[2]
 
     def resolve(self) -> Place:
-        """The same; of a local place the whole path, without links."""
+        """The same place; a local one by its absolute path without symbolic links."""
         return Place(str(self.path.resolve())) if self.is_local else self
 
     @property
     def parent(self) -> Place:
-        """The folder that it stands in; of a whole bucket itself."""
+        """The folder that holds it; a bucket is its own parent."""
         if self.is_local:
             return Place(str(self.path.parent))
         above = self.text.rpartition("/")[0]
@@ -91,7 +91,7 @@ class Place:
 
 
 def lake_place(named: str | Path | Place) -> Place:
-    """As `Place.of`, of a lake: what reads like tables of a catalogue is refused, unless such a folder is there."""
+    """As `Place.of`, of a lake. InputError for a name like a catalogue's table, unless there is such a folder."""
     place = Place.of(named)
     if place.is_local and _CATALOG.fullmatch(place.text) and not place.path.exists():
         schema = ".".join(place.text.split(".")[:2])
@@ -117,7 +117,7 @@ def _of_this_machine(text: str) -> str:
             raise InputError(f"{text}: file:// with a host, {host!r}. Write file:/ and the path, or the path alone")
         rest = slash + path
     if not rest.startswith("/"):
-        raise InputError(f"{text}: file: without a whole path behind it. Write the path alone")
+        raise InputError(f"{text}: file: without an absolute path behind it. Write the path alone")
     return unquote(rest)
 
 
@@ -129,12 +129,12 @@ def _url(scheme: str, text: str) -> str:
         raise InputError(f"{_without_secrets(text)}: names no {where.get(ours, f'bucket, as in {ours}://BUCKET/…')}")
     if "@" in host and (ours != "abfss" or ":" in host):
         raise InputError(
-            f"{_without_secrets(text)}: a URL that holds a name and a secret would stand in logs and tables. Give them "
-            "by the storage's environment variables"
+            f"{_without_secrets(text)}: a URL with a name and a secret would appear in logs and tables. Give them in "
+            "the storage's environment variables"
         )
     parts = [part for part in key.split("/") if part]
     if {".", ".."} & set(parts):
-        raise InputError(f"{text}: object stores have no . and .. folders. Write the whole name")
+        raise InputError(f"{text}: object stores have no . and .. folders. Write the full name")
     return "/".join([f"{ours}://{host}", *parts])
 
 

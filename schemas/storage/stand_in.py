@@ -1,4 +1,4 @@
-"""StandIn: a path of this machine that stands for a place behind a URL; what is told of it names the place."""
+"""StandIn: a local path that stands for a remote place; errors and summaries name the place instead of the path."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from schemas.storage.place import Place
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """`path` on this machine, `place` for which it stands; of a local place both are the same."""
+    """A local `path` and the `place` that it stands for; both are the same for a local place."""
 
     path: Path
     place: Place
 
     def with_place(self, value: Any) -> Any:
-        """The value, with the place wherever a text or a path of it names the stand-in."""
+        """The value, with the stand-in's path replaced by the place in all its texts and paths."""
         if isinstance(value, dict):
             return {name: self.with_place(part) for name, part in value.items()}
         if isinstance(value, list | tuple):
@@ -34,7 +34,7 @@ class StandIn:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Inside, what is wrong with the stand-in comes out as what is wrong with the place, but for a full disk."""
+        """Inside, errors that name the stand-in name the place instead, except for a full disk."""
         try:
             yield
         except NoSpaceError:
@@ -45,10 +45,8 @@ class StandIn:
 
 
 @contextmanager
-def standing_in(place: Place, *, prefix: str) -> Iterator[Path]:
-    """Inside, a path for temporary files, named as the place is, where nothing stands yet. What is wrong with it names
-    the place.
-    """
+def temporary_stand_in(place: Place, *, prefix: str) -> Iterator[Path]:
+    """Inside, a temporary path with the place's name, where nothing exists yet. Errors name the place."""
     with tempfile.TemporaryDirectory(prefix=prefix) as base:
         path = Path(base).resolve() / place.name
         with StandIn(path, place).named():
@@ -56,7 +54,7 @@ def standing_in(place: Place, *, prefix: str) -> Iterator[Path]:
 
 
 @contextmanager
-def here(place: Place, *, wanted: Callable[[str], bool] | None = None) -> Iterator[Path]:
-    """As `fetched`; what is wrong with the copy names the place."""
+def local_copy(place: Place, *, wanted: Callable[[str], bool] | None = None) -> Iterator[Path]:
+    """As `fetched`; errors in the copy name the place."""
     with fetched(place, wanted=wanted) as path, StandIn(path, place).named():
         yield path

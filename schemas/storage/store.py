@@ -1,4 +1,4 @@
-"""Store: what feedloop asks of a file system, whatever it is. Keys are paths in it, with / between their parts."""
+"""Store: the interface of every file system that feedloop uses. Keys are paths in it, with / between their parts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Entry(NamedTuple):
     key: str
     bytes: int
     changed_us: int  # when it was written, in microseconds since 1970
-    tag: str  # differs where the contents do, as far as the store tells; "" where it tells nothing
+    tag: str  # differs where the contents do, as far as the store reports; "" where it reports none
 
 
 class Store(Protocol):
-    """A file system. FileNotFoundError where a file to read is not there, InputError where it does not answer."""
+    """A file system. FileNotFoundError where a file to read is missing, InputError where it does not answer."""
 
     def head(self, key: str) -> Entry | None:
         """The file of this key; None where there is none."""
@@ -26,22 +26,22 @@ class Store(Protocol):
         """Bytes of a file: from `start` to its end, or `length` of them, fewer where it ends before."""
 
     def fetch(self, key: str, to: Path) -> None:
-        """Copy the file to a path of this machine."""
+        """Copy the file to a local path."""
 
     def write(self, key: str, data: bytes | Path) -> None:
-        """Make or replace the file whole: no reader sees a part of it."""
+        """Create or replace the file atomically: no reader sees a part of it."""
 
     def create(self, key: str, data: bytes) -> None:
-        """Make the file whole; FileExistsError where there is one, so that of two who try one succeeds."""
+        """Create the file atomically; FileExistsError where there is one, so that one of two writers succeeds."""
 
     def remove(self, keys: list[str]) -> None:
-        """These files are gone; those that were not there are passed over."""
+        """Remove these files; missing ones are skipped."""
 
     def below(self, folder: str, after: str | None = None) -> Iterator[Entry]:
-        """All files below a folder, by key; only keys behind `after`, without asking for the others."""
+        """All files below a folder, by key; only keys after `after`, without listing the others."""
 
     def inside(self, folder: str) -> tuple[list[str], list[Entry]]:
-        """The folders and the files that stand in a folder, by key."""
+        """The folders and the files directly in a folder, by key."""
 
     def remove_folder(self, folder: str) -> None:
-        """The folder and all below it are gone."""
+        """Remove the folder and everything below it."""

@@ -20,7 +20,7 @@ CHANGES = ("write", "create", "remove")
 
 
 def noting(note: Callable[[str], None]) -> None:
-    """From now on each request of this process that changes an object store is noted first, by its name."""
+    """From now on each request of this process that changes an object store is first recorded by its name."""
 
     def noted(name: str) -> Any:
         function = getattr(ObjectStore, name)

@@ -1,4 +1,4 @@
-"""A job whose leases are short: `python -m tests.jobs.leased_briefly JOB OPTIONS`; who dies is followed in seconds."""
+"""A job with short leases: `python -m tests.jobs.leased_briefly JOB OPTIONS`; a killed run's lease ends in seconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def briefly(patch: pytest.MonkeyPatch) -> None:
 
 
 def wait_for_the_dead(lake: Place) -> int:
-    """Return when the leases of killed jobs have ended by themselves, and how many there were."""
+    """Wait until the leases of killed jobs have expired; returns their number."""
     names = [name for name, _ in below(lake / "_locks") if ".lease/" in name]
     left = [read(lake / "_locks" / name, largest=1 << 16) for name in names]
     for text in left:

@@ -24,7 +24,7 @@ from tests.pipelines.trajectories.views import AFTER_SPLIT, Items, View, impress
         (["--targets", "some"], "targets"),
         (["--evaluate-sample", "0"], "evaluate_sample is 0.0: use more than 0 and at most 1"),
         (["--max-windows-per-user", "0"], "max_windows_per_user is 0: use 1 or more, or leave it out"),
-        (["--bot-views-per-day", "2.5"], "give a whole number"),
+        (["--bot-views-per-day", "2.5"], "give an integer"),
         (["--targets", "all", "--history-weight", "0"], "history_weight is 0.0: use more than 0"),
     ],
 )
@@ -48,11 +48,11 @@ def test_a_period_comes_from_the_command_line_or_a_preset_and_is_noted(
     preset.write_text('source = "p"\nfrom = "2026-03-02"\nto = "2026-03-04"\n')
     options = ["--lake", lake.root, "--config", str(preset)]
     assert run(build_trajectories, options) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["evaluate_from"], told["targets"], told["evaluation_impressions"]) == ("2026-03-04", 2, 2)
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["evaluate_from"], reported["targets"], reported["evaluation_impressions"]) == ("2026-03-04", 2, 2)
     assert run(build_trajectories, [*options, "--from", "2026-03-03", "--evaluate-from", "2026-03-05"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["clicks"], told["targets"], told["evaluation_impressions"]) == (3, 1, 1)
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["clicks"], reported["targets"], reported["evaluation_impressions"]) == (3, 1, 1)
     noted = json.loads(lake.notes(EVALUATION)["made_from.p"])["config"]
     assert (noted["from_"], noted["to"]) == ("2026-03-03", "2026-03-04")
     assert run(build_trajectories, [*options, "--to", "2026-03-02T08:00"]) == 2
@@ -60,7 +60,7 @@ def test_a_period_comes_from_the_command_line_or_a_preset_and_is_noted(
     assert message in capsys.readouterr().err
 
 
-def test_versions_are_told_and_written_and_old_ones_can_be_read_again(
+def test_versions_are_reported_and_written_and_old_ones_can_be_read_again(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lake = Lake(spark, str(tmp_path))

@@ -1,4 +1,4 @@
-"""./feedloop, called as a user calls it: from any folder, with and without Java, on a machine that has too little."""
+"""./feedloop as a user calls it: from any folder, with and without Java, on a machine that lacks programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def call(
 
 
 def path_without(folder: Path, *prefixes: str) -> str:
-    """A PATH of links to all programs of the real one but those whose names begin so."""
+    """A PATH of links to all programs of the real one, except those whose names begin with a prefix."""
     folder.mkdir()
     for place in os.environ["PATH"].split(os.pathsep):
         if "shims" in place or not Path(place).is_dir():
@@ -43,7 +43,7 @@ def path_without(folder: Path, *prefixes: str) -> str:
 
 
 def copy_of_the_tree(folder: Path) -> Path:
-    """What a fresh clone would hold."""
+    """The files of a fresh clone."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
@@ -123,7 +123,7 @@ def test_spark_brings_its_own_java_where_the_path_has_none(tmp_path: Path) -> No
     assert f"{REPOSITORY}/build/java/home|JAVA_HOME= java=\n" in chosen
 
 
-def test_a_machine_without_python_is_told_what_to_install(tmp_path: Path) -> None:
+def test_a_machine_without_python_gets_a_message_what_to_install(tmp_path: Path) -> None:
     door = copy_of_the_tree(tmp_path / "clone")
     env = {"PATH": path_without(tmp_path / "bin", "python", "java")}
     done = call("package", door=door, cwd=tmp_path, env=env)

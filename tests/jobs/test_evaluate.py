@@ -62,38 +62,38 @@ def evaluated(made: Path, *options: object, launcher: tuple[str, ...] = ()) -> s
     return done
 
 
-def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def summary_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("{"))  # gloo speaks there too
     return dict(json.loads(line))
 
 
 @pytest.fixture(scope="module")
-def judged(made: Path) -> subprocess.CompletedProcess[str]:
-    return evaluated(made, "--lake", made / "lake", "--predictions", made / "told" / "mind.txt")
+def evaluation(made: Path) -> subprocess.CompletedProcess[str]:
+    return evaluated(made, "--lake", made / "lake", "--predictions", made / "predictions" / "mind.txt")
 
 
-def test_every_method_is_told_with_its_interval(made: Path, judged: subprocess.CompletedProcess[str]) -> None:
-    found = told(judged)
+def test_every_method_is_reported_with_its_interval(made: Path, evaluation: subprocess.CompletedProcess[str]) -> None:
+    found = summary_of(evaluation)
     assert list(found["methods"]) == ["model", *BASELINES]
     for figures in found["methods"].values():
         assert all(figures["low"][m] <= figures[m] <= figures["high"][m] for m in ("auc", "mrr", "ndcg5", "ndcg10"))
     assert found["impressions"] == 20
     assert found["recall"]["at"]["100"] == 1
     for words in ("this model", "newest first", "category match", "AUC less zero-shot's", "2026-03-07 to 2026-03-08"):
-        assert words in judged.stderr
-    assert all(sentence.split(":")[0] in " ".join(judged.stderr.split()) for sentence in found["alarms"])
+        assert words in evaluation.stderr
+    assert all(sentence.split(":")[0] in " ".join(evaluation.stderr.split()) for sentence in found["alarms"])
 
 
 def test_the_figures_and_examples_lie_in_the_runs_folder(
-    made: Path, judged: subprocess.CompletedProcess[str], tmp_path: Path
+    made: Path, evaluation: subprocess.CompletedProcess[str], tmp_path: Path
 ) -> None:
-    found = told(judged)
+    found = summary_of(evaluation)
     assert json.loads((made / "run" / "evaluation.json").read_text()) == found
     assert found["checkpoint"] == str(made / "run" / "checkpoint" / f"step-{found['step']:08d}")
     examples = json.loads((made / "run" / "examples.json").read_text())
     assert len(examples) == 20
     assert examples[0]["candidates"][0]["title"] == "T" + examples[0]["candidates"][0]["id"].removeprefix("n")
-    elsewhere = told(evaluated(made, "--out", tmp_path / "other.json"))
+    elsewhere = summary_of(evaluated(made, "--out", tmp_path / "other.json"))
     assert json.loads((tmp_path / "other.json").read_text()) == elsewhere
     assert not (tmp_path / "examples.json").exists()
     assert elsewhere["methods"]["model"] == found["methods"]["model"]
@@ -112,9 +112,9 @@ def test_a_checkpoint_outside_of_its_run_asks_where_the_figures_belong(
     assert json.loads((tmp_path / "figures.json").read_text())["checkpoint"] == str(moved)
 
 
-def test_predictions_are_what_minds_site_takes(made: Path, judged: subprocess.CompletedProcess[str]) -> None:
+def test_predictions_are_what_minds_site_takes(made: Path, evaluation: subprocess.CompletedProcess[str]) -> None:
     log = raw_log(made / "behaviors_unlabelled.tsv.gz", made / "packed")
-    file = made / "told" / "mind.txt"
+    file = made / "predictions" / "mind.txt"
     assert complaints(file, log) == []
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines[:2], lines[2].replace("6", "5"), *lines[4:], lines[0], "1 [ 1]"]) + "\n")
@@ -135,10 +135,12 @@ def raw_log(path: Path, packed: Path) -> Path:
     return path
 
 
-def test_torchrun_tells_the_same_once(made: Path, judged: subprocess.CompletedProcess[str], tmp_path: Path) -> None:
+def test_torchrun_reports_the_same_once(
+    made: Path, evaluation: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     done = evaluated(made, "--lake", made / "lake", "--out", tmp_path / "two.json", launcher=launcher)
-    found, alone = told(done), told(judged)
+    found, alone = summary_of(done), summary_of(evaluation)
     del alone["left_out"], found["left_out"]
     assert found == alone
     assert done.stderr.count("done evaluation") == 1
@@ -160,8 +162,8 @@ def test_bad_input_is_one_message_and_exit_code_2(
     given: dict[str, object] = {"--checkpoint": made / "run" / "checkpoint", "--data": made / "packed"}
     given |= {name: made / value for name, value in zip(options[::2], options[1::2], strict=True)}
     assert run(evaluate, [str(word) for pair in given.items() for word in pair]) == 2
-    told = capsys.readouterr()
-    assert message in told.err
-    assert "Traceback" not in told.err
-    assert not told.out
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert not printed.out
     assert not (made / "x.txt").exists()

@@ -1,4 +1,4 @@
-"""export_embeddings as a user runs it: without Spark, killed, and on what is not there."""
+"""export_embeddings as a user runs it: without Spark, killed, and on missing inputs."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def test_vectors_index_and_encoders_are_made_without_spark(made: Path) -> None:
     done = start(made, *options(made, lake=made / "lake"))
     said, errors = done.communicate(timeout=300)
     assert done.returncode == 0, errors
-    told = json.loads(said.splitlines()[-1])
-    assert (told["encoded"], told["news"], told["index"]["kind"]) == (30, 30, "flat")
-    assert told["embeddings"] == str(made / "lake" / "embeddings")
+    reported = json.loads(said.splitlines()[-1])
+    assert (reported["encoded"], reported["news"], reported["index"]["kind"]) == (30, 30, "flat")
+    assert reported["embeddings"] == str(made / "lake" / "embeddings")
     assert sorted(path.name for path in (made / "out").iterdir()) == [
         "encoder", "export.json", "index.faiss", "news.parquet", "user.safetensors",
     ]  # fmt: skip
     assert "feedloop_encoder.py" in {path.name for path in (made / "out" / "encoder").iterdir()}
 
 
-def test_killed_while_writing_the_earlier_export_stays_whole(made: Path) -> None:
+def test_killed_while_writing_the_earlier_export_stays_complete(made: Path) -> None:
     assert run(export_embeddings, options(made, out="killed")) == 0
     before = Export.open(made / "killed").record
     running = start(made, *options(made, name="second", out="killed"))

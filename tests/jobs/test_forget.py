@@ -1,4 +1,4 @@
-"""The job forget on a publisher's whole lake: nothing of a user is left, whatever moment it is killed at."""
+"""The job forget on a publisher's entire lake: nothing of a user is left, whenever it is killed."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ MOMENTS = [pytest.param(at, marks=() if at < 1 else pytest.mark.slow) for at in 
 OPTIONS = ("--packed", "packed", "--runs", "run", "--rebuild", "--vacuum-now")
 
 
-class Whole(NamedTuple):
-    """A folder with a lake, a packed directory and a run; whom to forget, and what is kept of the others."""
+class Reference(NamedTuple):
+    """A folder with a lake, a packed directory and a run; the user to forget, and the rows that others keep."""
 
     folder: Path
     user: str
@@ -52,7 +52,7 @@ class Whole(NamedTuple):
 
     @property
     def named(self) -> str:
-        """What finds the user's id, and no longer one."""
+        """A pattern that finds the user's id, and no longer one."""
         return rf"(?<![\w-]){re.escape(self.user)}(?![\w-])"
 
 
@@ -63,7 +63,7 @@ def summary(job: Job, *options: object) -> dict[str, Any]:
 
 
 def kept(lake: Lake, user: str) -> dict[str, list[Any]]:
-    """Everybody else's rows of the tables that name a user in a column."""
+    """All other users' rows of the tables that name a user in a column."""
     return {
         table.name: rows(lake.read(table).where(F.col("user_id") != user))
         for table in ERASED
@@ -78,8 +78,8 @@ def evaluated(packed: Path) -> set[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    folder = tmp_path_factory.mktemp("whole")
+def reference(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    folder = tmp_path_factory.mktemp("reference")
     make_sample(out=folder / "sample", size="tiny", seed=5)
     for job in (ingest, prepare_news, build_trajectories, pack):
         where: dict[Any, tuple[object, ...]] = {
@@ -96,42 +96,42 @@ def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Whol
     (folder / "run").mkdir()
     (folder / "run" / "examples.json").write_text(json.dumps([{"user_id": user}, {"user_id": "someone else"}]))
     (folder / "users.txt").write_text(f"{user}\n")
-    return Whole(folder, user, kept(lake, user))
+    return Reference(folder, user, kept(lake, user))
 
 
-def copied(whole: Whole, to: Path) -> Path:
+def copied(reference: Reference, to: Path) -> Path:
     for name in ("lake", "packed", "run"):
-        shutil.copytree(whole.folder / name, to / name)
-    shutil.copy(whole.folder / "users.txt", to)
+        shutil.copytree(reference.folder / name, to / name)
+    shutil.copy(reference.folder / "users.txt", to)
     return to
 
 
-def check_forgotten(spark: SparkSession, whole: Whole, folder: Path) -> None:
+def check_forgotten(spark: SparkSession, reference: Reference, folder: Path) -> None:
     for name in ("lake", "packed", "run"):
-        assert traces(folder / name, whole.named) == []
+        assert traces(folder / name, reference.named) == []
     lake = Lake(spark, str(folder / "lake"))
-    assert kept(lake, whole.user) == whole.kept
-    assert {table: lake.read(t).count() for t in ERASED if (table := t.name) in whole.kept} == {
-        table: len(found) for table, found in whole.kept.items()
+    assert kept(lake, reference.user) == reference.kept
+    assert {table: lake.read(t).count() for t in ERASED if (table := t.name) in reference.kept} == {
+        table: len(found) for table, found in reference.kept.items()
     }
     assert existing_manifest(folder / "packed") is not None
-    others = {pair for pair in evaluated(whole.folder / "packed") if pair[0] != whole.user}
+    others = {pair for pair in evaluated(reference.folder / "packed") if pair[0] != reference.user}
     assert evaluated(folder / "packed") == others
     assert json.loads((folder / "run" / "examples.json").read_text()) == [{"user_id": "someone else"}]
 
 
 def test_a_user_is_forgotten_everywhere_and_stays_out(
     spark: SparkSession,
-    whole: Whole,
+    reference: Reference,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(copied(whole, tmp_path))
-    assert len(traces(tmp_path, whole.named)) > 10
+    monkeypatch.chdir(copied(reference, tmp_path))
+    assert len(traces(tmp_path, reference.named)) > 10
     done = summary(forget, "--lake", "lake", "--user-file", "users.txt", *OPTIONS)
-    assert "--vacuum-now: files and log of old versions go at once" in capsys.readouterr().err
-    check_forgotten(spark, whole, tmp_path)
+    assert "--vacuum-now: files and log of old versions are removed at once" in capsys.readouterr().err
+    check_forgotten(spark, reference, tmp_path)
     lost = done["rows_erased"]
     assert all(lost[table.name] > 0 for table in (RAW_LOG, IMPRESSIONS, TRAJECTORIES, EVALUATION))
     assert (done["asked"], done["found"], done["not_found"]) == (1, 1, 0)
@@ -139,25 +139,25 @@ def test_a_user_is_forgotten_everywhere_and_stays_out(
         ("packed directory", "packed again"),
         ("file", "written anew without them"),
     ]
-    assert whole.user not in json.dumps(done["users"])
+    assert reference.user not in json.dumps(done["users"])
     refused = rows(Lake(spark, "lake").read(REJECTS))
     (tmp_path / "again" / "logs").mkdir(parents=True)
-    for file in (whole.folder / "sample" / "logs").iterdir():  # under other names
+    for file in (reference.folder / "sample" / "logs").iterdir():  # under other names
         shutil.copy(file, tmp_path / "again" / "logs" / f"again-{file.name}")
-    told = summary(ingest, "--logs", "again", "--lake", "lake")
-    assert told["suppressed"] == lost["raw_log"]
-    assert told["impressions"] == 0
+    reported = summary(ingest, "--logs", "again", "--lake", "lake")
+    assert reported["suppressed"] == lost["raw_log"]
+    assert reported["impressions"] == 0
     assert len(rows(Lake(spark, "lake").read(REJECTS))) == 2 * len(refused)
     summary(ingest, "--replay", "--lake", "lake")
-    assert kept(Lake(spark, "lake"), whole.user) == whole.kept
-    assert traces(tmp_path / "lake", whole.named) == []
+    assert kept(Lake(spark, "lake"), reference.user) == reference.kept
+    assert traces(tmp_path / "lake", reference.named) == []
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_and_another_forget_what_one_run_forgets(
-    spark: SparkSession, whole: Whole, tmp_path: Path, moment: int
+    spark: SparkSession, reference: Reference, tmp_path: Path, moment: int
 ) -> None:
-    copied(whole, tmp_path)
+    copied(reference, tmp_path)
     command = [sys.executable, "-m", "jobs.forget", "--lake", "lake", "--user-file", "users.txt", *OPTIONS]
     how: dict[str, Any] = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(REPOSITORY)}}
     running = subprocess.Popen(
@@ -172,13 +172,13 @@ def test_a_killed_run_and_another_forget_what_one_run_forgets(
     running.communicate()
     done = subprocess.run(command, capture_output=True, text=True, check=False, **how)
     assert done.returncode == 0, done.stderr
-    check_forgotten(spark, whole, tmp_path)
+    check_forgotten(spark, reference, tmp_path)
 
 
 def test_without_rebuild_what_holds_users_is_only_named(
-    whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(copied(whole, tmp_path))
+    monkeypatch.chdir(copied(reference, tmp_path))
     before = evaluated(Path("packed"))
     done = summary(forget, "--lake", "lake", "--user-file", "users.txt", "--packed", "packed")
     ((path, kind, reason, what),) = [[each[n] for n in ("path", "kind", "reason", "done")] for each in done["holdings"]]
@@ -189,10 +189,12 @@ def test_without_rebuild_what_holds_users_is_only_named(
     assert done["removable_from"] > time.strftime("%Y-%m-%d")
 
 
-def test_a_directory_that_was_stopped_between_two_names_has_its_name_again(whole: Whole, tmp_path: Path) -> None:
+def test_a_directory_that_was_stopped_between_two_names_has_its_name_again(
+    reference: Reference, tmp_path: Path
+) -> None:
     for made, left in ((".packed.again", ".packed.replaced"), (None, ".packed.replaced")):
         for name in filter(None, (made, left)):
-            shutil.copytree(whole.folder / "packed", tmp_path / name)
+            shutil.copytree(reference.folder / "packed", tmp_path / name)
         (tmp_path / left / "old").touch()
         finish_repack(tmp_path / "packed")
         assert existing_manifest(tmp_path / "packed") is not None
@@ -212,7 +214,7 @@ def test_a_directory_that_was_stopped_between_two_names_has_its_name_again(whole
     ],
 )
 def test_what_cannot_be_done_is_one_message_and_exit_code_2(
-    whole: Whole,
+    reference: Reference,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -222,7 +224,7 @@ def test_what_cannot_be_done_is_one_message_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").touch()
     (tmp_path / "users.txt").write_text("u1\n")
-    lake = () if "--lake" in options else ("--lake", str(whole.folder / "lake"))
+    lake = () if "--lake" in options else ("--lake", str(reference.folder / "lake"))
     assert run(forget, [*options, *lake]) == 2
     assert message in capsys.readouterr().err
-    assert not (whole.folder / "lake" / "suppressions").exists()
+    assert not (reference.folder / "lake" / "suppressions").exists()

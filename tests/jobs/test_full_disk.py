@@ -1,4 +1,4 @@
-"""A disk that fills up under Spark: one message that names it, and the same command goes on when there is room."""
+"""A disk that fills up under Spark: one message that names it; the same command completes once there is space."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_ingest_into_a_full_disk_names_it_and_goes_on_when_there_is_room(
     with small_disk(tmp_path / "disk", "100k") as disk:
         options[-1] = str(disk / "lake")
         assert run(ingest, options) == 2
-        printed, told = capsys.readouterr()
+        printed, reported = capsys.readouterr()
         assert printed == ""
-        assert told.startswith(f"feedloop ingest: {disk}/lake: no space left there: ")
-        assert "are free. Make room, then run the same command again" in told
-        assert told.count("\n") == 1
+        assert reported.startswith(f"feedloop ingest: {disk}/lake: no space left there: ")
+        assert "are free. Make room, then run the same command again" in reported
+        assert reported.count("\n") == 1
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         assert run(ingest, options) == 0
         summary = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -101,7 +101,7 @@ def test_a_mapped_log_is_streamed_and_its_users_replaced(
 
 
 @pytest.mark.usefixtures("spark")
-def test_a_replay_tells_what_it_changed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_replay_reports_what_it_changed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lines = [json_line("1"), json_line("2", time="2026-03-04T10:00:00Z"), json_line("2", clicked=["n4"])]
     lake = str(tmp_path / "lake")
     assert call(write_logs(tmp_path, {"1.jsonl": lines}), tmp_path / "lake") == 0

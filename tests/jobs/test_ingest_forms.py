@@ -1,4 +1,4 @@
-"""Logs drawn over encodings, forms of times and lists, and names of files: no line is lost, nothing is a traceback."""
+"""Logs sampled over encodings, forms of times and lists, and names of files: no line is lost, no traceback."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def record(number: int, time: Callable[[int], Any], shown: Callable[[list[int]],
 
 @st.composite
 def drawn_file(draw: st.DrawFn, kind: str, of: Callable[[int], dict[str, Any]]) -> tuple[str, tuple[bytes, int]]:
-    """One file of the log: its name, its bytes, and how many lines it holds."""
+    """One file of the log: its name, its bytes, and its number of lines."""
     name, records = draw(NAMES), draw(RECORDS)
     if kind == "parquet":
-        told = [of(number) for number in records if isinstance(number, int)] or [of(0)]
+        reported = [of(number) for number in records if isinstance(number, int)] or [of(0)]
         stream = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(told), stream)
-        return f"{name}.parquet", (stream.getvalue(), len(told))
+        pq.write_table(pa.Table.from_pylist(reported), stream)
+        return f"{name}.parquet", (stream.getvalue(), len(reported))
     lines = [json.dumps(of(each)) if isinstance(each, int) else each for each in records]
     if kind == "array":
         lines = [line for line in lines if line not in BROKEN] or ["{}"]
@@ -91,7 +91,7 @@ def logs(draw: st.DrawFn) -> tuple[str, dict[str, tuple[bytes, int]]]:
 
 
 def tried(folder: Path, mapping: str, files: dict[str, tuple[bytes, int]]) -> None:
-    """The job's books against what was written."""
+    """Checks the job's counts against the written lines."""
     (folder / "data").mkdir()
     (folder / "mapping.toml").write_text(mapping, "utf-8-sig")
     for name, (content, _) in files.items():

@@ -10,19 +10,19 @@ from jobs.inspect_batches import inspect_batches
 from tests.packed import packed_directory
 
 
-def test_a_directory_is_told_drawn_and_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_is_reported_drawn_and_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = packed_directory(tmp_path / "packed")
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     assert run(inspect_batches, ["--data", str(path)]) == 0
     *screen, last = capsys.readouterr().out.splitlines()
-    told = json.loads(last)
-    assert (told["batches"], told["trajectories"], told["variants"]) == (12, 48, 1)
+    reported = json.loads(last)
+    assert (reported["batches"], reported["trajectories"], reported["variants"]) == (12, 48, 1)
     assert "ratio_to_random" in "\n".join(screen)
-    assert Path(told["plot"]).read_bytes().startswith(b"\x89PNG")
+    assert Path(reported["plot"]).read_bytes().startswith(b"\x89PNG")
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
 
 
-def test_what_is_no_packed_directory_is_told_and_draws_nothing(
+def test_what_is_no_packed_directory_is_reported_and_draws_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(inspect_batches, ["--data", str(tmp_path)]) == 2

@@ -1,4 +1,4 @@
-"""evaluate, export_embeddings, recommend and report with every place behind a URL tell what they tell of local ones."""
+"""evaluate, export_embeddings, recommend and report give the same results with remote places as with local ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.jobs.page.runs import run_folder
 from tests.packed import packed_directory, tiny_plm
 from trainer.eval.impressions import TRUTH_COLUMNS
 
-Told = Callable[..., dict[str, Any]]
+Report = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +47,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def there(made: Path, bucket: str) -> str:
-    """The same behind a URL."""
+    """The same at a URL."""
     for name in ("lake", "run", "truth.parquet"):
         publish(made / name, Place(f"{bucket}/{name}"))
     return bucket
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
-    """Run a job in an empty folder, which stays empty, and give its summary."""
+def reported(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
+    """Run a job in an empty folder, which stays empty, and return its summary."""
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
 
@@ -77,14 +77,14 @@ def text(place: str) -> str:
     return read(Place(place), largest=1 << 30).decode()
 
 
-def test_evaluate(made: Path, there: str, told: Told, tmp_path: Path) -> None:
+def test_evaluate(made: Path, there: str, reported: Report, tmp_path: Path) -> None:
     def words(at: object, out: object) -> list[object]:
         named = {"checkpoint": "run/checkpoint", "lake": "lake", "truth": "truth.parquet"}
         given = [word for option, name in named.items() for word in (f"--{option}", f"{at}/{name}")]
-        return [*given, "--data", made / "packed", "--predictions", f"{out}/told/mind.txt"]
+        return [*given, "--data", made / "packed", "--predictions", f"{out}/predictions/mind.txt"]
 
-    here = told(evaluate, *words(made, tmp_path))
-    remote = told(evaluate, *words(there, there))
+    here = reported(evaluate, *words(made, tmp_path))
+    remote = reported(evaluate, *words(there, there))
     assert here.pop("checkpoint") == str(newest(made))
     assert remote.pop("checkpoint") == f"{there}/run/checkpoint/{newest(made).name}"
     assert remote == here
@@ -93,18 +93,18 @@ def test_evaluate(made: Path, there: str, told: Told, tmp_path: Path) -> None:
     assert json.loads(text(f"{there}/run/examples.json")) == json.loads((made / "run" / "examples.json").read_text())
     assert json.loads(text(f"{there}/run/evaluation.json"))["methods"] == here["methods"]
     for name in ("mind.txt", "mind.zip", "mind.ebnerd.zip"):
-        found = read(Place(f"{there}/told/{name}"), largest=1 << 20)
-        assert found == (tmp_path / "told" / name).read_bytes()
-    elsewhere = told(evaluate, *words(there, there), "--out", f"{there}/other/figures.json")
+        found = read(Place(f"{there}/predictions/{name}"), largest=1 << 20)
+        assert found == (tmp_path / "predictions" / name).read_bytes()
+    elsewhere = reported(evaluate, *words(there, there), "--out", f"{there}/other/figures.json")
     assert json.loads(text(f"{there}/other/figures.json")) == elsewhere
 
 
-def test_export_and_recommend(made: Path, there: str, told: Told, tmp_path: Path) -> None:
+def test_export_and_recommend(made: Path, there: str, reported: Report, tmp_path: Path) -> None:
     def both(job: Any, *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The summaries of the job, here and there; {} is where its places are."""
+        """The summaries of the job with local and remote places; {} is the folder of the places."""
         given = [word.format(made) for word in words]
-        here = told(job, *[word.replace(f"{made}/out", f"{tmp_path}/out") for word in given])
-        remote = told(job, *[word.format(there) for word in words])
+        here = reported(job, *[word.replace(f"{made}/out", f"{tmp_path}/out") for word in given])
+        remote = reported(job, *[word.format(there) for word in words])
         return here, remote
 
     data = ("--data", str(made / "packed"))
@@ -113,7 +113,7 @@ def test_export_and_recommend(made: Path, there: str, told: Told, tmp_path: Path
     untimed = {"made_at", "embeddings"}
     assert {k: v for k, v in remote.items() if k not in untimed} == {k: v for k, v in here.items() if k not in untimed}
     assert (remote["encoded"], remote["embeddings"]) == (30, "embeddings")
-    again = told(export_embeddings, *[word.format(there) for word in exported])
+    again = reported(export_embeddings, *[word.format(there) for word in exported])
     assert (again["encoded"], again["made_at"]) == (0, remote["made_at"])
     fetch(Place(f"{there}/out/one"), tmp_path / "fetched")
     for file in (tmp_path / "out" / "one").rglob("*"):
@@ -129,17 +129,17 @@ def test_export_and_recommend(made: Path, there: str, told: Told, tmp_path: Path
         assert remote["news"]
 
 
-def test_report_and_inspect(made: Path, bucket: str, told: Told, tmp_path: Path) -> None:
+def test_report_and_inspect(made: Path, bucket: str, reported: Report, tmp_path: Path) -> None:
     run_at = run_folder(tmp_path, without=("about.json",))
     publish(run_at, Place(f"{bucket}/runs/{run_at.name}"))
     publish(run_at.parent / "summary.json", Place(f"{bucket}/elsewhere.json"))
-    told(report, "--run", run_at, "--out", tmp_path / "page.html", "--summary", run_at.parent / "summary.json")
-    remote = told(report, "--run", f"{bucket}/runs/{run_at.name}", "--summary", f"{bucket}/elsewhere.json")
+    reported(report, "--run", run_at, "--out", tmp_path / "page.html", "--summary", run_at.parent / "summary.json")
+    remote = reported(report, "--run", f"{bucket}/runs/{run_at.name}", "--summary", f"{bucket}/elsewhere.json")
     assert remote["page"] == f"{bucket}/runs/{run_at.name}/report.html"
     page = text(remote["page"])
     assert "feedloop-page-" not in page
     assert f"--run {bucket}/runs/{run_at.name}" in page or f"--run {run_at}" not in page
-    told(inspect_batches, "--data", made / "packed", "--plot", f"{bucket}/plots/packed.png")
+    reported(inspect_batches, "--data", made / "packed", "--plot", f"{bucket}/plots/packed.png")
     assert read(Place(f"{bucket}/plots/packed.png"), largest=1 << 24)[:4] == b"\x89PNG"
 
 
@@ -166,7 +166,7 @@ def test_report_and_inspect(made: Path, bucket: str, told: Told, tmp_path: Path)
         (
             evaluate,
             "--checkpoint {b}/mine --data {m}/packed",
-            "{b}/mine stands outside of the folder of a",
+            "{b}/mine is outside of the folder of a",
         ),
         (recommend, "--export {b}/none --clicked n1", "{b}/none: no export.json, so this is no export"),
         (recommend, "--export {b}/run --clicked n1", "{b}/run: no export.json, so this is no export"),
@@ -184,7 +184,7 @@ def test_report_and_inspect(made: Path, bucket: str, told: Told, tmp_path: Path)
         (evaluate, "--checkpoint {b}/run/checkpoint --data {m}/packed --store {b}/x", "--store takes no other"),
     ],
 )
-def test_what_is_not_there_or_something_else_is_told_by_its_url(
+def test_what_is_not_there_or_something_else_is_reported_by_its_url(
     made: Path, there: str, capsys: pytest.CaptureFixture[str], job: Any, words: str, message: str
 ) -> None:
     write(Place(f"{there}/half/model.safetensors"), b"")

@@ -1,4 +1,4 @@
-"""Each stage killed by SIGKILL at moments spread over its run, JVM and all, and run again: as if it had never been."""
+"""Each stage is killed by SIGKILL, with its JVM, at moments over its run, and run again: the same results."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _COUNTED = ("corpus",)  # the version at which a corpus was counted: a killed ru
 
 
 class Stage(NamedTuple):
-    """A job and its options, {0} for the folder of samples, {1} for that of the lake; what must hold at any moment."""
+    """A job, its options ({0}: the folder of samples, {1}: that of the lake), and what must hold at any moment."""
 
     job: str
     options: str
-    sound: Callable[[SparkSession, Path, Whole], None] = lambda *_: None
+    sound: Callable[[SparkSession, Path, Reference], None] = lambda *_: None
     made: Callable[[SparkSession, Path], Any] = lambda spark, folder: tables(spark, folder)
     empty: bool = False  # begins without a lake
 
 
-class Whole(NamedTuple):
-    """A run that nobody killed: where it started from, from when on it wrote, how long it took, what it made."""
+class Reference(NamedTuple):
+    """A run that was not killed: its initial state, when it began to write, how long it took, what it made."""
 
     before: Path | None
     begins: float
@@ -54,13 +54,13 @@ def tables(spark: SparkSession, folder: Path) -> dict[str, list[str]]:
 
 
 def directory(_: SparkSession, folder: Path) -> dict[str, str]:
-    """The files of a packed directory that is whole; Petastorm's metadata holds the names of attempts."""
+    """The files of a complete packed directory; Petastorm's metadata holds the names of attempts."""
     describe(PackedDirectory.open(folder / "packed"))
     files = contents(folder / "packed").items()
-    return {name: hashlib.sha256(told).hexdigest() for name, told in files if name != MANIFEST_FILE}
+    return {name: hashlib.sha256(reported).hexdigest() for name, reported in files if name != MANIFEST_FILE}
 
 
-def has_histories(spark: SparkSession, folder: Path, _: Whole) -> None:
+def has_histories(spark: SparkSession, folder: Path, _: Reference) -> None:
     """No impression lacks its history."""
     lake = Lake(spark, str(folder / "lake"))
     if lake.exists(IMPRESSIONS) and lake.exists(HISTORIES):
@@ -68,13 +68,13 @@ def has_histories(spark: SparkSession, folder: Path, _: Whole) -> None:
         assert with_history(impressions, lake.read(HISTORIES)).count() == impressions.count()
 
 
-def is_whole_or_absent(spark: SparkSession, folder: Path, whole: Whole) -> None:
+def is_complete_or_absent(spark: SparkSession, folder: Path, reference: Reference) -> None:
     if (folder / "packed").exists():
-        assert directory(spark, folder) == whole.made
+        assert directory(spark, folder) == reference.made
 
 
-def holds_the_same(spark: SparkSession, folder: Path, whole: Whole) -> None:
-    assert tables(spark, folder) == whole.made
+def holds_the_same(spark: SparkSession, folder: Path, reference: Reference) -> None:
+    assert tables(spark, folder) == reference.made
 
 
 STAGES = {
@@ -87,7 +87,7 @@ STAGES = {
     "pack": Stage(
         "pack",
         "--out {1}/packed --batch-trajectories 8 --shard-trajectories 60",
-        sound=is_whole_or_absent,
+        sound=is_complete_or_absent,
         made=directory,
     ),
     "maintain": Stage("maintain", "--zorder --retention-days 0 --below-safe-retention", sound=holds_the_same),
@@ -127,16 +127,16 @@ def lake_of(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 
 @pytest.fixture(scope="module")
-def whole_of(
+def reference_of(
     spark: SparkSession,
     samples: Path,
     lake_of: Callable[[Engine], Path],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str, Engine], Whole]:
-    """Runs that nobody killed, each made once."""
-    made: dict[tuple[str, Engine], Whole] = {}
+) -> Callable[[str, Engine], Reference]:
+    """Runs that were not killed, each made once."""
+    made: dict[tuple[str, Engine], Reference] = {}
 
-    def whole_of(name: str, engine: Engine) -> Whole:
+    def reference_of(name: str, engine: Engine) -> Reference:
         if (name, engine) not in made:
             stage = STAGES[name]
             folder = tmp_path_factory.mktemp(f"{name}-{engine}")
@@ -149,10 +149,10 @@ def whole_of(
                 time.sleep(0.05)
             begins = time.monotonic() - began
             finish(running)
-            made[name, engine] = Whole(before, begins, time.monotonic() - began, stage.made(spark, folder))
+            made[name, engine] = Reference(before, begins, time.monotonic() - began, stage.made(spark, folder))
         return made[name, engine]
 
-    return whole_of
+    return reference_of
 
 
 def copy(lake: Path | None, folder: Path) -> None:
@@ -172,21 +172,21 @@ def copy(lake: Path | None, folder: Path) -> None:
 def test_a_killed_run_and_another_make_what_one_run_makes(
     spark: SparkSession,
     samples: Path,
-    whole_of: Callable[[str, Engine], Whole],
+    reference_of: Callable[[str, Engine], Reference],
     record_property: Callable[[str, object], None],
     tmp_path: Path,
     name: str,
     engine: Engine,
     moment: int,
 ) -> None:
-    stage, whole = STAGES[name], whole_of(name, engine)
-    copy(whole.before, tmp_path)
+    stage, reference = STAGES[name], reference_of(name, engine)
+    copy(reference.before, tmp_path)
     running = start(stage, engine, samples, tmp_path)
-    time.sleep(whole.begins * 0.9 + (whole.seconds - whole.begins * 0.9) * (moment + 0.5) / MOMENTS)
+    time.sleep(reference.begins * 0.9 + (reference.seconds - reference.begins * 0.9) * (moment + 0.5) / MOMENTS)
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate()
     record_property("was_running", running.returncode == -signal.SIGKILL)
-    stage.sound(spark, tmp_path, whole)
+    stage.sound(spark, tmp_path, reference)
     finish(start(stage, engine, samples, tmp_path))
-    assert stage.made(spark, tmp_path) == whole.made
+    assert stage.made(spark, tmp_path) == reference.made
     assert {path.name for path in tmp_path.iterdir()} <= {"lake", "packed"}

@@ -40,13 +40,13 @@ IN_CI = {("ingest", 12)}
 NAMES = ("ingest", "replay", "prepare_news", "build_trajectories", "maintain")
 
 
-class Whole(NamedTuple):
-    """A run that nobody killed: where it started from, how many requests changed something, what it made."""
+class Reference(NamedTuple):
+    """A run that was not killed: its initial state, the number of requests that change something, what it made."""
 
     before: Path | None
     requests: int
     made: dict[str, list[str]]
-    beside: set[str]
+    other_files: set[str]
 
 
 def begin(name: str, samples: Path, lake: Place, proxy: Between) -> subprocess.Popen[bytes]:
@@ -69,8 +69,8 @@ def tables(spark: SparkSession, lake: Place) -> dict[str, list[str]]:
     return held(Lake(spark, lake), but=[*CLOCKS, "corpus"])
 
 
-def beside(lake: Place) -> set[str]:
-    """What lies in the lake beside tables."""
+def other_files(lake: Place) -> set[str]:
+    """The files in the lake that belong to no table."""
     return set(inside(lake)[0]) - {table.name for table in TABLES}
 
 
@@ -100,22 +100,22 @@ def lake_at(bucket: str, before: Path | None) -> Place:
 
 
 @pytest.fixture(scope="module")
-def whole_of(
+def reference_of(
     spark: SparkSession, samples: Path, lake_of: Callable[[str], Path], _object_store: None
-) -> Callable[[str], Whole]:
-    """Runs that nobody killed, each made once."""
-    made: dict[str, Whole] = {}
+) -> Callable[[str], Reference]:
+    """Runs that were not killed, each made once."""
+    made: dict[str, Reference] = {}
 
-    def whole_of(name: str) -> Whole:
+    def reference_of(name: str) -> Reference:
         if name not in made:
             before = None if STAGES[name].empty else lake_of("embedded")
             lake = lake_at(new_bucket(), before)
             with between(os.environ["AWS_ENDPOINT_URL"]) as proxy:
                 finish(begin(name, samples, lake, proxy))
-            made[name] = Whole(before, len(proxy.requests), tables(spark, lake), beside(lake))
+            made[name] = Reference(before, len(proxy.requests), tables(spark, lake), other_files(lake))
         return made[name]
 
-    return whole_of
+    return reference_of
 
 
 @pytest.mark.parametrize(
@@ -129,16 +129,16 @@ def whole_of(
 def test_a_killed_run_and_another_make_what_one_run_makes(
     spark: SparkSession,
     samples: Path,
-    whole_of: Callable[[str], Whole],
+    reference_of: Callable[[str], Reference],
     bucket: str,
     record_property: Callable[[str, object], None],
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     at: int,
 ) -> None:
-    whole = whole_of(name)
-    lake = lake_at(bucket, whole.before)
-    moment = Moment(round((at + 0.5) / MOMENTS * whole.requests), "before" if at % 2 else "after")
+    reference = reference_of(name)
+    lake = lake_at(bucket, reference.before)
+    moment = Moment(round((at + 0.5) / MOMENTS * reference.requests), "before" if at % 2 else "after")
     with between(os.environ["AWS_ENDPOINT_URL"], moment) as proxy:
         _, said = (running := begin(name, samples, lake, proxy)).communicate(timeout=500)
     assert running.returncode in (0, -signal.SIGKILL), said.decode()
@@ -148,12 +148,12 @@ def test_a_killed_run_and_another_make_what_one_run_makes(
     wait_for_the_dead(lake)
     with between(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         finish(begin(name, samples, lake, proxy))
-    assert tables(spark, lake) == whole.made
-    assert beside(lake) == whole.beside, "what the killed run left is swept, or gone with its own run"
+    assert tables(spark, lake) == reference.made
+    assert other_files(lake) == reference.other_files, "what the killed run left is swept, or gone with its own run"
     if at % 5 == 1:
         assert run(maintain, ["--lake", str(lake), "--retention-days", "0", "--below-safe-retention"]) == 0
         assert uncommitted(spark, lake) == []
-        assert tables(spark, lake) == whole.made
+        assert tables(spark, lake) == reference.made
 
 
 def test_what_a_killed_replay_has_made_goes_with_the_next_ingest(spark: SparkSession, bucket: str) -> None:

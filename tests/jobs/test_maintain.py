@@ -15,7 +15,7 @@ from schemas.news import NEWS
 from tests.builders import json_line, write_logs
 
 
-def test_tables_and_their_history_are_printed_and_told_as_json(
+def test_tables_and_their_history_are_printed_and_reported_as_json(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
@@ -24,20 +24,20 @@ def test_tables_and_their_history_are_printed_and_told_as_json(
     *screen, last = capsys.readouterr().out.splitlines()
     assert "news" in "\n".join(screen)
     assert "CREATE" in "\n".join(screen)
-    told = json.loads(last)
-    assert told["tables"]["news"]["before"] | {"version": 0, "bytes_in_folder": 0} == {
+    reported = json.loads(last)
+    assert reported["tables"]["news"]["before"] | {"version": 0, "bytes_in_folder": 0} == {
         "version": 0,
         "files": 0,
         "bytes": 0,
         "rows": 0,
         "bytes_in_folder": 0,
     }
-    assert [commit["operation"] for commit in told["history"]["news"]] == ["SET TBLPROPERTIES", "CREATE TABLE"]
-    assert (told["inputs"], told["outputs"]) == ({"news": 0}, {"news": 1})
+    assert [commit["operation"] for commit in reported["history"]["news"]] == ["SET TBLPROPERTIES", "CREATE TABLE"]
+    assert (reported["inputs"], reported["outputs"]) == ({"news": 0}, {"news": 1})
     assert len(list((tmp_path / "lake" / "_versions" / "maintain").glob("*.json"))) == 1
 
 
-def test_what_storing_each_history_once_saves_is_told(
+def test_what_storing_each_history_once_saves_is_reported(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json_line(str(at), time=f"2026-03-02T10:{at:02}:00Z", history=["n1", "n2"]) for at in range(5)]
@@ -55,7 +55,7 @@ def test_what_storing_each_history_once_saves_is_told(
     ("options", "message"),
     [
         (["--retention-days", "3"], "Use 7 or more; or, when nobody reads or writes this lake, add --below-safe"),
-        ([], "no table of feedloop lies there. Name the folder that ingest wrote with --lake"),
+        ([], "there is no table of feedloop. Name the folder that ingest wrote with --lake"),
     ],
 )
 def test_what_cannot_be_done_is_one_message_and_exit_code_2(

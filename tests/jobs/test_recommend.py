@@ -30,47 +30,47 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[str, dict[str, Any]]:
+def recommended(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[str, dict[str, Any]]:
     assert run(recommend, [*map(str, words)]) == 0
     *screen, last = capsys.readouterr().out.splitlines()
     return "\n".join(screen), json.loads(last)
 
 
 def test_a_user_of_the_logs_is_shown_what_was_not_clicked(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    screen, found = told(capsys, "--export", made / "out", "--lake", made / "lake", "--user", "u1", "--top", 3)
+    screen, found = recommended(capsys, "--export", made / "out", "--lake", made / "lake", "--user", "u1", "--top", 3)
     assert "For user u1, by run/step-00000007" in screen
     best = found["news"][0]
     assert (best["rank"], best["title"], best["category"]) == (1, f"Title [{best['item_row']}]", "sport")
     assert f"Title [{best['item_row']}]" in screen
     assert (found["clicks"], len(found["news"])) == (2, 3)
-    everything = told(capsys, "--export", made / "out", "--lake", made / "lake", "--user", "u1", "--top", 99)[1]
+    everything = recommended(capsys, "--export", made / "out", "--lake", made / "lake", "--user", "u1", "--top", 99)[1]
     assert {"n1", "n6"} == {f"n{row}" for row in range(1, 31)} - {news["news_id"] for news in everything["news"]}
 
 
 def test_clicked_news_make_the_same_user(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    by_user = told(capsys, "--export", made / "out", "--lake", made / "lake", "--user", "u1")[1]
-    by_clicks = told(capsys, "--export", made / "out", "--clicked", "n1", "--clicked", "n6")[1]
+    by_user = recommended(capsys, "--export", made / "out", "--lake", made / "lake", "--user", "u1")[1]
+    by_clicks = recommended(capsys, "--export", made / "out", "--clicked", "n1", "--clicked", "n6")[1]
     assert by_user["news"] == by_clicks["news"]
-    rows = told(capsys, "--export", made / "bare", "--clicked", 1, "--clicked", 6)[1]
+    rows = recommended(capsys, "--export", made / "bare", "--clicked", 1, "--clicked", 6)[1]
     assert [news["item_row"] for news in rows["news"]] == [news["item_row"] for news in by_clicks["news"]]
 
 
 def test_what_was_clicked_comes_back_where_that_is_asked(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = told(capsys, "--export", made / "out", "--clicked", "n1", "--top", 30, "--no-exclude-seen")[1]
+    found = recommended(capsys, "--export", made / "out", "--clicked", "n1", "--top", 30, "--no-exclude-seen")[1]
     assert "n1" in {news["news_id"] for news in found["news"]}
 
 
 def test_the_pool_of_a_day_alone_is_ranked_where_that_is_asked(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--export", made / "out", "--lake", made / "lake", "--clicked", "n2")
     for option in (("--shown-on", "2026-01-01"), ("--newer-than", "2025-12-31T23:00")):
-        found = told(capsys, *words, *option)[1]
+        found = recommended(capsys, *words, *option)[1]
         assert found["among"] == 2
         assert {news["news_id"] for news in found["news"]} == {"n5", "n6"}
-    assert told(capsys, *words)[1]["among"] == 30
+    assert recommended(capsys, *words)[1]["among"] == 30
 
 
 def test_news_that_the_export_does_not_know_are_counted(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = told(capsys, "--export", made / "out", "--lake", made / "lake", "--user", "u2")[1]
+    found = recommended(capsys, "--export", made / "out", "--lake", made / "lake", "--user", "u2")[1]
     assert (found["clicks"], found["clicks_of_unknown_news"]) == (0, 1)
 
 
@@ -97,6 +97,6 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert message in capsys.readouterr().err
 
 
-def test_a_folder_without_an_export_is_told(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_an_export_is_reported(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(recommend, ["--export", str(made / "packed"), "--clicked", "n1"]) == 2
     assert "Make one with ./feedloop export_embeddings" in capsys.readouterr().err

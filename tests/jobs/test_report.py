@@ -1,4 +1,4 @@
-"""report as a user runs it: a page beside the run, in a process without Spark; what it lacks is told."""
+"""report as a user runs it: a page next to the run, in a process without Spark; missing parts are reported."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jobs.report import report
 from tests.jobs.page.runs import run_folder
 
 
-def test_the_page_lies_beside_the_run_and_tells_what_it_lacks(
+def test_the_page_lies_next_to_the_run_and_reports_what_it_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_folder(tmp_path, without=("examples.json",))
     assert run_job(report, ["--run", str(run)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["page"] == str(run / "report.html")
-    assert told["lacking"] == ["users to look at"]
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["page"] == str(run / "report.html")
+    assert reported["lacking"] == ["users to look at"]
     assert "<h1>paper · run-1</h1>" in (run / "report.html").read_text()
 
 

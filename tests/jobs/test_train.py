@@ -84,7 +84,7 @@ def test_training_leaves_its_page_and_where_it_was_made(made: Path, trained: dic
     assert set(about["stages"]) == {"frozen layers, once per news", "training"}
 
 
-def test_a_page_that_cannot_be_written_is_told_and_the_training_is_complete(made: Path) -> None:
+def test_a_page_that_cannot_be_written_is_reported_and_the_training_is_complete(made: Path) -> None:
     (made / "no page" / "report.html").mkdir(parents=True)
     options = words({**small(made), "--run.epochs": 1})
     done = job(made, "train", "--data", made / "packed", "--out", made / "no page", *options)
@@ -94,7 +94,7 @@ def test_a_page_that_cannot_be_written_is_told_and_the_training_is_complete(made
     assert "report.html" in done.stderr.partition("no page of this run: ")[2]
 
 
-def test_memory_is_told_for_each_policy(made: Path, trained: dict[str, object]) -> None:
+def test_memory_is_reported_for_each_policy(made: Path, trained: dict[str, object]) -> None:
     options = ("--checkpoint", trained["checkpoint"], "--data", made / "packed", "--repeats", 1)
     done = job(made, "bench.memory", *options)
     assert done.returncode == 0, done.stderr

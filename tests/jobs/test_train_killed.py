@@ -1,4 +1,4 @@
-"""Training killed at random moments goes on to the bit; asked to stop, it saves and says how to go on."""
+"""Training killed at random moments resumes bit for bit; asked to stop, it saves and says how to resume."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def begin(made: Path, out: str, *options: str) -> subprocess.Popen[str]:
     return trainings.begin(made, out, "--run.epochs", "4", "--run.save-every-steps", "7", *options)
 
 
-def steps_told(out: Path) -> int:
+def steps_logged(out: Path) -> int:
     file = out / "metrics.jsonl"
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 def trace(out: Path) -> list[dict[str, object]]:
-    """What the clock has no part in, of every line."""
+    """Every line without the fields that depend on the clock."""
     return [timeless(json.loads(line)) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -49,27 +49,27 @@ def weights(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def whole(made: Path) -> Path:
-    summary, _ = finished(begin(made, "whole"))
+def reference(made: Path) -> Path:
+    summary, _ = finished(begin(made, "reference"))
     assert (summary["steps"], summary["complete"], summary["gone_on_from"]) == (STEPS, True, None)
-    return made / "whole"
+    return made / "reference"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_killed_anywhere_it_goes_on_to_the_bit(made: Path, whole: Path, seed: int) -> None:
+def test_killed_anywhere_it_goes_on_to_the_bit(made: Path, reference: Path, seed: int) -> None:
     name, kill_at = f"run-{seed}", random.Random(seed).randrange(1, STEPS - 3)
     process = begin(made, name)
-    once(lambda: steps_told(made / name) >= kill_at, process)
+    once(lambda: steps_logged(made / name) >= kill_at, process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
-    assert kill_at <= steps_told(made / name) < STEPS
+    assert kill_at <= steps_logged(made / name) < STEPS
     summary, _ = finished(begin(made, name, "--resume", "auto"))
     assert (summary["gone_on_from"] is None) == (kill_at < 7)
-    assert trace(made / name) == trace(whole)
-    assert weights(made / name) == weights(whole)
+    assert trace(made / name) == trace(reference)
+    assert weights(made / name) == weights(reference)
     for total in ("steps", "targets", "encoded", "looked_up_by_age", "computed_tokens", "flops"):
-        assert summary[total] == finished_totals(whole)[total]
+        assert summary[total] == finished_totals(reference)[total]
 
 
 def finished_totals(out: Path) -> dict[str, object]:
@@ -78,33 +78,33 @@ def finished_totals(out: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("asked", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_asked_to_stop_it_saves_and_says_how_to_go_on(made: Path, whole: Path, asked: signal.Signals) -> None:
+def test_asked_to_stop_it_saves_and_says_how_to_go_on(made: Path, reference: Path, asked: signal.Signals) -> None:
     name = f"stopped-{asked.name}"
     process = begin(made, name)
-    once(lambda: steps_told(made / name) >= 9, process)
+    once(lambda: steps_logged(made / name) >= 9, process)
     process.send_signal(asked)
-    summary, told = finished(process)
+    summary, reported = finished(process)
     assert summary["complete"] is False
-    assert f"stopped and saved after step {summary['steps']} of {STEPS}" in told
-    assert "--resume auto goes on" in " ".join(told.split())
+    assert f"stopped and saved after step {summary['steps']} of {STEPS}" in reported
+    assert "--resume auto resumes it" in " ".join(reported.split())
     summary, _ = finished(begin(made, name, "--resume", "auto"))
     assert summary["complete"] is True
-    assert trace(made / name) == trace(whole)
-    assert weights(made / name) == weights(whole)
+    assert trace(made / name) == trace(reference)
+    assert weights(made / name) == weights(reference)
 
 
-def test_trackers_tell_each_step_of_a_run_once_whatever_stopped_it(made: Path, whole: Path) -> None:
+def test_trackers_report_each_step_of_a_run_once_whatever_stopped_it(made: Path, reference: Path) -> None:
     options = ("--run.mlflow", "sqlite:///mlflow.db", "--resume", "auto")
     for asked in (signal.SIGTERM, signal.SIGKILL):
-        done = steps_told(made / "tracked")
+        done = steps_logged(made / "tracked")
         process = begin(made, "tracked", *options)
-        once(lambda done=done: steps_told(made / "tracked") >= done + 11, process)  # type: ignore[misc]
+        once(lambda done=done: steps_logged(made / "tracked") >= done + 11, process)  # type: ignore[misc]
         process.send_signal(asked)
         process.communicate(timeout=600)
         assert process.returncode == (0 if asked == signal.SIGTERM else -asked)
     finished(begin(made, "tracked", *options))
-    assert trace(made / "tracked") == trace(whole)
-    shown = [(line["step"], pytest.approx(line["loss"])) for line in trace(whole)]
+    assert trace(made / "tracked") == trace(reference)
+    shown = [(line["step"], pytest.approx(line["loss"])) for line in trace(reference)]
     assert scalars(made / "tracked", "quality/loss") == shown
     store = mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}/mlflow.db")
     (run,) = store.search_runs([store.get_experiment_by_name(EXPERIMENT).experiment_id])
@@ -112,15 +112,15 @@ def test_trackers_tell_each_step_of_a_run_once_whatever_stopped_it(made: Path, w
     assert [(point.step, point.value) for point in store.get_metric_history(run.info.run_id, "loss")] == shown
 
 
-def test_another_config_is_refused_by_its_names(made: Path, whole: Path) -> None:
-    process = begin(made, "whole", "--resume", "auto", "--run.seed", "9")
-    told = " ".join(process.communicate(timeout=600)[1].split())
+def test_another_config_is_refused_by_its_names(made: Path, reference: Path) -> None:
+    process = begin(made, "reference", "--resume", "auto", "--run.seed", "9")
+    reported = " ".join(process.communicate(timeout=600)[1].split())
     assert process.returncode == 2
-    assert "another config: run.seed was 1 and is 9" in told
+    assert "another config: run.seed was 1 and is 9" in reported
 
 
-def test_a_dry_run_tells_and_writes_nothing(made: Path, whole: Path) -> None:
-    summary, told = finished(begin(made, "dry", "--dry-run"))
+def test_a_dry_run_reports_and_writes_nothing(made: Path, reference: Path) -> None:
+    summary, reported = finished(begin(made, "dry", "--dry-run"))
     assert (summary["steps"], summary["epochs"]) == (STEPS, 4)
-    assert "[run] epochs = 4" in told
+    assert "[run] epochs = 4" in reported
     assert not (made / "dry").exists()

@@ -1,4 +1,4 @@
-"""run.precision auto as a user meets it: resolved for the machine, recorded, kept by a run that goes on elsewhere."""
+"""run.precision auto as a user sees it: resolved for the machine, recorded, kept by a run resumed elsewhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def train(made: Path, out: str, *options: str, machine: dict[str, str]) -> tuple
 
 
 def recorded(made: Path, out: str, summary: dict[str, Any]) -> set[str]:
-    """What the run says of its precision, in each place."""
+    """The precision that the run records, in each place."""
     read = [json.loads((made / out / name).read_text()) for name in ("about.json", "config.json")]
     state = json.loads((made / summary["checkpoint"] / "state.json").read_text())
     return {
@@ -69,7 +69,7 @@ def test_auto_is_recorded_and_a_run_that_goes_on_elsewhere_keeps_it(
 
 
 @pytest.mark.slow
-def test_an_emulated_bfloat16_that_was_chosen_is_told_of_with_the_way_out(made: Path) -> None:
+def test_an_emulated_bfloat16_that_was_chosen_is_reported_with_the_way_out(made: Path) -> None:
     summary, said = train(made, "c", "--run.precision", "bfloat16", "--dry-run", machine=OLDER)
     assert summary["precision"] == "bfloat16"
     assert f"{EMULATED}, for this cpu lacks avx512_bf16 or amx" in said

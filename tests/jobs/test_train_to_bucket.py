@@ -1,4 +1,4 @@
-"""Training to a URL: killed at any moment it goes on to the bit on a machine that has nothing of the run."""
+"""Training to a URL: killed at any moment, it resumes bit for bit on a machine without any file of the run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def lines_on(machine: Path) -> int:
-    """Steps that a run has told in its folder for temporary files."""
+    """Steps that a run has logged in its folder for temporary files."""
     return sum(file.read_bytes().count(b"\n") for file in machine.glob("feedloop-run-*/run/*/metrics.jsonl"))
 
 
@@ -55,7 +55,7 @@ def trace(out: Path) -> list[dict[str, Any]]:
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """Everything of the last checkpoints that a clock has no part in."""
+    """Everything in the last checkpoints that does not depend on the clock."""
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.safetensors")}
 
 
@@ -65,16 +65,16 @@ def fetched_run(place: str, to: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(made: Path) -> Path:
-    """An unbroken run, here."""
-    assert finished(begin(made, "here", "whole"))["steps"] == STEPS
-    return made / "whole"
+def reference(made: Path) -> Path:
+    """An uninterrupted local run."""
+    assert finished(begin(made, "here", "reference"))["steps"] == STEPS
+    return made / "reference"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_killed_anywhere_another_machine_goes_on_to_the_bit(
-    made: Path, whole: Path, bucket: str, tmp_path: Path, seed: int
+    made: Path, reference: Path, bucket: str, tmp_path: Path, seed: int
 ) -> None:
     out, machine, kill_at = f"{bucket}/run", f"one-{seed}", random.Random(seed).randrange(EVERY + 1, STEPS - 3)
     process = begin(made, machine, out)
@@ -86,21 +86,21 @@ def test_killed_anywhere_another_machine_goes_on_to_the_bit(
     assert summary["checkpoint"] == f"{out}/checkpoint/step-{STEPS:08d}"
     assert summary["complete"]
     assert str(summary["gone_on_from"]).startswith(("None", f"{out}/checkpoint/step-"))
-    assert_equal(fetched_run(out, tmp_path / "run"), whole)
+    assert_equal(fetched_run(out, tmp_path / "run"), reference)
     assert not (made / "s3:").exists()
     assert not list((made / f"two-{seed}").glob("feedloop-*"))
 
 
-def assert_equal(out: Path, whole: Path) -> None:
-    assert trace(out) == trace(whole)
-    assert files(out) == files(whole)
-    ours, theirs = ({path.relative_to(at).parts[0] for path in at.rglob("*")} for at in (out, whole))
+def assert_equal(out: Path, reference: Path) -> None:
+    assert trace(out) == trace(reference)
+    assert files(out) == files(reference)
+    ours, theirs = ({path.relative_to(at).parts[0] for path in at.rglob("*")} for at in (out, reference))
     assert ours == theirs - {"_locks"}
     assert "feedloop-run-" not in (out / "report.html").read_text()
 
 
 def test_killed_while_a_checkpoint_is_sent_it_goes_on_from_the_one_before(
-    made: Path, whole: Path, bucket: str, tmp_path: Path
+    made: Path, reference: Path, bucket: str, tmp_path: Path
 ) -> None:
     out = f"{bucket}/run"
     second = f"checkpoint/step-{2 * EVERY:08d}/"
@@ -111,12 +111,12 @@ def test_killed_while_a_checkpoint_is_sent_it_goes_on_from_the_one_before(
     assert process.returncode == -signal.SIGKILL
     summary = finished(begin(made, "after", out, "--resume", "auto"))
     assert summary["gone_on_from"] is not None
-    assert_equal(fetched_run(out, tmp_path / "run"), whole)
+    assert_equal(fetched_run(out, tmp_path / "run"), reference)
 
 
 @pytest.mark.slow
 def test_two_processes_train_to_a_url_and_one_goes_on(made: Path, bucket: str, tmp_path: Path) -> None:
-    finished(begin(made, "local", "two-whole", launcher=LAUNCHER))
+    finished(begin(made, "local", "two-reference", launcher=LAUNCHER))
     out = f"{bucket}/run"
     process = begin(made, "both", out, launcher=LAUNCHER)
     once(lambda: lines_on(made / "both") >= 12, process)
@@ -124,11 +124,11 @@ def test_two_processes_train_to_a_url_and_one_goes_on(made: Path, bucket: str, t
     process.communicate(timeout=600)
     assert finished(begin(made, "others", out, "--resume", "auto", launcher=LAUNCHER))["complete"]
     there = fetched_run(out, tmp_path / "run")
-    assert trace(there) == trace(made / "two-whole")
-    assert files(there) == files(made / "two-whole")
+    assert trace(there) == trace(made / "two-reference")
+    assert files(there) == files(made / "two-reference")
 
 
-def test_what_cannot_be_is_told_by_the_url_and_leaves_nothing(
+def test_what_cannot_be_is_reported_by_the_url_and_leaves_nothing(
     made: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -1,4 +1,4 @@
-"""verify_gradients as a user runs it: a table, one JSON object last, a proof that fails told."""
+"""verify_gradients as a user runs it: a table, one JSON object last, a failed proof reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WANTED = {
 }
 
 
-def test_every_rule_is_told_with_its_control(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_rule_is_reported_with_its_control(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(verify_gradients.verify_gradients, ["--plm", tiny_plm(tmp_path), "--model", "nrms"]) == 0
     printed = capsys.readouterr().out
     found = json.loads(printed.splitlines()[-1])

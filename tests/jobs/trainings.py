@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, of a folder that holds `packed` and a tiny `plm`."""
+"""Starts trainings in separate processes, in a folder that holds `packed` and a tiny `plm`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def begin(folder: Path, out: str, *options: str, launcher: tuple[str, ...] = (),
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
-    """The summary, and what the process told."""
-    printed, told = process.communicate(timeout=600)
-    assert process.returncode == 0, told
+    """The summary and the stderr of the process."""
+    printed, reported = process.communicate(timeout=600)
+    assert process.returncode == 0, reported
     (line,) = (line for line in printed.splitlines() if line.startswith("{"))
-    return dict(json.loads(line)), told
+    return dict(json.loads(line)), reported
 
 
 def once(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait for it, or for the end of the process."""
+    """Wait for the condition, or for the end of the process."""
     while not happened() and process.poll() is None:
         time.sleep(0.002)

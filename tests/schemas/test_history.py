@@ -1,4 +1,4 @@
-"""The hash and the choice of a history, in plain Python."""
+"""The hash and the lookup of a history, in plain Python."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.as_petastorm import packed_batch_unischema
-from schemas.cells import encoded
+from schemas.cells import npy_bytes
 from schemas.errors import ContractError
 from schemas.packed_batch import FORMAT_VERSION, PACKED_BATCH, check_arrays
 
@@ -16,7 +16,7 @@ SIZES = {"1": 1, "N": 3, "B": 2, "L": 4, "K": 2}
 
 
 def arrays(**changed: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """A batch whose arrays have the right shapes, and the changes given."""
+    """A batch whose arrays have the right shapes, with the given changes."""
     good = {a.name: np.zeros([SIZES[letter] for letter in a.axes], a.dtype) for a in PACKED_BATCH}
     good["format_version"] = np.array([FORMAT_VERSION], np.int32)
     good["item_row_N"] = np.array([2, 5, 9], np.int32)
@@ -58,7 +58,7 @@ def test_a_good_batch_passes() -> None:
         ({"weight_BL": np.array([[0, 0, np.nan, 0], [0] * 4], np.float32)}, "negative or not finite"),
         ({"weight_BL": np.array([[0, 0, -1, 0], [0] * 4], np.float32)}, "negative or not finite"),
         ({"weight_BL": np.array([[0, 0, np.inf, 0], [0] * 4], np.float32)}, "negative or not finite"),
-        ({"weight_BL": np.array([[0, 0, 0, 1.5], [0] * 4], np.float32)}, "a target where no click stands"),
+        ({"weight_BL": np.array([[0, 0, 0, 1.5], [0] * 4], np.float32)}, "a target where there is no click"),
         ({"target_mask_BLK": np.zeros((2, 4, 2), np.bool_)}, "lacks a target's clicked candidate"),
         ({"label_BL": np.full((2, 4), 7, np.int8)}, "none of -1, 0 and 1"),
         ({"target_count": np.array([2])}, "target_count is not the number of targets"),
@@ -79,4 +79,4 @@ def test_petastorm_knows_every_field_by_type_and_shape() -> None:
 
 def test_encoded_bytes_are_a_plain_npy_file() -> None:
     array = np.arange(6, dtype=np.int32).reshape(2, 3)
-    assert np.array_equal(np.load(io.BytesIO(encoded(array)), allow_pickle=False), array)
+    assert np.array_equal(np.load(io.BytesIO(npy_bytes(array)), allow_pickle=False), array)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ContractError
-from schemas.regular_file import check_inside, opened, read_bytes
+from schemas.regular_file import check_inside, open_regular, read_bytes
 from tests.damage import HANG, ODD_FILES, in_place_of, refusal
 
 pytestmark = pytest.mark.timeout(HANG)
@@ -23,7 +23,7 @@ def test_a_regular_file_is_read_and_so_is_one_behind_a_link(file: Path) -> None:
     link = file.with_name("link")
     link.symlink_to(file)
     assert read_bytes(file, largest=4) == read_bytes(link, largest=4) == b"1234"
-    with opened(file, largest=4) as stream:
+    with open_regular(file, largest=4) as stream:
         assert stream.read(2) == b"12"
 
 

@@ -13,7 +13,7 @@ from tests.damage import HANG, changed, damaged_texts, refusal
 
 pytestmark = pytest.mark.timeout(HANG)
 
-WHOLE = b'{"name": "\\u00e9", "rows": 3, "parts": [{"share": 0.5}, {"share": 1}], "more": {"a": [1, null]}}'
+COMPLETE = b'{"name": "\\u00e9", "rows": 3, "parts": [{"share": 0.5}, {"share": 1}], "more": {"a": [1, null]}}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +39,20 @@ def read(text: bytes, **options: Any) -> Some:
     return decoded(text, Some, "some.json", advice="Make it again", **options)
 
 
-def test_a_whole_text_becomes_its_dataclass() -> None:
-    assert read(WHOLE) == Some(name="é", rows=3, parts=(Part(share=0.5), Part(share=1.0)), more={"a": [1, None]})
+def test_a_complete_text_becomes_its_dataclass() -> None:
+    assert read(COMPLETE) == Some(name="é", rows=3, parts=(Part(share=0.5), Part(share=1.0)), more={"a": [1, None]})
 
 
-@pytest.mark.parametrize("name", damaged_texts(WHOLE))
+@pytest.mark.parametrize("name", damaged_texts(COMPLETE))
 def test_damaged_text_is_refused(name: str) -> None:
-    refusal(lambda: read(damaged_texts(WHOLE)[name]), "some.json", "Make it again")
+    refusal(lambda: read(damaged_texts(COMPLETE)[name]), "some.json", "Make it again")
 
 
 def set_to(*path: str | int, value: object) -> Any:
-    def change(whole: Any) -> None:
+    def change(content: Any) -> None:
         for step in path[:-1]:
-            whole = whole[step]
-        whole[path[-1]] = value
+            content = content[step]
+        content[path[-1]] = value
 
     return change
 
@@ -64,7 +64,7 @@ def set_to(*path: str | int, value: object) -> Any:
         (("rows",), 3.0, r"at \$\.rows: Expected `int`, got `float`, found 3\.0"),
         (("rows",), -1, r"at \$\.rows: Expected `int` >= 0, found -1"),
         (("rows",), 10**18, r"at \$\.rows: Expected `int` <= "),
-        (("rows",), 10**30, r"no JSON \(the whole number 1000.* is beyond 64 bits\)"),
+        (("rows",), 10**30, r"no JSON \(the integer 1000.* is beyond 64 bits\)"),
         (("name",), None, r"at \$\.name: Expected `str`, got `null`"),
         (("parts",), {}, r"at \$\.parts: Expected `array`, got `object`"),
         (("parts", 1), {}, r"at \$\.parts\[1\]: Object missing required field `share`"),
@@ -76,16 +76,16 @@ def set_to(*path: str | int, value: object) -> Any:
 def test_an_error_names_the_place_what_stands_there_and_what_belongs_there(
     path: tuple[str | int, ...], value: object, said: str
 ) -> None:
-    text = changed(WHOLE, set_to(*path, value=value))
+    text = changed(COMPLETE, set_to(*path, value=value))
     with pytest.raises(ContractError, match=rf"^some\.json(, |: ){said}.*\. Make it again$"):
         read(text)
 
 
 def test_a_name_that_the_contract_lacks_is_refused_or_ignored_as_its_reader_says() -> None:
-    text = changed(WHOLE, set_to("parts", 0, "colour", value="red"))
+    text = changed(COMPLETE, set_to("parts", 0, "colour", value="red"))
     with pytest.raises(ContractError, match=r"some\.json, at \$\.parts\[0\]\.colour: no such name"):
         read(text)
-    assert read(text, unknown="ignored") == read(WHOLE)
+    assert read(text, unknown="ignored") == read(COMPLETE)
 
 
 def test_the_error_is_of_the_kind_that_the_reader_names() -> None:
@@ -108,5 +108,5 @@ def test_a_pair_of_surrogates_is_a_character() -> None:
 
 
 def test_what_is_written_is_read_again() -> None:
-    some = read(WHOLE)
+    some = read(COMPLETE)
     assert decoded(json.dumps(dataclasses.asdict(some)), Some, "here") == some

@@ -36,7 +36,7 @@ def test_a_table_names_its_columns_in_order() -> None:
 
 
 def test_a_table_refuses_repeated_columns_and_unknown_keys() -> None:
-    with pytest.raises(ContractError, match="stands twice"):
+    with pytest.raises(ContractError, match="occurs twice"):
         table("a", "a")
     for key, partition_by in ((("z",), ()), (("a",), ("z",)), ((), ())):
         with pytest.raises(ContractError, match="names no column"):

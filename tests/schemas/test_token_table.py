@@ -47,7 +47,7 @@ def test_rows_count_the_pad_and_arrays_are_named() -> None:
         ("canonical_row_V", [0, -1, 2], "names the pad, or a row that is not there"),
         ("canonical_row_V", [0, 0, 2], "names the pad, or a row that is not there"),
         ("canonical_row_V", [1, 1, 2], "names the pad, or a row that is not there"),
-        ("canonical_row_V", [0, 2, 1], "names a row that another one stands for"),
+        ("canonical_row_V", [0, 2, 1], "names a row that another one represents"),
         ("tokens_version_V", [0, -1, 1], "tokens_version_V is negative"),
         ("token_start_S1", [0, 2, 5, 7], "offsets do not end"),
         ("segment_field_S", [0, 0], "arrays disagree"),

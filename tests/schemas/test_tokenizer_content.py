@@ -1,4 +1,4 @@
-"""A tokenizer saved again is the same tokenizer; one that makes other token ids never is."""
+"""A tokenizer saved again is the same tokenizer; one that makes other token ids is not."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_directories_of_before_know_a_tokenizer_by_its_bytes_alone() -> None:
         tokens_per_segment=4, segments_per_item=1, fields=("title",), select="text", rows=2,
     )  # fmt: skip
     before = replace(now, tokenizer_content="")
-    assert now.are_of("2", "c")
-    assert now.are_of("1", "")
-    assert not now.are_of("2", "d")
-    assert not before.are_of("2", "")
-    assert before.are_of("1", "c")
+    assert now.match_tokenizer("2", "c")
+    assert now.match_tokenizer("1", "")
+    assert not now.match_tokenizer("2", "d")
+    assert not before.match_tokenizer("2", "")
+    assert before.match_tokenizer("1", "c")

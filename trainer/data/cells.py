@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.regular_file import opened
+from schemas.regular_file import open_regular
 
 _MAGIC = b"\x93NUMPY\x01\x00"  # version 1.0: what np.save writes for headers below 64 kB
 _PREFIX = len(_MAGIC) + 2  # two bytes hold the length of the header
@@ -65,7 +65,7 @@ def layout_of(begin: bytes, size: int) -> Layout:
 def mapped(source: Path | BufferedReader) -> NDArray[Any]:
     """The array of a .npy file, memory-mapped. ValueError as `decoded`; ContractError unless it is a regular file."""
     if isinstance(source, Path):
-        with opened(source, largest=_LARGEST_FILE) as stream:
+        with open_regular(source, largest=_LARGEST_FILE) as stream:
             return mapped(stream)
     layout = layout_of(source.read(_LONGEST_HEADER), os.fstat(source.fileno()).st_size)
     if layout.numbers == 0:  # an empty array cannot be mapped

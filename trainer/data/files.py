@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import ContractError, InputError
 from schemas.manifest import LARGEST_MANIFEST, MANIFEST_FILE, FileEntry
-from schemas.regular_file import check_inside, opened, read_bytes
+from schemas.regular_file import check_inside, open_regular, read_bytes
 
 AGAIN = "Pack again with jobs.pack"
 
@@ -83,7 +83,7 @@ def _verify(folder: Path, entry: FileEntry) -> None:
     path = check_inside(folder, entry.path, advice=AGAIN)
     if not os.path.lexists(path):
         raise ContractError(missing(path))
-    with opened(path, largest=sys.maxsize, advice=AGAIN) as stream:
+    with open_regular(path, largest=sys.maxsize, advice=AGAIN) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size != entry.bytes:
             raise ContractError(other_size(path, size, entry))

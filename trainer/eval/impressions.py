@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.storage.place import Place
-from schemas.storage.stand_in import here
+from schemas.storage.stand_in import local_copy
 from trainer.data.evaluation import labelled, unlabelled
 from trainer.eval.metrics import BoolArray, FloatArray, IntArray
 
@@ -88,7 +88,7 @@ TRUTH_COLUMNS = (*_IDENTITY, "shown", "probability")
 def read_truth(path: Path | Place) -> pa.Table:
     """The probabilities with which a synthetic publisher drew its clicks. InputError if the file lacks them."""
     try:
-        with here(Place.of(path)) as file:
+        with local_copy(Place.of(path)) as file:
             return pq.read_table(file, columns=list(TRUTH_COLUMNS))
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno not in (

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from schemas.regular_file import read_bytes
 from schemas.space import space_for
-from schemas.strict_json import Count, converted, finite, json_lines
+from schemas.strict_json import Count, converted, json_lines, null_nonfinite
 from trainer.checkpoint.files import ResumeError
 from trainer.loop.staleness import Drift
 from trainer.loop.steps import PlannedStep
@@ -142,7 +142,7 @@ class RunLog:
             **{key: value for key, value in asdict(since).items() if key != "steps"},
             **({f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}),
         }
-        text = json.dumps(finite(line), allow_nan=False) + "\n"
+        text = json.dumps(null_nonfinite(line), allow_nan=False) + "\n"
         with space_for(self.path, len(text)), self.path.open("a") as stream:
             stream.write(text)
         self.on_line(line)

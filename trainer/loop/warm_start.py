@@ -53,7 +53,7 @@ def _growth(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> tuple[int
     """(item rows that the token table has beyond the checkpoint's, rows whose token version changed since)."""
     tokens = prepared.directory.manifest.tokens
     data = checkpoint.state["data"]
-    if not tokens.are_of(data["tokenizer_sha256"], data.get("tokenizer_content", "")):
+    if not tokens.match_tokenizer(data["tokenizer_sha256"], data.get("tokenizer_content", "")):
         raise ResumeError(f"{path}: the checkpoint's tokens are of another tokenizer than {tokens.tokenizer!r}")
     then, now = checkpoint.tensors["tokens"], token_identity(prepared.directory.token_table())
     rows = len(then["hash_V"])

@@ -14,7 +14,7 @@ from schemas.embedding import EMBEDDINGS
 from schemas.storage.copies import fetch, publish
 from schemas.storage.files import below, head, inside, read, remove, remove_folder, write
 from schemas.storage.place import Place
-from schemas.storage.stand_in import standing_in
+from schemas.storage.stand_in import temporary_stand_in
 from trainer.serve.export_files import INDEX, LONGEST_RECORD, NEWS, RECORD, USER
 
 _PREFIX = "feedloop-export-"
@@ -28,7 +28,7 @@ def export_at(out: Place) -> Iterator[Path]:
     if out.is_local:
         yield out.path
         return
-    with standing_in(out, prefix=_PREFIX) as folder:
+    with temporary_stand_in(out, prefix=_PREFIX) as folder:
         _fetch_earlier(out, folder)
         before = _stamps(folder)
         yield folder
@@ -43,7 +43,7 @@ def local_export(place: Place) -> Iterator[Path]:
     if place.is_local:
         yield place.path
         return
-    with standing_in(place, prefix=_PREFIX) as folder:
+    with temporary_stand_in(place, prefix=_PREFIX) as folder:
         for _ in range(_TRIES):
             if _fetched_one(place, folder):
                 break

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from schemas.errors import InputError
-from schemas.regular_file import check_inside, opened
+from schemas.regular_file import check_inside, open_regular
 from schemas.storage.place import Place
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
 from trainer.serve.export_files import INDEX, NEWS, NEWS_COLUMNS, RECORD, USER, Record
@@ -79,7 +79,7 @@ def _verified(folder: Path, name: str, record: Record) -> Path:
     wanted = record.files.get(name)
     if wanted is None:
         raise InputError(f"{folder / RECORD}: lists no {name}. {_again(folder)}")
-    with opened(path, largest=_LARGEST, **error_options) as stream:
+    with open_regular(path, largest=_LARGEST, **error_options) as stream:
         if os.fstat(stream.fileno()).st_size != wanted.bytes:
             size = os.fstat(stream.fileno()).st_size
             raise InputError(f"{path}: {size} bytes, {RECORD} says {wanted.bytes}. {_again(folder)}")

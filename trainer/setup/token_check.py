@@ -45,4 +45,4 @@ def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
 def _made(tokenizer: Path, tokens: Tokens) -> bool:
     """Whether this tokenizer.json, or one of equal content, made the tokens."""
     text = tokenizer.read_bytes()
-    return tokens.are_of(hashlib.sha256(text).hexdigest(), content_sha256(text.decode("utf-8", "replace")))
+    return tokens.match_tokenizer(hashlib.sha256(text).hexdigest(), content_sha256(text.decode("utf-8", "replace")))

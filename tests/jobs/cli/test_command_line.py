@@ -1,4 +1,4 @@
-"""The command line of a job: options, presets, and what is said when they are wrong."""
+"""The command line of a job: options, presets, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def test_an_empty_table_in_a_preset_changes_nothing(tmp_path: Path) -> None:
         (["--data", "d", "--policy", "once"], "Did you mean --planner.policy?"),
         (["--data", "d", "--planner.policy", "cachd"], 'Did you mean "cached"?'),
         (["--data", "d", "--planner.max-age-steps", "-3"], "use 0 or a number of steps"),
-        (["--data", "d", "--planner.max-age-steps", "3.5"], "--planner.max-age-steps is '3.5': give a whole number"),
-        (["--data", "d", "--limit", "many"], "--limit is 'many': give a whole number"),
+        (["--data", "d", "--planner.max-age-steps", "3.5"], "--planner.max-age-steps is '3.5': give an integer"),
+        (["--data", "d", "--limit", "many"], "--limit is 'many': give an integer"),
         (["--data", "d", "--optimiser.learning-rate", "fast"], "--optimiser.learning-rate"),
         (["--data", "d", "--optimiser.betas", "1"], "--optimiser.betas requires 2"),
         (["--data", "d", "stray"], "nothing takes 'stray'"),
@@ -162,9 +162,9 @@ def test_a_wrong_option_is_one_message_and_exit_code_2(
         ("[planer]\n", "unknown key planer. The nearest is planner.policy"),
         ("planner = 3\n", "unknown key planner. The nearest is planner."),
         ('config = "other.toml"\n', "unknown key config"),
-        ("[planner]\nmax_age_steps = 3.5\n", "[planner][max_age_steps] is '3.5': give a whole number"),
+        ("[planner]\nmax_age_steps = 3.5\n", "[planner][max_age_steps] is '3.5': give an integer"),
         ("[planner]\nmax_age_steps = -1\n", "planner.max_age_steps is -1: use 0"),
-        ("[optimiser]\nmilestones = [1, 2.5]\n", "[optimiser][milestones] is '2.5': give a whole number"),
+        ("[optimiser]\nmilestones = [1, 2.5]\n", "[optimiser][milestones] is '2.5': give an integer"),
         ("[optimiser]\nbetas = [0.9]\n", "--optimiser.betas: Incorrect number of arguments"),
         ("[planner\n", "no TOML"),
     ],
@@ -180,7 +180,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         run(fit, ["--data", "bug"])
 
 
-def test_help_shows_each_field_with_the_comment_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_each_field_with_the_comment_next_to_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(fit, ["--help"]) == 0
     out = capsys.readouterr().out
     for expected in (
@@ -203,7 +203,7 @@ def test_a_default_that_help_would_hide_is_our_own_mistake() -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_every_job_tells_its_options_and_refuses_others(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_job_reports_its_options_and_refuses_others(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     job = getattr(importlib.import_module(f"jobs.{name}"), name)
     assert run(job, ["--help"]) == 0
     assert f"feedloop {name}" in capsys.readouterr().out
@@ -226,8 +226,8 @@ def test_a_full_disk_is_one_message_by_the_path_of_the_job_that_is_full(
 
 
 def test_a_number_that_is_none_is_null_in_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
-    def judged() -> dict[str, Any]:
+    def scored() -> dict[str, Any]:
         return {"auc": float("nan"), "by": [np.float32("inf"), 1.5]}
 
-    assert run(judged, []) == 0
+    assert run(scored, []) == 0
     assert json.loads(capsys.readouterr().out) == {"auc": None, "by": [None, 1.5]}

@@ -1,4 +1,4 @@
-"""What the screen says of a split, and of figures against drawn news."""
+"""The screen's lines about a split, and about figures against sampled news."""
 
 from __future__ import annotations
 

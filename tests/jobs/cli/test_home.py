@@ -1,4 +1,4 @@
-"""Users without a name or a home, and locales without letters: jobs work as they do for anyone."""
+"""Users without a name or a home, and locales without UTF-8: jobs work as for any other user."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def test_libraries_find_a_home_and_a_name_that_are_not_there(folder: Path) -> No
 
 
 def test_a_home_that_is_there_stays(folder: Path) -> None:
-    told = "import os, jobs; print(os.environ['HOME'], 'NUMBA_CACHE_DIR' in os.environ)"
+    program = "import os, jobs; print(os.environ['HOME'], 'NUMBA_CACHE_DIR' in os.environ)"
     home = folder / "own"
     home.mkdir()
-    done = as_nobody(folder, [sys.executable, "-c", told], {"PYTHONPATH": str(REPOSITORY), "HOME": str(home)})
+    done = as_nobody(folder, [sys.executable, "-c", program], {"PYTHONPATH": str(REPOSITORY), "HOME": str(home)})
     assert done.stdout == f"{home} False\n", done.stderr
     (folder / "models" / ".cache").mkdir(parents=True)
     (folder / "models").chmod(0o555)  # models that were fetched before can be read
     env = {"PYTHONPATH": str(REPOSITORY), "HOME": str(folder / "models")}
-    done = as_nobody(folder, [sys.executable, "-c", told], env)
+    done = as_nobody(folder, [sys.executable, "-c", program], env)
     assert done.stdout == f"{folder / 'models'} True\n", done.stderr
 
 

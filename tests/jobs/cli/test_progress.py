@@ -1,4 +1,4 @@
-"""Stages tell how long they took, and the process remembers it."""
+"""Stages report how long they took, and the process records it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signal is answered at once, though the main thread is inside of one long call."""
+"""A signal is acknowledged at once, even while the main thread is inside of one long call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[storage] of a preset: what it sets, what overrules it, what it refuses."""
+"""[storage] of a preset: the variables that it sets, what overrules it, what it rejects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VARIABLES = [name for setting in SETTINGS.values() for name in (setting.variable
 
 
 def look(*, size: int = 1) -> dict[str, Any]:
-    """The environment as the job has it."""
+    """The environment that the job sees."""
     return {"size": size} | {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
@@ -94,9 +94,9 @@ def test_the_environment_overrules_the_file_by_any_of_its_names(
 def test_what_is_refused_is_refused_by_name_and_sets_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, says: str
 ) -> None:
-    told = seen(text, tmp_path, capsys)["refused"]
-    assert says in told
-    assert "pass@" not in told
+    reported = seen(text, tmp_path, capsys)["refused"]
+    assert says in reported
+    assert "pass@" not in reported
     assert not [name for name in VARIABLES if name in os.environ]
 
 

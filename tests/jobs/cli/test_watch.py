@@ -1,4 +1,4 @@
-"""A watched run, as train makes it: it is told wherever its options say, and takes the steps of one that is not."""
+"""A run with trackers: it is recorded in each of them, and takes the same steps as a run without."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def only_run(folder: Path) -> Any:
     return run
 
 
-def test_a_watched_run_is_told_everywhere_and_takes_the_same_steps(
+def test_a_watched_run_is_reported_everywhere_and_takes_the_same_steps(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = with_run(config(tmp_path), tensorboard=False)
-    told_everywhere = with_run(
+    all_trackers = with_run(
         plain, tensorboard=True, mlflow=store_of(tmp_path), profile_steps=2, early_stop_epochs=9, keep_checkpoints=9
     )
     assert train(data=data, out=Place.of(tmp_path / "plain"), config=plain, device="cpu") is not None
     capsys.readouterr()
-    summary = train(data=data, out=Place.of(tmp_path / "run"), config=told_everywhere, device="cpu")
+    summary = train(data=data, out=Place.of(tmp_path / "run"), config=all_trackers, device="cpu")
     assert summary is not None
-    told = lines(tmp_path / "run")
-    assert [timeless(line) for line in told] == [timeless(line) for line in lines(tmp_path / "plain")]
+    logged = lines(tmp_path / "run")
+    assert [timeless(line) for line in logged] == [timeless(line) for line in lines(tmp_path / "plain")]
     ours, theirs = (
         load_file(tmp_path / run / "checkpoint" / "step-00000018" / "model.safetensors") for run in ("run", "plain")
     )
@@ -64,15 +64,15 @@ def test_a_watched_run_is_told_everywhere_and_takes_the_same_steps(
     assert not (tmp_path / "plain" / FOLDER).exists()
     for tag in ("quality/loss", "speed/clicks_per_second", "encoding/cache_age_mean", "optimiser/gradient_norm_head"):
         name = tag.partition("/")[2]
-        assert scalars(tmp_path / "run", tag) == [(line["step"], pytest.approx(line[name])) for line in told]
-    judged = scalars(tmp_path / "run", "quality/auc")
-    assert [step for step, _ in judged] == [6, 12, 18]
-    assert max(auc for _, auc in judged) == pytest.approx(summary["best"]["auc"])
+        assert scalars(tmp_path / "run", tag) == [(line["step"], pytest.approx(line[name])) for line in logged]
+    quality = scalars(tmp_path / "run", "quality/auc")
+    assert [step for step, _ in quality] == [6, 12, 18]
+    assert max(auc for _, auc in quality) == pytest.approx(summary["best"]["auc"])
 
     run = only_run(tmp_path)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["loss"] == summary["loss"]
-    assert run.data.metrics["auc"] == pytest.approx(judged[-1][1])
+    assert run.data.metrics["auc"] == pytest.approx(quality[-1][1])
     (trace,) = (tmp_path / "run" / "profile").iterdir()
     assert trace.name == "steps-00000004-00000005.json.gz"
     printed = " ".join(capsys.readouterr().err.split())
@@ -80,7 +80,7 @@ def test_a_watched_run_is_told_everywhere_and_takes_the_same_steps(
     assert "aten::" in printed
 
 
-def test_a_run_that_fails_is_told_as_failed(data: Path, tmp_path: Path) -> None:
+def test_a_run_that_fails_is_reported_as_failed(data: Path, tmp_path: Path) -> None:
     chosen = with_run(config(tmp_path), mlflow=store_of(tmp_path))
     wild = replace(chosen, optimiser=replace(chosen.optimiser, learning_rate=1e38))
     with pytest.raises(NonFiniteError):

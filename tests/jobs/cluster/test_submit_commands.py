@@ -1,4 +1,4 @@
-"""Command lines for each kind of cluster: whole, and of options and settings that the installed Spark knows."""
+"""Command lines for each kind of cluster: complete, with options and settings that the installed Spark knows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_kubernetes_takes_all_but_its_data_from_the_image() -> None:
     assert not [word for word in line if word.startswith("/p/")]
 
 
-def test_databricks_is_told_one_run_with_the_jobs_own_options() -> None:
+def test_databricks_gets_one_run_with_the_jobs_own_options() -> None:
     said = json.loads(words("databricks", "pack")[-1])
     (task,) = said["tasks"]
     assert task["spark_python_task"]["parameters"] == ["--lake", "LAKE", "--out", "OUT"]
@@ -75,7 +75,7 @@ def test_the_installed_spark_submit_knows_every_option(cluster: str) -> None:
 
 
 def test_the_installed_spark_knows_every_setting() -> None:
-    """Settings that nobody knows are passed over without a word."""
+    """Spark ignores unknown settings without a message."""
     page = guide(PARTS) + (REPOSITORY / "deploy" / "README.md").read_text()
     named = set(re.findall(r"--conf (spark\.[\w.]+?)(?==|\.AWS_)", page))
     known = b""

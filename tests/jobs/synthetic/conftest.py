@@ -15,7 +15,7 @@ from jobs.synthetic.sizes import SIZES, SizeName
 
 @dataclass(frozen=True)
 class Sample:
-    """A written sample, read back with nothing of the publisher's."""
+    """A written sample, read back without the publisher's code."""
 
     folder: Path
     news: list[dict[str, str]]
@@ -38,9 +38,9 @@ def read_sample(folder: Path) -> Sample:
     files = {}
     for path in sorted((folder / "logs").iterdir()):
         text = path.read_bytes()
-        whole = gzip.decompress(text) if path.suffix == ".gz" else text
-        assert not whole or whole.endswith(b"\n")
-        files[path.name] = whole.splitlines()
+        content = gzip.decompress(text) if path.suffix == ".gz" else text
+        assert not content or content.endswith(b"\n")
+        files[path.name] = content.splitlines()
     return Sample(
         folder=folder,
         news=[json.loads(line) for line in (folder / "news.jsonl").read_text(encoding="utf-8").splitlines()],

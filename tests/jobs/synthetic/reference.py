@@ -1,4 +1,4 @@
-"""A slow, obvious reader of the publisher's logs: why a line is refused, and what the good ones resolve to."""
+"""A slow, simple reader of the publisher's logs: why a line is rejected, and what the good ones resolve to."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a good line says."""
+class ParsedLine:
+    """The fields of a good line."""
 
     impression_id: str
     user_id: str
@@ -27,7 +27,7 @@ class Told:
 
 
 def reason_against(line: bytes) -> str | None:
-    """Why the line holds no impression, None if it does."""
+    """The reason why the line holds no impression; None if it holds one."""
     if len(line) > LONGEST:
         return "too_long"
     try:
@@ -57,24 +57,24 @@ def reason_against(line: bytes) -> str | None:
 
 
 class Pairs(list[tuple[str, Any]]):
-    """A JSON object with every field that it has, also those of one name."""
+    """A JSON object with all its fields, including those with the same name."""
 
 
 def time_of(text: str) -> datetime | None:
-    """The time in UTC, None if it is none."""
+    """The time in UTC; None if it is invalid."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC) if ISO_TIME.fullmatch(text) else None
     except ValueError:
         return None
 
 
-def told_by(line: bytes) -> Told:
-    """What a good line says, its times in UTC and each shown news once."""
+def parsed_line(line: bytes) -> ParsedLine:
+    """The fields of a good line, its times in UTC and each shown news once."""
     fields = json.loads(line)
     time = time_of(fields["time"])
     assert time is not None
     clicked = fields.get("clicked")
-    return Told(
+    return ParsedLine(
         impression_id=fields["impression_id"],
         user_id=fields["user_id"],
         time=time,
@@ -84,47 +84,47 @@ def told_by(line: bytes) -> Told:
     )
 
 
-def one_impression(a: Told, b: Told) -> bool:
-    """Whether two lines of one user tell of one page view by themselves, without a third that joins them."""
+def one_impression(a: ParsedLine, b: ParsedLine) -> bool:
+    """Whether two lines of one user log one page view by themselves, without a third that joins them."""
     same_id = a.impression_id == b.impression_id and abs(a.time - b.time) <= timedelta(hours=24)
     return same_id or (a.time == b.time and set(a.shown) == set(b.shown))
 
 
 def impressions_of(lines: Iterable[bytes]) -> list[dict[str, Any]]:
-    """Every impression that the good lines tell of, by comparing each line of a user with each other one."""
-    by_user: dict[str, list[Told]] = defaultdict(list)
+    """Every impression in the good lines, by comparing each line of a user with each other one."""
+    by_user: dict[str, list[ParsedLine]] = defaultdict(list)
     for line in lines:
         if reason_against(line) is None:
-            told = told_by(line)
-            by_user[told.user_id].append(told)
-    return [united(group) for told in by_user.values() for group in groups_of(told)]
+            parsed = parsed_line(line)
+            by_user[parsed.user_id].append(parsed)
+    return [united(group) for parsed in by_user.values() for group in groups_of(parsed)]
 
 
-def groups_of(told: list[Told]) -> list[list[Told]]:
-    """Lines joined pair by pair: a group for each that no pair joins with another."""
-    groups: list[list[Told]] = []
-    for line in told:
+def groups_of(parsed: list[ParsedLine]) -> list[list[ParsedLine]]:
+    """Groups of lines that are joined pair by pair."""
+    groups: list[list[ParsedLine]] = []
+    for line in parsed:
         joined = [group for group in groups if any(one_impression(line, other) for other in group)]
         groups = [group for group in groups if not any(group is taken for taken in joined)]
         groups.append([line, *(other for group in joined for other in group)])
     return groups
 
 
-def united(group: list[Told]) -> dict[str, Any]:
+def united(group: list[ParsedLine]) -> dict[str, Any]:
     """The row of one impression."""
-    time = min(told.time for told in group)
-    impression_id = min(told.impression_id for told in group if told.time == time)
-    lists = {tuple(told.shown) for told in group}
-    shown = list(*lists) if len(lists) == 1 else sorted({news for told in group for news in told.shown})
-    marks = [told.clicked for told in group if told.clicked is not None]
+    time = min(parsed.time for parsed in group)
+    impression_id = min(parsed.impression_id for parsed in group if parsed.time == time)
+    lists = {tuple(parsed.shown) for parsed in group}
+    shown = list(*lists) if len(lists) == 1 else sorted({news for parsed in group for news in parsed.shown})
+    marks = [parsed.clicked for parsed in group if parsed.clicked is not None]
     clicked = set[str]().union(*marks)
     return {
         "impression_id": impression_id,
-        "also_seen_as": sorted({told.impression_id for told in group} - {impression_id}),
+        "also_seen_as": sorted({parsed.impression_id for parsed in group} - {impression_id}),
         "user_id": group[0].user_id,
         "time": time,
-        "last_time": max(told.time for told in group),
-        "history": max((told.history for told in group), key=len),
+        "last_time": max(parsed.time for parsed in group),
+        "history": max((parsed.history for parsed in group), key=len),
         "shown": shown,
         "clicked": [news in clicked for news in shown] if marks else None,
     }

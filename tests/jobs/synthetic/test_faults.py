@@ -13,7 +13,7 @@ def delivered(impressions: int = 40_000) -> tuple[Messages, Deliveries]:
     return messages, deliver(messages, np.random.default_rng(1))
 
 
-def test_each_message_arrives_whole_at_least_once_and_never_before_it_is_sent() -> None:
+def test_each_message_arrives_complete_at_least_once_and_never_before_it_is_sent() -> None:
     messages, found = delivered()
     good = found.message_D[found.fault_D == GOOD]
     assert set(good.tolist()) == set(range(len(messages.sent_M)))

@@ -33,8 +33,8 @@ def test_each_impression_has_a_message_with_its_own_id_its_true_time_and_all_cli
     log, messages = drawn(3_000)
     own = messages.impression_M[~messages.second_M]
     true = messages.impression_M[~messages.second_M & (messages.shift_M == 0)]
-    whole = messages.impression_M[~messages.second_M & (messages.marks_M == ALL) & ~messages.bare_M]
-    for found in (own, true, whole):
+    complete = messages.impression_M[~messages.second_M & (messages.marks_M == ALL) & ~messages.bare_M]
+    for found in (own, true, complete):
         assert set(found.tolist()) == set(range(len(log.time_I)))
 
 
@@ -50,17 +50,17 @@ def test_faults_come_at_their_rates() -> None:
         np.testing.assert_allclose(messages.counts[name], rate * count, rtol=0.02)
 
 
-def test_times_told_are_later_than_the_truth_and_lie_in_the_log() -> None:
+def test_logged_times_are_later_than_the_truth_and_lie_in_the_log() -> None:
     log, messages = drawn(40_000)
-    told = log.time_I[messages.impression_M] + messages.shift_M
+    logged = log.time_I[messages.impression_M] + messages.shift_M
     assert messages.shift_M.min() == 0
     assert messages.shift_M.max() == 40 * HOUR
-    assert told.max() < DAYS * DAY
-    assert np.all(messages.sent_M >= told)
+    assert logged.max() < DAYS * DAY
+    assert np.all(messages.sent_M >= logged)
     assert 0.1 < np.mean(messages.shift_M[messages.shift_M > 0] > HOUR) < 0.6
 
 
-def test_no_two_impressions_of_a_user_are_told_of_at_one_second() -> None:
+def test_no_two_impressions_of_a_user_are_logged_at_one_second() -> None:
     log, messages = drawn(40_000)
     key = log.user_I[messages.impression_M] * (2 * DAYS * DAY) + log.time_I[messages.impression_M] + messages.shift_M
     both = np.unique(np.stack([key, messages.impression_M]), axis=1)
@@ -71,8 +71,8 @@ def test_late_clicks_come_minutes_to_days_after_what_came_first() -> None:
     log, messages = drawn(40_000)
     first_M = messages.marks_M != ALL
     late = np.isin(messages.impression_M, messages.impression_M[first_M & ~messages.second_M])
-    whole = np.flatnonzero(late & (messages.marks_M == ALL) & ~messages.second_M)
-    hours = (messages.sent_M[whole] - log.time_I[messages.impression_M[whole]]) / HOUR
+    complete = np.flatnonzero(late & (messages.marks_M == ALL) & ~messages.second_M)
+    hours = (messages.sent_M[complete] - log.time_I[messages.impression_M[complete]]) / HOUR
     assert hours.min() < 0.5
     assert hours.max() > 48
     assert 1 < np.median(hours) < 4

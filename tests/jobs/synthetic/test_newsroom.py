@@ -41,7 +41,7 @@ def test_appeal_is_zipf_and_weight_decays_with_age_from_publication_on() -> None
 
 
 def test_without_texts_all_else_is_the_same() -> None:
-    whole, bare = demo_news(), write_news(SIZES["demo"], np.random.default_rng(1), texts=False)
+    full, bare = demo_news(), write_news(SIZES["demo"], np.random.default_rng(1), texts=False)
     assert bare.stories == []
-    assert np.array_equal(whole.id_V, bare.id_V)
-    assert np.array_equal(whole.published_V, bare.published_V)
+    assert np.array_equal(full.id_V, bare.id_V)
+    assert np.array_equal(full.published_V, bare.published_V)

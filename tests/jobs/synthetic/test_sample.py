@@ -11,7 +11,7 @@ from jobs.synthetic.sample import write_sample
 from jobs.synthetic.sizes import SIZES, Size
 from schemas.raw_log import REJECT_REASONS
 from tests.jobs.synthetic.conftest import read_sample, written
-from tests.jobs.synthetic.reference import impressions_of, reason_against, told_by
+from tests.jobs.synthetic.reference import impressions_of, parsed_line, reason_against
 
 
 @pytest.fixture(params=["tiny", "demo"])
@@ -72,24 +72,26 @@ def test_a_line_that_stands_twice_is_the_same_bytes_in_the_same_or_a_later_file(
 def test_some_lines_stand_out_of_order_and_none_before_its_day(demo: Any) -> None:
     late = 0
     for name, lines in demo.files.items():
-        times = [told_by(line).time for line in good(lines)]
+        times = [parsed_line(line).time for line in good(lines)]
         assert all(f"{time:%Y-%m-%d}" <= name[:10] for time in times)
         late += sum(later < earlier for earlier, later in pairwise(times))
     assert late > 0.04 * demo.counts["impressions"]
 
 
 def test_clicks_that_come_late_are_missing_in_a_line_that_came_before(demo: Any) -> None:
-    whole = {(row["impression_id"], *by_view(row)): sum(row["clicked"]) for row in demo.truth}
+    complete = {(row["impression_id"], *by_view(row)): sum(row["clicked"]) for row in demo.truth}
     first: dict[tuple[Any, ...], int | None] = {}
     for line in good(demo.lines):
-        told = told_by(line)
+        parsed = parsed_line(line)
         first.setdefault(
-            (told.impression_id, told.user_id, told.time), None if told.clicked is None else len(told.clicked)
+            (parsed.impression_id, parsed.user_id, parsed.time), None if parsed.clicked is None else len(parsed.clicked)
         )
-    told_late = [clicks for key, clicks in first.items() if key in whole and (clicks is None or clicks < whole[key])]
-    assert len(told_late) > 0.02 * len(whole)
-    assert None in told_late
-    assert 0 in told_late
+    logged_late = [
+        clicks for key, clicks in first.items() if key in complete and (clicks is None or clicks < complete[key])
+    ]
+    assert len(logged_late) > 0.02 * len(complete)
+    assert None in logged_late
+    assert 0 in logged_late
 
 
 def test_ids_of_a_second_collector_are_smaller_or_larger_than_the_publishers(demo: Any) -> None:
@@ -114,7 +116,7 @@ def test_ids_are_used_again_by_the_same_user_days_later_and_by_others(demo: Any)
     assert others > 0.9 * demo.counts["faults"]["ids_of_other_users"]["count"] > 100
 
 
-def test_some_impressions_are_told_of_at_times_that_only_a_third_one_joins(demo: Any) -> None:
+def test_some_impressions_are_logged_at_times_that_only_a_third_one_joins(demo: Any) -> None:
     spread = [(row["last_time"] - row["time"]).total_seconds() / 3600 for row in demo.truth]
     assert sum(hours > 24 for hours in spread) == demo.counts["faults"]["bridged_times"]["count"] > 10
     moved = sum(hours > 0 for hours in spread)
@@ -171,7 +173,7 @@ def test_the_log_covers_six_days_and_two_files_are_gzipped(sample: Any) -> None:
     assert {row["time"].strftime("%Y-%m-%d") for row in sample.truth} == {name[:10] for name in sample.files}
 
 
-def test_ids_do_not_tell_the_order(demo: Any) -> None:
+def test_ids_do_not_report_the_order(demo: Any) -> None:
     for ids in ([news["news_id"] for news in demo.news], [row["impression_id"] for row in demo.truth]):
         rising = sum(later > earlier for earlier, later in pairwise(ids)) / len(ids)
         assert rising == pytest.approx(0.5, abs=0.05)

@@ -9,7 +9,7 @@ from jobs.synthetic import sizes
 from jobs.synthetic.sample import write_sample
 from jobs.synthetic.sizes import SIZES, Size
 from tests.jobs.synthetic.conftest import Sample, read_sample
-from tests.jobs.synthetic.reference import impressions_of, reason_against, told_by
+from tests.jobs.synthetic.reference import impressions_of, parsed_line, reason_against
 
 SIZE = Size(users=160, news=300, topics=30, impressions=1_000, files_a_day=24)
 
@@ -45,22 +45,22 @@ def test_each_hour_has_a_file_and_what_comes_after_the_last_day_has_one_more(lar
     assert len(names) == 6 * 24 + 1 == large.counts["files"]
     assert (names[0], names[30], names[-1]) == ("2026-03-02T00.jsonl", "2026-03-03T06.jsonl", "2026-03-08T00.jsonl")
     for name in names:
-        told = [told_by(line).time for line in large.files[name] if reason_against(line) is None]
-        assert all(f"{time:%Y-%m-%dT%H}" <= name[:13] for time in told)
+        parsed = [parsed_line(line).time for line in large.files[name] if reason_against(line) is None]
+        assert all(f"{time:%Y-%m-%dT%H}" <= name[:13] for time in parsed)
 
 
 def test_large_logs_have_no_line_that_a_lone_carriage_return_ends(large: Sample) -> None:
-    """Few readers know it, and large logs are there to compare speeds."""
+    """Few readers support it, and large logs serve to compare speeds."""
     text = b"".join(path.read_bytes() for path in (large.folder / "logs").iterdir())
     assert text.count(b"\r") == text.count(b"\r\n") > 0
 
 
 def test_files_of_several_sections_are_in_order_of_arrival(large: Sample) -> None:
-    """Lines of an hour that belong to it and came at once stand within some seconds of their order."""
+    """Lines that belong to an hour and arrived at once are within some seconds of their order."""
     name = max(large.files, key=lambda name: len(large.files[name]) * (name < "2026-03-08"))
-    told = [told_by(line) for line in large.files[name] if reason_against(line) is None]
-    times = [t.time for t in told if f"{t.time:%Y-%m-%dT%H}" == name[:13]]
-    users = {t.user_id for t in told}
+    parsed = [parsed_line(line) for line in large.files[name] if reason_against(line) is None]
+    times = [t.time for t in parsed if f"{t.time:%Y-%m-%dT%H}" == name[:13]]
+    users = {t.user_id for t in parsed}
     assert len({int(user[1:]) // 40 for user in users}) == 4  # every section
     assert sum(a <= b for a, b in pairwise(times)) > 0.7 * len(times)
 

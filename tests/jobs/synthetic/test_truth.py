@@ -59,7 +59,7 @@ def test_clicks_come_as_often_as_their_probabilities_say(demo: Any) -> None:
 
 
 def test_interest_dominates_popularity_does_not(demo: Any) -> None:
-    """On the last day: the share of a user's earlier clicks in a news' subcategory against training clicks alone."""
+    """On the last day: the share of a user's earlier clicks in a news' subcategory, compared with training clicks."""
     topic = {news["news_id"]: news["subcategory"] for news in demo.news}
     click_count: dict[str, int] = {}
     history: dict[str, list[str]] = {}

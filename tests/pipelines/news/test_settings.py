@@ -63,7 +63,7 @@ def test_each_source_keeps_its_own_settings_whatever_others_are_prepared_by(
     assert (summary["new_items"], summary["retokenised_items"], summary["changed_settings"]) == (3, 0, {})
     assert items(lake, "first") == made
     assert {row[3] for row in items(lake, "second")} == {4, 5, 6}  # no item stands for one of other settings
-    assert "made anew" not in said
+    assert "remade" not in said
 
     second = items(lake, "second")
     summary, _ = prepared("first", FIRST | {"d": "Hello again"})  # no option: as before
@@ -71,7 +71,7 @@ def test_each_source_keeps_its_own_settings_whatever_others_are_prepared_by(
     assert items(lake, "first")[:3] == made
     summary, said = prepared("first", FIRST, "--no-category-first")
     assert (summary["retokenised_items"], summary["changed_settings"]) == (4, {"category_first": ["True", "False"]})
-    assert "first: category_first was True, is False: all its items are made anew" in said
+    assert "first: category_first was True, is False: all its items are remade" in said
     assert items(lake, "second") == second
 
 

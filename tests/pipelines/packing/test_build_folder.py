@@ -228,7 +228,7 @@ def test_a_manifest_that_is_none_of_ours_is_left_alone(out: Place, text: str) ->
 def test_a_manifest_names_no_folder_but_that_of_a_run(out: Place, build: str) -> None:
     text = manifest_of().to_json().replace('"config"', f'"build": "{build}", "config"')
     files.write(out / MANIFEST_FILE, text.encode())
-    with pytest.raises(InputError, match="which is no name of a run's folder"):
+    with pytest.raises(InputError, match="which is not the name of a run's folder"):
         find_manifest(out)
 
 

@@ -1,4 +1,4 @@
-"""The same calls on this machine's files and on a real S3 server come to the same."""
+"""The same calls give the same results on local files and on a real S3 server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 def names_in(folder: Place) -> list[str]:
-    """The names, without the colon on HDFS, which has none."""
+    """The names, without colons on HDFS, which allows none."""
     return [name.replace(":", ";") for name in NAMES] if folder.text.startswith("hdfs") else NAMES
 
 
@@ -157,7 +157,7 @@ def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_name_node_refuses_is_told_with_the_place(name_node: str) -> None:
+def test_what_a_name_node_refuses_is_reported_with_the_place(name_node: str) -> None:
     with pytest.raises(InputError, match=r"(?s)/x:y: .*Invalid.*hold no colon"):
         files.write(Place.of(name_node) / "x:y", b"1")
 

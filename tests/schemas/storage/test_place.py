@@ -1,4 +1,4 @@
-"""Place: one spelling of each place, and what cannot be served is refused before anything is made."""
+"""Place: one spelling of each place; unsupported storage is rejected before anything is made."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_each_place_has_one_spelling(named: str, text: str) -> None:
         ("gs:///x", "names no bucket"),
         ("hdfs:/x", "names no name node"),
         ("abfss:///x", "names no container"),
-        ("file:x", "without a whole path"),
+        ("file:x", "without an absolute path"),
         ("file://host/x", "with a host"),
         ("s3://b/../x", ". and .. folders"),
         ("s3://key@b/x", "environment variables"),

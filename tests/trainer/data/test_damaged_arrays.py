@@ -17,7 +17,7 @@ import pytest
 
 from jobs.cli.command_line import run
 from jobs.inspect_batches import inspect_batches
-from schemas.cells import encoded
+from schemas.cells import npy_bytes
 from schemas.errors import ContractError
 from schemas.manifest import MANIFEST_FILE
 from tests.damage import HANG, refusal
@@ -112,7 +112,7 @@ def cell_damage() -> dict[str, tuple[str, Callable[[bytes], bytes | None], str]]
         def changed(cell: bytes) -> bytes:
             array = np.load(io.BytesIO(cell))
             found = change(array)
-            return encoded(array if found is None else found)
+            return npy_bytes(array if found is None else found)
 
         return changed
 
@@ -258,7 +258,7 @@ def test_an_item_that_no_slot_uses_is_named_when_all_is_inspected(packed: Path) 
     mask = np.load(io.BytesIO(cells[0]))
     mask[:, :, 1:] = False  # no negatives are left
     place = table.column_names.index("target_mask_BLK")
-    changed = table.set_column(place, "target_mask_BLK", [[encoded(mask), *cells[1:]]])
+    changed = table.set_column(place, "target_mask_BLK", [[npy_bytes(mask), *cells[1:]]])
     stream = io.BytesIO()
     pq.write_table(changed, stream, row_group_size=3)
     put(packed, name, stream.getvalue())
