@@ -1,4 +1,4 @@
-"""Makes the table of FAMILIES.md: which features of a run each family of language models supports."""
+"""Makes the table of FAMILIES.md: which options of a run each family of language models supports."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def in_file() -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
 
-def families_text() -> str:
-    """Return the text of FAMILIES.md from new trials: some minutes, most of them for the compiler."""
+def full_table() -> str:
+    """The text of FAMILIES.md, made again: takes some minutes, mostly for the compiler."""
     lines = [f"| family | segment | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name in FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
@@ -99,4 +99,4 @@ def families_text() -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(families_text())
+    FILE.write_text(full_table())
