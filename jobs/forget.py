@@ -15,8 +15,8 @@ from pipelines.delta.table_ddl import TABLES
 from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.forget.flow import forget_users
 from pipelines.forget.holdings import folder_of
-from pipelines.forget.outside_lake import look_outside
-from pipelines.forget.requested_users import users_asked
+from pipelines.forget.outside_lake import find_holdings
+from pipelines.forget.requested_users import read_requested_users
 from pipelines.ingest.read.privacy import given_user_key
 from pipelines.lake.opening import open_lake
 from pipelines.packing.repack import pack_again, put_back
@@ -58,7 +58,7 @@ def forget(
     engine
         What runs the job: this process alone, or Apache Spark.
     """
-    asked = users_asked(user_file)
+    asked = read_requested_users(user_file)
     key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
     with plain_errors():
         tables = open_lake(session_for("feedloop forget", engine), lake)
@@ -69,7 +69,7 @@ def forget(
                 print(WARNING, file=sys.stderr)
             before = tables.versions(TABLES)
             summary = forget_users(tables, asked, key=key, at_once=vacuum_now)
-            holdings = look_outside(tables, packs, others, partial(pack_again, tables) if rebuild else None)
+            holdings = find_holdings(tables, packs, others, partial(pack_again, tables) if rebuild else None)
             versions = tables.report("forget", inputs=before, outputs=tables.versions(TABLES))
     summary |= {"holdings": [asdict(each) for each in holdings], **versions}
     show_forgotten(summary)

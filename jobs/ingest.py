@@ -17,7 +17,7 @@ from pipelines.ingest.read.privacy import given_user_key
 from pipelines.ingest.replay.batches import bytes_again
 from pipelines.ingest.replay.flow import replay_logs
 from pipelines.ingest.stream import Add, Growing, ingest_stream
-from pipelines.lake.opening import named, open_lake
+from pipelines.lake.opening import checked_source, open_lake
 from pipelines.session import plain_errors
 from schemas.storage.paths import path_of
 from schemas.storage.place import Place
@@ -52,7 +52,7 @@ def ingest(
     user_key_file
         File with the key under which user ids are replaced by their HMAC-SHA256; or FEEDLOOP_USER_KEY holds it.
     """
-    told, source = read_mapping(mapping) if mapping else None, named(source)
+    told, source = read_mapping(mapping) if mapping else None, checked_source(source)
     logs = config.new_logs(logs)
     if logs is None:
         with plain_errors():

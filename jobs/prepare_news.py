@@ -8,7 +8,7 @@ from jobs.cli.command_line import run
 from jobs.cli.progress import console
 from pipelines.delta.table_ddl import TABLES_OF
 from pipelines.engine.choice import EngineConfig, session_for
-from pipelines.lake.opening import named, open_lake
+from pipelines.lake.opening import checked_source, open_lake
 from pipelines.news.flow import prepare_logged_news
 from pipelines.news.flow import prepare_news as prepare
 from pipelines.news.readers import news_file
@@ -51,7 +51,7 @@ def prepare_news(
     """
     text.segmenting()
     file = None if news is None else news_file(path_of(news))  # as what stands above, refused before Spark starts
-    source = named(source)
+    source = checked_source(source)
     with plain_errors():
         tables = open_lake(session_for("feedloop prepare_news", engine), lake, news)
         with tables.locked(_STAGE):

@@ -1,7 +1,7 @@
-"""Compressed files of text, of logs and of news: which compression by the name, and their text as a stream of bytes.
+"""Opens compressed text files of logs and news as a stream of bytes; the name's suffix gives the compression.
 
-All of them are read piece by piece, so that the little file that holds much fills no memory; several of one kind laid
-end to end are read as one. What follows the last of them and is none is an error, for it may be one that broke.
+Files are read piece by piece, so that a small file with a large content does not fill the memory; concatenated streams
+of one kind are read as one. Other bytes after the last stream are an error, for they may be a broken stream.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) 
 
 SUFFIXES = (".gz", ".zst", ".bz2", ".lz4", ".xz")
 _CHUNK_BYTES = 1 << 20
-_XZ_MEMORY = 128 << 20  # twice what `xz -9` asks for: a header may ask for 4 GiB
+_XZ_MEMORY = 128 << 20  # twice the need of `xz -9`: a header may ask for 4 GiB
 _Unpacker = bz2.BZ2Decompressor | lzma.LZMADecompressor
 
 
@@ -36,17 +36,17 @@ def is_compressed(name: str) -> bool:
 
 
 def plain_name(name: str) -> str:
-    """The name that the file has when it is not compressed."""
+    """The file's name without the suffix of its compression."""
     return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
 
 
 def with_compressed(*names: str) -> tuple[str, ...]:
-    """These names or globs, and after each what it is when compressed."""
+    """These names or globs, each followed by its compressed forms."""
     return tuple(name + suffix for name in names for suffix in ("", *SUFFIXES))
 
 
 def shown(names: Sequence[str]) -> str:
-    """These names or globs as a message lists them: one for those that differ by the compression alone."""
+    """These names or globs for a message: one name for those that differ only by compression."""
     either = [name for name in names if plain_name(name) != name and plain_name(name) in names]
     named = " and ".join(name for name in names if name not in either)
     return f"{named}, compressed or not" if either else named
@@ -77,9 +77,9 @@ def _unpacked(stream: BufferedReader, name: str) -> Text:
 
 
 class _Streams(io.RawIOBase):
-    """The text of compressed streams that follow each other, with so many of the bytes `between` as there may be.
+    """The text of concatenated compressed streams, with any number of the bytes `between` them.
 
-    bz2.open and lzma.open take a broken one for the end of the file, and pyarrow fails at an empty one of bz2.
+    bz2.open and lzma.open take a broken stream for the end of the file, and pyarrow fails on an empty one of bz2.
     """
 
     def __init__(self, stream: BufferedReader, unpacker: Callable[[], _Unpacker], *, between: bytes = b"") -> None:
@@ -90,7 +90,7 @@ class _Streams(io.RawIOBase):
         self._packed = b""
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def readinto(self, buffer: Any) -> int:

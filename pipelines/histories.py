@@ -1,4 +1,4 @@
-"""Histories, stored once per user by ingest and given back to each impression by the stages after it."""
+"""Joins impressions with their histories, which ingest stores once per user, for the stages after it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pyspark.sql import functions as F
 from pipelines.engine.expressions import distinct_of
 from pipelines.lists import Ints, Lists, bounds_of, spread
 
-_CLICKS = 1 << 22  # of slices that are handed on together
+_CLICKS = 1 << 22  # in the slices of one batch
 _SLICES = "source string, user_id string, offset int, length int, clicks array<string>"
 _USER = ["source", "user_id"]
 
 
 def hash_of(clicks: Column) -> Column:
-    """The hash under which impressions name their history and HISTORIES its sequences."""
+    """The hash by which impressions refer to their history and HISTORIES to its sequences."""
     return F.xxhash64(clicks)
 
 
 def with_history(impressions: DataFrame, histories: DataFrame) -> DataFrame:
-    """Impressions plus `history`, exactly as the log gave it; fails where HISTORIES does not hold it."""
+    """Impressions plus `history`, exactly as in the log; fails where HISTORIES lacks it."""
     offset = F.coalesce("history_offset", F.lit(0)).cast("int")
     slice = F.struct(offset.alias("offset"), F.col("history_length").cast("int").alias("length"))
     wanted = impressions.groupBy(*_USER).agg(distinct_of(slice).alias("slices"))
@@ -36,8 +36,8 @@ def with_history(impressions: DataFrame, histories: DataFrame) -> DataFrame:
     )
     same = [F.col(name) == F.col(f"_{name}") for name in _USER]
     same += [offset == F.col("_offset"), F.col("history_length") == F.col("_length")]
-    told = F.concat_ws(" ", "source", "impression_id", "user_id")
-    lost = F.raise_error(F.concat(F.lit("table histories lacks the history of impression "), told))
+    impression = F.concat_ws(" ", "source", "impression_id", "user_id")
+    lost = F.raise_error(F.concat(F.lit("table histories lacks the history of impression "), impression))
     return (
         impressions.join(found, [*same, F.col("history_hash") == F.col("_hash")], how="left")
         .withColumn("history", F.coalesce("_clicks", lost.cast("array<string>")))
@@ -46,7 +46,7 @@ def with_history(impressions: DataFrame, histories: DataFrame) -> DataFrame:
 
 
 def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """What stands in each user's sequences where an impression has its slice: each content of a place once."""
+    """Each user's slices of each of the user's sequences, each content of a slice once."""
     for batch in batches:
         sequences, slices = batch["sequences"].flatten(), batch["slices"].flatten()
         held, user = _owned(sequences, batch["sequences"]), _rows(batch["slices"])

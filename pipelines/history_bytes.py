@@ -1,4 +1,4 @@
-"""How many bytes the histories of a lake take, beside the same column in plain Parquet."""
+"""Measures the bytes of a lake's histories, and of the same column in plain Parquet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.engine.groups import in_order
 from pipelines.histories import with_history
 from pipelines.lake.tables import Lake
@@ -21,11 +21,11 @@ from schemas.table import Table
 
 _HISTORY = pa.schema([("history", pa.list_(pa.string()))])
 _ROW_GROUP = 100_000
-_POINTERS = ("history_length", "history_hash", "history_offset")  # what an impression keeps of its history
+_POINTERS = ("history_length", "history_hash", "history_offset")  # an impression's columns about its history
 
 
 def history_bytes(lake: Lake) -> dict[str, float]:
-    """Bytes of HISTORIES and of what impressions keep beside it, against each impression's whole history in zstd
+    """Bytes of HISTORIES and of the impressions' pointers to it, against each impression's full history in zstd
     Parquet: in the order of the log, and sorted by user. Both are written for this, and removed.
 
     InputError where the lake lies behind a URL: the bytes are counted in the files.
@@ -37,10 +37,10 @@ def history_bytes(lake: Lake) -> dict[str, float]:
 
 
 def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
-    """As `history_bytes`, with what is written left below `scratch`."""
+    """As `history_bytes`, but leaves the written files below `scratch`."""
     impressions, histories = lake.read(IMPRESSIONS), lake.read(HISTORIES)
-    whole = with_history(impressions, histories)
-    columns = whole.select("history", "time", "impression_id", "user_id")
+    complete = with_history(impressions, histories)
+    columns = complete.select("history", "time", "impression_id", "user_id")
     orders = {"unsorted": ["time", "impression_id"], "sorted": ["user_id", "time", "impression_id"]}
     unsorted, by_user = (
         in_order(columns, order, partial(_write, scratch / f"{name}.parquet"), "bytes long").collect()[0]["bytes"]
@@ -59,7 +59,7 @@ def written_both_ways(lake: Lake, scratch: Path) -> dict[str, float]:
 
 
 def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> pa.Table:
-    """The histories in a Parquet file; its bytes."""
+    """Write the histories to a Parquet file; returns its bytes."""
     waiting = _HISTORY.empty_table()
     with pq.ParquetWriter(path, _HISTORY, compression="zstd", compression_level=3) as writer:
         for batch in batches:
@@ -75,7 +75,7 @@ def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> pa.Table:
 
 def _files(lake: Lake, table: Table) -> list[Path]:
     """The files of the table's latest version."""
-    added = pa.table(opened(lake.path(table)).get_add_actions(flatten=True))
+    added = pa.table(open_table(lake.path(table)).get_add_actions(flatten=True))
     return [Path(lake.path(table), unquote(name)) for name in added["path"].to_pylist()]
 
 

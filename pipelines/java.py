@@ -1,4 +1,4 @@
-"""Java: what the JVM of a local session needs of its machine, user and locale, and whether it is still there."""
+"""Adapts the JVM of a local session to its machine, user and locale, and reports how it ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PATIENCE = 10  # seconds for a JVM whose connection broke to be seen as ended
 
 
 def driver_settings(jvm: str, scratch: Path) -> dict[str, str]:
-    """The JVM that is driver and worker at once: its memory, its compiler and its folders are fixed when it starts."""
+    """Settings of the JVM, driver and worker at once, that are fixed at its start: memory, compiler and folders."""
     kind = os.environ.get("FEEDLOOP_JVM", jvm)
     if kind not in _JVM:
         raise InputError(f"FEEDLOOP_JVM is {kind!r}: use one of {', '.join(_JVM)}, or unset it")
@@ -35,7 +35,7 @@ def driver_settings(jvm: str, scratch: Path) -> dict[str, str]:
     if not re.fullmatch(r"[1-9]\d*[mg]", memory):
         raise InputError(f"FEEDLOOP_DRIVER_MEMORY is {memory!r}: give it in GB or MB, such as 6g or 1500m, or unset it")
     options = f"{_JVM[kind]} -Duser.timezone=UTC"
-    if _nameless():  # Java then takes ? for the home
+    if _user_has_no_name():  # Java then takes ? for the home
         options += f" -Duser.home={scratch}"
     return {
         "spark.driver.memory": memory,
@@ -45,20 +45,20 @@ def driver_settings(jvm: str, scratch: Path) -> dict[str, str]:
 
 
 def speak_utf8() -> None:
-    """From now on child processes name files in UTF-8: under LC_ALL=C, Java knows none but ASCII names."""
+    """Make child processes use UTF-8 file names: under LC_ALL=C, Java knows only ASCII names."""
     if locale.setlocale(locale.LC_CTYPE) in ("C", "POSIX"):
         os.environ["LC_ALL"] = "C.UTF-8"
 
 
 def name_user(gateway: Any) -> None:
-    """Give Hadoop a user where the system knows no name for this one, as in containers of any uid."""
-    if _nameless():
+    """Give Hadoop a user name where the system has none for this user, as in containers of any uid."""
+    if _user_has_no_name():
         users = gateway.jvm.org.apache.hadoop.security.UserGroupInformation
         users.setLoginUser(users.createRemoteUser(f"uid{os.getuid()}"))
 
 
 def quiet_gateway() -> None:
-    """py4j raises what it cannot send; that it logs it too would put a traceback before our message."""
+    """Stop py4j from logging errors that it also raises: its traceback would precede our message."""
     logging.getLogger("py4j").addHandler(logging.NullHandler())
     logging.getLogger("py4j").propagate = False
 
@@ -75,7 +75,7 @@ def how_java_ended(*, wait: bool) -> str | None:
     return f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
 
 
-def _nameless() -> bool:
+def _user_has_no_name() -> bool:
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -84,7 +84,7 @@ def _nameless() -> bool:
 
 
 def _machine_bytes() -> int:
-    """The memory of this machine, or of the container that it is."""
+    """The memory of this machine, or of its container."""
     limits = [Path(file).read_text().strip() for file in _MEMORY_LIMITS if Path(file).is_file()]
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(int(limit) for limit in limits if limit.isdecimal())])

@@ -1,4 +1,4 @@
-"""Lists of numbers laid end to end, and where one stands inside another: numpy only, in time that grows with them."""
+"""Stores lists of numbers end to end and finds lists inside others: numpy only, in time linear in their size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INVERSE = pow(_BASE, -1, 1 << 64)
 
 @dataclass(frozen=True)
 class Lists:
-    """List n holds flat[bounds[n]:bounds[n + 1]] and belongs to owner[n]; only lists of one owner are compared."""
+    """List n is flat[bounds[n]:bounds[n + 1]] and belongs to owner[n]; only lists of one owner are compared."""
 
     flat: Ints
     bounds: Ints
@@ -27,7 +27,7 @@ class Lists:
 
     @cached_property
     def lengths(self) -> Ints:
-        """How many numbers each list has."""
+        """The number of elements of each list."""
         return np.diff(self.bounds)
 
     def take(self, which: Ints) -> Lists:
@@ -37,7 +37,7 @@ class Lists:
         return Lists(flat, bounds_of(lengths), self.owner[which])
 
     def hashes(self, which: Ints, begin: Ints | int, length: Ints | int) -> Hashes:
-        """A hash of `length` numbers of each of these lists, from `begin` on; of other owners it is another one."""
+        """A hash of `length` numbers of each of these lists, from `begin` on; it depends on the owner."""
         at = self.bounds[which] + begin
         inside = (self._sums[at + length] - self._sums[at]) * self._powers[1][np.broadcast_to(begin, at.shape)]
         both: Hashes = inside ^ mixed(-1 - self.owner[which])  # no number is negative
@@ -45,7 +45,7 @@ class Lists:
 
     @cached_property
     def single(self) -> Hashes:
-        """A hash of each number, another one with each owner."""
+        """A hash of each number, which depends on the owner."""
         both: Hashes = self._mixed ^ np.repeat(mixed(-1 - self.owner), self.lengths)
         return both
 
@@ -60,7 +60,7 @@ class Lists:
 
     @cached_property
     def _sums(self) -> Hashes:
-        """Of all numbers before a place, each by the power of its own place in its list: differences are hashes."""
+        """Prefix sums of the numbers, each times the power of its position in its list: differences are hashes."""
         inside = np.arange(len(self.flat)) - np.repeat(self.bounds[:-1], self.lengths)
         sums = np.zeros(len(self.flat) + 1, np.uint64)
         np.cumsum(self._mixed * self._powers[0][inside], out=sums[1:])
@@ -80,14 +80,14 @@ def concatenated(one: Lists, other: Lists) -> Lists:
 
 
 def bounds_of(lengths: Ints) -> Ints:
-    """Where lists of these lengths begin when they are laid end to end, and where the last one ends."""
+    """The begins of lists of these lengths that are stored end to end, and the end of the last one."""
     bounds = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=bounds[1:])
     return bounds
 
 
 def spread(begins: Ints, lengths: Ints) -> Ints:
-    """All places of ranges that begin there and are so long, one range after the other."""
+    """All positions of ranges with these begins and lengths, one range after another."""
     bounds = bounds_of(lengths)
     places: Ints = np.arange(bounds[-1]) + np.repeat(begins - bounds[:-1], lengths)
     return places
@@ -103,7 +103,7 @@ def mixed(numbers: Ints) -> Hashes:
 
 
 def equal(one: Lists, ones: Ints, other: Lists, others: Ints, begin: Ints) -> Bools:
-    """Whether each list of `ones` stands, whole, in its list of `others` from `begin` on."""
+    """Whether each list of `ones` is contained in its list of `others` from `begin` on."""
     lengths = one.lengths[ones]
     same = one.flat[spread(one.bounds[ones], lengths)] == other.flat[spread(other.bounds[others] + begin, lengths)]
     faults = np.concatenate((np.zeros(1, np.int64), np.cumsum(~same)))
@@ -111,19 +111,19 @@ def equal(one: Lists, ones: Ints, other: Lists, others: Ints, begin: Ints) -> Bo
     return np.asarray(faults[bounds[1:]] == faults[bounds[:-1]])
 
 
-def located(
+def find_sublists(
     sought: Lists, which: Ints, held: Lists, allowed: Callable[[Ints, Ints], Bools] | None = None
 ) -> tuple[Ints, Ints]:
-    """For each of these lists of `sought` one of `held` that it stands in whole, -1 if there is none; and from where.
+    """For each of these lists of `sought`, a list of `held` that contains it (-1 if there is none), and where.
 
-    Of several places it is the first, of those in lists that are `allowed` (sought, held). Each list is looked up by
-    its first numbers, as many as the greatest power of two that it has: what has these is nearly always a place.
+    It is the first such place among lists that are `allowed` (sought, held). Each list is looked up by its first
+    numbers, up to the greatest power of two in its length: a match of these is nearly always a match of the full list.
     """
     found, begin = np.full(len(which), -1), np.zeros(len(which), np.int64)
     owned = np.flatnonzero(np.isin(held.owner, sought.owner[which]))
     size = np.frexp(sought.lengths[which])[1] - 1  # of none: -1
     for power in np.unique(size):
-        if power < 0:  # an empty list stands in every one
+        if power < 0:  # every list contains an empty one
             empty = np.flatnonzero(size < 0)
             order = np.argsort(held.owner[owned], kind="stable")
             place = np.searchsorted(held.owner[owned][order], sought.owner[which[empty]])
@@ -139,13 +139,13 @@ def located(
 def _of_size(
     sought: Lists, which: Ints, held: Lists, owned: Ints, *, size: int, allowed: Callable[[Ints, Ints], Bools] | None
 ) -> tuple[Ints, Ints]:
-    """`located` of lists of at least `size` numbers, by the first `size` of each."""
+    """`find_sublists` for lists of at least `size` numbers, by the first `size` of each."""
     counts = np.maximum(held.lengths[owned] - size + 1, 0)
     lists, begins = np.repeat(owned, counts), spread(np.zeros(len(owned), np.int64), counts)
     keys = held.hashes(lists, begins, size)
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    wanted, whole = sought.hashes(which, 0, size), sought.hashes(which, 0, sought.lengths[which])
+    wanted, full = sought.hashes(which, 0, size), sought.hashes(which, 0, sought.lengths[which])
     place, end = np.searchsorted(keys, wanted), np.searchsorted(keys, wanted, side="right")
     found, begin = np.full(len(which), -1), np.zeros(len(which), np.int64)
     open_ = np.flatnonzero(place < end)
@@ -153,7 +153,7 @@ def _of_size(
         here, at = lists[order[place[open_]]], begins[order[place[open_]]]
         lengths = sought.lengths[which[open_]]
         fits = at + lengths <= held.lengths[here]
-        fits[fits] = held.hashes(here[fits], at[fits], lengths[fits]) == whole[open_[fits]]
+        fits[fits] = held.hashes(here[fits], at[fits], lengths[fits]) == full[open_[fits]]
         if allowed is not None:
             fits &= allowed(which[open_], here)
         fits[fits] = equal(sought, which[open_[fits]], held, here[fits], at[fits])

@@ -1,4 +1,4 @@
-"""What every session has, whatever runs it: Delta, UTC, paths as Spark takes them, errors as users read them."""
+"""Shared by sessions of both engines: settings such as Delta and UTC, paths in Spark's form, errors for users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.java import how_java_ended
 from schemas.errors import InputError
 from schemas.space import is_no_space
 
-SPARK_ERRORS = (PySparkException, Py4JJavaError)  # what Spark and Delta raise, before or after they planned the work
+SPARK_ERRORS = (PySparkException, Py4JJavaError)  # raised by Spark and Delta, when planning and when running
 DELTA_CLASS = "io.delta.sql.DeltaSparkSessionExtension"
 ZONE = "spark.sql.session.timeZone"
 SHUFFLE_PARTITIONS = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.initialPartitionNum")
@@ -28,7 +28,7 @@ _OUT_OF_MEMORY = (
     "more. Nothing half-written is left: run the job again"
 )
 
-_GONE = re.compile(  # as Spark says it, and as Sail does
+_GONE = re.compile(  # the messages of Spark and of Sail
     r"(?:FAILED_READ_FILE\.FILE_NOT_EXIST\] .*? file |Failed to fetch metadata for file )(\S+?)[.:]? "
 )
 
@@ -40,23 +40,23 @@ ALWAYS = {
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",  # tokenizers' own threads fight with Spark's
 }
-_ENGINE = "feedloop.engine"  # a setting of the session, by which code finds out on what it runs
-CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"  # the variable by which pyspark's functions know whose frames they make
+_ENGINE = "feedloop.engine"  # the session's setting that names its engine
+CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"  # the variable by which pyspark's functions choose between both frames
 
 
 def mark_embedded(spark: SparkSession) -> None:
-    """From now on `is_embedded` knows the session as one of the embedded engine."""
+    """Mark the session as one of the embedded engine, for `is_embedded`."""
     spark.conf.set(_ENGINE, "embedded")
 
 
 def is_embedded(spark: SparkSession) -> bool:
-    """Whether the session is one of the embedded engine. Stands here, for Spark's workers need no engine loaded."""
+    """Whether the session is one of the embedded engine. Here, so that Spark's workers need not load an engine."""
     return spark.conf.get(_ENGINE, None) == "embedded"
 
 
 @contextmanager
 def sized_for(spark: SparkSession, shuffled_bytes: int) -> Iterator[None]:
-    """Inside, a local session cuts its shuffles for this many bytes; a cluster's own settings are left alone."""
+    """Inside, a local session sizes its shuffles for this number of bytes; a cluster keeps its own settings."""
     master = spark.conf.get("spark.master", None) or ""
     local = master.startswith("local")
     wanted = max(cores_of(master), -(-shuffled_bytes // _PARTITION_BYTES)) if local else 0
@@ -66,7 +66,7 @@ def sized_for(spark: SparkSession, shuffled_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def with_settings(spark: SparkSession, settings: dict[str, str]) -> Iterator[None]:
-    """Inside, the session has these settings; afterwards those that it had."""
+    """Inside, the session has these settings; afterwards its former ones."""
     before = {name: spark.conf.get(name, None) for name in settings}
     try:
         for name, value in settings.items():
@@ -80,25 +80,25 @@ def with_settings(spark: SparkSession, settings: dict[str, str]) -> Iterator[Non
                 spark.conf.set(name, found)
 
 
-def located(path: str | Path) -> str:
-    """The path as Spark and Hadoop must be told it: a URL as it is, and what has no scheme as a `file:` URI.
+def spark_uri(path: str | Path) -> str:
+    """The path in the form for Spark and Hadoop: a URL unchanged, and a path without a scheme as a `file:` URI.
 
     A path without a scheme lies on `fs.defaultFS`, which is HDFS wherever a Hadoop configuration says so.
     """
     text = str(path)
-    if text.startswith("s3://"):  # Hadoop has no other name for it than that of its own client
+    if text.startswith("s3://"):  # Hadoop knows it only by its own client's name
         return f"s3a://{text.removeprefix('s3://')}"
     if "://" in text or text.startswith("file:/"):
         return text
     there = Path(text).absolute()
-    if ".." in there.parts:  # Hadoop takes the folder before it away; where that is a link, it is another folder
+    if ".." in there.parts:  # Hadoop drops the folder before it, which is wrong where that is a link
         there = there.parent.resolve() / there.name
     return f"file:{there}"
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Inside, what Spark or Delta cannot do comes out as one InputError with its innermost reason."""
+    """Inside, an error of Spark or Delta is raised as one InputError with its innermost reason."""
     try:
         yield
     except DeltaError as error:
@@ -128,7 +128,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def cores_of(master: str) -> int:
-    """Of a local master: local is one, local[*] all."""
+    """The cores of a local master: local is one, local[*] all."""
     asked = re.match(r"local\[(\d+|\*)", master)
     cores = "1" if asked is None else asked.group(1)
     return len(os.sched_getaffinity(0)) if cores == "*" else int(cores)

@@ -25,11 +25,11 @@ def killed_at(change: int) -> Iterator[list[int]]:
     def broken(name: str) -> Any:
         real = getattr(ObjectStore, name)
 
-        def do(store: ObjectStore, *told: Any) -> Any:
+        def do(store: ObjectStore, *arguments: Any) -> Any:
             asked[0] += 1
             if asked[0] > change:
                 raise KilledError(name)
-            return real(store, *told)
+            return real(store, *arguments)
 
         return do
 

@@ -54,7 +54,7 @@ def raw_logs(
 
 
 def write_logs(folder: Path, files: Mapping[str, Sequence[Line]]) -> Path:
-    """The folder with logs/NAME of each file, compressed as the name says; MIND's behaviors.tsv lies beside logs."""
+    """The folder with logs/NAME of each file, compressed as the name says; MIND's behaviors.tsv lies next to logs."""
     for name, lines in files.items():
         path = folder / (name if "behaviors" in name else f"logs/{name}")
         path.parent.mkdir(parents=True, exist_ok=True)

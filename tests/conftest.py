@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SHARED = REPOSITORY.parent / "shared"  # data and tools beside the project; the only place that knows where
+SHARED = REPOSITORY.parent / "shared"  # data and tools next to the project; the only place that knows where
 SEED = 20260302
 
 settings.register_profile("feedloop", deadline=None)  # a first call may compile, and no test is timed
@@ -28,10 +28,10 @@ settings.load_profile("feedloop")
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data beside the project; a test that asks for it skips where it is absent."""
+    """The folder of real data next to the project; a test that asks for it skips where it is absent."""
     folder = SHARED / "data"
     if not folder.is_dir():
-        pytest.skip(f"no shared data: {os.path.relpath(folder, REPOSITORY)} is absent beside this clone")
+        pytest.skip(f"no shared data: {os.path.relpath(folder, REPOSITORY)} is absent next to this clone")
     return folder
 
 
@@ -86,7 +86,7 @@ def worker_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def spark(worker_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """One session for the whole run, of the engine that FEEDLOOP_TEST_ENGINE names: embedded or spark."""
+    """One session for the entire run, of the engine that FEEDLOOP_TEST_ENGINE names: embedded or spark."""
     os.environ["FEEDLOOP_ENGINE"] = os.environ.get("FEEDLOOP_TEST_ENGINE", "embedded")  # of the jobs that tests start
     if os.environ["FEEDLOOP_ENGINE"] == "embedded":
         from pipelines.engine.embedded import embedded_session

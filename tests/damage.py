@@ -20,21 +20,21 @@ HANG = 60  # seconds after which a reader hangs; a refusal takes milliseconds
 Change = Callable[[Any], Any]  # of a file's JSON value, in place
 
 
-def damaged_texts(whole: bytes) -> dict[str, bytes]:
+def damaged_texts(intact: bytes) -> dict[str, bytes]:
     """What is no JSON of this contract, whatever the contract says, by its name."""
-    value = json.loads(whole)
+    value = json.loads(intact)
     first = next(iter(value), "a") if isinstance(value, dict) else "a"
     name = json.dumps(first).encode()
     return {
         "empty": b"",
         "blank": b" \n\t",
-        "zero bytes": bytes(len(whole)),
-        "not UTF-8": whole.replace(b'"', b'"\xff', 1),
-        "UTF-16": whole.decode().encode("utf-16"),
-        "a byte order mark": b"\xef\xbb\xbf" + whole,
-        "cut short": whole.rstrip()[:-1],
-        "cut in half": whole[: len(whole) // 2],
-        "more behind it": whole + b"{}",
+        "zero bytes": bytes(len(intact)),
+        "not UTF-8": intact.replace(b'"', b'"\xff', 1),
+        "UTF-16": intact.decode().encode("utf-16"),
+        "a byte order mark": b"\xef\xbb\xbf" + intact,
+        "cut short": intact.rstrip()[:-1],
+        "cut in half": intact[: len(intact) // 2],
+        "more behind it": intact + b"{}",
         "10,000 deep": b"[" * 10_000 + b"]" * 10_000,
         "objects 10,000 deep": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
         "deep inside": b"{" + name + b":" + b"[" * 300 + b"]" * 300 + b"}",
@@ -44,9 +44,9 @@ def damaged_texts(whole: bytes) -> dict[str, bytes]:
         "NaN": b"{" + name + b":NaN}",
         "-Infinity": b"{" + name + b":-Infinity}",
         "a name twice": b"{" + name + b":1," + name + b":1}",
-        "single quotes": whole.replace(b'"', b"'"),
-        "a comment": b"// as JavaScript\n" + whole,
-        "a comma too many": whole.rstrip()[:-1] + b",}",
+        "single quotes": intact.replace(b'"', b"'"),
+        "a comment": b"// as JavaScript\n" + intact,
+        "a comma too many": intact.rstrip()[:-1] + b",}",
         "half a surrogate": b"{" + name + b':"\\ud800"}',
         "a control character": b"{" + name + b':"\x01"}',
         "null": b"null",
@@ -118,16 +118,16 @@ def refusal(read: Callable[[], object], file: str, advice: str = r"[A-Z]\w+ .*")
     return message
 
 
-def changed(whole: bytes, change: Change) -> bytes:
+def changed(intact: bytes, change: Change) -> bytes:
     """The JSON text with its value changed in place."""
-    value = json.loads(whole)
+    value = json.loads(intact)
     change(value)
     return json.dumps(value).encode()
 
 
-def wrong_values(whole: bytes) -> dict[str, bytes]:
+def wrong_values(intact: bytes) -> dict[str, bytes]:
     """Each top-level name of an object left out, and each with values of other kinds."""
-    value = json.loads(whole)
+    value = json.loads(intact)
     texts = {}
     for name, found in value.items():
         texts[f"without {name}"] = json.dumps({key: inner for key, inner in value.items() if key != name}).encode()

@@ -100,8 +100,8 @@ def write_news(lake: Path, items: int, *, canonical: dict[int, int] | None = Non
     folded = canonical or {}
     named = [{"source": SOURCE, "item_id": f"n{n}", "item_row": n, "canonical_row": folded.get(n, n)} for n in rows]
     write_table(lake, ITEM_TOKENS, named)
-    told = [{"source": SOURCE, "news_id": f"n{n}", "category": "sport", "title": f"Title [{n}]"} for n in rows]
-    write_table(lake, NEWS, told)
+    values = [{"source": SOURCE, "news_id": f"n{n}", "category": "sport", "title": f"Title [{n}]"} for n in rows]
+    write_table(lake, NEWS, values)
 
 
 def write_logs(
@@ -127,5 +127,5 @@ def write_logs(
         for place, (user, length, shown, clicked) in enumerate(views)
     ]
     write_table(lake, IMPRESSIONS, rows)
-    told = [{"source": SOURCE, "user_id": user, "clicks": clicks.split()} for user, clicks in histories.items()]
-    write_table(lake, HISTORIES, told)
+    values = [{"source": SOURCE, "user_id": user, "clicks": clicks.split()} for user, clicks in histories.items()]
+    write_table(lake, HISTORIES, values)

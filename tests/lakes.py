@@ -22,6 +22,6 @@ WORDS = Table(
 SHORT = Check("short_word", "length(word)  <= 3 AND language IN ('en', 'de')")
 
 
-def words(lake: Lake, *told: tuple[Any, ...], more: str = "") -> DataFrame:
+def words(lake: Lake, *values: tuple[Any, ...], more: str = "") -> DataFrame:
     """Rows of WORDS; `more` names the further columns that they hold."""
-    return lake.spark.createDataFrame([*told], "language string, word string, uses array<int>" + more)
+    return lake.spark.createDataFrame([*values], "language string, word string, uses array<int>" + more)

@@ -22,8 +22,8 @@ JARS = Path(pyspark.__file__).parent / "jars"
 def instructions() -> list[tuple[str, str]]:
     """(word, the rest) of each line of the Dockerfile, continued lines joined."""
     lines = [line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
-    whole = "\n".join(lines).replace("\\\n", " ")
-    return [(line.partition(" ")[0], " ".join(line.split()[1:])) for line in whole.splitlines() if line.strip()]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [(line.partition(" ")[0], " ".join(line.split()[1:])) for line in joined.splitlines() if line.strip()]
 
 
 def copied() -> dict[str, str]:

@@ -21,9 +21,8 @@ import software.amazon.awssdk.services.s3.model.PutObjectRequest;
 import software.amazon.awssdk.services.s3.model.S3Exception;
 
 /**
- * Delta's log on S3, of which each commit is put only where there is none: of two writers one wins, whatever wrote
- * before, this class or delta-rs. Delta's own store asks first and puts then, so that between two processes a commit is
- * lost without a word.
+ * Stores Delta's log on S3 with conditional puts, so that one of two simultaneous writers fails, whether the other is
+ * this class or delta-rs. Delta's own store checks before it puts, so two processes can lose a commit silently.
  *
  * <p>Spark takes it by {@code spark.delta.logStore.s3a.impl=feedloop.ConditionalPutLogStore}.
  */
@@ -38,7 +37,7 @@ public final class ConditionalPutLogStore extends HadoopFileSystemLogStore {
     super(hadoop);
   }
 
-  /** Writes the lines as one file; FileAlreadyExistsException, unless {@code overwrite}, where there is one. */
+  /** Writes the lines as one file; without {@code overwrite}, FileAlreadyExistsException where it exists. */
   @Override
   public void write(Path path, Iterator<String> lines, Boolean overwrite, Configuration hadoop) throws IOException {
     byte[] bytes = joined(lines);
@@ -59,7 +58,7 @@ public final class ConditionalPutLogStore extends HadoopFileSystemLogStore {
     }
   }
 
-  /** A put is there whole or not at all: Delta need not write a checkpoint under another name first. */
+  /** A put is atomic: Delta need not write a checkpoint under another name first. */
   @Override
   public Boolean isPartialWriteVisible(Path path, Configuration hadoop) {
     return false;
@@ -73,7 +72,7 @@ public final class ConditionalPutLogStore extends HadoopFileSystemLogStore {
         return;
       } catch (S3Exception error) {
         if (error.statusCode() == EXISTS) {
-          // The client repeats a put whose answer was lost, and then meets its own commit. No two are alike.
+          // The client repeats a put whose response was lost, and then finds its own commit. No two are equal.
           if (isThere(path, bytes, hadoop)) {
             return;
           }

@@ -1,4 +1,4 @@
-"""The last step of every stage: exactly the contract's columns, in its order and types, or an error that says why."""
+"""Casts a stage's rows to exactly its contract's columns, in their order and types, before they are written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def conform(frame: DataFrame, table: Table) -> DataFrame:
         )
     try:
         rows = frame.select([F.col(column.name).cast(column.dtype).alias(column.name) for column in table.columns])
-        assert rows.schema  # Spark Connect looks at a frame only when it is asked
+        assert rows.schema  # Spark Connect analyses a frame only on request
     except AnalysisException as error:
         found = {name: kind for name, kind in frame.dtypes if name in table.column_names}
         raise ContractError(

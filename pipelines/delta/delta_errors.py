@@ -1,4 +1,4 @@
-"""What Delta refuses, said for the user: which table, which rule or which other run, and what to do."""
+"""Translates Delta's errors for users: which table, which rule or which other run, and what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OTHER_TIMES = re.compile(r"Cannot cast column '(\w+)' from 'Timestamp\(\S+\)' \
 
 
 class NullError(ValueError):
-    """A column of a row has no value, and its table asks for one."""
+    """A row has no value in a column that its table requires."""
 
     def __init__(self, column: str) -> None:
         super().__init__(f"column {column} has a null")
@@ -41,24 +41,24 @@ class RuleError(ValueError):
 
 
 def broken_rule(rows: DataFrame, rules: Mapping[str, str]) -> str | None:
-    """The name of the first of these rules (name -> SQL) that a row breaks: for which it is not true."""
+    """The name of the first of these rules (name -> SQL) that is not true for some row; None where all hold."""
     return next((name for name, sql in rules.items() if not rows.where(f"NOT coalesce({sql}, false)").isEmpty()), None)
 
 
 @contextmanager
 def explained(table: Table, path: str) -> Iterator[None]:
-    """Inside, what Delta refuses comes out with the table's name and what to do."""
+    """Inside, errors of Delta about the table are raised as InputError with the table's name and what to do."""
     try:
         yield
     except (*SPARK_ERRORS, DeltaError, NullError, RuleError) as error:
-        refused = refusal(error, table, path)
-        if refused is None:
+        explanation = _explanation(error, table, path)
+        if explanation is None:
             raise
-        raise refused from error
+        raise explanation from error
 
 
-def refusal(error: Exception, table: Table, path: str) -> InputError | None:
-    """The error as the user should read it; None where this is nothing that Delta refused."""
+def _explanation(error: Exception, table: Table, path: str) -> InputError | None:
+    """The error for the user; None for an error of any other kind."""
     text = f"{type(error).__name__}: {error}"
     rule = error.rule if isinstance(error, RuleError) else _first(_CHECK, text)
     if rule is not None:
@@ -74,7 +74,7 @@ def refusal(error: Exception, table: Table, path: str) -> InputError | None:
     if column := _first(_OTHER_TIMES, text):
         return InputError(
             f"{path}: its column {column} holds times as an older feedloop wrote them by Spark, which the embedded "
-            "engine cannot read. Add --engine spark, or make this lake anew"
+            "engine cannot read. Add --engine spark, or make this lake again"
         )
     return None
 
@@ -85,16 +85,16 @@ def _first(pattern: re.Pattern[str], text: str) -> str | None:
 
 
 def conflict(table: Table, path: str) -> InputError:
-    """Two runs wrote at once, and this one did not."""
+    """The error for a run whose write lost against another run's simultaneous one."""
     return InputError(
         f"{path}: another run wrote table {table.name} at the same time. Nothing was lost: run this again"
     )
 
 
 def _broken(table: Table, path: str, rule: str) -> InputError:
-    said = {check.name: check.sql for check in table.checks}.get(rule, "")
+    sql = {check.name: check.sql for check in table.checks}.get(rule, "")
     return ContractError(
         f"{path}: rows that break the rule {rule} of table {table.name} were not written"
-        + (f" ({said})" if said else "")
+        + (f" ({sql})" if sql else "")
         + ". Nothing was changed: mend these rows where they come from, and run the job again"
     )

@@ -1,6 +1,6 @@
-"""Delta's log of one table, read by delta-rs: the version, its properties and columns, what its commits say.
+"""Reads Delta's log of one table by delta-rs: its version, properties, columns and commits.
 
-It answers in milliseconds and needs neither an engine nor Java.
+This takes milliseconds and needs neither an engine nor Java.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Snapshot:
     """A table at one version, without its rows."""
 
     version: int
-    id: str  # given when the table was made; no other table has it
+    id: str  # unique, given when the table was made
     properties: dict[str, str]
     columns: tuple[str, ...]
 
@@ -34,8 +34,8 @@ def is_table(path: str) -> bool:
     return DeltaTable.is_deltatable(table_uri(path))
 
 
-def opened(path: str, *, version: int | None = None) -> DeltaTable:
-    """The table by delta-rs, at its latest version or the one asked for. InputError where that cannot be read."""
+def open_table(path: str, *, version: int | None = None) -> DeltaTable:
+    """The table by delta-rs, at its latest version or the given one. InputError where that cannot be read."""
     try:
         return DeltaTable(table_uri(path), version=version)
     except DeltaError as error:
@@ -51,8 +51,8 @@ def opened(path: str, *, version: int | None = None) -> DeltaTable:
 
 
 def snapshot(path: str, *, version: int | None = None) -> Snapshot:
-    """The table's latest version, or the one asked for."""
-    table = opened(path, version=version)
+    """The table's latest version, or the given one."""
+    table = open_table(path, version=version)
     metadata = table.metadata()
     names = tuple(field.name for field in table.schema().fields)
     return Snapshot(table.version(), str(metadata.id), dict(metadata.configuration), names)
@@ -65,16 +65,16 @@ def rules_of(table: DeltaTable) -> dict[str, str]:
 
 
 def history(path: str, *, limit: int | None = None) -> list[dict[str, Any]]:
-    """What the latest commits say of themselves, newest first: version, timestamp (ms since 1970, UTC), operation,
-    operationMetrics, userMetadata. Commits whose file is gone are not among them.
+    """The latest commits as the log describes them, newest first: version, timestamp (ms since 1970, UTC), operation,
+    operationMetrics, userMetadata. Commits whose file is gone are left out.
     """
-    return list(opened(path).history(limit))
+    return list(open_table(path).history(limit))
 
 
 def spelt_by_spark(table: DeltaTable) -> dict[str, list[str]]:
-    """Partition columns -> values of those files whose paths hold letters beyond ASCII, as only Spark writes them.
+    """Partition columns -> values of the files whose paths hold letters beyond ASCII, which only Spark writes.
 
-    delta-rs would take such a file out under another spelling of its path, which no reader knows: the rows would stay.
+    delta-rs would remove such a file under another spelling of its path, which no reader knows: the rows would stay.
     """
     files = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     spelt = [file for file in files if not file["path"].isascii()]

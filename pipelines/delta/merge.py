@@ -1,4 +1,4 @@
-"""How the rows of a frame meet the stored rows of a table: the words that both writers of the lake share."""
+"""Describes a MERGE of a frame into a stored table, in the terms that both writers of the lake share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ OLD, GONE = "old", "gone"  # columns of a frame whose rows replace stored ones
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
-    """What becomes of stored rows that have the key of an incoming one; the others are inserted. All in Spark's SQL."""
+    """How to update stored rows with the key of an incoming row, in Spark's SQL; other incoming rows are inserted."""
 
     key: Sequence[str]
     values: Sequence[str]  # columns of an inserted row
     set_on_match: Mapping[str, str]  # column -> its new value
-    update_when: str | None = None  # update only these
-    where: str | None = None  # only these stored rows can match
+    update_when: str | None = None  # update only pairs for which this holds
+    where: str | None = None  # only stored rows for which this holds can match

@@ -1,4 +1,4 @@
-"""A contract's table: made empty with its rules, or, where an older version of feedloop made it, brought up to them."""
+"""Creates a contract's table with its rules, or brings a table that an older feedloop made up to its contract."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pyspark.sql import functions as F
 
 from pipelines.delta.conform import conform
 from pipelines.delta.delta_errors import broken_rule
-from pipelines.delta.log import RULE, Snapshot, opened, snapshot
+from pipelines.delta.log import RULE, Snapshot, open_table, snapshot
 from pipelines.delta.reading import delta_frame
-from pipelines.session import is_embedded, located
+from pipelines.session import is_embedded, spark_uri
 from schemas.delta_uri import table_uri
 from schemas.embedding import EMBEDDINGS
 from schemas.erasure import ERASURES, SUPPRESSIONS
@@ -29,7 +29,7 @@ from schemas.storage.place import Place
 from schemas.table import Column, Table, element_type
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
-TABLES_OF = {  # job -> the tables that it makes
+TABLES_OF = {  # job -> the tables that it creates
     "ingest": (RAW_LOG, REJECTS, INGEST_FILES, IMPRESSIONS, ALIASES, HISTORIES, INGEST_RUNS),
     "prepare_news": (NEWS, CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES),
     "build_trajectories": (TRAJECTORIES, EVALUATION),
@@ -38,32 +38,32 @@ TABLES_OF = {  # job -> the tables that it makes
 }
 TABLES = tuple(table for made in TABLES_OF.values() for table in made)
 _DELETION_VECTORS = "delta.enableDeletionVectors"
-_KEEPS_RULES = 3  # the writer version from which on a table's constraints are kept
-_LOG_NAMES = {"int": "integer"}  # of types that Delta's log names in another way than a contract
+_WRITER_OF_RULES = 3  # the first writer version that keeps a table's constraints
+_LOG_NAMES = {"int": "integer"}  # contract type -> its name in Delta's log, where they differ
 
 
 def job_of(table: Table) -> str:
-    """The job that makes the table."""
+    """The job that creates the table."""
     return next((job for job, made in TABLES_OF.items() if table in made), table.name)
 
 
-def make(table: Table, path: str) -> None:
-    """The table at `path`, empty, and in further commits its rules."""
+def create_table(table: Table, path: str) -> None:
+    """Create the table at `path`, empty, and add its rules in further commits."""
     made = DeltaTable.create(
         table_uri(path),
         schema=Schema.from_json(json.dumps({"type": "struct", "fields": [_field(c) for c in table.columns]})),
         partition_by=list(table.partition_by) or None,
         description=table.meaning,
         configuration={_DELETION_VECTORS: "false"},
-        mode="ignore",  # another run may make it meanwhile
+        mode="ignore",  # another run may have created it meanwhile
     )
     if made.version() == 0 and table.checks:
         _set_rules(path, _rules(table))
 
 
 @contextmanager
-def unmade_by_failure(new: bool, path: str) -> Iterator[bool]:
-    """Inside, rows come into the table at `path`; gives `new`. What fails before it has any takes a new one away."""
+def removed_on_failure(new: bool, path: str) -> Iterator[bool]:
+    """Inside, rows are written to the table at `path`; gives `new`. A failure removes a new table that is empty."""
     version = snapshot(path).version
     try:
         yield new
@@ -75,24 +75,24 @@ def unmade_by_failure(new: bool, path: str) -> Iterator[bool]:
 
 
 def bring_up_to_date(spark: SparkSession, table: Table, path: str) -> None:
-    """Give the table at `path` what its contract has and it lacks: nullable columns, rules, properties.
+    """Add to the table at `path` what its contract has and it lacks: nullable columns, rules, properties.
 
-    Costs a look at the log where nothing is lacking. A new rule is checked against all rows, once.
+    Reads only the log where nothing is lacking. A new rule is checked against all rows, once.
     """
     found = snapshot(path)
     missing = [column for column in table.columns if column.name not in found.columns]
     _refuse_required(table, path, [column.name for column in missing if not column.nullable])
     if missing:
-        opened(path).alter.add_columns([Field.from_json(json.dumps(_field(column))) for column in missing])
+        open_table(path).alter.add_columns([Field.from_json(json.dumps(_field(column))) for column in missing])
     rules = _lacking_rules(table, found)
     if rules:
         _check_rows(spark, table, path, rules)
         _set_rules(path, rules)
     if _has_vectors(found) and not table.deletion_vectors:
-        opened(path).alter.set_table_properties({_DELETION_VECTORS: "false"})
-    # Only Spark writes such vectors, and it makes readers know of them in the same commit.
+        open_table(path).alter.set_table_properties({_DELETION_VECTORS: "false"})
+    # Only Spark writes such vectors, and it enables them for readers in the same commit.
     if table.deletion_vectors and not _has_vectors(found) and not is_embedded(spark):
-        spark.sql(f"ALTER TABLE delta.`{located(path)}` SET TBLPROPERTIES ('{_DELETION_VECTORS}' = 'true')")
+        spark.sql(f"ALTER TABLE delta.`{spark_uri(path)}` SET TBLPROPERTIES ('{_DELETION_VECTORS}' = 'true')")
 
 
 def _rules(table: Table) -> dict[str, str]:
@@ -100,17 +100,17 @@ def _rules(table: Table) -> dict[str, str]:
 
 
 def _set_rules(path: str, rules: dict[str, str]) -> None:
-    """The table has these CHECK constraints: properties, which is how Delta stores them, in Spark's own words."""
-    if opened(path).protocol().min_writer_version < _KEEPS_RULES:
-        # Only this makes writers keep constraints. It would write the rule itself in words that Spark does not know.
-        opened(path).alter.add_constraint({next(iter(rules)).removeprefix(RULE): "1 = 1"})
-    opened(path).alter.set_table_properties(rules, raise_if_not_exists=False)
+    """Set these CHECK constraints: as properties, which is how Delta stores them, in Spark's own SQL."""
+    if open_table(path).protocol().min_writer_version < _WRITER_OF_RULES:
+        # Only this makes writers keep constraints. It would write the rule itself in SQL that Spark cannot parse.
+        open_table(path).alter.add_constraint({next(iter(rules)).removeprefix(RULE): "1 = 1"})
+    open_table(path).alter.set_table_properties(rules, raise_if_not_exists=False)
 
 
 def _lacking_rules(table: Table, found: Snapshot) -> dict[str, str]:
-    """What the table lacks of its contract's rules, or holds in an older form."""
-    held = {name: _bare(sql) for name, sql in found.properties.items()}
-    return {name: sql for name, sql in _rules(table).items() if held.get(name) != _bare(sql)}
+    """The rules of the contract that the table lacks or holds in an older form."""
+    held = {name: _without_spaces(sql) for name, sql in found.properties.items()}
+    return {name: sql for name, sql in _rules(table).items() if held.get(name) != _without_spaces(sql)}
 
 
 def _check_rows(spark: SparkSession, table: Table, path: str, rules: dict[str, str]) -> None:
@@ -118,7 +118,7 @@ def _check_rows(spark: SparkSession, table: Table, path: str, rules: dict[str, s
     if broken is not None:
         raise ContractError(
             f"{path}: the table holds rows that break a rule of its contract "
-            f"({broken.removeprefix(RULE)}: {rules[broken]}). {_made_anew(table)}"
+            f"({broken.removeprefix(RULE)}: {rules[broken]}). {_advice_to_rebuild(table)}"
         )
 
 
@@ -127,7 +127,7 @@ def _has_vectors(found: Snapshot) -> bool:
 
 
 def _field(column: Column) -> dict[str, Any]:
-    """The column as Delta's log writes it. Delta has no NOT NULL inside arrays: their elements stay nullable there."""
+    """The column in the form of Delta's log. Delta has no NOT NULL inside arrays: their elements stay nullable."""
     return {
         "name": column.name,
         "type": _type(column.dtype),
@@ -144,8 +144,8 @@ def _type(dtype: str) -> str | dict[str, Any]:
 
 
 def with_contract_columns(frame: DataFrame, table: Table, path: str) -> DataFrame:
-    """The stored rows with every column of the contract, in its order, then others: null where the table is older than
-    the column.
+    """The stored rows with every column of the contract, in its order, then others. A column that is newer than the
+    table is null.
     """
     stored = frame.columns
     missing = [column for column in table.columns if column.name not in stored]
@@ -155,8 +155,8 @@ def with_contract_columns(frame: DataFrame, table: Table, path: str) -> DataFram
     return nulls if stored == ordered else nulls.select(*(F.col(f"`{name}`") for name in ordered))
 
 
-def shaped(frame: DataFrame, table: Table, *, keep_others: bool) -> tuple[DataFrame, list[str]]:
-    """The frame in the contract's columns and types, its other columns behind them if asked for; their names."""
+def to_contract(frame: DataFrame, table: Table, *, keep_others: bool) -> tuple[DataFrame, list[str]]:
+    """The frame in the contract's columns and types, with `keep_others` followed by its other columns; their names."""
     others = [name for name in frame.columns if name not in table.column_names]
     contract = conform(frame, table)
     if not (keep_others and others):
@@ -168,18 +168,18 @@ def _refuse_required(table: Table, path: str, columns: list[str]) -> None:
     if columns:
         raise InputError(
             f"{path}: this table lacks {columns}, which every row of {table.name} has by now: an older feedloop made "
-            f"it. {_made_anew(table)}"
+            f"it. {_advice_to_rebuild(table)}"
         )
 
 
-def _made_anew(table: Table) -> str:
+def _advice_to_rebuild(table: Table) -> str:
     job = job_of(table)
     names = [made.name for made in TABLES_OF.get(job, (table,))]
     return f"Name a new --lake, or move this lake's {', '.join(names)} away, and run ./feedloop {job}"
 
 
-def _bare(expression: str) -> str:
-    """The expression as it can be compared: Delta writes the spaces between its words anew."""
+def _without_spaces(expression: str) -> str:
+    """The expression in a comparable form: Delta changes the spaces between its words."""
     return re.sub(r"\s", "", expression)
 
 

@@ -1,6 +1,6 @@
-"""Driver and executors agree: the same Python, packages and code, and what the job names is there for both.
+"""Checks that driver and executors have the same Python, packages and code, and reach the places that the job names.
 
-Without it a difference shows as another result, or as an error from deep inside of a task, hours later.
+Without this check a difference appears as another result, or as an error deep inside a task, hours later.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pyspark.sql import functions as F
 
 from pipelines.engine import probe
 from pipelines.engine.one_machine import on_one_machine
-from pipelines.engine.shared_places import unreached
+from pipelines.engine.shared_places import unreachable_places
 from pipelines.session import SPARK_ERRORS
 from schemas.errors import InputError
 from schemas.storage.place import Place
 
-# What tasks import. That a result is the same to the bit holds for one version of each.
+# What tasks import. Results are the same to the bit only with one version of each.
 PACKAGES = (
     "deltalake", "msgspec", "numba", "numpy", "obstore", "pandas", "petastorm", "pyarrow", "regex", "stopwordsiso",
     "tokenizers", "universal-pathlib", "xxhash",
 )  # fmt: skip
-_TASKS = 64  # some for each executor: an engine does not say how many it has
+_TASKS = 64  # some for each executor: an engine does not report its number of executors
 _PYTHON = "Ship the driver's Python: ./feedloop package --environment, and the command lines that it prints"
 _CODE = "Give both the same feedloop.zip: --py-files with the file of ./feedloop package that the driver runs from"
 
 
-class Found(NamedTuple):
-    """What a Python process is made of."""
+class Environment(NamedTuple):
+    """A Python process: its host, its versions and the sum of its code."""
 
     host: str
     python: str
@@ -40,27 +40,27 @@ class Found(NamedTuple):
     code: str | None
 
     @classmethod
-    def of(cls, text: str) -> Found:
-        """From what `probe.probed` gives."""
+    def of(cls, text: str) -> Environment:
+        """Read from the JSON of `probe.describe_process`."""
         return cls(**json.loads(text))
 
 
 def check_agreement(spark: SparkSession, places: Sequence[Place | None]) -> None:
-    """InputError that names each difference between driver and executors, and what to do. On one machine: nothing.
+    """InputError names each difference between driver and executors, and what to do. On one machine: no check.
 
-    `places`: what tasks read or write; None where an option was left out.
+    `places`: where tasks read or write; None where an option was left out.
     """
     if on_one_machine(spark):
         return
-    faults = differences(Found.of(probe.probed(PACKAGES)), _executors(spark))
-    if not faults:  # else our code may not even run there
-        faults = unreached(spark, [place for place in places if place is not None], _TASKS)
+    faults = differences(Environment.of(probe.describe_process(PACKAGES)), _executors(spark))
+    if not faults:  # with faults our code may not even run there
+        faults = unreachable_places(spark, [place for place in places if place is not None], _TASKS)
     if faults:
-        raise InputError(_told(faults))
+        raise InputError(_message(faults))
 
 
-def differences(driver: Found, executors: Sequence[Found]) -> list[str]:
-    """One line for each thing that is another on some executors, with their hosts and what to do."""
+def differences(driver: Environment, executors: Sequence[Environment]) -> list[str]:
+    """One line for each difference on some executors, with their hosts and what to do."""
     faults = _differing("Python", _minor(driver.python), [(each.host, _minor(each.python)) for each in executors])
     for package, version in driver.packages.items():
         faults += _differing(package, version, [(each.host, each.packages.get(package)) for each in executors])
@@ -88,33 +88,33 @@ def _short(code: str | None) -> str | None:
     return code and code[:12]
 
 
-def _executors(spark: SparkSession) -> list[Found]:
-    """What each executor that took a task is made of. InputError where Python does not run there at all."""
+def _executors(spark: SparkSession) -> list[Environment]:
+    """The environments of the executors that took a task. InputError where Python does not run there at all."""
     cloudpickle.register_pickle_by_value(probe)  # type: ignore[no-untyped-call]
     try:
-        found = F.udf(probe.asker(PACKAGES), "string")(F.col("id"))
+        found = F.udf(probe.process_describer(PACKAGES), "string")(F.col("id"))
         rows = spark.range(0, _TASKS, 1, _TASKS).select(found.alias("found")).collect()
     except SPARK_ERRORS as error:
-        reason = unable(str(error))
+        reason = python_failure(str(error))
         if reason is None:
             raise
-        raise InputError(_told([reason])) from error
+        raise InputError(_message([reason])) from error
     finally:
         cloudpickle.unregister_pickle_by_value(probe)  # type: ignore[no-untyped-call]
-    return [Found.of(text) for text in sorted({row["found"] for row in rows})]
+    return [Environment.of(text) for text in sorted({row["found"] for row in rows})]
 
 
-def unable(said: str) -> str | None:
-    """Why no task of Python ran on an executor, by what Spark says; None for another error."""
-    if versions := re.search(r"different version: ([\d.]+)\)? than that in driver:? ([\d.]+)", said):
+def python_failure(text: str) -> str | None:
+    """Why no Python task ran on an executor, by Spark's error text; None for another error."""
+    if versions := re.search(r"different version: ([\d.]+)\)? than that in driver:? ([\d.]+)", text):
         return f"Python is {versions[2]} here and {versions[1]} on the executors. {_PYTHON}"
-    if program := re.search(r'Cannot run program "([^"]+)"', said):
+    if program := re.search(r'Cannot run program "([^"]+)"', text):
         return f"the executors have no Python at {program[1]}. Set spark.pyspark.python to theirs. Or: {_PYTHON}"
-    if module := re.search(r"No module named '([\w.]+)'", said):
+    if module := re.search(r"No module named '([\w.]+)'", text):
         return f"the executors' Python has no {module[1]}. {_PYTHON}"
     return None
 
 
-def _told(faults: Sequence[str]) -> str:
+def _message(faults: Sequence[str]) -> str:
     lines = "".join(f"\n  - {fault}" for fault in faults)
     return f"driver and executors do not agree, so nothing was read or written:{lines}"

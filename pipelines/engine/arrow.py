@@ -1,4 +1,4 @@
-"""The rows of a frame as Arrow batches, one after the other: the driver never holds them all."""
+"""Streams the rows of a frame to the driver as Arrow batches, so that it never holds them all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.delta.delta_errors import NullError
 def batches_of(frame: DataFrame) -> Iterator[pa.RecordBatch]:
     """The frame's batches as its session's server sends them. Only for a frame of Spark Connect.
 
-    pyspark offers all rows at once or one row at a time; its client has what lies between.
+    pyspark itself offers only all rows at once or one row at a time; its client offers batches.
     """
     connected: Any = frame
     client = connected._session.client
@@ -26,7 +26,7 @@ def batches_of(frame: DataFrame) -> Iterator[pa.RecordBatch]:
 
 
 def typed(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The same batches in these types. NullError where a column has a null and may have none."""
+    """The batches cast to the schema's types. NullError where a column has a null and may have none."""
     for batch in batches:
         for column, field in zip(batch.columns, schema, strict=True):
             if not field.nullable and column.null_count:

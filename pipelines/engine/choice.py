@@ -1,4 +1,4 @@
-"""Which engine runs a job of the Spark half: the embedded one on this machine, or Apache Spark."""
+"""Chooses the engine of a job of the Spark half, the embedded one or Apache Spark, and opens its session."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from schemas.errors import InputError
 
 Name = Literal["auto", "embedded", "spark"]
 
-LARGE_BYTES = 8 << 30  # of new logs: from here on, auto takes Spark, which spills what a machine cannot hold
-_LONG_RUN_BYTES = 200 << 20  # above, what the JVM's second compiler saves is more than it costs
+LARGE_BYTES = 8 << 30  # of new logs: from this size on, auto takes Spark, which spills what memory cannot hold
+_LONG_RUN_BYTES = 200 << 20  # above this size, the JVM's second compiler saves more than it costs
 _ASKS_FOR_SPARK = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "FEEDLOOP_MASTER")  # spark-submit sets the first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """What runs the job."""
+    """The engine that runs the job."""
 
     engine: Name = "auto"  # embedded, spark, or auto: spark under spark-submit, with a master or for 8 GiB of new logs
     remote: str | None = None  # a Spark Connect server to run it on, such as sc://HOST:15002
@@ -35,8 +35,8 @@ class EngineConfig:
         if self.remote is not None and self.engine == "embedded":
             raise InputError("remote names a Spark Connect server, and engine is embedded: drop one")
 
-    def chosen(self, *, new_bytes: int = 0) -> Literal["embedded", "spark"]:
-        """The engine: as asked for here or by FEEDLOOP_ENGINE, else by what started the process and how much is new."""
+    def choose(self, *, new_bytes: int = 0) -> Literal["embedded", "spark"]:
+        """The engine: as set here or by FEEDLOOP_ENGINE, else by what started the process and the bytes of new logs."""
         asked = self.engine if self.engine != "auto" else os.environ.get("FEEDLOOP_ENGINE", "auto")
         if asked == "embedded" or asked == "spark":
             return asked  # type: ignore[return-value]
@@ -47,11 +47,11 @@ class EngineConfig:
 
 
 def session_for(app: str, config: EngineConfig, *, new_bytes: int = 0) -> SparkSession:
-    """The session of the engine that is chosen; the running one, where there is one of it already.
+    """The session of the chosen engine; its running one, where there is one already.
 
-    `new_bytes`: of input that the job will read.
+    `new_bytes`: size of the input that the job will read.
     """
-    if config.chosen(new_bytes=new_bytes) == "embedded":
+    if config.choose(new_bytes=new_bytes) == "embedded":
         return embedded_session()
     remote = config.remote or os.environ.get("SPARK_REMOTE")
     if remote is not None:

@@ -1,4 +1,4 @@
-"""Commits of files to a table by delta-rs, and what each leaves of its mark."""
+"""Commits files to a table by delta-rs, with the writer's mark and metrics."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def commit_files(
     *,
     retries: int | None = None,
 ) -> None:
-    """One commit that adds and takes out these files of the table. `retries`: how often it is tried again where another
-    run has committed meanwhile what does not touch these files; by default as delta-rs does.
+    """Add and remove these files of the table in one commit. `retries`: how often to try again after another run has
+    committed a change that does not touch these files; by default as delta-rs does.
     """
     added = sum(isinstance(action, AddAction) for action in actions)
     metrics = {
@@ -38,7 +38,7 @@ def commit_files(
 def commit_properties(
     mark: Mark, changes: Changes | None, *, retries: int | None = None, metrics: Mapping[str, int] | None = None
 ) -> CommitProperties:
-    """The mark, the counted changes, and metrics where delta-rs counts none, as a commit of delta-rs has them."""
+    """The mark, the counted changes, and metrics where delta-rs counts none, in the form of a delta-rs commit."""
     text = mark.user_metadata(changes)
     metadata: dict[str, Any] = {} if text is None else {"userMetadata": text}
     metadata |= {} if metrics is None else {"operationMetrics": dict(metrics)}

@@ -1,4 +1,4 @@
-"""Spark Connect: a session of a server that runs elsewhere, or in this very process."""
+"""Opens a Spark Connect session of a server that runs elsewhere or in this process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pyspark.sql.connect.session import SparkSession as Connected
 from pipelines.session import ALWAYS, CONNECT_MODE
 from schemas.errors import InputError
 
-# A batch of rows is one message, and engines bound their batches by rows, not bytes: 128 MiB is too little for some.
+# A batch of rows is one message. Engines limit batches by rows, not bytes: the default, 128 MiB, is too small for some.
 _ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-_PORT = 15002  # where none is named
-_PATIENCE = 10  # seconds for a connection
+_PORT = 15002  # the default
+_TIMEOUT = 10  # seconds for a connection
 _STATIC = ("spark.sql.extensions", "spark.sql.catalog.spark_catalog")  # fixed when a server starts
 
 
@@ -30,7 +30,7 @@ def connected_session(url: str) -> SparkSession:
     """
     at = urlsplit(url)
     try:  # its client would try for many minutes
-        socket.create_connection((at.hostname or "", at.port or _PORT), timeout=_PATIENCE).close()
+        socket.create_connection((at.hostname or "", at.port or _PORT), timeout=_TIMEOUT).close()
     except OSError as error:
         raise InputError(f"{url}: no Spark Connect server answers there ({error.strerror or error})") from error
     os.environ[CONNECT_MODE] = "1"

@@ -1,7 +1,7 @@
-"""Data files of a table that the embedded engine writes itself, and what Delta's log has to say of them.
+"""Writes data files of a table with the embedded engine, and describes them for Delta's log.
 
-delta-rs writes the rows of one stream, which would pass through this process. The engine writes them where they are
-made, on all cores; delta-rs then commits the files as they are.
+delta-rs would write the rows of one stream that passes through this process. The engine writes them where they are
+computed, on all cores; delta-rs then commits the files.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from schemas.storage.paths import path_of
 from schemas.storage.place import Place
 from schemas.table import Table
 
-_PART = "feedloop_part"  # of a file: a hash of its partition, and of its span of time
-_EXACT_BYTES = 64  # of a text in a file's statistics: a longer one may have been cut off there
+_PART = "feedloop_part"  # a file's hash of its partition and its span of time
+_EXACT_BYTES = 64  # a longer text in a file's statistics may have been cut off
 
 
 @dataclass(frozen=True, slots=True)
 class DataFiles:
-    """Files below a table's folder that no version of the table holds yet."""
+    """Files below a table's folder that no version of the table contains yet."""
 
     folder: Place
     frame: DataFrame  # their rows
@@ -44,17 +44,17 @@ class DataFiles:
     rows: int
 
     def remove(self) -> None:
-        """They are gone."""
+        """Remove the files."""
         remove_folder(self.folder)
 
 
 def write_files(table: Table, at: DeltaTable, path: str, rows: DataFrame, times: DataFrame | None = None) -> DataFiles:
-    """Write the rows, as rows of the table at `path` (null in columns that they lack), and check them by its rules.
+    """Write the rows as files of the table at `path` (null in columns that they lack), and check them by its rules.
 
     Each file holds rows of one partition and, where the table's files are ordered by time, of one span of it. The
-    partitions' columns stand in the files too: their values are read from there.
+    files also hold the partition columns, and their values are read from there.
 
-    NullError or RuleError, and no file is left, where a row is not as the table asks.
+    NullError or RuleError, with all files removed, where a row breaks a rule of the table.
     """
     rows = as_stored(rows, at, path)
     name = uuid4().hex
@@ -63,7 +63,7 @@ def write_files(table: Table, at: DeltaTable, path: str, rows: DataFrame, times:
     if table.ordered_by is not None:
         rows = with_spans(table, at, rows, times)
         part.append(SPAN)
-    # Not xxhash64: the embedded engine's fails where a file that it reads holds one value alone.
+    # Not xxhash64: the embedded engine's fails on a file that holds only one value.
     texts = [F.coalesce(F.col(f"`{column}`").cast("string"), F.lit("\x02")) for column in part]
     parted = rows.withColumn(_PART, F.md5(F.concat_ws("\x01", *texts)))
     together = parted if table.ordered_by is None else parted.repartition(_PART)
@@ -72,7 +72,7 @@ def write_files(table: Table, at: DeltaTable, path: str, rows: DataFrame, times:
         frame = files_frame(rows.drop(SPAN), plain_uri(path, name))
         _check(at, frame)
         adds = [
-            _added(at, f"{name}/{below_it}", folder / below_it, entry.bytes)
+            _add_action(at, f"{name}/{below_it}", folder / below_it, entry.bytes)
             for below_it, entry in below(folder)
             if below_it.endswith(".parquet")
         ]
@@ -84,15 +84,15 @@ def write_files(table: Table, at: DeltaTable, path: str, rows: DataFrame, times:
 
 
 def as_stored(rows: DataFrame, at: DeltaTable, path: str) -> DataFrame:
-    """The rows with every column of the table, in its types. The union names the elements of lists as the table does:
-    the engine reads no table in whose files they have another name, and no cast gives them this one.
+    """The rows with every column of the table, in its types. The union gives list elements the table's name for them:
+    the engine cannot read a table whose files use another name, and no cast can change it.
     """
     stored = delta_frame(rows.sparkSession, path, version=at.version())
     return stored.limit(0).unionByName(rows, allowMissingColumns=True)
 
 
 def _check(at: DeltaTable, rows: DataFrame) -> None:
-    """NullError or RuleError, unless the rows are as the table asks."""
+    """NullError or RuleError where a row breaks a rule of the table."""
     rules = rules_of(at)
     required = [field.name for field in at.schema().fields if not field.nullable]
     wrong: list[Column] = [F.col(f"`{name}`").isNull() for name in required]
@@ -107,8 +107,8 @@ def _check(at: DeltaTable, rows: DataFrame) -> None:
     raise RuleError(broken)
 
 
-def _added(at: DeltaTable, name: str, place: Place, size: int) -> AddAction | None:
-    """What Delta's log says of a file below the table's folder; None for one without rows."""
+def _add_action(at: DeltaTable, name: str, place: Place, size: int) -> AddAction | None:
+    """The entry of Delta's log for a file below the table's folder; None for a file without rows."""
     with path_of(place).open("rb") as opened, pq.ParquetFile(opened) as file:
         if file.metadata.num_rows == 0:
             return None
@@ -124,7 +124,7 @@ def _added(at: DeltaTable, name: str, place: Place, size: int) -> AddAction | No
 
 
 def _stats(file: pq.ParquetFile, partitions: list[str]) -> dict[str, Any]:
-    """Rows, and of each column that has them in every row group the least and the greatest value and its nulls."""
+    """The number of rows and, per column with statistics in every row group, least value, greatest value and nulls."""
     least, greatest, nulls = dict[str, Any](), dict[str, Any](), dict[str, int]()
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
     for index in range(file.metadata.num_columns):
@@ -142,19 +142,19 @@ def _stats(file: pq.ParquetFile, partitions: list[str]) -> dict[str, Any]:
 
 
 def _is_exact(bound: Any) -> bool:
-    """Whether a bound of a file's statistics is a value that stands in the file, and JSON can hold it."""
+    """Whether a bound of a file's statistics is a value of the file that JSON can hold."""
     if isinstance(bound, str):
         return len(bound.encode()) < _EXACT_BYTES
     return not isinstance(bound, bytes) and (not isinstance(bound, float) or math.isfinite(bound))
 
 
 def _logged(value: Any) -> Any:
-    """A bound as delta-rs writes it."""
+    """A bound in delta-rs' form."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
     return value.isoformat() if isinstance(value, date) else value
 
 
 def _text(value: Any) -> str | None:
-    """A partition's value in Delta's log."""
+    """A partition's value in the form of Delta's log."""
     return None if value is None else str(value)

@@ -1,4 +1,4 @@
-"""The embedded engine: Sail serves Spark Connect from inside this process, for one machine, without Java."""
+"""Starts the embedded engine: Sail serves Spark Connect inside this process, for one machine, without Java."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.session import mark_embedded
 
 
 def embedded_session() -> SparkSession:
-    """The session of this process's own server, which starts with the first call and ends with the process."""
+    """The session of this process's own server, which starts at the first call and ends with the process."""
     session = connected_session(_server())
     mark_embedded(session)
     return session
@@ -22,8 +22,8 @@ def embedded_session() -> SparkSession:
 
 @cache
 def _server() -> str:
-    """Where it listens."""
-    os.environ.setdefault("RUST_LOG", "error")  # it reports on each session otherwise
+    """The URL on which it listens."""
+    os.environ.setdefault("RUST_LOG", "error")  # otherwise it logs each session
     server = SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     atexit.register(server.stop)

@@ -1,7 +1,7 @@
-"""Writes of the embedded engine, which delta-rs commits.
+"""Writes rows with the embedded engine and commits them by delta-rs.
 
-Rows that are added are files that the engine has written. Where rows change, the files that hold them are exchanged for
-others: what delta-rs' own MERGE, UPDATE and DELETE write, pyarrow 14 cannot read.
+Added rows are files that the engine has written. Where rows change, the files that hold them are replaced by others:
+pyarrow 14 cannot read what delta-rs' own MERGE, UPDATE and DELETE write.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from pipelines.delta.commits import Changes, Mark
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.delta.merge import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.delta.reading import delta_frame
 from pipelines.engine.committing import commit_files
@@ -31,25 +31,25 @@ from schemas.table import Table
 
 
 class EmbeddedWriter:
-    """As `writer.Writer` says."""
+    """Implements `writer.Writer`."""
 
     def append(
         self, table: Table, path: str, rows: DataFrame | Staged, mark: Mark, times: DataFrame | None = None
     ) -> int:
-        """Add the rows and return how many; columns that the table lacks become columns of it. `times`: as the lake's
-        own `append`.
+        """Add the rows and return their number; new columns are added to the table. `times`: as in the lake's
+        `append`.
         """
         if isinstance(rows, DataFrame):
-            _add_columns(opened(path), rows)
+            _add_columns(open_table(path), rows)
             rows = _staged(table, path, rows, times)
         assert rows.files is not None, "this engine stages rows as files"
         rows.committing = True
-        commit_files(opened(path), rows.files.adds, mark, Changes(inserted=rows.files.rows))
+        commit_files(open_table(path), rows.files.adds, mark, Changes(inserted=rows.files.rows))
         return rows.files.rows
 
     @contextmanager
     def staged(self, table: Table, path: str, rows: DataFrame, keep: Keep) -> Iterator[Staged]:
-        """Inside, the rows lie in files that `append` can add to the table; without it they are gone afterwards."""
+        """Inside, the rows are files that `append` can add to the table; without it they are removed at the end."""
         del keep
         found = _staged(table, path, rows)
         try:
@@ -59,15 +59,15 @@ class EmbeddedWriter:
                 found.files.remove()
 
     def overwrite(self, table: Table, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
-        """Replace all rows, or those for which `where` holds; columns that the table lacks become columns of it."""
-        _add_columns(opened(path), rows)
+        """Replace all rows, or those for which `where` holds; new columns are added to the table."""
+        _add_columns(open_table(path), rows)
         predicate = None if where is None else standard_sql(where)
-        at = opened(path)
+        at = open_table(path)
         overwrite_by_stream(table, at, [as_stored(rows, at, path)], mark, predicate=predicate)
 
     def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
         """Update the stored rows that match, insert the others."""
-        at = opened(path)
+        at = open_table(path)
         stored = delta_frame(rows.sparkSession, path, version=at.version())
         with scratch() as keep:
             incoming = keep(rows)
@@ -93,7 +93,7 @@ class EmbeddedWriter:
 
     def change(self, table: Table, path: str, rows: DataFrame, where: str, mark: Mark) -> Changes:
         """Replace or delete the stored rows that `old` names by its key."""
-        at = opened(path)
+        at = open_table(path)
         stored = delta_frame(rows.sparkSession, path, version=at.version())
         with scratch() as keep:
             incoming = keep(rows)
@@ -115,13 +115,13 @@ class EmbeddedWriter:
 
 
 def _staged(table: Table, path: str, rows: DataFrame, times: DataFrame | None = None) -> Staged:
-    files = write_files(table, opened(path), path, rows, times)
+    files = write_files(table, open_table(path), path, rows, times)
     return Staged(files.frame, files)
 
 
 def _add_columns(table: DeltaTable, rows: DataFrame) -> None:
-    """What the rows have and the table lacks becomes columns of it, in a commit of its own: delta-rs' way to do both in
-    one would put the partitions' columns last.
+    """Add the rows' new columns to the table, in a commit of its own: in one commit with the rows, delta-rs would put
+    the partition columns last.
     """
     known = {field.name for field in table.schema().fields}
     new = pa.schema([field.with_nullable(True) for field in to_arrow_schema(rows.schema) if field.name not in known])
@@ -130,6 +130,6 @@ def _add_columns(table: DeltaTable, rows: DataFrame) -> None:
 
 
 def _pairs(stored: DataFrame, incoming: DataFrame, same: Mapping[str, str]) -> DataFrame:
-    """Stored rows beside the incoming row whose columns (the values) hold what they have in these (the keys)."""
-    named = [F.col(f"{STORED}.`{own}`") == F.col(f"{INCOMING}.{other}") for own, other in same.items()]
-    return stored.alias(STORED).join(incoming.alias(INCOMING), reduce(Column.__and__, named))
+    """Stored rows joined with the incoming rows. `same`: stored column -> the incoming column with an equal value."""
+    equal = [F.col(f"{STORED}.`{own}`") == F.col(f"{INCOMING}.{other}") for own, other in same.items()]
+    return stored.alias(STORED).join(incoming.alias(INCOMING), reduce(Column.__and__, equal))

@@ -1,7 +1,7 @@
-"""Groups: Python on all rows of one key at once, and on rows spread over tasks, in the form that both engines take.
+"""Runs Python functions on all rows of one key, or on single rows spread over tasks, on either engine.
 
-On Spark groupBy().applyInArrow would do. The embedded engine's asks for a newer pyarrow than the locked one, and it
-drops a sort that only a Python function or a writer would notice; the order that a window asks for stays.
+On Spark groupBy().applyInArrow would suffice. The embedded engine's needs a newer pyarrow than the locked one, and it
+drops a sort on which only a Python function or a writer depends; it keeps the order of a window.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-_PLACE = "__place"  # of a row in its group, from 1
+_PLACE = "__place"  # a row's position in its group, from 1
 
 _CORES = BoundedSemaphore(os.cpu_count() or 1)
 
@@ -27,23 +27,23 @@ Function = Callable[[pa.Table], pa.Table]
 def per_group(
     frame: DataFrame, keys: Sequence[str], function: Function, schema: StructType | str, *, order: Sequence[str] = ()
 ) -> DataFrame:
-    """What `function` makes of the rows of each group, which agree in `keys`; a task holds one group in memory.
+    """The results of `function` on the rows of each group of equal `keys`; a task holds one group in memory.
 
-    Rows come in `order`, where that is given. `schema`: of what the function makes.
+    Rows come in `order`, where that is given. `schema`: of the function's results.
     """
     window = Window.partitionBy(*keys).orderBy(*(order or keys))
 
     def of_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for table in whole_groups(batches):
+        for table in complete_groups(batches):
             yield from function(table).to_batches()
 
     return frame.withColumn(_PLACE, F.row_number().over(window)).mapInArrow(of_groups, schema)
 
 
-def whole_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The tables of consecutive rows whose numbers count from 1, without that column.
+def complete_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """A table for each run of consecutive rows whose positions count from 1, without that column.
 
-    AssertionError where they do not: the engine has put rows of several groups between each other.
+    AssertionError where they do not: the engine has mixed rows of several groups.
     """
     held: list[pa.RecordBatch] = []
     for batch in batches:
@@ -68,16 +68,16 @@ def _together(pieces: Sequence[pa.RecordBatch]) -> pa.Table:
 def in_order(
     frame: DataFrame, order: Sequence[str], function: Callable[[Iterator[pa.RecordBatch]], pa.Table], schema: str
 ) -> DataFrame:
-    """What `function` makes of all rows, which one task gets batch after batch in this order."""
+    """The result of `function` on all rows, which one task gets batch after batch in this order."""
 
     def of_all(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield from function(_placed_in_order(batches)).to_batches()
+        yield from function(_checked_order(batches)).to_batches()
 
     window = Window.partitionBy(F.lit(0)).orderBy(*order)
     return frame.withColumn(_PLACE, F.row_number().over(window)).coalesce(1).mapInArrow(of_all, schema)
 
 
-def _placed_in_order(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _checked_order(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     rows = 0
     for batch in batches:
         place = batch[_PLACE].to_numpy()
@@ -87,17 +87,17 @@ def _placed_in_order(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBat
 
 
 def per_row(frame: DataFrame, rows: int, key: str, function: Function, schema: StructType | str) -> DataFrame:
-    """What `function` makes of each of so many rows, which differ in `key`: a task for each row, more or less."""
+    """The results of `function` on each row; `rows`: their number. Rows differ in `key`: about one task for each."""
 
     def of_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for place in range(batch.num_rows):
-                yield from _in_turn(function, pa.Table.from_batches([batch.slice(place, 1)])).to_batches()
+                yield from _run_limited(function, pa.Table.from_batches([batch.slice(place, 1)])).to_batches()
 
     return frame.repartition(max(1, rows), key).mapInArrow(of_rows, schema)
 
 
-def _in_turn(function: Function, row: pa.Table) -> pa.Table:
-    """The embedded engine starts all tasks at once, in this process: only as many as there are cores go on."""
+def _run_limited(function: Function, row: pa.Table) -> pa.Table:
+    """Run the function on one core: the embedded engine starts all tasks at once, in this process."""
     with _CORES:
         return function(row)

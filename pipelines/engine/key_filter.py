@@ -1,7 +1,7 @@
-"""Rows of which a column holds one of some keys: on either engine without moving the other rows.
+"""Filters rows by whether a column holds one of some keys, on either engine without moving the other rows.
 
-Spark joins by a broadcast of the keys. The embedded engine knows none: its joins deal out both sides by their keys, and
-so would copy every row, histories and all, once for each join.
+Spark joins by a broadcast of the keys. The embedded engine has no broadcast: its joins shuffle both sides by their
+keys, and so would copy every row, with its histories, once for each join.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipelines.session import is_embedded
 
 
 def rows_with(rows: DataFrame, columns: Sequence[str], keys: DataFrame) -> DataFrame:
-    """The rows of which one of the columns (bigint) holds a `key` of `keys`, whose keys are distinct."""
+    """The rows in which one of the columns (bigint) holds a `key` of `keys`. The keys are distinct."""
     if is_embedded(rows.sparkSession):
         return rows.mapInArrow(_Filter(tuple(columns), _sorted(keys), wanted=True), schema_text(rows))
     found = [f"_{name}" for name in columns]
@@ -31,7 +31,7 @@ def rows_with(rows: DataFrame, columns: Sequence[str], keys: DataFrame) -> DataF
 
 
 def rows_without(rows: DataFrame, columns: Sequence[str], keys: DataFrame) -> DataFrame:
-    """The other rows."""
+    """The rows in which none of the columns holds a key; as `rows_with`."""
     if is_embedded(rows.sparkSession):
         return rows.mapInArrow(_Filter(tuple(columns), _sorted(keys), wanted=False), schema_text(rows))
     for name in columns:

@@ -1,4 +1,4 @@
-"""Apache Spark with a Java process of its own: under spark-submit, or started here as a local session."""
+"""Starts Apache Spark with a Java process of its own: under spark-submit, or as a local session."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ _PER_CORE = (*SHUFFLE_PARTITIONS, "spark.sql.sources.parallelPartitionDiscovery.
 
 
 def build_session(app: str, *, jvm: str = "short") -> SparkSession:
-    """The running session, or a new one: spark-submit's master and jars where it started us, else a local one.
+    """The running session, or a new one: with spark-submit's master and jars under spark-submit, else a local one.
 
-    `jvm` is what FEEDLOOP_JVM is where the user sets none.
+    `jvm`: the default of FEEDLOOP_JVM.
 
     Environment, for a local session: FEEDLOOP_MASTER (default local[*], all cores), FEEDLOOP_JARS (folder with Delta's
     jars), FEEDLOOP_DRIVER_MEMORY (such as 6g; by default a quarter of the machine's, from 2 to 8 GB), FEEDLOOP_JVM
-    (short, or long for runs of many minutes), FEEDLOOP_SPARK_LOG (file that gets the JVM's own log; without it that log
-    goes when the process ends). spark-submit takes all this from its own command line.
+    (short, or long for runs of many minutes), FEEDLOOP_SPARK_LOG (file for the JVM's own log, which is otherwise
+    removed when the process ends). spark-submit takes all this from its own command line.
     """
-    os.environ.pop(CONNECT_MODE, None)  # what an embedded engine of this process, or of the one above, has left
+    os.environ.pop(CONNECT_MODE, None)  # left by an embedded engine of this process or its parent
     active = SparkSession.getActiveSession()
     if active is not None:
-        active.conf.set(ZONE, "UTC")  # dates of another zone would be other dates
+        active.conf.set(ZONE, "UTC")  # another zone would give other dates
         return active
     scratch = Path(tempfile.mkdtemp(prefix="feedloop-spark-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
@@ -76,7 +76,7 @@ def build_session(app: str, *, jvm: str = "short") -> SparkSession:
 
 
 def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path, jvm: str) -> None:
-    """Start the JVM by our own settings, its chatter kept off the user's terminal."""
+    """Start the JVM by our own settings, with its log kept off the user's terminal."""
     master = os.environ.get("FEEDLOOP_MASTER", "local[*]")
     jars = _jars(master)
     conf = SparkConf(loadDefaults=False).setMaster(master).setAppName(app).set("spark.jars", jars)
@@ -96,9 +96,9 @@ def _start_local_jvm(app: str, settings: dict[str, str], scratch: Path, jvm: str
         with log.open("ab") as stream:
             gateway = launch_gateway(conf, {"stderr": stream})  # type: ignore[no-untyped-call]
     except (OSError, PySparkRuntimeError) as error:
-        said = log.read_text(errors="replace").strip()[-800:] if log.exists() else str(error)
+        reason = log.read_text(errors="replace").strip()[-800:] if log.exists() else str(error)
         raise InputError(
-            f"Java did not start: {said or error}. Install Java 17 or 21, or run ./feedloop setup, which brings one"
+            f"Java did not start: {reason or error}. Install Java 17 or 21, or run ./feedloop setup, which brings one"
         ) from error
     name_user(gateway)
     SparkContext(conf=conf, gateway=gateway)
@@ -115,13 +115,13 @@ def _jars(master: str) -> str:
         raise InputError(
             f"{folder}: no Delta jars there. Run ./feedloop setup, which collects them, or point FEEDLOOP_JARS at them"
         )
-    # local: are taken as they are. Other schemes ask Hadoop for its user, before we can name one.
+    # Paths of scheme local: are used directly. Other schemes ask Hadoop for its user before we can name one.
     scheme = "local:" if master.startswith("local") else ""
     return ",".join(f"{scheme}{jar}" for jar in jars)
 
 
 def _check_submitted_jars() -> None:
-    """spark-submit started the JVM: jars can only come from its own command line."""
+    """InputError where spark-submit, which started the JVM, was given no Delta jars on its command line."""
     SparkContext._ensure_initialized()
     if not _is_loadable(DELTA_CLASS):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Whether a session's tasks run where the driver does. Apart from choice.py: tasks load this, and no engine."""
+"""Finds out whether tasks run on the driver's machine. Not in choice.py: tasks load this without an engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.session import is_embedded
 
 
 def on_one_machine(spark: SparkSession) -> bool:
-    """Whether driver and executors are certain to see the same temporary files."""
+    """Whether driver and executors are certain to share temporary files."""
     if is_embedded(spark):
         return True
     connected: object = spark

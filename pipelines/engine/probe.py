@@ -1,6 +1,6 @@
-"""What one Python process of Spark is made of: its version, its packages, our code there.
+"""Describes one Python process of Spark: its version, its packages and the sum of our code there.
 
-The file travels to executors by its text, for they may lack our code: it imports the standard library and pyspark.
+This module is sent to executors by value, for they may lack our code: it imports the standard library and pyspark.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pyspark
 
-OUR_CODE = ("pipelines", "schemas")  # what runs in tasks
+OUR_CODE = ("pipelines", "schemas")  # packages that run in tasks
 
 
-def probed(packages: tuple[str, ...]) -> str:
-    """JSON of host, Python's version, the packages' versions (null where there is none), the code's sum or null."""
+def describe_process(packages: tuple[str, ...]) -> str:
+    """JSON of host, Python's version, the packages' versions (null for a missing one), the code's sum or null."""
     return json.dumps(
         {
             "host": socket.gethostname(),
@@ -32,9 +32,9 @@ def probed(packages: tuple[str, ...]) -> str:
     )
 
 
-def asker(packages: tuple[str, ...]) -> Callable[[int], str]:
-    """`probed` for a row of a frame."""
-    return lambda _: probed(packages)
+def process_describer(packages: tuple[str, ...]) -> Callable[[int], str]:
+    """`describe_process` as a function of a frame's row."""
+    return lambda _: describe_process(packages)
 
 
 def _version(package: str) -> str | None:
@@ -45,7 +45,7 @@ def _version(package: str) -> str | None:
 
 
 def _sum_of_code() -> str | None:
-    """SHA-256 of the modules' names and texts, the same from a folder and from a zip; None where they are not there."""
+    """SHA-256 of the modules' names and texts, the same from a folder and a zip; None where a package is missing."""
     total = hashlib.sha256()
     for package in OUR_CODE:
         found = find_spec(package)

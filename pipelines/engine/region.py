@@ -1,4 +1,4 @@
-"""Region: the part of a table that holds some rows, as a condition that the engine and delta-rs both prune files by."""
+"""Describes the part of a table that holds some rows, as a condition by which the engine and delta-rs prune files."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from pyspark.sql import functions as F
 from pipelines.engine.spans import SECONDS, quarter_of
 from schemas.table import Table
 
-_FEW_IDS = 10_000  # in a condition: beyond, whole partitions are written anew
-_FEW_SPANS = 500  # of time
+_FEW_IDS = 10_000  # in a condition; with more, complete partitions are rewritten
+_FEW_SPANS = 500  # spans of time in a condition
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Columns and the values in them that together hold all the rows; and, of the time that orders the files, spans."""
+    """Columns with the values that all the rows have in them; and spans of the time that orders the files."""
 
     values: dict[str, list[Any]]
     time: str | None
-    spans: list[tuple[datetime, datetime]]  # from, and up to but without; none: all times
+    spans: list[tuple[datetime, datetime]]  # from (inclusive), to (exclusive); empty: all times
 
     @classmethod
     def of(cls, table: Table, rows: DataFrame) -> Region:
-        """The region of these rows: their partitions; within these the times of a table whose files are ordered by
-        time, else, if they are few, the rows' ids.
+        """The region of these rows: their partitions; within these their times, if the table's files are ordered by
+        time, else their ids, if they are few.
         """
         parts = [name for name in table.partition_by if name in rows.columns]
-        values = {name: _few(rows, name, _FEW_IDS) for name in parts}
+        values = {name: _few_values(rows, name, _FEW_IDS) for name in parts}
         if table.ordered_by is not None:
-            found = _few(rows.select(quarter_of(table.ordered_by).alias("quarter")), "quarter", _FEW_SPANS)
-            return cls({n: v for n, v in values.items() if v}, table.ordered_by, _joined(found))
+            found = _few_values(rows.select(quarter_of(table.ordered_by).alias("quarter")), "quarter", _FEW_SPANS)
+            return cls({n: v for n, v in values.items() if v}, table.ordered_by, _merge_spans(found))
         ids = [c.name for c in table.columns if c.name in table.key and c.name not in values and c.dtype == "string"]
-        values |= {name: _few(rows, name, _FEW_IDS) for name in ids[-1:]}
+        values |= {name: _few_values(rows, name, _FEW_IDS) for name in ids[-1:]}
         return cls({n: v for n, v in values.items() if v}, None, [])
 
     def may_hold(self, partition: Mapping[str, Any], first: datetime | None, last: datetime | None) -> bool:
-        """Whether a file of this partition can hold one of the rows, whose times lie between these, as far as known."""
+        """Whether a file of this partition, with times from `first` to `last` (None: unknown), can hold such a row."""
         if any(name in partition and partition[name] not in values for name, values in self.values.items()):
             return False
         if not self.spans or first is None or last is None:
@@ -49,14 +49,14 @@ class Region:
         return any(_utc(first) < end and begin <= _utc(last) for begin, end in self.spans)
 
     def column(self) -> Column:
-        """The condition for a frame of the engine."""
+        """The condition for a frame."""
         found = F.lit(True)
         for name, values in self.values.items():
             found &= F.col(name).isin(values)
         return found & F.expr(self._in_spans("TIMESTAMP '", " UTC'")) if self.spans else found
 
     def sql(self) -> str | None:
-        """The condition as delta-rs reads it; None: every row."""
+        """The condition in delta-rs' SQL; None: every row."""
         parts = [f'"{name}" IN ({", ".join(map(literal, values))})' for name, values in self.values.items()]
         return " AND ".join([*parts, *([self._in_spans("'", "Z'")] if self.spans else [])]) or None
 
@@ -75,14 +75,14 @@ def literal(value: Any) -> str:
     return f"'{text}'" if isinstance(value, str) else f"DATE '{text}'" if hasattr(value, "isoformat") else text
 
 
-def _few(rows: DataFrame, name: str, most: int) -> list[Any]:
-    """The values of a column, sorted; none where they are more than `most`."""
+def _few_values(rows: DataFrame, name: str, most: int) -> list[Any]:
+    """The values of a column, sorted; empty where there are more than `most`."""
     found = rows.select(name).distinct().limit(most + 1).collect()
     return sorted(row[0] for row in found) if len(found) <= most else []
 
 
-def _joined(numbers: list[int]) -> list[tuple[datetime, datetime]]:
-    """Spans by number, those that follow each other as one."""
+def _merge_spans(numbers: list[int]) -> list[tuple[datetime, datetime]]:
+    """The spans of these numbers, with adjacent ones merged."""
     ends: list[list[int]] = []
     for number in numbers:
         if ends and ends[-1][1] == number:

@@ -1,4 +1,4 @@
-"""Stored rows of a table that others take the place of, on the embedded engine."""
+"""Replaces stored rows of a table by others, on the embedded engine."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def replace_rows(
     mark: Mark,
     changes: Changes,
 ) -> None:
-    """The stored rows that have the key of a removed one become the added ones, in one commit: the files that can hold
-    them are exchanged for others. `stored`: the rows of the table at `path`.
+    """Replace the stored rows that have the key of a removed one by the added ones, in one commit: it exchanges the
+    files that can hold them for others. `stored`: the rows of the table at `path`.
     """
     columns = [*table.column_names]
     files = files_in(at, Region.of(table, removed.select(*columns)))
@@ -40,10 +40,10 @@ def replace_rows(
         return others.unionByName(added, allowMissingColumns=True)
 
     if files is None:
-        # By delta-rs: it overwrites what a predicate says, and copies the other rows of these files.
+        # By delta-rs: it overwrites the rows of a predicate, and copies the other rows of these files.
         region = Region.of(table, removed.select(*columns).unionByName(added, allowMissingColumns=True))
         rows = replaced(stored.where(region.column()))
-        # One partition after the other: the engine sorts each in memory.
+        # One partition after another: the engine sorts each in memory.
         values = region.values.get(table.partition_by[-1], []) if table.ordered_by and table.partition_by else []
         parts = [rows.where(F.col(table.partition_by[-1]) == value) for value in values] or [rows]
         overwrite_by_stream(table, at, parts, mark, predicate=region.sql(), changes=changes)
@@ -51,5 +51,5 @@ def replace_rows(
     held, time = rows_of(files, stored, path), table.ordered_by
     times = None if time is None else held.select(time).unionAll(added.select(time))
     made = write_files(table, at, path, replaced(held), times)
-    # No retry: a row that another run adds meanwhile could have the key of one that is changed here.
+    # No retry: a row that another run adds meanwhile could have the key of a row that is changed here.
     commit_files(at, [*removals(files), *made.adds], mark, changes, retries=0)

@@ -1,4 +1,4 @@
-"""Apache Spark on S3: Hadoop's client by the environment that the other libraries read, and a log store for Delta."""
+"""Settings of Apache Spark on S3: Hadoop's client by the environment of the other libraries, and Delta's log store."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _BY_TOKEN_FILE = ",".join(  # Hadoop's own list, which leaves out the file that 
 
 
 def client_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Settings of a new session by which s3:// and s3a:// lead where AWS_* lead delta-rs, Sail and obstore.
+    """Settings of a new session by which s3:// and s3a:// use the store that AWS_* name for delta-rs, Sail and obstore.
 
-    Keys and session tokens are not among them: Spark takes those from the environment itself, so that they stand in no
-    command line.
+    They contain no keys or session tokens: Spark takes those from the environment itself, so that no command line
+    shows them.
     """
     found = {"spark.hadoop.fs.s3.impl": _S3A_CLASS, "spark.hadoop.fs.s3n.impl": _S3A_CLASS}
     if region := environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"):
@@ -43,7 +43,7 @@ def client_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def log_store_settings() -> dict[str, str]:
-    """Settings of a new session whose classes hold our log store: commits to s3://, s3a:// and s3n:// go through it."""
+    """Settings of a new session that has our log store's class: commits to s3://, s3a:// and s3n:// go through it."""
     return {LOG_STORE_SETTING.replace("s3a", scheme): LOG_STORE for scheme in ("s3", "s3a", "s3n")}
 
 

@@ -1,4 +1,4 @@
-"""Whether executors find what the driver finds at the places that a job names: folders shared, storage open to them."""
+"""Checks that executors reach the places that a job names: shared folders, and storage that is open to them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from schemas.storage.place import Place
 _FOUND = pa.schema([("host", pa.string()), ("place", pa.string()), ("fault", pa.string())])
 
 
-class Sign(NamedTuple):
-    """What an executor must find to have reached a place."""
+class Evidence(NamedTuple):
+    """A file or folder by which an executor shows that it reaches a place."""
 
     place: Place
     path: Place
     bytes: int | None  # None: a folder
 
 
-def unreached(spark: SparkSession, places: Sequence[Place], tasks: int) -> list[str]:
-    """One line for each place that some executors do not reach. Places that are not there yet are judged by the folder
-    that they will stand in; URLs that hold nothing are passed over.
+def unreachable_places(spark: SparkSession, places: Sequence[Place], tasks: int) -> list[str]:
+    """One line for each place that some executors do not reach. For a place that does not exist yet, the folder that
+    will contain it is checked; empty URLs are skipped.
     """
     with ExitStack() as stack:
         signs = [sign for place in places if (sign := stack.enter_context(_marked(place))) is not None]
@@ -41,45 +41,45 @@ def unreached(spark: SparkSession, places: Sequence[Place], tasks: int) -> list[
 
 
 @contextmanager
-def _marked(place: Place) -> Iterator[Sign | None]:
-    """Inside, a file of a random name in the folder; where none can be made, one that is there, or the folder."""
+def _marked(place: Place) -> Iterator[Evidence | None]:
+    """Inside, a file of a random name in the folder; where none can be made, an existing file, or the folder."""
     if not place.is_local:
         there = files.exists(place)
-        yield Sign(place, place, None) if there else None
+        yield Evidence(place, place, None) if there else None
         return
-    whole = place.path.absolute()
-    if whole.is_file():
-        yield Sign(place, Place.of(whole), whole.stat().st_size)
+    path = place.path.absolute()
+    if path.is_file():
+        yield Evidence(place, Place.of(path), path.stat().st_size)
         return
-    folder = whole if whole.is_dir() else next(parent for parent in whole.parents if parent.is_dir())
+    folder = path if path.is_dir() else next(parent for parent in path.parents if parent.is_dir())
     mark = folder / f".feedloop-{uuid4().hex}"
     try:
         mark.write_bytes(b"feedloop")
     except OSError:  # logs may be read-only
         inside = next((entry for entry in sorted(os.listdir(folder)) if (folder / entry).is_file()), None)
         sign = folder if inside is None else folder / inside
-        yield Sign(place, Place.of(sign), None if inside is None else sign.stat().st_size)
+        yield Evidence(place, Place.of(sign), None if inside is None else sign.stat().st_size)
         return
     try:
-        yield Sign(place, Place.of(mark), mark.stat().st_size)
+        yield Evidence(place, Place.of(mark), mark.stat().st_size)
     finally:
         with suppress(OSError):
             mark.unlink()
 
 
-def _seeker(signs: Sequence[Sign]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _seeker(signs: Sequence[Evidence]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def seek(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        if sum(batch.num_rows for batch in rows):  # all are read: Spark starts a worker anew that has left some
+        if sum(batch.num_rows for batch in rows):  # reads all rows: Spark restarts a worker that has left some
             faults = [(sign, fault) for sign in signs if (fault := _fault(sign)) is not None]
             host = socket.gethostname()
-            told = [{"host": host, "place": str(sign.place), "fault": fault} for sign, fault in faults]
-            yield pa.RecordBatch.from_pylist(told, _FOUND)
+            found = [{"host": host, "place": str(sign.place), "fault": fault} for sign, fault in faults]
+            yield pa.RecordBatch.from_pylist(found, _FOUND)
 
     return seek
 
 
-def _fault(sign: Sign) -> str | None:
-    """Why the place is not reached here. A value: an error would reach the user as the engine's."""
+def _fault(sign: Evidence) -> str | None:
+    """Why the place is not reached here; None where it is. Not raised: the user would see an error of the engine."""
     try:
         if not sign.path.is_local:
             return None if files.exists(sign.path) else "nothing is there for it"

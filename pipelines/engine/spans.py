@@ -1,4 +1,4 @@
-"""Spans of time that part an ordered table's files, so that a change of a few rows writes few files anew."""
+"""Divides the files of a table that is ordered by time into spans, so that a change of few rows rewrites few files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from schemas.table import Table
 SPAN = "feedloop_span"  # the column that `with_spans` adds
 SECONDS = 900  # a span is some quarters of an hour
 FILE_BYTES = 16 << 20
-_ROW_BYTES = 128  # of a table that has none yet
+_ROW_BYTES = 128  # assumed for an empty table
 
 
 def quarter_of(time: str) -> Column:
-    """The number of the quarter of an hour of a time, from 1970 on."""
+    """The number of a time's quarter of an hour since 1970."""
     return F.floor(F.unix_micros(time) / (SECONDS * 1e6)).cast("long")
 
 
 def with_spans(table: Table, at: DeltaTable, rows: DataFrame, times: DataFrame | None = None) -> DataFrame:
-    """The rows with the number of their span, SPAN: one holds about as many rows as a file should.
+    """The rows with the number of their span, SPAN: a span holds about as many rows as a file should.
 
-    `times`: a frame with the time of each row, and perhaps of others, that is cheaper to count than the rows.
+    `times`: a frame with the times of at least these rows that is cheaper to count than the rows.
     """
     assert table.ordered_by is not None, f"table {table.name} has no time that orders its files"
     quarter = quarter_of(table.ordered_by)
@@ -43,7 +43,7 @@ def with_spans(table: Table, at: DeltaTable, rows: DataFrame, times: DataFrame |
 
 
 def _bytes_of_row(at: DeltaTable) -> int:
-    """Bytes that a row of the table takes in its files."""
+    """Average bytes of a row in the table's files."""
     files = pa.table(at.get_add_actions(flatten=True))
     rows = sum(files["num_records"].to_pylist()) if len(files) else 0
     return max(1, sum(files["size_bytes"].to_pylist()) // rows) if rows else _ROW_BYTES

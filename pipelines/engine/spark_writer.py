@@ -1,4 +1,4 @@
-"""Writes by Apache Spark and Delta's own commits, in SQL and options that Spark Connect takes too."""
+"""Writes and commits rows by Apache Spark and Delta, in SQL and options that Spark Connect supports too."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.delta.commits import Changes, Mark, latest_commits
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.delta.merge import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.delta.table_ddl import literal
 from pipelines.engine.scratch import Keep
 from pipelines.engine.staged import Staged
-from pipelines.session import located, with_settings
+from pipelines.session import spark_uri, with_settings
 from schemas.table import Table
 
 _SETTINGS = {
@@ -24,38 +24,38 @@ _SETTINGS = {
     "userMetadata": "spark.databricks.delta.commitInfo.userMetadata",
 }
 _FILE_SIZES = [f"spark.databricks.delta.optimize.{name}FileSize" for name in ("min", "max")]
-_FEW = 50_000  # rows of some KB that every task can hold: the stored rows then stay where they are
+_FEW = 50_000  # rows of some KB that every task can hold: the stored rows are then not shuffled
 
 
 class SparkWriter:
-    """As `writer.Writer` says."""
+    """Implements `writer.Writer`."""
 
     def append(
         self, table: Table, path: str, rows: DataFrame | Staged, mark: Mark, times: DataFrame | None = None
     ) -> int:
-        """Add the rows and return how many; columns that the table lacks become columns of it. `times`: as the lake's
-        own `append`.
+        """Add the rows and return their number; new columns are added to the table. `times`: as in the lake's
+        `append`.
         """
         del table, times
         rows = rows if isinstance(rows, DataFrame) else rows.frame
-        before = opened(path).version()
+        before = open_table(path).version()
         writer = rows.write.format("delta").mode("append").option("mergeSchema", True)
-        writer.options(**_options(mark)).save(located(path))
-        since = latest_commits(path, opened(path).version() - before)
+        writer.options(**_options(mark)).save(spark_uri(path))
+        since = latest_commits(path, open_table(path).version() - before)
         return next((each.changes.inserted for each in since if each.app == (mark.app_id, mark.app_version)), 0)
 
     @contextmanager
     def staged(self, table: Table, path: str, rows: DataFrame, keep: Keep) -> Iterator[Staged]:
-        """Inside, the rows are kept as they are, and `append` can add them."""
+        """Inside, the rows are stored, and `append` can add them."""
         del table, path
         yield Staged(keep(rows))
 
     def overwrite(self, table: Table, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
-        """Replace all rows, or those for which `where` holds; columns that the table lacks become columns of it."""
+        """Replace all rows, or those for which `where` holds; new columns are added to the table."""
         del table
         writer = rows.write.format("delta").mode("overwrite").option("mergeSchema", True)
         writer = writer if where is None else writer.option("replaceWhere", where)
-        writer.options(**_options(mark)).save(located(path))
+        writer.options(**_options(mark)).save(spark_uri(path))
 
     def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
         """Update the stored rows that match, insert the others."""
@@ -72,7 +72,7 @@ class SparkWriter:
     def change(self, table: Table, path: str, rows: DataFrame, where: str, mark: Mark) -> Changes:
         """Replace or delete the stored rows that `old` names by its key.
 
-        Without a row to insert, Delta joins by a broadcast of the incoming rows; else it sorts all stored ones.
+        Without rows to insert, Delta joins by a broadcast of the incoming rows; otherwise it sorts all stored ones.
         """
         del table
         count = rows.count()
@@ -98,18 +98,18 @@ def compact_by_spark(
     *,
     small_bytes: int,
 ) -> None:
-    """Put small files of these partitions (column -> values) together, or write all anew in this order."""
+    """Merge small files of these partitions (column -> values), or rewrite all of them in this order."""
     inside = (f"{_name(n)} IN ({', '.join(map(literal, values))})" for n, values in partitions.items())
     by = f" ZORDER BY ({', '.join(map(_name, order))})" if order else ""
     sizes = dict.fromkeys(_FILE_SIZES, str(small_bytes))
     with _marked(spark, mark), with_settings(spark, sizes):
-        spark.sql(f"OPTIMIZE delta.`{located(path)}` WHERE {' AND '.join(inside)}{by}").collect()
+        spark.sql(f"OPTIMIZE delta.`{spark_uri(path)}` WHERE {' AND '.join(inside)}{by}").collect()
 
 
 def _merged(path: str, rows: DataFrame, conditions: Sequence[str], clauses: Sequence[str], mark: Mark) -> Changes:
     spark, view = rows.sparkSession, f"incoming_{uuid4().hex}"
     rows.createOrReplaceTempView(view)
-    into = f"MERGE INTO delta.`{located(path)}` AS {STORED} USING {view} AS {INCOMING} ON {' AND '.join(conditions)}"
+    into = f"MERGE INTO delta.`{spark_uri(path)}` AS {STORED} USING {view} AS {INCOMING} ON {' AND '.join(conditions)}"
     try:
         with _marked(spark, mark):
             found = spark.sql(" ".join([into, *clauses])).collect()
@@ -122,7 +122,7 @@ def _merged(path: str, rows: DataFrame, conditions: Sequence[str], clauses: Sequ
 
 @contextmanager
 def _marked(spark: SparkSession, mark: Mark) -> Iterator[None]:
-    """Inside, a MERGE, which takes no options, leaves the mark in its commit."""
+    """Inside, a MERGE, which takes no options, stores the mark in its commit."""
     with with_settings(spark, {_SETTINGS[name]: value for name, value in _options(mark).items()}):
         yield
 

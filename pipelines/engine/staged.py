@@ -1,4 +1,4 @@
-"""Rows that are computed, and that a table's next commit may add."""
+"""Rows that are computed and await a table's next commit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipelines.engine.data_files import DataFiles
 
 @dataclass(slots=True)
 class Staged:
-    """The rows as they stay; where the engine has written them as files of the table, these, which await a commit."""
+    """The computed rows; and, where the engine has written them as files of the table, these files."""
 
     frame: DataFrame
     files: DataFiles | None = None
-    committing: bool = False  # from here on only the table's log tells whether it holds the files
+    committing: bool = False  # once set, only the table's log shows whether the table contains the files

@@ -1,4 +1,4 @@
-"""The files of a table that can hold some rows: read as files, and taken out by a commit that adds others for them."""
+"""Finds the files of a table that can hold some rows, reads them, and describes their removal for a commit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.delta.reading import plain_uri, schema_text
 from pipelines.engine.region import Region
 
 _PLAIN = re.compile(r"[\w/.=-]+", re.ASCII)  # a path that Delta's log and the file system spell alike
-_MOST_PARTITIONS = 64  # whose files one plan reads
+_MOST_PARTITIONS = 64  # in one plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class StoredFile:
 
 
 def files_in(at: DeltaTable, region: Region) -> list[StoredFile] | None:
-    """The files that can hold a row of the region, by what Delta's log says of them.
+    """The files that can hold a row of the region, by Delta's log.
 
-    None where they cannot be exchanged as files: Spark has marked deleted rows in them, their paths may be spelt in two
-    ways, or they lie in very many partitions.
+    None where they cannot be exchanged as files: Spark has marked deleted rows in them, their paths may have two
+    spellings, or they have more than 64 partitions.
     """
     if at.protocol().reader_features:  # such as deletion vectors: the rows of a file are not all rows of the table
         return None
@@ -50,7 +50,7 @@ def files_in(at: DeltaTable, region: Region) -> list[StoredFile] | None:
 
 
 def rows_of(files: list[StoredFile], stored: DataFrame, path: str) -> DataFrame:
-    """All rows of some files of the table at `path`, which has the columns of `stored`."""
+    """All rows of these files of the table at `path`, which has the columns of `stored`."""
     if not files:
         return stored.limit(0)
     names = [*files[0].partition]
@@ -68,7 +68,7 @@ def rows_of(files: list[StoredFile], stored: DataFrame, path: str) -> DataFrame:
 
 
 def removals(files: list[StoredFile]) -> list[RemoveAction]:
-    """What a commit says that takes the files out."""
+    """The entries of a commit that removes the files."""
     now = int(time() * 1000)
     texts = [{name: None if v is None else str(v) for name, v in file.partition.items()} for file in files]
     return [RemoveAction(file.path, True, now, file.bytes, values) for file, values in zip(files, texts, strict=True)]

@@ -1,4 +1,4 @@
-"""Rows that delta-rs itself writes, out of one stream of the engine's batches: what a predicate overwrites."""
+"""Overwrites the rows of a predicate by delta-rs, from one stream of the engine's batches."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pipelines.engine.region import literal
 from schemas.errors import InputError
 from schemas.table import Table
 
-_TEXT = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)  # as `making.literal` writes it
+_TEXT = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)  # as `table_ddl.literal` writes it
 
 
 def standard_sql(condition: str) -> str:
-    """A condition of Spark SQL as delta-rs reads it: with quotes in texts doubled, and backslashes as they are."""
+    """A condition of Spark SQL in delta-rs' SQL: with quotes in texts doubled, and backslashes unescaped."""
     return _TEXT.sub(lambda text: literal(re.sub(r"\\(.)", r"\1", text[1], flags=re.DOTALL)), condition)
 
 
@@ -40,8 +40,8 @@ def overwrite_by_stream(
     predicate: str | None,
     changes: Changes | None = None,
 ) -> None:
-    """One commit in which the rows of all parts, in the table's own types, and in files by the time that orders them,
-    take the place of the rows for which the predicate holds, or of all.
+    """Replace the rows for which the predicate holds, or all, by the rows of all parts, in one commit. They have the
+    table's types and are written to files in the order of its time.
     """
     how: dict[str, Any] = {}
     if table.ordered_by is not None:
@@ -66,15 +66,15 @@ def overwrite_by_stream(
         if failed:
             raise failed[0] from None
         # delta-rs names only the rows.
-        whole = reduce(DataFrame.unionAll, parts)
-        broken = broken_rule(whole, rules_of(at)) if "failed validation check" in str(error) else None
+        rows = reduce(DataFrame.unionAll, parts)
+        broken = broken_rule(rows, rules_of(at)) if "failed validation check" in str(error) else None
         if broken is None:
             raise
         raise RuleError(broken) from error
 
 
 def _refuse_spelling(table: DeltaTable, predicate: str | None) -> None:
-    """InputError where rows may go whose file delta-rs cannot take out."""
+    """InputError where the commit would have to remove a file that delta-rs cannot remove."""
     for name, values in spelt_by_spark(table).items():
         known = predicate is not None and name in predicate
         if touched := [value for value in values if not known or literal(value) in str(predicate)]:
@@ -85,7 +85,7 @@ def _refuse_spelling(table: DeltaTable, predicate: str | None) -> None:
 
 
 def _noting(batches: Iterator[pa.RecordBatch], failed: list[Exception]) -> Iterator[pa.RecordBatch]:
-    """The same; delta-rs passes on the text alone of what fails in here."""
+    """The same batches; keeps the error that reading raises, of which delta-rs passes on only the text."""
     try:
         yield from batches
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What the lake asks of an engine: how rows come into a Delta table, in one commit each."""
+"""The lake's interface to an engine: writes of rows to a Delta table, in one commit each."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from schemas.table import Table
 
 
 class Writer(Protocol):
-    """Every write is one commit with its mark. That its app has not written before is the lake's to see."""
+    """Every write is one commit with its mark. The lake checks that the mark's app has not written before."""
 
     def append(
         self, table: Table, path: str, rows: DataFrame | Staged, mark: Mark, times: DataFrame | None = None
     ) -> int:
-        """Add the rows and return how many; columns that the table lacks become columns of it. `times`: as the lake's
-        own `append`.
+        """Add the rows and return their number; new columns are added to the table. `times`: as in the lake's
+        `append`.
         """
 
     def staged(self, table: Table, path: str, rows: DataFrame, keep: Keep) -> AbstractContextManager[Staged]:
         """Inside, the rows, which have the table's columns, are computed, and `append` can add them; no version of the
-        table has them before.
+        table contains them before.
         """
 
     def overwrite(self, table: Table, path: str, rows: DataFrame, where: str | None, mark: Mark) -> None:
-        """Replace all rows, or those for which `where` holds, which must hold for the new rows too; columns that the
-        table lacks become columns of it.
+        """Replace all rows, or those for which `where` holds; it must hold for the new rows too. New columns are added
+        to the table.
         """
 
     def merge(self, table: Table, path: str, rows: DataFrame, how: Merge, mark: Mark) -> Changes:
         """Update the stored rows that match, insert the others."""
 
     def change(self, table: Table, path: str, rows: DataFrame, where: str, mark: Mark) -> Changes:
-        """Replace or delete the stored rows that `old` names by its key; `where`: only these can be meant."""
+        """Replace or delete the stored rows that `old` names by its key; `where`: all of them satisfy it."""
 
 
 def writer_of(spark: SparkSession) -> Writer:

@@ -1,4 +1,4 @@
-"""Counts of ingest after lines were taken out of RAW_LOG: how many of each batch's lines are no longer there."""
+"""Updates ingest's counts after forget has removed lines from RAW_LOG: the number of each batch's removed lines."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from schemas.raw_log import INGEST_RUNS, RAW_LOG
 
 
 def update_counts(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
-    """Add to each batch's `forgotten` what the run's commits to RAW_LOG took out, each commit once."""
+    """Add to each batch's `forgotten` the lines that the run's commits removed from RAW_LOG, each commit once."""
     if not lake.exists(INGEST_RUNS):
         return
-    settled = _settled(lake, run, since.get(INGEST_RUNS.name, 0))
+    counted = _counted_version(lake, run, since.get(INGEST_RUNS.name, 0))
     commits = [
         (version, note)
         for version, note in commits_of(lake, RAW_LOG, run, since=since.get(RAW_LOG.name, 0))
-        if version > settled
+        if version > counted
     ]
     gone: dict[tuple[str, int], int] = {}
     for _, note in commits:
@@ -38,6 +38,6 @@ def update_counts(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
     lake.overwrite(INGEST_RUNS, batches.withColumn("forgotten", forgotten).drop("lost"), note=note)
 
 
-def _settled(lake: Lake, run: str, since: int) -> int:
-    """The latest version of RAW_LOG that INGEST_RUNS knows of, by the run's own commit to them; -1 if there is none."""
+def _counted_version(lake: Lake, run: str, since: int) -> int:
+    """The latest version of RAW_LOG that INGEST_RUNS has counted, by the run's own commits; -1 if there is none."""
     return max((note["settled"] for _, note in commits_of(lake, INGEST_RUNS, run, since=since)), default=-1)

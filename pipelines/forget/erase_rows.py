@@ -1,6 +1,6 @@
-"""Rows of users taken out of one table, source by source: a commit with no id in it, which a killed run can repeat.
+"""Erases users' rows from one table, source by source, in commits without ids, which a killed run can repeat.
 
-The partitions that hold such rows are written anew without them. A predicate on ids would stand in Delta's log.
+The partitions that hold such rows are rewritten without them. A predicate on ids would be stored in Delta's log.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from schemas.raw_log import RAW_LOG, REJECTS
 from schemas.table import Table
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
-# In the order in which they lose rows: RAW_LOG, by which the others' lines are found, last.
+# In the order of erasure: RAW_LOG last, for the others' lines are found by it.
 OF_USERS = (TRAJECTORIES, EVALUATION, IMPRESSIONS, ALIASES, HISTORIES)
 OF_LINES = (REJECTS, RAW_LOG)
 ERASED = (*OF_USERS, *OF_LINES)
-# The others, and why they keep all rows.
+# The other tables, and why they keep all rows.
 KEPT = {
     "ingest_files": "files by name, size and hash: what need not be read again",
     "ingest_runs": "counts per batch",
@@ -37,22 +37,22 @@ KEPT = {
     "suppressions": "hashes of the users who were forgotten",
     "erasures": "counts for an auditor",
 }
-_NOTE = "forget"  # of a commit that takes out rows: the run
+_NOTE = "forget"  # the key under which a commit that erases rows notes the run
 
 
 def erase(
     lake: Lake, table: Table, source: str, *, gone: DataFrame, on: Sequence[str], note: Mapping[str, Any]
 ) -> dict[Any, int]:
-    """Take the source's rows out of the table that `gone` names by the columns `on`; how many of each value of
-    `batch`, where the table has that column, else under None. Nothing is written where there are none.
+    """Erase the source's rows that match `gone` in the columns `on`; returns their number by `batch` for RAW_LOG, else
+    under None. Without such rows it writes nothing.
 
-    Also written anew is where rows are only marked as deleted, for these may be of anyone.
+    Partitions with rows that are only marked as deleted are rewritten too, for these may be any user's.
     """
     ours = lake.read(table).where(F.col("source") == source)
     by = [name for name in table.partition_by if name != "source"]
     counted = ["batch"] if table is RAW_LOG else []
     groups = ours.join(gone, [*on], how="left_semi").groupBy(*by, *counted).agg(F.count("*").alias("rows"))
-    hit = groups.where("rows > 0").collect()  # of no columns there is one group, without a row too
+    hit = groups.where("rows > 0").collect()  # without columns there is one group, even of no rows
     marked = _with_marked_rows(lake, table, source)
     if not hit and not marked:
         return {}
@@ -70,7 +70,7 @@ def erase(
 
 
 def commits_of(lake: Lake, table: Table, run: str, *, since: int) -> list[tuple[int, dict[str, Any]]]:
-    """(version, note) of the run's commits that took rows out of the table, oldest first. `since`: a version before."""
+    """(version, note) of the run's commits that erased rows of the table after version `since`, oldest first."""
     if not lake.exists(table):
         return []
     found = lake.commits(table, limit=max(0, lake.version(table) - since))
@@ -78,12 +78,12 @@ def commits_of(lake: Lake, table: Table, run: str, *, since: int) -> list[tuple[
 
 
 def note_of(run: str) -> dict[str, Any]:
-    """What each commit of the run notes."""
+    """The note of each commit of the run."""
     return {_NOTE: run}
 
 
 def _with_marked_rows(lake: Lake, table: Table, source: str) -> list[dict[str, Any]]:
-    """The partitions of the source with rows that Spark has marked as deleted, and which their files still hold."""
+    """The partitions of the source whose files still hold rows that Spark has marked as deleted."""
     if not table.deletion_vectors:
         return []
     found = [dict(file.partition) for file in table_log(lake.path(table)).files if len(file.deleted)]
@@ -91,7 +91,7 @@ def _with_marked_rows(lake: Lake, table: Table, source: str) -> list[dict[str, A
 
 
 def _region(table: Table, source: str, partitions: Sequence[Mapping[str, Any]]) -> str:
-    """A condition on partitions alone that holds all of these."""
+    """A condition on partition columns alone that selects all of these partitions."""
     conditions = [f"source = {literal(source)}"]
     for name in table.partition_by:
         if name == "source":

@@ -1,7 +1,7 @@
-"""Users forgotten: their lines kept out from now on, their rows taken out of every table, and what was done.
+"""Forgets users: erases their rows from every table, suppresses their lines from now on, and records what was done.
 
-Who is to be forgotten is written first, as hashes; then a run takes out whatever rows of such users it finds. So a run
-that was killed is completed by the next one, whatever file that is given.
+The hashes of the users are written first; then a run erases all rows of such users that it finds. So the next run
+completes a killed one, whatever file it is given.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pyspark.sql import DataFrame
 from pipelines.engine.scratch import Keep
 from pipelines.forget.counts import update_counts
 from pipelines.forget.erase_rows import ERASED, OF_USERS, commits_of, erase, note_of
-from pipelines.forget.requested_users import RequestedUser, held_as
+from pipelines.forget.requested_users import RequestedUser, stored_ids
 from pipelines.ingest.batch.replace_rows import finish_exchanges
 from pipelines.ingest.batch.replace_rows import note_of as replay_note
 from pipelines.ingest.batch.run_records import pending_batches
 from pipelines.ingest.flow import complete_batch
 from pipelines.ingest.suppressed_lines import PLACE, lines_of_users, rejects_of_users
-from pipelines.lake.suppression import UNFINISHED, Suppressed, of_sources, salt_of, suppressed_in, users_of
+from pipelines.lake.suppression import UNFINISHED, Suppressed, of_sources, salt_of, suppressed_in, suppressed_users
 from pipelines.lake.tables import SCRATCH, Lake
-from pipelines.maintain.erased_versions import kept_for, remove_erased, write_erasures
-from pipelines.maintain.flow import alone
+from pipelines.maintain.erased_versions import file_retention, remove_erased, write_erasures
+from pipelines.maintain.flow import exclusive
 from schemas.erasure import SUPPRESSIONS
 from schemas.errors import InputError
 from schemas.raw_log import INGEST_RUNS, RAW_LOG, REJECTS
@@ -39,38 +39,38 @@ _USER = "source string, user_id string"
 
 
 @dataclass(slots=True)
-class Found:
-    """Rows of these users, before any is taken out."""
+class UserRows:
+    """The rows of the users, before any is erased."""
 
     users: DataFrame  # source, user_id
     lines: dict[str, DataFrame]  # by table: PLACE, user_hmac
-    digests: set[tuple[str, str]] = field(default_factory=set)  # source and hash of everyone of whom there is a row
+    digests: set[tuple[str, str]] = field(default_factory=set)  # source and hash of each user with a row
 
 
 def forget_users(
     lake: Lake, asked: Sequence[RequestedUser], *, key: bytes | None = None, at_once: bool = False
 ) -> dict[str, Any]:
-    """Forget the users, and those whom a run that was stopped left half forgotten; what was done.
+    """Forget the users, and complete a run that was stopped; returns a summary.
 
     `at_once`: also remove the files and the log of old versions, which a running job may be reading, without waiting
     for the tables' retention.
     """
-    with alone(lake, by="forget"):
+    with exclusive(lake, by="forget"):
         if not lake.exists(RAW_LOG):
             raise InputError(f"{lake.root}: nothing was ingested here, so there is nobody to forget. Mend --lake")
         remove_folder(Place.of(f"{lake.root}/{SCRATCH}"))
         finish_exchanges(lake)
         sources = sources_of(lake)
-        held = held_as(lake, asked, sources, key)
+        held = stored_ids(lake, asked, sources, key)
         for source in sources:
             for batch in pending_batches(lake, source):
                 complete_batch(lake, source, batch)
-        run = _begun(lake)
+        run = _start_or_resume(lake)
         update_counts(lake, run["run"], since=run["versions"])
         with lake.scratch() as keep:
             summary = _erase(lake, held, run, keep)
         update_counts(lake, run["run"], since=run["versions"])
-        summary |= _written_down(lake, run)
+        summary |= _record_erasures(lake, run)
         if lake.notes(SUPPRESSIONS).get(UNFINISHED):
             lake.note(SUPPRESSIONS, UNFINISHED, "")
         summary["removed"] = remove_erased(lake, at_once=at_once) if at_once else []
@@ -78,13 +78,13 @@ def forget_users(
 
 
 def sources_of(lake: Lake) -> list[str]:
-    """All sources of which the lake holds lines, or rows made of them."""
+    """All sources of which the lake holds lines or rows."""
     there = [table for table in (*ERASED, INGEST_RUNS) if lake.exists(table)]
     return sorted({row["source"] for table in there for row in lake.read(table).select("source").distinct().collect()})
 
 
-def _begun(lake: Lake) -> dict[str, Any]:
-    """The run: which, since when, and the tables' versions when it began; of a run that was stopped, its own."""
+def _start_or_resume(lake: Lake) -> dict[str, Any]:
+    """The run's id, its start and the tables' versions then; those of a stopped run, where there is one."""
     salt_of(lake)
     text = lake.notes(SUPPRESSIONS).get(UNFINISHED)
     if text:
@@ -131,13 +131,13 @@ def _erase(
     }
 
 
-def _find(lake: Lake, who: Suppressed, keep: Keep) -> Found:
-    """Where such users have rows. Ids come into this process alone, and lines are named by their place."""
+def _find(lake: Lake, who: Suppressed, keep: Keep) -> UserRows:
+    """Find the rows of these users. Ids come into this process exclusive, and lines are named by their place."""
     users = {
         (row["source"], row["user_id"])
         for table in OF_USERS
         if lake.exists(table)
-        for row in users_of(of_sources(lake.read(table), who), who).collect()
+        for row in suppressed_users(of_sources(lake.read(table), who), who).collect()
     }
     digests = {(source, who.digest(source, user)) for source, user in users}
     lines = keep(lines_of_users(of_sources(lake.read(RAW_LOG), who), who, _read_again(lake, who)))
@@ -146,26 +146,26 @@ def _find(lake: Lake, who: Suppressed, keep: Keep) -> Found:
         refused = keep(lines.unionByName(rejects_of_users(of_sources(lake.read(REJECTS), who), who)).distinct())
     digests |= {(row[0], row[1]) for row in refused.select("source", "user_hmac").distinct().collect()}
     frame = lake.spark.createDataFrame(sorted(users), _USER)
-    return Found(frame, {RAW_LOG.name: lines, REJECTS.name: refused}, digests)
+    return UserRows(frame, {RAW_LOG.name: lines, REJECTS.name: refused}, digests)
 
 
 def _read_again(lake: Lake, who: Suppressed) -> list[tuple[str, int, int, str]]:
-    """By which formats replays have read lines again."""
+    """The formats by which replays have read lines again."""
     formats = {source: replay_note(lake, source).get("formats", []) for source in who.digests}
     return [(source, *each) for source, again in sorted(formats.items()) for each in again]
 
 
-def _suppress(lake: Lake, new: Sequence[tuple[str, str]], found: Found, run: Mapping[str, Any]) -> None:
+def _suppress(lake: Lake, new: Sequence[tuple[str, str]], found: UserRows, run: Mapping[str, Any]) -> None:
     began = datetime.fromisoformat(run["began"])
     rows = [(source, digest, (source, digest) in found.digests, run["run"], began) for source, digest in new]
     types = "source string, user_hmac string, found boolean, run string, asked_at timestamp"
-    version = lake.version(SUPPRESSIONS)  # a name of its own: a stopped run may have written some already
+    version = lake.version(SUPPRESSIONS)  # makes the app_id unique: a stopped run may have written some already
     frame = lake.spark.createDataFrame(rows, types)
     lake.append(SUPPRESSIONS, frame, app_id=f"feedloop.forget.{run['run']}.{version}", app_version=1)
 
 
-def _written_down(lake: Lake, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Row by row of ERASURES what the run's commits say that they took out; the same for the summary."""
+def _record_erasures(lake: Lake, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Write to ERASURES what the run's commits have erased, and return it for the summary."""
     now, rows = datetime.now(UTC), []
     for table in ERASED:
         commits = commits_of(lake, table, run["run"], since=run["versions"].get(table.name, 0))
@@ -173,7 +173,7 @@ def _written_down(lake: Lake, run: Mapping[str, Any]) -> dict[str, Any]:
             ours = [(version, note["rows"]) for version, note in commits if note["of"] == source]
             rows.append(_erasure(lake, table, source, ours) | {"run": run["run"], "erased_at": now})
     for row in rows:
-        row["removable_from"] = now + row.pop("kept_for")
+        row["removable_from"] = now + row.pop("file_retention")
     write_erasures(lake, run["run"], rows)
     last = max((row["removable_from"] for row in rows), default=None)
     return {
@@ -201,5 +201,5 @@ def _erasure(lake: Lake, table: Table, source: str, ours: Sequence[tuple[int, in
         "version_before": min(version for version, _ in ours) - 1,
         "version_after": max(version for version, _ in ours),
         "removed_at": None,
-        "kept_for": kept_for(lake, table),
+        "file_retention": file_retention(lake, table),
     }

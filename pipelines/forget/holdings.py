@@ -1,4 +1,4 @@
-"""What was made of the lake's rows outside of it and may hold forgotten users: one line each of forget's report."""
+"""Describes what was made of the lake's rows and may hold forgotten users: one line each of forget's report."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Holding:
     path: str
     kind: str  # packed directory, checkpoint, export, page, file
     reason: str
-    done: str = ""  # what forget did about it; "": it is left to whoever owns it
+    done: str = ""  # what forget did about it; "": nothing, the owner has to act
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of forgotten users: their hashes, and up to which versions tables held their rows."""
+    """The forgotten users: their hashes, and the last table versions that held their rows."""
 
     who: Suppressed
     held: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (source, table): the last version with rows
     table_ids: Mapping[str, str] = field(default_factory=dict)
 
     def made_before(self, source: str | None, inputs: Mapping[str, int]) -> str | None:
-        """Why what was made of these table versions holds them; None where it does not. No source: of any."""
+        """Why something made of these table versions holds forgotten users; None where it does not. No source: any."""
         for (of, table), last in sorted(self.held.items()):
             if (source is None or of == source) and inputs.get(table, last + 1) <= last:
                 return f"made of version {inputs[table]} of {table}, which held rows of forgotten users up to {last}"
@@ -44,7 +44,7 @@ class Past:
 
 
 def past_of(lake: Lake, who: Suppressed) -> Past:
-    """What the lake knows of those whom it has forgotten."""
+    """The lake's record of its forgotten users."""
     held: dict[tuple[str, str], int] = {}
     if lake.exists(ERASURES):
         last = F.max("version_before").alias("last")
@@ -55,7 +55,7 @@ def past_of(lake: Lake, who: Suppressed) -> Past:
 
 
 def folder_of(place: Place) -> Place:
-    """The folder that an option names; FileNotFoundError where there is none."""
+    """The folder that an option names; FileNotFoundError where it does not exist."""
     if not is_folder(place):
         raise FileNotFoundError(f"{place}: there is no such folder")
     return Place.of(place.path) if place.is_local else place

@@ -1,4 +1,4 @@
-"""Packed directories that hold forgotten users: found by their impressions, and by the versions they came from."""
+"""Finds packed directories that hold forgotten users, by their impressions and their input tables' versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.storage.paths import path_of
 from schemas.storage.place import Place
 
 KIND = "packed directory"
-Again = Callable[[Place], str | None]  # packs a directory anew in its place; why not, where it did not
+Repack = Callable[[Place], str | None]  # packs a directory again in its place; returns the reason where it cannot
 
 
 def packed_in(folder: Place) -> list[Place]:
@@ -38,26 +38,26 @@ def manifest_sums(folders: Sequence[Place]) -> dict[str, Place]:
     return {hashlib.sha256(_manifest(folder)).hexdigest(): folder for folder in folders}
 
 
-def holding_users(folders: Sequence[Place], past: Past, again: Again | None) -> Iterator[Holding]:
-    """Those of the packed directories that hold forgotten users, packed again where `again` is given."""
+def holding_users(folders: Sequence[Place], past: Past, repack: Repack | None) -> Iterator[Holding]:
+    """The packed directories that hold forgotten users, packed again where `repack` is given."""
     for folder in folders:
-        yield from _left_beside(folder, remove=again is not None)
+        yield from _leftover_builds(folder, remove=repack is not None)
         reason, ours = _reason(folder, past)
         if reason is None:
             continue
-        if again is None:
+        if repack is None:
             yield Holding(path=str(folder), kind=KIND, reason=reason)
         elif not ours:
             why = f"{reason}; not packed again, for it is of another lake"
             yield Holding(path=str(folder), kind=KIND, reason=why)
         else:
-            why_not = again(folder)
+            why_not = repack(folder)
             done, more = ("", f"; not packed again: {why_not}") if why_not else ("packed again", "")
             yield Holding(path=str(folder), kind=KIND, reason=reason + more, done=done)
 
 
-def _left_beside(folder: Place, *, remove: bool) -> Iterator[Holding]:
-    """What runs that were stopped have left in a directory behind a URL: of whoever its rows were."""
+def _leftover_builds(folder: Place, *, remove: bool) -> Iterator[Holding]:
+    """Builds that stopped runs have left in a directory behind a URL; they may hold any user."""
     if folder.is_local:
         return
     manifest = _read(folder)
@@ -73,7 +73,7 @@ def _left_beside(folder: Place, *, remove: bool) -> Iterator[Holding]:
 
 
 def _reason(folder: Place, past: Past) -> tuple[str | None, bool]:
-    """Why the directory holds them, and whether it was packed from this lake."""
+    """Why the directory holds forgotten users (None: it does not), and whether it was packed from this lake."""
     manifest = _read(folder)
     ids = manifest.config.get("table_ids", {})
     ours = bool(ids) and all(ids.get(name) == id for name, id in past.table_ids.items())

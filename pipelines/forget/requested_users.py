@@ -1,4 +1,4 @@
-"""Who is to be forgotten: a file of user ids, and the ids that the lake holds for them."""
+"""Reads the file of user ids that are to be forgotten, and finds the ids under which the lake holds them."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class RequestedUser:
     source: str | None  # None: every source
 
 
-def users_asked(file: Path) -> list[RequestedUser]:
-    """The lines of the file, each once. InputError, which shows no id, where a line is none or there is no line."""
+def read_requested_users(file: Path) -> list[RequestedUser]:
+    """The lines of the file, each once. InputError, which shows no id, for an invalid line or an empty file."""
     text, where = read_bytes(file, largest=_LARGEST, advice=_FORM, error=InputError), str(file)
     try:
         lines = text.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         number = text[: error.start].count(b"\n") + 1
         raise InputError(f"{where}: line {number} is no UTF-8 text. {_FORM}. Nothing was changed") from error
-    asked = [_asked(line, f"{where}: line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    asked = [_parse_line(line, f"{where}: line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
     if not asked:
         raise InputError(f"{where}: holds no user id. {_FORM}")
     return list(dict.fromkeys(asked))
 
 
-def _asked(line: str, where: str) -> RequestedUser:
+def _parse_line(line: str, where: str) -> RequestedUser:
     user, *more = (part.strip(" ") for part in line.split("\t"))
     wrong = None
     if len(more) > 1 or (more and not more[0]):
@@ -58,13 +58,13 @@ def _asked(line: str, where: str) -> RequestedUser:
     return RequestedUser(user, more[0] if more else None)
 
 
-def held_as(
+def stored_ids(
     lake: Lake, asked: Iterable[RequestedUser], sources: Iterable[str], key: bytes | None
 ) -> Mapping[RequestedUser, list[tuple[str, str]]]:
-    """(source, user id as the lake would hold it) of everyone who is asked for.
+    """(source, user id in the lake's form) of each requested user.
 
-    InputError where a source is none of the lake's, or where its ids are replaced and neither the key nor HMACs tell
-    which these are.
+    InputError where a source is not in the lake, or where its ids are replaced and neither the key nor HMACs are
+    given.
     """
     known = sorted(sources)
     keyed = {source for source in known if has_user_key(lake, source)}
@@ -83,7 +83,7 @@ def held_as(
 
 
 def _stored(user: str, keyed: bool, key: bytes | None, source: str) -> list[str]:
-    """As the lake holds the id in a source; of one that may be an HMAC or an id, both."""
+    """The id in the form of a source of the lake; both forms of one that may be an HMAC or an id."""
     if not keyed:
         return [user]
     own = [user] if _HMAC.fullmatch(user) else []

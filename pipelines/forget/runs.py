@@ -1,4 +1,4 @@
-"""What training left: checkpoints, exports, figures, examples, pages. Small files are mended, others only named."""
+"""Finds forgotten users in training's outputs (checkpoints, exports, figures, pages), and cleans the small files."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from schemas.storage.files import below, read, write
 from schemas.storage.paths import path_of
 from schemas.storage.place import Place
 
-_LARGEST = 1 << 28  # bytes of a file that is read whole
+_LARGEST = 1 << 28  # bytes of a file that is read into memory
 _TEXTS = (".json", ".jsonl", ".html", ".htm", ".txt", ".csv", ".tsv", ".log", ".md")
 _STATE, _EXPORT = "state.json", "export.json"  # of a checkpoint and of an export
-_NOT_OURS = ("_delta_log", MANIFEST_FILE)  # what a Delta table and a packed directory hold: not looked at here
+_NOT_OURS = ("_delta_log", MANIFEST_FILE)  # mark a Delta table and a packed directory, which are skipped here
 
 
 def holdings_below(folder: Place | Path, past: Past, packed: Mapping[str, object]) -> Iterator[Holding]:
-    """What below the folder holds forgotten users, or was trained on what did; what can be mended is.
+    """What below the folder holds forgotten users or was trained on their rows. Small files are cleaned.
 
-    `packed`: packed directories that hold them, by the sha256 of their manifests as checkpoints were made from them.
+    `packed`: packed directories that hold them, by the sha256 of the manifests, which checkpoints name.
     """
     for place in _files(Place.of(folder)):
         suffix = Path(place.name).suffix
         if place.name in (_STATE, _EXPORT):
-            yield from _trained(place, past, packed)
+            yield from _check_trained(place, past, packed)
         elif suffix in _TEXTS:
-            yield from _text(place, past)
+            yield from _check_text(place, past)
         elif suffix in (".zip", ".parquet"):
-            yield from _named(place, past)
+            yield from _check_archive(place, past)
 
 
 def _files(folder: Place) -> Iterator[Place]:
@@ -51,8 +51,8 @@ def _files(folder: Place) -> Iterator[Place]:
             yield place
 
 
-def _trained(place: Place, past: Past, packed: Mapping[str, object]) -> Iterator[Holding]:
-    """A checkpoint or an export that was made of rows of theirs. Its own files hold weights, and no id."""
+def _check_trained(place: Place, past: Past, packed: Mapping[str, object]) -> Iterator[Holding]:
+    """A checkpoint or an export that was made of their rows. Its own files hold weights and no ids."""
     found = _json(place)
     of = found.get("data") if place.name == _STATE else found
     of = of if isinstance(of, dict) else {}
@@ -77,7 +77,7 @@ def _json(place: Place) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _text(place: Place, past: Past) -> Iterator[Holding]:
+def _check_text(place: Place, past: Past) -> Iterator[Holding]:
     path = Path(place.name)
     kind = "page" if path.suffix in (".html", ".htm") else "file"
     try:
@@ -88,7 +88,7 @@ def _text(place: Place, past: Past) -> Iterator[Holding]:
     try:
         clean, count = scrubbed_text(path, text, past.who)
     except ValueError:
-        clean, count = text, 0  # none of its kind: only looked at
+        clean, count = text, 0  # not in the format of its suffix: only searched
     if count:
         write(place, clean.encode())
         reason = f"held {count} records of forgotten users"
@@ -97,8 +97,8 @@ def _text(place: Place, past: Past) -> Iterator[Holding]:
         yield Holding(path=str(place), kind=kind, reason=f"names {left} forgotten users: make it again, or remove it")
 
 
-def _named(place: Place, past: Past) -> Iterator[Holding]:
-    """Archives and Parquet are not written anew: something may hold their sums."""
+def _check_archive(place: Place, past: Past) -> Iterator[Holding]:
+    """Search archives and Parquet files. They are not rewritten: something may hold their sums."""
     count = 0
     with path_of(place).open("rb") as stream:
         if place.name.endswith(".parquet"):

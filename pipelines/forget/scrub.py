@@ -1,4 +1,4 @@
-"""Files that runs have left, without what names forgotten users: lists in JSON, lines of JSON, pages."""
+"""Removes records of forgotten users from files of runs: lists in JSON, lines of JSON, pages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _GONE = object()
 
 
 def scrubbed_json(value: Any, who: Suppressed) -> tuple[Any, int]:
-    """The value less what is of forgotten users, and how many parts that were: a record of one goes from its list,
-    and is null elsewhere.
+    """The value without records of forgotten users, and their number: a record is removed from its list, and null
+    elsewhere.
     """
     kept, count = _scrubbed(value, who)
     return (None if kept is _GONE else kept), count
@@ -39,9 +39,9 @@ def _scrubbed(value: Any, who: Suppressed) -> tuple[Any, int]:
 
 
 def scrubbed_text(path: Path, text: str, who: Suppressed) -> tuple[str, int]:
-    """The text of a file by its kind less what names forgotten users, and how many parts that were.
+    """A file's text without records of forgotten users, by its suffix, and their number.
 
-    ValueError where it is none of its kind.
+    ValueError where the text is not in the format of its suffix.
     """
     if path.suffix == ".json":
         value, count = scrubbed_json(json.loads(text), who)
@@ -63,13 +63,13 @@ def _scrubbed_page(text: str, who: Suppressed) -> tuple[str, int]:
     if not count:
         return text, 0
     data = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    for letter in "<>&\u2028\u2029":  # as the page writes it: nothing in it ends the element
+    for letter in "<>&\u2028\u2029":  # escaped as in the page: nothing in it ends the element
         data = data.replace(letter, f"\\u{ord(letter):04x}")
     return text[: found.start(2)] + data + text[found.end(2) :], count
 
 
 def mentions(path: Path, text: str, who: Suppressed) -> int:
-    """How many different ids of forgotten users stand in the text as words. A number is none: it may mean anything."""
+    """The number of different ids of forgotten users among the text's words, numbers left out: they are ambiguous."""
     page = path.suffix in (".html", ".htm")
     words = set(_words(_SCRIPT.sub(" ", text) if page else text))
     return sum(who.anywhere(word) for word in words if not word.isdigit())

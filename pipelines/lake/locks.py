@@ -1,4 +1,4 @@
-"""One writer per stage and lake: a lock that the kernel frees when its process ends, however it ends."""
+"""Allows one writer per stage and lake, by a lock that the kernel frees when its process ends, even by a kill."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from schemas.errors import ContractError, InputError
 from schemas.storage.place import Place
 from schemas.strict_json import Count, ShortText, decoded
 
-_LONGEST = 1 << 16  # characters
+_LARGEST = 1 << 16  # characters of a lock's file that are read
 FOLDER = "_locks"  # below the lake; Spark and Delta pass over names with an underscore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Holder:
-    """What stands in a lock's file."""
+    """The content of a lock's file."""
 
     job: ShortText
     pid: Count
@@ -33,10 +33,10 @@ class _Holder:
 
 @contextmanager
 def locked(root: str, stage: str, *, by: str | None = None, what: str = "lake") -> Iterator[None]:
-    """Inside, no other process on this file system is in the stage of this lake; InputError names the one that is.
+    """Inside, no other process on this file system runs the stage of this lake; InputError names one that does.
 
-    `by`: the job that holds the stage, where it is not the stage's own; `what`: what `root` is. Behind a URL, where no
-    kernel locks, by a lease.
+    `by`: the job that holds the stage, where it is not the stage's own; `what`: what `root` is. A lake behind a URL
+    is locked by a lease, for no kernel locks there.
     """
     if "://" in root:
         with leased(Place.of(root) / FOLDER, stage, by=by or stage, what=what):
@@ -49,7 +49,7 @@ def locked(root: str, stage: str, *, by: str | None = None, what: str = "lake") 
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             held.seek(0)
-            holder = _holder(stage, what, held.read(_LONGEST))
+            holder = _holder(stage, what, held.read(_LARGEST))
             raise InputError(f"{root}: {holder}. Run this again when it is done") from error
         held.truncate(0)  # the file stays, empty: removing it would let two processes lock two files of one name
         held.write(json.dumps({"job": by or stage, "pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
@@ -61,13 +61,13 @@ def locked(root: str, stage: str, *, by: str | None = None, what: str = "lake") 
 
 
 def _holder(stage: str, what: str, text: str) -> str:
-    """Who holds the lock, as it wrote itself; it may be about to."""
+    """A phrase on who holds the lock, by the file's text, which the holder may not have written yet."""
     try:
-        told = decoded(text, _Holder, stage)
+        holder = decoded(text, _Holder, stage)
     except ContractError:
         return f"{stage} of this {what} has just begun elsewhere"
-    process = f"process {told.pid} on {told.host}, since {told.since}"
-    return f"{told.job} of this {what} is running already ({process})"
+    process = f"process {holder.pid} on {holder.host}, since {holder.since}"
+    return f"{holder.job} of this {what} is running already ({process})"
 
 
 def _now() -> str:

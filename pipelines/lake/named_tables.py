@@ -1,6 +1,6 @@
-"""A lake in a schema of Spark's catalogue (Hive, Unity): its tables lie where the schema does, and have names there.
+"""Places a lake in a schema of Spark's catalogue (Hive, Unity) and registers its tables there by name.
 
-feedloop reads and writes them by their paths, as everywhere. The names are for those who query: schema.impressions.
+feedloop reads and writes them by their paths, as everywhere. The names are for queries: schema.impressions.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from pipelines.delta.table_ddl import literal
-from pipelines.session import is_embedded, located
+from pipelines.session import is_embedded, spark_uri
 from schemas.errors import InputError
 from schemas.storage.place import Place
 from schemas.table import Table
 
-_MANAGED = "__unitystorage"  # Unity's folders of tables that nobody may open by path
-_OF_A_SESSION = "feedloop-spark-"  # folders that end with a process of ours
+_MANAGED = "__unitystorage"  # Unity's folders of tables that cannot be opened by path
+_TEMPORARY = "feedloop-spark-"  # folders that are removed when our process ends
 _MAKE = "Make it with CREATE SCHEMA {schema} LOCATION '…', a folder that all machines share or a URL"
 
 
-def where_tables_lie(spark: SparkSession, lake: str | Path | Place) -> str | Path | Place:
-    """The lake as it is named; of a schema its LOCATION. InputError where feedloop cannot keep tables there."""
+def lake_location(spark: SparkSession, lake: str | Path | Place) -> str | Path | Place:
+    """The lake as given; for a schema, its LOCATION. InputError where feedloop cannot keep tables there."""
     place = Place.of(lake)
     schema = place.schema
     if schema is None:
@@ -40,7 +40,7 @@ def where_tables_lie(spark: SparkSession, lake: str | Path | Place) -> str | Pat
             "those by path. Name an external location as --lake, and make external tables of it: CREATE TABLE … "
             "USING delta LOCATION '…'"
         )
-    if _OF_A_SESSION in location:
+    if _TEMPORARY in location:
         raise InputError(
             f"{place}: lies in {location}, which ends with the process that made it. {_MAKE.format(schema='NAME')}"
         )
@@ -48,7 +48,7 @@ def where_tables_lie(spark: SparkSession, lake: str | Path | Place) -> str | Pat
 
 
 def registrar(spark: SparkSession, lake: str | Path | Place) -> Callable[[Table, str], None]:
-    """Gives a table that lies at a path its name in the lake's schema, once; for a lake that is none, does nothing."""
+    """A function that registers the table at a path in the lake's schema, once; without a schema it does nothing."""
     schema = Place.of(lake).schema
     done: set[str] = set()
 
@@ -56,7 +56,7 @@ def registrar(spark: SparkSession, lake: str | Path | Place) -> Callable[[Table,
         if schema is None or table.name in done:
             return
         name = f"{_quoted(schema)}.`{table.name}`"
-        spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING delta LOCATION {literal(located(path))}")
+        spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING delta LOCATION {literal(spark_uri(path))}")
         at = spark.sql(f"DESCRIBE DETAIL {name}").select("location").first()
         if at is None or Place.of(at[0]) != Place.of(path):
             raise InputError(

@@ -1,4 +1,4 @@
-"""Notes that stages leave on tables and read again: JSON in a table's properties, where others can write too."""
+"""Reads the notes that stages leave on tables: JSON in a table's properties, where other programs can write too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AGAIN = "Run the job that writes this table again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrajectoriesNote:
-    """Of EVALUATION, for each source: what both tables were built from."""
+    """Note of EVALUATION, for each source: what both tables were built from."""
 
     unfinished: bool = False
     inputs: dict[str, Count] = field(default_factory=dict)
@@ -26,7 +26,7 @@ class TrajectoriesNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputNote:
-    """What a source's last run was made of, what it left, and what a run that finds it so says."""
+    """A source's last run: its inputs, the versions that it left, the summary of a run that finds them unchanged."""
 
     made_of: _Plain = field(default_factory=dict)
     versions: dict[str, Count] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class InputNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceNote:
-    """By what one source's items are made; an older feedloop noted the first of these for all sources together."""
+    """By what one source's items are made; an older feedloop noted `tokens` for all sources together."""
 
     tokens: _Plain | None = None
     tokenizer: str | None = None
@@ -49,7 +49,7 @@ class SourceNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewsNote:
-    """Of ITEM_TOKENS: by what its rows are made."""
+    """Note of ITEM_TOKENS: by what its rows are made."""
 
     tokens: _Plain = field(default_factory=dict)
     sources: dict[str, SourceNote] = field(default_factory=dict)
@@ -58,19 +58,19 @@ class NewsNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayNote:
-    """Of INGEST_RUNS, for each source: by which formats its batches were read again, and, until a replay's exchange of
-    rows is done, what it exchanges.
+    """Note of INGEST_RUNS, for each source: the formats by which its batches were read again, and, until a replay's
+    exchange of rows is done, what it exchanges.
     """
 
-    formats: tuple[tuple[Count, Count, str], ...] = ()  # first and last batch, and what stands for RAW_LOG.format there
+    formats: tuple[tuple[Count, Count, str], ...] = ()  # first and last batch, and the format in place of RAW_LOG's
     folder: str = ""  # below the lake, with the tables of the replay that is under way
     made: dict[str, Count] = field(default_factory=dict)  # their versions
     changed: tuple[str, ...] = ()  # the tables whose rows are exchanged
 
 
-def noted(lake: Lake, table: Table, name: str, kind: type[TrajectoriesNote | NewsNote | ReplayNote]) -> _Plain:
-    """The note as plain values, which can be taken for the kind; empty where there is none. ContractError, by table,
-    note and place, for anything else."""
+def read_note(lake: Lake, table: Table, name: str, kind: type[TrajectoriesNote | NewsNote | ReplayNote]) -> _Plain:
+    """The note as plain values that fit the kind; empty where there is none. ContractError, with table, note and
+    place, for anything else."""
     text = lake.notes(table).get(name)
     if text is None:
         return {}

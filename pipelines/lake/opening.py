@@ -1,4 +1,4 @@
-"""What a job of the Spark half begins with: its lake, on a cluster once executors agree; its source."""
+"""Opens what a job of the Spark half starts from: its lake, on a cluster after a check of the executors; its source."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from schemas.storage.place import Place
 
 
 def open_lake(spark: SparkSession, lake: Place, *reads: Place | None) -> Lake:
-    """The lake. `reads`: other places that tasks read. InputError where executors are not as this process is, or do
-    not reach what the job names.
+    """The lake. `reads`: other places that tasks read. InputError where executors differ from this process or do not
+    reach what the job names.
 
-    Of a lake behind a URL tasks read and write in Spark's own Java, by settings of its own: it says itself what fails.
+    Tasks access a lake behind a URL through Spark's own Java, by settings of its own: Spark reports what fails there.
     """
     tables = Lake(spark, lake)
     root = Place.of(tables.root)
@@ -22,8 +22,8 @@ def open_lake(spark: SparkSession, lake: Place, *reads: Place | None) -> Lake:
     return tables
 
 
-def named(source: str) -> str:
-    """The source, if it can name a partition. InputError otherwise."""
+def checked_source(source: str) -> str:
+    """The source, if it can name a partition; InputError otherwise."""
     if not source.strip():
         raise InputError("--source is empty: name the publisher that the data comes from")
     return source

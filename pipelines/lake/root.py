@@ -1,4 +1,4 @@
-"""Where a lake lies: a folder of this machine, or a URL; refused before anything is made where it cannot lie there."""
+"""Resolves a lake's root, a local folder or a URL, and rejects an unusable one before anything is written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ODD = re.compile(r"[^\w./:@=+~-]", re.ASCII)
 
 
 def lake_root(named: str | Path | Place) -> str:
-    """The whole path, or the URL."""
+    """The absolute path, or the URL. InputError where a lake cannot be there."""
     place = check_served(lake_place(named))
     root = str(place.path.resolve()) if place.is_local else place.text
     if place.is_local and place.path.exists() and not place.path.is_dir():

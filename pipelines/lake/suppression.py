@@ -1,7 +1,7 @@
-"""Users who were forgotten, known by a hash: whose lines ingest keeps out, and whose rows forget takes out.
+"""Holds the hashes of forgotten users: ingest leaves their lines out, and forget removes their rows.
 
-The hash is an HMAC-SHA256 under a salt that the lake holds: the lake names nobody, but who has it can test whether an
-id that he knows is among them. Under a user key the lake holds no id of the log, and what is hashed is the id's HMAC.
+The hash is an HMAC-SHA256 under a salt that the lake holds: the lake names no user, but its owner can test whether a
+known id is among them. Under a user key the lake holds no id of the log, so the id's HMAC is hashed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from pipelines.lake.tables import Lake
 from schemas.erasure import SUPPRESSIONS
 from schemas.errors import InputError
 
-_SALT = "salt"  # the note of SUPPRESSIONS that holds it, in hex
+_SALT = "salt"  # the note of SUPPRESSIONS that holds the salt, in hex
 _SALT_BYTES = 32
-UNFINISHED = "unfinished"  # the note of SUPPRESSIONS that names a run of forget which is not done
-_LONGEST = 24  # pieces of an id that stands in a longer text
+UNFINISHED = "unfinished"  # the note of SUPPRESSIONS that names an unfinished run of forget
+_LONGEST = 24  # pieces of an id inside a longer text
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')  # of JSON
 _RUN = re.compile(r'[^\s"]+')
 _PIECE = re.compile(r"[\w-]+|[^\w-]")
@@ -35,47 +35,47 @@ _TIME = re.compile(r"\d{1,4}(?:[-/:T.]\d{1,9}){2,}Z?")  # its numbers are no ids
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """The users as tasks know them; it travels in a function's closure, which no plan shows."""
+    """The forgotten users in the form for tasks; it travels in a function's closure, which no plan shows."""
 
     salt: bytes = field(repr=False)
-    digests: Mapping[str, frozenset[str]]  # of the users of each source
+    digests: Mapping[str, frozenset[str]]  # source -> hashes of its forgotten users
 
     def digest(self, source: str, user: str) -> str:
         """The user's hash."""
         return hmac.digest(self.salt, f"{source}\0{user}".encode(), "sha256").hex()
 
     def anywhere(self, user: str) -> bool:
-        """Whether a user of this id is among them, in whatever source."""
+        """Whether a user of this id is forgotten in any source."""
         return any(self.known(source, user) for source in self.digests)
 
     def known(self, source: str, user: str) -> str | None:
-        """The user's hash, if it is one of theirs."""
+        """The user's hash if the user is forgotten, else None."""
         if source not in self.digests:
             return None
         digest = self.digest(source, user)
         return digest if digest in self.digests[source] else None
 
     def of_users(self, source: str, users: pa.Array) -> Any:
-        """`known` of each id of an Arrow array, where it is not null: an array of objects."""
+        """`known` for each id of an Arrow array, None for null: an array of objects."""
         each = users.dictionary_encode()
         known = [None if user is None else self.known(source, user) for user in each.dictionary.to_pylist()]
         codes = each.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
         return np.array([*known, None], object)[codes]
 
     def in_text(self, source: str, text: str) -> str | None:
-        """The hash of a user of theirs whose id stands in the text, with no letter, digit, `_` or `-` beside it."""
+        """The hash of a forgotten user whose id is in the text, with no letter, digit, `_` or `-` next to it."""
         if source not in self.digests:
             return None
-        return next(filter(None, (self.known(source, name) for name in names_in(text))), None)
+        return next(filter(None, (self.known(source, name) for name in possible_ids(text))), None)
 
     def of(self, sources: Iterable[str]) -> Suppressed:
-        """Those of some sources."""
+        """The forgotten users of these sources alone."""
         wanted = set(sources)
         return Suppressed(self.salt, {name: users for name, users in self.digests.items() if name in wanted})
 
 
 def suppressed_in(lake: Lake) -> Suppressed | None:
-    """Whom the lake has forgotten; None where nobody was."""
+    """The users whom the lake has forgotten; None where there are none."""
     if not lake.exists(SUPPRESSIONS):
         return None
     held: dict[str, set[str]] = {}
@@ -97,36 +97,36 @@ def refuse_half_forgotten(lake: Lake) -> None:
 
 
 def salt_of(lake: Lake) -> bytes:
-    """The salt of this lake, from now on the same."""
+    """The lake's salt; the first call makes and stores it."""
     lake.create(SUPPRESSIONS)
     if _SALT not in lake.notes(SUPPRESSIONS):
         lake.note(SUPPRESSIONS, _SALT, secrets.token_hex(_SALT_BYTES))
     return bytes.fromhex(lake.notes(SUPPRESSIONS)[_SALT])
 
 
-def users_of(frame: DataFrame, who: Suppressed) -> DataFrame:
-    """The distinct (source, user_id) of the frame that are theirs."""
+def suppressed_users(frame: DataFrame, who: Suppressed) -> DataFrame:
+    """The distinct (source, user_id) of the frame that are forgotten users."""
 
     def theirs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield batch.filter(rows_of_users(batch, who))
+            yield batch.filter(is_suppressed(batch, who))
 
     return frame.select("source", "user_id").distinct().mapInArrow(theirs, "source string, user_id string")
 
 
-def rows_of_users(batch: pa.RecordBatch, who: Suppressed) -> pa.Array:
-    """Of rows with a source and a user_id, which are theirs."""
+def is_suppressed(batch: pa.RecordBatch, who: Suppressed) -> pa.Array:
+    """For each row with a source and a user_id, whether it is a forgotten user's."""
     pairs = zip(batch.column("source").to_pylist(), batch.column("user_id").to_pylist(), strict=True)
     return pa.array([who.known(source, user) is not None for source, user in pairs], pa.bool_())
 
 
 def of_sources(frame: DataFrame, who: Suppressed) -> DataFrame:
-    """The frame's rows of the sources that have such users."""
+    """The frame's rows of the sources that have forgotten users."""
     return frame.where(F.col("source").isin(sorted(who.digests)))
 
 
-def names_in(text: str) -> set[str]:
-    """What of a text may be a user's id: its JSON strings, its words, and pieces of words between signs."""
+def possible_ids(text: str) -> set[str]:
+    """Every part of a text that may be a user's id: JSON strings, words, and pieces of words between signs."""
     found = set()
     for quoted in _TEXT.findall(text):
         try:

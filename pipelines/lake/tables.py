@@ -1,4 +1,4 @@
-"""The lake: reads and writes contract tables as Delta; the only place that knows their paths and formats."""
+"""Reads and writes the lake's contract tables as Delta; the only module that knows their paths and formats."""
 
 from __future__ import annotations
 
@@ -9,27 +9,19 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from pipelines.delta import table_ddl
 from pipelines.delta.commits import Changes, Commit, Mark, is_replay, latest_commits
 from pipelines.delta.delta_errors import explained
-from pipelines.delta.log import Snapshot, is_table, opened, snapshot
+from pipelines.delta.log import Snapshot, is_table, open_table, snapshot
 from pipelines.delta.merge import Merge
 from pipelines.delta.reading import delta_frame
-from pipelines.delta.table_ddl import (
-    TABLES,
-    bring_up_to_date,
-    job_of,
-    make,
-    shaped,
-    unmade_by_failure,
-    with_contract_columns,
-)
 from pipelines.engine.commit_check import check_commits
 from pipelines.engine.one_machine import on_one_machine
 from pipelines.engine.scratch import Keep, scratch
 from pipelines.engine.staged import Staged
 from pipelines.engine.writer import writer_of
 from pipelines.lake import locks, versions
-from pipelines.lake.named_tables import registrar, where_tables_lie
+from pipelines.lake.named_tables import lake_location, registrar
 from pipelines.lake.root import lake_root
 from schemas.errors import InputError
 from schemas.storage.place import Place
@@ -41,24 +33,24 @@ _NOTE = "feedloop."  # prefix of our own table properties
 
 
 class Lake:
-    """The Delta tables below one root: a folder, a URL, a schema's LOCATION. `pinned`: tables at old versions."""
+    """The Delta tables below one root: a folder, a URL or a schema's LOCATION. `pinned`: tables at old versions."""
 
     def __init__(
         self, spark: SparkSession, root: str | Path | Place, *, pinned: Mapping[str, int] | None = None
     ) -> None:
         self.spark = spark
-        self.root = lake_root(where_tables_lie(spark, root))
+        self.root = lake_root(lake_location(spark, root))
         self._register = registrar(spark, root)
         check_commits(spark, self.root)
         self._pinned = None if pinned is None else dict(pinned)
         self._writer = writer_of(spark)
 
     def path(self, table: Table) -> str:
-        """Where the table lies."""
+        """The table's path or URL."""
         return f"{self.root}/{table.name}"
 
     def exists(self, table: Table) -> bool:
-        """Whether the table has been made."""
+        """Whether the table exists."""
         there = self._pinned is None or table.name in self._pinned
         return there and is_table(self.path(table))
 
@@ -77,10 +69,10 @@ class Lake:
             version = self._pinned[table.name]
         with explained(table, self.path(table)):
             frame = delta_frame(self.spark, self.path(table), version=version)
-        return with_contract_columns(frame, table, self.path(table))
+        return table_ddl.with_contract_columns(frame, table, self.path(table))
 
     def table_id(self, table: Table) -> str:
-        """The id that Delta gave the table when it was made; no other table has it."""
+        """The unique id that Delta gave the table when it was made."""
         return self._snapshot(table).id
 
     def properties(self, table: Table) -> dict[str, str]:
@@ -88,68 +80,68 @@ class Lake:
         return self._snapshot(table).properties
 
     def notes(self, table: Table) -> dict[str, str]:
-        """What stages noted about the table: how its rows were made."""
+        """The notes of stages about how the table's rows were made."""
         found = self.properties(table).items()
         return {name.removeprefix(_NOTE): value for name, value in found if name.startswith(_NOTE)}
 
     def note(self, table: Table, name: str, value: str) -> None:
-        """Note something about the table, in a commit of its own unless it is noted already."""
+        """Store a note on the table, in a commit of its own unless it is there already."""
         self.set_properties(table, {_NOTE + name: value})
 
     def set_properties(self, table: Table, properties: Mapping[str, str]) -> None:
         """Set properties of the table, in a commit of their own unless it has them already."""
         if not properties.items() <= self._snapshot(table).properties.items():
             with explained(table, self.path(table)):
-                opened(self.path(table)).alter.set_table_properties(dict(properties), raise_if_not_exists=False)
+                open_table(self.path(table)).alter.set_table_properties(dict(properties), raise_if_not_exists=False)
 
     def commits(self, table: Table, *, limit: int = 20) -> list[Commit]:
-        """The table's latest commits, newest first, as far as Delta's log still tells of them."""
+        """The table's latest commits, newest first, as far as Delta's log still holds them."""
         self._require(table)
         return list(latest_commits(self.path(table), limit))
 
     def scratch(self) -> AbstractContextManager[Keep]:
-        """Inside, frames can be computed once and kept as they are; see engine/scratch.py."""
+        """Inside, frames can be computed once and stored; see engine/scratch.py."""
         return scratch(None if on_one_machine(self.spark) else f"{self.root}/{SCRATCH}")
 
     def locked(self, stage: str, *, by: str | None = None) -> AbstractContextManager[None]:
-        """Inside, this process alone is in the stage of this lake, for the job `by`. InputError where another is."""
+        """Inside, this process alone runs the stage of this lake, for the job `by`. InputError where another does."""
         return locks.locked(self.root, stage, by=by)
 
     def report(self, job: str, *, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> dict[str, Any]:
         """Write below the lake which table versions a job read and wrote; returns them for its summary."""
-        told = {"inputs": dict(inputs), "outputs": dict(outputs)}
-        versions.write_report(self.root, {"job": job} | told)
-        return told
+        used = {"inputs": dict(inputs), "outputs": dict(outputs)}
+        versions.write_report(self.root, {"job": job} | used)
+        return used
 
     def as_of(self, pinned: Mapping[str, int]) -> Lake:
-        """The lake as it was at these versions, to be read only; tables that are not named are not there."""
+        """The lake at these versions, read-only; tables that are not named do not exist in it."""
         return Lake(self.spark, self.root, pinned=pinned)
 
     def versions_from(self, text: str) -> dict[str, int]:
-        """What `--as-of` names: a versions file that a job wrote, or a time (each table as it was then)."""
+        """The table versions that `--as-of` names: a versions file that a job wrote, or a time (each table then)."""
         moment = versions.moment_of(text)
         if moment is None:
             return versions.read_report(text)
-        return versions.versions_at(self.root, TABLES, moment)
+        return versions.versions_at(self.root, table_ddl.TABLES, moment)
 
     def create(self, table: Table) -> bool:
-        """Make the table, empty, if it is missing, and say whether it was; bring an older one up to its contract."""
+        """Create the table, empty, if it is missing, and return whether it was; else bring it up to its contract."""
         assert self._pinned is None, f"table {table.name}: a lake as of old versions is only read"
         new = not self.exists(table)
         with explained(table, self.path(table)):
             if new:
-                make(table, self.path(table))
-            bring_up_to_date(self.spark, table, self.path(table))
+                table_ddl.create_table(table, self.path(table))
+            table_ddl.bring_up_to_date(self.spark, table, self.path(table))
         return new
 
     @contextmanager
     def staged(self, table: Table, frame: DataFrame) -> Iterator[Staged]:
-        """Inside, the rows are computed and stay as they are, and `append` can add them without computing them again;
-        no version of the table has them before. What is not appended is gone afterwards.
+        """Inside, the rows are computed, and `append` can add them without computing them again; no version of the
+        table holds them before. Rows that were not appended are removed at the end.
         """
-        rows, _ = shaped(frame, table, keep_others=False)
+        rows, _ = table_ddl.to_contract(frame, table, keep_others=False)
         with ExitStack() as held:
-            held.enter_context(unmade_by_failure(self.create(table), self.path(table)))
+            held.enter_context(table_ddl.removed_on_failure(self.create(table), self.path(table)))
             keep = held.enter_context(self.scratch())
             with explained(table, self.path(table)):
                 staged = held.enter_context(self._writer.staged(table, self.path(table), rows, keep))
@@ -166,13 +158,13 @@ class Lake:
         evolve: bool = False,
         times: DataFrame | None = None,
     ) -> int:
-        """Add rows once and return how many: a second call with the same or a smaller version of `app_id` adds none.
+        """Add rows once and return their number: a second call with the same or a smaller version of `app_id` adds 0.
 
         `evolve`: columns of the frame beyond the contract become columns of the table, null in its older rows.
-        `times`: for a table that is ordered by time, a frame that has this column with the times of the rows, and
-        perhaps others, and is cheaper to count than the rows: by them they are dealt out to files.
+        `times`: for a table that is ordered by time, a frame with that column for at least these rows that is cheaper
+        to count than the rows; by it the rows are divided among files.
         """
-        rows = shaped(frame, table, keep_others=evolve)[0] if isinstance(frame, DataFrame) else frame
+        rows = table_ddl.to_contract(frame, table, keep_others=evolve)[0] if isinstance(frame, DataFrame) else frame
         with self._made(table):
             return self._append(table, rows, Mark(app_id, app_version, note), times)
 
@@ -190,7 +182,7 @@ class Lake:
         evolve: bool = False,
     ) -> None:
         """Replace all rows, or those for which `where` holds, in one commit; `evolve` as in `append`."""
-        rows, _ = shaped(frame, table, keep_others=evolve)
+        rows, _ = table_ddl.to_contract(frame, table, keep_others=evolve)
         with self._made(table):
             self._writer.overwrite(table, self.path(table), rows, where, Mark(note=note))
 
@@ -206,12 +198,11 @@ class Lake:
     ) -> Changes:
         """MERGE by the table's key: update what matches, insert the rest; returns what the commit changed.
 
-        Expressions say `stored.x` and `incoming.x`; columns of `frame` beyond the contract may serve them. A row whose
-        key is new is inserted in any case. With an app_id in its `mark` the MERGE happens once; without, a replay must
-        change nothing by itself. `where`, with literals, narrows the stored rows that can match, so that Delta reads
-        only their files.
+        Expressions name `stored.x` and `incoming.x`, also columns of `frame` beyond the contract. A row whose key is
+        new is always inserted. With an app_id in its `mark` the MERGE happens once; without, a replay must change
+        nothing by itself. `where`, with literals, limits the stored rows that can match: Delta reads only their files.
         """
-        rows, _ = shaped(frame, table, keep_others=True)
+        rows, _ = table_ddl.to_contract(frame, table, keep_others=True)
         values, when = table.column_names, {"update_when": update_when, "where": where}
         with self._made(table) as new:
             if new:  # nothing can match: the same rows at half the price
@@ -221,13 +212,13 @@ class Lake:
             return Changes() if replay else self._writer.merge(table, self.path(table), rows, how, mark)
 
     def change(self, table: Table, frame: DataFrame, *, where: str, mark: Mark = _UNMARKED) -> Changes:
-        """Replace or delete stored rows in one commit, and insert none: what Delta does without sorting the table.
+        """Replace or delete stored rows in one commit, and insert none: Delta does this without sorting the table.
 
-        Each row of `frame` has the columns of the row to come, which may be another's key, a struct `old` with the key
-        of the stored one, and `gone`: whether that one is deleted instead. `where` as in `merge`. The frame is counted
-        first: it should be a checkpoint, or cheap.
+        Each row of `frame` has the new row's columns, whose key may differ, a struct `old` with the stored row's key,
+        and `gone`: whether to delete the stored row instead. `where` as in `merge`. The frame is counted first: it
+        should be stored already, or cheap.
         """
-        rows, _ = shaped(frame, table, keep_others=True)
+        rows, _ = table_ddl.to_contract(frame, table, keep_others=True)
         with self._made(table):
             replay = is_replay(self.path(table), mark)
             return Changes() if replay else self._writer.change(table, self.path(table), rows, where, mark)
@@ -246,11 +237,14 @@ class Lake:
                 f"{self.path(table)}: --as-of names no version of table {table.name}, only of {sorted(self._pinned)}. "
                 "Name the versions file of a job that read or wrote it, or a time"
             )
-        raise InputError(f"{self.path(table)}: no table {table.name} there. Make it with ./feedloop {job_of(table)}")
+        raise InputError(
+            f"{self.path(table)}: no table {table.name} there. Make it with ./feedloop {table_ddl.job_of(table)}"
+        )
 
     @contextmanager
     def _made(self, table: Table) -> Iterator[bool]:
-        """Inside, the table exists, as its contract says; gives whether it is new. A failed first write leaves none."""
-        with unmade_by_failure(self.create(table), self.path(table)) as new, explained(table, self.path(table)):
+        """Inside, the table exists as its contract asks; gives whether it is new. A failed first write removes it."""
+        path = self.path(table)
+        with table_ddl.removed_on_failure(self.create(table), path) as new, explained(table, path):
             yield new
-        self._register(table, self.path(table))
+        self._register(table, path)

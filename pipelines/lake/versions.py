@@ -1,4 +1,4 @@
-"""Which versions of the lake's tables a job read and wrote: written beside the tables, and read again for `--as-of`."""
+"""Records which table versions a job read and wrote, in files next to the tables, and reads them for `--as-of`."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _ADVICE = f"Name a JSON file that a job wrote below {FOLDER}/ of the lake, or a 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Report:
-    """What a job wrote below _versions; more stands beside it."""
+    """What a job wrote below _versions; its file may hold more."""
 
     job: ShortText
     inputs: dict[str, Count]
     outputs: dict[str, Count]
 
 
-def write_report(root: str, told: Mapping[str, Any]) -> str:
-    """The path of the JSON file that now holds `told`, below the lake and named for the job and this moment."""
+def write_report(root: str, report: Mapping[str, Any]) -> str:
+    """Write the report as a JSON file below the lake, named for the job and this moment; returns its path."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    path = f"{root}/{FOLDER}/{told['job']}/{moment}.json"
-    create(Place.of(path), (json.dumps(told, sort_keys=True) + "\n").encode())
+    path = f"{root}/{FOLDER}/{report['job']}/{moment}.json"
+    create(Place.of(path), (json.dumps(report, sort_keys=True) + "\n").encode())
     return path
 
 
@@ -50,7 +50,7 @@ def read_report(path: str) -> dict[str, int]:
 
 
 def _text(path: str) -> str | bytes | None:
-    """What stands in the file, on this machine or behind a URL; None where there is none."""
+    """The content of the file, on this machine or behind a URL; None where there is none."""
     if not path:
         return None
     place = Place.of(path)
@@ -68,7 +68,7 @@ def moment_of(text: str) -> datetime | None:
 
 
 def versions_at(root: str, tables: Iterable[Table], moment: datetime) -> dict[str, int]:
-    """The version that each table had at that moment; those that were not there yet are left out."""
+    """The version that each table had at that moment; tables that did not exist yet are left out."""
     found = {table.name: _version_at(f"{root}/{table.name}", moment) for table in tables}
     return {name: version for name, version in found.items() if version is not None}
 

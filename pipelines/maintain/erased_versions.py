@@ -1,7 +1,7 @@
-"""What forget has taken out of the tables is gone for good: old versions' files, and the log that describes them.
+"""Removes for good what forget has erased from the tables: the files of old versions, and their log entries.
 
-Delta's log tells of each file the smallest and largest ids in it, and a commit of Spark repeats that of the files that
-it takes out. So the log goes up to and with the commit that took the rows out, behind a checkpoint of a later version.
+Delta's log states the smallest and largest ids of each file, and a commit of Spark repeats them for the files that it
+removes. So the log is removed up to and with the commit that erased the rows, behind a checkpoint of a later version.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.delta.table_ddl import TABLES
 from pipelines.delta.vacuum import vacuum
 from pipelines.lake.tables import Lake
@@ -26,21 +26,21 @@ from schemas.table import Table
 FILES_KEPT = "delta.deletedFileRetentionDuration"
 _KEPT_AT_FIRST = timedelta(days=7)
 _INTERVAL = re.compile(r"interval (\d+) (day|hour|week)s?", re.IGNORECASE)
-_OF_VERSION = re.compile(r"\.?(\d{20})\.")  # how the log calls what it holds of a version: commits, checkpoints, sums
-_NOTE = "erased"  # of a table: the version of it that was its first without rows
+_OF_VERSION = re.compile(r"\.?(\d{20})\.")  # names of a version's files in the log: commits, checkpoints, sums
+_NOTE = "erased"  # a table's note: its first version without the erased rows
 
 
-def kept_for(lake: Lake, table: Table) -> timedelta:
-    """How long the table keeps files that no version holds any more."""
+def file_retention(lake: Lake, table: Table) -> timedelta:
+    """How long the table keeps files that its current version no longer contains."""
     interval = _INTERVAL.fullmatch(lake.properties(table).get(FILES_KEPT, ""))
     return _KEPT_AT_FIRST if interval is None else timedelta(**{f"{interval[2].lower()}s": int(interval[1])})
 
 
 def remove_erased(lake: Lake, *, at_once: bool = False) -> list[str]:
-    """Remove what old versions hold of erased rows, where the tables' retention has passed, or at once; the names of
-    the tables where that was done.
+    """Remove erased rows from old versions where the tables' retention has passed, or at once; returns the names of
+    these tables.
 
-    Nobody may write the lake meanwhile. What a killed run has left undone, the next does.
+    No other process may write the lake meanwhile. The next run completes what a killed run has left.
     """
     if not lake.exists(ERASURES):
         return []
@@ -57,12 +57,12 @@ def remove_erased(lake: Lake, *, at_once: bool = False) -> list[str]:
 
 
 def _remove(lake: Lake, table: Table, after: int, *, at_once: bool) -> None:
-    """No file holds the erased rows or tells of them."""
+    """Remove the files that hold the erased rows, and the log entries that describe these files."""
     path = lake.path(table)
     if lake.version(table) <= after:
         lake.note(table, _NOTE, str(after))  # a later version, for the checkpoint
     vacuum(path, hours=0 if at_once else None, below_retention=at_once)
-    opened(path).create_checkpoint()
+    open_table(path).create_checkpoint()
     log = Place.of(path) / "_delta_log"
     versions = {name: _OF_VERSION.match(name) for name, _ in below(log)}
     remove_all([log / name for name, of in versions.items() if of is not None and int(of[1]) <= after])
@@ -79,7 +79,7 @@ def _mark_removed(lake: Lake, versions: dict[str, int]) -> None:
 
 
 def write_erasures(lake: Lake, run: str, rows: Sequence[dict[str, Any]]) -> None:
-    """What the run has taken out, in place of what a stopped part of it wrote."""
+    """Write the run's erasures, in place of those that a stopped part of it wrote."""
     if not rows:
         return
     values = [tuple(row[name] for name in ERASURES.column_names) for row in rows]

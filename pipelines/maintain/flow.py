@@ -1,4 +1,4 @@
-"""Care of the lake's tables beside the stages: fewer and larger files, old versions gone after their retention."""
+"""Maintains the lake's tables: merges small files, removes old rows, and old versions after their retention."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deltalake import CommitProperties
 
 from pipelines.delta import log as delta_log
 from pipelines.delta.commits import Changes, Mark
-from pipelines.delta.log import ZSTD, opened, spelt_by_spark
+from pipelines.delta.log import ZSTD, open_table, spelt_by_spark
 from pipelines.delta.table_ddl import TABLES, TABLES_OF
 from pipelines.delta.vacuum import vacuum
 from pipelines.engine.scratch import sweep_scratch
@@ -22,22 +22,22 @@ from pipelines.engine.spark_writer import compact_by_spark
 from pipelines.lake.tables import SCRATCH, Lake
 from pipelines.maintain.erased_versions import FILES_KEPT, remove_erased
 from pipelines.maintain.retention import ExpiryConfig, expire
-from pipelines.session import is_embedded, located
+from pipelines.session import is_embedded, spark_uri
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.files import bytes_below
 from schemas.storage.place import Place
 from schemas.table import Table
 
-SAFE_DAYS = 7  # Delta's own limit: no reader or writer is thought to take longer
-_ZORDER = {IMPRESSIONS.name: ("user_id",), HISTORIES.name: ("user_id",)}  # what a user's rows are looked up by
+SAFE_DAYS = 7  # Delta's own limit: it assumes that no reader or writer takes longer
+_ZORDER = {IMPRESSIONS.name: ("user_id",), HISTORIES.name: ("user_id",)}  # columns of look-ups
 _ZORDERED = {"maintain": "zorder"}  # the note of a commit that ordered a table
 _FEATURE = "deletionVectors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaintenanceConfig:
-    """What is done to each table."""
+    """The maintenance of each table."""
 
     small_file_mb: int = 32  # files below this are put together with others of their partition
     zorder: bool = False  # also lay impressions and histories out by user, where rows have changed since
@@ -68,16 +68,16 @@ def maintain_lake(
     config: MaintenanceConfig,
     expiry: ExpiryConfig = ExpiryConfig(),  # noqa: B008 - frozen
 ) -> dict[str, dict[str, Any]]:
-    """Care for every table of our contracts that exists; per table what it was before and is now, and how many rows
-    left it for their age.
+    """Maintain every contract table that exists; returns per table its state before and after, and the number of rows
+    that were removed for their age.
     """
-    with alone(lake, by="maintain"):
+    with exclusive(lake, by="maintain"):
         sweep_scratch(f"{lake.root}/{SCRATCH}")
         for table in TABLES:
             if lake.exists(table):
                 _refuse_short_log(lake, table, config)
         expired = expire(lake, expiry, datetime.now(UTC).date())
-        found = {table.name: _care(lake, table, config) for table in TABLES if lake.exists(table)}
+        found = {table.name: _maintain(lake, table, config) for table in TABLES if lake.exists(table)}
         for name, rows in expired.items():
             found[name]["expired"] = rows
         remove_erased(lake, at_once=config.retention_days == 0)
@@ -99,15 +99,15 @@ def _utc(milliseconds: int) -> str:
 
 
 @contextmanager
-def alone(lake: Lake, *, by: str) -> Iterator[None]:
-    """Inside, no job of this lake that writes tables runs but this one, `by`."""
+def exclusive(lake: Lake, *, by: str) -> Iterator[None]:
+    """Inside, the job `by` is the only one that writes tables of this lake."""
     with ExitStack() as held:
         for stage in ("maintain", *TABLES_OF):
             held.enter_context(lake.locked(stage, by=by))
         yield
 
 
-def _care(lake: Lake, table: Table, config: MaintenanceConfig) -> dict[str, Any]:
+def _maintain(lake: Lake, table: Table, config: MaintenanceConfig) -> dict[str, Any]:
     before = state_of(lake, table)
     _set_retention(lake, table, config)
     order = _ZORDER.get(table.name, ()) if config.zorder and _changed_since_ordered(lake, table) else ()
@@ -119,7 +119,7 @@ def _care(lake: Lake, table: Table, config: MaintenanceConfig) -> dict[str, Any]
 
 
 def state_of(lake: Lake, table: Table) -> dict[str, int]:
-    """Version, files and bytes of the current version, its rows, and bytes in the folder: old versions and log too."""
+    """The current version with its files, bytes and rows, and the bytes of the folder, with old versions and log."""
     version = lake.version(table)
     files = _files(lake, table)
     return {
@@ -133,12 +133,12 @@ def state_of(lake: Lake, table: Table) -> dict[str, int]:
 
 def _files(lake: Lake, table: Table) -> list[dict[str, Any]]:
     """The files of the current version: path, size_bytes, num_records and more."""
-    listed: list[dict[str, Any]] = pa.table(opened(lake.path(table)).get_add_actions(flatten=True)).to_pylist()
+    listed: list[dict[str, Any]] = pa.table(open_table(lake.path(table)).get_add_actions(flatten=True)).to_pylist()
     return listed
 
 
 def _set_retention(lake: Lake, table: Table, config: MaintenanceConfig) -> None:
-    """Delta keeps these with the table. A retention below the safe one is for this run only."""
+    """Store the retentions in the table's properties. One below the safe retention is for this run only."""
     days = config.retention_days
     wanted = {FILES_KEPT: days if days is not None and days >= SAFE_DAYS else None}
     wanted["delta.logRetentionDuration"] = config.log_days
@@ -146,9 +146,8 @@ def _set_retention(lake: Lake, table: Table, config: MaintenanceConfig) -> None:
 
 
 def _refuse_short_log(lake: Lake, table: Table, config: MaintenanceConfig) -> None:
-    """InputError where the log would go before the files that an earlier run has told the table to keep."""
-    told = lake.properties(table).get(FILES_KEPT, "")
-    kept = re.fullmatch(r"interval (\d+) days", told)
+    """InputError where the log would be removed before files whose retention an earlier run has set."""
+    kept = re.fullmatch(r"interval (\d+) days", lake.properties(table).get(FILES_KEPT, ""))
     if config.log_days is None or config.retention_days is not None or kept is None:
         return
     if config.log_days < int(kept[1]):
@@ -159,7 +158,7 @@ def _refuse_short_log(lake: Lake, table: Table, config: MaintenanceConfig) -> No
 
 
 def _changed_since_ordered(lake: Lake, table: Table) -> bool:
-    """Whether a commit changed rows after the latest that ordered them."""
+    """Whether a commit has changed rows since the latest that ordered them."""
     for commit in lake.commits(table, limit=lake.version(table) + 1):
         if commit.note == _ZORDERED:
             return False
@@ -169,8 +168,8 @@ def _changed_since_ordered(lake: Lake, table: Table) -> bool:
 
 
 def _compact(lake: Lake, table: Table, order: tuple[str, ...], *, small_bytes: int) -> None:
-    """Put small files of a partition together; with `order`, write all anew, ordered by these columns."""
-    at = opened(lake.path(table))
+    """Merge small files of a partition; with `order`, rewrite all files, ordered by these columns."""
+    at = open_table(lake.path(table))
     spelt = spelt_by_spark(at)
     others = [(name, "!=", value) for name, values in spelt.items() for value in values] or None
     if order:
@@ -180,16 +179,16 @@ def _compact(lake: Lake, table: Table, order: tuple[str, ...], *, small_bytes: i
     else:
         noted = Mark()
         at.optimize.compact(partition_filters=others, target_size=small_bytes, writer_properties=ZSTD)
-    if spelt and not is_embedded(lake.spark):  # those only Spark can put together
+    if spelt and not is_embedded(lake.spark):  # only Spark can merge these
         compact_by_spark(lake.spark, lake.path(table), spelt, order, noted, small_bytes=small_bytes)
 
 
 def _purge(lake: Lake, table: Table) -> None:
-    """No row is marked as deleted any more: who reads the files finds the table's rows.
+    """Remove rows that are only marked as deleted, so that the files hold exactly the table's rows.
 
-    The protocol still names the feature. Delta 4 would take it out only for another one, which delta-rs cannot write.
+    The protocol still names the feature. Delta 4 can only replace it by another one, which delta-rs cannot write.
     """
-    if _FEATURE not in (opened(lake.path(table)).protocol().reader_features or ()):
+    if _FEATURE not in (open_table(lake.path(table)).protocol().reader_features or ()):
         return
     if is_embedded(lake.spark):
         raise InputError(
@@ -197,7 +196,7 @@ def _purge(lake: Lake, table: Table) -> None:
             "marks out. Add --engine spark to --purge"
         )
     lake.set_properties(table, {"delta.enableDeletionVectors": "false"})
-    lake.spark.sql(f"REORG TABLE delta.`{located(lake.path(table))}` APPLY (PURGE)")
+    lake.spark.sql(f"REORG TABLE delta.`{spark_uri(lake.path(table))}` APPLY (PURGE)")
 
 
 def _vacuum(lake: Lake, table: Table, config: MaintenanceConfig) -> None:

@@ -1,8 +1,8 @@
-"""Rows by age: what is older than the days that its table was given leaves it, day by day, in one commit a table.
+"""Removes rows that are older than the days that are set for their table, in one commit per table.
 
-What ingest knows of files stays, so no file is read again for that. But an old line that comes again, in a new file, is
-a new line: what it says stands in the tables until it has the age again. RAW_LOG without its oldest lines can no longer
-be replayed, and a replay says so.
+Ingest's records of files stay, so no file is read again. But an old line that comes again in a new file is a new line:
+its rows stay in the tables until they have that age again. RAW_LOG without its oldest lines can no longer be replayed,
+and a replay reports that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOTE = {"maintain": "expired"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpiryConfig:
-    """How old rows become, by table."""
+    """The greatest age of rows, by table."""
 
     raw_log_days: int | None = None  # lines go so many days after the UTC date on which they arrived; no replay then
     rejects_days: int | None = None  # refused lines go so many days after they arrived
@@ -40,9 +40,9 @@ class ExpiryConfig:
 
 
 def expire(lake: Lake, config: ExpiryConfig, today: date) -> dict[str, int]:
-    """Take the rows out that are older by now; how many each table lost, of those that were asked for.
+    """Remove the rows that are too old; returns the number of removed rows of each configured table.
 
-    Rows of an older feedloop, which tell no date of arrival, stay. Nobody may write the lake meanwhile.
+    Rows of an older feedloop without a date of arrival stay. No other process may write the lake meanwhile.
     """
     if config.raw_log_days is not None and lake.exists(RAW_LOG):
         _refuse_pending(lake, today - timedelta(days=config.raw_log_days))
@@ -55,11 +55,11 @@ def expire(lake: Lake, config: ExpiryConfig, today: date) -> dict[str, int]:
 
 def _by_arrival(lake: Lake, table: Table, days: int | None, today: date) -> Iterator[tuple[str, int]]:
     if days is not None and lake.exists(table):
-        yield table.name, _leave(lake, table, f"arrived_on < DATE '{today - timedelta(days=days)}'")
+        yield table.name, _remove_rows(lake, table, f"arrived_on < DATE '{today - timedelta(days=days)}'")
 
 
 def _refuse_pending(lake: Lake, first: date) -> None:
-    """InputError where lines from before the date are of a batch that ingest has not brought into the other tables."""
+    """InputError where lines from before the date belong to a batch that ingest has not completed."""
     old = lake.read(RAW_LOG).where(f"arrived_on < DATE '{first}'").select("source", "batch").distinct()
     if lake.exists(INGEST_RUNS):
         old = old.join(lake.read(INGEST_RUNS), ["source", "batch"], how="left_anti")
@@ -71,8 +71,8 @@ def _refuse_pending(lake: Lake, first: date) -> None:
         )
 
 
-def _leave(lake: Lake, table: Table, where: str) -> int:
-    """How many rows there were for which a condition on partitions holds; now there are none."""
+def _remove_rows(lake: Lake, table: Table, where: str) -> int:
+    """Remove the rows for which a condition on partitions holds; returns their number."""
     old = lake.read(table).where(where)
     count = old.count()
     if count:
@@ -81,21 +81,21 @@ def _leave(lake: Lake, table: Table, where: str) -> int:
 
 
 def _impressions(lake: Lake, first: date) -> dict[str, int]:
-    """Impressions from before the date, then their other ids, and the sequences of users who have none any more.
+    """Remove impressions from before the date, then their aliases, and the sequences of users without impressions.
 
-    ALIASES and HISTORIES are made to fit IMPRESSIONS as they find it, so that a killed run is completed by the next.
+    ALIASES and HISTORIES are cut to the stored IMPRESSIONS, so the next run completes a killed one.
     """
-    lost = {IMPRESSIONS.name: _leave(lake, IMPRESSIONS, f"date < DATE '{first}'")}
+    lost = {IMPRESSIONS.name: _remove_rows(lake, IMPRESSIONS, f"date < DATE '{first}'")}
     there = lake.read(IMPRESSIONS)
     named = (F.col("impression_id").alias("canonical_id"), F.col("time").alias("canonical_time"))
     canonical = there.select("source", "user_id", *named).distinct()
-    lost[ALIASES.name] = _keep_those_of(lake, ALIASES, canonical)
-    lost[HISTORIES.name] = _keep_those_of(lake, HISTORIES, there.select("source", "user_id").distinct())
+    lost[ALIASES.name] = _remove_orphans(lake, ALIASES, canonical)
+    lost[HISTORIES.name] = _remove_orphans(lake, HISTORIES, there.select("source", "user_id").distinct())
     return lost
 
 
-def _keep_those_of(lake: Lake, table: Table, owners: DataFrame) -> int:
-    """How many rows of the table had no owner; now there are none."""
+def _remove_orphans(lake: Lake, table: Table, owners: DataFrame) -> int:
+    """Remove the table's rows without an owner; returns their number."""
     if not lake.exists(table):
         return 0
     rows, lost = lake.read(table), 0

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import Keep, scratch
-from pipelines.lake.notes import TrajectoriesNote, noted
+from pipelines.lake.notes import TrajectoriesNote, read_note
 from pipelines.lake.tables import Lake
 from pipelines.lake.token_notes import noted_sources
 from pipelines.packing import tasks
@@ -41,7 +41,7 @@ def pack(lake: Lake, out: Path | Place, config: PackingConfig, *, instead_of: Ma
     """
     out = Place.of(out)
     inputs = {table.name: lake.version(table) for table in _TABLES}
-    made = noted(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
+    made = read_note(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
     if made.get("unfinished"):
         raise InputError(
             f"{lake.root}: build_trajectories was stopped between its two tables of source {config.source!r}. "

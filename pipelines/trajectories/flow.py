@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.delta.table_ddl import literal
-from pipelines.lake.notes import TrajectoriesNote, noted
+from pipelines.lake.notes import TrajectoriesNote, read_note
 from pipelines.lake.tables import Lake
 from pipelines.trajectories.candidates import with_clicks, with_events
 from pipelines.trajectories.checks import checked_counts, negatives_of
@@ -173,7 +173,7 @@ def _made_before(lake: Lake, config: TrajectoryConfig) -> dict[str, Any] | None:
     """Inputs and summary of the run that wrote both tables last, if it was for this config and nobody wrote since."""
     if not (lake.exists(TRAJECTORIES) and lake.exists(EVALUATION)):
         return None
-    made: dict[str, Any] = noted(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
+    made: dict[str, Any] = read_note(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
     written = [lake.version(TRAJECTORIES), lake.version(EVALUATION) - 1]  # the note itself is a version
     if made.get("config") != config.noted or made.get("written") != written or made.get("columns") != _columns():
         return None

@@ -95,13 +95,13 @@ def _own(publisher: Publisher, folder: Path, delivery: int) -> None:
     """Two collectors; the first one's file has grown by the second delivery."""
     (folder / "logs").mkdir(exist_ok=True)
     views = publisher.views("own")
-    told = []
+    deliveries = []
     for some in (views[:30], views[20:]):
         records = [view | {"time": _iso(publisher.draw, view["time"])} for view in some]
-        told.append(publisher.lines([publisher.json_of(record) for record in records]))
+        deliveries.append(publisher.lines([publisher.json_of(record) for record in records]))
     with (folder / "logs" / "a.jsonl").open("ab") as stream:
-        stream.write(told[0])
-    (folder / "logs" / f"b{delivery}.jsonl.gz").write_bytes(gzip.compress(told[1]))
+        stream.write(deliveries[0])
+    (folder / "logs" / f"b{delivery}.jsonl.gz").write_bytes(gzip.compress(deliveries[1]))
 
 
 def _iso(draw: random.Random, time: datetime) -> str | int:
@@ -149,7 +149,7 @@ def _parquet(publisher: Publisher, folder: Path, delivery: int) -> None:
 
     zone = draw.choice([None, "UTC", "Europe/Oslo"])
     texts = pa.list_(draw.choice([pa.string(), pa.large_string()]))
-    told = {
+    columns = {
         "view": column(lambda view: view["impression_id"], pa.string()),
         "reader": column(lambda view: view["user_id"], pa.string()),
         "shown_at": column(
@@ -160,7 +160,7 @@ def _parquet(publisher: Publisher, folder: Path, delivery: int) -> None:
         "opened": column(lambda view: view["clicked"], texts),
         "score": column(lambda _: draw.choice([0.1, -0.0, float("nan"), float("inf"), 1e300, 5e-324]), pa.float64()),
     }
-    pq.write_table(pa.table(told), folder / "parts" / f"{delivery}.parquet")
+    pq.write_table(pa.table(columns), folder / "parts" / f"{delivery}.parquet")
 
 
 _WRITE: dict[str, Callable[[Publisher, Path, int], None]] = {

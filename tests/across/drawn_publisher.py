@@ -47,15 +47,15 @@ class Publisher:
     keyed: bool = False  # whether the second source's user ids are replaced
     texts: list[str] = field(default_factory=lambda: TEXTS)
     values: list[Any] = field(default_factory=lambda: VALUES)
-    told: dict[str, list[View]] = field(default_factory=dict)  # by form, what lines have said
+    logged: dict[str, list[View]] = field(default_factory=dict)  # by form, what lines have said
 
     def views(self, form: str) -> list[View]:
         """Page views as lines tell of them: some more than once, not always alike."""
-        told = self.told.setdefault(form, [])
-        for at in range(len(told), len(told) + VIEWS):
-            again = self.draw.choice(told) if told and self.draw.random() < 0.45 else None
-            told.append(self._view(at) if again is None else self._told_again(again, at))
-        return told[-VIEWS:]
+        logged = self.logged.setdefault(form, [])
+        for at in range(len(logged), len(logged) + VIEWS):
+            again = self.draw.choice(logged) if logged and self.draw.random() < 0.45 else None
+            logged.append(self._view(at) if again is None else self._logged_again(again, at))
+        return logged[-VIEWS:]
 
     def _view(self, at: int) -> View:
         news = self.draw.choices([*NEWS, *UNKNOWN], [9] * len(NEWS) + [1] * len(UNKNOWN), k=self.draw.randint(1, 6))
@@ -70,15 +70,15 @@ class Publisher:
             "clicked": self.draw.choice([shown[:1], shown[:1], shown[-1:], [], shown, None]),
         }
 
-    def _told_again(self, view: View, at: int) -> View:
+    def _logged_again(self, view: View, at: int) -> View:
         if self.draw.random() < 0.3:  # another collector
             return view | {"impression_id": f"c{at}", "shown": view["shown"][::-1]}
-        told = {"time": view["time"] + timedelta(seconds=self.draw.choice(GAPS))}
+        logged = {"time": view["time"] + timedelta(seconds=self.draw.choice(GAPS))}
         if self.draw.random() < 0.5:
-            told["clicked"] = self.draw.choice([view["shown"][-1:], [], None])
+            logged["clicked"] = self.draw.choice([view["shown"][-1:], [], None])
         if self.draw.random() < 0.5:
-            told["history"] = [*view["history"], self.draw.choice(NEWS)][-4:]
-        return view | told
+            logged["history"] = [*view["history"], self.draw.choice(NEWS)][-4:]
+        return view | logged
 
     def spoilt(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record, with an odd value in about one of seven."""
@@ -101,13 +101,13 @@ class Publisher:
     def lines(self, good: list[str]) -> bytes:
         """The lines end to end, about one of nine with broken bytes, some twice; the last one may lack its end."""
         found = [line.encode("utf-8", "surrogatepass") for line in good]
-        told = [line for line in found for _ in range(self.draw.choice([1, 1, 1, 2]))]
-        for at, line in enumerate(told):
+        logged = [line for line in found for _ in range(self.draw.choice([1, 1, 1, 2]))]
+        for at, line in enumerate(logged):
             if self.draw.random() < 1 / 9:
-                told[at] = self.draw.choice(MUTATIONS)(self.draw, line, self.draw.choice(found))
-        self.draw.shuffle(told)
+                logged[at] = self.draw.choice(MUTATIONS)(self.draw, line, self.draw.choice(found))
+        self.draw.shuffle(logged)
         end = self.draw.choice([b"\n", b"\n", b"\r\n"])
-        return end.join(told) + self.draw.choice([end, b""])
+        return end.join(logged) + self.draw.choice([end, b""])
 
     def text(self, most: int) -> str:
         words = [*WORDS * 3, *self.texts]

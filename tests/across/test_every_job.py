@@ -76,28 +76,28 @@ def jobs(publisher: Publisher, folder: Path) -> Iterator[tuple[str, Run]]:
 
 
 def packed(*, lake: Place, **options: Any) -> dict[str, Any]:
-    """What pack tells, and of its manifest all that the inputs alone decide."""
+    """What pack reports, and of its manifest all that the inputs alone decide."""
     out = Path(f"{lake}-packed-{options['config'].source}")
-    told = dict(pack(lake=lake, out=out, **options))
+    summary = dict(pack(lake=lake, out=out, **options))
     found = Manifest.from_json((out / MANIFEST_FILE).read_text(), str(out))
     files = {re.sub("-[0-9a-f]{32}", "", each.path): each for each in found.files}
-    told["files"] = sorted(
+    summary["files"] = sorted(
         (name, each.sha256, each.superblocks) for name, each in files.items() if "_common" not in name
     )
-    return told | {"out": None, "tokens": found.tokens, "counts": found.counts}
+    return summary | {"out": None, "tokens": found.tokens, "counts": found.counts}
 
 
-def told_by(run: Run, lake: Path, engine: Engine) -> Any:
+def result_of(run: Run, lake: Path, engine: Engine) -> Any:
     """The summary, or the message of what could not be done."""
     try:
         summary = dict(run(lake=Place.of(lake), engine=EngineConfig(engine=engine)))
     except InputError as error:
         message = str(error).replace(str(lake), "LAKE")
-        return [message, told(error.summary) if isinstance(error, PartlyDone) else None]
-    return told(summary)
+        return [message, comparable(error.summary) if isinstance(error, PartlyDone) else None]
+    return comparable(summary)
 
 
-def told(summary: Mapping[str, Any]) -> dict[str, Any]:
+def comparable(summary: Mapping[str, Any]) -> dict[str, Any]:
     rows = {name: state["after"]["rows"] for name, state in summary.get("tables", {}).items()}
     kept = {name: value for name, value in summary.items() if name not in _OF_THE_ENGINE}
     return json.loads(json.dumps(kept | {"rows": rows}, default=repr))
@@ -113,7 +113,7 @@ def compare(publisher: Publisher, folder: Path, engines: Sequence[Engine] = ("em
         summaries = []
         for engine in engines:
             with running(engine):
-                summaries.append(told_by(run, folder / engine, engine))
+                summaries.append(result_of(run, folder / engine, engine))
         assert "could not do it" not in str(summaries[0]), where
         assert summaries[0] == summaries[-1], where
         ours, theirs = (read_by("embedded", folder / engine) for engine in (engines[0], engines[-1]))

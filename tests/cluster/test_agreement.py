@@ -32,27 +32,29 @@ def test_a_job_stops_before_it_writes_and_names_each_difference(tmp_path: Path) 
     (odd / "schemas" / "errors.py").write_text((odd / "schemas" / "errors.py").read_text() + "# changed\n")
     hidden = own if subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0 else None
     with cluster(tmp_path, hidden=hidden) as url:
-        told = refused(on_driver_alone, url, tmp_path, **with_zip)
-        assert "feedloop's code is " in told
-        assert "not there on " in told
+        message = refused(on_driver_alone, url, tmp_path, **with_zip)
+        assert "feedloop's code is " in message
+        assert "not there on " in message
 
         others = f"--conf spark.executorEnv.PYTHONPATH={odd} "
-        told = refused(on_driver_alone.replace("--jars", f"{others}--jars"), url, tmp_path, **with_zip)
-        assert "numpy is 1.26.4 here and 0.1 on " in told
-        assert "feedloop's code is " in told
-        assert "not there" not in told
+        message = refused(on_driver_alone.replace("--jars", f"{others}--jars"), url, tmp_path, **with_zip)
+        assert "numpy is 1.26.4 here and 0.1 on " in message
+        assert "feedloop's code is " in message
+        assert "not there" not in message
 
         missing = (
             f"--conf spark.pyspark.python=./environment/bin/python --conf spark.pyspark.driver.python={sys.executable} "
         )
-        told = refused(command.replace("--py-files", f"{missing}--py-files").replace("LOGS", "sample"), url, tmp_path)
-        assert "the executors have no Python at ./environment/bin/python" in told
+        message = refused(
+            command.replace("--py-files", f"{missing}--py-files").replace("LOGS", "sample"), url, tmp_path
+        )
+        assert "the executors have no Python at ./environment/bin/python" in message
 
         if hidden is not None:
-            told = refused(command.replace("LOGS", "own/sample"), url, tmp_path)
-            assert "own/sample: the folder is not shared with " in told
-            assert "sample: the folder" in told
-            assert f"{tmp_path}/lake: " not in told
+            message = refused(command.replace("LOGS", "own/sample"), url, tmp_path)
+            assert "own/sample: the folder is not shared with " in message
+            assert "sample: the folder" in message
+            assert f"{tmp_path}/lake: " not in message
     assert not (tmp_path / "lake").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".feedloop-")]
 

@@ -33,7 +33,7 @@ def test_workers_without_our_python_ingest_with_the_archive(tmp_path: Path) -> N
     line = made["submit"]["ingest"].replace("LAKE", "lake").replace("LOGS", "sample")
     assert "environment.tar.gz#environment" in line
     with cluster(tmp_path) as url:
-        told = json.loads(submitted(line, url, tmp_path, patience=500).splitlines()[-1])
-    assert told["impressions"] > 0
+        summary = json.loads(submitted(line, url, tmp_path, patience=500).splitlines()[-1])
+    assert summary["impressions"] > 0
     unpacked = [path for path in tmp_path.glob("worker[01]/app-*/*/environment") if os.path.exists(path / "bin/python")]
     assert len(unpacked) == WORKERS

@@ -62,7 +62,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def process(log: Path, *words: str, hidden: Path | None = None) -> Iterator[None]:
-    """A Spark daemon in a process group of its own; the whole group is gone afterwards.
+    """A Spark daemon in a process group of its own; the entire group is gone afterwards.
 
     It sees an empty folder of its own where the `hidden` one is.
     """
@@ -143,7 +143,7 @@ def test_two_workers_give_the_same_tables_as_local_mode(
 ) -> None:
     make_sample(size="tiny", out=tmp_path / "sample")
     assert run(ingest, ["--logs", str(tmp_path / "sample"), "--lake", str(tmp_path / "local")]) == 0
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
 
     command = package(out=tmp_path / "package")["submit"]["ingest"]
     with cluster(tmp_path) as url:
@@ -151,8 +151,10 @@ def test_two_workers_give_the_same_tables_as_local_mode(
     executors = list(tmp_path.glob("worker[01]/app-*/*/stderr"))
     assert len(executors) == WORKERS, "each worker ran an executor"
 
-    books = ("lines", "impressions", "merged", "rejected")
-    assert {name: json.loads(printed.splitlines()[-1])[name] for name in books} == {name: told[name] for name in books}
+    counts = ("lines", "impressions", "merged", "rejected")
+    assert {name: json.loads(printed.splitlines()[-1])[name] for name in counts} == {
+        name: summary[name] for name in counts
+    }
     local, ours = Lake(spark, str(tmp_path / "local")), Lake(spark, str(tmp_path / "lake"))
     for table in (IMPRESSIONS, ALIASES, HISTORIES, REJECTS, INGEST_RUNS):
         assert stored(ours, table) == stored(local, table), table.name
@@ -163,7 +165,7 @@ OPTIONS = ["--batch-trajectories", "8", "--shard-trajectories", "60"]
 
 
 def packed_here(folder: Path) -> str:
-    """A lake of the tiny sample, and what local mode packs of it beside it, in `local`."""
+    """A lake of the tiny sample, and what local mode packs of it, in `local`."""
     sample, lake = Place.of(folder / "sample"), Place.of(folder / "lake")
     make_sample(size="tiny", out=sample.path)
     ingest(logs=sample, lake=lake)

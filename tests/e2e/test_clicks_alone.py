@@ -26,12 +26,12 @@ def clicks_of(sample: Path) -> list[str]:
     found = []
     for line in (line for file in sorted((sample / "logs").glob("*.jsonl")) for line in file.read_bytes().splitlines()):
         try:
-            told = json.loads(line)
-            seconds = int(datetime.fromisoformat(told["time"]).timestamp())
-            clicks = told["clicked"]
+            logged = json.loads(line)
+            seconds = int(datetime.fromisoformat(logged["time"]).timestamp())
+            clicks = logged["clicked"]
         except (ValueError, KeyError, TypeError):  # of the sample's broken lines
             continue
-        found += [json.dumps({"userId": told["user_id"], "time": seconds, "id": news}) for news in clicks or ()]
+        found += [json.dumps({"userId": logged["user_id"], "time": seconds, "id": news}) for news in clicks or ()]
     return found
 
 
@@ -56,11 +56,11 @@ def test_a_log_of_clicks_alone_goes_from_ingest_to_figures_that_are_named(spark:
 
     options = ("--config", PRESETS / "demo.toml", "--run.epochs", 1)
     torch_job(tmp_path, "train", "--data", data, "--out", run, *options)
-    told, said = torch_job(tmp_path, "evaluate", "--checkpoint", run / "checkpoint", "--data", data)
-    assert (told["negatives"], told["split"]["evaluate_from"]) == ("drawn", made["evaluate_from"])
+    result, said = torch_job(tmp_path, "evaluate", "--checkpoint", run / "checkpoint", "--data", data)
+    assert (result["negatives"], result["split"]["evaluate_from"]) == ("drawn", made["evaluate_from"])
     assert json.loads((run / "evaluation.json").read_text())["negatives"] == "drawn"
     assert "against drawn news" in " ".join(said.split())
-    assert told["impressions"] + told["skipped"] == made["evaluation_impressions"]
-    assert 0.3 < told["methods"]["model"]["auc"] < 1
+    assert result["impressions"] + result["skipped"] == made["evaluation_impressions"]
+    assert 0.3 < result["methods"]["model"]["auc"] < 1
     torch_job(tmp_path, "report", "--run", run, "--data", data)
     assert "AUC against drawn news" in (run / "report.html").read_text()

@@ -48,7 +48,7 @@ def summary(job: Job, *options: object) -> dict[str, Any]:
 
 
 def spark_half(folder: Path, *period: str, out: str) -> list[dict[str, Any]]:
-    """What ingest, prepare_news, build_trajectories and pack told."""
+    """What ingest, prepare_news, build_trajectories and pack reported."""
     lake = ("--lake", folder / "lake")
     return [
         summary(ingest, "--logs", folder, *lake),
@@ -81,8 +81,8 @@ def test_a_days_clicks_train_what_the_day_before_began(spark: SparkSession, tmp_
 
     arrive(tmp_path, THIRD, None)
     period = ("--from", SECOND, "--to", THIRD)
-    books, news, made, packed = spark_half(tmp_path, *period, out=f"packed-{SECOND}")
-    assert books["new_files"] == 1
+    ingested, news, made, packed = spark_half(tmp_path, *period, out=f"packed-{SECOND}")
+    assert ingested["new_files"] == 1
     assert news["new_items"] > 0
     assert (made["evaluate_from"], packed["targets"]) == (THIRD, made["targets"])
     assert 0 < made["targets"] < first["targets"]
@@ -92,17 +92,17 @@ def test_a_days_clicks_train_what_the_day_before_began(spark: SparkSession, tmp_
 
     lake = Lake(spark, str(tmp_path / "lake"))
     day = F.to_date("time").cast("string")
-    trained, judged = (lake.read(table).select(day).distinct().collect() for table in (TRAJECTORIES, EVALUATION))
-    assert ([row[0] for row in trained], [row[0] for row in judged]) == ([SECOND], [THIRD])
+    trained, evaluated = (lake.read(table).select(day).distinct().collect() for table in (TRAJECTORIES, EVALUATION))
+    assert ([row[0] for row in trained], [row[0] for row in evaluated]) == ([SECOND], [THIRD])
     then, now = (np.load(tmp_path / f"packed-{d}" / file_of("token_values")) for d in (FIRST, SECOND))
     assert len(now) > len(then)
     assert (now[: len(then)] == then).all()
 
-    told, said = train(tmp_path, SECOND, "--init-from", tmp_path / f"run-{FIRST}" / "checkpoint")
+    summary, said = train(tmp_path, SECOND, "--init-from", tmp_path / f"run-{FIRST}" / "checkpoint")
     assert f"{news['new_items']} new items, 0 with other tokens" in said
-    assert told["targets"] == made["targets"]
-    again_told, _ = train(tmp_path, SECOND, "--resume", "auto", "--init-from", tmp_path / f"run-{FIRST}" / "checkpoint")
-    assert again_told["checkpoint"] == told["checkpoint"]
+    assert summary["targets"] == made["targets"]
+    again, _ = train(tmp_path, SECOND, "--resume", "auto", "--init-from", tmp_path / f"run-{FIRST}" / "checkpoint")
+    assert again["checkpoint"] == summary["checkpoint"]
     quality, _ = torch_job(
         tmp_path,
         "evaluate",

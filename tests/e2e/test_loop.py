@@ -1,4 +1,4 @@
-"""Raw logs to a judged recommender: the demo on the publisher's `tiny` size and on a MIND folder, as a user runs it."""
+"""From raw logs to an evaluated recommender: the demo on the publisher's `tiny` size and on a MIND folder."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def facts(folder: Path) -> dict[str, Any]:
 
 def test_the_demo_runs_from_raw_logs_to_one_screen(folder: Path, done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stderr
-    told = ("lines in =", "of them tokenised now: ", "Encodes", "naive_per_target", "cached", "nDCG@10", "Outputs")
-    for words in (*told, "popularity", "category match", "oracle", "AUC less zero-shot's"):
+    labels = ("lines in =", "of them tokenised now: ", "Encodes", "naive_per_target", "cached", "nDCG@10", "Outputs")
+    for words in (*labels, "popularity", "category match", "oracle", "AUC less zero-shot's"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
     found = facts(folder)
@@ -55,21 +55,23 @@ def test_the_demo_runs_from_raw_logs_to_one_screen(folder: Path, done: subproces
 def test_what_the_screen_counts_is_the_publishers_truth(folder: Path, done: subprocess.CompletedProcess[str]) -> None:
     found = facts(folder)
     truth = json.loads((folder / "runs" / "demo" / "sample-tiny-3" / "truth" / "counts.json").read_text())
-    books = found["ingest"]
+    ingested = found["ingest"]
     for name in ("lines", "impressions", "merged", "rejected"):
-        assert books[name] == truth[name]
-    assert books["lines"] == books["impressions"] + books["merged"] + books["rejected"]
+        assert ingested[name] == truth[name]
+    assert ingested["lines"] == ingested["impressions"] + ingested["merged"] + ingested["rejected"]
     assert found["quality"]["methods"]["oracle"]["auc"] == pytest.approx(truth["oracle_auc_last_day"], abs=1e-6)
 
 
-def test_a_speed_up_is_told_with_its_rounds_or_not_at_all(folder: Path, done: subprocess.CompletedProcess[str]) -> None:
+def test_a_speed_up_is_reported_with_its_rounds_or_not_at_all(
+    folder: Path, done: subprocess.CompletedProcess[str]
+) -> None:
     cached = facts(folder)["speed"]["cached"]
     assert cached["rounds"] == 5
     assert cached["processor_seconds"] > 0
     assert "processor seconds per click" in done.stdout
-    told = "cannot tell" if cached["speed_up"] is None else f"{cached['speed_up']:.1f}"
+    shown = "cannot tell" if cached["speed_up"] is None else f"{cached['speed_up']:.1f}"
     (row,) = (line for line in done.stdout.splitlines() if line.startswith("│ cached "))
-    assert told in row
+    assert shown in row
 
 
 def test_encode_once_saves_at_every_stage(folder: Path, done: subprocess.CompletedProcess[str]) -> None:

@@ -1,4 +1,4 @@
-"""The whole loop where nothing but a bucket is shared: the same tables, batches, weights and figures as on a disk."""
+"""The full loop where nothing but a bucket is shared: the same tables, batches, weights and figures as on a disk."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def looped(sample: Path, root: Place, cache: Path, told: Any) -> dict[str, Any]:
+def looped(sample: Path, root: Place, cache: Path, summary_of: Any) -> dict[str, Any]:
     """Every job from raw logs to a page, all of whose places lie below `root`; their summaries."""
     publish(sample / "sample", root / "sample")
     lake, packed, kept = f"{root}/lake", f"{root}/packed", f"{root}/run"
@@ -94,7 +94,7 @@ def looped(sample: Path, root: Place, cache: Path, told: Any) -> dict[str, Any]:
         "recommend": [recommend, "--export", f"{root}/export", "--lake", lake, "--user", "u00001"],
         "report": [report, "--run", kept, "--lake", lake, *data],
     }
-    return {name: told(job, *words) for name, (job, *words) in steps.items()}
+    return {name: summary_of(job, *words) for name, (job, *words) in steps.items()}
 
 
 def test_the_loop_on_a_bucket_makes_what_it_makes_on_a_disk(
@@ -108,15 +108,15 @@ def test_the_loop_on_a_bucket_makes_what_it_makes_on_a_disk(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def told(job: Job, *words: object) -> dict[str, Any]:
+    def summary_of(job: Job, *words: object) -> dict[str, Any]:
         code = run(job, [*map(str, words)])
         said = capsys.readouterr()
         assert code == 0, said.err
         return dict(json.loads(said.out.splitlines()[-1]))
 
     disk, there = Place.of(tmp_path / "disk"), Place.of(bucket) / "below/a=b"
-    on_disk = looped(sample, disk, tmp_path / "cache-1", told)
-    on_bucket = looped(sample, there, tmp_path / "cache-2", told)
+    on_disk = looped(sample, disk, tmp_path / "cache-1", summary_of)
+    on_bucket = looped(sample, there, tmp_path / "cache-2", summary_of)
     assert os.listdir() == [], "nothing is made where the jobs were started"
 
     def figures(found: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def test_the_loop_on_a_bucket_makes_what_it_makes_on_a_disk(
     assert sums(there / "packed") == sums(disk / "packed")
     page = read(there / "run/report.html", largest=LARGEST).decode()
     assert f"{on_disk['ingest']['lines']:,} lines in" in page
-    assert str(tmp_path) not in page.replace(str(tmp_path / "cache-2"), ""), "the page tells places, not copies of them"
+    assert str(tmp_path) not in page.replace(str(tmp_path / "cache-2"), ""), "the page names places, not copies of them"
 
 
 def sums(packed: Place) -> list[str]:

@@ -36,22 +36,22 @@ def unlabelled_log(path: Path) -> Path:
 def test_every_unlabelled_impression_has_its_line_under_every_id(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def told(job: Job, *options: object) -> dict[str, object]:
+    def summary_of(job: Job, *options: object) -> dict[str, object]:
         assert run(job, [str(option) for option in options]) == 0, capsys.readouterr().err
         return dict(json.loads(capsys.readouterr().out))
 
     logs, packed = mind_folder(tmp_path / "mind"), tmp_path / "packed"
     raw = unlabelled_log(logs / "behaviors_unlabelled.tsv")
     source = ("--lake", tmp_path / "lake", "--source", "m")
-    assert told(ingest, "--logs", logs, *source)["double_logged"] == 1
-    told(prepare_news, "--news", logs, *source)
-    kept = told(build_trajectories, *source, "--unlabelled")
+    assert summary_of(ingest, "--logs", logs, *source)["double_logged"] == 1
+    summary_of(prepare_news, "--news", logs, *source)
+    kept = summary_of(build_trajectories, *source, "--unlabelled")
     assert (kept["evaluation_impressions"], kept["unlabelled_impressions"]) == (20, 12)
-    told(pack, *source, "--out", packed)
-    told(train, "--data", packed, "--out", tmp_path / "run")
+    summary_of(pack, *source, "--out", packed)
+    summary_of(train, "--data", packed, "--out", tmp_path / "run")
     file = tmp_path / "predictions" / "mind.txt"
     where = ("--checkpoint", tmp_path / "run" / "checkpoint", "--data", packed, "--lake", tmp_path / "lake")
-    found = told(evaluate, *where, "--predictions", file)
+    found = summary_of(evaluate, *where, "--predictions", file)
     assert complaints(file, raw) == []
     lines = dict(line.split() for line in file.read_text().splitlines())
     assert lines["497"] == lines["1004"]

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from jobs.cli.command_line import run
 from jobs.maintain import maintain
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.delta.table_ddl import TABLES
 from pipelines.histories import with_history
 from pipelines.ingest.batch.replace_rows import finish_exchanges
@@ -78,7 +78,7 @@ def uncommitted(spark: SparkSession, lake: Place) -> list[str]:
     """Files of tables that their latest versions do not name."""
     found: list[str] = []
     for table in (table for table in TABLES if Lake(spark, lake).exists(table)):
-        named = set(pa.table(opened(f"{lake}/{table.name}").get_add_actions()).column("path").to_pylist())
+        named = set(pa.table(open_table(f"{lake}/{table.name}").get_add_actions()).column("path").to_pylist())
         there = {name for name, _ in below(lake / table.name) if not name.startswith("_delta_log/")}
         found += [f"{table.name}/{name}" for name in there - named]
     return found

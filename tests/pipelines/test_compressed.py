@@ -74,9 +74,9 @@ def test_a_broken_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
     path.write_bytes(ZST_WITH_CHECKSUM)
     assert text_of(path) == b"aaaa\nbbbb\ncccc, a line that is not so short\n"
     others = {f"a{suffix}": packed(suffix, b"b" * 99 + b"c") for suffix in (".gz", ".bz2", ".xz")}
-    for name, whole in {"a.zst": ZST_WITH_CHECKSUM, **others}.items():
-        broken = bytearray(whole)
-        broken[len(whole) // 2] ^= 1
+    for name, intact in {"a.zst": ZST_WITH_CHECKSUM, **others}.items():
+        broken = bytearray(intact)
+        broken[len(intact) // 2] ^= 1
         (tmp_path / name).write_bytes(broken)
         with pytest.raises(UNREADABLE):
             text_of(tmp_path / name)

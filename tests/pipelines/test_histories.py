@@ -30,13 +30,13 @@ clicks = st.lists(st.sampled_from(["n1", "n2", "n12", "!"]), max_size=6)
 @st.composite
 def user_histories(draw: st.DrawFn) -> list[list[str]]:
     """One user's histories over time: grown, cut at either end, and put into another order."""
-    whole = draw(clicks)
-    grown = [whole[:length] for length in draw(st.lists(st.integers(0, len(whole)), max_size=4))]
-    cut = [whole[start:] for start in draw(st.lists(st.integers(0, len(whole)), max_size=2))]
-    return [*grown, *cut, draw(st.permutations(whole)), *draw(st.lists(clicks, max_size=2))]
+    full = draw(clicks)
+    grown = [full[:length] for length in draw(st.lists(st.integers(0, len(full)), max_size=4))]
+    cut = [full[start:] for start in draw(st.lists(st.integers(0, len(full)), max_size=2))]
+    return [*grown, *cut, draw(st.permutations(full)), *draw(st.lists(clicks, max_size=2))]
 
 
-def told(spark: SparkSession, users: Sequence[Sequence[Sequence[str]]]) -> DataFrame:
+def logged(spark: SparkSession, users: Sequence[Sequence[Sequence[str]]]) -> DataFrame:
     data = [("p", f"u{user}", f"{user}-{at}", list(h)) for user, hs in enumerate(users) for at, h in enumerate(hs)]
     return spark.createDataFrame(data, COLUMNS)
 
@@ -87,14 +87,14 @@ def test_every_history_comes_back_exactly_even_if_it_came_in_two_batches(
     spark: SparkSession, users: list[list[list[str]]], cut: int
 ) -> None:
     with scratch() as keep:
-        everything = told(spark, users)
-        whole, offsets = placed_of(keep, everything, None)
+        everything = logged(spark, users)
+        sequences, offsets = placed_of(keep, everything, None)
         impressions = kept(everything, offsets)
-        assert rows(with_history(impressions, whole), *everything.columns) == rows(everything)
-        assert in_plain_python(impressions, whole) == rows(everything)  # as the trainer reads them
+        assert rows(with_history(impressions, sequences), *everything.columns) == rows(everything)
+        assert in_plain_python(impressions, sequences) == rows(everything)  # as the trainer reads them
 
-        late = told(spark, [hs[cut % (len(hs) + 1) :] for hs in users])
-        early = told(spark, [hs[: cut % (len(hs) + 1)] for hs in users])
+        late = logged(spark, [hs[cut % (len(hs) + 1) :] for hs in users])
+        early = logged(spark, [hs[: cut % (len(hs) + 1)] for hs in users])
         stored, first = placed_of(keep, early, None)
         stored = stored.drop(OLD)
         changes, second = placed_of(keep, late, stored)
@@ -107,43 +107,43 @@ def test_every_history_comes_back_exactly_even_if_it_came_in_two_batches(
 
 
 def test_histories_that_only_grow_are_one_sequence_however_they_come(spark: SparkSession, keep: Keep) -> None:
-    whole, _ = placed_of(keep, told(spark, [["a", "ab", "abc", ""], ["abcd", "ab"]]), None)
-    stored = placed_of(keep, told(spark, [["ab", ""], ["abcd"]]), None)[0].drop(OLD)
-    changes, offsets = placed_of(keep, told(spark, [["abc", "a"], ["ab"]]), stored)
+    sequences, _ = placed_of(keep, logged(spark, [["a", "ab", "abc", ""], ["abcd", "ab"]]), None)
+    stored = placed_of(keep, logged(spark, [["ab", ""], ["abcd"]]), None)[0].drop(OLD)
+    changes, offsets = placed_of(keep, logged(spark, [["abc", "a"], ["ab"]]), stored)
     assert offsets.isEmpty()
     replaced = changes.select(f"{OLD}.*")
     after = stored.join(replaced, ["user_id", "sequence_hash"], how="left_anti").unionByName(changes.drop(OLD))
-    assert rows(after, "user_id", "clicks") == rows(whole, "user_id", "clicks")
+    assert rows(after, "user_id", "clicks") == rows(sequences, "user_id", "clicks")
 
 
 def test_an_older_lake_whose_impressions_have_no_offsets_reads_as_before(spark: SparkSession) -> None:
-    everything = told(spark, [["abc", "bc"]])
+    everything = logged(spark, [["abc", "bc"]])
     histories = spark.createDataFrame([("p", "u0", [*"abcd"]), ("p", "u0", [*"bc"])], _HISTORIES)
     nothing = F.lit(None).cast("int")
-    whole = kept(everything, everything.limit(0).transform(_as_offsets)).withColumn("history_offset", nothing)
-    assert rows(with_history(whole, histories), *everything.columns) == rows(everything)
+    sequences = kept(everything, everything.limit(0).transform(_as_offsets)).withColumn("history_offset", nothing)
+    assert rows(with_history(sequences, histories), *everything.columns) == rows(everything)
 
 
 def test_a_history_that_is_not_stored_is_an_error_that_names_the_impression(spark: SparkSession, keep: Keep) -> None:
-    everything = told(spark, [[["n1", "n2"]]])
-    other, offsets = placed_of(keep, told(spark, [[["n2", "n1"]]]), None)
+    everything = logged(spark, [[["n1", "n2"]]])
+    other, offsets = placed_of(keep, logged(spark, [[["n2", "n1"]]]), None)
     with pytest.raises(Exception, match="lacks the history of impression p 0-0 u0"):
         with_history(kept(everything, offsets), other).collect()
 
 
 def test_two_sequences_with_a_common_beginning_give_one_row(spark: SparkSession, keep: Keep) -> None:
-    everything = told(spark, [[["a"], ["a", "b"], ["a", "c"], []]])
-    whole, offsets = placed_of(keep, everything, None)
-    assert whole.count() == 2
-    assert rows(with_history(kept(everything, offsets), whole), *everything.columns) == rows(everything)
+    everything = logged(spark, [[["a"], ["a", "b"], ["a", "c"], []]])
+    sequences, offsets = placed_of(keep, everything, None)
+    assert sequences.count() == 2
+    assert rows(with_history(kept(everything, offsets), sequences), *everything.columns) == rows(everything)
 
 
 def test_the_last_clicks_of_each_view_come_back_from_one_sequence(spark: SparkSession, keep: Keep) -> None:
     clicks = [f"n{at // 2}" for at in range(400)]
-    everything = told(spark, [[clicks[max(0, at - 50) : at] for at in range(400)]])
-    whole, offsets = placed_of(keep, everything, None)
-    assert rows(whole.select(F.size("clicks"))) == [(399,)]
-    assert rows(with_history(kept(everything, offsets), whole), *everything.columns) == rows(everything)
+    everything = logged(spark, [[clicks[max(0, at - 50) : at] for at in range(400)]])
+    sequences, offsets = placed_of(keep, everything, None)
+    assert rows(sequences.select(F.size("clicks"))) == [(399,)]
+    assert rows(with_history(kept(everything, offsets), sequences), *everything.columns) == rows(everything)
 
 
 def _as_offsets(frame: DataFrame) -> DataFrame:

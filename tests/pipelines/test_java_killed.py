@@ -87,8 +87,8 @@ def test_whichever_is_killed_one_message_is_left_and_no_process(
     )
     until(lambda: (tmp_path / "busy").exists() or process.poll() is not None, "no worker began")
     os.kill(victim(kind, marked(mark)), signal.SIGKILL)
-    printed, told = process.communicate(timeout=240)
+    printed, errors = process.communicate(timeout=240)
     assert (process.returncode, printed) == (code, "")
-    assert told.startswith(message)
-    assert told.count("\n") == (1 if message else 0), told
+    assert errors.startswith(message)
+    assert errors.count("\n") == (1 if message else 0), errors
     until(lambda: not marked(mark), f"left behind: {marked(mark)}")

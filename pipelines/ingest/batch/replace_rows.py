@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from pipelines.delta.table_ddl import literal
 from pipelines.ingest.batch.run_records import of_source
-from pipelines.lake.notes import ReplayNote, noted
+from pipelines.lake.notes import ReplayNote, read_note
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
@@ -43,7 +43,7 @@ class Rebuilt(Lake):
 
 def note_of(lake: Lake, source: str) -> dict[str, Any]:
     """The source's ReplayNote as plain values; empty where there is none."""
-    return noted(lake, INGEST_RUNS, _NOTE + source, ReplayNote) if lake.exists(INGEST_RUNS) else {}
+    return read_note(lake, INGEST_RUNS, _NOTE + source, ReplayNote) if lake.exists(INGEST_RUNS) else {}
 
 
 def write_note(lake: Lake, source: str, note: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.lists import Bools, Ints, Lists, bounds_of, concatenated, equal, located, spread
+from pipelines.lists import Bools, Ints, Lists, bounds_of, concatenated, equal, find_sublists, spread
 
 _TRIES = 8  # beginnings that are looked at for one end
 
@@ -34,7 +34,7 @@ def placed(pieces: Lists, stored: Lists) -> Placed:
     `pieces` are sorted by owner, and so that a list stands right before those that begin with it.
     """
     every = np.arange(len(pieces.owner))
-    held, offset = located(pieces, every, stored)
+    held, offset = find_sublists(pieces, every, stored)
     left = every[held < 0]
     nested = _begins_next(pieces, left)
     apart = left[~nested]
@@ -184,7 +184,7 @@ def _inside_another(sequences: Lists, new: Bools) -> tuple[Ints, Ints]:
         return np.asarray((lengths[other] > lengths[one]) | ((lengths[other] == lengths[one]) & (other < one)))
 
     inside, shift = np.full(len(lengths), -1), np.zeros(len(lengths), np.int64)
-    inside[which], shift[which] = located(sequences, which, sequences, longer)
+    inside[which], shift[which] = find_sublists(sequences, which, sequences, longer)
     while (deep := np.flatnonzero((inside >= 0) & (inside[inside] >= 0))).size:
         shift[deep] += shift[inside[deep]]
         inside[deep] = inside[inside[deep]]

@@ -8,15 +8,15 @@ import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
 
 from pipelines.delta.commits import Changes, Commit, Mark
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.lake.tables import Lake
 from tests.lakes import WORDS, words
 
 
 def test_commits_tell_their_note_and_their_changes_newest_first(lake: Lake) -> None:
     lake.append(WORDS, words(lake, ("en", "a", [1]), ("en", "b", [1])), app_id="test", app_version=7, note={"batch": 7})
-    told = words(lake, ("en", "a", [2]), ("en", "c", [2]))
-    lake.merge(WORDS, told, set_on_match={"uses": "incoming.uses"}, mark=Mark(note={"batch": 8, "source": "p'1"}))
+    incoming = words(lake, ("en", "a", [2]), ("en", "c", [2]))
+    lake.merge(WORDS, incoming, set_on_match={"uses": "incoming.uses"}, mark=Mark(note={"batch": 8, "source": "p'1"}))
     lake.overwrite(WORDS, words(lake, ("de", "x", [])), where="language = 'de'", note={"batch": 9})
     lake.note(WORDS, "made_from", "{}")
     assert lake.commits(WORDS) == [
@@ -32,18 +32,18 @@ def test_commits_tell_their_note_and_their_changes_newest_first(lake: Lake) -> N
 def test_commits_of_other_tools_have_no_note(lake: Lake) -> None:
     lake.create(WORDS)
     for text in ("a note", "[1]"):
-        told = CommitProperties(custom_metadata={"userMetadata": text})
+        properties = CommitProperties(custom_metadata={"userMetadata": text})
         one = pa.table(
-            {"language": ["en"], "word": ["a"], "uses": [[1]]}, schema=pa.schema(opened(lake.path(WORDS)).schema())
+            {"language": ["en"], "word": ["a"], "uses": [[1]]}, schema=pa.schema(open_table(lake.path(WORDS)).schema())
         )
-        write_deltalake(lake.path(WORDS), one, mode="append", commit_properties=told)
+        write_deltalake(lake.path(WORDS), one, mode="append", commit_properties=properties)
     assert [commit.note for commit in lake.commits(WORDS)] == [None, None, None]
 
 
 def test_a_commit_whose_file_is_gone_ends_the_list(lake: Lake) -> None:
     for version in range(1, 4):
         lake.append(WORDS, words(lake, ("en", "a", [1])), app_id="test", app_version=version)
-    opened(lake.path(WORDS)).create_checkpoint()
+    open_table(lake.path(WORDS)).create_checkpoint()
     for version in (0, 1):
         (Path(lake.path(WORDS)) / "_delta_log" / f"{version:020}.json").unlink()
     assert [commit.version for commit in lake.commits(WORDS)] == [3, 2]

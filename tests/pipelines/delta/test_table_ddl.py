@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.delta.log import snapshot
-from pipelines.delta.table_ddl import TABLES, make
+from pipelines.delta.table_ddl import TABLES, create_table
 from pipelines.lake.tables import Lake
 from pipelines.session import is_embedded
 from schemas.errors import ContractError, InputError
@@ -41,7 +41,7 @@ def test_a_table_is_made_with_its_rules_once(lake: Lake) -> None:
 
 def test_a_table_made_without_its_rules_gets_them_at_the_next_write(lake: Lake) -> None:
     """As where an older feedloop made it."""
-    make(replace(WORDS, deletion_vectors=False), lake.path(WORDS))
+    create_table(replace(WORDS, deletion_vectors=False), lake.path(WORDS))
     lake.append(STRICT, words(lake, ("en", "a", [1])), app_id="test", app_version=1)
     assert (sorted(constraints(lake, STRICT)), vectors(lake, STRICT)) == (["short_word", "used"], marks(lake))
     with pytest.raises(ContractError, match="break the rule used of table words"):

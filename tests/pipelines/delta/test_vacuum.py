@@ -31,7 +31,7 @@ def table_of(folder: Path, values: list[str]) -> Path:
 
 def rows(folder: Path) -> list[int]:
     """Numbers of the rows that a reader finds."""
-    table = QueryBuilder().register("told", DeltaTable(str(folder))).execute("SELECT row FROM told ORDER BY row")
+    table = QueryBuilder().register("stored", DeltaTable(str(folder))).execute("SELECT row FROM stored ORDER BY row")
     return list(pa.table(table)["row"].to_pylist())
 
 

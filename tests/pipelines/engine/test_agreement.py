@@ -1,4 +1,4 @@
-"""What is told where driver and executors are not alike; tests/cluster has it on real ones."""
+"""The report of differences between driver and executors; tests/cluster checks it on real ones."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pyspark.sql import SparkSession
 
 from jobs.package import package
 from pipelines.engine import shared_places
-from pipelines.engine.agreement import PACKAGES, Found, check_agreement, differences, unable
-from pipelines.engine.probe import probed
-from pipelines.engine.shared_places import unreached
+from pipelines.engine.agreement import PACKAGES, Environment, check_agreement, differences, python_failure
+from pipelines.engine.probe import describe_process
+from pipelines.engine.shared_places import unreachable_places
 from schemas.storage import files
 from schemas.storage.place import Place
 from tests.conftest import REPOSITORY
 from tests.engines import connect_server
 from tests.house.test_pins import locked, wanted
 
-HERE = Found("driver", "3.11.7", {"numpy": "1.26.4", "regex": None}, "ab" * 32)
+HERE = Environment("driver", "3.11.7", {"numpy": "1.26.4", "regex": None}, "ab" * 32)
 
 
-def executor(host: str, **other: object) -> Found:
+def executor(host: str, **other: object) -> Environment:
     return HERE._replace(host=host, **other)  # type: ignore[arg-type]
 
 
@@ -37,26 +37,26 @@ def test_what_is_alike_is_no_fault() -> None:
     assert differences(HERE, [executor("a"), executor("b", python="3.11.9")]) == []
 
 
-def test_each_difference_is_told_once_with_its_hosts_and_what_to_do() -> None:
+def test_each_difference_is_reported_once_with_its_hosts_and_what_to_do() -> None:
     others = [
         executor("b", packages={"numpy": "2.1.0", "regex": None}),
         executor("a", packages={"numpy": "2.1.0", "regex": "2025.9"}),
         executor("c", packages={"regex": None}, python="3.12.1", code=None),
     ]
-    told = differences(HERE, others)
-    assert [line.partition(". ")[0] for line in told] == [
+    reported = differences(HERE, others)
+    assert [line.partition(". ")[0] for line in reported] == [
         "Python is 3.11 here and 3.12 on c",
         "numpy is 1.26.4 here and 2.1.0 on a, b",
         "numpy is 1.26.4 here and not there on c",
         "regex is not installed here and 2025.9 on a",
         "feedloop's code is abababababab here and not there on c",
     ]
-    assert all("./feedloop package --environment" in line for line in told[:-1])
-    assert "--py-files" in told[-1]
+    assert all("./feedloop package --environment" in line for line in reported[:-1])
+    assert "--py-files" in reported[-1]
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "reported"),
     [
         (
             "[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.12 than that in driver: 3.11, PySpark",
@@ -66,12 +66,12 @@ def test_each_difference_is_told_once_with_its_hosts_and_what_to_do() -> None:
         ("ModuleNotFoundError: No module named 'pyarrow'", "Python has no pyarrow"),
     ],
 )
-def test_why_python_does_not_run_at_all(said: str, told: str) -> None:
-    assert told in (unable(said) or "")
+def test_why_python_does_not_run_at_all(said: str, reported: str) -> None:
+    assert reported in (python_failure(said) or "")
 
 
 def test_another_error_is_not_taken_for_a_difference() -> None:
-    assert unable("Job aborted due to stage failure: no space left on device") is None
+    assert python_failure("Job aborted due to stage failure: no space left on device") is None
 
 
 def test_the_sum_of_our_code_is_the_same_from_a_folder_and_from_the_zip_and_another_after_a_change(
@@ -84,7 +84,10 @@ def test_the_sum_of_our_code_is_the_same_from_a_folder_and_from_the_zip_and_anot
             new.writestr(name, old.read(name) + (b"#" if name == "schemas/errors.py" else b""))
 
     def code(path: Path) -> str:
-        words = "import json; from pipelines.engine.probe import probed; print(json.loads(probed(()))['code'])"
+        words = (
+            "import json; from pipelines.engine.probe import describe_process; "
+            "print(json.loads(describe_process(()))['code'])"
+        )
         environment = {"PYTHONPATH": str(path)}
         command = [sys.executable, "-c", words]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
@@ -95,7 +98,7 @@ def test_the_sum_of_our_code_is_the_same_from_a_folder_and_from_the_zip_and_anot
 def test_the_packages_are_installed_and_locked_for_spark() -> None:
     names = {canonicalize_name(name) for name in PACKAGES}
     assert names <= {canonicalize_name(Requirement(str(each)).name) for each in wanted("spark")} & set(locked("spark"))
-    here = json.loads(probed(PACKAGES))["packages"]
+    here = json.loads(describe_process(PACKAGES))["packages"]
     assert {name: here[name] for name in PACKAGES} == {name: metadata.version(name) for name in PACKAGES}
 
 
@@ -110,9 +113,9 @@ def test_a_folder_is_shared_where_a_new_file_of_the_driver_is_seen(
     """Tasks of the embedded engine run in this process: where files are not seen, they are hidden from it."""
     if not there:
         monkeypatch.setattr(shared_places, "_fault", lambda sign: "")
-    told = unreached(spark, [Place.of(tmp_path / "lake")], 4)
-    assert bool(told) is not there
-    assert all(f"{tmp_path}/lake: the folder is not shared with" in line for line in told)
+    reported = unreachable_places(spark, [Place.of(tmp_path / "lake")], 4)
+    assert bool(reported) is not there
+    assert all(f"{tmp_path}/lake: the folder is not shared with" in line for line in reported)
     assert list(tmp_path.iterdir()) == [], "the mark is gone"
 
 
@@ -124,7 +127,7 @@ def test_a_file_a_read_only_folder_and_a_url_are_looked_at_and_nothing_is_writte
     files.write(Place.of(f"{bucket}/logs/a.jsonl"), b"{}")
     monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(PermissionError(13, "read-only")))
     places = [Place.of(log), Place.of(tmp_path), Place.of(f"{bucket}/logs"), Place.of(f"{bucket}/nothing-yet")]
-    assert unreached(spark, places, 2) == []
+    assert unreachable_places(spark, places, 2) == []
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 

@@ -43,8 +43,8 @@ Row = tuple[str, str, int, list[int], str | None]
 TIME = "timestamp_seconds(1772400000 + day * 86400)"
 
 
-def frame(lake: Lake, *told: Row) -> DataFrame:
-    made = lake.spark.createDataFrame([*told], "source string, word string, day int, uses array<long>, kind string")
+def frame(lake: Lake, *values: Row) -> DataFrame:
+    made = lake.spark.createDataFrame([*values], "source string, word string, day int, uses array<long>, kind string")
     return made.withColumn("time", F.expr(TIME)).withColumn("day", F.to_date("time"))
 
 
@@ -74,13 +74,13 @@ def merge(lake: Lake) -> None:
 
 def change(lake: Lake) -> None:
     """One row gets another key and day, one goes."""
-    told = frame(lake, ("q", "z", 4, [100], "noun"), ("q", "c", 1, [1], None))
+    incoming = frame(lake, ("q", "z", 4, [100], "noun"), ("q", "c", 1, [1], None))
     was = F.when(F.col("word") == "z", "b").otherwise(F.col("word"))
     days = F.to_date(F.lit("2026-03-02"))
     old = F.struct(F.lit("q").alias("source"), was.alias("word"), days.alias("day"))
     lake.change(
         TABLE,
-        told.withColumns({"old": old, "gone": F.col("word") == "c"}),
+        incoming.withColumns({"old": old, "gone": F.col("word") == "c"}),
         where="stored.source = 'q'",
         mark=Mark("change", 1),
     )
@@ -133,8 +133,8 @@ def played(folder: Path, engines: Iterable[Engine]) -> tuple[list[Any], list[Any
             commits = lake.commits(TABLE, limit=99)
             assert lake.notes(TABLE) == {"made_from": '{"x": "it\'s"}'}
     assert found[0] == found[1]
-    told = [(commit.note, commit.changes, commit.app) for commit in commits if commit.changes != Changes()]
-    return found[0], [each for each in told if each[0] or each[2][0]]
+    noted = [(commit.note, commit.changes, commit.app) for commit in commits if commit.changes != Changes()]
+    return found[0], [each for each in noted if each[0] or each[2][0]]
 
 
 ENGINES: tuple[Engine, Engine] = ("embedded", "spark")

@@ -15,24 +15,24 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_machine_is_enough_for_what_is_not_large() -> None:
-    assert EngineConfig().chosen() == EngineConfig().chosen(new_bytes=LARGE_BYTES - 1) == "embedded"
-    assert EngineConfig().chosen(new_bytes=LARGE_BYTES) == "spark"
-    assert EngineConfig(engine="embedded").chosen(new_bytes=LARGE_BYTES) == "embedded"
+    assert EngineConfig().choose() == EngineConfig().choose(new_bytes=LARGE_BYTES - 1) == "embedded"
+    assert EngineConfig().choose(new_bytes=LARGE_BYTES) == "spark"
+    assert EngineConfig(engine="embedded").choose(new_bytes=LARGE_BYTES) == "embedded"
 
 
 @pytest.mark.parametrize("name", ["PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "FEEDLOOP_MASTER"])
 def test_who_starts_spark_gets_spark(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "x")
-    assert EngineConfig().chosen() == "spark"
-    assert EngineConfig(engine="embedded").chosen() == "embedded"
+    assert EngineConfig().choose() == "spark"
+    assert EngineConfig(engine="embedded").choose() == "embedded"
 
 
 def test_a_variable_decides_where_the_option_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEEDLOOP_ENGINE", "spark")
-    assert (EngineConfig().chosen(), EngineConfig(engine="embedded").chosen()) == ("spark", "embedded")
+    assert (EngineConfig().choose(), EngineConfig(engine="embedded").choose()) == ("spark", "embedded")
     monkeypatch.setenv("FEEDLOOP_ENGINE", "flink")
     with pytest.raises(InputError, match="FEEDLOOP_ENGINE is 'flink': use auto, embedded or spark"):
-        EngineConfig().chosen()
+        EngineConfig().choose()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from pyspark.sql import DataFrame
 
 from pipelines.delta.commits import Changes
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.engine import replacing
 from pipelines.engine.data_files import write_files
 from pipelines.lake.tables import Lake
@@ -50,7 +50,7 @@ DDL = (
     "good boolean, texts array<string>"
 )
 DAY, AT = date(2026, 3, 1), datetime(2026, 3, 1, 9, 30, 15, 123456, tzinfo=UTC)
-TOLD: list[tuple[Any, ...]] = [
+ROWS: list[tuple[Any, ...]] = [
     ("p's é/ü=%20", DAY, "a", b"\xff\x00", AT, 1, 2**40, 0.5, True, ["x", None]),
     ("p's é/ü=%20", DAY, "b", None, datetime(1960, 1, 1, tzinfo=UTC), -7, -(2**40), -1.5, False, []),
     ("p's é/ü=%20", None, "c", b"", None, None, None, None, None, None),
@@ -66,12 +66,12 @@ def lake(spark: Any, tmp_path: Path) -> Lake:
     return Lake(spark, str(tmp_path / "my lake"))
 
 
-def frame(lake: Lake, *told: tuple[Any, ...]) -> DataFrame:
-    return lake.spark.createDataFrame([*told], DDL)
+def frame(lake: Lake, *values: tuple[Any, ...]) -> DataFrame:
+    return lake.spark.createDataFrame([*values], DDL)
 
 
 def added(lake: Lake) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pa.table(opened(lake.path(SEEN)).get_add_actions(flatten=True)).to_pylist()
+    found: list[dict[str, Any]] = pa.table(open_table(lake.path(SEEN)).get_add_actions(flatten=True)).to_pylist()
     return found
 
 
@@ -86,41 +86,42 @@ def _text(row: tuple[Any, ...]) -> str:
 
 
 def test_every_type_and_every_partition_comes_back_by_each_reader(lake: Lake) -> None:
-    assert lake.append(SEEN, frame(lake, *TOLD), app_id="t", app_version=1) == 5
+    assert lake.append(SEEN, frame(lake, *ROWS), app_id="t", app_version=1) == 5
     stored = rows(lake.read(SEEN), *SEEN.column_names)
-    assert sorted(map(_text, stored)) == sorted(map(_text, TOLD))
+    assert sorted(map(_text, stored)) == sorted(map(_text, ROWS))
     names = {"source": pa.string(), "day": pa.date32(), "word": pa.string(), "small": pa.int32()}
     found = query(lake.path(SEEN), "SELECT * FROM it", names).to_pylist()
     assert sorted(str([row[n] for n in names]) for row in found) == sorted(
-        str([dict(zip(SEEN.column_names, row, strict=True))[n] for n in names]) for row in TOLD
+        str([dict(zip(SEEN.column_names, row, strict=True))[n] for n in names]) for row in ROWS
     )
     assert (
-        sum(pq.ParquetFile(path).metadata.num_rows for path in map(unquote, opened(lake.path(SEEN)).file_uris())) == 5
+        sum(pq.ParquetFile(path).metadata.num_rows for path in map(unquote, open_table(lake.path(SEEN)).file_uris()))
+        == 5
     )
 
 
 def test_the_log_says_of_each_file_what_stands_in_it(lake: Lake) -> None:
-    lake.append(SEEN, frame(lake, *TOLD), app_id="t", app_version=1)
+    lake.append(SEEN, frame(lake, *ROWS), app_id="t", app_version=1)
     by_part: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in TOLD:
+    for row in ROWS:
         by_part.setdefault(row[:2], []).append(dict(zip(SEEN.column_names, row, strict=True)))
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for file in added(lake):
         assert file["path"].isascii()
         found.setdefault((file["partition.source"], file["partition.day"]), []).append(file)
     assert found.keys() == by_part.keys()
-    for part, told in by_part.items():
+    for part, members in by_part.items():
         files = found[part]
-        assert sum(file["num_records"] for file in files) == len(told)
+        assert sum(file["num_records"] for file in files) == len(members)
         for name in ("word", "time", "small", "large", "share"):
-            values = [row[name] for row in told if row[name] is not None and row[name] == row[name]]
+            values = [row[name] for row in members if row[name] is not None and row[name] == row[name]]
             least = [file.get(f"min.{name}") for file in files]
             greatest = [file.get(f"max.{name}") for file in files]
-            assert sum(file[f"null_count.{name}"] for file in files) == sum(row[name] is None for row in told)
+            assert sum(file[f"null_count.{name}"] for file in files) == sum(row[name] is None for row in members)
             if None not in least:
                 assert (min(least), max(greatest)) == (min(values), max(values)), name
             elif name in ("time", "small", "large"):
-                assert len(values) < len(told), "left out although each file has such values"
+                assert len(values) < len(members), "left out although each file has such values"
     long = [file for file in added(lake) if file["partition.source"] == "q"]
     assert [
         file.get("max.share") for file in long if file.get("max.share") is not None and math.isinf(file["max.share"])
@@ -138,17 +139,17 @@ def test_staged_rows_are_computed_once_and_come_in_by_append_alone(lake: Lake, t
                     file.write("x" * batch.num_rows)
             yield batch
 
-    told = frame(lake, *TOLD).mapInArrow(noting, DDL)
-    with lake.staged(SEEN, told) as staged:
+    incoming = frame(lake, *ROWS).mapInArrow(noting, DDL)
+    with lake.staged(SEEN, incoming) as staged:
         assert staged.frame.count() == 5
         assert lake.read(SEEN).count() == 0
         assert lake.append(SEEN, staged, app_id="t", app_version=1) == 5
     assert lake.read(SEEN).count() == 5
     assert calls.read_text() == "x" * 5
-    with lake.staged(SEEN, told) as staged:
+    with lake.staged(SEEN, incoming) as staged:
         assert lake.append(SEEN, staged, app_id="t", app_version=1) == 0
     before = parquet_files(lake)
-    with lake.staged(SEEN, told):
+    with lake.staged(SEEN, incoming):
         assert len(parquet_files(lake)) > len(before)
     assert parquet_files(lake) == before, "what is not appended goes again"
     assert lake.read(SEEN).count() == 5
@@ -158,15 +159,15 @@ def test_what_fails_before_its_commit_leaves_neither_table_nor_files(lake: Lake)
     class Failed(Exception):
         pass
 
-    with pytest.raises(Failed), lake.staged(SEEN, frame(lake, *TOLD)):
+    with pytest.raises(Failed), lake.staged(SEEN, frame(lake, *ROWS)):
         raise Failed
     assert not Path(lake.path(SEEN)).exists()
-    lake.append(SEEN, frame(lake, TOLD[0]), app_id="t", app_version=1)
+    lake.append(SEEN, frame(lake, ROWS[0]), app_id="t", app_version=1)
     before, version = parquet_files(lake), lake.version(SEEN)
     for wrong, message in (("w" * 100, "break the rule short"), (None, "rows without word")):
-        row = (*TOLD[0][:2], wrong, *TOLD[0][3:])
+        row = (*ROWS[0][:2], wrong, *ROWS[0][3:])
         with pytest.raises(ContractError, match=message):
-            lake.append(SEEN, frame(lake, TOLD[1], row), app_id="t", app_version=2)
+            lake.append(SEEN, frame(lake, ROWS[1], row), app_id="t", app_version=2)
     assert parquet_files(lake) == before
     assert (lake.version(SEEN), lake.read(SEEN).count()) == (version, 1)
 
@@ -183,23 +184,23 @@ def test_a_commit_of_which_nobody_knows_whether_it_came_through_keeps_its_files(
     with monkeypatch.context() as broken:
         broken.setattr(DeltaTable, "create_write_transaction", lost)
         with pytest.raises(OSError, match="the answer was lost"):
-            lake.append(SEEN, frame(lake, *TOLD), app_id="t", app_version=1)
+            lake.append(SEEN, frame(lake, *ROWS), app_id="t", app_version=1)
     assert lake.read(SEEN).count() == 5
 
 
 def test_no_rows_are_a_commit_without_files(lake: Lake) -> None:
     assert lake.append(SEEN, frame(lake), app_id="t", app_version=1) == 0
     assert (added(lake), lake.read(SEEN).count()) == ([], 0)
-    assert lake.append(SEEN, frame(lake, *TOLD), app_id="t", app_version=1) == 0, "its app has written"
-    assert lake.append(SEEN, frame(lake, *TOLD), app_id="t", app_version=2) == 5
+    assert lake.append(SEEN, frame(lake, *ROWS), app_id="t", app_version=1) == 0, "its app has written"
+    assert lake.append(SEEN, frame(lake, *ROWS), app_id="t", app_version=2) == 5
     notes = [commit.changes.inserted for commit in lake.commits(SEEN, limit=2)]
     assert notes == [5, 0]
 
 
 def test_files_that_were_written_are_no_rows_until_they_are_committed(lake: Lake) -> None:
     lake.create(SEEN)
-    at = opened(lake.path(SEEN))
-    files = write_files(SEEN, at, lake.path(SEEN), frame(lake, *TOLD))
+    at = open_table(lake.path(SEEN))
+    files = write_files(SEEN, at, lake.path(SEEN), frame(lake, *ROWS))
     assert sum(json.loads(add.stats)["numRecords"] for add in files.adds) == files.rows == 5
     assert lake.read(SEEN).count() == 0
     files.remove()
@@ -209,22 +210,22 @@ def test_files_that_were_written_are_no_rows_until_they_are_committed(lake: Lake
 def test_a_row_that_comes_in_while_others_change_makes_the_change_fail(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It could have the key of one that is changed: the run is told to look again."""
-    lake.append(SEEN, frame(lake, *TOLD), app_id="t", app_version=1)
-    write, late = replacing.write_files, ("q", DAY, "late", *TOLD[0][3:])
+    """It could have the key of one that is changed: the run's error asks for another try."""
+    lake.append(SEEN, frame(lake, *ROWS), app_id="t", app_version=1)
+    write, late = replacing.write_files, ("q", DAY, "late", *ROWS[0][3:])
 
     def meanwhile(*args: Any) -> Any:
         made = write(*args)
         Lake(lake.spark, lake.root).append(SEEN, frame(lake, late), app_id="other", app_version=1)
         return made
 
-    told = frame(lake, ("q", DAY, "e", b"new", *TOLD[4][4:]))
+    incoming = frame(lake, ("q", DAY, "e", b"new", *ROWS[4][4:]))
     with monkeypatch.context() as broken:
         broken.setattr(replacing, "write_files", meanwhile)
         with pytest.raises(InputError, match="another run wrote table seen at the same time"):
-            lake.merge(SEEN, told, set_on_match={"line": "incoming.line"})
+            lake.merge(SEEN, incoming, set_on_match={"line": "incoming.line"})
     assert rows(lake.read(SEEN).where("word = 'e'"), "line") == [(b"x",)]
     assert lake.read(SEEN).count() == 6
-    assert lake.merge(SEEN, told, set_on_match={"line": "incoming.line"}) == Changes(updated=1)
+    assert lake.merge(SEEN, incoming, set_on_match={"line": "incoming.line"}) == Changes(updated=1)
     assert rows(lake.read(SEEN).where("word = 'e'"), "line") == [(b"new",)]
     assert lake.read(SEEN).count() == 6

@@ -31,15 +31,15 @@ def _fraction(*texts: str) -> float:
 
 
 def test_fractions_are_spread_evenly(spark: SparkSession) -> None:
-    told = spark.range(2000).select(fraction("id").alias("lot"))
-    counts = rows(told.groupBy(F.floor(F.col("lot") * 4).alias("quarter")).count(), "quarter", "count")
+    given = spark.range(2000).select(fraction("id").alias("lot"))
+    counts = rows(given.groupBy(F.floor(F.col("lot") * 4).alias("quarter")).count(), "quarter", "count")
     assert [quarter for quarter, _ in counts] == [0, 1, 2, 3]
     assert all(400 < count < 600 for _, count in counts)
 
 
 def test_lists_of_a_group_give_what_sets_and_maxima_give(spark: SparkSession) -> None:
-    told = [("a", 1, 2), ("a", 1, 2), ("a", 1, -3), ("b", 5, None), ("b", 5, None), ("c", None, None)]
-    frame = spark.createDataFrame(told, "k string, x int, y int").withColumn("pair", F.struct("x", "y"))
+    given = [("a", 1, 2), ("a", 1, 2), ("a", 1, -3), ("b", 5, None), ("b", 5, None), ("c", None, None)]
+    frame = spark.createDataFrame(given, "k string, x int, y int").withColumn("pair", F.struct("x", "y"))
     found = frame.groupBy("k").agg(
         F.array_sort(distinct_of("pair")).alias("ours"),
         F.array_sort(F.collect_set("pair")).alias("set"),
@@ -47,9 +47,9 @@ def test_lists_of_a_group_give_what_sets_and_maxima_give(spark: SparkSession) ->
     )
     assert all(row["ours"] == row["set"] for row in found.collect())
     assert rows(found, "k", "numbers") == [("a", [1]), ("b", [5]), ("c", [])]
-    whole = frame.where("y IS NOT NULL")
+    without_nulls = frame.where("y IS NOT NULL")
     assert (
-        whole.groupBy("k")
+        without_nulls.groupBy("k")
         .agg(greatest_of("pair").alias("ours"), F.max("pair").alias("max"))
         .where("ours = max")
         .count()
@@ -59,9 +59,9 @@ def test_lists_of_a_group_give_what_sets_and_maxima_give(spark: SparkSession) ->
 
 @pytest.mark.parametrize("keys", [[], [3], [0, 3, 2**40, -7]])
 def test_rows_are_parted_by_whether_a_column_holds_a_key(spark: SparkSession, keys: list[int]) -> None:
-    told = [(1, 3, None), (2, None, 3), (3, -7, 2**40), (4, 5, 6), (5, None, None), (6, 0, 1)]
-    frame = spark.createDataFrame(told, "id int, a bigint, b bigint")
-    wanted = [row for row in told if any(value is not None and value in keys for value in row[1:])]
+    given = [(1, 3, None), (2, None, 3), (3, -7, 2**40), (4, 5, 6), (5, None, None), (6, 0, 1)]
+    frame = spark.createDataFrame(given, "id int, a bigint, b bigint")
+    wanted = [row for row in given if any(value is not None and value in keys for value in row[1:])]
     held = spark.createDataFrame([(key,) for key in keys], "key bigint")
     assert rows(rows_with(frame, ("a", "b"), held), "id", "a", "b") == wanted
-    assert rows(rows_without(frame, ("a", "b"), held), "id", "a", "b") == [row for row in told if row not in wanted]
+    assert rows(rows_without(frame, ("a", "b"), held), "id", "a", "b") == [row for row in given if row not in wanted]

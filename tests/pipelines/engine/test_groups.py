@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.engine import groups
-from pipelines.engine.groups import in_order, per_group, per_row, whole_groups
+from pipelines.engine.groups import complete_groups, in_order, per_group, per_row
 from tests.builders import rows
 
 GROUPS, EACH = 37, 600  # more rows than one Arrow batch holds
@@ -26,7 +26,7 @@ def frame(spark: SparkSession) -> DataFrame:
     return keyed.withColumn("sign", F.when(F.col("number") < 300 * GROUPS, -1).otherwise(1)).repartition(5)
 
 
-def told(table: pa.Table) -> pa.Table:
+def summary_of(table: pa.Table) -> pa.Table:
     numbers = table["number"].to_numpy()
     found = {"key": table["key"][0].as_py(), "sign": table["sign"][0].as_py(), "rows": len(table)}
     found |= {"sum": int(numbers.sum()), "in_order": bool((np.diff(numbers) < 0).all())}
@@ -36,7 +36,7 @@ def told(table: pa.Table) -> pa.Table:
 
 
 def test_every_group_is_one_table_with_all_its_rows(frame: DataFrame) -> None:
-    found = per_group(frame, ["key"], told, "key int, sign int, rows long, sum long, in_order boolean")
+    found = per_group(frame, ["key"], summary_of, "key int, sign int, rows long, sum long, in_order boolean")
     wanted = sum(range(0, GROUPS * EACH, GROUPS))
     assert [(row[0], row[2], row[3]) for row in sorted(rows(found))] == [
         (key, EACH, wanted + key * EACH) for key in range(GROUPS)
@@ -48,7 +48,7 @@ def test_groups_of_two_keys_come_in_the_order_that_is_asked_for(frame: DataFrame
     found = per_group(
         backwards,
         ["key", "sign"],
-        lambda table: told(table.drop_columns(["place"])),
+        lambda table: summary_of(table.drop_columns(["place"])),
         "key int, sign int, rows long, sum long, in_order boolean",
         order=["place"],
     )
@@ -88,19 +88,19 @@ def test_no_more_rows_are_worked_on_at_once_than_there_are_cores() -> None:
         return row
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: groups._in_turn(work, pa.table({})), range(64)))
+        list(pool.map(lambda _: groups._run_limited(work, pa.table({})), range(64)))
     assert 1 <= most[0] <= (os.cpu_count() or 1)
 
 
 def test_groups_go_on_from_batch_to_batch() -> None:
     places = [pa.array(place, pa.int32()) for place in ([1, 2], [], [3, 1, 1], [2])]
     batches = [pa.RecordBatch.from_pydict({"__place": place, "x": place}) for place in places]
-    assert [table["x"].to_pylist() for table in whole_groups(batches)] == [[1, 2, 3], [1], [1, 2]]
-    assert list(whole_groups([])) == []
+    assert [table["x"].to_pylist() for table in complete_groups(batches)] == [[1, 2, 3], [1], [1, 2]]
+    assert list(complete_groups([])) == []
 
 
 @pytest.mark.parametrize("places", [[[1, 2, 4]], [[2, 3]], [[1, 2], [2, 3]]])
 def test_rows_of_groups_that_were_mixed_are_an_error(places: list[list[int]]) -> None:
     batches = [pa.RecordBatch.from_pydict({"__place": place}) for place in places]
     with pytest.raises(AssertionError, match="did not keep the rows of a group together"):
-        list(whole_groups(batches))
+        list(complete_groups(batches))

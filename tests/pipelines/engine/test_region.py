@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame
 
-from pipelines.delta.log import opened
+from pipelines.delta.log import open_table
 from pipelines.delta.merge import STORED
 from pipelines.engine import region, spans
 from pipelines.lake.tables import Lake
@@ -50,23 +50,23 @@ def lake(spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 
 def views(lake: Lake, minutes: dict[str, int], text: str = "first") -> DataFrame:
-    told = [(view, FIRST + timedelta(minutes=at), text + view) for view, at in minutes.items()]
-    frame = lake.spark.createDataFrame(told, "view string, time timestamp, text string")
+    values = [(view, FIRST + timedelta(minutes=at), text + view) for view, at in minutes.items()]
+    frame = lake.spark.createDataFrame(values, "view string, time timestamp, text string")
     return frame.selectExpr("view", "time", "CAST(time AS DATE) AS date", "text")
 
 
 def files(lake: Lake) -> set[str]:
-    return set(opened(lake.path(VIEWS)).file_uris())
+    return set(open_table(lake.path(VIEWS)).file_uris())
 
 
 def moved(lake: Lake, minutes: dict[str, int], gone: tuple[str, ...] = ()) -> None:
     """Each of these views, which stand at the minutes of their names, comes to another minute, or goes."""
-    told = [
+    values = [
         (view, FIRST + timedelta(minutes=at), "moved", (view, FIRST + timedelta(minutes=int(view[1:]))), view in gone)
         for view, at in minutes.items()
     ]
     shape = "view string, time timestamp, text string, old struct<view: string, time: timestamp>, gone boolean"
-    frame = lake.spark.createDataFrame(told, shape)
+    frame = lake.spark.createDataFrame(values, shape)
     lake.change(VIEWS, frame.selectExpr("*", "CAST(time AS DATE) AS date"), where=f"{STORED}.view IS NOT NULL")
 
 
@@ -109,7 +109,7 @@ def test_rows_come_to_other_dates_and_go(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("few", [0, 3])
-def test_many_changes_write_whole_partitions(lake: Lake, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+def test_many_changes_rewrite_complete_partitions(lake: Lake, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     monkeypatch.setattr(region, "_FEW_SPANS", few)
     change = {f"v{at:05}": at + 1440 for at in range(0, 2880, 40)}
     moved(lake, change)

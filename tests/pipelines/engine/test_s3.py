@@ -66,7 +66,7 @@ def test_a_commit_is_put_once_and_never_over_another(on_spark: SparkSession, buc
     assert store.read(commit) == ['{"another":1}']
 
 
-def test_what_is_wrong_with_the_store_is_told_by_hadoop_s_own_errors(on_spark: SparkSession, bucket: str) -> None:
+def test_a_failure_of_the_store_is_reported_by_hadoop_s_own_errors(on_spark: SparkSession, bucket: str) -> None:
     with pytest.raises(Py4JJavaError, match=r"(?s)UnknownStoreException.*no-such-bucket-at-all"):
         LogStore(on_spark).write(Place.of("s3://no-such-bucket-at-all/1.json"), ["x"])
 
@@ -105,7 +105,7 @@ def test_the_client_goes_where_the_environment_leads_the_other_libraries() -> No
     plain = client_settings({})
     assert set(plain) == {"spark.hadoop.fs.s3.impl", "spark.hadoop.fs.s3n.impl"}
     assert client_settings({"AWS_DEFAULT_REGION": "eu-north-1"})["spark.hadoop.fs.s3a.endpoint.region"] == "eu-north-1"
-    told = {
+    variables = {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9000",
         "AWS_ALLOW_HTTP": "true",
         "AWS_REGION": "us-east-1",
@@ -113,7 +113,7 @@ def test_the_client_goes_where_the_environment_leads_the_other_libraries() -> No
         "AWS_SECRET_ACCESS_KEY": "a secret",
         "AWS_SESSION_TOKEN": "a token",
     }
-    found = {name.removeprefix("spark.hadoop.fs.s3a."): value for name, value in client_settings(told).items()}
+    found = {name.removeprefix("spark.hadoop.fs.s3a."): value for name, value in client_settings(variables).items()}
     assert found.items() >= {
         ("endpoint", "http://127.0.0.1:9000"),
         ("endpoint.region", "us-east-1"),
@@ -121,7 +121,7 @@ def test_the_client_goes_where_the_environment_leads_the_other_libraries() -> No
         ("connection.ssl.enabled", "false"),
     }
     assert not {"a key", "a secret", "a token"} & set(found.values()), "they would stand in a command line"
-    hosted = client_settings(told | {"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true"})
+    hosted = client_settings(variables | {"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true"})
     assert hosted["spark.hadoop.fs.s3a.path.style.access"] == "false"
     assert "Anonymous" in client_settings({"AWS_SKIP_SIGNATURE": "1"})["spark.hadoop.fs.s3a.aws.credentials.provider"]
     by_file = client_settings({"AWS_WEB_IDENTITY_TOKEN_FILE": "/run/token"})

@@ -35,7 +35,7 @@ def held(lake: Path) -> list[tuple[str, int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zorder", [False, True])
-def test_care_and_overwriting_neither_double_nor_lose_a_row(tmp_path: Path, zorder: bool) -> None:
+def test_maintenance_and_overwriting_neither_double_nor_lose_a_row(tmp_path: Path, zorder: bool) -> None:
     with running("spark") as spark:
         for number in (1, 2):
             append(Lake(spark, str(tmp_path)), number, ODD, "p")

@@ -27,7 +27,7 @@ from pipelines.ingest.replay.flow import replay_logs
 from pipelines.lake.tables import Lake
 from pipelines.maintain.erased_versions import FILES_KEPT
 from pipelines.maintain.flow import MaintenanceConfig, maintain_lake
-from pipelines.session import is_embedded, located
+from pipelines.session import is_embedded, spark_uri
 from schemas.as_spark import spark_schema
 from schemas.erasure import ERASURES, SUPPRESSIONS
 from schemas.errors import InputError
@@ -67,9 +67,9 @@ def add(lake: Lake, folder: Path, name: str, lines: Sequence[Line], **more: Any)
 
 
 @pytest.fixture(scope="module")
-def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def complete(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with rows of the victim in every table that can have some, in two batches and two sources."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("complete")
     lake = Lake(spark, str(folder / "lake"))
     add(lake, folder / "a", "a.jsonl", [*OF_OTHERS, *OF_VICTIM[:4]], arrived_at=FIRST)
     add(lake, folder / "b", "b.jsonl", [*OF_VICTIM, json_line("v1", user_id=GONE, time="2026-03-02T12:00:00Z")])
@@ -84,9 +84,9 @@ def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def folder(whole: Path, tmp_path: Path) -> Path:
-    shutil.copytree(whole, tmp_path / "whole")
-    return tmp_path / "whole"
+def folder(complete: Path, tmp_path: Path) -> Path:
+    shutil.copytree(complete, tmp_path / "complete")
+    return tmp_path / "complete"
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def lake(spark: SparkSession, folder: Path) -> Lake:
 
 
 def others(lake: Lake) -> dict[str, list[Any]]:
-    """Everybody else's rows of all tables of users, and what the books say of other sources than are asked."""
+    """Everybody else's rows of all tables of users, and the run records of the sources that are not asked for."""
     theirs = {
         table.name: rows(lake.read(table).where(F.col("user_id") != GONE))
         for table in ERASED
@@ -152,8 +152,8 @@ def test_what_is_delivered_again_stays_out(lake: Lake, folder: Path) -> None:
         "evaluation": 0,
     }
     assert counts(lake) == {name: len(table) for name, table in found.items()}
-    books = lake.read(INGEST_RUNS).where("source = 'publisher'")
-    assert rows(books, "batch", "lines", "suppressed", "forgotten") == [
+    runs = lake.read(INGEST_RUNS).where("source = 'publisher'")
+    assert rows(runs, "batch", "lines", "suppressed", "forgotten") == [
         (1, 6, 4, None), (2, 0, 9, None), (3, 0, 8, None), (4, 1, 8, None)
     ]  # fmt: skip
 
@@ -227,7 +227,7 @@ def test_rows_that_are_only_marked_as_deleted_go_from_their_files(lake: Lake) ->
     for table, rule in ((IMPRESSIONS, "impression_id = 'v2'"), (HISTORIES, "size(clicks) = 3")):
         lake.create(table)
         of_victim = f"source = 'publisher' AND user_id = '{GONE}' AND {rule}"
-        lake.spark.sql(f"DELETE FROM delta.`{located(lake.path(table))}` WHERE {of_victim}")
+        lake.spark.sql(f"DELETE FROM delta.`{spark_uri(lake.path(table))}` WHERE {of_victim}")
         assert any(len(file.deleted) for file in table_log(lake.path(table)).files)
     forget_users(lake, [RequestedUser(GONE, None)], at_once=True)
     assert others(lake) == kept

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.forget.flow import forget_users
-from pipelines.forget.requested_users import RequestedUser, held_as, users_asked
+from pipelines.forget.requested_users import RequestedUser, read_requested_users, stored_ids
 from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
 from pipelines.lake.tables import Lake
@@ -34,7 +34,7 @@ def written(folder: Path, content: bytes) -> Path:
 
 def test_each_line_is_a_user_once_with_a_source_or_without(tmp_path: Path) -> None:
     file = written(tmp_path, "\ufeffu1\r\nu2\tnorth west\n\n  u1 \nåse\n".encode())
-    assert users_asked(file) == [
+    assert read_requested_users(file) == [
         RequestedUser("u1", None),
         RequestedUser("u2", "north west"),
         RequestedUser("åse", None),
@@ -58,14 +58,14 @@ def test_what_is_no_list_of_users_is_refused_by_line_and_not_shown(
     tmp_path: Path, content: bytes, message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        users_asked(written(tmp_path, content))
+        read_requested_users(written(tmp_path, content))
     assert "secret" not in str(caught.value)
 
 
 def test_a_file_that_is_missing_or_none_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "absent", tmp_path):
         with pytest.raises(InputError, match=rf"{path}: .*Each line holds a user id"):
-            users_asked(path)
+            read_requested_users(path)
 
 
 def test_a_lake_without_lines_has_nobody_to_forget(lake: Lake) -> None:
@@ -89,10 +89,10 @@ def sealed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
 def test_ids_of_a_sealed_source_are_found_by_the_key_and_hmacs_as_they_are(sealed: Lake) -> None:
     sources = ["plain", "sealed"]
     ann, one = RequestedUser("ann", None), RequestedUser(hmac_of("bob"), "sealed")
-    found = held_as(sealed, [ann, one], sources, KEY)
+    found = stored_ids(sealed, [ann, one], sources, KEY)
     assert found[ann] == [("plain", "ann"), ("sealed", hmac_of("ann"))]
     assert found[one][0] == ("sealed", hmac_of("bob"))
-    assert held_as(sealed, [one], sources, None)[one] == [("sealed", hmac_of("bob"))]
+    assert stored_ids(sealed, [one], sources, None)[one] == [("sealed", hmac_of("bob"))]
 
 
 def test_what_cannot_be_found_is_refused_before_anything_is_written(sealed: Lake) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.delta.log import opened
-from pipelines.delta.table_ddl import make
+from pipelines.delta.log import open_table
+from pipelines.delta.table_ddl import create_table
 from pipelines.ingest.discover.sources import find_logs
 from pipelines.ingest.flow import Dates, append_lines
 from pipelines.ingest.read.readers import raw_lines
@@ -40,7 +40,7 @@ def reject(lake: Lake, batch: int) -> None:
 
 
 def files_of(lake: Lake, table: Table) -> list[str]:
-    return sorted(str(path) for path in opened(lake.path(table)).get_add_actions().column("path").to_pylist())
+    return sorted(str(path) for path in open_table(lake.path(table)).get_add_actions().column("path").to_pylist())
 
 
 def test_batches_of_one_day_lie_together_so_that_their_files_can_be_merged(spark: SparkSession, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_batches_of_one_day_lie_together_so_that_their_files_can_be_merged(spark
         reject(lake, batch)
     for table, parts in ((RAW_LOG, 2), (REJECTS, 1)):
         assert len(files_of(lake, table)) == 3
-        opened(lake.path(table)).optimize.compact()
+        open_table(lake.path(table)).optimize.compact()
         assert len(files_of(lake, table)) == parts
         assert rows(lake.read(table), "batch") == [(1,), (2,), (3,)]
     assert rows(lake.read(RAW_LOG), "batch", "arrived_on") == [(1, DAY), (2, DAY), (3, date(2026, 3, 11))]
@@ -63,7 +63,7 @@ def test_a_table_that_an_older_feedloop_parted_by_batch_stays_so_and_goes_on(
     lake = Lake(spark, str(tmp_path / "lake"))
     columns = tuple(column for column in table.columns if column.name != "arrived_on")
     older = replace(table, columns=columns, partition_by=("source", "batch"))
-    make(older, lake.path(table))
+    create_table(older, lake.path(table))
     names = {"raw_log": "'2026-03-10' AS arrived_at, 'jsonl' AS format", "rejects": "'not_json' AS reason"}
     row = f"'publisher' AS source, 'a' AS file, 0 AS position, 'x' AS line, 1L AS batch, {names[table.name]}"
     lake.append(older, spark.sql(f"SELECT {row}"), app_id="test", app_version=1)
@@ -71,5 +71,5 @@ def test_a_table_that_an_older_feedloop_parted_by_batch_stays_so_and_goes_on(
         append(lake, tmp_path, 2)
     else:
         reject(lake, 2)
-    assert opened(lake.path(table)).metadata().partition_columns == ["source", "batch"]
+    assert open_table(lake.path(table)).metadata().partition_columns == ["source", "batch"]
     assert rows(lake.read(table), "batch", "arrived_on") == [(1, None), (2, DAY)]

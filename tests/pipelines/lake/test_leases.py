@@ -29,7 +29,7 @@ def hold(folder: Place, *, stage: str = "ingest", seconds: float = 0, **how: tim
         time.sleep(seconds)
 
 
-def test_a_second_process_is_told_who_holds_the_stage(folder: Place) -> None:
+def test_a_second_process_learns_who_holds_the_stage(folder: Place) -> None:
     with leased(folder, "ingest", by="ingest", what="lake"):
         with pytest.raises(InputError, match=rf"ingest of this lake is running already \(process {os.getpid()} on "):
             hold(folder)
@@ -84,7 +84,7 @@ def test_the_lease_of_a_killed_process_ends_by_itself(folder: Place, monkeypatch
     assert [*below(folder)] == []
 
 
-def test_who_did_not_renew_in_time_is_told(folder: Place) -> None:
+def test_a_holder_that_did_not_renew_in_time_gets_an_error(folder: Place) -> None:
     def late() -> None:
         with leased(folder, "ingest", by="ingest", what="lake", length=timedelta(seconds=2)):
             create(folder / "ingest.lease/000000002", b"{}")  # what another process does once it has run out

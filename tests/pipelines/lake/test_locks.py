@@ -23,7 +23,7 @@ with locked(sys.argv[1], "ingest"):
 """
 
 
-def test_a_second_run_is_told_who_holds_the_stage_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
+def test_a_second_run_learns_who_holds_the_stage_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
         stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from jobs.make_sample import make_sample
 from pipelines.lake import named_tables
-from pipelines.lake.named_tables import where_tables_lie
+from pipelines.lake.named_tables import lake_location
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 from schemas.storage.place import Place
@@ -39,12 +39,12 @@ def test_where_tables_cannot_be_kept_is_refused(
     monkeypatch.setattr(named_tables, "is_embedded", lambda _: False)
     monkeypatch.setattr(named_tables, "_location", lambda *_: location)
     with pytest.raises(InputError, match=says):
-        where_tables_lie(spark, Place.of("catalog:main.feedloop"))
+        lake_location(spark, Place.of("catalog:main.feedloop"))
 
 
 def test_another_lake_is_left_as_it_is(spark: SparkSession, tmp_path: Path) -> None:
-    assert where_tables_lie(spark, tmp_path) == tmp_path
-    assert where_tables_lie(spark, "s3://b/lake") == "s3://b/lake"
+    assert lake_location(spark, tmp_path) == tmp_path
+    assert lake_location(spark, "s3://b/lake") == "s3://b/lake"
 
 
 _DRIVER = """
@@ -60,17 +60,18 @@ here = Path.cwd()
 spark = build_session("catalogue")
 spark.sql(f"CREATE SCHEMA feedloop LOCATION 'file:{here}/a lake'")
 lake = ["--lake", "catalog:feedloop"]
-told = {"nowhere": run(ingest, ["--logs", "sample", "--lake", "catalog:nowhere"])}
-told["ingest"] = run(ingest, ["--logs", "sample", *lake])
-told["tables"] = sorted(row.tableName for row in spark.sql("SHOW TABLES IN feedloop").collect())
+results = {"nowhere": run(ingest, ["--logs", "sample", "--lake", "catalog:nowhere"])}
+results["ingest"] = run(ingest, ["--logs", "sample", *lake])
+results["tables"] = sorted(row.tableName for row in spark.sql("SHOW TABLES IN feedloop").collect())
 by_name = spark.sql("SELECT * FROM feedloop.impressions").collect()
-told["same"] = sorted(map(str, by_name)) == sorted(map(str, Lake(spark, here / "a lake").read(IMPRESSIONS).collect()))
-told["rows"] = len(by_name)
-told["again"] = run(ingest, ["--logs", "sample", *lake])
+stored = Lake(spark, here / "a lake").read(IMPRESSIONS)
+results["same"] = sorted(map(str, by_name)) == sorted(map(str, stored.collect()))
+results["rows"] = len(by_name)
+results["again"] = run(ingest, ["--logs", "sample", *lake])
 spark.sql(f"CREATE SCHEMA other LOCATION 'file:{here}/other'")
 spark.sql(f"CREATE TABLE other.raw_log USING delta LOCATION 'file:{here}/a lake/rejects'")
-told["taken"] = run(ingest, ["--logs", "sample", "--lake", "catalog:other"])
-Path("told.json").write_text(json.dumps(told))
+results["taken"] = run(ingest, ["--logs", "sample", "--lake", "catalog:other"])
+Path("results.json").write_text(json.dumps(results))
 """
 
 
@@ -102,11 +103,11 @@ def test_tables_are_queried_by_name_in_a_hive_metastore(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    told = json.loads((tmp_path / "told.json").read_text())
-    assert (told["ingest"], told["again"], told["nowhere"], told["taken"]) == (0, 0, 2, 2)
-    assert {"impressions", "raw_log", "aliases", "histories", "ingest_runs"} <= set(told["tables"])
-    assert told["same"]
-    assert told["rows"] > 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["ingest"], results["again"], results["nowhere"], results["taken"]) == (0, 0, 2, 2)
+    assert {"impressions", "raw_log", "aliases", "histories", "ingest_runs"} <= set(results["tables"])
+    assert results["same"]
+    assert results["rows"] > 0
     assert "catalog:nowhere: Spark's catalogue has no such schema. Make it with CREATE SCHEMA nowhere" in done.stdout
     assert "other.raw_log: this name is another table's" in done.stdout
     assert (tmp_path / "a lake" / "impressions" / "_delta_log").is_dir()

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.delta.commits import Changes, Mark
-from pipelines.delta.log import history, opened
+from pipelines.delta.log import history, open_table
 from pipelines.delta.table_ddl import literal
 from pipelines.engine import region, spark_writer
 from pipelines.lake.tables import Lake
@@ -24,8 +24,8 @@ from tests.lakes import SHORT, WORDS, words
 
 
 def test_an_append_counts_once_per_version(lake: Lake) -> None:
-    told = ((1, "a"), (1, "again"), (2, "b"), (1, "late"))
-    frames = [(version, words(lake, ("en", word, [1]), ("de", word * 2, []))) for version, word in told]
+    incoming = ((1, "a"), (1, "again"), (2, "b"), (1, "late"))
+    frames = [(version, words(lake, ("en", word, [1]), ("de", word * 2, []))) for version, word in incoming]
     counts = [lake.append(WORDS, frame, app_id="test", app_version=version) for version, frame in frames]
     assert counts == [2, 0, 2, 0]
     assert rows(lake.read(WORDS), "word", "uses") == [("a", [1]), ("aa", []), ("b", [1]), ("bb", [])]
@@ -53,10 +53,10 @@ def test_overwrite_takes_texts_of_any_letters(lake: Lake, name: str) -> None:
 
 def test_overwrite_brings_new_columns_where_they_are_asked_for(lake: Lake) -> None:
     lake.overwrite(WORDS, words(lake, ("en", "a", [1]), ("de", "b", [2])))
-    told = words(lake, ("de", "c", [3], "noun"), more=", kind string")
-    lake.overwrite(WORDS, told, where="language = 'de'")
+    incoming = words(lake, ("de", "c", [3], "noun"), more=", kind string")
+    lake.overwrite(WORDS, incoming, where="language = 'de'")
     assert "kind" not in lake.read(WORDS).columns
-    lake.overwrite(WORDS, told, where="language = 'de'", evolve=True)
+    lake.overwrite(WORDS, incoming, where="language = 'de'", evolve=True)
     assert rows(lake.read(WORDS), "word", "kind") == [("a", None), ("c", "noun")]
 
 
@@ -96,8 +96,8 @@ def test_stored_rows_change_their_keys_and_go_in_one_commit(
     monkeypatch.setattr(spark_writer, "_FEW", few)
     monkeypatch.setattr(region, "_FEW_IDS", few)
     lake.overwrite(WORDS, words(lake, ("en", "a", [1]), ("en", "b", [2]), ("en", "c", [3]), ("de", "a", [4])))
-    told = words(lake, ("de", "x", [5]), ("en", "b", []), ("en", "q", [6]))
-    old = told.selectExpr("*", "struct(IF(word = 'x', 'a', word) AS word) AS old", "word = 'b' AS gone")
+    incoming = words(lake, ("de", "x", [5]), ("en", "b", []), ("en", "q", [6]))
+    old = incoming.selectExpr("*", "struct(IF(word = 'x', 'a', word) AS word) AS old", "word = 'b' AS gone")
     before = lake.version(WORDS)
     assert lake.change(WORDS, old, where="stored.language = 'en'", mark=Mark("test", 1)) == Changes(
         updated=1, deleted=1
@@ -126,14 +126,14 @@ def test_where_narrows_what_a_merge_can_match_and_what_it_reads(lake: Lake) -> N
 def test_new_columns_of_a_frame_come_in_where_they_are_asked_for(lake: Lake) -> None:
     before = settings(lake)
     lake.append(WORDS, words(lake, ("en", "a", [1])), app_id="test", app_version=1)
-    told = words(lake, ("en", "b", [1], "noun"), more=", kind string")
-    lake.append(WORDS, told, app_id="test", app_version=2)
+    incoming = words(lake, ("en", "b", [1], "noun"), more=", kind string")
+    lake.append(WORDS, incoming, app_id="test", app_version=2)
     assert lake.read(WORDS).columns == ["language", "word", "uses"]
-    told = words(lake, ("en", "c", [1], "verb"), more=", kind string")
-    assert lake.append(WORDS, told, app_id="test", app_version=3, evolve=True) == 1
-    told = words(lake, ("en", "a", [1], "noun", 7), ("en", "d", [1], "verb", 8), more=", kind string, rank int")
-    assert lake.append(WORDS, told.where("word = 'd'"), app_id="test", app_version=4, evolve=True) == 1
-    changed = told.where("word = 'a'").selectExpr("*", "struct(word) AS old", "false AS gone")
+    incoming = words(lake, ("en", "c", [1], "verb"), more=", kind string")
+    assert lake.append(WORDS, incoming, app_id="test", app_version=3, evolve=True) == 1
+    incoming = words(lake, ("en", "a", [1], "noun", 7), ("en", "d", [1], "verb", 8), more=", kind string, rank int")
+    assert lake.append(WORDS, incoming.where("word = 'd'"), app_id="test", app_version=4, evolve=True) == 1
+    changed = incoming.where("word = 'a'").selectExpr("*", "struct(word) AS old", "false AS gone")
     assert lake.change(WORDS, changed, where="stored.language = 'en'") == Changes(updated=1)
     assert merge(lake, 5, words(lake, ("en", "e", [1]))) == Changes(inserted=1)
     found = [("a", "noun", 7), ("b", None, None), ("c", "verb", None), ("d", "verb", 8), ("e", None, None)]
@@ -158,7 +158,7 @@ def test_a_frame_without_the_columns_leaves_no_table(lake: Lake) -> None:
 
 def test_deletion_vectors_are_off_and_files_lie_by_partition(lake: Lake) -> None:
     lake.overwrite(WORDS, words(lake, ("en", "a", [1])))
-    assert opened(lake.path(WORDS)).metadata().partition_columns == ["language"]
+    assert open_table(lake.path(WORDS)).metadata().partition_columns == ["language"]
     assert lake.properties(WORDS)["delta.enableDeletionVectors"] == "false"
 
 
@@ -189,9 +189,7 @@ def test_a_broken_rule_is_refused_with_its_name_and_nothing_changes(lake: Lake) 
     assert (lake.version(table), rows(lake.read(table), "word")) == (version, [("a",)])
 
 
-def test_two_writers_at_once_are_told_that_one_of_them_must_run_again(
-    lake: Lake, spark: SparkSession, tmp_path: Path
-) -> None:
+def test_of_two_simultaneous_writers_one_is_asked_to_run_again(lake: Lake, spark: SparkSession, tmp_path: Path) -> None:
     """The second writes while the first is planned and not yet committed: between its reading and its writing."""
     lake.overwrite(WORDS, words(lake, ("en", "a", [1])))
 

@@ -27,8 +27,8 @@ def report_files(lake: Lake) -> list[Path]:
 
 def test_a_report_is_written_below_the_lake_and_returned(lake: Lake) -> None:
     for version in (3, 4):
-        told = lake.report("pack", inputs={"words": version}, outputs={})
-        assert told == {"inputs": {"words": version}, "outputs": {}}
+        reported = lake.report("pack", inputs={"words": version}, outputs={})
+        assert reported == {"inputs": {"words": version}, "outputs": {}}
     files = report_files(lake)
     assert [json.loads(file.read_text())["inputs"] for file in files] == [{"words": 3}, {"words": 4}]
     assert json.loads(files[0].read_text())["job"] == "pack"
@@ -93,7 +93,7 @@ def test_a_version_that_is_not_there_says_which_are(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"inputs": {}}', '{"inputs": {"a": "x"}, "outputs": {}}'])
-def test_a_file_that_tells_no_versions_is_an_error_with_the_way_out(lake: Lake, tmp_path: Path, text: str) -> None:
+def test_a_file_without_versions_is_an_error_with_the_way_out(lake: Lake, tmp_path: Path, text: str) -> None:
     file = tmp_path / "versions.json"
     file.write_text(text)
     with pytest.raises(InputError, match=r"this is no file of table versions.*or a time such as"):

@@ -1,4 +1,4 @@
-"""Care of a lake: the same rows in fewer files, old versions readable inside the retention only."""
+"""Maintenance of a lake: the same rows in fewer files, old versions readable inside the retention only."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ AT_ONCE = MaintenanceConfig(retention_days=0, below_safe_retention=True)
 
 def tell(lake: Lake, batch: int) -> None:
     """One commit of histories: a user known from the first batch, and a new one."""
-    told = [("p", user, 1, [f"n{batch}"]) for user in ("u0", f"u{batch}")]
-    frame = lake.spark.createDataFrame(told, spark_schema(HISTORIES))
+    values = [("p", user, 1, [f"n{batch}"]) for user in ("u0", f"u{batch}")]
+    frame = lake.spark.createDataFrame(values, spark_schema(HISTORIES))
     lake.merge(HISTORIES, frame, set_on_match={"clicks": "incoming.clicks"}, mark=Mark("test", batch))
 
 
@@ -126,7 +126,7 @@ def test_the_log_is_kept_as_long_as_the_table_keeps_its_files_by_now(spark: Spar
     maintain_lake(lake, MaintenanceConfig(retention_days=10, log_days=10))
 
 
-def test_a_lake_without_tables_needs_no_care(lake: Lake) -> None:
+def test_a_lake_without_tables_needs_no_maintenance(lake: Lake) -> None:
     assert maintain_lake(lake, MaintenanceConfig()) == {}
     assert not lake.exists(NEWS)
 

@@ -71,8 +71,8 @@ def test_impressions_go_with_their_aliases_and_the_histories_of_those_who_have_n
     assert rows(aged.read(IMPRESSIONS)) == before
     assert rows(aged.read(ALIASES), "impression_id") == [("4b",)]
     assert rows(aged.read(HISTORIES).select("user_id").distinct()) == [("both",), ("late",)]
-    told = with_history(aged.read(IMPRESSIONS), aged.read(HISTORIES))
-    assert rows(told.select("impression_id", F.concat_ws(" ", "history"))) == [("3", "n1 n2 n3"), ("4", "n1 n2")]
+    complete = with_history(aged.read(IMPRESSIONS), aged.read(HISTORIES))
+    assert rows(complete.select("impression_id", F.concat_ws(" ", "history"))) == [("3", "n1 n2 n3"), ("4", "n1 n2")]
     versions = aged.versions((IMPRESSIONS, ALIASES, HISTORIES))
     assert expire(aged, ExpiryConfig(impressions_days=7), TODAY) == dict.fromkeys(lost, 0)
     assert aged.versions((IMPRESSIONS, ALIASES, HISTORIES)) == versions
@@ -110,7 +110,7 @@ def test_lines_of_a_batch_that_was_stopped_wait_for_ingest(
     assert expire(aged, ExpiryConfig(raw_log_days=5), TODAY) == {"raw_log": 8}
 
 
-def test_maintain_tells_how_many_rows_left(aged: Lake) -> None:
+def test_maintain_reports_the_number_of_removed_rows(aged: Lake) -> None:
     found = maintain_lake(aged, MaintenanceConfig(), ExpiryConfig(rejects_days=5))
     assert found["rejects"]["expired"] == 2  # all are older by now
     assert found["rejects"]["after"]["rows"] == 0
