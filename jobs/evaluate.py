@@ -16,7 +16,7 @@ from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
 from trainer.eval.baselines import EvaluationInputs
 from trainer.eval.catalogue import Catalogue
-from trainer.eval.evaluate import judgement, scored
+from trainer.eval.evaluate import evaluate_scores, score_checkpoint
 from trainer.eval.impressions import read_truth
 from trainer.ranks.process_group import leader_first, process_group
 from trainer.setup.prepare import DeviceName, device_of, prepare_again
@@ -63,13 +63,13 @@ def evaluate(
                 prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
             catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
             beside = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
-            found = scored(prepared, saved, ranks, predict=predictions is not None)
+            found = score_checkpoint(prepared, saved, ranks, predict=predictions is not None)
             if not ranks.leads:
                 return None
-            told = judgement(prepared, saved, found, beside)
+            told = evaluate_scores(prepared, saved, found, beside)
     if predictions is not None and told.predictions is not None:
         write_predictions(predictions, told.predictions)
-    summary = {"checkpoint": named.whole_name, "data": str(data.resolve()), **told.summary}
+    summary = {"checkpoint": named.absolute_name, "data": str(data.resolve()), **told.summary}
     write_and_show(file, summary, told.examples)
     return summary
 

@@ -19,7 +19,7 @@ from pipelines.forget.outside_lake import find_holdings
 from pipelines.forget.requested_users import read_requested_users
 from pipelines.ingest.read.privacy import given_user_key
 from pipelines.lake.opening import open_lake
-from pipelines.packing.repack import pack_again, put_back
+from pipelines.packing.repack import finish_repack, repack
 from pipelines.session import plain_errors
 from schemas.storage.place import Place
 
@@ -63,13 +63,13 @@ def forget(
     with plain_errors():
         tables = open_lake(session_for("feedloop forget", engine), lake)
         with tables.locked("erasure", by="forget"):  # two runs would pack one directory in each other's way
-            packs = [folder_of(put_back(each)) for each in packed or []]
+            packs = [folder_of(finish_repack(each)) for each in packed or []]
             others = [folder_of(each) for each in runs or []]
             if vacuum_now:
                 print(WARNING, file=sys.stderr)
             before = tables.versions(TABLES)
             summary = forget_users(tables, asked, key=key, at_once=vacuum_now)
-            holdings = find_holdings(tables, packs, others, partial(pack_again, tables) if rebuild else None)
+            holdings = find_holdings(tables, packs, others, partial(repack, tables) if rebuild else None)
             versions = tables.report("forget", inputs=before, outputs=tables.versions(TABLES))
     summary |= {"holdings": [asdict(each) for each in holdings], **versions}
     show_forgotten(summary)

@@ -10,13 +10,13 @@ from typing import Any, Literal
 from jobs.cli.command_line import run
 from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.ingest.config import IngestConfig
-from pipelines.ingest.discover.find import all_used, finding
+from pipelines.ingest.discover.find import check_all_used, discover
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.parse.mapping_file import read_mapping
 from pipelines.ingest.read.privacy import given_user_key
-from pipelines.ingest.replay.batches import bytes_again
+from pipelines.ingest.replay.batches import replayed_bytes
 from pipelines.ingest.replay.flow import replay_logs
-from pipelines.ingest.stream import Add, Growing, ingest_stream
+from pipelines.ingest.stream import Add, GrowingFolder, ingest_stream
 from pipelines.lake.opening import checked_source, open_lake
 from pipelines.session import plain_errors
 from schemas.storage.paths import path_of
@@ -56,21 +56,23 @@ def ingest(
     logs = config.new_logs(logs)
     if logs is None:
         with plain_errors():
-            size = 0 if lake.schema else bytes_again(str(lake), source)
+            size = 0 if lake.schema else replayed_bytes(str(lake), source)
             tables = open_lake(session_for("feedloop ingest", engine, new_bytes=size), lake)
             return replay_logs(tables, config, source=source, mapping=told)
     key = given_user_key(user_key_file, os.environ.get("FEEDLOOP_USER_KEY"))
     ways: dict[str, Any] = {"final": config.final, "since": config.since}
-    new = None if config.stream_files else finding(str(logs), format, told, **ways)
+    new = None if config.stream_files else discover(str(logs), format, told, **ways)
     with plain_errors():
         tables = open_lake(session_for("feedloop ingest", engine, new_bytes=new.bytes if new else 0), lake, logs)
         how: dict[str, Any] = {"source": source, "arrived_at": datetime.now(UTC), "user_key": key}
         how |= {name: getattr(config, name) for name in ("max_batch_bytes", "max_reject_share", "earliest")}
         add: Add = partial(ingest_logs, tables, **how)
         if new is not None:
-            return all_used(str(logs), dict(add(partial(new.find, tables.spark))) | dict(new.left_out))
-        files = Growing(path_of(logs), format, told, **ways)
-        return all_used(str(logs), ingest_stream(tables, files, add, source=source, max_files=config.stream_files))
+            return check_all_used(str(logs), dict(add(partial(new.find, tables.spark))) | dict(new.left_out))
+        files = GrowingFolder(path_of(logs), format, told, **ways)
+        return check_all_used(
+            str(logs), ingest_stream(tables, files, add, source=source, max_files=config.stream_files)
+        )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.cli.command_line import run as run_job
 from jobs.page.facts import Places
 from jobs.page.page import PAGE, write_page
-from jobs.page.reading import run_here
+from jobs.page.reading import local_run
 from schemas.storage.copies import published
 from schemas.storage.place import Place
 from schemas.storage.stand_in import here
@@ -42,7 +42,7 @@ def report(
         The page, by default <run>/report.html.
     """
     page = out or run / PAGE
-    with run_here(run) as folder, _file_here(summary) as told, published(page) as file:
+    with local_run(run) as folder, _file_here(summary) as told, published(page) as file:
         places = Places(run=folder, named=run, summary=told, lake=lake, data=data, cache=cache)
         return {**write_page(places, file, read_batches=data is not None), "page": str(page)}
 

@@ -9,14 +9,14 @@ from jobs.cli import training as terminal
 from jobs.cli.command_line import run
 from jobs.cli.watch import check_trackers, watched
 from schemas.storage.place import Place
-from trainer.checkpoint.working_folder import Working, working_in
+from trainer.checkpoint.working_folder import Working, working_folder
 from trainer.config import TrainConfig
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
 from trainer.loop.session import TrainingSession, outline
 from trainer.loop.trainer import Trainer
 from trainer.ranks.process_group import process_group
-from trainer.setup.prepare import DeviceName, device_of, settled
+from trainer.setup.prepare import DeviceName, device_of, resolve_precision
 
 
 def train(
@@ -52,10 +52,10 @@ def train(
     device
         Where to train.
     """
-    with process_group() as ranks, working_in(out, ranks, resume=resume == "auto") as at:
+    with process_group() as ranks, working_folder(out, ranks, resume=resume == "auto") as at:
         check_trackers(config.run)
         terminal.one_speaks(ranks)
-        config = settled(config, device_of(device), ranks, begun=at.begun)
+        config = resolve_precision(config, device_of(device), ranks, begun=at.begun)
         prepared = terminal.prepare_with_progress(config, Packed.of(data, cache), ranks, store=store, device=device)
         trainer = Trainer(prepared, ranks, terminal.started(prepared, init_from).get("chosen_by", []))
         summary = outline(trainer) if dry_run else _trained(trainer, at)
@@ -65,7 +65,11 @@ def train(
 
 def _trained(trainer: Trainer, at: Working) -> dict[str, Any]:
     with terminal.run_folder(at.folder, trainer), watched(trainer, at.folder) as watch:
-        ways: dict[str, Any] = {"asked_to_stop": watch.asked_to_stop, "on_line": watch.line, "judged": watch.judged}
+        ways: dict[str, Any] = {
+            "asked_to_stop": watch.asked_to_stop,
+            "on_line": watch.line,
+            "on_evaluation": watch.evaluated,
+        }
         keeping = TrainingSession(trainer, at.folder, follower=at.follower, **ways)
         gone_on_from = terminal.resumed(keeping, trainer, at)
         terminal.write_config(at, trainer)

@@ -15,7 +15,7 @@ from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
 from pipelines.packing.petastorm_schema import write_schema
 from pipelines.packing.shard import Shard
 from pipelines.packing.write import (
-    directory_at,
+    build_directory,
     entry_of,
     write_batches,
     write_manifest,
@@ -129,7 +129,7 @@ def packed_directory(
     rng = np.random.default_rng(seed)
     batches = batches_of([random_trajectory(rng, items=items) for _ in range(trajectories)], size=size)
     each = -(-len(batches) // (files * superblock)) * superblock
-    with directory_at(out) as folder:
+    with build_directory(out) as folder:
         parts = [batches[start : start + each] for start in range(0, len(batches), each)]
         written = [
             _batch_file(folder, f"part-{n}.parquet", part, superblock, variant=n if variants == 2 else 0)

@@ -1,1 +1,1 @@
-"""The torch half: packed batches to checkpoints. Never imports pyspark."""
+"""The torch half: trains on packed batches, evaluates and serves checkpoints. Never imports pyspark."""

@@ -1,4 +1,4 @@
-"""TrainConfig: the parts' own dataclasses under one roof, to and from plain dictionaries."""
+"""TrainConfig: combines the parts' own dataclasses; converts to and from plain dictionaries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.run_config import RunConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides a training run, but for data, output and device."""
+    """Everything that decides a training run, except data, output and device."""
 
     run: RunConfig = field(default_factory=RunConfig)
     encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
@@ -29,13 +29,13 @@ class TrainConfig:
         return asdict(self)
 
     def flat(self) -> dict[str, Any]:
-        """The same by whole names, such as run.seed."""
+        """The same by full names, such as run.seed."""
         parts = self.to_dict().items()
         return {f"{part}.{name}": value for part, options in parts for name, value in options.items()}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> TrainConfig:
-        """The inverse of to_dict; InputError, by name, if `raw` is not what this version writes."""
+        """The inverse of to_dict; InputError names the fault if `raw` is not what this version writes."""
         advice = "Train again"
         absent = [part.name for part in fields(cls) if part.name not in raw]
         if absent:
@@ -43,8 +43,8 @@ class TrainConfig:
         return converted(raw, cls, "this is no config of this version", advice=advice, error=InputError)
 
 
-# What may differ between a run and the one that goes on with it: how it is told and kept, not what is computed.
-_FREE = {
+# Options that may differ when a run is resumed: they change what is logged and saved, not what is computed.
+_WITHOUT_EFFECT = {
     f"run.{name}"
     for name in (
         "log_every_steps",
@@ -61,8 +61,8 @@ _FREE = {
 }
 
 
-# What a run may go on with all the same: it makes the run longer, or is what a message of the run advises.
-_WAYS_ON = {
+# Options that affect the result and may still change on resuming: they extend the run, or a message advises them.
+_MAY_CHANGE = {
     "run.epochs",
     "run.early_stop_epochs",
     "run.validate",
@@ -74,12 +74,12 @@ _WAYS_ON = {
 }
 
 
-def ways_on(before: TrainConfig, now: TrainConfig) -> tuple[list[str], list[str]]:
-    """(the changed options that a run may go on with, those that would make it another run), as changed_options."""
+def split_changes(before: TrainConfig, now: TrainConfig) -> tuple[list[str], list[str]]:
+    """(the changed options that a run may resume with, those that would make it another run), as changed_options."""
     accepted: list[str] = []
     refused: list[str] = []
     for change in changed_options(before, now):
-        (accepted if change.partition(" ")[0] in _WAYS_ON else refused).append(change)
+        (accepted if change.partition(" ")[0] in _MAY_CHANGE else refused).append(change)
     if now.run.epochs < before.run.epochs:
         shorter = f"run.epochs was {before.run.epochs} and is {now.run.epochs}"
         accepted.remove(shorter)
@@ -88,8 +88,10 @@ def ways_on(before: TrainConfig, now: TrainConfig) -> tuple[list[str], list[str]
 
 
 def changed_options(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """The options that change what is computed, as 'run.seed was 1 and is 2'."""
+    """The changed options that affect what is computed, as 'run.seed was 1 and is 2'."""
     old, new = before.flat(), now.flat()
     return [
-        f"{name} was {old[name]} and is {new[name]}" for name in new if name not in _FREE and old[name] != new[name]
+        f"{name} was {old[name]} and is {new[name]}"
+        for name in new
+        if name not in _WITHOUT_EFFECT and old[name] != new[name]
     ]

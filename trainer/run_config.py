@@ -1,4 +1,4 @@
-"""RunConfig: how long a training run is, in what portions, and what it reports on the way."""
+"""RunConfig: the length of a training run, its step sizes, and what it logs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from trainer.data.validation import rule_of
 
-_MOST = {  # beyond these a run would not begin: its schedule is counted epoch by epoch, its steps are held in memory
+_MOST = {  # beyond these a run could not start: its schedule is counted epoch by epoch, its steps are held in memory
     "epochs": 10_000,
     "batches_per_step": 1 << 20,
     "samples_per_step": 1 << 20,
@@ -26,7 +26,7 @@ _MOST = {  # beyond these a run would not begin: its schedule is counted epoch b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """How long, in what portions, and what is told on the way."""
+    """Length, step sizes and logging of a training run."""
 
     epochs: int = 1
     """Passes over the packed batches."""
@@ -35,13 +35,13 @@ class RunConfig:
     samples_per_step: int = 64
     """naive_per_target only: targets in one optimisation step."""
     seed: int = 1
-    """Decides the order of superblocks, coins and dropout."""
+    """Decides the order of superblocks, random draws and dropout."""
     reader: Literal["petastorm", "arrow"] = "petastorm"
     """Both give the same batches in the same order."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the encoder while training: bfloat16 is a copy of its weights, and its gradients are added to float32 ones.
     Master weights, moments, vectors and the head are float32. auto: bfloat16 where the device multiplies it, else
-    float32; a run that goes on keeps what it began with."""
+    float32; a resumed run keeps what it started with."""
     compile: bool = False
     """torch.compile the encoder; chunks then have one of four lengths, of which a compiler sees few shapes."""
     plan_ahead: int = 4
@@ -49,26 +49,27 @@ class RunConfig:
     log_every_steps: int = 10
     """Steps between two lines of metrics.jsonl."""
     drift_every_steps: int = 50
-    """Steps between two looks at how far looked-up vectors are from fresh ones. 0 = never."""
+    """Steps between two measurements of how far looked-up vectors are from fresh ones. 0 = never."""
     kept_chunks: int | None = None
     """Chunks that keep their graph; the others are replayed, which bounds memory. None = all."""
     save_every_steps: int = 500
-    """Steps between two checkpoints; one stands at the end of each epoch in any case. 0 = there only."""
+    """Steps between two checkpoints, which are also written at the end of each epoch. 0 = only there."""
     keep_checkpoints: int = 2
-    """The newest so many checkpoints are kept, and the best."""
+    """Number of newest checkpoints to keep, in addition to the best."""
     early_stop_epochs: int = 0
-    """Epochs without a better AUC on the validation impressions that end training. 0 = none; epochs are not judged."""
+    """Epochs without a better AUC on the validation impressions that end training. 0 = never; epochs are not
+    evaluated."""
     validate: str = "user:0.2"
-    """Which labelled evaluation impressions are for validation, where epochs are judged: user:SHARE, all of some users,
-    or time:SHARE, the earliest. `evaluate` reports the others."""
+    """Which labelled evaluation impressions are for validation, if epochs are evaluated: user:SHARE, all of some
+    users, or time:SHARE, the earliest. `evaluate` reports the others."""
     auto_chunk: bool = False
-    """Where memory does not suffice, keep fewer chunks' graphs and take the step again, with the same result."""
+    """If memory does not suffice, keep fewer chunks' graphs and take the step again, with the same result."""
     history_clicks: int = 50
-    """Evaluation: latest clicks of a history that are seen."""
+    """Evaluation: number of latest clicks of a history that the model sees."""
     tensorboard: bool = True
     """Also write the lines of metrics.jsonl as curves for TensorBoard, below OUT/tensorboard: a millisecond a line."""
     mlflow: str = ""
-    """Also tell the run to the MLflow store of this tracking URI, such as sqlite:///runs/mlflow.db. Empty = none."""
+    """Also log the run to the MLflow store of this tracking URI, such as sqlite:///runs/mlflow.db. Empty = none."""
     profile_steps: int = 0
     """Steps, after the first few, whose operators are timed, for a table and a trace below OUT/profile. 0 = none."""
 

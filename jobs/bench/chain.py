@@ -16,7 +16,7 @@ from trainer.encode.policies import Policy
 
 
 class Arm(NamedTuple):
-    """A training: on whole texts or refined segments, by which policy, with which further options."""
+    """A training run: full texts or refined segments, the policy, and further options."""
 
     data: Literal["full", "refined"]
     policy: Policy
@@ -53,13 +53,13 @@ def chain(
     Parameters
     ----------
     full
-        Packed directory with whole texts.
+        Packed directory with full texts.
     out
         Folder for the runs; complete ones that are there already are not made again.
     preset
         TOML of the training.
     refined
-        Packed directory of the same trajectories with refined segments; without it, arms go on with whole texts.
+        Packed directory of the same trajectories with refined segments; without it, arms keep full texts.
     arms
         Which to train, in order; the first is what the others are compared with.
     seeds
@@ -85,10 +85,10 @@ def chain(
             "encoded_per_1000_clicks": round(1000 * median(each["encoded"] / each["targets"] for each in runs), 1),
             "drift": [each.get("drift_looked_up") for each in runs],
         }
-    return _told(found, arms[0])
+    return _report(found, arms[0])
 
 
-def _told(found: dict[str, dict[str, Any]], first: str) -> dict[str, Any]:
+def _report(found: dict[str, dict[str, Any]], first: str) -> dict[str, Any]:
     table = Table("arm", title="The chain of speed-ups, over the same clicks")
     for name in ("clicks/s", "speed-up", "encoded per 1,000 clicks", "AUC", "AUC less the first (± deviation)"):
         table.add_column(name, justify="right")

@@ -14,7 +14,7 @@ from jobs.cli.progress import stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Seconds of a process: the median of `every` without those that Spark takes to start, and what it told last."""
+    """Seconds of a process: the median of `every` without those that Spark takes to start, and its last report."""
 
     seconds: float
     every: list[float]

@@ -1,6 +1,6 @@
 """Benchmark: all that is measured on a GPU, by one command, in order of worth. Needs what `steps` needs.
 
-The folder --out gets device.json, which is whole at every moment, and device.log. A benchmark that fails is recorded
+The folder --out gets device.json, which is complete at every moment, and device.log. A benchmark that fails is recorded
 with its error, and the next one runs.
 """
 
@@ -73,9 +73,9 @@ class BatteryConfig:
 
 
 def device(config: BatteryConfig, where: DeviceName) -> dict[str, Any]:
-    """The record of every benchmark; its last line is the whole of it."""
+    """The record of every benchmark; its last line is the complete record."""
     stop_on_sigterm()
-    told = {
+    about = {
         "device": str(device_of(where)),
         "size": config.size,
         "minutes": config.minutes,
@@ -83,7 +83,7 @@ def device(config: BatteryConfig, where: DeviceName) -> dict[str, Any]:
         **this_machine(),
     }
     chosen = [each for each in benchmarks(config.size, where) if each.name in config.only]
-    return run_one_by_one(chosen, Path(config.out), seconds=60 * config.minutes, about=told)
+    return run_one_by_one(chosen, Path(config.out), seconds=60 * config.minutes, about=about)
 
 
 def benchmarks(size: str, where: DeviceName) -> Iterator[Benchmark]:
@@ -97,7 +97,7 @@ def benchmarks(size: str, where: DeviceName) -> Iterator[Benchmark]:
 
 
 def graphics() -> list[str]:
-    """Name, driver and memory of each NVIDIA GPU, as its own tool tells them."""
+    """Name, driver and memory of each NVIDIA GPU, as reported by its own tool."""
     asked = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30)

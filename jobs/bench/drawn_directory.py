@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
 from pipelines.packing.shard import IntArray, Shard
 from pipelines.packing.write import (
-    directory_at,
+    build_directory,
     entry_of,
     now,
     write_batches,
@@ -72,7 +72,7 @@ class DrawnConfig:
 def drawn_directory(out: Path, config: DrawnConfig, length_V: IntArray) -> Path:
     """Write a complete packed directory at `out`; `length_V` = tokens of each item row, special ones included."""
     facts: list[dict[str, float]] = []
-    with directory_at(out) as folder:
+    with build_directory(out) as folder:
         path = folder / BATCH_FOLDER / "part-0.parquet"
         write_batches(path, _noted(_batches(config), facts), superblock_batches=config.superblock_batches)
         starts = range(0, len(facts), config.superblock_batches)

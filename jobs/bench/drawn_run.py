@@ -28,7 +28,7 @@ class ModelConfig:
     chunk_size: int = 128
     """items that are encoded together, and a quarter of it for what is left over"""
     bfloat16: bool = False
-    """multiply in bfloat16, beside float32 weights"""
+    """multiply in bfloat16, with float32 weights"""
     compiled: bool = False
     """torch.compile the encoder"""
     row_tokens: int = 0

@@ -13,7 +13,7 @@ from jobs.cli.progress import stage
 from schemas.errors import InputError
 from schemas.storage.place import Place
 from trainer.checkpoint.files import Checkpoint
-from trainer.checkpoint.retention import load_chosen
+from trainer.checkpoint.retention import load_resolved_checkpoint
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
 from trainer.encode.policies import Policy
@@ -58,7 +58,7 @@ def encode_once(
     """
     if min(rounds, steps) < 1:
         raise InputError(f"--rounds is {rounds} and --steps {steps}: use 1 or more")
-    saved = load_chosen(checkpoint)
+    saved = load_resolved_checkpoint(checkpoint)
     prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
     return measure(prepared, saved, rounds=rounds, steps=steps, policies=policies)
 
@@ -70,12 +70,12 @@ def measure(
     trainers = {str(policy): going_on(prepared, saved, policy) for policy in policies}
     with stage("speed of each policy, in turns") as bar:
         found = in_turns(trainers, rounds, steps=steps, progress=bar.at)
-    told = {policy: figures(every) for policy, every in found.items()}
+    measured = {policy: figures(every) for policy, every in found.items()}
     if FIRST in found:
         by = measure_of(trainers[FIRST])
         for policy, every in found.items():
-            told[policy] |= compared(ratio(every, found[FIRST], by), by)
-    return told
+            measured[policy] |= compared(ratio(every, found[FIRST], by), by)
+    return measured
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def _of_npz(path: Path) -> Graph:
     if len(rows) and rows.min() < 0:
         raise InputError(f"--graph {path}: indices below 0")
     by_time = np.lexsort((np.random.default_rng(0).permutation(len(slot)), slot))
-    return Graph.of_rows(start.astype(np.int64), rows.astype(np.int64)).taken(by_time)
+    return Graph.from_rows(start.astype(np.int64), rows.astype(np.int64)).subgraph(by_time)
 
 
 def _of_directory(path: Path) -> Graph:
@@ -49,4 +49,4 @@ def _of_directory(path: Path) -> Graph:
                 slots = [batch["click_slot_BL"][b][clicks[b]], batch["target_slot_BLK"][b][candidates[b]]]
                 pins.append(batch["item_row_N"][np.unique(np.concatenate(slots))])
     start = np.cumsum([0, *map(len, pins)])
-    return Graph.of_rows(start, np.concatenate(pins))
+    return Graph.from_rows(start, np.concatenate(pins))

@@ -8,11 +8,11 @@ import duckdb
 
 _ISO = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-](0\d|1[0-8]):[0-5]\d)?"
 
-# What each line tells, or why it is refused. A line that DuckDB cannot read is a row of nulls: its text is lost. Of a
-# field that stands twice it takes the last, where ingest refuses the line.
-_JUDGED = rf"""
-CREATE TEMP TABLE judged AS
-SELECT row_number() OVER () AS row, * EXCLUDE (time, shown), time AS told_time, try_cast(time AS TIMESTAMPTZ) AS t,
+# Parsed fields of each line, or why it is rejected. A line that DuckDB cannot read is a row of nulls: its text is lost.
+# Of a repeated field it takes the last value, where ingest rejects the line.
+_PARSED = rf"""
+CREATE TEMP TABLE parsed AS
+SELECT row_number() OVER () AS row, * EXCLUDE (time, shown), time AS logged_time, try_cast(time AS TIMESTAMPTZ) AS t,
   CASE WHEN len(list_distinct(shown)) < len(shown)
     THEN list_filter(shown, lambda news, place: list_position(shown, news) = place) ELSE shown END AS shown,
   CASE
@@ -33,7 +33,7 @@ _NODES = """
 CREATE TEMP TABLE spaced AS
 SELECT row, user_id, impression_id, t, hash(list_sort(shown)) AS shown_set,
   coalesce(t - lag(t) OVER chain > INTERVAL 24 HOURS, true) AS begins
-FROM judged WHERE reason IS NULL WINDOW chain AS (PARTITION BY user_id, impression_id ORDER BY t, row);
+FROM parsed WHERE reason IS NULL WINDOW chain AS (PARTITION BY user_id, impression_id ORDER BY t, row);
 
 CREATE TEMP TABLE nodes AS
 SELECT row, min(row) OVER (PARTITION BY user_id, t, shown_set) AS sight,
@@ -55,8 +55,8 @@ FROM links
 
 _IMPRESSIONS = """
 CREATE TEMP TABLE parts AS
-SELECT coalesce(label, chain) AS impression, j.* EXCLUDE (reason, told_time) FROM nodes
-  JOIN judged j USING (row) LEFT JOIN (SELECT chain, min(label) AS label FROM links GROUP BY chain) USING (chain);
+SELECT coalesce(label, chain) AS impression, j.* EXCLUDE (reason, logged_time) FROM nodes
+  JOIN parsed j USING (row) LEFT JOIN (SELECT chain, min(label) AS label FROM links GROUP BY chain) USING (chain);
 
 CREATE TEMP TABLE joined AS
 SELECT impression FROM parts GROUP BY impression HAVING count(*) > 1;
@@ -98,7 +98,7 @@ _WRITTEN = {
     "hash(history) AS history_hash, shown, also_seen_as, CASE WHEN clicked IS NOT NULL "
     "THEN list_transform(shown, lambda news: list_contains(clicked, news)) END AS clicked FROM impressions",
     "histories": "SELECT * FROM histories",
-    "rejects": "SELECT * EXCLUDE (t) FROM judged WHERE reason IS NOT NULL",
+    "rejects": "SELECT * EXCLUDE (t) FROM parsed WHERE reason IS NOT NULL",
 }
 
 
@@ -107,7 +107,7 @@ def dedupe(files: list[str], out: Path, *, threads: int) -> dict[str, int]:
     with duckdb.connect(str(out / "work.duckdb")) as base:  # on disk, so that what memory cannot hold is spilt
         base.execute(f"SET threads = {threads}; SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
         base.execute("SET enable_progress_bar = false")
-        base.execute(_JUDGED, {"files": files})
+        base.execute(_PARSED, {"files": files})
         base.execute(_NODES)
         before, now = -1, 0
         while now != before:  # chains that share a sight take the smallest label, until none changes

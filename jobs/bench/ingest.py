@@ -1,4 +1,4 @@
-"""Benchmark: what a line costs ingest as the table grows, on each engine and beside DuckDB; how small histories get."""
+"""Benchmark: what a line costs ingest as the table grows, on each engine and in DuckDB; how small histories get."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.lake.tables import Lake
 from schemas.errors import ContractError, InputError
 
 LINES_PER_IMPRESSION = 1.16  # of the publisher, about
-_BOOKS = ("lines", "impressions", "merged", "rejected")
+_COUNTS = ("lines", "impressions", "merged", "rejected")
 
 
 def ingest(
@@ -32,7 +32,7 @@ def ingest(
     """Seconds per million lines at three sizes, adding to a small and a large table, rivals, bytes of histories.
 
     Every measurement is a process of its own, as ./feedloop ingest is, the engines in turns; the seconds that an engine
-    takes to start are measured apart and taken off. What is repeated tells its median.
+    takes to start are measured apart and taken off. Repeated measurements report their median.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ def _figures(
     for engine in engines:
         _check(runs[engine][middle].summary, duckdb.summary, truth)
         costs = _costs(runs[engine], adding[engine], added.lines)
-        found[engine] = {"start_seconds": start[engine].every, **costs, **_beside(runs[engine][middle], duckdb)}
+        found[engine] = {"start_seconds": start[engine].every, **costs, **_compared_with(runs[engine][middle], duckdb)}
     return {
         "lines_per_second_vs_duckdb": {engine: figures["speed_to_duckdb"] for engine, figures in found.items()},
         "engines": found,
-        **{name: runs[engines[0]][large].summary[name] for name in _BOOKS},
+        **{name: runs[engines[0]][large].summary[name] for name in _COUNTS},
     }
 
 
@@ -129,7 +129,7 @@ def _costs(runs: dict[str, Measured], adding: dict[str, Measured], added_lines: 
     }
 
 
-def _beside(ours: Measured, duckdb: Measured) -> dict[str, Any]:
+def _compared_with(ours: Measured, duckdb: Measured) -> dict[str, Any]:
     """Lines a second of both on the same logs."""
     both, lines = {"ingest": ours, "duckdb": duckdb}, ours.summary["lines"]
     speeds = {name: round(lines / found.seconds) for name, found in both.items()}
@@ -143,7 +143,7 @@ def _check(ours: dict[str, Any], duckdb: dict[str, Any], truth: dict[str, Any]) 
 
     DuckDB may have some more: it does not see that a field stands twice, and so takes such lines for good.
     """
-    for name in _BOOKS:
+    for name in _COUNTS:
         if ours[name] != truth[name]:
             raise ContractError(f"ingest finds {ours[name]} {name}, the publisher's truth is {truth[name]}")
     unseen = truth["rejected_by_reason"].get("duplicate_field", 0)

@@ -14,7 +14,7 @@ from jobs.bench.rounds import Ratio, Round, clicks_per_second, measure_of, ratio
 from jobs.cli.command_line import run
 from jobs.cli.progress import stage
 from schemas.errors import InputError
-from trainer.checkpoint.retention import load_chosen
+from trainer.checkpoint.retention import load_resolved_checkpoint
 from trainer.encode.policies import Policy
 from trainer.loop.trainer import Trainer
 from trainer.setup.prepare import DeviceName, device_of, prepare_again
@@ -48,7 +48,7 @@ def memory(
     data
         The packed directory that it was trained on.
     repeats
-        Windows that are timed for each policy, in turns; medians are told.
+        Windows that are timed for each policy, in turns; medians are reported.
     store
         Folder that keeps the frozen layers' output; by default `<data>.frozen`.
     device
@@ -56,14 +56,14 @@ def memory(
     """
     if repeats < 1:
         raise InputError(f"--repeats is {repeats}: use 1 or more")
-    saved = load_chosen(checkpoint)
+    saved = load_resolved_checkpoint(checkpoint)
     prepared = prepare_again(saved, data, store=store, device=device_of(device))
     trainers = {name: going_on(prepared, saved, arm.policy, kept_chunks=arm.kept_chunks) for name, arm in ARMS.items()}
     peaks, rounds = {}, {name: [] for name in ARMS}  # type: dict[str, int], dict[str, list[Round]]
     for name, trainer in trainers.items():
         with stage(f"memory of {name}"):
             _window(trainer)  # moments and kernels are there from now on
-            trainer.at.epoch_step = 0
+            trainer.position.epoch_step = 0
             peaks[name] = peak_bytes(trainer, trainer.config.planner.accumulate_steps)
     with stage("speed of all, in turns") as bar:
         for repeat in range(repeats):
@@ -72,24 +72,24 @@ def memory(
             bar.at(repeat + 1, repeats)
     by = measure_of(trainers["once"])
     speeds = {name: statistics.median(clicks_per_second(every, "wall")) for name, every in rounds.items()}
-    return _told(peaks, speeds, {name: ratio(every, rounds["once"], by) for name, every in rounds.items()})
+    return _report(peaks, speeds, {name: ratio(every, rounds["once"], by) for name, every in rounds.items()})
 
 
 def _window(trainer: Trainer) -> Round:
     """The first packed steps of the epoch, as many as accumulated waits for."""
-    trainer.at.epoch_step = 0
+    trainer.position.epoch_step = 0
     (found,) = portions(trainer, [trainer.config.planner.accumulate_steps])
     return Round(timed=found, targets=found.targets, encoded=found.encoded)
 
 
-def _told(peaks: dict[str, int], speeds: dict[str, float], ratios: dict[str, Ratio]) -> dict[str, Any]:
+def _report(peaks: dict[str, int], speeds: dict[str, float], ratios: dict[str, Ratio]) -> dict[str, Any]:
     table = Table("policy", title="Memory above weights and optimiser")
     for name in ("peak MB", "÷ naive", "clicks/s", "÷ once"):
         table.add_column(name, justify="right")
     for name in ARMS:
         share, found = peaks[name] / peaks["naive"], ratios[name]
-        told = f"{found.median:.2f}" if found.clear else "cannot tell"
-        table.add_row(name, f"{peaks[name] / 1e6:,.1f}", f"{share:.3f}", f"{speeds[name]:,.0f}", told)
+        shown = f"{found.median:.2f}" if found.clear else "unclear"
+        table.add_row(name, f"{peaks[name] / 1e6:,.1f}", f"{share:.3f}", f"{speeds[name]:,.0f}", shown)
     Console(highlight=False).print(table)
     return {
         "peak_bytes": peaks,

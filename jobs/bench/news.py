@@ -44,7 +44,7 @@ def news(
     work
         Folder for lakes and samples.
     added
-        How many news the second run finds beside those it knows.
+        How many news the second run finds in addition to those it knows.
     repeats
         How often each run is measured.
     fields
@@ -62,7 +62,7 @@ def news(
 
 
 def _figures(file: Path, work: Path, options: list[str], added: int, repeats: int) -> dict[str, Any]:
-    """All that is told of one news file."""
+    """The figures of one news file."""
     lake, copy = work / "lake", work / "copy"
     first = _prepared("all news", [*options, "--news", file, "--lake", lake], partial(removed, lake), repeats)
     with stage("bytes, words, new news"):
@@ -71,18 +71,18 @@ def _figures(file: Path, work: Path, options: list[str], added: int, repeats: in
         facts = _words(tables) | _stored(tables, first.summary["news"])
     again = [*options, "--news", more, "--lake", copy]
     second = _prepared(f"{added} news more", again, partial(copied_lake, lake, copy), repeats)
-    told = first.summary
+    summary = first.summary
     return {
-        "news": told["news"],
-        "news_per_second": round(told["news"] / first.seconds),
+        "news": summary["news"],
+        "news_per_second": round(summary["news"] / first.seconds),
         "seconds": first.every,
         "seconds_with_few_new": second.every,
         "touched_with_few_new": {name: second.summary[name] for name in ("new_items", "retokenised_items")},
-        "segments": told["segments"],
-        "refined_segments": told["refined_segments"],
-        "tokens_before": told["full_tokens"],
-        "tokens_after": told["tokens"],
-        "kept": round(told["tokens"] / told["full_tokens"], 4),
+        "segments": summary["segments"],
+        "refined_segments": summary["refined_segments"],
+        "tokens_before": summary["full_tokens"],
+        "tokens_after": summary["tokens"],
+        "kept": round(summary["tokens"] / summary["full_tokens"], 4),
         **facts,
     }
 

@@ -1,6 +1,6 @@
 """One by one: benchmarks in processes of their own within a time, each result on disk as soon as it is there.
 
-DIR/device.json is whole at every moment, and DIR/device.log holds what the benchmarks print, as they print it.
+DIR/device.json is complete at every moment, and DIR/device.log holds what the benchmarks print, as they print it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Benchmark:
 def run_one_by_one(
     benchmarks: Sequence[Benchmark], out: Path, *, seconds: float, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run them in this order while there is time; the record of all, which stands in `out` beside what is `told`."""
+    """Run them in this order while there is time; returns the record, which is written to `out` with `about`."""
     ends, results = time.monotonic() + seconds, []  # type: float, list[dict[str, Any]]
     out.mkdir(parents=True, exist_ok=True)
     record = {**about, "complete": False, "results": results}
@@ -68,12 +68,12 @@ def _run(benchmark: Benchmark, log: Path, limit: float) -> dict[str, Any]:
     said = _shortened(log, start)
     found = _last_object(said)
     state: State = "out of time" if code is None else "done" if code == 0 and found is not None else "failed"
-    told = {"name": benchmark.name, "state": state, "seconds": round(time.monotonic() - began, 1), "found": found}
+    result = {"name": benchmark.name, "state": state, "seconds": round(time.monotonic() - began, 1), "found": found}
     if state == "out of time":
-        told["error"] = f"stopped after {limit:.0f} s; it had said: {_end_of(said)}"
+        result["error"] = f"stopped after {limit:.0f} s; it had said: {_end_of(said)}"
     elif state == "failed":
-        told["error"] = f"exit code {code}: {_end_of(said)}"
-    return {**told, "command": list(benchmark.command)}
+        result["error"] = f"exit code {code}: {_end_of(said)}"
+    return {**result, "command": list(benchmark.command)}
 
 
 def _exit_code(command: Sequence[str], output: int, limit: float) -> int | None:
@@ -129,7 +129,7 @@ def _line(result: dict[str, Any]) -> str:
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    """Whole or as before."""
+    """Write the file complete or leave it as before."""
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     unfinished.replace(path)

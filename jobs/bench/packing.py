@@ -1,4 +1,4 @@
-"""Benchmark: items encoded under every order of packing, beside random order, with its speed and its memory."""
+"""Benchmark: items encoded under every order of packing, compared with random order, with its speed and its memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from jobs.bench.graphs import graph_of
 from jobs.cli.command_line import run
 from jobs.cli.progress import console, stage
 from pipelines.packing.graph import Graph
-from pipelines.packing.orders import ORDERS, Leaves, Order, mixed
-from pipelines.packing.quality import distinct_items, encodes, redrawn, training_line
+from pipelines.packing.orders import ORDERS, Leaves, Order, shuffle_share
+from pipelines.packing.quality import configuration_model, count_encodes, distinct_items, training_batch_order
 from pipelines.packing.shard import IntArray
 
 _AGES = (2, 20, 100)  # steps that a cached vector lives
@@ -40,7 +40,7 @@ class Figures(NamedTuple):
     cached: dict[int, float]  # max_age -> items encoded in the order that training sees
     seconds: float
     per_second: float  # trajectories, on one core
-    peak_bytes: int  # beside the graph
+    peak_bytes: int  # in addition to the graph
 
 
 def packing(
@@ -63,7 +63,7 @@ def packing(
     batches
         Trajectories of a batch.
     superblock
-        Batches of a superblock: training shuffles them whole.
+        Batches of a superblock: training shuffles complete superblocks.
     mixing
         Shares of trajectories placed at random, tried on shp_balanced.
     shards
@@ -74,31 +74,35 @@ def packing(
         Of all draws.
     """
     with stage("reading the graph"):
-        whole = graph_of(graph)
-        null = redrawn(whole, seed=seed)
+        full_graph = graph_of(graph)
+        null = configuration_model(full_graph, seed=seed)
     found = {}
     for batch in batches:
         leaves = Leaves(batch=batch, superblock=superblock)
         with stage(f"batches of {batch}") as bar:
-            tried = _tried(whole, null, mixing, shards)
+            tried = _tried(full_graph, null, mixing, shards)
             for done, (name, one) in enumerate(tried.items(), start=1):
                 bar.at(done, len(tried), name)
                 found[name, batch] = _measured(one, leaves, seed, repeats)
     for batch in batches:
         _print(found, batch)
-    return {"graph": graph.name, "trajectories": whole.trajectories, "pins": len(whole.item)} | _summary(found, batches)
+    return {"graph": graph.name, "trajectories": full_graph.trajectories, "pins": len(full_graph.item)} | _summary(
+        found, batches
+    )
 
 
-def _tried(whole: Graph, null: Graph, mixing: tuple[float, ...], shards: int) -> dict[str, Tried]:
+def _tried(full_graph: Graph, null: Graph, mixing: tuple[float, ...], shards: int) -> dict[str, Tried]:
     """By name. `null ...` stand for the graph whose pins are drawn anew."""
-    found = {name: Tried(whole, order) for name, order in ORDERS.items()}
-    found |= {f"shp_balanced+{share}": Tried(whole, _mixing(share)) for share in mixing}
-    found["shp, sharded"] = Tried(whole, _sharded(shards), shards)
+    found = {name: Tried(full_graph, order) for name, order in ORDERS.items()}
+    found |= {f"shp_balanced+{share}": Tried(full_graph, _mixing(share)) for share in mixing}
+    found["shp, sharded"] = Tried(full_graph, _sharded(shards), shards)
     return found | {"null random": Tried(null, ORDERS["random"]), "null": Tried(null, ORDERS["shp"])}
 
 
 def _mixing(share: float) -> Order:
-    return lambda graph, leaves, seed: mixed(ORDERS["shp_balanced"](graph, leaves, seed), share=share, seed=seed)
+    return lambda graph, leaves, seed: shuffle_share(
+        ORDERS["shp_balanced"](graph, leaves, seed), share=share, seed=seed
+    )
 
 
 def _sharded(shards: int) -> Order:
@@ -106,25 +110,26 @@ def _sharded(shards: int) -> Order:
 
     def order(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
         parts = np.array_split(np.arange(graph.trajectories), shards)
-        return np.concatenate([part[ORDERS["shp"](graph.taken(part), leaves, seed)] for part in parts])
+        return np.concatenate([part[ORDERS["shp"](graph.subgraph(part), leaves, seed)] for part in parts])
 
     return order
 
 
 def _measured(tried: Tried, leaves: Leaves, seed: int, repeats: int) -> Figures:
     graph, order, shards = tried
-    order(graph.taken(np.arange(min(graph.trajectories, 3 * leaves.batch))), leaves, seed)  # compiles
+    order(graph.subgraph(np.arange(min(graph.trajectories, 3 * leaves.batch))), leaves, seed)  # compiles
     runs = [in_child(graph, leaves, order, seed) for _ in range(repeats)]
     found = runs[0][0]
     starts = _starts(len(found), leaves.batch, shards)
     items = distinct_items(graph, found, starts)
     full = items[np.diff(starts) == leaves.batch]
-    lines = [training_line(len(items), superblock=leaves.superblock, seed=seed + n) for n in range(_LINES)]
+    lines = [training_batch_order(len(items), superblock=leaves.superblock, seed=seed + n) for n in range(_LINES)]
     return Figures(
         items=int(items.sum()),
         spread=float(full.max() / full.mean()) if len(full) else 1.0,
         cached={
-            age: statistics.mean(encodes(graph, found, starts, line, max_age=age) for line in lines) for age in _AGES
+            age: statistics.mean(count_encodes(graph, found, starts, line, max_age=age) for line in lines)
+            for age in _AGES
         },
         seconds=(seconds := statistics.median(seconds for _, seconds, _ in runs)),
         per_second=graph.trajectories / seconds,
@@ -210,8 +215,8 @@ def _summary(found: dict[tuple[str, int], Figures], batches: tuple[int, ...]) ->
 
 def _kept(found: dict[tuple[str, int], Figures], batch: int) -> float:
     """Share of SHP's saving that is left when time ranges are ordered one by one."""
-    whole = 1 - _ratio(found, "shp", batch)
-    return round((1 - _ratio(found, "shp, sharded", batch)) / whole, 3) if whole > 0 else 1.0
+    full_graph = 1 - _ratio(found, "shp", batch)
+    return round((1 - _ratio(found, "shp, sharded", batch)) / full_graph, 3) if full_graph > 0 else 1.0
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ Config = TypeVar("Config")
 
 def tell_emulation(device: DeviceName, *, bfloat16: bool) -> None:
     """Say on the standard error that a precision is measured which the device emulates."""
-    if told := emulation("bfloat16" if bfloat16 else "float32", device_of(device)):
-        print(f"{told}. --no-bfloat16 measures float32", file=sys.stderr)
+    if warning := emulation("bfloat16" if bfloat16 else "float32", device_of(device)):
+        print(f"{warning}. --no-bfloat16 measures float32", file=sys.stderr)
 
 
 def run_plain(
@@ -26,7 +26,7 @@ def run_plain(
 ) -> int:
     """Parse the fields of `config` and --device, call `bench`, print what it found as the last line, one JSON object.
 
-    What is wrong with an option is told on the standard error, and the exit code is 2.
+    Invalid options exit with code 2 and one message on standard error.
     """
     parser = argparse.ArgumentParser(prog=f"python -m jobs.bench.{name}", description=doc)
     for field in fields(config):  # type: ignore[arg-type]  # a dataclass

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
-from trainer.cost.memory import peak_memory, settled
+from trainer.cost.memory import peak_memory, synchronize
 from trainer.cost.work import NO_WORK, Work
 from trainer.encode.policies import Policy
 from trainer.loop.steps import PlannedStep
@@ -62,7 +62,7 @@ def going_on(prepared: Prepared, saved: Checkpoint, policy: Policy, *, kept_chun
     trainer = trainer_of(prepared, config)
     schedule = {**saved.state["optimiser"], "stretches": [(0, trainer.total_steps)]}  # policies differ in their steps
     trainer.restore(replace(saved, state={**saved.state, "config": config.to_dict(), "optimiser": schedule}))
-    trainer.at.epoch, trainer.at.epoch_step = config.run.epochs, 0
+    trainer.position.epoch, trainer.position.epoch_step = config.run.epochs, 0
     return trainer
 
 
@@ -70,8 +70,8 @@ def aged(trainer: Trainer, packed_steps: int = 128) -> None:
     """Go to an epoch's start, ages and coins as after so many steps; nothing is encoded, and the vectors stay zeros."""
     while trainer.step < packed_steps:
         for step in trainer.epoch_steps(packed_steps=packed_steps - trainer.step):
-            trainer.at.step = step.plan.step + 1
-        trainer.at.epoch, trainer.at.epoch_step = trainer.at.epoch + 1, 0
+            trainer.position.step = step.plan.step + 1
+        trainer.position.epoch, trainer.position.epoch_step = trainer.position.epoch + 1, 0
 
 
 def portions(trainer: Trainer, sizes: Sequence[int]) -> Iterator[Portion]:
@@ -97,13 +97,13 @@ def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
         if step is None:
             break
         found.waited += time.perf_counter() - asked
-        trainer.take(step)
+        trainer.take_step(step)
         found.targets += step.targets
         found.asked += step.asked
         found.encoded += step.plan.encoded
         found.packed_steps += step.completes
         found.work = found.work.plus(step.work)
-    settled(trainer.device)
+    synchronize(trainer.device)
     found.seconds, found.processor_seconds = time.perf_counter() - began, time.process_time() - used
     return found
 

@@ -1,4 +1,4 @@
-"""Benchmark: megabytes a second of both readers, as training reads, beside raw pyarrow and numpy on the same bytes."""
+"""Benchmark: megabytes a second of both readers, as training reads, next to raw pyarrow and numpy on the same bytes."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def reader(
     data
         A packed directory.
     beside
-        Another, such as the same on this machine's disk beside one behind a URL: its readings take turns with these.
+        Another, such as the same on this machine's disk and one behind a URL: its readings take turns with these.
     epochs
         Read in one go.
     repeats
-        Of each way, in turns; medians are told.
+        Of each way, in turns; medians are reported.
     batches_per_step
         As in training.
     plan_ahead

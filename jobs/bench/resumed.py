@@ -1,6 +1,6 @@
-"""Benchmark: a training that is killed and goes on equals one that never stopped. Needs what `steps` needs.
+"""Benchmark: a training that is killed and resumed equals one that never stopped. Needs what `steps` needs.
 
-Three runs on drawn data in processes of their own: one to its end; the same again, which tells whether the device
+Three runs on drawn data in processes of their own: one to its end; the same again, which shows whether the device
 repeats itself to the bit; and one that is killed by SIGKILL and goes on from its newest checkpoint.
 """
 
@@ -48,7 +48,7 @@ class ResumedConfig(ModelConfig):
     """steps between two checkpoints"""
     folder: str = ""
     """train one run in this folder and leave it there; empty = all three, in a folder that is removed"""
-    run: str = "whole"
+    run: str = "unbroken"
     """with --folder: the name of that run, which goes on where it stood"""
 
     def __post_init__(self) -> None:
@@ -68,20 +68,20 @@ def resumed(config: ResumedConfig, where: DeviceName) -> dict[str, Any]:
         return _trained(config, Path(config.folder), where)
     with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
         here = replace(config, folder=folder)
-        for name in ("whole", "again"):
+        for name in ("unbroken", "again"):
             _finished(_begun(replace(here, run=name), where))
         killed = replace(here, run="killed")
         kill_at = 2 * config.save_every - 1
         _kill(_begun(killed, where), lambda: _lines(Path(folder, "killed")) >= kill_at)
-        told = _finished(_begun(killed, where))
+        finished = _finished(_begun(killed, where))
         found = {
-            "repeats_itself": _compared(Path(folder), "whole", "again"),
-            "goes_on": _compared(Path(folder), "whole", "killed"),
+            "repeats_itself": _compared(Path(folder), "unbroken", "again"),
+            "goes_on": _compared(Path(folder), "unbroken", "killed"),
         }
     for name, each in found.items():
         print(f"{name}: losses {'equal' if each['losses_equal'] else 'differ'}, parts that differ: {each['differ']}")
     device = device_name(device_of(where))
-    return {"config": asdict(config), "device": device, "gone_on_from_step": told["gone_on_from_step"], **found}
+    return {"config": asdict(config), "device": device, "gone_on_from_step": finished["gone_on_from_step"], **found}
 
 
 def _trained(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _trained(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str
         checkpoints.save(trainer.checkpoint({"log": log.state_dict()}), step=trainer.step)
 
     out.mkdir(exist_ok=True)
-    trainer.fit(log, stop=save_in_between)
+    trainer.fit(log, after_step=save_in_between)
     save()
     return {"gone_on_from_step": gone_on_from, "steps": trainer.step}
 
@@ -158,7 +158,7 @@ def _compared(folder: Path, one: str, other: str) -> dict[str, Any]:
     losses, sums = [], []
     for name in (one, other):
         lines = (folder / name / _METRICS).read_text().splitlines()
-        losses.append([(told["step"], told["loss"]) for told in map(json.loads, lines)])
+        losses.append([(line["step"], line["loss"]) for line in map(json.loads, lines)])
         newest = Checkpoints(folder / name / "checkpoint", keep=2).newest()
         assert newest is not None, "a run that ended has saved"
         sums.append(load_checkpoint(newest).state["sha256"])

@@ -54,7 +54,7 @@ def measure_of(trainer: Trainer) -> By:
 def in_turns(
     trainers: Mapping[str, Trainer], rounds: int, *, steps: int, progress: Callable[[int, int], None]
 ) -> dict[str, list[Round]]:
-    """So many rounds of each, after one that is not kept; who begins changes from round to round. `progress`: (done, of).
+    """`rounds` rounds of each, after a warm-up one; the first policy alternates by round. `progress`: (done, of).
 
     A round has `steps` packed steps; where vectors or gradients are kept from step to step, planner.accumulate_steps
     times as many, to the next update of the encoder.
@@ -75,7 +75,7 @@ def _without_end(trainer: Trainer) -> Generator[PlannedStep, None, None]:
     while True:
         with closing(trainer.epoch_steps()) as steps:
             yield from steps
-        trainer.at.epoch, trainer.at.epoch_step = trainer.at.epoch + 1, 0
+        trainer.position.epoch, trainer.position.epoch_step = trainer.position.epoch + 1, 0
 
 
 def _round(trainer: Trainer, ahead: Iterator[PlannedStep], steps: int) -> Round:

@@ -1,4 +1,4 @@
-"""Benchmark: seconds of whole processes where little is new, on each engine: what a user waits for every hour."""
+"""Benchmark: seconds of complete processes with little new data, on each engine: the wait of an hourly run."""
 
 from __future__ import annotations
 

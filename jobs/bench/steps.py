@@ -1,7 +1,7 @@
 """Benchmark: steps of each policy on drawn data. Needs torch, transformers, numpy, pyarrow, safetensors, msgspec alone.
 
 MFU counts the trained layers' multiplications (trainer/cost/flops.py has the formula, work.py what is useful and what
-hardware did besides) against the wall time of whole steps: loader, head, optimiser and all.
+hardware did in addition) against the wall time of complete steps: loader, head, optimiser and all.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class StepsConfig(ModelConfig):
     steps: int = 4
     """packed steps that are timed as one; a multiple of planner.accumulate_steps"""
     repeats: int = 5
-    """how often that, policies in turns; medians are told"""
+    """how often that, policies in turns; medians are reported"""
     kept_chunks: int = -1
     """chunks that keep their graph, the others are replayed; -1 = all"""
 
@@ -151,13 +151,13 @@ _HEADINGS = (
 def _line(policy: str, found: dict[str, Any]) -> str:
     return (
         f"{policy:17}{found['seconds_per_step'] * 1e3:11,.1f}{found['spread']:8.1%}{found['clicks_per_second']:11,.1f}"
-        f"{_told(found['speed_up']):>9}{found['encoded_per_1000_clicks']:14,.0f}{found['real_tokens_per_second']:12,.0f}"
+        f"{_speed_up(found['speed_up']):>9}{found['encoded_per_1000_clicks']:14,.0f}{found['real_tokens_per_second']:12,.0f}"
         f"{found['computed_tokens_per_second']:12,.0f}{found['hardware_mfu']:7.1%}{found['useful_mfu']:8.1%}"
         f"{found['peak_bytes'] / 1e6:10,.1f}{found['data_wait']:11.1%}"
     )
 
 
-def _told(speed_up: float | None) -> str:
+def _speed_up(speed_up: float | None) -> str:
     return "?" if speed_up is None else f"{speed_up:.1f}"
 
 

@@ -1,4 +1,4 @@
-"""Trials: train with a seed and judge, in processes of their own; a broken benchmark goes on where it stopped."""
+"""Trials: train and evaluate with a seed, in own processes; an interrupted benchmark continues where it stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.cli.child import run_child
 from schemas.regular_file import read_bytes
 from schemas.strict_json import decoded
 
-_JUDGED = {"auc": "model", "zero_shot": "zero_shot"}  # figure of a trial, whose AUC it is
+_AUC_OF = {"auc": "model", "zero_shot": "zero_shot"}  # figure of a trial, whose AUC it is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class Trial:
     truth: Path | None
 
     def trained(self, name: str, packed: Path, options: Sequence[object] = ()) -> list[dict[str, Any]]:
-        """AUC and what training tells, for each seed from 1 on; runs that are there already are not made again."""
+        """AUC and training figures for each seed from 1 on; existing runs are not repeated."""
         return [self._with_seed(f"{name}-{seed}", packed, options, seed) for seed in range(1, self.seeds + 1)]
 
     def _with_seed(self, name: str, packed: Path, options: Sequence[object], seed: int) -> dict[str, Any]:
@@ -40,8 +40,8 @@ class Trial:
         train = [*common, "--out", out, "--config", self.preset, "--run.seed", seed, *options]
         trained = run_child("jobs.train", train)
         oracle = [] if self.truth is None else ["--truth", self.truth]
-        judged = run_child("jobs.evaluate", [*common, "--checkpoint", trained["checkpoint"], *oracle])
-        figures = {name: judged["methods"][method]["auc"] for name, method in _JUDGED.items()} | trained
+        evaluation = run_child("jobs.evaluate", [*common, "--checkpoint", trained["checkpoint"], *oracle])
+        figures = {name: evaluation["methods"][method]["auc"] for name, method in _AUC_OF.items()} | trained
         kept.write_text(json.dumps(figures))
         return figures
 

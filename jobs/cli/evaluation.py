@@ -37,7 +37,7 @@ def figures_file(checkpoint: FoundCheckpoint) -> Place:
     """Where the figures of a checkpoint belong; InputError if it no longer stands in the folder of its run."""
     if checkpoint.run is None:
         raise InputError(
-            f"{checkpoint.whole_name} stands outside of the folder of a training run: name a file for its figures, "
+            f"{checkpoint.absolute_name} stands outside of the folder of a training run: name a file for its figures, "
             "--out"
         )
     return checkpoint.run / "evaluation.json"

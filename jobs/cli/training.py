@@ -116,7 +116,7 @@ def started(prepared: Prepared, init_from: Place | None) -> dict[str, Any]:
 
 def resumed(keeping: TrainingSession, trainer: Trainer, at: Working) -> Path | None:
     """Put the run to where its newest intact checkpoint stood, and tell what is not as it was."""
-    path = keeping.go_on()
+    path = keeping.resume()
     for why in keeping.passed_over:
         console.print(f"  passed over: {at.with_place(why)}", style="yellow", markup=False, soft_wrap=True)
     if trainer.changed:

@@ -26,8 +26,8 @@ class Tracker(Protocol):
     def line(self, line: Line) -> None:
         """A line of metrics.jsonl."""
 
-    def judged(self, step: int, auc: float) -> None:
-        """An epoch's AUC on the evaluation impressions, where epochs are judged."""
+    def evaluated(self, step: int, auc: float) -> None:
+        """An epoch's AUC on the evaluation impressions, if epochs are evaluated."""
 
     def end(self, status: str) -> None:
         """FINISHED, KILLED (asked to stop) or FAILED."""
@@ -68,10 +68,10 @@ class Watch:
         for tracker in self._trackers:
             tracker.line(line)
 
-    def judged(self, step: int, auc: float) -> None:
+    def evaluated(self, step: int, auc: float) -> None:
         """An epoch's AUC."""
         for tracker in self._trackers:
-            tracker.judged(step, auc)
+            tracker.evaluated(step, auc)
 
     def asked_to_stop(self) -> bool:
         """Asked after each step."""

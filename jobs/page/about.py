@@ -1,4 +1,4 @@
-"""About: where and with what a run was made, kept beside it, for the page may be written elsewhere and later."""
+"""Writes and reads about.json: where and with what a run was made, for a page that is written later or elsewhere."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LIBRARIES = (
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def keep_about(run: Path, told: Mapping[str, Any]) -> None:
-    """Write `run`/about.json: what is `told` (data, device, precision, defaults, stages), machine and versions."""
-    (run / ABOUT_FILE).write_text(json.dumps({**told, **this_machine()}, indent=1) + "\n")
+def keep_about(run: Path, facts: Mapping[str, Any]) -> None:
+    """Write `run`/about.json: `facts` (data, device, precision, defaults, stages), machine and versions."""
+    (run / ABOUT_FILE).write_text(json.dumps({**facts, **this_machine()}, indent=1) + "\n")
 
 
 def kept_about(run: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Charts: numbers -> pictures for plotly.js. Every row carries its own label and value, so none needs its colour."""
+"""Charts: numbers -> pictures for plotly.js. Every row carries its own label and value, so none depends on colour."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Row:
     label: str
     value: float
     caption: str
-    """its value in words, beside the label"""
+    """its value in words, next to the label"""
     role: str = "main"
     start: float = 0.0
     """where the bar begins"""

@@ -1,4 +1,4 @@
-"""Facts: all that the files of a run tell, gathered for the page; what is not there is left out and remembered."""
+"""Gathers from the files of a run all facts for the page; lists what is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from jobs.page.about import kept_about, this_machine
 from jobs.page.contracts import Config, Evaluation, Example, Figures, Line, Method, Options
-from jobs.page.lake import books, news_counts
+from jobs.page.lake import ingest_counts, news_counts
 from jobs.page.reading import SUMMARY, check, json_file, lines_file, there
 from jobs.page.summary_contract import Summary
 from schemas.errors import InputError
@@ -32,7 +32,7 @@ class Places:
 
     run: Path
     named: Place | None = None
-    """what the run's folder is called, where `run` stands for another place"""
+    """the run's given name, if `run` is a local copy of another place"""
     summary: Path | None = None
     lake: Path | Place | None = None
     data: Place | None = None
@@ -40,7 +40,7 @@ class Places:
 
     @property
     def called(self) -> Place:
-        """The run's folder, as who reads the page knows it."""
+        """The run's folder as the page names it."""
         return self.named or Place(str(self.run))
 
     def holds(self, checkpoint: str) -> bool:
@@ -51,7 +51,7 @@ class Places:
 
 
 class Lacking(NamedTuple):
-    """What is not on the page, and the commands that would bring it, or why it cannot be had."""
+    """What is missing on the page, and the commands that add it, or the reason why it is unavailable."""
 
     what: str
     commands: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Facts:
     manifest_sha256: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
     here: bool = False
-    """whether `about` is this machine's, for want of the run's own"""
+    """whether `about` is this machine's, since the run has none"""
     lacking: list[Lacking] = field(default_factory=list)
 
     @property
@@ -88,12 +88,12 @@ class Facts:
 
     @property
     def again(self) -> str:
-        """The command that writes this page anew."""
+        """The command that writes this page again."""
         return f"./feedloop report --run {_word(self.places.called)}"
 
 
 def read_facts(places: Places, *, read_batches: bool) -> Facts:
-    """Everything there is at these places. `read_batches`: the whole packed directory too, where nobody has told yet.
+    """All facts at these places. `read_batches`: also read the complete packed directory if no summary describes it.
 
     InputError if `places.run` is no training run, or a file of it cannot be read.
     """
@@ -119,7 +119,7 @@ def read_facts(places: Places, *, read_batches: bool) -> Facts:
 
 
 def ages(facts: Facts) -> list[int]:
-    """Place n: vectors that were n steps old when looked up, in the whole run."""
+    """Index n: vectors that were n steps old when looked up, in the entire run."""
     lists = [line.get("looked_up_by_age") or [] for line in facts.metrics]
     summed = np.zeros(max(map(len, lists), default=0), np.int64)
     for one in lists:
@@ -128,18 +128,18 @@ def ages(facts: Facts) -> list[int]:
 
 
 def _summary(places: Places) -> dict[str, Any]:
-    """The demo's facts: of the file that was named, or of one beside the run that tells of this very run."""
-    beside = places.run.parent / SUMMARY
+    """The demo's facts: from the named file, or from one next to the run that describes this run."""
+    next_to_run = places.run.parent / SUMMARY
     if places.summary is not None:
-        return _told(places.summary)
-    found = _told(beside) if there(beside) else {}
+        return _read_summary(places.summary)
+    found = _read_summary(next_to_run) if there(next_to_run) else {}
     return found if places.holds(str(found.get("training", {}).get("checkpoint", ""))) else {}
 
 
-def _told(summary: Path) -> dict[str, Any]:
+def _read_summary(summary: Path) -> dict[str, Any]:
     found: dict[str, Any] = json_file(summary, Summary)
-    judged = found.get("quality") or {}
-    check(judged, f"{summary}, its quality", Evaluation if "methods" in judged else dict[str, Method])
+    quality = found.get("quality") or {}
+    check(quality, f"{summary}, its quality", Evaluation if "methods" in quality else dict[str, Method])
     return {name: part for name, part in found.items() if part is not None}
 
 
@@ -159,10 +159,10 @@ def _add_evaluation(facts: Facts) -> None:
 
 
 def _add_packed(facts: Facts, *, read_batches: bool) -> None:
-    """The manifest, and what its batches are worth."""
-    told = (facts.about.get("data"), facts.parts.get("pack", {}).get("out"), (facts.evaluation or {}).get("data"))
+    """Add the manifest and the quality of its batches."""
+    known = (facts.about.get("data"), facts.parts.get("pack", {}).get("out"), (facts.evaluation or {}).get("data"))
     given = facts.places.data
-    places = [Place.of(given)] if given else [Place.of(str(place)) for place in told if place]
+    places = [Place.of(given)] if given else [Place.of(str(place)) for place in known if place]
     data = next((place for place in places if (has_manifest if given else _may_have_manifest)(place)), None)
     if data is None:
         if not all(facts.parts.get("pack", {}).get(name) for name in ("trajectories", "clicks", "targets")):
@@ -188,9 +188,9 @@ def _add_packed(facts: Facts, *, read_batches: bool) -> None:
 
 
 def _add_lake(facts: Facts) -> None:
-    """The books of the whole lake where the summary has none, or tells of a run that found nothing new."""
+    """Counts of the entire lake where the summary has none, or describes a run that found nothing new."""
     wanted: dict[str, tuple[Callable[[Facts, Path | Place], dict[str, Any]], str, str]] = {
-        "ingest": (_books, "lines", "what the logs held"),
+        "ingest": (_ingest, "lines", "what the logs held"),
         "news": (_news, "full_tokens", "what the news held"),
     }
     for part, (read, figure, what) in wanted.items():
@@ -206,8 +206,8 @@ def _add_lake(facts: Facts) -> None:
             facts.lacking.append(Lacking(what, reason=str(error)))
 
 
-def _books(facts: Facts, lake: Path | Place) -> dict[str, Any]:
-    return books(lake, facts.source)
+def _ingest(facts: Facts, lake: Path | Place) -> dict[str, Any]:
+    return ingest_counts(lake, facts.source)
 
 
 def _news(facts: Facts, lake: Path | Place) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _news(facts: Facts, lake: Path | Place) -> dict[str, Any]:
 
 
 def _add_training(facts: Facts) -> None:
-    """The run's sums from its own lines, if no summary tells them."""
+    """The run's sums from its own lines, if no summary has them."""
     if "training" in facts.parts or not facts.metrics:
         return
     names = ("targets", "asked", "encoded", "looked_up", "seconds", "data_wait_seconds")
@@ -237,7 +237,7 @@ def _add_training(facts: Facts) -> None:
 
 
 def _may_have_manifest(place: Place) -> bool:
-    """As `has_manifest`; of a store that does not answer, False."""
+    """As `has_manifest`, but False for a store that does not answer."""
     try:
         return has_manifest(place)
     except InputError:

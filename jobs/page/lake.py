@@ -1,4 +1,4 @@
-"""Lake: the books of ingest and the counts of the news, from the lake's Delta tables without Spark."""
+"""Lake: reads the counts of ingest and the counts of the news, from the lake's Delta tables without Spark."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _SUMMED = (
 )  # fmt: skip
 
 
-def books(lake: Path | Place, source: str) -> dict[str, Any]:
-    """What ingest has told of this source so far, all runs together, by the names of its summary."""
+def ingest_counts(lake: Path | Place, source: str) -> dict[str, Any]:
+    """Counts of all ingest runs of this source so far, by the names of ingest's summary."""
     runs = delta_rows(lake / INGEST_RUNS.name, dict.fromkeys(_SUMMED, pa.int64()), where=("source", source))
     reasons = delta_rows(lake / REJECTS.name, {"reason": pa.string()}, where=("source", source))
     if not len(runs):
         raise InputError(f"{lake}: no logs of source {source!r} were ingested here. Name the lake of this run")
-    told = {name: int(pc.sum(runs[name]).as_py()) for name in _SUMMED}
-    return told | {"rejected_by_reason": dict(Counter(reasons["reason"].to_pylist())), "batches": len(runs)}
+    counts = {name: int(pc.sum(runs[name]).as_py()) for name in _SUMMED}
+    return counts | {"rejected_by_reason": dict(Counter(reasons["reason"].to_pylist())), "batches": len(runs)}
 
 
 def news_counts(lake: Path | Place, manifest: Manifest) -> dict[str, Any]:
-    """Items of the packed source, those that another stands for, tokens of all their text: as when it was packed."""
+    """Items of the packed source, items folded into another, tokens of all their text, at the packed version."""
     columns = {"item_row": pa.int64(), "canonical_row": pa.int64(), "segment_full_tokens": pa.list_(pa.int64())}
     items = delta_rows(
         lake / ITEM_TOKENS.name,

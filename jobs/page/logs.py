@@ -1,4 +1,4 @@
-"""What went in: lines of the logs and what became of them, the news, what is there to learn from."""
+"""Builds the page section on the input: lines of the logs and their outcome, the news, the targets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from jobs.page import labels
 from jobs.page.charts import Row, bars
 from jobs.page.facts import Facts
-from jobs.page.parts import Chart, Section, Table, Tile, percent, plural, whole
+from jobs.page.parts import Chart, Section, Table, Tile, integer, percent, plural
 
 _ENDS = (("impressions", "main"), ("merged", "rival"), ("rejected", "other"))
 
@@ -29,19 +29,19 @@ def went_in(facts: Facts) -> Section | None:
 
 
 def balance(ingest: dict[str, Any]) -> str:
-    """The books of ingest in one sentence, and whether they balance."""
+    """The counts of ingest in one sentence, and whether they balance."""
     sides = ingest["lines"], ingest["impressions"] + ingest["merged"] + ingest["rejected"]
-    verdict = "✓ Nothing disappeared." if sides[0] == sides[1] else f"✗ The right side sums to {whole(sides[1])}."
+    verdict = "✓ Nothing disappeared." if sides[0] == sides[1] else f"✗ The right side sums to {integer(sides[1])}."
     return (
-        f"{whole(sides[0])} lines in = {whole(ingest['impressions'])} impressions + {whole(ingest['merged'])} merged"
-        f" + {whole(ingest['rejected'])} rejected. {verdict}"
+        f"{integer(sides[0])} lines in = {integer(ingest['impressions'])} impressions"
+        f" + {integer(ingest['merged'])} merged + {integer(ingest['rejected'])} rejected. {verdict}"
     )
 
 
 def _charts(ingest: dict[str, Any]) -> list[Chart]:
     lines = max(1, ingest["lines"])
-    told = {"impressions": "new impressions", "merged": "merged into one already known", "rejected": "rejected"}
-    rows = [(told[name], ingest[name], role) for name, role in _ENDS]
+    labels_of = {"impressions": "new impressions", "merged": "merged into one already known", "rejected": "rejected"}
+    rows = [(labels_of[name], ingest[name], role) for name, role in _ENDS]
     charts = [
         _counted("ends", "What became of the lines", _shares(ingest), rows, lines),
     ]
@@ -52,14 +52,14 @@ def _charts(ingest: dict[str, Any]) -> list[Chart]:
         charts.append(_counted("rejected", "Rejected, by reason", text, refused, ingest["rejected"]))
     merged = [(labels.MERGED[rule], ingest[rule], "rival") for rule in labels.MERGED if ingest.get(rule)]
     if merged:
-        text = "Logs are delivered at least once: these lines told of an impression that was known."
+        text = "Logs are delivered at least once: these lines report a known impression."
         charts.append(_counted("merged", "Merged, by rule", text, merged, ingest["merged"]))
     return charts
 
 
 def _shares(ingest: dict[str, Any]) -> str:
     new, merged, rejected = (percent(ingest[name] / max(1, ingest["lines"])) for name, _ in _ENDS)
-    return f"{new} told of a new impression, {merged} of one already known, {rejected} of none that can be used."
+    return f"{new} report a new impression, {merged} of one already known, {rejected} of none that can be used."
 
 
 def _counted(key: str, title: str, caption: str, rows: list[tuple[str, int, str]], total: int) -> Chart:
@@ -69,10 +69,10 @@ def _counted(key: str, title: str, caption: str, rows: list[tuple[str, int, str]
         title=title,
         caption=caption,
         shape="tall" if len(rows) > 5 else "",
-        plot=bars([Row(label=label, value=count, caption=whole(count), role=role) for label, count, role in rows]),
+        plot=bars([Row(label=label, value=count, caption=integer(count), role=role) for label, count, role in rows]),
         table=Table(
             columns=("", "lines", "share"),
-            rows=[(label, whole(count), share) for (label, count, _), share in zip(rows, shares, strict=True)],
+            rows=[(label, integer(count), share) for (label, count, _), share in zip(rows, shares, strict=True)],
         ),
     )
 
@@ -80,19 +80,19 @@ def _counted(key: str, title: str, caption: str, rows: list[tuple[str, int, str]
 def _news_tiles(news: dict[str, Any] | None) -> list[Tile]:
     if news is None:
         return []
-    tiles = [Tile(label="News items", value=whole(news["items"]), caption=_folded(news))]
+    tiles = [Tile(label="News items", value=integer(news["items"]), caption=_folded(news))]
     full, kept = news.get("full_tokens"), news.get("tokens")
     if full and kept:
-        told = f"of {whole(full)} in all text, {percent(kept / full)}"
-        tiles.append(Tile(label="Tokens kept", value=whole(kept), caption=told))
+        caption = f"of {integer(full)} in all text, {percent(kept / full)}"
+        tiles.append(Tile(label="Tokens kept", value=integer(kept), caption=caption))
     elif full:
-        tiles.append(Tile(label="Tokens of all text", value=whole(full)))
+        tiles.append(Tile(label="Tokens of all text", value=integer(full)))
     return tiles
 
 
 def _folded(news: dict[str, Any]) -> str:
     folded = news.get("folded_items", 0)
-    return f"{whole(folded)} with the text of another, encoded as one" if folded else "no two with the same text"
+    return f"{integer(folded)} with the text of another, encoded as one" if folded else "no two with the same text"
 
 
 def _target_tiles(pack: dict[str, Any] | None, trajectories: dict[str, Any] | None) -> list[Tile]:
@@ -103,12 +103,12 @@ def _target_tiles(pack: dict[str, Any] | None, trajectories: dict[str, Any] | No
     tiles = [
         Tile(
             label="Trajectories",
-            value=whole(pack["trajectories"]),
-            caption=f"{users}{whole(pack['clicks'])} clicks in all",
+            value=integer(pack["trajectories"]),
+            caption=f"{users}{integer(pack['clicks'])} clicks in all",
         ),
-        Tile(label="Clicks to predict", value=whole(pack["targets"]), caption="targets, each beside its candidates"),
+        Tile(label="Clicks to predict", value=integer(pack["targets"]), caption="targets, each with its candidates"),
     ]
     if "evaluation_impressions" in pack:
-        told = f"from {from_day} on, never trained on" if from_day else "later than all that is trained on"
-        tiles.append(Tile(label="Kept to judge", value=whole(pack["evaluation_impressions"]), caption=told))
+        caption = f"from {from_day} on, never trained on" if from_day else "later than all that is trained on"
+        tiles.append(Tile(label="Kept for evaluation", value=integer(pack["evaluation_impressions"]), caption=caption))
     return tiles

@@ -1,4 +1,4 @@
-"""Packing: how many items an epoch encodes as packed, beside rival orders, and how even and full the batches are."""
+"""Packing: how many items an epoch encodes as packed and in rival orders, and how even and full the batches are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.page.charts import Row, Series, bars, lines
 from jobs.page.facts import Facts
-from jobs.page.parts import Chart, Section, Table, Tile, percent, plural, whole
+from jobs.page.parts import Chart, Section, Table, Tile, integer, percent, plural
 
 
 def packing(facts: Facts) -> Section | None:
@@ -20,7 +20,7 @@ def packing(facts: Facts) -> Section | None:
         key="packing",
         title="Packing",
         caption=(
-            f"{whole(counts['trajectories'])} trajectories in "
+            f"{integer(counts['trajectories'])} trajectories in "
             f"{plural(counts['batches'], 'batch')}, grouped so that those that share news share a batch"
             f"{f' (order {order})' if order else ''}. A batch holds each of its news once."
         ),
@@ -30,7 +30,7 @@ def packing(facts: Facts) -> Section | None:
 
 
 def _orders(counts: dict[str, Any], worth: dict[str, Any], order: str) -> Iterator[Chart]:
-    """As packed beside rivals, largest first; nothing where no rival is known."""
+    """As packed and by rivals, largest first; nothing where no rival is known."""
     variants = counts.get("variants", 1)  # an epoch reads one of them
     packed = counts["distinct_items_per_epoch"] / variants
     found = [(f"as packed{f' ({order})' if order else ''}", packed, "main")]
@@ -48,10 +48,10 @@ def _orders(counts: dict[str, Any], worth: dict[str, Any], order: str) -> Iterat
         title="News encoded per epoch, by order of packing",
         caption=f"As packed, {' and '.join(spared)}; the same trajectories, the same budgets." if packed < most else
         "The same trajectories, cut by the same budgets. Packing saved nothing here.",
-        plot=bars([Row(label=label, value=value, caption=whole(value), role=role) for label, value, role in rows]),
+        plot=bars([Row(label=label, value=value, caption=integer(value), role=role) for label, value, role in rows]),
         table=Table(
             columns=("order", "distinct news, summed over batches", "of the most"),
-            rows=[(label, whole(value), percent(value / most)) for label, value, _ in rows],
+            rows=[(label, integer(value), percent(value / most)) for label, value, _ in rows],
         ),
     )  # fmt: skip
 
@@ -67,12 +67,12 @@ def _sizes(facts: Facts) -> Chart:
         Series(name="news", xs=at, ys=list(items)),
         Series(name="clicks to predict", xs=at, ys=list(targets), role="other"),
     ]
-    rows = [(whole(n), whole(i), whole(t)) for n, i, t in zip(at, items, targets, strict=True)]
+    rows = [(integer(n), integer(i), integer(t)) for n, i, t in zip(at, items, targets, strict=True)]
     mean = sum(items) / len(items)
     return Chart(
         key="sizes",
         title="What each batch holds",
-        caption=f"{whole(mean)} news on average, from {whole(min(items))} to {whole(max(items))}.",
+        caption=f"{integer(mean)} news on average, from {integer(min(items))} to {integer(max(items))}.",
         plot=lines(_thinned(series), x="batch, in packed order", y="in the batch"),
         table=Table(columns=("batch", "news", "clicks to predict"), rows=_ends(rows)),
     )
@@ -91,13 +91,13 @@ def _ends(rows: Sequence[tuple[str, ...]], most: int = 60) -> Sequence[tuple[str
 
 def _tiles(facts: Facts, worth: dict[str, Any]) -> Iterator[Tile]:
     if "uses_of_an_item" in worth:
-        told = "clicks and candidates that share one encode within a batch"
-        yield Tile(label="Uses of a news", value=f"{worth['uses_of_an_item']:.2f}", caption=told)
+        caption = "clicks and candidates that share one encode within a batch"
+        yield Tile(label="Uses of a news", value=f"{worth['uses_of_an_item']:.2f}", caption=caption)
     if "of_batch_before" in worth:
-        told = "of a batch's news stood in the batch before: what a cache lives on"
-        yield Tile(label="Held by the batch before", value=percent(worth["of_batch_before"]), caption=told)
+        caption = "of a batch's news stood in the batch before: what a cache lives on"
+        yield Tile(label="Held by the batch before", value=percent(worth["of_batch_before"]), caption=caption)
     if "click_padding" in worth:
-        told = f"of click cells are padding; of candidate cells {percent(worth['candidate_padding'])}"
-        yield Tile(label="Padding", value=percent(worth["click_padding"]), caption=told)
+        caption = f"of click cells are padding; of candidate cells {percent(worth['candidate_padding'])}"
+        yield Tile(label="Padding", value=percent(worth["click_padding"]), caption=caption)
     if "items_spread" in worth:
         yield Tile(label="Spread", value=f"{worth['items_spread']:.2f}", caption="the largest batch's news ÷ the mean")

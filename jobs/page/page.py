@@ -27,7 +27,7 @@ SCRIPTS = ("charts.js", "explorer.js")
 
 
 def write_page(places: Places, out: Path, *, read_batches: bool = False) -> dict[str, Any]:
-    """Write the page of a run to `out`, whole or not at all; returns its place, and what is lacking there.
+    """Write the page of a run to `out`, complete or not at all; returns its path, and what is missing on it.
 
     `read_batches`: see read_facts, which also says what is an InputError.
     """
@@ -39,7 +39,7 @@ def write_page(places: Places, out: Path, *, read_batches: bool = False) -> dict
 
 
 def html_page(facts: Facts) -> str:
-    """The whole page. What users typed is escaped wherever it stands, and only our scripts may run."""
+    """The complete page. User text is escaped everywhere, and only our scripts may run."""
     found = list(sections(facts))
     charts = {chart.key: chart.plot for section in found for chart in section.charts}
     theme, scripts = _own("theme.js"), [get_plotlyjs(), *(_own(name) for name in SCRIPTS)]
@@ -52,7 +52,7 @@ def html_page(facts: Facts) -> str:
         caption=[text for text in (facts.parts.get("data"), ended) if text],
         tiles=headline(facts),
         alarms=quality.alarms(facts),
-        judged=bool(quality.methods(facts)),
+        evaluated=bool(quality.methods(facts)),
         sections=found,
         arranged=arranged,
         lacking=facts.lacking,
@@ -70,8 +70,8 @@ def sections(facts: Facts) -> Iterator[Section]:
     made = (went_in(facts), packing(facts), speed.speed(facts), training(facts), quality.quality(facts))
     yield from (section for section in made if section is not None)
     if facts.examples:
-        told = "Impressions kept to judge: what a user had read, how the model ranks what was shown, what was clicked."
-        yield Section(key="explorer", title="One user at a time", caption=told, explorer=True)
+        caption = "Evaluation impressions: what a user had read, how the model ranks what was shown, what was clicked."
+        yield Section(key="explorer", title="One user at a time", caption=caption, explorer=True)
     spent = stages(facts)
     if spent is not None:
         yield spent
@@ -102,5 +102,5 @@ def content_policy(scripts: list[str]) -> str:
 
 
 def _own(name: str) -> str:
-    """A file beside this one, from a folder or a zip."""
+    """A file of this package, from a folder or a zip."""
     return files("jobs.page").joinpath(name).read_text("utf-8")

@@ -34,12 +34,12 @@ class Chart:
     """data and layout, as plotly.js takes them"""
     table: Table
     shape: Literal["", "wide", "tall"] = ""
-    """wide: across the page; tall: as high as two beside it"""
+    """wide: across the page; tall: as high as two stacked charts"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One figure with its name, and what it is to be read beside."""
+    """One figure with its name and context."""
 
     label: str
     value: str
@@ -74,14 +74,14 @@ def arranged(charts: Sequence[Chart]) -> list[Chart]:
     return found
 
 
-def whole(number: float) -> str:
+def integer(number: float) -> str:
     """12,131."""
     return f"{number:,.0f}".replace("-", MINUS)
 
 
 def rate(number: float) -> str:
     """1,826 and 41.7: three figures at least."""
-    return whole(number) if abs(number) >= 100 else f"{number:.1f}"
+    return integer(number) if abs(number) >= 100 else f"{number:.1f}"
 
 
 def times(factor: float) -> str:
@@ -117,4 +117,4 @@ def interval(low: float | None, high: float | None) -> str:
 def plural(count: float, word: str) -> str:
     """1 batch, 31 batches."""
     more = "es" if word.endswith(("ch", "s", "sh", "x")) else "s"
-    return f"{whole(count)} {word if count == 1 else word + more}"
+    return f"{integer(count)} {word if count == 1 else word + more}"

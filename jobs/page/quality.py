@@ -1,4 +1,4 @@
-"""Quality: how well impressions that the model never saw are ranked, beside baselines, with intervals, in slices."""
+"""Quality: how well impressions that the model never saw are ranked, next to baselines, with intervals and slices."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ from typing import Any
 from jobs.page import labels
 from jobs.page.charts import Row, columns, dots
 from jobs.page.facts import Facts
-from jobs.page.parts import MINUS, Chart, Section, Table, Tile, interval, percent, plural, score, signed, whole
+from jobs.page.parts import MINUS, Chart, Section, Table, Tile, integer, interval, percent, plural, score, signed
 
 _ROLES = {"model": "main", "oracle": "other"}
 _FIRST, _LAST = ("model", "zero_shot", "popularity"), "oracle"
 
 
 def quality(facts: Facts) -> Section | None:
-    """None where nobody has judged the model."""
+    """None if the model was not evaluated."""
     found = methods(facts)
     if not found:
         return None
-    told = facts.evaluation or {}
+    evaluation = facts.evaluation or {}
     drawn = _drawn(facts)
     charts = [_of_metric(name, found, drawn) for name in labels.METRICS if found["model"].get(name) is not None]
-    if told.get("paired"):
-        charts += _paired(told["paired"])
-    charts += [_slices(name, rows, found["model"].get("auc")) for name, rows in told.get("slices", {}).items() if rows]
-    if told.get("recall"):
-        charts.append(_recall(told["recall"]))
+    if evaluation.get("paired"):
+        charts += _paired(evaluation["paired"])
+    charts += [
+        _slices(name, rows, found["model"].get("auc")) for name, rows in evaluation.get("slices", {}).items() if rows
+    ]
+    if evaluation.get("recall"):
+        charts.append(_recall(evaluation["recall"]))
     return Section(
         key="quality",
         title="Quality",
         caption=_on_what(facts, found),
         charts=charts,
-        notes=[f"Left out: {sentence}" for sentence in told.get("left_out", [])],
+        notes=[f"Left out: {sentence}" for sentence in evaluation.get("left_out", [])],
     )
 
 
 def methods(facts: Facts) -> dict[str, Mapping[str, Any]]:
     """Figures of each method, the model first, the oracle last; the demo's own, without intervals, if need be."""
-    told = facts.evaluation or facts.parts.get("quality") or {}
-    found = told.get("methods", told)
+    evaluation = facts.evaluation or facts.parts.get("quality") or {}
+    found = evaluation.get("methods", evaluation)
     names = [*(name for name in _FIRST if name in found), *sorted(set(found) - {*_FIRST, _LAST}), _LAST]
     return {name: found[name] for name in names if name in found} if "model" in found else {}
 
@@ -55,33 +57,33 @@ def headline_tiles(facts: Facts) -> Iterator[Tile]:
     if not found:
         return
     own = interval(*bounds(found["model"], "auc"))
-    told = [f"95% interval {own}" if own else "no interval was measured"]
+    messages = [f"95% interval {own}" if own else "no interval was measured"]
     if "zero_shot" in found:
-        told.append(f"untrained language model: {score(found['zero_shot']['auc'])}")
+        messages.append(f"untrained language model: {score(found['zero_shot']['auc'])}")
     difference = ((facts.evaluation or {}).get("paired") or {}).get("zero_shot", {}).get("auc")
     if difference:
-        told.append(f"gain {signed(difference['mean'])} {interval(difference['low'], difference['high'])}")
-    yield Tile(label=f"AUC{_drawn(facts)}", value=score(found["model"].get("auc")), caption="\n".join(told))
+        messages.append(f"gain {signed(difference['mean'])} {interval(difference['low'], difference['high'])}")
+    yield Tile(label=f"AUC{_drawn(facts)}", value=score(found["model"].get("auc")), caption="\n".join(messages))
 
 
 def alarms(facts: Facts) -> list[str]:
     """What the evaluation warns of; without one, what the figures say by themselves."""
-    told = [str(alarm) for alarm in (facts.evaluation or {}).get("alarms", [])]
+    messages = [str(alarm) for alarm in (facts.evaluation or {}).get("alarms", [])]
     auc = methods(facts).get("model", {}).get("auc")
-    if not told and auc is not None and abs(auc - 0.5) < 0.02:
-        told.append(
+    if not messages and auc is not None and abs(auc - 0.5) < 0.02:
+        messages.append(
             "AUC is near .5: the model has learnt next to nothing. Train for more epochs, or at other learning rates"
         )
     if facts.parts.get("training", {}).get("complete") is False:
-        told.append("The run was stopped before its last step: ./feedloop train goes on by --resume auto")
-    return told
+        messages.append("The run was stopped before its last step: ./feedloop train resumes with --resume auto")
+    return messages
 
 
 def _on_what(facts: Facts, found: Mapping[str, Mapping[str, Any]]) -> str:
-    told = facts.evaluation or {}
-    count = told.get("impressions", found["model"].get("impressions"))
-    skipped = told.get("skipped", found["model"].get("skipped", 0))
-    split = told.get("split") or {}
+    evaluation = facts.evaluation or {}
+    count = evaluation.get("impressions", found["model"].get("impressions"))
+    skipped = evaluation.get("skipped", found["model"].get("skipped", 0))
+    split = evaluation.get("split") or {}
     days = f" from {split['first']} to {split['last']}" if split.get("first") else ""
     days = f" of {split['first']}" if days and split["first"] == split["last"] else days
     _, inside_a_day, clock = str(split.get("evaluate_from")).partition("T")
@@ -92,10 +94,10 @@ def _on_what(facts: Facts, found: Mapping[str, Mapping[str, Any]]) -> str:
         else "On impressions never trained on"
     )
     if skipped:
-        sentence += f"; {whole(skipped)} were skipped, for all or none of their news were clicked"
+        sentence += f"; {integer(skipped)} were skipped, for all or none of their news were clicked"
     if _drawn(facts):
         sentence += (
-            ". The log does not tell what else was shown: each click is ranked among news drawn from what others "
+            ". The log does not record what else was shown: each click is ranked among news drawn from what others "
             "clicked on its day, so these figures compare with each other alone"
         )
     shown = any(bounds(figures, "auc")[0] is not None for figures in found.values())
@@ -104,8 +106,8 @@ def _on_what(facts: Facts, found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _drawn(facts: Facts) -> str:
     """What to say behind a metric's name where clicks were ranked among drawn news."""
-    told = facts.evaluation or facts.parts.get("quality") or {}
-    return " against drawn news" if told.get("negatives") == "drawn" else ""
+    evaluation = facts.evaluation or facts.parts.get("quality") or {}
+    return " against drawn news" if evaluation.get("negatives") == "drawn" else ""
 
 
 def _of_metric(metric: str, found: Mapping[str, Mapping[str, Any]], drawn: str) -> Chart:
@@ -114,9 +116,11 @@ def _of_metric(metric: str, found: Mapping[str, Mapping[str, Any]], drawn: str) 
         if figures.get(metric) is None:
             continue
         low, high = bounds(figures, metric)
-        told = f"{score(figures[metric])} {interval(low, high)}".strip()
+        caption = f"{score(figures[metric])} {interval(low, high)}".strip()
         role = _ROLES.get(name, "rival")
-        rows.append(Row(label=labels.method(name), value=figures[metric], caption=told, low=low, high=high, role=role))
+        rows.append(
+            Row(label=labels.method(name), value=figures[metric], caption=caption, low=low, high=high, role=role)
+        )
         cells.append((labels.method(name), score(figures[metric]), score(low), score(high)))
     title = f"{labels.METRICS[metric]}{drawn}"
     return Chart(
@@ -139,11 +143,11 @@ def _against(metric: str, found: Mapping[str, Mapping[str, Any]]) -> str:
         return "Higher is better."
     best = max(rivals, key=lambda name: float(rivals[name]))
     words = "above" if own > rivals[best] else "below"
-    told = f"{abs(own - rivals[best]):.3f} {words} the best baseline ({labels.method(best)})."
+    caption = f"{abs(own - rivals[best]):.3f} {words} the best baseline ({labels.method(best)})."
     oracle = found.get("oracle", {}).get(metric)
     if oracle is not None and metric == "auc" and oracle > 0.5:
-        told += f" That is {percent((own - 0.5) / (oracle - 0.5))} of the way from chance to the oracle."
-    return told
+        caption += f" That is {percent((own - 0.5) / (oracle - 0.5))} of the way from chance to the oracle."
+    return caption
 
 
 def _paired(paired: Mapping[str, Mapping[str, Any]]) -> Iterator[Chart]:
@@ -154,19 +158,19 @@ def _paired(paired: Mapping[str, Mapping[str, Any]]) -> Iterator[Chart]:
             if metric not in labels.METRICS or found["mean"] is None:
                 continue
             label = f"{labels.METRICS[metric]} {MINUS} {labels.method(baseline)}"
-            told = f"{signed(found['mean'])} {interval(found['low'], found['high'])}"
+            caption = f"{signed(found['mean'])} {interval(found['low'], found['high'])}"
             sure = found["low"] is not None and (found["low"] > 0 or found["high"] < 0)
             role = "main" if sure and found["mean"] > 0 else "rival" if not sure else "other"
             rows.append(
-                Row(label=label, value=found["mean"], caption=told, low=found["low"], high=found["high"], role=role)
+                Row(label=label, value=found["mean"], caption=caption, low=found["low"], high=found["high"], role=role)
             )
-            verdict = "better" if sure and found["mean"] > 0 else "worse" if sure else "not told apart"
+            verdict = "better" if sure and found["mean"] > 0 else "worse" if sure else "not distinguishable"
             cells.append((label, signed(found["mean"]), signed(found["low"]), signed(found["high"]), verdict))
     if rows:
         yield Chart(
             key="paired",
             title="This model less each other method, impression by impression",
-            caption="An interval that leaves out 0 tells the two apart; hollow points do not.",
+            caption="An interval that leaves out 0 distinguishes the two; hollow points do not.",
             plot=dots(rows, axis="difference", reference=(0.0, "no difference")),
             table=Table(columns=("", "difference", "low", "high", "verdict"), rows=cells),
             shape="wide",
@@ -180,15 +184,15 @@ def _slices(name: str, slices: list[dict[str, Any]], overall: float | None) -> C
         cells.append(
             (
                 str(one["slice"]),
-                whole(one["impressions"]),
+                integer(one["impressions"]),
                 *(score(one.get(key)) for key in ("auc", "auc_low", "auc_high", "mrr", "ndcg10")),
             )
         )
         if one.get("auc") is None:
             continue
         low, high = one.get("auc_low"), one.get("auc_high")
-        told = f"{score(one['auc'])} {interval(low, high)} · {count}"
-        rows.append(Row(label=str(one["slice"]), value=one["auc"], caption=told, low=low, high=high))
+        caption = f"{score(one['auc'])} {interval(low, high)} · {count}"
+        rows.append(Row(label=str(one["slice"]), value=one["auc"], caption=caption, low=low, high=high))
     return Chart(
         key="slice-" + "".join(letter if letter.isalnum() else "-" for letter in name),
         title=labels.SLICES.get(name, f"AUC by {name}"),
@@ -201,7 +205,7 @@ def _slices(name: str, slices: list[dict[str, Any]], overall: float | None) -> C
 def _recall(recall: Mapping[str, Any]) -> Chart:
     at = [(str(k), value) for k, value in recall["at"].items() if value is not None]
     pool = recall.get("pool")
-    where = f" among {whole(pool)} news" if isinstance(pool, int | float) else f" among {pool}" if pool else ""
+    where = f" among {integer(pool)} news" if isinstance(pool, int | float) else f" among {pool}" if pool else ""
     return Chart(
         key="recall",
         title="Recall of the clicked news",

@@ -16,16 +16,16 @@ from schemas.storage.place import Place
 from schemas.storage.stand_in import standing_in
 from schemas.strict_json import converted, json_lines, json_value
 
-SUMMARY = "summary.json"  # beside a run
+SUMMARY = "summary.json"  # next to a run
 LARGEST = 1 << 28  # bytes of a file
-_ADVICE = "Remove it, or let the job that made it make it again"
+_ADVICE = "Remove it, or run the job that made it again"
 
 
 @contextmanager
-def run_here(run: Place) -> Iterator[Path]:
-    """Inside, a folder of this machine with what the page tells of a run: the run's own, or a copy from a URL.
+def local_run(run: Place) -> Iterator[Path]:
+    """Inside, a local folder with the files of a run that the page reads: the run's own, or a copy from a URL.
 
-    What the folder above tells of it, its summary, lies beside it.
+    The summary of the folder above lies next to it.
     """
     if run.is_local:
         yield run.path
@@ -40,7 +40,7 @@ def run_here(run: Place) -> Iterator[Path]:
 
 
 def json_file(path: Path, *kinds: Any) -> Any:
-    """The file's value; InputError, by name and place, unless it can be taken for each of the kinds."""
+    """The file's value; InputError names the file and the place unless it can be taken for each of the kinds."""
     value = json_value(_text(path), str(path), advice=_ADVICE, error=InputError)
     check(value, str(path), *kinds)
     return value

@@ -17,11 +17,11 @@ def stages(facts: Facts) -> Section | None:
         return None
     total = sum(spent for _, spent in found)
     shown = [(name, spent) for name, spent in found if spent >= 0.005 * total]
-    told = f"{found[0][0]} took longest, {percent(found[0][1] / total)} of {seconds(total)} in all."
+    caption = f"{found[0][0]} took longest, {percent(found[0][1] / total)} of {seconds(total)} in all."
     chart = Chart(
         key="stages",
         title="Seconds of each stage",
-        caption=told[0].upper() + told[1:],
+        caption=caption[0].upper() + caption[1:],
         plot=bars([Row(label=name, value=spent, caption=seconds(spent)) for name, spent in shown]),
         table=Table(columns=("stage", "time", "share"), rows=[(n, seconds(s), percent(s / total)) for n, s in found]),
         shape="wide",
@@ -63,10 +63,10 @@ def _options(facts: Facts) -> Iterator[Table]:
 
 def _versions(facts: Facts) -> Iterator[Table]:
     about, machine = facts.about, facts.about.get("machine", {})
-    told = {"cores": "cores", "memory_gib": "memory, GiB", "architecture": "processor", "system": "system"}
+    labels = {"cores": "cores", "memory_gib": "memory, GiB", "architecture": "processor", "system": "system"}
     rows = [("trained on", str(about["device"]))] if about.get("device") else []
     rows += [("multiplied in", str(about["precision"]))] if about.get("precision") else []
-    rows += [(label, str(machine[name])) for name, label in told.items() if name in machine]
+    rows += [(label, str(machine[name])) for name, label in labels.items() if name in machine]
     yield Table(title="Machine", columns=("", ""), rows=rows, open=True)
     rows = [("git commit", str(about["commit"]))] if about.get("commit") else []
     rows += [(name, str(version)) for name, version in about.get("versions", {}).items()]
@@ -76,7 +76,7 @@ def _versions(facts: Facts) -> Iterator[Table]:
 def _tables(facts: Facts) -> Iterator[Table]:
     """Versions of the Delta tables: what was packed, and what the demo's other jobs wrote."""
     written = [facts.parts.get(part, {}).get("outputs") or {} for part in ("ingest", "news", "trajectories")]
-    versions = {name: version for told in written for name, version in told.items()}
+    versions = {name: version for outputs in written for name, version in outputs.items()}
     versions |= dict(facts.manifest.inputs) if facts.manifest else {}
     rows = [(name, str(version)) for name, version in sorted(versions.items())]
     if rows:

@@ -9,7 +9,7 @@ from typing import Any
 from jobs.page import labels
 from jobs.page.charts import Row, bars
 from jobs.page.facts import Facts
-from jobs.page.parts import Chart, Section, Table, Tile, percent, rate, times, whole
+from jobs.page.parts import Chart, Section, Table, Tile, integer, percent, rate, times
 
 CHAIN = ("naive_per_target", "naive", "once", "cached")
 AGAIN = "./feedloop bench encode_once --checkpoint CHECKPOINT --data PACKED"
@@ -23,12 +23,12 @@ def speed(facts: Facts) -> Section | None:
     notes = list(_doubts(measured))
     if not charts and not notes:
         return None
-    told = "The same model, clicks, kernels and frozen store throughout: what differs is how often news are encoded."
-    return Section(key="speed", title="Encode once", caption=told if measured else "", charts=charts, notes=notes)
+    caption = "The same model, clicks, kernels and frozen store throughout: what differs is how often news are encoded."
+    return Section(key="speed", title="Encode once", caption=caption if measured else "", charts=charts, notes=notes)
 
 
 def paces(measured: Mapping[str, Any]) -> dict[str, float]:
-    """Clicks per second of each policy whose ratio to the first can be told: what the charts compare.
+    """Clicks per second of each policy whose ratio to the first is measurable: what the charts compare.
 
     By processor seconds or by the clock, as the ratios were measured.
     """
@@ -40,7 +40,7 @@ def paces(measured: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _doubts(measured: Mapping[str, Any]) -> Iterator[str]:
-    """What the measurement does not tell, and how it is told."""
+    """Notes on speeds that the measurement does not determine."""
     if measured and "speed_up_by" not in measured.get(CHAIN[0], {}):
         yield (
             "How fast each policy is was measured by an earlier feedloop, one after the other. Measure it again: "
@@ -50,8 +50,8 @@ def _doubts(measured: Mapping[str, Any]) -> Iterator[str]:
         if "speed_up_by" in found and found["speed_up"] is None:
             reach = f"from {times(found['speed_up_low'])} to {times(found['speed_up_high'])}"
             yield (
-                f"How much faster {labels.policy(name)} is cannot be told: its {whole(found['rounds'])} rounds reach "
-                f"{reach}. Measure it again when the machine does less else: {AGAIN}"
+                f"How much faster {labels.policy(name)} is cannot be measured: its {integer(found['rounds'])} rounds "
+                f"reach {reach}. Measure it again when the machine does less else: {AGAIN}"
             )
 
 
@@ -72,17 +72,17 @@ def _waterfall(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterat
     ]
     for before, name in pairwise(there):
         factor = pace[name] / pace[before]
-        told = f"{times(factor)} → {rate(pace[name])}"
+        caption = f"{times(factor)} → {rate(pace[name])}"
         role = "main" if factor >= 1 else "other"
-        rows.append(Row(label=labels.POLICIES[name], value=pace[name], start=pace[before], caption=told, role=role))
-    whole_way = pace[last] / pace[first]
-    rows.append(Row(label="in all", value=pace[last], start=pace[first], caption=times(whole_way), role="rival"))
+        rows.append(Row(label=labels.POLICIES[name], value=pace[name], start=pace[before], caption=caption, role=role))
+    total_factor = pace[last] / pace[first]
+    rows.append(Row(label="in all", value=pace[last], start=pace[first], caption=times(total_factor), role="rival"))
     unit = _unit(measured)
     yield Chart(
         key="chain",
         title="From one sample per click to cached vectors",
-        caption=f"{times(whole_way)} as many {unit}, step by step. Equal lengths are equal factors. Policies were timed "
-        f"in turns; ratios are medians of {whole(measured[first]['rounds'])} rounds.",
+        caption=f"{times(total_factor)} as many {unit}, step by step. Equal lengths are equal factors. Policies were "
+        f"timed in turns; ratios are medians of {integer(measured[first]['rounds'])} rounds.",
         plot=bars(rows, axis=f"{unit}, logarithmic", log=True),
         table=_figures(measured, first),
     )
@@ -98,15 +98,17 @@ def _figures(measured: Mapping[str, Any], first: str) -> Table:
     cells = []
     for name, found in measured.items():
         reach = f"{times(found['speed_up_low'])} to {times(found['speed_up_high'])}"
-        told = "cannot be told" if found["speed_up"] is None else times(found["speed_up"])
+        caption = "not measurable" if found["speed_up"] is None else times(found["speed_up"])
         speeds = [rate(found[key]) for key in ("clicks_per_second", "clicks_per_processor_second")]
-        cells.append((labels.policy(name), *speeds, told, reach, whole(found["encoded"]), whole(found["targets"])))
+        cells.append(
+            (labels.policy(name), *speeds, caption, reach, integer(found["encoded"]), integer(found["targets"]))
+        )
     columns = ("policy", "clicks/s by the clock", "per processor", f"of {first}", "rounds", "items encoded", "clicks")
     return Table(columns=columns, rows=cells)
 
 
 def _others(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[Chart]:
-    """Policies beside the chain, if the ratio of any can be told."""
+    """Policies outside the chain, if the ratio of any is measurable."""
     others = [name for name in pace if name not in CHAIN]
     if not others:
         return
@@ -123,7 +125,7 @@ def _others(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[
     ]
     yield Chart(
         key="policies",
-        title="Other policies beside it",
+        title="Other policies",
         caption="GRAM's multi-step policy updates the encoder rarely; it is memory that speaks for it.",
         plot=bars(rows),
         table=Table(
@@ -163,10 +165,10 @@ def _encodes(facts: Facts) -> Iterator[Chart]:
         key="encodes",
         title="Items encoded per epoch",
         caption=f"{times(most / fewest)} fewer than with one sample per click.",
-        plot=bars([Row(label=label, value=value, caption=whole(value), role=role) for label, value, role in found]),
+        plot=bars([Row(label=label, value=value, caption=integer(value), role=role) for label, value, role in found]),
         table=Table(
             columns=("how", "items encoded per epoch", "of the first"),
-            rows=[(label, whole(value), percent(value / most)) for label, value, _ in found],
+            rows=[(label, integer(value), percent(value / most)) for label, value, _ in found],
         ),
     )
 
@@ -177,18 +179,18 @@ def headline_tiles(facts: Facts) -> Iterator[Tile]:
     pace, own = paces(measured), measured.get(facts.policy, {})
     if facts.policy in pace and CHAIN[0] in pace:
         speeds = [rate(measured[name]["clicks_per_second"]) for name in (facts.policy, CHAIN[0])]
-        told = f"{speeds[0]} clicks/s by the clock ({facts.policy})\none sample per click: {speeds[1]}"
-        yield Tile(label="Speed-up of training", value=times(pace[facts.policy] / pace[CHAIN[0]]), caption=told)
+        caption = f"{speeds[0]} clicks/s by the clock ({facts.policy})\none sample per click: {speeds[1]}"
+        yield Tile(label="Speed-up of training", value=times(pace[facts.policy] / pace[CHAIN[0]]), caption=caption)
     elif "speed_up_by" in own:
         reach = f"rounds from {times(own['speed_up_low'])} to {times(own['speed_up_high'])}"
         yield Tile(
-            label="Speed-up of training", value="cannot be told", caption=f"{reach}: the machine did other work too"
+            label="Speed-up of training", value="not measurable", caption=f"{reach}: the machine did other work too"
         )
     elif training:
-        told = f"in {whole(training['steps'])} steps ({facts.policy}), waiting for data included"
-        yield Tile(label="Clicks per second", value=rate(training["clicks_per_second"]), caption=told)
+        caption = f"in {integer(training['steps'])} steps ({facts.policy}), waiting for data included"
+        yield Tile(label="Clicks per second", value=rate(training["clicks_per_second"]), caption=caption)
     pack, per_epoch = facts.parts.get("pack") or {}, _own_encodes(facts)
     if per_epoch is not None and "items_per_target_sample" in pack:
         naive = pack["items_per_target_sample"] / pack.get("variants", 1)
-        told = f"{whole(per_epoch)} per epoch\none sample per click: {whole(naive)}"
-        yield Tile(label="Encodes saved", value=percent(1 - per_epoch / naive), caption=told)
+        caption = f"{integer(per_epoch)} per epoch\none sample per click: {integer(naive)}"
+        yield Tile(label="Encodes saved", value=percent(1 - per_epoch / naive), caption=caption)

@@ -11,7 +11,7 @@ from schemas.strict_json import Count, Finite, Positive, ShortText, between
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingest:
-    """The books of ingest."""
+    """The counts of ingest."""
 
     lines: Count
     impressions: Count
@@ -43,7 +43,7 @@ class Trajectories:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """What was packed; where the directory is there, its manifest tells it instead."""
+    """What was packed; if the directory exists, its manifest has this instead."""
 
     trajectories: Positive | None = None
     clicks: Count | None = None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jobs.page.charts import Series, columns, lines
 from jobs.page.facts import Facts, ages
-from jobs.page.parts import DASH, Chart, Section, Table, Tile, percent, plural, rate, seconds, whole
+from jobs.page.parts import DASH, Chart, Section, Table, Tile, integer, percent, plural, rate, seconds
 
 
 class Curve(NamedTuple):
@@ -52,7 +52,7 @@ def training(facts: Facts) -> Section | None:
     if not facts.metrics:
         return None
     last = facts.metrics[-1]
-    there = f" The run stands at step {whole(last['step'])} of {whole(last['steps'])}."
+    there = f" The run stands at step {integer(last['step'])} of {integer(last['steps'])}."
     stopped = there if last["step"] < last["steps"] else ""
     epochs = " Dotted lines stand where another epoch began." if last["epoch"] else ""
     so_far = f"{plural(last['epoch'] + 1, 'epoch')}, {plural(last['step'], 'step')}"
@@ -67,14 +67,16 @@ def training(facts: Facts) -> Section | None:
 
 def _tiles(facts: Facts) -> Iterator[Tile]:
     found: dict[str, Any] = facts.parts["training"]
-    yield Tile(label="Clicks predicted", value=whole(found["targets"]), caption=f"in {seconds(found['seconds'])}")
-    yield Tile(label="Clicks per second", value=rate(found["clicks_per_second"]), caption="mean of the whole run")
+    yield Tile(label="Clicks predicted", value=integer(found["targets"]), caption=f"in {seconds(found['seconds'])}")
+    yield Tile(label="Clicks per second", value=rate(found["clicks_per_second"]), caption="mean of the entire run")
     if found["seconds"]:
-        told = f"{found['data_wait_seconds']:.2f} s of {seconds(found['seconds'])}"
-        yield Tile(label="Waited for data", value=percent(found["data_wait_seconds"] / found["seconds"]), caption=told)
+        caption = f"{found['data_wait_seconds']:.2f} s of {seconds(found['seconds'])}"
+        yield Tile(
+            label="Waited for data", value=percent(found["data_wait_seconds"] / found["seconds"]), caption=caption
+        )
     if found["asked"]:
-        told = f"{whole(found['looked_up'])} vectors looked up, {whole(found['encoded'])} encoded"
-        yield Tile(label="Looked up, not encoded", value=percent(found["looked_up"] / found["asked"]), caption=told)
+        caption = f"{integer(found['looked_up'])} vectors looked up, {integer(found['encoded'])} encoded"
+        yield Tile(label="Looked up, not encoded", value=percent(found["looked_up"] / found["asked"]), caption=caption)
 
 
 def _curves(facts: Facts) -> Iterator[Chart]:
@@ -88,8 +90,8 @@ def _curves(facts: Facts) -> Iterator[Chart]:
 def _reuse(facts: Facts) -> Iterator[Chart]:
     points = [(line["step"], line["encoded"] / line["asked"]) for line in facts.metrics if line.get("asked")]
     if points:
-        told = "Of the items that a step asked for, the share that the encoder computed; the rest was looked up."
-        curve = Curve("encoded", "Share of items encoded", "share encoded", told, {})
+        caption = "Of the items that a step asked for, the share that the encoder computed; the rest was looked up."
+        curve = Curve("encoded", "Share of items encoded", "share encoded", caption, {})
         yield _over_steps(curve, {"share encoded": points}, facts)
 
 
@@ -106,7 +108,7 @@ def _ages(facts: Facts) -> Iterator[Chart]:
         plot=columns([age for age, _ in found], [count for _, count in found], x="age in steps", y="look-ups"),
         table=Table(
             columns=("age in steps", "look-ups", "share"),
-            rows=[(str(age), whole(count), percent(count / total)) for age, count in found],
+            rows=[(str(age), integer(count), percent(count / total)) for age, count in found],
         ),
     )
 
@@ -115,15 +117,15 @@ def _drift(facts: Facts) -> Iterator[Chart]:
     measured = list(_measured(facts.metrics))
     looked_up, encoded = _points(measured, "drift_looked_up"), _points(measured, "drift_encoded")
     if looked_up:
-        told = (
+        caption = (
             "Distance of stored vectors from fresh ones. The hollow points are dropout's: what lies above them is age."
         )
-        curve = Curve("drift", "Drift of looked-up vectors", "distance", told, {})
+        curve = Curve("drift", "Drift of looked-up vectors", "distance", caption, {})
         yield _over_steps(curve, {"looked up": looked_up, "encoded in this step": encoded}, facts)
 
 
 def _measured(metrics: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Lines that tell a drift for the first time: it is measured now and then, and told again until the next."""
+    """Lines with a new drift: it is measured on some steps, and logged again until the next."""
     before = None
     for line in metrics:
         now = (line.get("drift_looked_up"), line.get("drift_encoded"))
@@ -159,7 +161,7 @@ def _over_steps(curve: Curve, named: dict[str, list[tuple[float, float]]], facts
         ),
         table=Table(
             columns=("step", *named),
-            rows=[(whole(step), *(_number(at[name].get(step)) for name in named)) for step in steps],
+            rows=[(integer(step), *(_number(at[name].get(step)) for name in named)) for step in steps],
         ),
     )
 
@@ -172,4 +174,4 @@ def _epochs(facts: Facts) -> list[float]:
 
 
 def _number(value: float | None) -> str:
-    return DASH if value is None else f"{value:,.4g}" if abs(value) < 1000 else whole(value)
+    return DASH if value is None else f"{value:,.4g}" if abs(value) < 1000 else integer(value)

@@ -1,4 +1,4 @@
-"""Curves: what a run tells as event files for TensorBoard, below its folder."""
+"""Curves: writes a run's metrics as event files for TensorBoard, below its folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Curves:
     """Writes a scalar for each number of a line, and how old looked-up vectors were as a histogram."""
 
     def __init__(self, out: Path, *, step: int) -> None:
-        """`step`: the run's as it begins or goes on; what an earlier attempt told of later ones is not shown."""
+        """`step`: the run's step at its start; points of later steps that an earlier attempt wrote are not shown."""
         self._writer = SummaryWriter(str(out / FOLDER), purge_step=step + 1)
 
     def line(self, line: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Curves:
         self._ages(line["looked_up_by_age"], step)
         self._writer.flush()
 
-    def judged(self, step: int, auc: float) -> None:
+    def evaluated(self, step: int, auc: float) -> None:
         """Write an epoch's AUC."""
         self._writer.add_scalar("quality/auc", auc, step)
         self._writer.flush()

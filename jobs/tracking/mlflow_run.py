@@ -21,7 +21,7 @@ from schemas.strict_json import ShortText, decoded
 from trainer.data.directory import PackedDirectory
 from trainer.loop.trainer import Trainer
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it tells its makers of every run
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it reports every run to its makers
 if TYPE_CHECKING:
     import mlflow
 else:
@@ -59,20 +59,20 @@ class MlflowRun:
         self._uri = trainer.config.run.mlflow
         with self._store():
             client = mlflow.MlflowClient  # loads the library, which sets its loggers
-            logging.getLogger("mlflow").setLevel(logging.WARNING)  # of a new database it tells its tables
+            logging.getLogger("mlflow").setLevel(logging.WARNING)  # for a new database it logs its tables
             self._client = client(tracking_uri=_made(self._uri))
             known = _known(out / RUN_FILE, self._uri)
             self._id = known or self._begun(trainer, out)
             if known:
                 self._client.update_run(known, status="RUNNING")
-            self._told = {key: self._last_step(key) for key in ("loss", "auc")}
+            self._logged_steps = {key: self._last_step(key) for key in ("loss", "auc")}
 
     def line(self, line: dict[str, Any]) -> None:
-        """Tell the numbers of a line of metrics.jsonl, unless the run told that step before it was killed."""
+        """Log the numbers of a line of metrics.jsonl, unless the run logged that step before it was killed."""
         numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
         self._tell({key: value for key, value in numbers.items() if key not in {"step", "steps"}}, line["step"], "loss")
 
-    def judged(self, step: int, auc: float) -> None:
+    def evaluated(self, step: int, auc: float) -> None:
         """Tell an epoch's AUC."""
         self._tell({"auc": auc}, step, "auc")
 
@@ -82,13 +82,13 @@ class MlflowRun:
             self._client.set_terminated(self._id, status)
 
     def _tell(self, numbers: dict[str, float], step: int, key: str) -> None:
-        if step <= self._told[key]:
+        if step <= self._logged_steps[key]:
             return
         now = int(time.time() * 1000)
         metrics = [mlflow.entities.Metric(name, float(value), now, step) for name, value in numbers.items()]
         with self._store():
             self._client.log_batch(self._id, metrics=metrics)
-        self._told[key] = step
+        self._logged_steps[key] = step
 
     def _last_step(self, key: str) -> int:
         return max((metric.step for metric in self._client.get_metric_history(self._id, key)), default=-1)
@@ -108,7 +108,7 @@ class MlflowRun:
 
     @contextmanager
     def _store(self) -> Iterator[None]:
-        """Inside, what the store refuses is told with the way on."""
+        """Turns an error of the store into one that says how to continue."""
         try:
             yield
         except mlflow.exceptions.MlflowException as error:
@@ -131,18 +131,18 @@ def inputs(directory: PackedDirectory) -> Iterator[Any]:
 
 
 def _input(source: Any, name: str, digest: str, context: str) -> Any:
-    told = mlflow.data.meta_dataset.MetaDataset(source, name=name, digest=digest).to_dict()
-    data_set = mlflow.entities.Dataset(**{key: told[key] for key in ("name", "digest", "source_type", "source")})
+    description = mlflow.data.meta_dataset.MetaDataset(source, name=name, digest=digest).to_dict()
+    data_set = mlflow.entities.Dataset(**{key: description[key] for key in ("name", "digest", "source_type", "source")})
     return mlflow.entities.DatasetInput(data_set, [mlflow.entities.InputTag("mlflow.data.context", context)])
 
 
 def code_commit() -> str | None:
     """The git commit of this code; None outside a checkout."""
     try:
-        told = subprocess.run(["git", "rev-parse", "HEAD"], cwd=_CODE, capture_output=True, text=True, check=False)
+        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=_CODE, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return told.stdout.strip() if told.returncode == 0 else None
+    return git.stdout.strip() if git.returncode == 0 else None
 
 
 def _made(uri: str) -> str:
@@ -156,6 +156,6 @@ def _known(file: Path, uri: str) -> str | None:
     """The id under which the run in this folder began in that store."""
     if not os.path.lexists(file):
         return None
-    told: dict[str, Any] = {"advice": "Remove it: the run then begins anew in the store", "error": InputError}
-    kept = decoded(read_bytes(file, largest=_LONGEST, **told), _Kept, str(file), **told)
+    error_options: dict[str, Any] = {"advice": "Remove it: the run then starts again in the store", "error": InputError}
+    kept = decoded(read_bytes(file, largest=_LONGEST, **error_options), _Kept, str(file), **error_options)
     return kept.run_id if kept.tracking_uri == uri else None

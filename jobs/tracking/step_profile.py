@@ -34,7 +34,7 @@ class Profiled:
 
 
 class StepProfile:
-    """Is told of each finished step; profiles `steps` of them and never changes what they compute."""
+    """Receives each finished step; profiles `steps` of them and never changes what they compute."""
 
     def __init__(self, out: Path, *, first: int, steps: int) -> None:
         """`first`: steps that the run has taken already."""

@@ -18,7 +18,7 @@ from pipelines.engine.scratch import Keep
 from pipelines.forget.counts import update_counts
 from pipelines.forget.erase_rows import ERASED, OF_USERS, commits_of, erase, note_of
 from pipelines.forget.requested_users import RequestedUser, stored_ids
-from pipelines.ingest.batch.replace_rows import finish_exchanges
+from pipelines.ingest.batch.replace_rows import finish_replacements
 from pipelines.ingest.batch.replace_rows import note_of as replay_note
 from pipelines.ingest.batch.run_records import pending_batches
 from pipelines.ingest.flow import complete_batch
@@ -59,7 +59,7 @@ def forget_users(
         if not lake.exists(RAW_LOG):
             raise InputError(f"{lake.root}: nothing was ingested here, so there is nobody to forget. Mend --lake")
         remove_folder(Place.of(f"{lake.root}/{SCRATCH}"))
-        finish_exchanges(lake)
+        finish_replacements(lake)
         sources = sources_of(lake)
         held = stored_ids(lake, asked, sources, key)
         for source in sources:

@@ -1,9 +1,9 @@
-"""The ingest stage whole: new files in batches, each audited, then into RAW_LOG, into the other tables, into the books.
+"""The ingest stage: new files in audited batches -> RAW_LOG, then the tables derived from it, then INGEST_RUNS.
 
-Until the audit has passed, nothing is written.
+Nothing is written until the audit has passed.
 
-Every commit can be replayed: a run that was killed anywhere is completed by the next one, which first finds the batches
-of RAW_LOG that INGEST_RUNS does not hold. The row in INGEST_RUNS is written last.
+Every commit can be repeated: the next run completes a run that was killed anywhere. It first finds the batches of
+RAW_LOG that INGEST_RUNS does not hold; the row in INGEST_RUNS is written last.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pipelines.delta.delta_errors import conflict
 from pipelines.engine.scratch import Keep
 from pipelines.engine.staged import Staged
 from pipelines.ingest.batch.audit import check_reject_share, read_lines
-from pipelines.ingest.batch.replace_rows import finish_exchanges
+from pipelines.ingest.batch.replace_rows import finish_replacements
 from pipelines.ingest.batch.run_records import (
-    app,
-    book_of,
+    app_id,
     files_note,
     known_files,
     last_batch,
     of_source,
     pending_batches,
     raw_note,
+    run_record,
     sums_of,
-    write_book,
     write_files,
+    write_run_record,
 )  # fmt: skip
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.discover.log_file import LogFile, in_batches
@@ -57,10 +57,10 @@ _DEFAULT = IngestConfig()
 
 
 class Dates(NamedTuple):
-    """The dates of a run that its batches note."""
+    """The dates of a run that its commits note for each batch."""
 
     arrived_on: date  # UTC
-    earliest: date = EARLIEST  # that the time of an impression can have
+    earliest: date = EARLIEST  # impressions with an earlier time are refused
 
 
 def ingest_logs(
@@ -74,15 +74,15 @@ def ingest_logs(
     max_reject_share: float = _DEFAULT.max_reject_share,
     earliest: date = _DEFAULT.earliest,
 ) -> dict[str, Any]:
-    """Complete what an earlier run left, ingest the new files, and sum up both.
+    """Complete the batches that an earlier run left, ingest the new files, and return the summary of both.
 
-    `find` is told which files were read before, and finds what is new (`sources.find_new`). With a user key, ids are
-    replaced before anything is written. InputError, and nothing of the batch is committed, where the audit fails.
+    `find` gets the files that were read before and returns the new ones (`sources.find_new`). With a user key, user ids
+    are replaced before anything is written. InputError if the audit fails; then nothing of the batch is committed.
     """
     with lake.locked("ingest"):
-        finish_exchanges(lake)
+        finish_replacements(lake)
         before = lake.versions(WRITTEN)
-        books = [complete_batch(lake, source, batch) for batch in pending_batches(lake, source)]
+        records = [complete_batch(lake, source, batch) for batch in pending_batches(lake, source)]
         new = find(known_files(lake, source))
         refuse_other_key(lake, source, user_key)
         dates = Dates(arrived_at.astimezone(UTC).date(), earliest)
@@ -90,12 +90,12 @@ def ingest_logs(
         for files in in_batches(new.files, max_batch_bytes):
             refuse_other_types(lake, files[0].lines_format)
             lines = raw_lines(lake.spark, files).withColumn("arrived_at", F.lit(arrived_at))
-            lines_before = sum(book["lines"] for book in books)
-            books.append(add(files, lines, max_reject_share=max_reject_share, lines_before=lines_before))
-        totals, reasons = sums_of(books)
+            lines_before = sum(record["lines"] for record in records)
+            records.append(add(files, lines, max_reject_share=max_reject_share, lines_before=lines_before))
+        totals, reasons = sums_of(records)
         return totals | {
             "source": source,
-            "batches": len(books),
+            "batches": len(records),
             "new_files": len(new.files),
             "unreadable_files": new.unreadable,
             "unfinished_lines": new.unfinished,
@@ -115,10 +115,10 @@ def ingest_batch(
     dates: Dates,
     lines_before: int,
 ) -> dict[str, int]:
-    """Bring the new lines of some files into the tables as one batch, once the audit has passed; its row of the books.
+    """Write the new lines of some files into the tables as one batch, after the audit; returns its row of INGEST_RUNS.
 
-    The lines are read once and then lie in files of RAW_LOG that no version of it holds yet: what is counted, judged
-    and committed are the same bytes.
+    The lines are read once, into files of RAW_LOG that no version of the table holds yet: the bytes that are counted,
+    parsed and committed are the same.
     """
     batch, format = last_batch(lake, source) + 1, files[0].lines_format
     if user_key is not None:
@@ -138,16 +138,17 @@ def ingest_batch(
 def staged_lines(
     lake: Lake, rows: DataFrame, files: Sequence[LogFile], source: str, keep: Keep
 ) -> Iterator[tuple[Staged, int]]:
-    """Inside, the files' rows for RAW_LOG are read, once, and checked, and await their commit; and how many rows of
-    users who were forgotten are not among them.
+    """A context with the files' rows for RAW_LOG, read once, checked and ready to commit; and the number of rows of
+    forgotten users that were left out.
     """
-    who = suppressed_of(lake, source)
-    with ExitStack() as held:
-        if who is None:
-            yield read_lines(rows, files, lambda lines: held.enter_context(lake.staged(RAW_LOG, lines))), 0
+    forgotten = suppressed_of(lake, source)
+    with ExitStack() as stack:
+        if forgotten is None:
+            yield read_lines(rows, files, lambda lines: stack.enter_context(lake.staged(RAW_LOG, lines))), 0
             return
-        every = read_lines(rows, files, lambda lines: Staged(keep(lines))).frame  # theirs come into no file of a table
-        staged = held.enter_context(lake.staged(RAW_LOG, lines_of_others(every, who)))
+        # Rows of forgotten users never reach a file of the table.
+        every = read_lines(rows, files, lambda lines: Staged(keep(lines))).frame
+        staged = stack.enter_context(lake.staged(RAW_LOG, lines_of_others(every, forgotten)))
         yield staged, every.count() - staged.frame.count()
 
 
@@ -161,75 +162,76 @@ def append_lines(
     dates: Dates,
     suppressed: int = 0,
 ) -> dict[str, Any]:
-    """Add the lines of `files`, but for so many of forgotten users, to RAW_LOG as the source's batch; the commit's
-    note, which tells all that completing it needs.
+    """Append the lines of `files` to RAW_LOG as the source's batch; returns the commit's note, which has all that
+    completing the batch needs. `suppressed`: lines of forgotten users that were left out.
 
-    InputError where another run has added a batch of this number meanwhile, as it can where no lock holds (URLs).
+    InputError if another run has added a batch of this number meanwhile, which can happen where no lock holds (URLs).
     """
     since = lake.version(IMPRESSIONS) if lake.exists(IMPRESSIONS) else -1
     note = {"source": source, "batch": batch, "files": files_note(files), "impressions_version": since}
     note |= {name: each.isoformat() for name, each in dates._asdict().items()} | {"suppressed": suppressed}
-    written = lake.append(RAW_LOG, rows, app_id=app(RAW_LOG, source), app_version=batch, note=note)
+    written = lake.append(RAW_LOG, rows, app_id=app_id(RAW_LOG, source), app_version=batch, note=note)
     if not written and raw_note(lake, source, batch)["files"] != note["files"]:
         raise conflict(RAW_LOG, lake.path(RAW_LOG))
     return note
 
 
 def complete_batch(lake: Lake, source: str, batch: int) -> dict[str, int]:
-    """Bring a batch of RAW_LOG, which an earlier run left there, into the other tables; its row of the books."""
+    """Write a batch that an earlier run left in RAW_LOG into the other tables; returns its row of INGEST_RUNS."""
     note = raw_note(lake, source, batch)
     raw = of_source(lake, RAW_LOG, source).where(F.col("batch") == batch)
     size = sum(file["bytes"] for file in note["files"])
-    how = {"size": size, "earliest": _earliest(note)}
-    with lake.scratch() as keep, parsed_lines(raw, _format_of(raw), keep=keep, **how) as parsed:
+    options = {"size": size, "earliest": _earliest(note)}
+    with lake.scratch() as keep, parsed_lines(raw, _format_of(raw), keep=keep, **options) as parsed:
         return _write_batch(lake, parsed, note, keep)
 
 
 class Parsed(NamedTuple):
-    """What a batch's lines say."""
+    """The parsed lines of a batch."""
 
-    lines: DataFrame  # observations, and the lines that are refused
-    extra: tuple[str, ...]
+    lines: DataFrame  # of `keyed_lines`: usable and refused ones
+    extra: tuple[str, ...]  # names of the mapping's extra columns
 
 
 @contextmanager
 def parsed_lines(raw: DataFrame, format: str, *, size: int, earliest: date, keep: Keep) -> Iterator[Parsed]:
-    """Inside, what a batch's lines say by this format is kept, and shuffles are cut for that many bytes."""
+    """A context with a batch's lines, parsed by this format and kept; shuffles are sized for `size` bytes."""
     extra = () if format == "mind" else tuple(mapping_of(format).extra)
     with sized_for(raw.sparkSession, size):
         yield Parsed(keep(keyed_lines(with_parsed(raw, format, earliest), extra)), extra)
 
 
 def _write_batch(lake: Lake, parsed: Parsed, note: Mapping[str, Any], keep: Keep) -> dict[str, int]:
-    book = write_rows(lake, parsed, note, keep)
+    record = write_rows(lake, parsed, note, keep)
     write_files(lake, note, note["source"], note["batch"])
-    write_book(lake, book, note["source"], note["batch"])
-    return book
+    write_run_record(lake, record, note["source"], note["batch"])
+    return record
 
 
 def write_rows(lake: Lake, parsed: Parsed, note: Mapping[str, Any], keep: Keep) -> dict[str, int]:
-    """Bring what a batch of RAW_LOG says into the other tables, and check the balance; its row of the books, unwritten.
+    """Write a parsed batch into the other tables, check that its counts balance, and return its row of INGEST_RUNS,
+    which the caller writes.
 
-    Of the note of RAW_LOG's commit: source, batch, impressions_version, arrived_on, and of its files lines and skip.
+    Read from the note of RAW_LOG's commit: source, batch, impressions_version, arrived_on; of its files lines and skip.
     """
     source, batch, since = note["source"], note["batch"], note["impressions_version"]
     lines = usable(parsed.lines)
-    # Histories first: at no moment does an impression lack its own.
+    # Histories first, so that no impression is ever without its own.
     offsets = write_histories(lake, lines, source, batch, keep=keep)
     plan = plan_impressions(lake, lines, offsets, source=source, batch=batch, extra=parsed.extra, keep=keep)
     counts = write_impressions(lake, plan, source=source, batch=batch, since=since)
-    arrived_on = F.lit(note.get("arrived_on")).cast("date")  # an older run noted none
+    arrived_on = F.lit(note.get("arrived_on")).cast("date")  # older versions noted none
     rows = refused(parsed.lines).withColumn("source", F.lit(source)).withColumn("batch", F.lit(batch))
     rows = rows.withColumn("arrived_on", arrived_on)
-    lake.append(REJECTS, rows, app_id=app(REJECTS, source), app_version=batch)
-    return book_of(lake, counts, note)
+    lake.append(REJECTS, rows, app_id=app_id(REJECTS, source), app_version=batch)
+    return run_record(lake, counts, note)
 
 
 def _earliest(note: Mapping[str, Any]) -> date:
-    """By which a batch is parsed, now and when another run completes it: the option of the run that read it."""
-    return date.fromisoformat(note["earliest"]) if "earliest" in note else EARLIEST  # an older run noted none
+    """The earliest accepted date of a batch: the option of the run that read it, also when another run completes it."""
+    return date.fromisoformat(note["earliest"]) if "earliest" in note else EARLIEST  # older versions noted none
 
 
 def _format_of(raw: DataFrame) -> str:
-    told = raw.where(F.col("format") != WITHHELD).select("format").first()
-    return "jsonl" if told is None else str(told["format"])
+    first = raw.where(F.col("format") != WITHHELD).select("format").first()
+    return "jsonl" if first is None else str(first["format"])

@@ -1,4 +1,4 @@
-"""Usable: whether a source's logs hold any impression at all, and if not, why each line was refused."""
+"""Checks that a source's logs hold an impression at all; if not, the error counts why their lines were refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN_LETTERS = 200  # of a refused line
 
 
 def check_usable(lake: Lake, source: str) -> None:
-    """InputError with the reasons and the first refused line where all lines of the source were refused."""
+    """InputError, with the reasons and the first refused line, if all lines of the source were refused."""
     if lake.exists(IMPRESSIONS) and not of_source(lake, IMPRESSIONS, source).isEmpty():
         return
     rejects = of_source(lake, REJECTS, source)

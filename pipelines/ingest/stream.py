@@ -1,7 +1,7 @@
-"""A folder of logs that keeps growing: the files that are new since the last run, some at a time, each line once.
+"""Ingest of a growing folder of logs: the files that are new since the last run, some at a time, each line once.
 
-The lake's own table of files tells which of them it has. New ones come first, in batches of so many; what has grown
-since it was read, or could not be used then, is looked at once they are in.
+INGEST_FILES holds the files that the lake has. New ones come first, at most `max_files` at a time; files that have
+grown since they were read, or could not be used then, are inspected after them.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from pyspark.sql import SparkSession
 from pipelines.ingest.batch.run_records import known_files
 from pipelines.ingest.discover.listing import Since
 from pipelines.ingest.discover.previous_reads import Known
-from pipelines.ingest.discover.sources import Found, Logs, find_new, present
-from pipelines.ingest.discover.spread import each_of
+from pipelines.ingest.discover.sources import Found, Logs, find_new, list_logs
+from pipelines.ingest.discover.spread import map_in_tasks
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 
 _OF_ALL_FILES = ("outputs", "unreadable_files", "unfinished_lines")
 
-Add = Callable[[Callable[[Mapping[str, Known]], Found]], Mapping[str, Any]]  # a batch ingest of what is found
+Add = Callable[[Callable[[Mapping[str, Known]], Found]], Mapping[str, Any]]  # one ingest of the files found
 
 
 @dataclass(frozen=True, slots=True)
-class Growing:
-    """A folder of logs that keeps growing, and how its files are read."""
+class GrowingFolder:
+    """A growing folder of logs, and how its files are read."""
 
     logs: Path
     format: str
     mapping: LogMapping | None
-    final: bool = False  # last lines count, whatever they end with
+    final: bool = False  # a last line counts even without a line end
     since: Since | None = None  # older files are left out
 
     def __post_init__(self) -> None:
@@ -44,19 +44,19 @@ class Growing:
             raise InputError(f"{self.logs}: a stream reads a folder, by a pattern without **. Leave --stream-files out")
 
     def files(self) -> Logs:
-        """The files that there are."""
-        found = present(self.logs, self.format, self.mapping, self.since)
+        """The files that the folder holds now."""
+        found = list_logs(self.logs, self.format, self.mapping, self.since)
         return found._replace(paths=[path for path in found.paths if not path.is_dir()])
 
     def find(self, spark: SparkSession, paths: Sequence[Path]) -> Callable[[Mapping[str, Known]], Found]:
-        """What finds the new ones of these files."""
-        each = partial(each_of, spark)
-        return partial(find_new, paths, self.logs, self.mapping, final=self.final, each=each)
+        """The function that finds the new ones of these files."""
+        map_items = partial(map_in_tasks, spark)
+        return partial(find_new, paths, self.logs, self.mapping, final=self.final, map_items=map_items)
 
 
-def ingest_stream(lake: Lake, growing: Growing, add: Add, *, source: str, max_files: int) -> dict[str, Any]:
-    """All files of the folder that are new, at most `max_files` at a time, then those that have changed, through `add`;
-    the sums of its figures.
+def ingest_stream(lake: Lake, growing: GrowingFolder, add: Add, *, source: str, max_files: int) -> dict[str, Any]:
+    """Ingest all new files of the folder, at most `max_files` at a time, then those that have changed, each time by
+    `add`; returns its summaries added up.
     """
     folder = growing.logs
     known = known_files(lake, source)
@@ -64,13 +64,13 @@ def ingest_stream(lake: Lake, growing: Growing, add: Add, *, source: str, max_fi
     summaries = [add(growing.find(lake.spark, new[at : at + max_files])) for at in range(0, len(new), max_files)]
     now = growing.files()
     summaries.append(add(growing.find(lake.spark, now.paths)))
-    first, last = summaries[0], summaries[-1]  # the last one looks at all files
-    told = {name: last[name] for name in _OF_ALL_FILES}
-    return summed(summaries) | {"inputs": first["inputs"]} | told | dict(now.left_out)
+    first, last = summaries[0], summaries[-1]  # the last one inspects all files
+    latest = {name: last[name] for name in _OF_ALL_FILES}
+    return summed(summaries) | {"inputs": first["inputs"]} | latest | dict(now.left_out)
 
 
 def summed(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The runs' figures added up, and what they named by name put together."""
+    """The runs' numbers added up, and their tables joined by key."""
     total: dict[str, Any] = {}
     for summary in summaries:
         for name, value in summary.items():

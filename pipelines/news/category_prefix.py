@@ -1,4 +1,4 @@
-"""Headed: news whose titles begin with the words of their category, for models that read nothing but text."""
+"""Puts the words of a news' category in front of its title, for models that read only text."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NO_TEXT_SHA256 = hashlib.sha256((_BETWEEN * (len(FIELDS) - 1)).encode()).hexdige
 
 
 def text_sha256() -> Column:
-    """NEWS.text_sha256 of the text columns as they stand."""
+    """NEWS.text_sha256 of the present text columns."""
     return F.sha2(F.concat_ws(_BETWEEN, *FIELDS), 256)
 
 
 def with_category_prefix(news: DataFrame) -> DataFrame:
-    """NEWS rows with titles such as "sports football nfl: Three trades"; a news without a title stays without.
+    """NEWS rows with titles such as "sports football nfl: Three trades". An empty title stays empty.
 
-    text_sha256 is that of the new text, so that another category makes other tokens, and the same title in two
+    text_sha256 is the hash of the new text, so that another category makes other tokens, and the same title in two
     categories makes two items.
     """
     words = F.concat_ws(" ", *(_words(name) for name in ("category", "subcategory")))
@@ -30,7 +30,7 @@ def with_category_prefix(news: DataFrame) -> DataFrame:
 
 
 def _words(name: str) -> Column:
-    """football_nfl and footballNFL as `football nfl`; null where the publisher gives none."""
-    apart = F.regexp_replace(name, r"(\p{Ll})(\p{Lu})", "$1 $2")
-    words = F.lower(F.trim(F.regexp_replace(apart, r"[\s_./-]+", " ")))
+    """football_nfl and footballNFL as `football nfl`; null if the publisher gives none."""
+    spaced = F.regexp_replace(name, r"(\p{Ll})(\p{Lu})", "$1 $2")
+    words = F.lower(F.trim(F.regexp_replace(spaced, r"[\s_./-]+", " ")))
     return F.when(words != "", words)

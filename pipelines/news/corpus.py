@@ -1,7 +1,7 @@
-"""Corpus statistics: how rare each word of a source's field is, counted once and kept until it is asked for anew.
+"""Counts how rare each word of a source's field is: once, and again only on request.
 
-idf as SpeedyFeed (Xiao et al., WWW 2022) takes it from BM25: ln(N - df + .5) - ln(df + .5); where that is not positive,
-a quarter of the mean positive one.
+idf as SpeedyFeed (Xiao et al., WWW 2022) takes it from BM25: ln(N - df + .5) - ln(df + .5); if that is not positive, a
+quarter of the mean positive idf.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ from pipelines.lake.tables import Lake
 from pipelines.news.refine import words_of
 from schemas.news import CORPUS_STATISTICS, FIELDS
 
-ALL = ""  # the word whose row counts the texts that have any
+ALL = ""  # the word whose row counts the texts with any word
 _COUNTS = "field string, word string, texts_with long"
 _IDF = "source string, field string, of_all boolean, texts_with long, idf double"
 _OF_FIELD = ["source", "field"]
-_FREQUENT_SHARE = 0.25  # of the mean positive idf: what a word in half of all texts or more is worth
+_FREQUENT_SHARE = 0.25  # of the mean positive idf: the idf of a word in half of all texts or more
 
 
 def word_counts(news: DataFrame, fields: Sequence[str], *, of: str = "source") -> DataFrame:
-    """(source, field, word, texts_with): in how many of the texts each word stands; the empty word: how many have any.
+    """(source, field, word, texts_with): the number of texts with each word; the empty word counts texts with any word.
 
-    `of`: by which column of strings they are counted instead of the source.
-
-    Words are cut in Python, for Java's idea of a letter is another.
+    `of`: a string column to group by instead of the source. Python splits the words, because Java defines letters
+    differently.
     """
 
     def count(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -44,7 +43,7 @@ def word_counts(news: DataFrame, fields: Sequence[str], *, of: str = "source") -
                     words = set(words_of(text))
                     counts.update((source, field, word) for word in words)
                     if text:
-                        counts[source, field, ALL] += bool(words)  # a field of emoji alone has its corpus, too
+                        counts[source, field, ALL] += bool(words)  # a field with only emoji has a corpus too
             rows = [(*key, number) for key, number in counts.items()]
             columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
             types = (pa.string(), pa.string(), pa.string(), pa.int64())
@@ -56,33 +55,34 @@ def word_counts(news: DataFrame, fields: Sequence[str], *, of: str = "source") -
 
 
 def with_idf(counts: DataFrame) -> DataFrame:
-    """Adds idf to word_counts' rows; the empty word's row gets that of a word which stands in none of the texts."""
-    kind = [*_OF_FIELD, "of_all", "texts_with"]  # words that stand in as many texts have the same idf
+    """Adds idf to word_counts' rows. The empty word's row gets the idf of a word in none of the texts."""
+    kind = [*_OF_FIELD, "of_all", "texts_with"]  # words in the same number of texts have the same idf
     each = counts.withColumn("of_all", F.col("word") == ALL)
-    weighed = each.groupBy(*kind).agg(F.count("*").alias("words")).groupBy(*_OF_FIELD).applyInPandas(_weighed, _IDF)
-    return each.join(weighed, kind, how="inner").select(*_OF_FIELD, "word", "texts_with", "idf")
+    kinds = each.groupBy(*kind).agg(F.count("*").alias("words"))
+    with_idf = kinds.groupBy(*_OF_FIELD).applyInPandas(_idf_of_kinds, _IDF)
+    return each.join(with_idf, kind, how="inner").select(*_OF_FIELD, "word", "texts_with", "idf")
 
 
-def kept_corpora(
-    lake: Lake, news: DataFrame, texts: Mapping[str, int], *, source: str, renewed: bool = False
+def ensure_corpora(
+    lake: Lake, news: DataFrame, texts: Mapping[str, int], *, source: str, recount: bool = False
 ) -> dict[str, int]:
-    """Field -> the number of its corpus, of the fields that hold `texts` or have one; those that are missing are made
-    of `news`, which are all of the source, and with `renewed` all that hold text."""
-    kept = {field: number for (name, field), (number, _) in held_corpora(lake).items() if name == source}
-    lacking = [field for field, count in texts.items() if count and (renewed or field not in kept)]
-    if lacking:
-        kept |= dict.fromkeys(lacking, _make(lake, news, source, lacking))
-    return {field: kept[field] for field in texts if field in kept}
+    """Field -> number of its corpus, for fields of `texts` with text or a corpus. Counts the missing corpora from
+    `news`, which are all of the source; with `recount`, those of all fields with text."""
+    stored = {field: number for (name, field), (number, _) in stored_corpora(lake).items() if name == source}
+    missing = [field for field, count in texts.items() if count and (recount or field not in stored)]
+    if missing:
+        stored |= dict.fromkeys(missing, _write_corpora(lake, news, source, missing))
+    return {field: stored[field] for field in texts if field in stored}
 
 
-def texts_of(news: DataFrame) -> dict[str, int]:
-    """Field -> how many of the news have text there."""
+def count_texts(news: DataFrame) -> dict[str, int]:
+    """Field -> number of news with text there."""
     counted = news.agg(*(F.count_if(F.col(field) != "").alias(field) for field in FIELDS)).collect()
     return {field: counted[0][field] for field in FIELDS}
 
 
-def held_corpora(lake: Lake) -> dict[tuple[str, str], tuple[int, int]]:
-    """(source, field) -> the number of its corpus, and how many texts that counts."""
+def stored_corpora(lake: Lake) -> dict[tuple[str, str], tuple[int, int]]:
+    """(source, field) -> number of its corpus, and the number of texts counted there."""
     if not lake.exists(CORPUS_STATISTICS):
         return {}
     rows = lake.read(CORPUS_STATISTICS).where(F.col("word") == ALL)
@@ -90,8 +90,8 @@ def held_corpora(lake: Lake) -> dict[tuple[str, str], tuple[int, int]]:
     return {(row["source"], row["field"]): (row["corpus"], row["texts_with"]) for row in counted}
 
 
-def _make(lake: Lake, news: DataFrame, source: str, fields: Sequence[str]) -> int:
-    """Replace the corpora of these fields of the source, in one commit; that commit's version is their number."""
+def _write_corpora(lake: Lake, news: DataFrame, source: str, fields: Sequence[str]) -> int:
+    """Replace the corpora of these fields of the source in one commit, whose version is their number."""
     number = lake.version(CORPUS_STATISTICS) + 1 if lake.exists(CORPUS_STATISTICS) else 1
     counted = word_counts(news, fields).transform(with_idf).withColumn("corpus", F.lit(number))
     names = ", ".join(map(literal, fields))
@@ -99,9 +99,8 @@ def _make(lake: Lake, news: DataFrame, source: str, fields: Sequence[str]) -> in
     return number
 
 
-def _weighed(kinds: pd.DataFrame) -> pd.DataFrame:
-    """Adds idf to the kinds of words of one field: in Python, as engines differ in the last bit of a logarithm, and in
-    that of a sum."""
+def _idf_of_kinds(kinds: pd.DataFrame) -> pd.DataFrame:
+    """Adds idf to the kinds of words of one field, in Python: engines differ in the last bit of logarithms and sums."""
     of_all, texts_with = kinds["of_all"].tolist(), kinds["texts_with"].tolist()
     texts = texts_with[of_all.index(True)]
     raw = [_raw_idf(texts, 0 if every else count) for every, count in zip(of_all, texts_with, strict=True)]

@@ -1,4 +1,4 @@
-"""News: a publisher's news file, or its log -> NEWS, and ITEM_TOKENS for every news that is new or has changed."""
+"""Writes NEWS from a publisher's news file or log, and ITEM_TOKENS for every new or changed news."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pipelines.news.lines import COLUMNS
 from pipelines.news.logged_ids import news_of_log
 from pipelines.news.readers import news_file, read_news
 from pipelines.news.segmenting import NewsConfig
-from pipelines.news.settings import Settled, resolve_settings
-from pipelines.news.unchanged import Start, note_end, of_file, start_of
-from pipelines.news.update import held_rows, update_items, write_once
+from pipelines.news.settings import ResolvedSettings, resolve_settings
+from pipelines.news.unchanged import RunStart, fingerprint, inspect_lake, note_run
+from pipelines.news.update import commit_once, stored_rows, update_items
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import FIELDS, NEWS
@@ -28,48 +28,48 @@ _TEXTS = COLUMNS[1:]
 
 
 def prepare_news(lake: Lake, news: Path, config: NewsConfig, *, source: str) -> dict[str, Any]:
-    """Bring NEWS and ITEM_TOKENS up to date with the file; returns what was found and changed.
+    """Bring NEWS and ITEM_TOKENS up to date with the file; returns counts of what was found and changed.
 
-    The file that the source's last run read is not read again where all is as that run left it.
+    The file is not parsed if the source's last run read the same one and nothing has changed since.
     """
-    settled = resolve_settings(lake, config, source=source)  # what cannot be used must stop the run before any write
+    settings = resolve_settings(lake, config, source=source)  # invalid options must stop the run before any write
     file = news_file(news)
-    start = start_of(lake, settled, of_file(file), source=source)
-    if start.known is not None:
-        return start.known
+    start = inspect_lake(lake, settings, fingerprint(file), source=source)
+    if start.summary is not None:
+        return start.summary
     with lake.scratch() as keep:
         read = keep(read_news(lake.spark, file).transform(per_news))
-        found = _checked_counts(read, file)
+        found = _count_and_check(read, file)
         named = read.where("news_id IS NOT NULL").withColumns({"source": F.lit(source), "text_sha256": text_sha256()})
-        return _update(lake, named, settled, start, keep=keep, found=found)
+        return _update(lake, named, settings, start, keep=keep, found=found)
 
 
 def prepare_logged_news(lake: Lake, config: NewsConfig, *, source: str) -> dict[str, Any]:
-    """For a publisher that gives no text: every id that its log shows or clicks becomes an item without any.
+    """For a publisher without text: every news id in its log becomes an item without text.
 
-    InputError where the source has news with text, for a news file is what was forgotten there.
+    InputError if the source has news with text: then the run lacks the option that names the news file.
     """
-    settled = resolve_settings(lake, config, source=source)
-    start = start_of(lake, settled, lake.versions((IMPRESSIONS, HISTORIES)), source=source)
-    if start.known is not None:
-        return start.known
+    settings = resolve_settings(lake, config, source=source)
+    start = inspect_lake(lake, settings, lake.versions((IMPRESSIONS, HISTORIES)), source=source)
+    if start.summary is not None:
+        return start.summary
     impressions, histories = (lake.read(table).where(F.col("source") == source) for table in (IMPRESSIONS, HISTORIES))
-    _, held = held_rows(lake, NEWS)
-    if not held.where((F.col("source") == source) & (F.concat(*FIELDS) != "")).isEmpty():
+    _, stored = stored_rows(lake, NEWS)
+    if not stored.where((F.col("source") == source) & (F.concat(*FIELDS) != "")).isEmpty():
         raise InputError(f"{lake.root}: {source} has news with text. Name its news file with --news")
     with lake.scratch() as keep:
-        news = keep(news_of_log(impressions, histories, held))
+        news = keep(news_of_log(impressions, histories, stored))
         found = news.count()
-        if not found and held.where(F.col("source") == source).isEmpty():
+        if not found and stored.where(F.col("source") == source).isEmpty():
             raise InputError(
                 f"{lake.root}: {source} has no impressions. Run ./feedloop ingest first, or name its --source"
             )
-        made = _update(lake, news, settled, start, keep=keep, found={"news": 0})
-        return made | {"news": found}
+        summary = _update(lake, news, settings, start, keep=keep, found={"news": 0})
+        return summary | {"news": found}
 
 
 def per_news(lines: DataFrame) -> DataFrame:
-    """One row per news id: the file's last line that names it. Lines without an id share one row; `lines` counts."""
+    """One row per news id, from its last line, and `lines`, their number. Lines without id share a row."""
     trimmed = F.trim("news_id")
     named = lines.withColumn("news_id", F.when(trimmed != "", trimmed))
     last = F.max_by(F.struct(*_TEXTS), "place").alias("last")
@@ -77,30 +77,30 @@ def per_news(lines: DataFrame) -> DataFrame:
 
 
 def _update(
-    lake: Lake, told: DataFrame, settled: Settled, start: Start, *, keep: Keep, found: dict[str, int]
+    lake: Lake, news: DataFrame, settings: ResolvedSettings, start: RunStart, *, keep: Keep, found: dict[str, int]
 ) -> dict[str, Any]:
-    """Write what NEWS lacks of `told` (its rows), tokenise what is new, and note what there is then.
+    """Write the rows of `news` that NEWS lacks, tokenise new text, and note the resulting state.
 
-    `found`: what a run says of its input, if it changes nothing.
+    `found`: counts of the input, for the summary of a run that changes nothing.
     """
-    before, held = held_rows(lake, NEWS)
-    changed = keep(told.transform(keep_changed, held))
+    before, stored = stored_rows(lake, NEWS)
+    changed = keep(news.transform(keep_changed, stored))
     counts = changed.agg(F.count("*").alias("all"), F.count("old_sha256").alias("stored")).collect()[0]
     if counts["all"]:
-        write_once(lake, NEWS, changed, before, stored=counts["stored"] > 0)
-    if start.stands and not counts["all"]:
-        standing = {**start.noted["summary"], **found}
-        note_end(lake, start, noted_sources(lake)[start.source], start.texts, standing)
-        return standing
-    changes = {name: [str(old), str(new)] for name, (old, new) in settled.changed.items()}
-    made = found | {"changed_news": counts["all"], "changed_settings": changes}
-    by, totals, standing = update_items(lake, settled, start, changed, keep=keep)
+        commit_once(lake, NEWS, changed, before, stored=counts["stored"] > 0)
+    if start.is_current and not counts["all"]:
+        unchanged = {**start.noted["summary"], **found}
+        note_run(lake, start, noted_sources(lake)[start.source], start.texts, unchanged)
+        return unchanged
+    changes = {name: [str(old), str(new)] for name, (old, new) in settings.changed.items()}
+    changed_counts = {"changed_news": counts["all"], "changed_settings": changes}
+    made_by, totals, state = update_items(lake, settings, start, changed, keep=keep)
     nothing = {"changed_news": 0, "changed_settings": {}} | dict.fromkeys(totals, 0)
-    note_end(lake, start, by.noted(), by.texts, found | nothing | standing)
-    return made | totals | standing
+    note_run(lake, start, made_by.noted(), made_by.texts, found | nothing | state)
+    return found | changed_counts | totals | state
 
 
-def _checked_counts(read: DataFrame, file: Path) -> dict[str, int]:
+def _count_and_check(read: DataFrame, file: Path) -> dict[str, int]:
     named = F.col("news_id").isNotNull()
     counts = read.agg(
         F.coalesce(F.sum("lines"), F.lit(0)).alias("lines"),
@@ -111,7 +111,7 @@ def _checked_counts(read: DataFrame, file: Path) -> dict[str, int]:
     if not counts["titled"]:
         wanted = "MIND's eight tab-separated columns" if ".tsv" in file.name else "JSON with news_id and title"
         raise InputError(
-            f"{file}: of {counts['lines']} lines none holds a news id and a title. Expected {wanted} on each line; "
+            f"{file}: none of its {counts['lines']} lines holds a news id and a title. Expected {wanted} on each line; "
             "name the right file with --news"
         )
     repeated = counts["lines"] - counts["rejected"] - counts["news"]

@@ -1,4 +1,4 @@
-"""Items: which news need tokens, and under which permanent row each item stands."""
+"""Assigns each item its permanent row and finds the items that need tokens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipelines.engine.scratch import Keep
 from schemas.news import FIELDS
 
 KEY = ["source", "item_id"]
-_PART_ROWS = 1 << 18  # new items that are sorted together, about
+_PART_ROWS = 1 << 18  # approximate number of new items that one task sorts
 _MOST_PARTS = 1 << 10
-_SAMPLED = 32  # ids that decide where a part ends, for each part: the driver sees no more
+_SAMPLED = 32  # ids per part that the driver samples to find the parts' bounds
 
 
 def with_item(news: DataFrame, items: DataFrame) -> DataFrame:
-    """Adds what ITEM_TOKENS holds of each news, null where it is new: item_row, old_* columns."""
+    """Adds item_row and old_* columns from ITEM_TOKENS, null for new news."""
     held = items.select(
         *KEY,
         "item_row",
@@ -33,11 +33,11 @@ def with_item(news: DataFrame, items: DataFrame) -> DataFrame:
     return news.withColumnRenamed("news_id", "item_id").join(held, KEY, how="left")
 
 
-def new_rows(news: DataFrame, *, after: int, keep: Keep, part_rows: int = _PART_ROWS) -> DataFrame:
-    """(source, item_id, new_row) of the news that have no item_row: dense from `after` + 1, in order of the key.
+def assign_rows(news: DataFrame, *, after: int, keep: Keep, part_rows: int = _PART_ROWS) -> DataFrame:
+    """(source, item_id, new_row) of the news without item_row: dense from `after` + 1, in order of the key.
 
-    Ids are dealt to parts in their order; a row is the count of the parts before and the place in its own, so that no
-    task holds all items. Where a part ends changes no row.
+    Parts are ranges of ids. A row is the size of the earlier parts plus the place in its own part, so that no task
+    holds all items. The bounds of the parts change no row.
     """
     new = keep(news.where("item_row IS NULL").select(*KEY))
     parted = _parted(new, min(_MOST_PARTS, -(-new.count() // part_rows)))
@@ -51,25 +51,25 @@ def new_rows(news: DataFrame, *, after: int, keep: Keep, part_rows: int = _PART_
     return placed.select(*KEY, (F.col("before") + F.col("place")).cast("int").alias("new_row"))
 
 
-def numbered(news: DataFrame, rows: DataFrame) -> DataFrame:
-    """Adds to news with their items, and their new rows, item_row and canonical_row: the smallest of the same text."""
-    own = F.when(F.concat(*FIELDS) == "", F.col("item_id"))  # items without text are not the same news
+def with_rows(news: DataFrame, rows: DataFrame) -> DataFrame:
+    """Completes item_row from the new rows and adds canonical_row, the smallest row of the same text."""
+    own = F.when(F.concat(*FIELDS) == "", F.col("item_id"))  # items without text are different news
     same_text = Window.partitionBy("text_sha256", own)
     all_rows = news.join(rows, KEY, how="left").withColumn("item_row", F.coalesce("item_row", "new_row"))
     return all_rows.withColumn("canonical_row", F.min("item_row").over(same_text))
 
 
-def resolved(items: DataFrame, near: DataFrame) -> DataFrame:
-    """The numbered items with canonical_row as NEAR_DUPLICATES says."""
+def with_near_duplicates(items: DataFrame, near: DataFrame) -> DataFrame:
+    """The items with canonical_row replaced by the kept row of NEAR_DUPLICATES."""
     kept = near.select(F.col("item_row").alias("canonical_row"), "kept_row")
     found = items.join(kept, "canonical_row", how="left")
     return found.withColumn("canonical_row", F.coalesce("kept_row", "canonical_row")).drop("kept_row")
 
 
 def changed_items(items: DataFrame, sha256_of: Mapping[tuple[str, tuple[str, ...]], str]) -> DataFrame:
-    """Those whose ITEM_TOKENS row is missing or out of date, with its new values but for the segments.
+    """The items whose ITEM_TOKENS row is missing or out of date, with its new values except the segments.
 
-    `sha256_of`: (source, the fields that hold text) -> what such an item is made by.
+    `sha256_of`: (source, fields with text) -> hash of the settings that make such an item.
     """
     keys = {f"{_marks(filled)}{source}": sha256 for (source, filled), sha256 in sha256_of.items()}
     filled = (F.when(F.col(field) != "", "1").otherwise("0") for field in FIELDS)
@@ -81,7 +81,7 @@ def changed_items(items: DataFrame, sha256_of: Mapping[tuple[str, tuple[str, ...
 
 
 def _parted(new: DataFrame, parts: int) -> DataFrame:
-    """Adds `part`, which ascends with the ids: they are cut at those that a sample of them shows."""
+    """Adds `part`, which ascends with the ids; a sample of ids gives the bounds."""
     if parts <= 1:
         return new.withColumn("part", F.lit(0))
     total = new.count()

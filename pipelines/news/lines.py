@@ -1,4 +1,4 @@
-"""Lines: one line of a publisher's news file -> its columns, by rules that no engine has a part in."""
+"""Parses one line of a publisher's news file into its columns, by the same rules on every engine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _JSON_SPACE = " \t\r\n"
 
 
 def texts_of_line(line: bytes) -> list[str]:
-    """The lines that a line feed ends, which carriage returns may part; bytes that are no UTF-8 become U+FFFD."""
+    """The lines in the bytes up to a line feed, which carriage returns may split. Invalid UTF-8 becomes U+FFFD."""
     return [part.decode("utf-8", "replace").removeprefix("\ufeff") for part in line.splitlines()]
 
 
 def from_json(line: str) -> Values:
-    """Of a JSON object: texts as they are, all else as JSON writes it. What follows the object is left aside."""
+    """The columns of a JSON object: strings unchanged, other values as JSON text. Text after the object is ignored."""
     try:
         found, _ = _NUMBERS_AS_WRITTEN.raw_decode(line.lstrip(_JSON_SPACE))
     except (ValueError, RecursionError):
@@ -33,7 +33,7 @@ def from_json(line: str) -> Values:
 
 
 def from_tsv(line: str, columns: int) -> Values:
-    """Of so many cells parted by tabs, without quoting: COLUMNS as they are, or MIND's, which hold no body."""
+    """The columns of a line with this number of tab-separated cells, unquoted: COLUMNS, or MIND's without body."""
     cells = line.split("\t")
     if len(cells) != columns:
         return _NOTHING
@@ -45,6 +45,6 @@ def _text(value: object, line: str, name: str) -> str | None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    found = json.JSONDecoder().raw_decode(line.lstrip(_JSON_SPACE))[0]  # once more, with numbers that are no texts
+    found = json.JSONDecoder().raw_decode(line.lstrip(_JSON_SPACE))[0]  # again, now with numbers as numbers
     inner = (found[0] if isinstance(found, list) else found)[name]
     return json.dumps(inner, ensure_ascii=False, separators=(",", ":"))

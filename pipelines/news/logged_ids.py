@@ -1,4 +1,4 @@
-"""News of a source that has no news file: the ids that its log names, each an item without text."""
+"""Makes news without text from the ids in a source's log, for sources without a news file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.news import NEWS
 
 
 def news_of_log(impressions: DataFrame, histories: DataFrame, held: DataFrame) -> DataFrame:
-    """NEWS rows, all text empty, of the ids shown or clicked that `held` (NEWS) lacks: what it has stays as it is."""
+    """NEWS rows, all text empty, of the shown or clicked ids that `held` (NEWS) lacks; its rows stay unchanged."""
     shown = impressions.select("source", F.explode("shown").alias("news_id"))
     clicked = histories.select("source", F.explode("clicks").alias("news_id"))
     named = shown.unionByName(clicked).distinct().join(held, [*NEWS.key], how="left_anti")

@@ -1,7 +1,7 @@
-"""Markup: HTML in a publisher's text -> the text that a reader of the page sees.
+"""Converts HTML in a publisher's text to the text that a reader of the page sees.
 
-By a few expressions of RE2, which takes linear time whatever the text: html_text and lxml lose what stands behind
-`</html>` or below 256 levels, part words at inline tags, and take minutes for a text of many comments (LOG.md).
+Uses a few RE2 expressions, which take linear time for any text. html_text and lxml lose text after `</html>` or below
+256 levels, split words at inline tags, and take minutes for a text with many comments (LOG.md).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import html
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Elements that may stand inside a word; all others part words.
+# Elements that may occur inside a word; all others separate words.
 _INLINE = (
     "a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark nobr q ruby s samp small span "
     "strike strong sub sup time tt u var wbr"
@@ -30,7 +30,7 @@ def _tag(names: str) -> str:
     return rf"(?i)</?(?:{names.replace(' ', '|')}){_ATTRIBUTES}"
 
 
-# Only elements that HTML has: `Vector<int>` and `I <3 you` are text.
+# Only HTML's own elements: `Vector<int>` and `I <3 you` are text.
 _STEPS = (
     (r"(?is)<!--.*?(?:-->|$)", ""),
     (r"(?is)<script[\s/>].*?(?:</script\s*>|$)|<style[\s/>].*?(?:</style\s*>|$)", " "),
@@ -38,11 +38,11 @@ _STEPS = (
     (_tag(_INLINE), ""),
     (_tag(_BLOCK), " "),
 )
-_MARKUP = r"<[/!?]?[A-Za-z\-\[]|&[#A-Za-z][A-Za-z0-9]*;"  # a text without any is left as it is, which is nearly all
+_MARKUP = r"<[/!?]?[A-Za-z\-\[]|&[#A-Za-z][A-Za-z0-9]*;"  # texts without a match, nearly all, stay unchanged
 
 
 def plain_text(texts: pa.Array) -> pa.Array:
-    """Tags, comments, scripts and styles out, then entities decoded."""
+    """The texts without tags, comments, scripts and styles, entities decoded."""
     marked = pc.match_substring_regex(texts, _MARKUP)
     found = texts.filter(marked)
     for pattern, instead in _STEPS:

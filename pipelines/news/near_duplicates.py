@@ -1,4 +1,4 @@
-"""Near-duplicates: items whose texts share nearly all word shingles, found by MinHash, folded into the earliest one."""
+"""Finds items whose texts share nearly all word shingles, by MinHash, and folds them into the earliest one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.engine.scratch import Keep
 from pipelines.news.refine import words_of
 
 SHINGLE_WORDS = 3
-_MISSED = 1e-3  # share of pairs at the threshold that no band brings together, at most
+_MISSED = 1e-3  # maximum share of pairs at the threshold that share no band
 _MOST_BANDS, _LONGEST_BAND = 24, 6
 _SEED = 1
 _SHINGLES = "item_row int, content binary, shingles array<long>"
@@ -29,10 +29,10 @@ HashArray = NDArray[np.uint64]
 def near_duplicates(items: DataFrame, fields: Sequence[str], *, threshold: float, keep: Keep) -> DataFrame:
     """NEAR_DUPLICATES of items (item_row and text fields, one of each text): Jaccard similarity >= threshold.
 
-    Items are taken in order of their rows, and each is folded into the first kept one that is similar enough. So a
-    chain of small changes does not make one item of its two ends, and a new item never moves an earlier one. One task
-    sees the pairs one after another, 24 bytes each. Items of the same shingles make no pairs, but n items that are all
-    nearly alike make n * n / 2.
+    In order of their rows, each item is folded into the first kept item that is similar enough. So a chain of small
+    changes does not fold its two ends together, and a new item never moves an earlier one. One task reads the pairs
+    one after another, 24 bytes each. Items with equal shingles make no pairs; n items that are all nearly alike make
+    n * n / 2.
     """
     sets = keep(shingled(items, fields))
     same = sets.groupBy("content").agg(F.min("item_row").alias("first"))
@@ -41,7 +41,7 @@ def near_duplicates(items: DataFrame, fields: Sequence[str], *, threshold: float
 
     def fold(pairs: pd.DataFrame) -> pd.DataFrame:
         ordered = pairs.sort_values(["late", "early"])
-        rows = folded(zip(*(ordered[name].tolist() for name in _PAIRS), strict=True))
+        rows = fold_pairs(zip(*(ordered[name].tolist() for name in _PAIRS), strict=True))
         return pd.DataFrame(rows, columns=["first", "kept_row", "near"])
 
     pairs = similar_pairs(firsts, threshold=threshold).withColumn("all", F.lit(1))
@@ -51,8 +51,8 @@ def near_duplicates(items: DataFrame, fields: Sequence[str], *, threshold: float
     return keep(found.select("item_row", F.coalesce("kept_row", "first").alias("kept_row"), similarity))
 
 
-def folded(pairs: Iterable[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
-    """(item row, kept row, similarity) of the (later row, earlier row, similarity) pairs, which come in this order."""
+def fold_pairs(pairs: Iterable[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
+    """(item row, kept row, similarity) from sorted pairs (later row, earlier row, similarity)."""
     kept: dict[int, tuple[int, float]] = {}
     for late, early, similarity in pairs:
         if late not in kept and early not in kept:
@@ -61,8 +61,8 @@ def folded(pairs: Iterable[tuple[int, int, float]]) -> list[tuple[int, int, floa
 
 
 def shingled(items: DataFrame, fields: Sequence[str]) -> DataFrame:
-    """(item_row, content, shingles): hashes of the consecutive words of each item that has any, ascending; `content`
-    is that of all together."""
+    """(item_row, content, shingles): ascending shingle hashes of each item with words; `content` is their joint
+    hash."""
 
     def shingle(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -78,9 +78,9 @@ def shingled(items: DataFrame, fields: Sequence[str]) -> DataFrame:
 
 
 def similar_pairs(items: DataFrame, *, threshold: float) -> DataFrame:
-    """(late, early, similarity) of all pairs of item rows whose shingle sets are at least so similar.
+    """(late, early, similarity) of all pairs of item rows whose shingle sets reach the threshold.
 
-    Sets are compared that share a band: a few of their MinHashes in a row. The items are read several times.
+    Compares only sets that share a band: a few consecutive MinHashes. Reads the items several times.
     """
     bands, width = bands_for(threshold)
 
@@ -107,7 +107,7 @@ def similar_pairs(items: DataFrame, *, threshold: float) -> DataFrame:
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
-    """How many bands of how many MinHashes bring a pair at the threshold together, but for a share of `_MISSED`."""
+    """(bands, MinHashes per band) such that a pair at the threshold shares a band, except for a share of `_MISSED`."""
     for width in range(_LONGEST_BAND, 0, -1):
         bands = max(1, math.ceil(math.log(_MISSED) / math.log(max(1 - threshold**width, _MISSED))))
         if bands <= _MOST_BANDS or width == 1:
@@ -130,7 +130,7 @@ def band_keys(sets: pa.ListArray, bands: int, width: int) -> HashArray:
 
 
 def _mixed(value: HashArray) -> HashArray:
-    """splitmix64's last steps: numbers that differ a little become others altogether."""
+    """splitmix64's finisher: similar numbers get unrelated hashes."""
     with np.errstate(over="ignore"):
         value = (value + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
         value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,4 +1,4 @@
-"""Normalise: text as publishers send it -> plain, NFC, white space folded, control characters out."""
+"""Normalises publishers' text: plain, NFC, white space folded, without control characters."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pyarrow.compute as pc
 
 from pipelines.news.markup import plain_text
 
-# Control characters that are no white space. U+001C to U+001F separate, so they count as white space.
+# Control characters except white space. U+001C to U+001F are separators, so they count as white space.
 _CONTROL = r"[\x00-\x08\x0E-\x1B\x7F-\x{84}\x{86}-\x{9F}]+"
 # Unicode's white space and the byte order mark, written out: RE2's \s is ASCII only.
 _WHITE_SPACE = r"[\x09-\x0D\x1C-\x20\x{85}\x{FEFF}\p{Z}]+"
 
 
 def normalise(texts: pa.Array) -> pa.Array:
-    """The texts in one spelling; a missing text is an empty one."""
+    """The normalised texts; a missing text becomes an empty one."""
     plain = plain_text(_printable(pc.fill_null(texts, "")))
-    printable = _printable(_composed(plain))  # again: an entity can name a control character
+    printable = _printable(_composed(plain))  # again: an entity can encode a control character
     folded = pc.replace_substring_regex(printable, pattern=_WHITE_SPACE, replacement=" ")
     return pc.utf8_trim(folded, characters=" ")
 

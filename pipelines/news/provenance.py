@@ -1,4 +1,4 @@
-"""By what the items of a source are made: its settings, language and corpora; noted on ITEM_TOKENS."""
+"""Records what makes the items of a source, in a note on ITEM_TOKENS: its settings, language and corpora."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from pipelines.lake.tables import Lake
-from pipelines.news.corpus import kept_corpora
+from pipelines.news.corpus import ensure_corpora
 from pipelines.news.segmenting import Language, Segmenting
-from pipelines.news.settings import Settled, tokenizer_place
+from pipelines.news.settings import ResolvedSettings, tokenizer_place
 from schemas.news import CORPUS_STATISTICS, FIELDS
 
-Filled = tuple[str, ...]  # the fields of an item that hold text
+Filled = tuple[str, ...]  # the fields of an item with text
 
 
 @dataclass(frozen=True, slots=True)
-class MadeBy:
-    """What decides the rows of ITEM_TOKENS of one source."""
+class Provenance:
+    """Everything that decides the rows of ITEM_TOKENS of one source."""
 
     source: str
     tokenizer: str
@@ -28,10 +28,10 @@ class MadeBy:
     segmenting: Segmenting
     tokens: Mapping[str, Any]  # the segmenting, described
     language: Language
-    texts: Mapping[str, int]  # field -> how many news have text there
+    texts: Mapping[str, int]  # field -> number of news with text there
 
     def sha256_of(self) -> dict[tuple[str, Filled], str]:
-        """(source, fields that hold text) -> the hash of all that such an item is made by."""
+        """(source, fields with text) -> hash of everything that makes such an item."""
         filled = [fields for count in range(len(FIELDS) + 1) for fields in combinations(FIELDS, count)]
         return {
             (self.source, fields): self.segmenting.sha256(self.language, fields, near_duplicates=self.near_duplicates)
@@ -39,7 +39,7 @@ class MadeBy:
         }
 
     def noted(self) -> dict[str, Any]:
-        """As ITEM_TOKENS notes it: pack refuses rows of the source that are not made by what stands there."""
+        """The note on ITEM_TOKENS; pack rejects rows of the source that were made otherwise."""
         return {
             "tokens": dict(self.tokens),
             "tokenizer": self.tokenizer,
@@ -50,36 +50,38 @@ class MadeBy:
         }
 
 
-def made_by(lake: Lake, settled: Settled, news: DataFrame, texts: Mapping[str, int], *, source: str) -> MadeBy:
-    """By what the items of `news`, which are all of the source, are made; lacking corpora are counted.
+def resolve_provenance(
+    lake: Lake, settings: ResolvedSettings, news: DataFrame, texts: Mapping[str, int], *, source: str
+) -> Provenance:
+    """The provenance of the items of `news`, which are all of the source. Counts missing corpora.
 
-    `texts`: field -> how many news have text there.
+    `texts`: field -> number of news with text there.
     """
-    chosen = {field: texts[field] for field in settled.segmenting.fields}
-    renewed = settled.config.new_corpus
-    refines = settled.segmenting.refines
-    corpora = kept_corpora(lake, news, chosen, source=source, renewed=renewed) if refines else {}
-    return _made_by(lake, settled, corpora, texts, source=source)
+    corpora: Mapping[str, int] = {}
+    if settings.segmenting.refines:
+        chosen = {field: texts[field] for field in settings.segmenting.fields}
+        corpora = ensure_corpora(lake, news, chosen, source=source, recount=settings.config.new_corpus)
+    return _provenance(lake, settings, corpora, texts, source=source)
 
 
-def noted_made_by(lake: Lake, settled: Settled, noted: Mapping[str, Any], *, source: str) -> MadeBy:
-    """By what they would be made with the corpora that are noted for them; it says nothing of texts."""
-    return _made_by(lake, settled, noted["corpora"], {}, source=source)
+def noted_provenance(lake: Lake, settings: ResolvedSettings, noted: Mapping[str, Any], *, source: str) -> Provenance:
+    """The provenance under these settings with the noted corpora, without counts of texts."""
+    return _provenance(lake, settings, noted["corpora"], {}, source=source)
 
 
-def _made_by(
-    lake: Lake, settled: Settled, corpora: Mapping[str, int], texts: Mapping[str, int], *, source: str
-) -> MadeBy:
-    config, segmenting = settled.config, settled.segmenting
-    assert config.tokenizer is not None, "nothing is left open"
-    assert config.language is not None, "nothing is left open"
+def _provenance(
+    lake: Lake, settings: ResolvedSettings, corpora: Mapping[str, int], texts: Mapping[str, int], *, source: str
+) -> Provenance:
+    config, segmenting = settings.config, settings.segmenting
+    assert config.tokenizer is not None, "resolved settings have no open option"
+    assert config.language is not None, "resolved settings have no open option"
     statistics = lake.table_id(CORPUS_STATISTICS) if corpora and lake.exists(CORPUS_STATISTICS) else ""
-    return MadeBy(
+    return Provenance(
         source,
         tokenizer_place(config.tokenizer),
         config.near_duplicates or None,
         segmenting,
-        segmenting.described(),
+        segmenting.describe(),
         Language(language=config.language, corpora=corpora, statistics=statistics),
         texts,
     )

@@ -1,4 +1,4 @@
-"""Readers: a publisher's news file -> one row per usable line, with its place in the file."""
+"""Reads a publisher's news file into one row per line, with its place in the file."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from schemas.storage.paths import path_of, text_of
 
 _KINDS = (".jsonl", ".tsv")
 _PLAIN = tuple(f"news{kind}" for kind in _KINDS)
-_LONGEST_LINE = 64 << 20  # of a compressed file, whose size does not tell what a line takes in memory
+_LONGEST_LINE = 64 << 20  # of a compressed file, whose size does not bound the memory of a line
 _PIECE_BYTES = 32 << 20  # read by one task
-_BATCH_BYTES = 4 << 20  # of text that is parsed at once
+_BATCH_BYTES = 4 << 20  # of text parsed at once
 _SCHEMA = ", ".join(["place long", *(f"{name} string" for name in COLUMNS)])
 
 
 def news_file(news: Path) -> Path:
-    """The file to read: the one named, or the one that a folder holds. InputError if there is none."""
+    """The file to read: `news`, or the news file in that folder. InputError if there is none."""
     if news.is_dir():
         found = [news / name for name in with_compressed(*_PLAIN) if (news / name).is_file()]
         if len(found) == 1:
-            return _whole(found[0])
+            return _check_readable(found[0])
         what = f"holds {[path.name for path in found]}" if found else "holds none"
         wanted = " or ".join(_PLAIN)
         raise InputError(f"{news}: expected {wanted} there, compressed or not; it {what}. Name the file with --news")
@@ -38,12 +38,12 @@ def news_file(news: Path) -> Path:
     if not plain_name(news.name).endswith(_KINDS):
         ends = ", ".join(SUFFIXES)
         raise InputError(f"{news}: not a news file that can be read. Give .jsonl or .tsv, plain or {ends}, with --news")
-    return _whole(news)
+    return _check_readable(news)
 
 
-def _whole(file: Path) -> Path:
-    """The file, if it can be read to its end: an engine tells of one that was cut short with a stack trace."""
-    length = 0  # of the line that goes on
+def _check_readable(file: Path) -> Path:
+    """The file, if it can be read to its end: an engine would report a truncated one with a stack trace."""
+    length = 0  # of the current line
     try:
         with opened(file) as stream:
             while is_compressed(file.name) and (piece := stream.read(1 << 20)):
@@ -56,11 +56,11 @@ def _whole(file: Path) -> Path:
 
 
 def read_news(spark: SparkSession, file: Path, *, piece_bytes: int = _PIECE_BYTES) -> DataFrame:
-    """(place, COLUMNS) of each line that is not blank: text normalised, no news_id where the line cannot be read.
+    """(place, COLUMNS) of each line that is not blank: text normalised, news_id null if the line cannot be parsed.
 
-    `place` ascends through the file. Every task reads its own piece of it; a compressed file is one piece.
+    `place` ascends through the file. Every task reads its own piece; a compressed file is one piece.
     """
-    where, packed = text_of(file), is_compressed(file.name)  # a path object knows its storage in this process alone
+    where, packed = text_of(file), is_compressed(file.name)  # a path object knows its storage only in this process
     parse = partial(from_tsv, columns=_columns_of(file)) if plain_name(file.name).endswith(".tsv") else from_json
     pieces = 1 if packed else max(1, -(-file.stat().st_size // piece_bytes))
 
@@ -77,9 +77,9 @@ def read_news(spark: SparkSession, file: Path, *, piece_bytes: int = _PIECE_BYTE
 
 
 def lines_of(stream: BinaryIO, begin: int, end: int | None) -> Iterator[tuple[int, str]]:
-    """(place, line) of the lines that are not blank and begin at byte `begin` or later, before `end` if there is one.
+    """(place, line) of the lines that are not blank and begin from byte `begin` on, before `end` if it is given.
 
-    A line belongs where the one that a line feed ends begins, so that pieces cannot part the two characters of Windows.
+    A line belongs to the piece where the text up to its line feed begins, so that no piece splits a \\r\\n.
     """
     place = begin
     if begin:
@@ -93,7 +93,7 @@ def lines_of(stream: BinaryIO, begin: int, end: int | None) -> Iterator[tuple[in
 
 
 def _columns_of(file: Path) -> int:
-    """How many columns the first line of a .tsv has: ours, else MIND's."""
+    """The number of columns of a .tsv, by its first line: ours, else MIND's."""
     with opened(file) as stream:
         first = next((line for line in stream if line.strip()), b"")
     return len(COLUMNS) if first.count(b"\t") + 1 == len(COLUMNS) else MIND_COLUMNS
@@ -104,7 +104,7 @@ def _parts(lines: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
     left = _BATCH_BYTES
     for place, line in lines:
         part.append((place, line))
-        left -= len(line) + 100  # what a short line costs beside its text
+        left -= len(line) + 100  # overhead of a line
         if left <= 0:
             yield part
             part, left = [], _BATCH_BYTES
@@ -121,6 +121,6 @@ def _columns(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
 def _strings(values: Sequence[str | None]) -> pa.Array:
     try:
         return pa.array(values, pa.string())
-    except UnicodeEncodeError:  # JSON can name half a pair of surrogates, which is no character
-        whole = [None if text is None else text.encode("utf-8", "replace").decode() for text in values]
-        return pa.array(whole, pa.string())
+    except UnicodeEncodeError:  # JSON can encode half a surrogate pair, which is no character
+        valid = [None if text is None else text.encode("utf-8", "replace").decode() for text in values]
+        return pa.array(valid, pa.string())

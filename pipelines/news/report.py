@@ -1,4 +1,4 @@
-"""What a run of prepare_news tells: tokens kept of the whole texts, items folded, what rare words are counted by."""
+"""The summary of a prepare_news run: tokens kept of the complete texts, folded items, corpora."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.lake.tables import Lake
-from pipelines.news.corpus import held_corpora
-from pipelines.news.provenance import MadeBy
+from pipelines.news.corpus import stored_corpora
+from pipelines.news.provenance import Provenance
 from schemas.news import ITEM_TOKENS, NEWS
 
 _EXAMPLES = 5
 
 
 def totals(tokens: DataFrame, *, rows_before: int, special_tokens: int) -> dict[str, int]:
-    """Of the rows that a run writes into ITEM_TOKENS: items, segments, tokens kept, tokens that all text would have."""
+    """Counts over the rows that a run writes into ITEM_TOKENS: items, segments, tokens, tokens of the complete text."""
     new = F.col("item_row") > rows_before
     refined = F.filter("segment_frequency", lambda counts: F.size(counts) > 0)
     counted = tokens.agg(
@@ -31,15 +31,15 @@ def totals(tokens: DataFrame, *, rows_before: int, special_tokens: int) -> dict[
     return counted.collect()[0].asDict()
 
 
-def folded(lake: Lake, near: DataFrame | None, made: MadeBy) -> dict[str, Any]:
-    """Of the source's items, how many another stands for, so that packing never asks for their encoding."""
+def folded(lake: Lake, near: DataFrame | None, made: Provenance) -> dict[str, Any]:
+    """The number of the source's items that another item replaces, so that packing never encodes them."""
     gone = F.count_if(F.col("item_row") != F.col("canonical_row")).alias("folded_items")
     items = lake.read(ITEM_TOKENS).where(F.col("source") == made.source)
-    told = items.agg(F.count("*").alias("items"), gone).collect()[0].asDict()
-    told["encodes_saved"] = round(told["folded_items"] / max(1, told["items"]), 4)
+    counts = items.agg(F.count("*").alias("items"), gone).collect()[0].asDict()
+    counts["encodes_saved"] = round(counts["folded_items"] / max(1, counts["items"]), 4)
     if near is None:
-        return told
-    return told | {
+        return counts
+    return counts | {
         "near_duplicates": {
             "threshold": made.near_duplicates,
             "folded_texts": near.count(),
@@ -48,21 +48,21 @@ def folded(lake: Lake, near: DataFrame | None, made: MadeBy) -> dict[str, Any]:
     }
 
 
-def corpora(lake: Lake, made: MadeBy) -> dict[str, Any]:
-    """Of each refined field of the source: number and texts of its corpus, and how many news have text there by now."""
+def corpora(lake: Lake, made: Provenance) -> dict[str, Any]:
+    """For each refined field of the source: number and texts of its corpus, and the present number of texts."""
     numbers = made.language.corpora
     if not numbers:
         return {}
-    held = held_corpora(lake)
-    told = {
-        field: {"corpus": number, "texts": held[made.source, field][1], "texts_now": made.texts[field]}
+    stored = stored_corpora(lake)
+    fields = {
+        field: {"corpus": number, "texts": stored[made.source, field][1], "texts_now": made.texts[field]}
         for field, number in numbers.items()
     }
-    return {"corpora": told}
+    return {"corpora": fields}
 
 
 def _examples(lake: Lake, near: DataFrame) -> list[dict[str, Any]]:
-    """The folded items that are least like what stands for them, with both titles."""
+    """The folded items that are least similar to the kept item, with both titles."""
     least = near.orderBy("similarity", "item_row").limit(_EXAMPLES)
     titles = lake.read(ITEM_TOKENS).join(
         lake.read(NEWS).select("source", F.col("news_id").alias("item_id"), "title"), ["source", "item_id"]

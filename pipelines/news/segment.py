@@ -1,4 +1,4 @@
-"""Segment: texts -> token segments; of a text that is too long, its keywords with how often and where they stand."""
+"""Converts texts to token segments. A text that is too long becomes its keywords, with frequency and position."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pipelines.news.refine import Corpus, Keyword, keywords_of, keywords_that_fi
 from pipelines.news.segmenting import Segmenting
 from schemas.news import FIELDS
 
-_AT_ONCE = 1 << 19  # characters, about: the library keeps two hundred bytes for each of their tokens
+_AT_ONCE = 1 << 19  # approximate characters per call: the tokenizer library takes 200 bytes per token
 
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """What one source's long fields are refined by."""
+    """Stop words and corpora for the long fields of one source."""
 
     stop_words: frozenset[str]
-    corpora: Mapping[str, Corpus]  # by field; one without a corpus has seen no word
+    corpora: Mapping[str, Corpus]  # by field; without a corpus every word is unseen
 
 
 class Segment(NamedTuple):
-    """Tokens of one field; all its text would have `full`. Frequency and position are empty unless it was refined."""
+    """Tokens of one field, whose complete text has `full`. Frequency and position are empty unless it was refined."""
 
     tokens: list[int]
     full: int
@@ -38,13 +38,13 @@ class Segment(NamedTuple):
 
 
 class Segmenter:
-    """Built once per task. `refinements`: by source; a source without one gets the start of a long field."""
+    """Built once per task. `refinements`: by source; without one, a long field keeps its start."""
 
     def __init__(self, segmenting: Segmenting, refinements: Mapping[str, Refinement]) -> None:
         self._settings = segmenting
         self._refinements = refinements
-        self._tokenizer = _built(segmenting)
-        self._before, self._after = _around(self._tokenizer)
+        self._tokenizer = _build_tokenizer(segmenting)
+        self._before, self._after = _special_tokens(self._tokenizer)
         self._room = segmenting.tokens_per_segment - len(self._before) - len(self._after)
 
     def segments(self, texts: Sequence[tuple[str, str, str]]) -> list[Segment]:
@@ -57,24 +57,24 @@ class Segmenter:
         cut = [Segment(self._framed(encoding.ids[: self._room]), len(encoding.ids) + around) for encoding in encodings]
         long = [place for place, found in enumerate(cut) if found.full > self._settings.tokens_per_segment]
         keywords = {place: self._keywords(*texts[place]) for place in long}
-        told = [(place, found) for place, found in keywords.items() if found]
+        refinable = [(place, found) for place, found in keywords.items() if found]
         joined = self._tokenizer.encode_batch(
-            [" ".join(keyword.word for keyword in found) for _, found in told], add_special_tokens=False
+            [" ".join(keyword.word for keyword in found) for _, found in refinable], add_special_tokens=False
         )
-        for (place, found), encoding in zip(told, joined, strict=True):
+        for (place, found), encoding in zip(refinable, joined, strict=True):
             cut[place] = self._refined(found, encoding, cut[place])
         return cut
 
     def _keywords(self, source: str, field: str, text: str) -> list[Keyword]:
-        """The best in text order; none where long fields keep their start."""
+        """The keywords in text order; none if long fields keep their start."""
         refinement = self._refinements.get(source)
         if not self._settings.refines or refinement is None:
             return []
         found = keywords_of(text, refinement.corpora.get(field, _NO_CORPUS), refinement.stop_words)
-        return sorted(found, key=lambda keyword: keyword.position)  # some tokenizers begin a text in their own way
+        return sorted(found, key=lambda keyword: keyword.position)  # some tokenizers treat the first word differently
 
     def _refined(self, keywords: list[Keyword], encoding: Encoding, start: Segment) -> Segment:
-        """The keywords that fit; `start` where none does, as in a script that leaves no space between words."""
+        """The keywords that fit; `start` if none does, as in scripts without spaces between words."""
         ids = _ids_by_word([keyword.word for keyword in keywords], encoding)
         ids_of = dict(zip(keywords, ids, strict=True))
         kept = keywords_that_fit(keywords, map(len, ids), self._room, by_score=self._settings.select == "score")
@@ -93,9 +93,9 @@ class Segmenter:
 def segment_columns(
     segmenter: Segmenter, sources: Sequence[str], texts: Mapping[str, Sequence[str]]
 ) -> dict[str, pa.Array]:
-    """The segment columns of ITEM_TOKENS, a row per item. `texts`: by field, in the order of FIELDS.
+    """The segment columns of ITEM_TOKENS, one row per item. `texts`: by field, in the order of FIELDS.
 
-    An item without any text keeps one segment of its first field: the special tokens alone.
+    An item without text has one segment of its first field, with only the special tokens.
     """
     names = list(texts)
     text_NF = np.array([list(column) for column in texts.values()], object).reshape(len(names), -1).T
@@ -120,13 +120,13 @@ def segment_columns(
 _NO_CORPUS = Corpus({}, 1.0)
 
 
-@lru_cache(maxsize=2)  # a worker makes many segmenters, and the tokenizer takes most of their time
-def _built(segmenting: Segmenting) -> Tokenizer:
+@lru_cache(maxsize=2)  # a worker makes several segmenters, and building the tokenizer takes most of their time
+def _build_tokenizer(segmenting: Segmenting) -> Tokenizer:
     return segmenting.build()
 
 
-def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The special tokens that the tokenizer puts before and behind a text."""
+def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The special tokens that the tokenizer puts before and after a text."""
     encoding = tokenizer.encode("a")
     special, ids = encoding.special_tokens_mask, encoding.ids
     text = [place for place, is_special in enumerate(special) if not is_special]
@@ -135,7 +135,7 @@ def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 
 
 def _ids_by_word(words: Sequence[str], encoding: Encoding) -> list[list[int]]:
-    """The ids of each word of `words`, which were encoded joined by spaces; a space is its next word's."""
+    """The ids of each word of `words`, which were joined by spaces for encoding; a space belongs to the next word."""
     word_of_character = [place for place, word in enumerate(words) for _ in range(len(word) + (place > 0))]
     ids: list[list[int]] = [[] for _ in words]
     for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):

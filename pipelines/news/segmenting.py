@@ -1,4 +1,4 @@
-"""Segmenting: which fields of a news become token segments, by which tokenizer, and what is kept of a long field."""
+"""The settings of segmentation: fields, tokenizer, segment length, and the choice of words from a long field."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.tokenizer_content import content_sha256
 
 Select = Literal["text", "score", "start"]
 
-DEFAULTS: Mapping[str, Any] = {  # the settings of a source's first run, as far as its options leave them open
+DEFAULTS: Mapping[str, Any] = {  # of a source's first run, for options that it does not give
     "tokenizer": DEFAULT,
     "tokens_per_segment": 32,
     "fields": ("title",),
@@ -36,16 +36,16 @@ _SHORTEST = 3  # [CLS], one word piece, [SEP]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Language:
-    """By what the long fields of one source are refined."""
+    """The language and corpora that refine the long fields of one source."""
 
     language: str
     corpora: Mapping[str, int]  # field -> number of its corpus
-    statistics: str = ""  # id of the table that numbers them
+    statistics: str = ""  # id of the table whose versions number them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segmenting:
-    """How text becomes segments: one per named field that holds text, each of at most T tokens."""
+    """How text becomes segments: one per named field with text, each of at most T tokens."""
 
     name: str
     tokenizer_json: str
@@ -60,25 +60,25 @@ class Segmenting:
         wanted = tuple(field for field in FIELDS if field in self.fields)
         if not wanted or set(wanted) != set(self.fields):
             raise InputError(f"fields are {list(self.fields)}: name one or more of {list(FIELDS)}")
-        object.__setattr__(self, "fields", wanted)  # segments stand in the order of FIELDS
+        object.__setattr__(self, "fields", wanted)  # segments follow the order of FIELDS
 
     @property
     def tokenizer_sha256(self) -> str:
-        """Of the text of its tokenizer.json."""
+        """Hash of the text of tokenizer.json."""
         return hashlib.sha256(self.tokenizer_json.encode()).hexdigest()
 
     @property
     def tokenizer_content(self) -> str:
-        """Of what its tokenizer.json holds: the same for one that is saved again; empty where that cannot be told."""
+        """Hash of the content of tokenizer.json, which saving it again does not change; empty if unknown."""
         return content_sha256(self.tokenizer_json)
 
     @property
     def refines(self) -> bool:
-        """Whether words are chosen from a field that is too long, rather than its start taken."""
+        """Whether a field that is too long keeps its best words instead of its start."""
         return self.select != "start"
 
     def sha256(self, language: Language, filled: Sequence[str], *, near_duplicates: float | None = None) -> str:
-        """Differs when an item might whose `filled` fields hold text: its segments, or what stands for it."""
+        """Hash of all that decides the segments and the canonical row of an item with text in the `filled` fields."""
         settings: list[Any] = [_RULES, self.tokens_per_segment, self.fields, self.select, near_duplicates]
         if self.category_first:
             settings.append("category_first")
@@ -89,7 +89,7 @@ class Segmenting:
         return hashlib.sha256(f"{tokenizer}\0{json.dumps(settings)}".encode()).hexdigest()
 
     def build(self) -> Tokenizer:
-        """The tokenizer, neither cutting nor padding; `[SEP]` written in a text is text."""
+        """The tokenizer without truncation and padding; `[SEP]` written in a text is text."""
         try:
             tokenizer = Tokenizer.from_str(self.tokenizer_json)
         except Exception as error:  # the library raises nothing narrower
@@ -99,26 +99,26 @@ class Segmenting:
         tokenizer.encode_special_tokens = True
         return tokenizer
 
-    def described(self) -> dict[str, Any]:
-        """What the packed manifest says of the tokens; InputError if no encoder could use them."""
-        return dict(_described(self))
+    def describe(self) -> dict[str, Any]:
+        """The manifest's description of the tokens. InputError if no encoder could use them."""
+        return dict(_describe(self))
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewsConfig:
-    """The options of prepare_news that decide the tokens, and which items stand for others.
+    """The options of prepare_news that decide the tokens and the duplicates.
 
-    None leaves a setting as the source's items were made by so far, at first as in DEFAULTS.
+    None keeps the setting that made the source's items; for a source's first run, the one in DEFAULTS.
     """
 
-    tokenizer: str | None = None  # a tokenizer.json, a folder that holds one, or "minilm", which is the first default
-    tokens_per_segment: int | None = None  # word pieces that a segment holds at most, [CLS] and [SEP] included; 32
-    fields: tuple[str, ...] | None = None  # which of title, abstract and body become segments; title
-    select: Select | None = None  # of a longer field keep its best words in text order (text), by score, or its start
+    tokenizer: str | None = None  # a tokenizer.json, a folder that holds one, or "minilm", the first run's default
+    tokens_per_segment: int | None = None  # maximum word pieces of a segment, [CLS] and [SEP] included; 32
+    fields: tuple[str, ...] | None = None  # those of title, abstract and body that become segments; title
+    select: Select | None = None  # a longer field keeps its best words in text order (text), by score, or its start
     category_first: bool | None = None  # titles begin with the words of category and subcategory
     language: str | None = None  # of the source's stop words, such as en, or none; en
-    new_corpus: bool = False  # count anew how rare words are, from all news of the source that the lake holds now
-    near_duplicates: float | None = None  # fold items that share so much of their 3-word shingles (.5 to 1); 0 = none
+    new_corpus: bool = False  # count again how rare words are, from all news of the source in the lake
+    near_duplicates: float | None = None  # fold items that share this much of their 3-word shingles (.5 to 1); 0 = none
 
     def __post_init__(self) -> None:
         if self.near_duplicates and not 0.5 <= self.near_duplicates <= 1:
@@ -130,37 +130,37 @@ class NewsConfig:
         if self.language is not None:
             stop_words(self.language)
 
-    def over(self, before: Mapping[str, Any]) -> NewsConfig:
-        """The options with none left open: as `before`, where that says it, or else as in DEFAULTS."""
+    def with_defaults(self, before: Mapping[str, Any]) -> NewsConfig:
+        """The options with every None replaced: from `before` or else from DEFAULTS."""
         known = {**DEFAULTS, **before}
         return replace(self, **{name: known[name] for name in DEFAULTS if getattr(self, name) is None})
 
     def segmenting(self) -> Segmenting:
-        """With the tokenizer read, and defaults for what is left open. InputError where a value cannot be used."""
-        whole = self.over({})
-        assert whole.tokenizer is not None, "nothing is left open"
-        name, text = load_tokenizer(whole.tokenizer)
-        taken = ("tokens_per_segment", "fields", "select", "category_first")
-        values = {key: value for key, value in asdict(whole).items() if key in taken}
+        """The segmentation with the tokenizer loaded and DEFAULTS for open options. InputError for invalid values."""
+        complete = self.with_defaults({})
+        assert complete.tokenizer is not None, "no option is open"
+        name, text = load_tokenizer(complete.tokenizer)
+        wanted = ("tokens_per_segment", "fields", "select", "category_first")
+        values = {key: value for key, value in asdict(complete).items() if key in wanted}
         found = Segmenting(name=name, tokenizer_json=text, **values)
-        found.described()  # a tokenizer that does not load must stop the run before any write
+        found.describe()  # a tokenizer that does not load must stop the run before any write
         return found
 
 
 @lru_cache(maxsize=4)
-def _described(segmenting: Segmenting) -> dict[str, Any]:
+def _describe(segmenting: Segmenting) -> dict[str, Any]:
     tokenizer = segmenting.build()
     around = len(tokenizer.encode("").ids)
     if not around:
         raise InputError(
-            f"{segmenting.name}: this tokenizer puts nothing around a text, and an empty title would have no token. "
-            f"Use one that adds [CLS] and [SEP], such as --tokenizer {DEFAULT}, or, of a decoder, a copy of its "
+            f"{segmenting.name}: this tokenizer adds no special tokens, so an empty title would have no token. "
+            f"Use one that adds [CLS] and [SEP], such as --tokenizer {DEFAULT}, or, for a decoder, a copy of its "
             "tokenizer.json whose post_processor adds the end token"
         )
     if segmenting.tokens_per_segment <= around:
         raise InputError(
-            f"tokens_per_segment is {segmenting.tokens_per_segment}, and {segmenting.name} puts {around} tokens around "
-            f"each text: use {around + 1} or more"
+            f"tokens_per_segment is {segmenting.tokens_per_segment}, but {segmenting.name} adds {around} special "
+            f"tokens to each text: use {around + 1} or more"
         )
     pads = [tokenizer.token_to_id(token) for token in _PAD_TOKENS]
     return {

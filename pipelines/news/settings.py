@@ -1,6 +1,6 @@
-"""Settings: by what a source's items are made. They belong to the source, and only an option that names one changes it.
+"""Resolves the settings that make a source's items. They belong to the source; only an explicit option changes one.
 
-What a run leaves open is as the source's items were made before, and the first run's by default.
+An option that a run does not give keeps the setting that made the source's items; for the first run, the default.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from schemas.storage.place import Place
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What a run makes a source's items by: no option of `config` is open."""
+class ResolvedSettings:
+    """The settings that make a source's items in this run. No option of `config` is None."""
 
     config: NewsConfig
     segmenting: Segmenting
     changed: Mapping[str, tuple[Any, Any]]
-    """option -> (what the source's items were made by, what this run was asked for)"""
+    """option -> (setting that made the source's items, setting of this run)"""
 
 
-def resolve_settings(lake: Lake, config: NewsConfig, *, source: str) -> Settled:
-    """The options with what they leave open as noted for the source. InputError where its tokenizer is gone."""
+def resolve_settings(lake: Lake, config: NewsConfig, *, source: str) -> ResolvedSettings:
+    """The options, completed by the settings noted for the source. InputError if the noted tokenizer is gone."""
     noted = noted_sources(lake).get(source)
     if noted is None:
-        config = config.over({})
-        return Settled(config, config.segmenting(), {})
+        config = config.with_defaults({})
+        return ResolvedSettings(config, config.segmenting(), {})
     before = _noted_settings(noted)
-    now = config.over(before)
+    now = config.with_defaults(before)
     segmenting = now.segmenting() if config.tokenizer is not None else _as_before(now, source, noted["tokens"])
     asked = {name: getattr(now, name) for name in before} | {"fields": segmenting.fields}
     changed = {name: (old, asked[name]) for name, old in before.items() if old != asked[name]}
     if _is_noted(segmenting, noted["tokens"]):
         changed.pop("tokenizer", None)  # the same tokenizer under another name
-    return Settled(now, segmenting, changed)
+    return ResolvedSettings(now, segmenting, changed)
 
 
 def tokenizer_place(tokenizer: str) -> str:
-    """A tokenizer as later runs find it, whatever folder they start in."""
+    """The tokenizer's path, independent of the working folder."""
     if tokenizer == DEFAULT:
         return tokenizer
     place = Place.of(tokenizer)
     if not place.is_local:
-        raise InputError(f"tokenizer is {place}: every task opens it, so give a path that all machines have")
+        raise InputError(f"tokenizer is {place}: every task opens it, so give a path that exists on all machines")
     return str(place.path.absolute())
 
 
@@ -67,26 +67,26 @@ def _noted_settings(noted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_noted(segmenting: Segmenting, tokens: Mapping[str, Any]) -> bool:
-    """Whether it is the noted tokenizer, by its file or by what the file holds: one that is saved again is the same."""
+    """Whether it is the noted tokenizer, by its file or by its content, which saving it again does not change."""
     content = tokens.get("tokenizer_content")
     same = bool(content) and content == segmenting.tokenizer_content
     return same or segmenting.tokenizer_sha256 == str(tokens["tokenizer_sha256"])
 
 
 def _as_before(config: NewsConfig, source: str, tokens: Mapping[str, Any]) -> Segmenting:
-    """With the tokenizer that made the source's items; InputError where it cannot be found or has changed."""
+    """The segmentation with the tokenizer that made the source's items. InputError if it is missing or has changed."""
     try:
         segmenting = config.segmenting()
     except InputError as error:
         raise InputError(
-            f"the items of source {source!r} were made by the tokenizer {config.tokenizer}, and that cannot be used "
-            f"({error}). Name with --tokenizer where it is now"
+            f"the items of source {source!r} were made by the tokenizer {config.tokenizer}, which cannot be used now "
+            f"({error}). Name its present place with --tokenizer"
         ) from error
     if not _is_noted(segmenting, tokens):
         sha256 = str(tokens["tokenizer_sha256"])
         raise InputError(
-            f"the items of source {source!r} were made by the tokenizer {config.tokenizer}, which is another by now "
+            f"the items of source {source!r} were made by the tokenizer {config.tokenizer}, which has changed since "
             f"(sha256 {segmenting.tokenizer_sha256[:12]}, it was {sha256[:12]}). Name the old one with --tokenizer, or "
-            f"this one to make all its items anew"
+            f"this one to make all its items again"
         )
     return segmenting

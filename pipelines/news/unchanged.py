@@ -1,4 +1,4 @@
-"""Known: whether a source's items are as its last run left them, so that a run with nothing new has nothing to do."""
+"""Finds out whether a source's items are as its last run left them, so that a run without news can stop at once."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from pipelines.compressed import plain_name
 from pipelines.delta.table_ddl import TABLES_OF
 from pipelines.lake.tables import Lake
 from pipelines.lake.token_notes import note_source, noted_inputs, noted_sources
-from pipelines.news.provenance import noted_made_by
-from pipelines.news.settings import Settled
+from pipelines.news.provenance import noted_provenance
+from pipelines.news.settings import ResolvedSettings
 from schemas.news import ITEM_TOKENS
 
-_RULES = 1  # goes up when the same file gives other news
+_RULES = 1  # increases when the same file gives other news
 _TABLES = TABLES_OF["prepare_news"]
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """The lake as a run finds it."""
+class RunStart:
+    """The state of the lake at the start of a run."""
 
     source: str
-    made_of: Mapping[str, Any]  # what this run takes its news from
+    made_of: Mapping[str, Any]  # fingerprint of this run's input
     versions: Mapping[str, int]  # of the news tables
-    noted: Mapping[str, Any]  # what the source's last run left, as noted
-    stands: bool  # all is as that run left it, and this one makes items by the same
+    noted: Mapping[str, Any]  # the note of the source's last run
+    is_current: bool  # the tables are as that run left them, and this run has the same settings
 
     @property
-    def known(self) -> dict[str, Any] | None:
-        """The summary of a run that has nothing to do; None where this one has, or must look."""
-        return dict(self.noted["summary"]) if self.stands and self.noted["made_of"] == self.made_of else None
+    def summary(self) -> dict[str, Any] | None:
+        """The summary if there is nothing to do; None if the run must read its input."""
+        return dict(self.noted["summary"]) if self.is_current and self.noted["made_of"] == self.made_of else None
 
     @property
     def texts(self) -> Mapping[str, int]:
-        """Field -> how many news had text there when the last run was done."""
-        return self.noted["texts"] if self.stands else {}
+        """Field -> number of news with text there after the last run; empty if unknown."""
+        return self.noted["texts"] if self.is_current else {}
 
 
-def start_of(lake: Lake, settled: Settled, made_of: Mapping[str, Any], *, source: str) -> Start:
-    """What a run for the source finds, which takes its news from `made_of`."""
+def inspect_lake(lake: Lake, settings: ResolvedSettings, made_of: Mapping[str, Any], *, source: str) -> RunStart:
+    """The start of a run for the source whose input has the fingerprint `made_of`."""
     versions = lake.versions(_TABLES)
     noted = noted_inputs(lake).get(source, {})
-    stands = bool(noted) and noted["versions"] == versions and _makes_the_same(lake, settled, source)
-    return Start(source, {**made_of, "rules": _RULES}, versions, noted, stands)
+    is_current = bool(noted) and noted["versions"] == versions and _same_provenance(lake, settings, source)
+    return RunStart(source, {**made_of, "rules": _RULES}, versions, noted, is_current)
 
 
-def of_file(file: Path) -> dict[str, str]:
-    """What a run over a news file is made of: its bytes, and how they are read."""
+def fingerprint(file: Path) -> dict[str, str]:
+    """The fingerprint of a news file as input: its bytes and its format."""
     sha256 = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
@@ -59,12 +59,13 @@ def of_file(file: Path) -> dict[str, str]:
     return {"news": sha256.hexdigest(), "read_as": plain_name(file.name).rpartition(".")[-1]}
 
 
-def note_end(
-    lake: Lake, start: Start, made: Mapping[str, Any], texts: Mapping[str, int], summary: Mapping[str, Any]
+def note_run(
+    lake: Lake, start: RunStart, made: Mapping[str, Any], texts: Mapping[str, int], summary: Mapping[str, Any]
 ) -> None:
-    """Note what the run left: by what items are `made`, how many news hold text, what a run says that finds it so.
+    """Note the state after the run: the items' provenance `made`, the numbers of texts, and the summary that a later
+    run without changes returns.
 
-    Sources that were as their last runs left them are so still, for a run changes nothing of another source.
+    Other sources that were current stay current, because a run changes nothing of another source.
     """
     after = lake.versions(_TABLES)
     after[ITEM_TOKENS.name] += 1  # the note itself is a version
@@ -74,8 +75,8 @@ def note_end(
     note_source(lake, start.source, made, inputs | {start.source: ours})
 
 
-def _makes_the_same(lake: Lake, settled: Settled, source: str) -> bool:
-    if settled.changed or settled.config.new_corpus:
+def _same_provenance(lake: Lake, settings: ResolvedSettings, source: str) -> bool:
+    if settings.changed or settings.config.new_corpus:
         return False
     noted = noted_sources(lake)[source]
-    return noted_made_by(lake, settled, noted, source=source).noted() == noted
+    return noted_provenance(lake, settings, noted, source=source).noted() == noted

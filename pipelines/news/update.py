@@ -1,4 +1,4 @@
-"""Items brought up to date with NEWS: rows for the new ones, tokens for all that are new or have changed."""
+"""Brings ITEM_TOKENS up to date with NEWS: rows for new items, tokens for new and changed ones."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pipelines.engine.scratch import Keep
 from pipelines.lake.tables import Lake
 from pipelines.lake.token_notes import note_source
 from pipelines.news import report
-from pipelines.news.affected import concerned, texts_now
+from pipelines.news.affected import affected_news, count_texts_now
 from pipelines.news.category_prefix import with_category_prefix
-from pipelines.news.items import changed_items, new_rows, numbered, resolved, with_item
+from pipelines.news.items import assign_rows, changed_items, with_item, with_near_duplicates, with_rows
 from pipelines.news.near_duplicates import near_duplicates
-from pipelines.news.provenance import MadeBy, made_by
-from pipelines.news.settings import Settled
+from pipelines.news.provenance import Provenance, resolve_provenance
+from pipelines.news.settings import ResolvedSettings
 from pipelines.news.stop_words import stop_words
 from pipelines.news.tokens import CHUNK_ITEMS, refined, tokenised
-from pipelines.news.unchanged import Start
+from pipelines.news.unchanged import RunStart
 from schemas.as_spark import spark_schema
 from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.table import Table
@@ -30,50 +30,51 @@ _APP = "prepare_news"
 
 
 def update_items(
-    lake: Lake, settled: Settled, start: Start, changed_news: DataFrame, *, keep: Keep
-) -> tuple[MadeBy, dict[str, Any], dict[str, Any]]:
-    """Tokenise what is new or outdated in the source's NEWS, so that all its items are made by the same settings.
+    lake: Lake, settings: ResolvedSettings, start: RunStart, changed_news: DataFrame, *, keep: Keep
+) -> tuple[Provenance, dict[str, Any], dict[str, Any]]:
+    """Tokenise the source's new and outdated news, so that all its items are made by the same settings.
 
-    `changed_news`: what this run has written there. Items of other sources, which have settings of their own, are left
-    alone; rows are dense over all sources. Returns by what the items are made, what was done, and what there is now.
+    `changed_news`: the rows of NEWS that this run has written. Items of other sources have their own settings and stay
+    unchanged; rows are dense over all sources. Returns the items' provenance, what was done, and the present counts.
     """
-    before, held = held_rows(lake, ITEM_TOKENS)
-    rows_before = held.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
+    before, stored = stored_rows(lake, ITEM_TOKENS)
+    rows_before = stored.agg(F.coalesce(F.max("item_row"), F.lit(0)).alias("rows")).collect()[0]["rows"]
     news = lake.read(NEWS).where(F.col("source") == start.source)
-    news = news.transform(with_category_prefix) if settled.config.category_first else news
-    made = made_by(lake, settled, news, texts_now(news, start, changed_news), source=start.source)
-    if start.stands and not settled.config.category_first and made.near_duplicates is None:
-        news = concerned(news, changed_news, keep=keep)
+    news = news.transform(with_category_prefix) if settings.config.category_first else news
+    texts = count_texts_now(news, start, changed_news)
+    made = resolve_provenance(lake, settings, news, texts, source=start.source)
+    if start.is_current and not settings.config.category_first and made.near_duplicates is None:
+        news = affected_news(news, changed_news, keep=keep)
 
-    with_items = news.transform(with_item, held)
-    items = numbered(with_items, new_rows(with_items, after=rows_before, keep=keep))
+    with_items = news.transform(with_item, stored)
+    items = with_rows(with_items, assign_rows(with_items, after=rows_before, keep=keep))
     items = items if made.near_duplicates is None else keep(items)
     near = _near_duplicates(lake, items, made, keep)
-    changed = keep(changed_items(items if near is None else resolved(items, near), made.sha256_of()))
+    changed = keep(changed_items(items if near is None else with_near_duplicates(items, near), made.sha256_of()))
     tokens = keep(_tokens(lake, changed, made))
     totals = report.totals(tokens, rows_before=rows_before, special_tokens=made.tokens["special_tokens"])
-    if before >= 0:  # before the rows: pack refuses those that the note does not tell of, and the next run makes them
+    if before >= 0:  # before the rows: pack rejects rows that the note does not describe, and the next run makes them
         note_source(lake, start.source, made.noted())
     if totals["new_items"] + totals["retokenised_items"]:
-        stored = totals["retokenised_items"] > 0
-        write_once(lake, ITEM_TOKENS, tokens, before, stored=stored, tokens_version=_tokens_version())
+        changes_rows = totals["retokenised_items"] > 0
+        commit_once(lake, ITEM_TOKENS, tokens, before, stored=changes_rows, tokens_version=_tokens_version())
     return made, totals, report.folded(lake, near, made) | report.corpora(lake, made)
 
 
-def held_rows(lake: Lake, table: Table) -> tuple[int, DataFrame]:
-    """The table's version and its rows at that version; version -1 and no rows where it is not made yet."""
+def stored_rows(lake: Lake, table: Table) -> tuple[int, DataFrame]:
+    """The table's version and its rows at that version; version -1 and no rows if it does not exist."""
     if not lake.exists(table):
         return -1, lake.spark.createDataFrame([], spark_schema(table))
     version = lake.version(table)
     return version, lake.read(table, version=version)
 
 
-def write_once(lake: Lake, table: Table, frame: DataFrame, before: int, *, stored: bool, **instead: str) -> None:
-    """One commit, if no other run of this stage has written since version `before`, which `frame` was compared with.
+def commit_once(lake: Lake, table: Table, frame: DataFrame, before: int, *, stored: bool, **instead: str) -> None:
+    """Write `frame` in one commit, unless another run of this stage has written since version `before`.
 
-    Both take the version after `before` as transaction number, so that the second to commit changes nothing: its item
-    rows could be the first one's. `stored`: whether the table holds rows of the frame; others are added without a look
-    at it. `instead`: what a column of a stored row becomes, where not the incoming value.
+    Both runs use version `before` + 1 as transaction number, so that the second commit changes nothing: its item rows
+    could equal those of the first. `stored`: whether the table holds rows with keys of the frame; if not, the rows are
+    appended. `instead`: SQL values for columns of stored rows that do not take the incoming value.
     """
     if stored:
         values = {n: f"incoming.{n}" for n in table.column_names if n not in table.key}
@@ -85,17 +86,17 @@ def write_once(lake: Lake, table: Table, frame: DataFrame, before: int, *, store
         raise conflict(table, lake.path(table))
 
 
-def _tokens(lake: Lake, changed: DataFrame, made: MadeBy) -> DataFrame:
-    if not made.language.corpora:  # nothing is refined, or no field holds text
+def _tokens(lake: Lake, changed: DataFrame, made: Provenance) -> DataFrame:
+    if not made.language.corpora:  # no refinement, or no field with text
         return tokenised(changed, made.segmenting)
     corpora = lake.read(CORPUS_STATISTICS).where(F.col("source") == made.source)
     chunks = -(-max(1, changed.count()) // CHUNK_ITEMS)
     return refined(changed, made.segmenting, corpora, stop_words(made.language.language), chunks=chunks)
 
 
-def _near_duplicates(lake: Lake, items: DataFrame, made: MadeBy, keep: Keep) -> DataFrame | None:
-    """The source's NEAR_DUPLICATES as they are by now; None where they are not asked for: then the table has none."""
-    before, stored = held_rows(lake, NEAR_DUPLICATES)
+def _near_duplicates(lake: Lake, items: DataFrame, made: Provenance, keep: Keep) -> DataFrame | None:
+    """Update and return the source's NEAR_DUPLICATES; None, and no rows in the table, if the option is off."""
+    before, stored = stored_rows(lake, NEAR_DUPLICATES)
     if made.near_duplicates is None and before < 0:
         return None
     ours = items.select("item_row")
@@ -112,6 +113,6 @@ def _near_duplicates(lake: Lake, items: DataFrame, made: MadeBy, keep: Keep) -> 
 
 
 def _tokens_version() -> str:
-    """One more where the tokens of a stored row change; a row of an older feedloop has none yet. In SQL."""
+    """SQL: one more if the tokens of a stored row change; rows of an older feedloop have no version yet."""
     same = "stored.segment_tokens <=> incoming.segment_tokens AND stored.segment_field <=> incoming.segment_field"
     return f"coalesce(stored.tokens_version, 1) + CASE WHEN {same} THEN 0 ELSE 1 END"

@@ -1,4 +1,4 @@
-"""Assemble: a run of trajectories -> the arrays of one PACKED_BATCH, each item stored once, slots pointing at it."""
+"""Assembles consecutive trajectories into the arrays of one PACKED_BATCH, which stores each item once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from schemas.packed_batch import FORMAT_VERSION
 
 Arrays = dict[str, NDArray[Any]]
 
-# What the manifest counts, batch by batch.
+# The counts of a batch in the manifest.
 FACTS = ("trajectories", "targets", "weights", "items", "clicks", "item_occurrences", "items_per_target_sample")
 
 
 def assemble(shard: Shard, start: int, stop: int, *, batch_id: int) -> Arrays:
-    """The batch that holds trajectories `start` up to `stop`; L and K are the longest of the batch."""
+    """The batch of trajectories `start` up to `stop`. L and K are the maximum lengths in the batch."""
     first, last = int(shard.click_start[start]), int(shard.click_start[stop])
     lowest, highest = int(shard.candidate_start[first]), int(shard.candidate_start[last])
     click_row, candidate_row = shard.click_row[first:last], shard.candidate_row[lowest:highest]
@@ -51,7 +51,7 @@ def assemble(shard: Shard, start: int, stop: int, *, batch_id: int) -> Arrays:
 
 
 def facts_of(arrays: Arrays) -> dict[str, float]:
-    """What the manifest counts of one batch, by the names of FACTS."""
+    """The counts of one batch for the manifest, by the names of FACTS."""
     target_BL = arrays["weight_BL"] > 0
     clicks, candidates = int(arrays["click_mask_BL"].sum()), int(arrays["target_mask_BLK"].sum())
     seen_U = arrays["prefix_BL"][target_BL].sum(dtype=np.int64)
@@ -67,7 +67,7 @@ def facts_of(arrays: Arrays) -> dict[str, float]:
 
 
 def _places(counts: IntArray) -> tuple[IntArray, IntArray]:
-    """(owner, position within the owner) of each of sum(counts) entries that stand owner by owner."""
+    """(owner, position within the owner) of each of sum(counts) entries, grouped by owner."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 

@@ -1,4 +1,4 @@
-"""Batches: the trajectories of a source -> batch files of a directory that is being built, and what they hold."""
+"""Packs the trajectories of a source into the batch files of a new directory, and counts what they hold."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from schemas.storage.place import Place
 def pack_batches(
     folder: Place, trajectories: DataFrame, config: PackingConfig, *, work: Place, keep: Keep
 ) -> tuple[list[FileEntry], dict[str, int]]:
-    """One file per shard, as the manifest lists them, and the counts of all; each shard is ordered once.
+    """One file per shard, as the manifest lists them, and their total counts. Each shard is ordered once.
 
-    `folder` holds the token table already. What tasks leave to each other lies in `work`, which all of them reach.
+    `folder` already holds the token table. `work` holds files that one task leaves for another; all tasks reach it.
     """
     load = Load(trajectories=config.shard_trajectories, pins=config.shard_pins)
     by = "random" if config.order == "random" else config.shard_by
     sharded = with_shard(with_fingerprint(trajectories), by=by, load=load, seed=config.seed)
     if by == "items":
-        sharded = keep(sharded)  # assigned once: it is read twice
+        sharded = keep(sharded)  # read twice, and assigning shards is costly
     recipe = _recipe(sharded, config)
     ordered = tasks.order_shards(sharded, recipe, work, RowTokens(folder) if config.batch_tokens else None)
     first_batch = dict(
@@ -62,12 +62,12 @@ def _recipe(sharded: DataFrame, config: PackingConfig) -> Recipe:
 
 
 def _superblock(batches: int, config: PackingConfig) -> int:
-    """Of so many batches: each epoch reads one variant."""
+    """Batches per superblock, given the number of batches of all variants: an epoch reads one variant."""
     return sized(batches // config.variants, wanted=config.superblock_batches)
 
 
 def _batches_at_least(sharded: DataFrame, batch_trajectories: int) -> int:
-    """How many there will be if no other budget cuts them shorter."""
+    """The number of batches if no other budget cuts them shorter."""
     per_shard = sharded.groupBy("shard").agg(F.ceil(F.count("*") / batch_trajectories).alias("batches"))
     return int(per_shard.agg(F.sum("batches")).collect()[0][0])
 
@@ -80,7 +80,7 @@ def _entry(row: Row, first_batch: Mapping[int, int], size: int) -> FileEntry:
 
 
 def _superblocks(row: Row, first_batch: int, size: int) -> tuple[Superblock, ...]:
-    """The row groups of one shard's file."""
+    """The superblocks of one shard's file: its row groups."""
     count = len(row["targets"])
     return tuple(
         Superblock(
@@ -96,7 +96,7 @@ def _superblocks(row: Row, first_batch: int, size: int) -> tuple[Superblock, ...
 
 
 def _counts(written: list[Row]) -> dict[str, int]:
-    """Of all variants together."""
+    """Totals over all variants."""
     counts = {name: sum(row[name] for row in written) for name in tasks.SUMMED}
     counts |= {name: sum(sum(row[name]) for row in written) for name in ("trajectories", "targets")}
     return counts | {

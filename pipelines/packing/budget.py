@@ -1,4 +1,4 @@
-"""Budget: where an ordered shard is cut into packed batches."""
+"""Cuts an ordered shard into batches within a budget of trajectories, items and tokens."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from pipelines.packing.compiled import compiled
-from pipelines.packing.graph import Graph, Pins
+from pipelines.packing.graph import Graph, Pins, items_of
 from pipelines.packing.shard import IntArray
 
 UNLIMITED = np.iinfo(np.int64).max
 
 
 class TokenCounts(Protocol):
-    """Tokens of item rows: an array, or a table that looks them up."""
+    """The number of tokens of each item row: an array, or a table lookup."""
 
     def __getitem__(self, rows: IntArray, /) -> IntArray: ...
 
 
 class Budget(NamedTuple):
-    """What a batch may hold, at most."""
+    """The maximum size of a batch."""
 
     trajectories: int
     items: int = UNLIMITED  # distinct
     tokens: int = UNLIMITED  # of the distinct items' text
 
 
-def cut(graph: Graph, order: IntArray, budget: Budget, tokens_V: TokenCounts | None = None) -> IntArray:
-    """Starts of the batches, the end included: batch i holds order[starts[i]] up to order[starts[i + 1]].
+def cut_batches(graph: Graph, order: IntArray, budget: Budget, tokens_V: TokenCounts | None = None) -> IntArray:
+    """Starts of the batches, then the end: batch i holds order[starts[i]] up to order[starts[i + 1]].
 
-    A batch ends where one more trajectory would pass a budget; a trajectory that alone passes one gets a batch of its
-    own. `tokens_V` are the tokens of each item row.
+    A batch ends before the trajectory that would exceed the budget. A trajectory that exceeds it alone gets a batch of
+    its own. `tokens_V` holds the number of tokens of each item row.
     """
     tokens = np.zeros(graph.items, np.int64) if tokens_V is None else tokens_V[graph.row].astype(np.int64)
-    return _cut(graph.pins, order, tokens, budget)
+    return _cut_batches(graph.pins, order, tokens, budget)
 
 
 @compiled
-def _cut(pins: Pins, order: IntArray, tokens: IntArray, budget: Budget) -> IntArray:
+def _cut_batches(pins: Pins, order: IntArray, tokens: IntArray, budget: Budget) -> IntArray:
     seen = np.full(pins.items, -1, np.int64)
     starts = [0]
     items_held, tokens_held = 0, 0
     for place in range(len(order)):
-        own = pins.item[pins.start[order[place]] : pins.start[order[place] + 1]]
+        own = items_of(pins, order[place])
         more_items, more_tokens = 0, 0
         for item in own:
             if seen[item] != starts[-1]:
@@ -63,5 +63,5 @@ def _cut(pins: Pins, order: IntArray, tokens: IntArray, budget: Budget) -> IntAr
 
 
 def superblock_size(batches: int, *, wanted: int, superblocks_at_least: int = 8) -> int:
-    """Batches per superblock: as wanted, but small enough that a data set has several superblocks to shuffle."""
+    """Batches per superblock: as wanted, but so few that the data set has several superblocks to shuffle."""
     return max(1, min(wanted, batches // superblocks_at_least))

@@ -1,9 +1,9 @@
-"""Building: where the files of a packed directory go until its manifest makes them one.
+"""Builds a packed directory out of sight and commits it with its manifest.
 
-On this machine that is a hidden folder, renamed at the end. Behind a URL nothing can be renamed: each run writes to a
-folder of its own below the directory, `build-…`, and the manifest, which names that folder, is put last and only where
-none stands. Of two runs one wins. From then on no other can, so the winner removes all other builds, of dead runs and
-of living ones that have lost: no clock and no lease decides what is dead.
+On this machine the files go to a hidden folder, which is renamed at the end. Behind a URL nothing can be renamed: each
+run writes to its own folder `build-…` below the directory. The manifest names that folder; it is written last, and only
+if none exists. So one of several runs wins, no other can win later, and the winner removes all other builds: those of
+dead runs and of live runs that have lost. No clock and no lease decides what is dead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from pipelines.packing.write import directory_at, existing_manifest, write_manifest
+from pipelines.packing.write import build_directory, existing_manifest, write_manifest
 from schemas.errors import ContractError, InputError
 from schemas.manifest import BUILD, LARGEST_MANIFEST, MANIFEST_FILE, Manifest
 from schemas.storage import files
@@ -25,29 +25,29 @@ _OTHER = "Name another --out, or remove"
 
 
 @dataclass(slots=True)
-class Building:
-    """A directory that is being made: `folder` takes its files, `name` is the manifest's `build`."""
+class Build:
+    """A directory under construction: `folder` holds its files, `name` is the manifest's `build`."""
 
     out: Place
     folder: Place
     name: str = ""
-    instead_of: Manifest | None = None  # which stands there, behind a URL, until this one does
-    _offered: bool = field(default=False, init=False)  # from then on the manifest may stand, whatever was answered
+    instead_of: Manifest | None = None  # the manifest behind a URL that this build replaces
+    _put_tried: bool = field(default=False, init=False)  # the manifest may exist, even if the put reported an error
 
     def commit(self, manifest: Manifest) -> None:
-        """The manifest stands and names all there is. InputError where another run's stands already."""
+        """Write the manifest and remove files that it does not list. InputError if another run has committed."""
         if self.out.is_local:
             write_manifest(self.folder.path, manifest)
             return
         _keep_listed(self.folder, manifest)
-        self._offered = True
+        self._put_tried = True
         try:
             self._put(manifest.to_json().encode())
         except FileExistsError as error:
             if _manifest_at(self.out).build != self.name:  # else it is ours: the answer to a first try was lost
-                self._offered = False
-                raise InputError(f"{self.out}: another run has packed here meanwhile. {_OTHER} it") from error
-        sweep(self.out, manifest)
+                self._put_tried = False
+                raise InputError(f"{self.out}: another run has packed here in the meantime. {_OTHER} it") from error
+        remove_other_builds(self.out, manifest)
 
     def _put(self, manifest: bytes) -> None:
         if self.instead_of is None:
@@ -58,24 +58,24 @@ class Building:
             raise FileExistsError(str(self.out))
 
     def drop(self) -> None:
-        """What was made is gone, unless a manifest may name it."""
-        if not self._offered:
-            with suppress(OSError, InputError):  # the next run removes what is left
+        """Remove the folder, unless a manifest may name it."""
+        if not self._put_tried:
+            with suppress(OSError, InputError):  # the next run removes the rest
                 files.remove_folder(self.folder)
 
 
 @contextmanager
-def building(out: Place, *, instead_of: Manifest | None = None) -> Iterator[Building]:
-    """Inside, a directory to be made and committed; after an error nothing of it is left.
+def open_build(out: Place, *, instead_of: Manifest | None = None) -> Iterator[Build]:
+    """Inside, a directory to fill and commit; an error removes it.
 
-    `instead_of`: the manifest that stands there, behind a URL, and is to be replaced.
+    `instead_of`: the manifest at a URL that the commit replaces.
     """
     if out.is_local:
-        with directory_at(out.path) as folder:
-            yield Building(out, Place.of(folder))
+        with build_directory(out.path) as folder:
+            yield Build(out, Place.of(folder))
         return
-    name = new_build()
-    made = Building(out, out / name, name, instead_of)
+    name = new_build_name()
+    made = Build(out, out / name, name, instead_of)
     try:
         yield made
     except BaseException:
@@ -85,51 +85,51 @@ def building(out: Place, *, instead_of: Manifest | None = None) -> Iterator[Buil
 
 @contextmanager
 def work_folder(folder: Place) -> Iterator[Place]:
-    """Inside, a folder of the directory that is being built, for files that one task leaves to another."""
+    """Inside, a folder of the build for files that one task leaves for another."""
     work = folder / "work"
     if work.is_local:
         work.path.mkdir()
     try:
         yield work
     finally:
-        with suppress(OSError, InputError):  # what is left of it goes before the manifest comes
+        with suppress(OSError, InputError):  # the commit removes the rest, before the manifest
             files.remove_folder(work)
 
 
-def new_build() -> str:
-    """The name of a folder that no other run uses."""
+def new_build_name() -> str:
+    """A folder name that no other run uses."""
     return f"build-{uuid4().hex[:12]}"
 
 
-def existing(out: Place) -> Manifest | None:
-    """The manifest of a directory that stands at `out`; None if nothing is there. InputError for anything else.
+def find_manifest(out: Place) -> Manifest | None:
+    """The manifest of the packed directory at `out`; None if nothing is there. InputError for anything else.
 
-    Builds without a manifest are nothing: their runs have died, or are not done.
+    Builds without a manifest count as nothing: their runs have died, or are not done.
     """
     if out.is_local:
         return existing_manifest(out.path)
     if files.head(out / MANIFEST_FILE) is None:
         folders, found = files.inside(out)
         if _is_file(out) or [name for name in found if name] or not all(map(_BUILD.fullmatch, folders)):
-            raise InputError(f"{out}: something stands here that is no packed directory. {_OTHER} it")
+            raise InputError(f"{out}: exists, and is not a packed directory. {_OTHER} it")
         return None
     manifest = _manifest_at(out)
     root = manifest.root(out)
-    if gone := _differing(root, manifest, dict(_sizes(root))):
-        raise InputError(f"{root / gone}: missing or changed since it was packed. Remove {out}, or name another --out")
+    if name := _first_difference(manifest, dict(_sizes(root))):
+        raise InputError(f"{root / name}: missing or changed since it was packed. Remove {out}, or name another --out")
     return manifest
 
 
-def sweep(out: Place, manifest: Manifest) -> None:
-    """Remove what other runs left at a URL where this manifest stands, and what its own run left unlisted."""
-    for name in builds_beside(out, manifest):
+def remove_other_builds(out: Place, manifest: Manifest) -> None:
+    """Remove all builds but the manifest's own at a URL, and the files of that build which it does not list."""
+    for name in other_builds(out, manifest):
         files.remove_folder(out / name)
     if manifest.build:
         _keep_listed(manifest.root(out), manifest)
 
 
-def builds_beside(out: Place, manifest: Manifest) -> list[str]:
-    """Folders of runs that have died or lost, at a URL where this manifest stands."""
+def other_builds(out: Place, manifest: Manifest) -> list[str]:
+    """The build folders at the manifest's URL whose runs have died or lost."""
     return [name for name in files.inside(out)[0] if _BUILD.fullmatch(name) and name != manifest.build]
 
 
@@ -139,20 +139,20 @@ def _manifest_at(out: Place) -> Manifest:
         return Manifest.from_json(files.read(file, largest=LARGEST_MANIFEST), str(file))
     except ContractError as error:
         raise InputError(
-            f"{out}: what stands here is of another version of feedloop, or damaged ({error}). {_OTHER} it"
+            f"{out}: its manifest is of another version of feedloop, or damaged ({error}). {_OTHER} it"
         ) from error
 
 
 def _keep_listed(root: Place, manifest: Manifest) -> None:
-    """Remove what the manifest does not list (of tasks' attempts that lost). InputError where it lists what is gone."""
+    """Remove files that the manifest does not list (of failed task attempts). InputError if a listed file is gone."""
     listed, sizes = {entry.path for entry in manifest.files}, dict(_sizes(root))
     files.remove_all([root / name for name in sorted(sizes.keys() - listed)])
-    if gone := _differing(root, manifest, sizes):
-        raise InputError(f"{root / gone}: gone while it was packed. Run it again")
+    if name := _first_difference(manifest, sizes):
+        raise InputError(f"{root / name}: removed during packing. Run it again")
 
 
-def _differing(root: Place, manifest: Manifest, sizes: dict[str, int]) -> str | None:
-    """A file that the manifest lists and that is not there in its size."""
+def _first_difference(manifest: Manifest, sizes: dict[str, int]) -> str | None:
+    """The first listed file that is missing or has another size."""
     return next((entry.path for entry in manifest.files if sizes.get(entry.path) != entry.bytes), None)
 
 

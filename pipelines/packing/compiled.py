@@ -1,4 +1,4 @@
-"""compiled: numba's compiler for the loops over pins that numpy cannot say; the plain functions stay readable."""
+"""Compiles loops over pins with numba, for what numpy cannot express."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any, ParamSpec, TypeVar
 import numba
 import numpy as np
 
-Taken = ParamSpec("Taken")
-Given = TypeVar("Given")
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
-def compiled(function: Callable[Taken, Given]) -> Callable[Taken, Given]:
-    """The function in machine code, made at its first call.
+def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """The function as machine code, compiled at its first call.
 
-    The code is kept beside the source where it can be. Inside a zip, or on a machine that lets nobody write, there is
-    no such place: then each Spark worker compiles it once, a few seconds.
+    The code is cached next to the source. Without a writable folder there, such as inside a zip, each Spark worker
+    compiles it once, which takes a few seconds.
     """
     try:
         made: Any = numba.njit(function, cache=True, nogil=True)
     except RuntimeError:
         made = numba.njit(function, nogil=True)
-    kept: Callable[Taken, Given] = made
-    return kept
+    function_in_machine_code: Callable[Parameters, Result] = made
+    return function_in_machine_code
 
 
 @compiled
-def hashed(seed: int, first: int, second: int) -> int:
-    """63 bits from three numbers (splitmix64's finisher, twice): a coin that depends on its key alone."""
+def hash63(seed: int, first: int, second: int) -> int:
+    """A 63-bit hash of three numbers (splitmix64's finisher, twice): a random number that depends on its key alone."""
     bits = np.uint64(seed) + np.uint64(first) * np.uint64(0x9E3779B97F4A7C15)
     for addend in (np.uint64(0), np.uint64(second) * np.uint64(0xD1B54A32D192ED03) + np.uint64(1)):
         bits += addend

@@ -1,4 +1,4 @@
-"""Exchange: the k-way pass after the bisection: swaps between any two of many batches, counted exactly."""
+"""K-way refinement after the bisection: swaps trajectories between any two batches by the exact change in items."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.packing.compiled import compiled
-from pipelines.packing.graph import Graph, Pins
+from pipelines.packing.graph import Graph, Pins, items_of
 from pipelines.packing.shard import IntArray
 
-_UNEVEN = 0.03  # a batch may stray from the mean of pins by this much of it, or as far as before
-_SWAPPED_AT_LEAST = 0.005  # of the trajectories, or the pass was the last
-MOST_BYTES = 512 << 20  # of counts: of each item in each batch, twice
+_MAX_IMBALANCE = 0.03  # deviation of a batch's pins from the mean, relative to it; or the deviation before
+_MIN_SWAPPED_SHARE = 0.005  # a pass that swaps a smaller share of the trajectories is the last
+MOST_BYTES = 512 << 20  # of the two tables of holders per item and batch
 
 
 class Batches(NamedTuple):
-    """Who stands where; swaps change it. The counts stand twice: to score all batches, and to judge pairs."""
+    """The current assignment, changed in place by swaps. The holders are stored twice: one table is fast for an item in
+    all batches, the other for all items of a batch."""
 
     by_item: NDArray[Any]  # (items, batches): trajectories of the batch that hold the item
-    by_batch: NDArray[Any]  # (batches, items)
+    by_batch: NDArray[Any]  # (batches, items): the same
     pins: IntArray  # of each batch
     member: IntArray  # (places,) trajectories
     place: IntArray  # (trajectories,)
@@ -29,21 +30,21 @@ class Batches(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """A trajectory that would leave its batch for the one that lacks least of it."""
+    """A trajectory, its batch, and the other batch that lacks fewest of its items."""
 
     u: int
     own: int
-    other: int
+    other: int  # -1: leaving its batch saves nothing
     saved: int  # items, by this move alone
 
 
-def exchanged(
+def refine_kway(
     graph: Graph, order: IntArray, *, batch: int, span: int | None = None, passes: int = 2, even: bool = False
 ) -> IntArray:
-    """`order` with trajectories swapped between batches of `batch`, wherever the sum of distinct items falls.
+    """`order` after swaps between batches of `batch` trajectories, each of which lowers the sum of distinct items.
 
-    Swaps stay within each `span` consecutive batches: within superblocks, what a cache finds again is not touched.
-    None is all batches, or as many as MOST_BYTES of counts allow. `even` keeps the pins of batches as even as they are.
+    Swaps stay within each `span` consecutive batches; within superblocks they keep the items that a cache reuses.
+    None is all batches, or the number that MOST_BYTES allows. `even` keeps the pins of batches as even as they are.
     """
     count = max(1, -(-len(order) // batch))
     itemsize = 1 if batch < 256 else 2
@@ -52,59 +53,59 @@ def exchanged(
     for low in range(0, len(order), span * batch):
         part = found[low : low + span * batch]
         if len(part) > batch:
-            inside = graph.taken(part)
-            batches = _batches(inside, batch, np.dtype(f"uint{8 * itemsize}"), even=even)
-            _exchange(inside.pins, batches, passes)
+            inside = graph.subgraph(part)
+            batches = _make_batches(inside, batch, np.dtype(f"uint{8 * itemsize}"), even=even)
+            _swap_passes(inside.pins, batches, passes)
             found[low : low + span * batch] = part[batches.member]
     return found
 
 
-def _batches(graph: Graph, size: int, dtype: np.dtype[Any], *, even: bool) -> Batches:
-    """As the trajectories stand."""
+def _make_batches(graph: Graph, size: int, dtype: np.dtype[Any], *, even: bool) -> Batches:
+    """The batches of the graph's own order."""
     by_batch = np.zeros((-(-graph.trajectories // size), graph.items), dtype)
-    _count(graph.pins, by_batch, size)
-    standing = np.arange(graph.trajectories)
-    pins = np.bincount(standing // size, weights=graph.lengths).astype(np.int64)
-    return Batches(np.ascontiguousarray(by_batch.T), by_batch, pins, standing.copy(), standing.copy(), size, even)
+    _count_holders(graph.pins, by_batch, size)
+    place = np.arange(graph.trajectories)
+    pins = np.bincount(place // size, weights=graph.lengths).astype(np.int64)
+    return Batches(np.ascontiguousarray(by_batch.T), by_batch, pins, place.copy(), place.copy(), size, even)
 
 
 @compiled
-def _count(pins: Pins, by_batch: NDArray[Any], size: int) -> None:
+def _count_holders(pins: Pins, by_batch: NDArray[Any], size: int) -> None:
     for u in range(len(pins.start) - 1):
-        for item in pins.item[pins.start[u] : pins.start[u + 1]]:
+        for item in items_of(pins, u):
             by_batch[u // size, item] += 1
 
 
 @compiled
-def _exchange(pins: Pins, batches: Batches, passes: int) -> None:
-    """Offer each trajectory to the batch that lacks least of it, against whoever there saves most by the swap."""
+def _swap_passes(pins: Pins, batches: Batches, passes: int) -> None:
+    """Swap each trajectory with the best partner in the batch that lacks fewest of its items."""
     trajectories = len(batches.member)
     lacking = np.empty(len(batches.pins), np.uint16)
-    holder = np.full(pins.items, -1, np.int64)  # the trajectory offered last that holds the item
+    holder = np.full(pins.items, -1, np.int64)  # the last offered trajectory that holds the item
     for _ in range(passes):
         swaps = 0
         for u in range(trajectories):
-            offer = _offered(pins, batches, u, lacking, holder)
+            offer = _best_offer(pins, batches, u, lacking, holder)
             if offer.other < 0:
                 continue
-            v, _ = _partner(pins, batches, offer, holder)
+            v, _ = _best_partner(pins, batches, offer, holder)
             if v >= 0:
                 swaps += 1
                 _move(pins, batches, u, offer.own, offer.other)
                 _move(pins, batches, v, offer.other, offer.own)
                 batches.place[u], batches.place[v] = batches.place[v], batches.place[u]
                 batches.member[batches.place[u]], batches.member[batches.place[v]] = u, v
-        if swaps < _SWAPPED_AT_LEAST * trajectories:
+        if swaps < _MIN_SWAPPED_SHARE * trajectories:
             break
 
 
 @compiled
-def _offered(pins: Pins, batches: Batches, u: int, lacking: NDArray[np.uint16], holder: IntArray) -> Offer:
-    """The best batch for u; other = -1 where its leaving would save nothing."""
+def _best_offer(pins: Pins, batches: Batches, u: int, lacking: NDArray[np.uint16], holder: IntArray) -> Offer:
+    """The offer of u to its best batch. Work arrays: `lacking` per batch, `holder` per item."""
     own = batches.place[u] // batches.size
     alone = 0  # items that only u holds in its batch
     lacking[:] = 0
-    for item in pins.item[pins.start[u] : pins.start[u + 1]]:
+    for item in items_of(pins, u):
         held = batches.by_item[item]
         for other in range(len(held)):
             lacking[other] += np.uint16(held[other] == 0)
@@ -118,12 +119,12 @@ def _offered(pins: Pins, batches: Batches, u: int, lacking: NDArray[np.uint16], 
 
 
 @compiled
-def _partner(pins: Pins, batches: Batches, offer: Offer, holder: IntArray) -> tuple[int, int]:
-    """(who, saved items): whose swap for the offered one saves most items, counted exactly; -1: nobody's."""
+def _best_partner(pins: Pins, batches: Batches, offer: Offer, holder: IntArray) -> tuple[int, int]:
+    """(trajectory, saved items): the swap for the offered trajectory that saves most, counted exactly; -1 without."""
     u, own, other = offer.u, offer.own, offer.other
     mean = batches.pins.mean()
-    off_own = max(_UNEVEN * mean, abs(batches.pins[own] - mean))
-    off_other = max(_UNEVEN * mean, abs(batches.pins[other] - mean))
+    off_own = max(_MAX_IMBALANCE * mean, abs(batches.pins[own] - mean))
+    off_other = max(_MAX_IMBALANCE * mean, abs(batches.pins[other] - mean))
     best, best_saved = -1, 0
     for v in batches.member[other * batches.size : (other + 1) * batches.size]:
         more = (pins.start[v + 1] - pins.start[v]) - (pins.start[u + 1] - pins.start[u])
@@ -131,8 +132,8 @@ def _partner(pins: Pins, batches: Batches, offer: Offer, holder: IntArray) -> tu
         if batches.even and uneven:
             continue
         saved = offer.saved
-        for item in pins.item[pins.start[v] : pins.start[v + 1]]:
-            if holder[item] == u:  # both hold it: u's leaving saves nothing where v brings it
+        for item in items_of(pins, v):
+            if holder[item] == u:  # both hold it: v brings back what u's leaving would save
                 saved -= int(batches.by_batch[own, item] == 1)
             else:
                 saved += int(batches.by_batch[other, item] == 1) - int(batches.by_batch[own, item] == 0)
@@ -145,7 +146,7 @@ def _partner(pins: Pins, batches: Batches, offer: Offer, holder: IntArray) -> tu
 def _move(pins: Pins, batches: Batches, u: int, own: int, other: int) -> None:
     batches.pins[own] -= pins.start[u + 1] - pins.start[u]
     batches.pins[other] += pins.start[u + 1] - pins.start[u]
-    for item in pins.item[pins.start[u] : pins.start[u + 1]]:
+    for item in items_of(pins, u):
         batches.by_item[item, own] -= 1
         batches.by_item[item, other] += 1
         batches.by_batch[own, item] -= 1

@@ -1,4 +1,4 @@
-"""Packing: trajectories, evaluation impressions and item tokens of the lake -> one immutable packed directory."""
+"""Packs trajectories, evaluation impressions and item tokens of the lake into one immutable directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.lake.tables import Lake
 from pipelines.lake.token_notes import noted_sources
 from pipelines.packing import tasks
 from pipelines.packing.batches import pack_batches
-from pipelines.packing.build_folder import building, existing, sweep, work_folder
+from pipelines.packing.build_folder import find_manifest, open_build, remove_other_builds, work_folder
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.petastorm_schema import write_schema
 from pipelines.packing.shared_output import check_reached
@@ -30,14 +30,14 @@ from schemas.storage.place import Place
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
 _TABLES = (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
-_EVALUATION_ROWS = 50_000  # impressions of one file, at most: a task holds them in memory
-_DECIDED = ("evaluate_from", "split_by", "evaluate_share", "negatives")  # by options or, where these leave it, by data
+_EVALUATION_ROWS = 50_000  # maximum impressions of one file: a task holds them in memory
+_DECIDED = ("evaluate_from", "split_by", "evaluate_share", "negatives")  # by options or, without them, by the data
 
 
 def pack(lake: Lake, out: Path | Place, config: PackingConfig, *, instead_of: Manifest | None = None) -> Manifest:
-    """Pack into `out` and return the manifest; a directory that the same inputs and config made is left as it is.
+    """Pack into `out` and return the manifest. A directory of the same inputs and config is left unchanged.
 
-    `instead_of`: of a directory for which this one is made; behind a URL it stands at `out` and is replaced.
+    `instead_of`: manifest of the directory that this one replaces; behind a URL it is at `out`.
     """
     out = Place.of(out)
     inputs = {table.name: lake.version(table) for table in _TABLES}
@@ -58,17 +58,18 @@ def pack(lake: Lake, out: Path | Place, config: PackingConfig, *, instead_of: Ma
     if instead_of is not None:
         if described["trajectories"] != instead_of.config.get("trajectories"):
             raise InputError(
-                "the lake's trajectories have been built by other options since. Build them by its own, and pack again"
+                "the lake's trajectories have since been built with other options. Build them with those of the packed "
+                "directory, and pack again"
             )
         return _packed(lake, out, config, inputs=inputs, described=described, news=news, instead_of=instead_of)
-    there = existing(out)
+    there = find_manifest(out)
     if there is not None:
         return _unchanged(there, out, inputs, described)
     try:
         return _packed(lake, out, config, inputs=inputs, described=described, news=news)
     except Exception:
-        # Behind a URL another run may have won meanwhile, and removed what this one was making.
-        there = None if out.is_local else existing(out)
+        # Behind a URL another run may have committed first and removed this build.
+        there = None if out.is_local else find_manifest(out)
         if there is None:
             raise
         return _unchanged(there, out, inputs, described)
@@ -89,7 +90,7 @@ def _packed(
     ours = F.col("source") == config.source
     _check_split(trajectories.where(ours), evaluation.where(ours), config.source)
     kept = None if out.is_local else lake.scratch()
-    with building(out, instead_of=instead_of) as made:
+    with open_build(out, instead_of=instead_of) as made:
         frames = trajectories.where(ours), evaluation.where(ours), items
         packed = pack_frames(made.folder, *frames, config=config, news=news, kept=kept)
         manifest = Manifest(
@@ -107,7 +108,7 @@ def _packed(
 
 
 class Packed(NamedTuple):
-    """What the manifest says of a directory's contents."""
+    """The contents of a packed directory, as its manifest lists them."""
 
     files: tuple[FileEntry, ...]
     tokens: Tokens
@@ -124,18 +125,18 @@ def pack_frames(
     news: dict[str, Any],
     kept: AbstractContextManager[Keep] | None = None,
 ) -> Packed:
-    """Every file of a packed directory but its manifest. The frames are the source's own, but for `items`: all of them.
+    """Write every file of a packed directory but its manifest. The frames hold one source's rows; `items` holds all.
 
-    `news` is what ITEM_TOKENS notes of the source. `kept`: where frames stay that are computed once; by default in the
-    directory itself while it is made.
+    `news` is ITEM_TOKENS' note on the source. `kept`: scratch space for frames that are computed once, by default in
+    the directory itself.
     """
     with work_folder(folder) as work, kept or scratch(str(work)) as keep:
         tokens, token_files = pack_tokens(folder, items, news, config.source, work=work)
         chosen = trajectories.where(F.coalesce("variant", F.lit(0)) < config.variants)
         batch_files, counts = pack_batches(folder, chosen, config, work=work, keep=keep)
-        judged = tasks.write_evaluation(evaluation, folder, rows_per_file=_EVALUATION_ROWS)
+        written = tasks.write_evaluation(evaluation, folder, rows_per_file=_EVALUATION_ROWS)
     schema_file = write_schema(folder, batch_files)
-    evaluation_files = [tasks.entry(row, rows=row["rows"]) for row in judged]
+    evaluation_files = [tasks.entry(row, rows=row["rows"]) for row in written]
     batch_files = sorted(batch_files, key=lambda entry: entry.path)
     counts = counts | {"evaluation_impressions": sum(entry.rows for entry in evaluation_files)}
     return Packed((*batch_files, schema_file, *token_files, *evaluation_files), tokens, counts)
@@ -145,7 +146,7 @@ def _check_variants(config: PackingConfig, made: dict[str, Any]) -> None:
     there = made.get("config", {}).get("variants", 1)
     if config.variants > there:
         raise InputError(
-            f"variants is {config.variants}, and the trajectories of source {config.source!r} hold {there}. "
+            f"variants is {config.variants}, but the trajectories of source {config.source!r} hold {there}. "
             f"Run ./feedloop build_trajectories --variants {config.variants}"
         )
 
@@ -159,20 +160,21 @@ def _unchanged(there: Manifest, out: Place, inputs: dict[str, int], config: dict
             f"{out}: packed before from other inputs or options ({found}). Name another --out, or remove it"
         )
     if not out.is_local:
-        sweep(out, there)
+        remove_other_builds(out, there)
     return there
 
 
 def _check_split(trajectories: DataFrame, evaluation: DataFrame, source: str) -> None:
-    """Both sides of the split have rows, and no target stands after it."""
+    """InputError unless both sides of the split have rows and no target is after it."""
     sides = trajectories.select(F.lit(0).alias("side"), "time").unionAll(evaluation.select(F.lit(1), "time"))
-    shape = "yyyy-MM-dd HH:mm:ss.SSSSSS"  # text, made by Spark in UTC: Python would take the time zone of this machine
+    shape = "yyyy-MM-dd HH:mm:ss.SSSSSS"  # formatted in UTC by Spark: Python would use this machine's time zone
     ends = (F.date_format(end("time"), shape).alias(name) for name, end in (("first", F.min), ("last", F.max)))
     rows = sides.groupBy("side").agg(*ends).collect()
     found = {row["side"]: row for row in rows}
     if 0 not in found:
         raise InputError(
-            f"no trajectories of source {source!r}: before the split, no user clicked beside news left unclicked. "
+            f"no trajectories of source {source!r}: before the split, no impression has both a click and unclicked "
+            "news. "
             "Ingest logs of an earlier time, or run ./feedloop build_trajectories with a later --evaluate-from"
         )
     if 1 not in found:

@@ -1,4 +1,4 @@
-"""Orders: by what rule a shard's trajectories stand one after another before they are cut into batches."""
+"""The rules that order a shard's trajectories before they are cut into batches."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.packing.compiled import compiled, hashed
-from pipelines.packing.exchange import exchanged
-from pipelines.packing.graph import Graph, Pins
+from pipelines.packing.compiled import compiled, hash63
+from pipelines.packing.exchange import refine_kway
+from pipelines.packing.graph import Graph, Pins, items_of
 from pipelines.packing.grouping import social_hash_order
 from pipelines.packing.shard import IntArray
 
@@ -19,7 +19,7 @@ _SIGNATURE = 4  # hash functions of minhash
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaves:
-    """What an order is made for: trajectories of a batch, batches of a superblock."""
+    """The sizes that an order aims at: trajectories of a batch, batches of a superblock."""
 
     batch: int
     superblock: int
@@ -30,45 +30,45 @@ Order = Callable[[Graph, Leaves, int], IntArray]
 
 
 def random_order(graph: Graph, _: Leaves, seed: int) -> IntArray:
-    """As without packing: what every other order is compared with."""
+    """A random permutation, as without packing: the baseline of every other order."""
     return np.random.default_rng(seed).permutation(graph.trajectories)
 
 
 def time_order(graph: Graph, _leaves: Leaves, _seed: int) -> IntArray:
-    """As they come: news of one time are read together."""
+    """The order of the shard: users read news of one time together."""
     return np.arange(graph.trajectories)
 
 
 def length_order(graph: Graph, _leaves: Leaves, _seed: int) -> IntArray:
-    """Fewest distinct items first: what grouping would gain from lengths alone."""
+    """Fewest distinct items first: shows what grouping gains from lengths alone."""
     return np.argsort(graph.lengths, kind="stable")
 
 
 def minhash_order(graph: Graph, _: Leaves, seed: int) -> IntArray:
-    """Sorted by the smallest hashes of their items: those that are alike often share them (Broder, 1997)."""
+    """Sorted by the smallest hashes of their items: similar trajectories often share them (Broder, 1997)."""
     signature = _signatures(graph.pins, _SIGNATURE, seed)
     order: IntArray = np.lexsort(signature[::-1])
     return order
 
 
 def shp(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
-    """Fewest items: social-hash bisection."""
+    """Social-hash bisection: fewest items with a cache."""
     return social_hash_order(
         graph, np.arange(graph.trajectories), batch=leaves.batch, superblock=leaves.superblock, seed=seed
     )
 
 
 def shp_balanced(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
-    """Few items in batches of even size: bisection that keeps sides even, then exchange within superblocks."""
+    """Few items in batches of even size: bisection with even sides, then k-way refinement within superblocks."""
     tree = social_hash_order(
         graph, np.arange(graph.trajectories), batch=leaves.batch, superblock=leaves.superblock, even=True, seed=seed
     )
-    return exchanged(graph, tree, batch=leaves.batch, span=leaves.superblock, even=True)
+    return refine_kway(graph, tree, batch=leaves.batch, span=leaves.superblock, even=True)
 
 
 def shp_kway(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
-    """Fewest items where nothing is cached between batches: bisection, then exchange between all batches."""
-    return exchanged(graph, shp(graph, leaves, seed), batch=leaves.batch)
+    """Fewest items without a cache between batches: bisection, then k-way refinement over all batches."""
+    return refine_kway(graph, shp(graph, leaves, seed), batch=leaves.batch)
 
 
 ORDERS: dict[str, Order] = {
@@ -82,8 +82,8 @@ ORDERS: dict[str, Order] = {
 }
 
 
-def mixed(order: IntArray, *, share: float, seed: int) -> IntArray:
-    """`order` with this share of its places drawn, and what stood there shuffled among them.
+def shuffle_share(order: IntArray, *, share: float, seed: int) -> IntArray:
+    """`order` with this share of its trajectories, drawn at random, shuffled among their places.
 
     Trades reuse for independence of the batches: 0 leaves the order as it is, 1 is a random order.
     """
@@ -98,7 +98,7 @@ def mixed(order: IntArray, *, share: float, seed: int) -> IntArray:
 def _signatures(pins: Pins, functions: int, seed: int) -> NDArray[np.int64]:
     smallest = np.full((functions, len(pins.start) - 1), np.iinfo(np.int64).max)
     for b in range(len(pins.start) - 1):
-        for item in pins.item[pins.start[b] : pins.start[b + 1]]:
+        for item in items_of(pins, b):
             for function in range(functions):
-                smallest[function, b] = min(smallest[function, b], hashed(seed, item, function))
+                smallest[function, b] = min(smallest[function, b], hash63(seed, item, function))
     return smallest

@@ -1,4 +1,4 @@
-"""Petastorm schema: what Petastorm wants beside the batch files, apart from writing them, which needs no Petastorm."""
+"""Writes Petastorm's metadata next to the batch files; the batch files themselves need no Petastorm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, UNISCHEMA_KEY
 
-from pipelines.packing.write import BATCH_SCHEMA, described
+from pipelines.packing.write import BATCH_SCHEMA, describe_file
 from schemas.as_petastorm import packed_batch_unischema
 from schemas.manifest import BATCH_FOLDER, FileEntry
 from schemas.storage.copies import published
@@ -18,7 +18,7 @@ from schemas.storage.place import Place
 
 
 def write_schema(folder: Path | Place, batch_files: Sequence[FileEntry]) -> FileEntry:
-    """Petastorm's own metadata: its schema, and how many row groups each batch file has."""
+    """Write Petastorm's schema and the number of row groups of each batch file."""
     row_groups = {Path(entry.path).name: len(entry.superblocks) for entry in batch_files}
     metadata = {
         UNISCHEMA_KEY: pickle.dumps(packed_batch_unischema()),
@@ -27,4 +27,4 @@ def write_schema(folder: Path | Place, batch_files: Sequence[FileEntry]) -> File
     name = f"{BATCH_FOLDER}/_common_metadata"
     with published(Place.of(folder) / name) as path:
         pq.write_metadata(BATCH_SCHEMA.with_metadata(metadata), path)
-        return described(path, name)
+        return describe_file(path, name)

@@ -1,11 +1,11 @@
-"""Quality: what an order of trajectories costs: items encoded per epoch, with and without a cache, and how even."""
+"""The cost of an order of trajectories: items that an epoch encodes, with and without a cache."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from pipelines.packing.compiled import compiled
-from pipelines.packing.graph import Graph, Pins
+from pipelines.packing.graph import Graph, Pins, items_of
 from pipelines.packing.shard import IntArray
 
 
@@ -14,25 +14,25 @@ def distinct_items(graph: Graph, order: IntArray, starts: IntArray) -> IntArray:
     return _distinct_items(graph.pins, order, starts)
 
 
-def encodes(graph: Graph, order: IntArray, starts: IntArray, line: IntArray, *, max_age: int) -> int:
-    """Items encoded by one epoch with a cache, p = 1, one batch a step: unless younger than `max_age` + 1 steps.
+def count_encodes(graph: Graph, order: IntArray, starts: IntArray, line: IntArray, *, max_age: int) -> int:
+    """Items that one epoch encodes with a cache, one batch a step: those whose vector is older than `max_age` steps.
 
-    `line` is the order in which the epoch walks the batches.
+    `line` is the order in which the epoch reads the batches.
     """
-    return _encodes(graph.pins, order, starts, line, max_age)
+    return _count_encodes(graph.pins, order, starts, line, max_age)
 
 
-def training_line(batches: int, *, superblock: int, seed: int) -> IntArray:
-    """Batches in the order that training sees: superblocks shuffled, each from its first batch to its last."""
+def training_batch_order(batches: int, *, superblock: int, seed: int) -> IntArray:
+    """Batches in training order: superblocks are shuffled, the batches within each keep their order."""
     shuffled = np.random.default_rng(seed).permutation(-(-batches // superblock))
     return np.concatenate([np.arange(n * superblock, min(batches, (n + 1) * superblock)) for n in shuffled])
 
 
-def redrawn(graph: Graph, *, seed: int) -> Graph:
-    """A graph with the same lengths and the same popularity of each item, and no other structure: pins drawn anew.
+def configuration_model(graph: Graph, *, seed: int) -> Graph:
+    """A random graph with the same lengths and item popularities: the configuration model without double edges.
 
-    Pins are shuffled over all trajectories; where one meets its item twice, that pin is swapped with a random other
-    until it does not (the configuration model without double edges).
+    Pins are shuffled over all trajectories. A pin whose trajectory already holds its item is swapped with a random
+    other pin until no such pin is left.
     """
     rng = np.random.default_rng(seed)
     item = rng.permutation(graph.item)
@@ -46,7 +46,7 @@ def redrawn(graph: Graph, *, seed: int) -> Graph:
         other = rng.choice(len(item), len(twice), replace=False)
         other, twice = other[~np.isin(other, twice)], twice[~np.isin(other, twice)]
         item[twice], item[other] = item[other], item[twice]
-    assert len(np.unique(owner * graph.items + item)) == len(item), "an item stands twice in one trajectory"
+    assert len(np.unique(owner * graph.items + item)) == len(item), "a trajectory holds an item twice"
     return Graph(start=graph.start, item=item, items=graph.items, row=graph.row)
 
 
@@ -56,7 +56,7 @@ def _distinct_items(pins: Pins, order: IntArray, starts: IntArray) -> IntArray:
     count = np.zeros(len(starts) - 1, np.int64)
     for batch in range(len(count)):
         for b in order[starts[batch] : starts[batch + 1]]:
-            for item in pins.item[pins.start[b] : pins.start[b + 1]]:
+            for item in items_of(pins, b):
                 if seen[item] != batch:
                     seen[item] = batch
                     count[batch] += 1
@@ -64,12 +64,12 @@ def _distinct_items(pins: Pins, order: IntArray, starts: IntArray) -> IntArray:
 
 
 @compiled
-def _encodes(pins: Pins, order: IntArray, starts: IntArray, line: IntArray, max_age: int) -> int:
+def _count_encodes(pins: Pins, order: IntArray, starts: IntArray, line: IntArray, max_age: int) -> int:
     encoded = np.full(pins.items, -max_age - 1, np.int64)
     count = 0
     for step in range(len(line)):
         for b in order[starts[line[step]] : starts[line[step] + 1]]:
-            for item in pins.item[pins.start[b] : pins.start[b + 1]]:
+            for item in items_of(pins, b):
                 if step - encoded[item] > max_age:
                     encoded[item] = step
                     count += 1

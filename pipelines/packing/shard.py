@@ -1,4 +1,4 @@
-"""Shard: the trajectories of one task as flat numpy arrays, which ordering, cutting and assembling work on."""
+"""The trajectories of one task as flat numpy arrays, for ordering, cutting and assembling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Shard:
 
     @property
     def trajectories(self) -> int:
-        """B of the whole shard."""
+        """B of the shard."""
         return len(self.click_start) - 1
 
     @property
@@ -60,7 +60,7 @@ def _column(table: pa.Table, name: str) -> pa.ListArray:
 
 
 def _lists(lists: pa.ListArray) -> tuple[IntArray, pa.Array]:
-    """(offsets from 0, the values that they cut). A slice keeps its parent's values, hence the shift."""
+    """(offsets from 0, the values that they delimit). A slice keeps its parent's values, hence the shift."""
     offsets = lists.offsets.to_numpy().astype(np.int64)
     return offsets - offsets[0], lists.values[offsets[0] : offsets[-1]]
 

@@ -1,4 +1,4 @@
-"""The spans of a batch file, for those who read it row group by row group over a network."""
+"""Hashes the byte spans of a batch file, for readers that fetch single row groups over a network."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 
 from schemas.spans import Span
 
-_END = 8  # bytes behind the footer: its length and a mark
+_END = 8  # bytes after the footer: its length and the magic number
 
 
 def spans_of(path: Path) -> tuple[Span, ...]:
-    """One span for each row group of a Parquet file, and one for its footer: together all its bytes, in order."""
+    """One span per row group of a Parquet file and one for its footer, which together cover the file in order."""
     footer = pq.read_metadata(path)
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     begins = [min(_begin(group.column(place)) for place in range(group.num_columns)) for group in groups]

@@ -1,4 +1,4 @@
-"""Tasks: what one task does with its shard or its rows; thin shells around the numpy functions beside them."""
+"""The work of one engine task on its shard or rows: thin wrappers of this package's numpy functions."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pipelines.engine.groups import per_group, per_row
 from pipelines.packing.assemble import Arrays, assemble, facts_of
 from pipelines.packing.budget import TokenCounts
-from pipelines.packing.ordering import Recipe, items_in_time_order, ordered
+from pipelines.packing.ordering import Recipe, items_in_time_order, order_and_cut
 from pipelines.packing.shard import Shard
 from pipelines.packing.sharding import hour_of, in_time_order
 from pipelines.packing.spans import spans_of
-from pipelines.packing.write import described, read_ordered, write_batches, write_evaluation_file, write_ordered
+from pipelines.packing.write import describe_file, read_ordered, write_batches, write_evaluation_file, write_ordered
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, FileEntry
 from schemas.storage.copies import fetched, published
 from schemas.storage.place import Place
 from schemas.trajectory import EVALUATION
 
-LISTED = ("targets", "weights", "items", "trajectories")  # of each batch, as the manifest lists them
-SUMMED = ("clicks", "item_occurrences", "items_per_target_sample")  # of all batches of a file
+LISTED = ("targets", "weights", "items", "trajectories")  # counts of each batch in the manifest
+SUMMED = ("clicks", "item_occurrences", "items_per_target_sample")  # counts summed over the batches of a file
 _WRITTEN = pa.schema(
     [
         ("shard", pa.int32()),
@@ -44,20 +44,20 @@ _WRITTEN = pa.schema(
         *((name, pa.int64()) for name in SUMMED),
     ]
 )
-_KEPT = ("variant", "click_row", "prefix", "candidate_row", "weight", "logged")  # of an ordered shard
+_KEPT = ("variant", "click_row", "prefix", "candidate_row", "weight", "logged")  # of an order_and_cut shard
 
 
 def order_shards(sharded: DataFrame, recipe: Recipe, folder: Place, tokens_V: TokenCounts | None = None) -> list[Row]:
-    """(shard, batches, items_in_time_order, path) of each shard, whose trajectories lie in order in that file of
-    `folder`: the costly part, done once.
+    """(shard, batches, items_in_time_order, path) of each shard. The file at `path` in `folder` holds its trajectories
+    in order. This is the costly part, done once.
     """
 
     def order_one(table: pa.Table) -> pa.Table:
         number = table["shard"][0].as_py()
         table = in_time_order(table)
         shard = Shard.from_arrow(table)
-        order, starts = ordered(shard, recipe, number, tokens_V)
-        path = f"ordered-{number:05d}-{_unique()}.arrow"
+        order, starts = order_and_cut(shard, recipe, number, tokens_V)
+        path = f"order_and_cut-{number:05d}-{_unique()}.arrow"
         with published(folder / path) as at:
             write_ordered(at, table.select(_KEPT).take(order), starts)
         found = {"batches": len(starts) - 1, "items_in_time_order": items_in_time_order(shard, recipe, tokens_V)}
@@ -71,7 +71,8 @@ def order_shards(sharded: DataFrame, recipe: Recipe, folder: Place, tokens_V: To
 def write_shards(
     spark: SparkSession, paths: Mapping[int, Place], folder: Place, first_batch: Mapping[int, int], *, superblock: int
 ) -> DataFrame:
-    """One Parquet file of `folder` per shard, which lies in order at its path; (entry, facts, distinct items) of each.
+    """Write one Parquet file of `folder` per shard, whose ordered trajectories are at its path; returns (entry, facts,
+    distinct items) of each.
 
     `superblock`: batches of a row group.
     """
@@ -111,9 +112,9 @@ def _write_shard(row: pa.Table, *, folder: Place, superblock: int) -> pa.Table:
 
 
 def write_evaluation(evaluation: DataFrame, folder: Place, *, rows_per_file: int) -> list[Row]:
-    """The impressions as Parquet files whose names stand in time order; (file, rows, its entry) of each.
+    """Write the impressions as Parquet files, numbered by time; returns (file, rows, its entry) of each.
 
-    Which file holds an impression depends on the data alone; the last file is the only one with fewer rows.
+    The file of an impression depends on the data alone. Only the last file has fewer rows.
     """
     per_hour = evaluation.groupBy(hour_of("time").alias("hour")).agg(F.count("*").alias("impressions"))
     earlier = Window.partitionBy(F.lit(0)).orderBy("hour").rowsBetween(Window.unboundedPreceding, -1)
@@ -137,22 +138,22 @@ def write_evaluation(evaluation: DataFrame, folder: Place, *, rows_per_file: int
 
 
 def entry(row: Row, **more: Any) -> FileEntry:
-    """What the manifest says of a file that a task wrote, told by that task's row."""
+    """The manifest's entry of a file that a task wrote, from the task's row."""
     return FileEntry(path=row["path"], sha256=row["sha256"], bytes=row["bytes"], **more)
 
 
 def _written(made: Path, name: str) -> dict[str, Any]:
-    found = described(made, name)
+    found = describe_file(made, name)
     return {"path": found.path, "sha256": found.sha256, "bytes": found.bytes}
 
 
 def _once(rows: list[Row]) -> list[Row]:
-    """The rows by their first column, of which each value stands once: no group was cut in two."""
+    """The rows, sorted by their first column. Its values must be distinct: the engine must not split a group."""
     found = sorted(rows, key=lambda row: int(row[0]))
-    assert all(earlier[0] < later[0] for earlier, later in pairwise(found)), "the engine cut a group in two"
+    assert all(earlier[0] < later[0] for earlier, later in pairwise(found)), "the engine split a group"
     return found
 
 
 def _unique() -> str:
-    """Names this try of the task: a second try, or a speculative twin, never writes over the first one's file."""
+    """A name for this attempt of the task: a retry or a speculative copy never overwrites the file of another."""
     return uuid4().hex

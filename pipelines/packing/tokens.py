@@ -1,4 +1,4 @@
-"""Tokens: ITEM_TOKENS -> the token table that travels with the batches."""
+"""Converts ITEM_TOKENS rows into the arrays of the token table, which a packed directory holds with its batches."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ COLUMNS = (
 
 
 def token_table(items: pa.Table, *, vocabulary: int) -> TokenTable:
-    """The token table of all rows of ITEM_TOKENS; `items` has the columns COLUMNS."""
+    """The token table of all rows of ITEM_TOKENS. `items` has the columns COLUMNS."""
     return TokenTable(**_arrays(items, vocabulary=vocabulary, after=0))
 
 
 def token_piece(items: pa.Table, *, vocabulary: int, after: int) -> dict[str, NDArray[Any]]:
-    """The arrays of a token table of the rows that follow row `after`, numbered anew, pad included; ContractError where
-    they break its rules. Only `canonical_row_V` has the numbers of the whole table, and is left unchecked.
+    """The arrays of a token table of the rows after row `after`, renumbered, pad included. Raises ContractError if they
+    break its rules. Only `canonical_row_V` keeps the row numbers of the complete table, and is not checked.
     """
     arrays = _arrays(items, vocabulary=vocabulary, after=after)
     own = np.arange(len(arrays["canonical_row_V"]), dtype=np.int32)
@@ -43,8 +43,8 @@ def _arrays(items: pa.Table, *, vocabulary: int, after: int) -> dict[str, Any]:
     rows = items["item_row"].to_numpy()
     if not np.array_equal(rows, np.arange(after + 1, after + len(rows) + 1)):
         raise ContractError(
-            f"table item_tokens: {len(rows)} items, and their rows are not {after + 1} to {after + len(rows)}. "
-            "Restore an earlier version of the table, or make it anew with ./feedloop prepare_news into an empty lake"
+            f"table item_tokens: the rows of its {len(rows)} items are not {after + 1} to {after + len(rows)}. "
+            "Restore an earlier version of the table, or run ./feedloop prepare_news into an empty lake"
         )
     segments = items["segment_tokens"].combine_chunks()
     tokens = segments.flatten()

@@ -1,4 +1,4 @@
-"""TrajectoryConfig: what decides the trajectories, beside the data."""
+"""The options that, with the data, decide the trajectories."""
 
 from __future__ import annotations
 
@@ -20,35 +20,33 @@ _CAPS = ("max_windows_per_user", "max_evaluated_per_user", "bot_views_per_day", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrajectoryConfig:
-    """What decides the trajectories, beside the data.
+    """The options that, with the data, decide the trajectories.
 
-    Only clicks of impressions with `from` <= time < `to` are targets. Earlier ones are context only, and so are
-    histories that were logged before `from`; later ones do not exist, not for negatives either. A user's windows are
-    cut from the last click before `to`, and those that hold no target are dropped. Periods that follow each other have
-    together the targets of one run over all of them.
+    Only clicks of impressions with `from` <= time < `to` are targets. Earlier clicks are context only, and so are
+    histories logged before `from`. Later clicks are ignored, for negatives too. A user's windows are cut from the last
+    click before `to`, and windows without a target are dropped. Consecutive periods together have the targets of one
+    run over all of them.
     """
 
-    source: str = "publisher"  # whose impressions
-    from_: str | None = None  # UTC date or time from which on clicks are targets; earlier ones are context only
-    to: str | None = None  # UTC date or time from which on clicks do not exist; by default, the evaluation
-    evaluate_from: str | None = None  # its first UTC date or time: by default the date after `to`, or the last labelled
-    evaluate_share: float | None = None  # latest share of labelled impressions to evaluate; 0.2 where they are one date
-    evaluate_sample: float = 1.0  # share of the evaluation's labelled impressions that is kept, drawn by their names
+    source: str = "publisher"  # publisher of the impressions
+    from_: str | None = None  # UTC date or time of the first target; earlier clicks are context only
+    to: str | None = None  # UTC date or time from which clicks are ignored; by default, the evaluation's start
+    evaluate_from: str | None = None  # its first UTC date or time; default: the date after `to`, or the last labelled
+    evaluate_share: float | None = None  # latest share of labelled impressions to evaluate; 0.2 if all are of one date
+    evaluate_sample: float = 1.0  # share of the evaluation's labelled impressions to keep, drawn by their ids
     max_evaluated_per_user: int | None = None  # labelled impressions of a user in the evaluation, at most; drawn too
-    unlabelled: bool = False  # keep impressions without click marks there too, to predict their clicks
+    unlabelled: bool = False  # also keep its impressions without click marks, to predict their clicks
     window: int = 50  # clicks of a trajectory, at most
-    max_windows_per_user: int | None = None  # trajectories of a user, at most: those of the latest windows
+    max_windows_per_user: int | None = None  # trajectories of a user, at most; the latest windows are kept
     candidates: int = 5  # K: the clicked news and at most K - 1 others
-    negatives: Negatives = (
-        "auto"  # shown beside a click, drawn from its day's clicks, or drawn where none is ever shown
-    )
-    drawn_candidates: int = 50  # with drawn negatives: news drawn beside the clicks of each evaluated impression
+    negatives: Negatives = "auto"  # shown with a click, drawn from its day's clicks, or auto: drawn if none is shown
+    drawn_candidates: int = 50  # with drawn negatives: news drawn for each evaluated impression
     targets: Literal["logged", "all"] = "logged"  # clicks inside impressions, or those of histories too
-    history_weight: float = 1.0  # weight in the loss of a history click, with targets = all
-    variants: int = 1  # drawings of the negatives, each for epochs of its own: pack takes as many of them as it is told
-    bot_views_per_day: int | None = None  # users with more views on any one UTC date are left out of both tables
-    bot_clicks_per_day: int | None = None  # users with more clicks on any one UTC date likewise
-    seed: int = 1  # decides which unclicked news become candidates
+    history_weight: float = 1.0  # weight of a history click in the loss, with targets = all
+    variants: int = 1  # independent draws of the negatives, for different epochs; pack has an option for their number
+    bot_views_per_day: int | None = None  # drop users with more views on any UTC date from both tables
+    bot_clicks_per_day: int | None = None  # drop users with more clicks on any UTC date from both tables
+    seed: int = 1  # of the choice of unclicked news as candidates
 
     def __post_init__(self) -> None:
         if not 1 <= self.window <= _LONGEST_WINDOW:
@@ -66,7 +64,7 @@ class TrajectoryConfig:
         if not 0 < self.history_weight < math.inf:
             raise InputError(f"history_weight is {self.history_weight}: use more than 0, or targets = logged")
         if not -(2**63) <= self.seed < 2**63:
-            raise InputError(f"seed is {self.seed}: use a whole number of 64 bits")
+            raise InputError(f"seed is {self.seed}: use an integer of 64 bits")
         self._check_samples()
         self._check_split()
 
@@ -84,21 +82,21 @@ class TrajectoryConfig:
                 raise InputError(f"evaluate_share is {self.evaluate_share}: use more than 0 and less than 1")
             others = [name for name in ("evaluate_from", "to") if getattr(self, name) is not None]
             if others:
-                raise InputError(f"evaluate_share and {others[0]} both say where the evaluation begins: name one")
+                raise InputError(f"evaluate_share and {others[0]} both set the start of the evaluation: give one")
         begin, end = self.begin, self.end
         if begin and end and begin >= end:
-            raise InputError(f"from is {self.from_}, and to is {self.to}: that is no time at all. Set a later to")
+            raise InputError(f"from is {self.from_} and to is {self.to}: the period is empty. Set a later to")
 
     @property
     def samples(self) -> dict[str, float | int]:
-        """The options that leave something out, where they do: by their names."""
+        """The options that drop data, by name, as far as they are set."""
         caps = {name: getattr(self, name) for name in _CAPS}
         share = {"evaluate_sample": self.evaluate_sample} if self.evaluate_sample < 1 else {}
         return share | {name: most for name, most in caps.items() if most is not None}
 
     @property
     def noted(self) -> dict[str, Any]:
-        """All options by name, but for those that leave nothing out: tables of a time before these stay as they are."""
+        """All options by name, except sampling options that are off, so that tables older than these stay valid."""
         options = asdict(self)
         return {name: options[name] for name in options if name not in (*_CAPS, "evaluate_sample")} | self.samples
 

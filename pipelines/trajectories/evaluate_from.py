@@ -1,4 +1,4 @@
-"""When the evaluation begins: at the moment asked for, at a date, or where a share of the impressions remains."""
+"""Decides when the evaluation begins: at a given time, at a date, or so that a share of the impressions remains."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from schemas.errors import InputError
 
 By = Literal["evaluate_from", "to", "last_date", "share"]
 
-DEFAULT_SHARE = 0.2  # of the labelled impressions, where they all stand on one date
+DEFAULT_SHARE = 0.2  # of the labelled impressions, if all are of one date
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
-    """When the evaluation begins, and what decided it."""
+class EvaluationBegin:
+    """When the evaluation begins, and the rule that decided it."""
 
     at: datetime
     by: By
     share: float | None = None
-    """the share of the labelled impressions that was asked for, or the default where they stand on one date"""
+    """the requested share of the labelled impressions, or the default if all are of one date"""
 
     def __str__(self) -> str:
-        """As a UTC date where it is the beginning of one; `--evaluate-from` takes either form."""
+        """A UTC date if it is the start of one, else a time; `--evaluate-from` takes both forms."""
         at = self.at.astimezone(UTC)
         return str(at.date()) if at == start_of(at.date()) else at.isoformat().replace("+00:00", "Z")
 
 
 def labelled_of(impressions: DataFrame) -> DataFrame:
-    """Those that carry click marks."""
+    """The impressions with click marks."""
     return impressions.where(F.col("clicked").isNotNull())
 
 
@@ -46,16 +46,18 @@ def evaluation_begin(
     begin: datetime | None = None,
     end: datetime | None = None,
     source: str,
-) -> Begin:
-    """The moment asked for, or the first date from `end` on, or the last date with labels.
+) -> EvaluationBegin:
+    """The requested time, or the first date from `end` on, or the last date with labels.
 
-    With a `share`, and where all labels from `begin` on stand on one date, the latest impressions evaluate: from the
-    latest second on after which at least so many of them stand. All of one second stand on one side.
+    With a `share`, or if all labels from `begin` on are of one date, the latest impressions are evaluated: from the
+    latest second from which at least that share of them remains. Impressions of one second are on one side.
     """
     if asked is not None:
-        return Begin(_asked(asked, end), "evaluate_from")
+        return EvaluationBegin(_requested_time(asked, end), "evaluate_from")
     if end is not None:
-        return Begin(start_of((end - timedelta(microseconds=1)).astimezone(UTC).date() + timedelta(days=1)), "to")
+        return EvaluationBegin(
+            start_of((end - timedelta(microseconds=1)).astimezone(UTC).date() + timedelta(days=1)), "to"
+        )
     recent = F.lit(True) if begin is None else F.col("time") >= F.lit(begin)
     first, last = labelled.agg(F.min(F.when(recent, F.col("date"))), F.max("date")).collect()[0]
     if last is None:
@@ -64,9 +66,9 @@ def evaluation_begin(
             "Ingest logs with clicks, or name another --source"
         )
     if first is None or (share is None and first != last):
-        return Begin(start_of(last), "last_date")
+        return EvaluationBegin(start_of(last), "last_date")
     share = DEFAULT_SHARE if share is None else share
-    return Begin(_where_a_share_remains(labelled.where(recent), share, source), "share", share)
+    return EvaluationBegin(_start_of_share(labelled.where(recent), share, source), "share", share)
 
 
 def start_of(day: date) -> datetime:
@@ -74,19 +76,19 @@ def start_of(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
 
 
-def _asked(asked: str, end: datetime | None) -> datetime:
+def _requested_time(asked: str, end: datetime | None) -> datetime:
     found = moment_of(asked)
     if found is None:
         raise InputError(f"evaluate_from is {asked!r}: write a UTC date or time such as 2019-11-13 or 2019-11-13T18:00")
     if end is not None and found < end:
         raise InputError(
-            f"evaluate_from is {asked}, before --to {end.isoformat()}: what is learnt would be evaluated. "
+            f"evaluate_from is {asked}, before --to {end.isoformat()}: training data would be evaluated. "
             "Leave --evaluate-from out, or set a later one"
         )
     return found
 
 
-def _where_a_share_remains(labelled: DataFrame, share: float, source: str) -> datetime:
+def _start_of_share(labelled: DataFrame, share: float, source: str) -> datetime:
     dates = _counts(labelled, F.col("date"))
     wanted = max(1, math.ceil(share * sum(count for _, count in dates)))
     after, day = 0, 0
@@ -96,7 +98,9 @@ def _where_a_share_remains(labelled: DataFrame, share: float, source: str) -> da
     place = 0
     while after + seconds[place][1] < wanted:
         after, place = after + seconds[place][1], place + 1
-    if day == len(dates) - 1 and place == len(seconds) - 1:  # the log's first second: one later, so that some train
+    if (
+        day == len(dates) - 1 and place == len(seconds) - 1
+    ):  # the log's first second: begin one later, so that some impressions train
         if place:
             place -= 1
         elif day:
@@ -104,13 +108,13 @@ def _where_a_share_remains(labelled: DataFrame, share: float, source: str) -> da
         else:
             raise InputError(
                 f"source {source!r}: all impressions with click marks are of one second, {_moment(seconds[0][0])}, so "
-                "none comes before another. Ingest logs that go on for longer, with the time of each impression"
+                "none is earlier than another. Ingest logs of a longer period, with the time of each impression"
             )
     return _moment(seconds[place][0])
 
 
 def _counts(frame: DataFrame, key: Column) -> list[tuple[Any, int]]:
-    """How many rows there are of each key, the greatest first."""
+    """(key, number of rows), highest key first."""
     counted = frame.groupBy(key.alias("key")).count().orderBy(F.desc("key"))
     return [(row["key"], row["count"]) for row in counted.collect()]
 

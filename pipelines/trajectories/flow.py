@@ -1,4 +1,4 @@
-"""Trajectories: impressions -> TRAJECTORIES before the split, EVALUATION from it on."""
+"""Builds TRAJECTORIES from the impressions before the split and EVALUATION from those after it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from pipelines.delta.table_ddl import literal
 from pipelines.lake.notes import TrajectoriesNote, read_note
 from pipelines.lake.tables import Lake
 from pipelines.trajectories.candidates import with_clicks, with_events
-from pipelines.trajectories.checks import checked_counts, negatives_of
+from pipelines.trajectories.checks import count_and_check, resolve_negatives
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.day_negatives import clicks_of_days, with_negatives_of_day
-from pipelines.trajectories.evaluate_from import Begin, evaluation_begin, labelled_of
+from pipelines.trajectories.evaluate_from import EvaluationBegin, evaluation_begin, labelled_of
 from pipelines.trajectories.recent_counts import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown, with_known_news
-from pipelines.trajectories.sampled_candidates import against_drawn
-from pipelines.trajectories.sampled_negatives import popularity, with_drawn
-from pipelines.trajectories.sampling import thinned, without_bots
+from pipelines.trajectories.sampled_candidates import with_drawn_candidates
+from pipelines.trajectories.sampled_negatives import popularity, with_drawn_negatives
+from pipelines.trajectories.sampling import sample_evaluation, without_bots
 from pipelines.trajectories.split import Split, with_split
 from pipelines.trajectories.windows import per_window, with_arrays
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
-_NEXT_SEED = 0x9E3779B97F4A7C15  # variants draw by seeds far apart, the first by the seed itself
+_SEED_STRIDE = 0x9E3779B97F4A7C15  # distance between the seeds of variants; the first uses the seed itself
 _INPUTS = (IMPRESSIONS, HISTORIES, ITEM_TOKENS)
 _OUTPUTS = (TRAJECTORIES, EVALUATION)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
-    """What a run counted, and the versions of the tables that it read and wrote."""
+    """The summary of a run, and the versions of the tables that it read and wrote."""
 
     summary: dict[str, Any]
     inputs: dict[str, int]
@@ -45,9 +45,9 @@ class Made:
 
 
 def build_trajectories(lake: Lake, config: TrajectoryConfig, *, read_from: Lake | None = None) -> Made:
-    """Write both tables for the source; what the same inputs and config made is left as it is.
+    """Write both tables for the source. Tables of the same inputs and config are left unchanged.
 
-    `read_from` is the lake as of old versions, if not the present ones are to be read.
+    `read_from`: the lake as of older versions, to read those instead of the present ones.
     """
     read_from = read_from or lake
     inputs = {table.name: read_from.version(table) for table in _INPUTS}
@@ -59,24 +59,26 @@ def build_trajectories(lake: Lake, config: TrajectoryConfig, *, read_from: Lake 
         return Made(**made, outputs={table.name: lake.version(table) for table in _OUTPUTS})
 
 
-def split_by(config: TrajectoryConfig, evaluate_from: datetime) -> Split:
-    """The split that the config asks for."""
+def make_split(config: TrajectoryConfig, evaluate_from: datetime) -> Split:
+    """The split of the config."""
     return Split(
         evaluate_from=evaluate_from,
         begin=config.begin,
         end=config.end or evaluate_from,
         idle_users=config.targets == "all" or config.negatives == "drawn",  # their clicks make news popular
         unlabelled=config.unlabelled,
-        sample=1.0 if config.negatives == "drawn" else config.evaluate_sample,  # there all clicks make news popular
+        sample=1.0 if config.negatives == "drawn" else config.evaluate_sample,  # drawing needs all clicks
     )
 
 
 def known_views(views: DataFrame, first_shown: DataFrame) -> DataFrame:
-    """A source's views on either side of the split, their news and clicks as canonical rows; `judged`: all evaluated.
+    """A source's views on both sides of the split, their news and clicks as canonical rows. Adds `in_sample`, which is
+    true for every evaluated view until `sample_evaluation`.
 
-    `first_shown` tells when each news was first shown in any impression of the source (`with_first_shown`).
+    `first_shown`: when each news was first shown in any impression of the source (`with_first_shown`).
     """
-    return views.transform(with_known_news, first_shown).transform(with_clicks).withColumn("judged", F.col("evaluated"))
+    known = views.transform(with_known_news, first_shown).transform(with_clicks)
+    return known.withColumn("in_sample", F.col("evaluated"))
 
 
 def trajectories(known: DataFrame, config: TrajectoryConfig) -> DataFrame:
@@ -87,7 +89,7 @@ def trajectories(known: DataFrame, config: TrajectoryConfig) -> DataFrame:
 
 
 def _variant(training: DataFrame, config: TrajectoryConfig, number: int) -> DataFrame:
-    seed = (config.seed + number * _NEXT_SEED + 2**63) % 2**64 - 2**63  # of 64 bits, with sign
+    seed = (config.seed + number * _SEED_STRIDE + 2**63) % 2**64 - 2**63  # a signed 64-bit integer
     chosen: dict[str, Any] = {"candidates": config.candidates, "seed": seed}
     windows = training.transform(with_events, **chosen).transform(per_window, window=config.window)
     if config.negatives == "drawn":
@@ -95,18 +97,18 @@ def _variant(training: DataFrame, config: TrajectoryConfig, number: int) -> Data
     if config.max_windows_per_user is not None:
         windows = windows.where(F.col("window") < config.max_windows_per_user)
     if config.targets == "all":
-        windows = windows.transform(with_drawn, popularity(training), begin=config.begin, **chosen)
+        windows = windows.transform(with_drawn_negatives, popularity(training), begin=config.begin, **chosen)
     return windows.transform(with_arrays, history_weight=config.history_weight).withColumn("variant", F.lit(number))
 
 
 def evaluation(known: DataFrame, config: TrajectoryConfig, first_shown: DataFrame) -> DataFrame:
-    """One row per judged impression that shows known news: its own history, no other click of the user's.
+    """One row per sampled impression with known news, with its own history and no other click of the user.
 
-    With drawn negatives, one per impression with a click: what was clicked, beside drawn news.
+    With drawn negatives, one row per impression with a click: the clicked news and drawn news.
     """
     if config.negatives == "drawn":
-        return known.transform(against_drawn, first_shown, count=config.drawn_candidates, seed=config.seed)
-    return known.where("judged AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
+        return known.transform(with_drawn_candidates, first_shown, count=config.drawn_candidates, seed=config.seed)
+    return known.where("in_sample AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
 
 
 def _build(lake: Lake, read_from: Lake, inputs: dict[str, int], config: TrajectoryConfig) -> dict[str, Any]:
@@ -123,20 +125,20 @@ def _build(lake: Lake, read_from: Lake, inputs: dict[str, int], config: Trajecto
             end=config.end,
             source=config.source,
         )
-        config = replace(config, negatives=negatives_of(labelled, config.negatives))
+        config = replace(config, negatives=resolve_negatives(labelled, config.negatives))
         first_shown = with_first_shown(items.where(ours), seen)
-        views = keep(seen.transform(with_split, histories, split_by(config, begin.at)))
-        known = thinned(keep(views.transform(known_views, first_shown)), config, keep)
-        summary = _decided(begin, config) | bots | checked_counts(known, begin, config)
+        views = keep(seen.transform(with_split, histories, make_split(config, begin.at)))
+        known = sample_evaluation(keep(views.transform(known_views, first_shown)), config, keep)
+        summary = _decisions(begin, config) | bots | count_and_check(known, begin, config)
         shown = showings(seen, items.where(ours), since=begin.at)
         kept = known.transform(evaluation, config, first_shown).transform(with_recent, shown)
         _write(lake, known.transform(trajectories, config), kept, config)
-    first = lake.read(TRAJECTORIES).where(ours).where("variant = 0")  # the others differ in nothing that is counted
+    first = lake.read(TRAJECTORIES).where(ours).where("variant = 0")  # all variants have the same counts
     return summary | _written(first) | {"variants": config.variants}
 
 
-def _decided(begin: Begin, config: TrajectoryConfig) -> dict[str, Any]:
-    """What the options or, where they leave it open, the data have decided; the packed directory carries it along."""
+def _decisions(begin: EvaluationBegin, config: TrajectoryConfig) -> dict[str, Any]:
+    """The settings decided by the options or else by the data; the packed directory records them."""
     share = {} if begin.share is None else {"evaluate_share": begin.share}
     drawn = {"drawn_candidates": config.drawn_candidates} if config.negatives == "drawn" else {}
     return {
@@ -151,7 +153,7 @@ def _decided(begin: Begin, config: TrajectoryConfig) -> dict[str, Any]:
 
 def _write(lake: Lake, made: DataFrame, kept: DataFrame, config: TrajectoryConfig) -> None:
     ours = f"source = {literal(config.source)}"
-    if lake.exists(EVALUATION):  # until both tables are written, nobody may take them for a pair
+    if lake.exists(EVALUATION):  # until both tables are written, no reader may take them for a pair
         lake.note(EVALUATION, f"made_from.{config.source}", json.dumps({"unfinished": True}))
     lake.overwrite(TRAJECTORIES, made, where=ours)
     lake.overwrite(EVALUATION, kept, where=ours)
@@ -170,7 +172,7 @@ def _written(table: DataFrame) -> dict[str, int]:
 
 
 def _made_before(lake: Lake, config: TrajectoryConfig) -> dict[str, Any] | None:
-    """Inputs and summary of the run that wrote both tables last, if it was for this config and nobody wrote since."""
+    """Inputs and summary of the last run, if it had this config and no other run has written since."""
     if not (lake.exists(TRAJECTORIES) and lake.exists(EVALUATION)):
         return None
     made: dict[str, Any] = read_note(lake, EVALUATION, f"made_from.{config.source}", TrajectoriesNote)
@@ -187,5 +189,5 @@ def _note(lake: Lake, config: TrajectoryConfig, made: dict[str, Any]) -> None:
 
 
 def _columns() -> list[str]:
-    """What the tables of this version hold: those of an older one are made anew."""
+    """The columns of this version's tables; tables with other columns are built again."""
     return [*TRAJECTORIES.column_names, *EVALUATION.column_names]

@@ -1,4 +1,4 @@
-"""Recent: how often each candidate of an evaluated impression was shown and clicked in the day before it."""
+"""Counts how often each candidate of an evaluated impression was shown and clicked in the day before it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COUNTS = {"shown": "recent_shown", "clicks": "recent_clicks"}
 
 
 def showings(impressions: DataFrame, items: DataFrame, *, since: datetime) -> DataFrame:
-    """(row, at, shown, clicks): each entry of a labelled impression from SPAN before `since` on, by canonical row."""
+    """(row, at, shown, clicks) of each entry of a labelled impression from SPAN before `since` on, by canonical row."""
     seen = impressions.where(F.col("clicked").isNotNull() & (F.col("time") >= F.lit(since - SPAN)))
     entries = seen.select(F.unix_micros("time").alias("at"), F.explode(F.arrays_zip("shown", "clicked")).alias("entry"))
     rows = items.select(F.col("item_id").alias("id"), F.col("canonical_row").alias("row"))
@@ -25,17 +25,16 @@ def showings(impressions: DataFrame, items: DataFrame, *, since: datetime) -> Da
 
 
 def with_recent(evaluated: DataFrame, showings: DataFrame) -> DataFrame:
-    """Evaluated impressions plus `recent_shown` and `recent_clicks`, a count for each of `shown_row`.
+    """Adds `recent_shown` and `recent_clicks`, one count for each of `shown_row`, to evaluated impressions.
 
-    A showing counts for the impressions of the 24 hours that follow it, never for its own moment. `view` numbers the
-    impressions.
+    A showing counts for impressions of the following 24 hours, never for its own moment. `view` identifies impressions.
 
-    A showing enters a running sum when it happens and leaves it a day later: one sum over each item's events, for
-    Spark would add up a moving frame anew for every row.
+    Each showing adds to a running sum when it happens and is subtracted a day later: one sum over each item's events,
+    because Spark would recompute a moving frame for every row.
     """
     asked = evaluated.select("view", F.unix_micros("time").alias("at"), F.posexplode("shown_row").alias("place", "row"))
-    nobody = {"view": F.lit(None).cast("long"), "place": F.lit(None).cast("int")}
-    begins = showings.withColumns(nobody)
+    no_view = {"view": F.lit(None).cast("long"), "place": F.lit(None).cast("int")}
+    begins = showings.withColumns(no_view)
     ends = begins.withColumns({"at": F.col("at") + _MICROSECONDS, "shown": -F.col("shown"), "clicks": -F.col("clicks")})
     zero = F.lit(0).cast("long")
     events = asked.withColumns({"shown": zero, "clicks": zero}).unionByName(begins).unionByName(ends)

@@ -1,4 +1,4 @@
-"""Resolve: news ids of histories and shown lists -> canonical rows and ages; ids without an item are counted."""
+"""Resolves the news ids of histories and shown lists to canonical rows and ages, and counts ids without an item."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HOUR_MS = 3_600_000
 def with_first_shown(items: DataFrame, impressions: DataFrame) -> DataFrame:
     """(id, canonical_row, first_ms): when a news, under any id of its row, was first shown in these impressions.
 
-    Every id that has an item or was shown stands once; without an item it has no row, and is a news of its own.
+    One row for every id that has an item or was shown. An id without an item has no canonical row and its own time.
     """
     showings = impressions.select(F.explode("shown").alias("id"), F.unix_millis("time").alias("at"))
     shown = showings.groupBy("id").agg(F.min("at").alias("at"))
@@ -25,14 +25,13 @@ def with_first_shown(items: DataFrame, impressions: DataFrame) -> DataFrame:
 
 
 def with_known_news(views: DataFrame, news: DataFrame) -> DataFrame:
-    """Impressions that list some news, these as canonical rows in their order: `history_row`, `shown_row`, `clicked`.
+    """Impressions with any news, listed as canonical rows in their order: `history_row`, `shown_row`, `clicked`.
 
-    `unknown` counts the ids that have no item: they are left out, but for unlabelled impressions, whose whole shown
-    list stays, such ids with the pad's row. `shown_id` and `shown_age_hours` are kept where the impression is
-    evaluated; `news` is as of `with_first_shown`, and no age tells of later times, for the impression itself is one of
-    those that showed its news. Lists are taken apart and put together under the impression's number `view`, a long per
-    news: grouping structs by the impression's own key was several times slower when it was tried. `views` are read
-    twice: kept ones spare a computation.
+    `unknown` counts the ids without an item. They are dropped, except from the shown lists of unlabelled impressions,
+    where they get the pad's row. Evaluated impressions keep `shown_id` and `shown_age_hours`. `news` is from
+    `with_first_shown`; no age depends on later times, because the impression itself showed its news. Lists are exploded
+    and grouped by the impression's number `view`, with one long per news: grouping structs by the impression's own key
+    was several times slower. `views` is read twice, so pass a materialised frame.
     """
     listed = views.select(
         "view",

@@ -1,4 +1,4 @@
-"""Against drawn: evaluated clicks of logs that do not show what was left unclicked, beside news drawn from the day."""
+"""Evaluates clicks of logs without unclicked news against news drawn from the clicks of the day."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _ENTRIES = "array<struct<row:int,id:string,age:double,clicked:boolean>>"
 _RANKED = ("shown_row", "shown_id", "clicked", "shown_age_hours")
 
 
-def against_drawn(views: DataFrame, news: DataFrame, *, count: int, seed: int) -> DataFrame:
-    """The judged views, in which those with a click show what was clicked and up to `count` drawn news.
+def with_drawn_candidates(views: DataFrame, news: DataFrame, *, count: int, seed: int) -> DataFrame:
+    """The sampled views; a view with a click shows the clicked news and up to `count` drawn news.
 
-    `news` is as of `with_first_shown`. What is drawn was clicked by others on that day and before the view, and never,
-    in all the log, by its own user. `drawn` marks these views; unlabelled ones stay as they are, and those without a
-    click are left out: nothing can be ranked there. The order is random, so that equal scores gain nothing.
+    `news` is from `with_first_shown`. Drawn news were clicked by others on that day before the view, and never in the
+    log by the view's user. `drawn` marks these views. Unlabelled views stay unchanged; labelled views without a click
+    are dropped, as they cannot be ranked. The order is random, so that equal scores gain nothing.
     """
     clicked = F.col("clicked").isNotNull() & (F.size("click_row") > 0)
     user = Window.partitionBy("source", "user_id")
     own = F.flatten(F.collect_list(F.concat("history_row", "click_row")).over(user))
     coin = F.xxhash64(F.lit(seed).cast("long"), F.unix_micros("time"), F.get("click_row", F.lit(0)))
-    asking = views.withColumn("own", own).where(F.col("judged") & clicked)
+    asking = views.withColumn("own", own).where(F.col("in_sample") & clicked)
     drawn = with_drawn_rows(asking, clicks_of_days(views), F.col("time"), coin, count=count)
     others = F.transform("drawn_row", lambda row: _entry(row, clicked=False))
     entries = F.concat(_clicked_entries().cast(_ENTRIES), others.cast(_ENTRIES))
@@ -42,9 +42,9 @@ def against_drawn(views: DataFrame, news: DataFrame, *, count: int, seed: int) -
         ).alias("entry"),
     )
     ranked = named.groupBy("view").agg(F.sort_array(F.collect_list("entry")).alias("entries"))
-    beside = ranked.select("view", *(F.col(f"entries.{name}").alias(name) for name in _RANKED))
-    found = drawn.drop("own", "drawn_row", *_RANKED).join(beside, "view", how="inner").withColumn("drawn", F.lit(True))
-    unlabelled = views.where("judged AND clicked IS NULL AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
+    lists = ranked.select("view", *(F.col(f"entries.{name}").alias(name) for name in _RANKED))
+    found = drawn.drop("own", "drawn_row", *_RANKED).join(lists, "view", how="inner").withColumn("drawn", F.lit(True))
+    unlabelled = views.where("in_sample AND clicked IS NULL AND size(shown_row) > 0").withColumn("drawn", F.lit(False))
     return found.unionByName(unlabelled)
 
 

@@ -1,4 +1,4 @@
-"""Drawn: negatives of history clicks, which no impression of the log showed, from what users clicked in training."""
+"""Draws negatives for history clicks, which no impression of the log shows, from the clicks of training."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, IntegerType, StructField, StructType
 
-_POWER, _UNITS = 0.75, 1000  # weight of a news, in whole thousandths: sums do not depend on the order of rows
+_UNITS = 1000  # weights are integers, in thousandths, so that sums do not depend on the order of rows
 _CELLS = 1 << 20
 _UPPER = -1 << 32  # the upper half of a long
 _WINDOW = ("user_id", "window", "source", "begin")
-_BESIDE = ArrayType(ArrayType(IntegerType()))
+_DRAWN = ArrayType(ArrayType(IntegerType()))
 
 IntArray = NDArray[np.integer[Any]]
 
 
 def popularity(views: DataFrame) -> DataFrame:
-    """(row, clicks) of all news clicked in these views: each user's history counts once, as the views tell it once."""
+    """(row, clicks) of all news clicked in these views. Each user's history counts once: one view holds it."""
     clicked = views.select(F.explode(F.concat("history_row", "click_row")).alias("row"))
     return clicked.groupBy("row").agg(F.count("*").alias("clicks"))
 
 
-def line_of(clicks: DataFrame, *, taken: int, seed: int) -> IntArray:
-    """About a million cells in random order, of which each news owns its share of clicks^.75: 4 MB, whatever the log.
+def popularity_cells(clicks: DataFrame, *, taken: int, seed: int) -> IntArray:
+    """About a million cells in random order; each news owns its share of clicks^.75 of them. Takes 4 MB for any log.
 
-    Shares are rounded up or down at random, so that also a news with less than a cell has its chance. The line begins
-    anew at its end, so that `taken` cells can be taken from anywhere.
+    Shares are rounded up or down at random, so that a news with less than a cell has its chance. The first `taken`
+    cells are repeated at the end, so that a draw of `taken` cells can start anywhere.
     """
     root = F.sqrt(F.col("clicks").cast("double"))
-    weight = (root * F.sqrt(root) * _UNITS).cast("long")  # by roots: engines differ in the last bit of a power
+    weight = (root * F.sqrt(root) * _UNITS).cast("long")  # with roots: engines differ in the last bit of a power
     weighed = clicks.withColumn("weight", weight)
     share = F.col("weight") / weighed.agg(F.sum("weight")).scalar()
     rounding = F.shiftrightunsigned(_hash(seed, F.col("row")), 11) * F.lit(2.0**-53)
     owned = weighed.withColumn("cells", F.floor(share * _CELLS + rounding).cast("int")).where("cells > 0")
     cells = owned.select("row", F.explode(F.sequence(F.lit(1), F.col("cells"))).alias("number"))
     hashed = _hash(seed, F.col("row"), F.col("number"))
-    place = hashed.bitwiseAND(_UPPER) + F.col("row")  # sorts at random, and holds the row
+    place = hashed.bitwiseAND(_UPPER) + F.col("row")  # sorts at random and contains the row
     places = np.sort(cells.select(place.alias("place")).toArrow()["place"].to_numpy())
-    line = (places & ~_UPPER).astype(np.int32)
-    return np.concatenate([line, np.resize(line, taken)])
+    cell_rows = (places & ~_UPPER).astype(np.int32)
+    return np.concatenate([cell_rows, np.resize(cell_rows, taken)])
 
 
-def with_drawn(
+def with_drawn_negatives(
     windows: DataFrame, clicks: DataFrame, *, candidates: int, seed: int, begin: datetime | None = None
 ) -> DataFrame:
-    """The windows, in which each history click has candidates: itself, and others that the window does not hold.
+    """The windows with candidates for each history click: the clicked news, and news that the window does not hold.
 
-    A click takes the cells that follow a place given by (seed, position, clicked news), not by user: more than needed,
-    for the window's own clicks and repeated news among them do not count. Where too few are left (a catalogue hardly
-    larger than the window) it has fewer candidates, and with none it is context only. So is a history that was told
-    before `begin`; windows that hold nothing later are left out.
+    A click reads the cells after a place given by (seed, position, clicked news), not by user. It reads more than
+    needed, because the window's own clicks and repeated news are skipped. If too few are left (a catalogue hardly
+    larger than the window), it has fewer candidates; without any it is context only. So is a history logged before
+    `begin`; windows with nothing later are dropped.
     """
     if begin is not None:
         windows = windows.where(F.array_max("events.time") >= F.lit(begin))
     taken = _taken(candidates - 1)
-    line = line_of(clicks, taken=taken, seed=seed)
-    cells = F.lit(max(1, len(line) - taken)).cast("long")
+    cell_rows = popularity_cells(clicks, taken=taken, seed=seed)
+    cells = F.lit(max(1, len(cell_rows) - taken)).cast("long")
     starts = F.transform("events", lambda event: F.pmod(_hash(seed, event["position"], event["row"]), cells))
     history = F.transform("events", lambda event: _is_asked(event, begin))
     asked = windows.select(*_WINDOW, "events", starts.alias("starts"), history.alias("asked"))
@@ -75,32 +75,32 @@ def with_drawn(
             rows = pc.struct_field(batch["events"].flatten(), "row")
             of_clicks = (rows, batch["starts"].flatten(), batch["asked"].flatten())
             windows = zip(*(np.split(each.to_numpy(zero_copy_only=False), cuts) for each in of_clicks), strict=True)
-            beside = [each for clicks in windows for each in drawn_beside(line, *clicks, most=candidates - 1)]
+            drawn = [each for clicks in windows for each in draw_candidates(cell_rows, *clicks, most=candidates - 1)]
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-            lists = pa.ListArray.from_arrays(offsets, pa.array(beside, pa.list_(pa.int32())))
+            lists = pa.ListArray.from_arrays(offsets, pa.array(drawn, pa.list_(pa.int32())))
             columns = [*(batch[name] for name in (*_WINDOW, "events")), lists]
-            yield pa.RecordBatch.from_arrays(columns, [*_WINDOW, "events", "beside"])
+            yield pa.RecordBatch.from_arrays(columns, [*_WINDOW, "events", "drawn"])
 
-    schema = StructType([*asked.select(*_WINDOW, "events").schema, StructField("beside", _BESIDE)])
+    schema = StructType([*asked.select(*_WINDOW, "events").schema, StructField("drawn", _DRAWN)])
     found = asked.mapInArrow(draw, schema)
     events = F.transform(
         "events",
-        lambda event, at: event.withField("candidate_row", F.coalesce(F.get("beside", at), event["candidate_row"])),
+        lambda event, at: event.withField("candidate_row", F.coalesce(F.get("drawn", at), event["candidate_row"])),
     )
     return found.select(*_WINDOW, events.alias("events"))
 
 
-def drawn_beside(
-    line: IntArray, row_L: IntArray, start_L: IntArray, asked_L: NDArray[np.bool_], *, most: int
+def draw_candidates(
+    cell_rows: IntArray, row_L: IntArray, start_L: IntArray, asked_L: NDArray[np.bool_], *, most: int
 ) -> list[list[int] | None]:
-    """Of each click of a window that is asked for, itself and at most so many drawn news; None without any.
+    """For each asked click of a window, the clicked news and at most `most` drawn news; None without any.
 
-    They are the first cells from its start on of `line` that hold none of the window's clicks, as far as it looks.
+    Drawn news come from the first cells after the click's start that hold none of the window's clicks.
     """
     own, taken, found = set(row_L.tolist()), _taken(most), list[list[int] | None]()
     for row, start, asked in zip(row_L.tolist(), start_L.tolist(), asked_L.tolist(), strict=True):
         others: dict[int, None] = {}
-        for other in line[start : start + taken].tolist() if asked else ():
+        for other in cell_rows[start : start + taken].tolist() if asked else ():
             if other not in own:
                 others[other] = None
                 if len(others) == most:

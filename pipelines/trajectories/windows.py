@@ -1,4 +1,4 @@
-"""Windows: a user's events -> trajectories of at most L clicks, cut from the end."""
+"""Cuts a user's events from the end into trajectories of at most L clicks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pyspark.sql import functions as F
 
 def per_window(views: DataFrame, *, window: int) -> DataFrame:
     """(source, user, window, begin, events): each user's events in windows; window 0 is the latest."""
-    told = F.sort_array(F.collect_list(F.struct("_start", "events")))  # empty ones may share a start
-    events = F.flatten(F.transform(told, lambda view: view["events"]))
+    ordered = F.sort_array(F.collect_list(F.struct("_start", "events")))  # views without events may share a start
+    events = F.flatten(F.transform(ordered, lambda view: view["events"]))
     users = views.groupBy("user_id", "source").agg(events.alias("_all")).where("size(_all) > 0")
     total = F.size("_all")
     windows = users.withColumn("window", F.explode(F.sequence(F.lit(0), F.floor((total - 1) / window).cast("int"))))
@@ -21,7 +21,7 @@ def per_window(views: DataFrame, *, window: int) -> DataFrame:
 
 
 def with_arrays(windows: DataFrame, *, history_weight: float) -> DataFrame:
-    """TRAJECTORIES rows of the windows that hold a target: without one there is nothing to learn."""
+    """TRAJECTORIES rows of the windows with a target; windows without one teach nothing."""
     targets = F.filter("events", lambda event: F.size(event["candidate_row"]) > 0)
     return windows.select(
         "source",

@@ -15,7 +15,7 @@ from schemas.embedding import EMBEDDINGS
 from schemas.impression import HISTORIES
 from tests.engines import running
 from trainer.eval.lake_rows import delta_rows
-from trainer.serve.embeddings import News, Stamp, held_vectors, table_of, write_vectors
+from trainer.serve.embeddings import News, Stamp, stored_vectors, table_of, write_vectors
 
 
 def test_rows_that_spark_marked_as_deleted_are_not_read(tmp_path: Path) -> None:
@@ -39,11 +39,11 @@ def test_spark_reads_and_cares_for_vectors_that_were_written_without_it(spark: S
     for value in (0.5, 1.5):
         vectors = np.full((2, 3), value, np.float32)
         rows = table_of(news, vectors, stamp, datetime(2026, 1, 1, tzinfo=UTC))
-        write_vectors(tmp_path / EMBEDDINGS.name, rows, "s", anew=value == 0.5)
+        write_vectors(tmp_path / EMBEDDINGS.name, rows, "s", replace_all=value == 0.5)
     lake = Lake(spark, str(tmp_path))
     assert maintain_lake(lake, MaintenanceConfig())[EMBEDDINGS.name]["after"]["rows"] == 2
     found = lake.read(EMBEDDINGS).orderBy("item_row").select("item_id", "vector").collect()
     assert [(row["item_id"], row["vector"]) for row in found] == [("a", [1.5] * 3), ("b", [1.5] * 3)]
-    again = held_vectors(tmp_path / EMBEDDINGS.name, stamp, news)
+    again = stored_vectors(tmp_path / EMBEDDINGS.name, stamp, news)
     assert again is not None
     assert again.vector_ND.tolist() == [[1.5] * 3] * 2

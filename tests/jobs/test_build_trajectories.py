@@ -56,7 +56,7 @@ def test_a_period_comes_from_the_command_line_or_a_preset_and_is_noted(
     noted = json.loads(lake.notes(EVALUATION)["made_from.p"])["config"]
     assert (noted["from_"], noted["to"]) == ("2026-03-03", "2026-03-04")
     assert run(build_trajectories, [*options, "--to", "2026-03-02T08:00"]) == 2
-    message = "no impression from 2026-03-02 on and before 2026-03-02T08:00 has a click"
+    message = "no impression from 2026-03-02 on and before 2026-03-02T08:00 has both a click"
     assert message in capsys.readouterr().err
 
 

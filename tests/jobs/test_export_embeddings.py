@@ -83,7 +83,7 @@ def test_killed_while_writing_the_earlier_export_stays_whole(made: Path) -> None
     [
         ({"lake": "nowhere"}, "--lake nowhere: there is no such folder. Name the lake"),
         ({"name": "none"}, "no state.json, so this is no checkpoint"),
-        ({"out": "packed"}, "something that is no export. Name another --out"),
+        ({"out": "packed"}, "exists and is no export. Name another --out"),
         ({"index": "tree"}, "tree"),
     ],
 )

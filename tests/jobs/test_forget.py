@@ -30,7 +30,7 @@ from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from pipelines.forget.erase_rows import ERASED
 from pipelines.lake.tables import Lake
-from pipelines.packing.repack import put_back
+from pipelines.packing.repack import finish_repack
 from pipelines.packing.write import existing_manifest
 from schemas.impression import IMPRESSIONS
 from schemas.raw_log import RAW_LOG, REJECTS
@@ -194,7 +194,7 @@ def test_a_directory_that_was_stopped_between_two_names_has_its_name_again(whole
         for name in filter(None, (made, left)):
             shutil.copytree(whole.folder / "packed", tmp_path / name)
         (tmp_path / left / "old").touch()
-        put_back(tmp_path / "packed")
+        finish_repack(tmp_path / "packed")
         assert existing_manifest(tmp_path / "packed") is not None
         assert (tmp_path / "packed" / "old").exists() == (made is None)
         assert [path.name for path in tmp_path.iterdir()] == ["packed"]

@@ -108,8 +108,8 @@ def test_a_directory_is_not_packed_again_from_trajectories_that_other_options_ma
     before = manifest_at(there / "packs" / "one")
     ((first, *_),) = [told(whole, there, "--rebuild")["holdings"]]
     assert first["reason"].endswith(
-        "not packed again: the lake's trajectories have been built by other options since. Build them by its own, and "
-        "pack again"
+        "not packed again: the lake's trajectories have since been built with other options. Build them with those of "
+        "the packed directory, and pack again"
     )
     assert manifest_at(there / "packs" / "one") == before
     assert no_leftovers(there / "packs" / "one")

@@ -27,13 +27,13 @@ def call(logs: Path, lake: Path, *more: str) -> int:
     ("files", "more", "message"),
     [
         ({}, (), "no such folder"),
-        ({"1.jsonl": ["rubbish"]}, (), "1.jsonl: not one line is an impression"),
+        ({"1.jsonl": ["rubbish"]}, (), "1.jsonl: no line is an impression"),
         ({"behaviors.tsv": ["a\tb\tc"]}, (), "has 3 tab-separated columns instead of 5"),
         ({"1.jsonl": [json_line()]}, ("--format", "csv"), "csv"),
         ({"1.jsonl": [json_line()]}, ("--format", "mind"), "behaviors*.tsv"),
         ({"1.jsonl": [json_line()]}, ("--sorce", "x"), "sorce"),
         ({"1.jsonl": [json_line()]}, ("--logs-since", "/2026"), "write a path below --logs"),
-        ({"1.jsonl": [json_line()]}, ("--logs-since", "2026/11/27"), "logs are looked for as logs/*.jsonl"),
+        ({"1.jsonl": [json_line()]}, ("--logs-since", "2026/11/27"), "logs are named logs/*.jsonl"),
         ({"1.jsonl": [json_line()]}, ("--logs-since", "logs/2"), "no logs there from logs/2 on (--logs-since)"),
     ],
 )
@@ -59,8 +59,8 @@ def test_files_that_cannot_be_used_are_named_and_the_others_land(
     summary = json.loads(said.out)
     assert summary["impressions"] == 1
     assert sorted(summary["unreadable_files"]) == ["logs/2.jsonl", "logs/3.jsonl"]
-    assert "2 files could not be used, the others are in" in said.err
-    assert "logs/2.jsonl: not one line is an impression" in said.err
+    assert "2 files could not be used, the others were ingested" in said.err
+    assert "logs/2.jsonl: no line is an impression" in said.err
 
 
 @pytest.mark.usefixtures("spark")
@@ -115,8 +115,8 @@ def test_a_replay_tells_what_it_changed(tmp_path: Path, capfd: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--replay", "--logs", "logs"), "--logs names new logs to add, --replay reads those that the lake holds"),
-        ((), "--logs names new logs to add, --replay reads those that the lake holds: give one of them"),
+        (("--replay", "--logs", "logs"), "--logs adds new logs, --replay reads the lines in the lake again"),
+        ((), "--logs adds new logs, --replay reads the lines in the lake again: give one of them"),
         (("--from", "2026-03-03", "--logs", "logs"), "add --replay, or drop it"),
         (("--replay",), "nothing was ingested here from source 'publisher'"),
     ],

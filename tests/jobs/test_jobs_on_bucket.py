@@ -173,7 +173,7 @@ def test_report_and_inspect(made: Path, bucket: str, told: Told, tmp_path: Path)
         (
             export_embeddings,
             "--checkpoint {b}/run/checkpoint --data {m}/packed --out {b}/half",
-            "{b}/half: there is something that is no export",
+            "{b}/half: exists and is no export",
         ),
         (
             export_embeddings,

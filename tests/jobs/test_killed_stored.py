@@ -19,7 +19,7 @@ from jobs.maintain import maintain
 from pipelines.delta.log import open_table
 from pipelines.delta.table_ddl import TABLES
 from pipelines.histories import with_history
-from pipelines.ingest.batch.replace_rows import finish_exchanges
+from pipelines.ingest.batch.replace_rows import finish_replacements
 from pipelines.lake.tables import Lake
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.copies import publish
@@ -159,5 +159,5 @@ def test_a_killed_run_and_another_make_what_one_run_makes(
 def test_what_a_killed_replay_has_made_goes_with_the_next_ingest(spark: SparkSession, bucket: str) -> None:
     lake = Place.of(bucket) / "lake"
     write(lake / "_replay" / "0123" / "impressions" / "part-0.parquet", b"rows of anyone")
-    finish_exchanges(Lake(spark, lake))
+    finish_replacements(Lake(spark, lake))
     assert not [*below(lake)]

@@ -1,4 +1,4 @@
-"""Checkpoints: a directory renamed once complete, safetensors and JSON only, so that loading one cannot run code."""
+"""Writes and reads one checkpoint: a folder, renamed once complete, of safetensors and JSON, which cannot run code."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from trainer.checkpoint.state import State
 from trainer.ranks.process_group import ALONE, Ranks, wait_for_all
 
 FORMAT_VERSION = 4
-_WITHOUT_SUMS = 3  # the version before, whose files are not checked
+_WITHOUT_SUMS = 3  # the version before, without checksums of its files
 STATE_FILE = "state.json"
 _PART = re.compile(r"[a-z]+(-[0-9]{1,6})?")
 LONGEST_STATE = 1 << 26  # bytes
-_DAMAGE = (  # what reading and restoring something else than what was written can raise
+_DAMAGE = (  # errors that reading and restoring changed files can raise
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -43,7 +43,7 @@ _DAMAGE = (  # what reading and restoring something else than what was written c
 
 
 class ResumeError(InputError):
-    """A checkpoint cannot be used as it is. `damaged`: for its files are not what was written."""
+    """A checkpoint cannot be used. `damaged`: its files differ from what was written."""
 
     def __init__(self, message: str, *, damaged: bool = False) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class ResumeError(InputError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Everything that changes the result: `tensors` by part (model, table, planner, ...) and plain `state`."""
+    """All state that affects the result: `tensors` by part (model, table, planner, ...) and plain `state`."""
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
@@ -63,8 +63,8 @@ class Checkpoint:
 def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) -> None:
     """Write to a sibling folder, then rename: `path` is complete or absent, whatever kills the process or the machine.
 
-    An older one is replaced, and until then `standing` finds it. Of several ranks each writes the parts that it was
-    given, and the leader the state; all must call this.
+    Replaces an older checkpoint, which `complete_folder` finds until then. Each of several ranks writes the parts that
+    it holds, and the leader the state; all must call this.
     """
     partial = path.with_name(f".{path.name}.incomplete")
     if ranks.leads:
@@ -74,8 +74,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) ->
     with _room_for(checkpoint, partial, path):
         for part, tensors in checkpoint.tensors.items():
             file = partial / f"{part}.safetensors"
-            save_file(_apart(tensors), file)
-            on_disk(file)
+            save_file(_separate_tensors(tensors), file)
+            sync_to_disk(file)
     wait_for_all()
     if ranks.leads:
         with _room_for(checkpoint, partial, path):
@@ -84,7 +84,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) ->
 
 @contextmanager
 def _room_for(checkpoint: Checkpoint, partial: Path, path: Path) -> Iterator[None]:
-    """Inside, a full disk is one message, and what is half written goes, for it fills the disk."""
+    """Turns a full disk into one error message and removes the incomplete folder, which takes up the space."""
     needed = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
     try:
         with space_for(path, needed):
@@ -94,57 +94,58 @@ def _room_for(checkpoint: Checkpoint, partial: Path, path: Path) -> Iterator[Non
         raise
 
 
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, each in memory of its own: of weights that are tied, the file holds one for each name."""
-    apart: dict[str, Tensor] = {}
+def _separate_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each in memory of its own: the file holds tied weights once for each name."""
+    separate: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, tensor in tensors.items():
         own = tensor.detach().cpu().contiguous()
         place = own.untyped_storage().data_ptr()
-        apart[name] = own.clone() if place in taken else own
+        separate[name] = own.clone() if place in taken else own
         taken.add(place)
-    return apart
+    return separate
 
 
 def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
     parts = sorted(file.stem for file in partial.glob("*.safetensors"))
     sums = {part: _sha256(partial / f"{part}.safetensors") for part in parts}
-    told = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": parts, "sha256": sums}
-    state = json.loads(json.dumps(told))  # as it will be read
+    written = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": parts, "sha256": sums}
+    state = json.loads(json.dumps(written))  # as it will be read
     state["state_sha256"] = _digest(state)
     (partial / STATE_FILE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
-    on_disk(partial / STATE_FILE)
-    on_disk(partial)
-    aside = _aside(path)
+    sync_to_disk(partial / STATE_FILE)
+    sync_to_disk(partial)
+    aside = _replaced_path(path)
     if path.exists():
-        shutil.rmtree(aside, ignore_errors=True)  # of a save that was killed when its own was in place
+        shutil.rmtree(aside, ignore_errors=True)  # left by a save that was killed after its last rename
         path.rename(aside)
     partial.rename(path)
-    on_disk(path.parent)
+    sync_to_disk(path.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _aside(path: Path) -> Path:
-    """Where an older checkpoint stands while another takes its place."""
+def _replaced_path(path: Path) -> Path:
+    """The name of an older checkpoint while another replaces it."""
     return path.with_name(f".{path.name}.replaced")
 
 
-def standing(path: Path) -> Path:
-    """The checkpoint `path`, or what it was to replace where a kill came between two renames; `path` if neither is."""
-    aside = _aside(path)
+def complete_folder(path: Path) -> Path:
+    """`path` if it is complete, else the checkpoint that it was to replace if a kill came between the two renames;
+    `path` if there is neither."""
+    aside = _replaced_path(path)
     return path if (path / STATE_FILE).is_file() or not (aside / STATE_FILE).is_file() else aside
 
 
-def put_in_place(path: Path) -> None:
-    """Give back its name to a checkpoint that a killed save left aside."""
-    if (found := standing(path)) != path:
+def restore_name(path: Path) -> None:
+    """Give a checkpoint that a killed save had renamed its own name again."""
+    if (found := complete_folder(path)) != path:
         shutil.rmtree(path, ignore_errors=True)  # without a state, so no checkpoint
         found.rename(path)
-        on_disk(path.parent)
+        sync_to_disk(path.parent)
 
 
-def on_disk(path: Path) -> None:
-    """Return when a file, or a folder's list of names, outlives a loss of power."""
+def sync_to_disk(path: Path) -> None:
+    """Return when a file, or a folder's list of names, would survive a loss of power."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -155,28 +156,28 @@ def on_disk(path: Path) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what save_checkpoint wrote; ResumeError names what is missing, changed, cut short or of another version.
 
-    `damaged` where it is not what was written. Nothing outside of `path` is read, and nothing in it can run: parts
-    are plain safetensors files in the folder.
+    Its `damaged` is True where files differ from what was written. Nothing outside of `path` is read, and nothing in
+    it can run: parts are plain safetensors files in the folder.
     """
-    path = standing(path)
+    path = complete_folder(path)
     state = load_state(path)
-    with of_checkpoint(path):
+    with checkpoint_errors(path):
         tensors = {part: load_file(_part_in(path, part, state)) for part in state["parts"]}
         return Checkpoint(tensors=tensors, state=state, path=path)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """The plain state of a checkpoint alone; ResumeError as load_checkpoint."""
-    path = standing(path)
+    """The plain state of a checkpoint alone; raises ResumeError as load_checkpoint does."""
+    path = complete_folder(path)
     if not _plain(path / STATE_FILE):
         raise ResumeError(f"{path}: no {STATE_FILE}, so this is no checkpoint. Name a folder that jobs.train wrote")
-    with of_checkpoint(path):
+    with checkpoint_errors(path):
         return _state_in(path / STATE_FILE)
 
 
 @contextmanager
-def of_checkpoint(path: Path | None) -> Iterator[None]:
-    """Inside, whatever the contents of a checkpoint can cause comes out as a ResumeError that names it."""
+def checkpoint_errors(path: Path | None) -> Iterator[None]:
+    """Turns every error that a checkpoint's contents can cause into a ResumeError that names the checkpoint."""
     try:
         yield
     except InputError as error:
@@ -184,35 +185,35 @@ def of_checkpoint(path: Path | None) -> Iterator[None]:
             raise
         raise ResumeError(f"{path}: {error}") from error
     except (MemoryError, torch.OutOfMemoryError) as error:
-        told = "memory does not suffice to load the checkpoint. Free some, or go on where there is more"
-        raise ResumeError(f"{path}: {told}") from error
-    except OSError as error:  # of the machine, not of what was written
-        raise ResumeError(f"{path}: the checkpoint cannot be read ({error}). Mend that, and start again") from error
+        message = "memory does not suffice to load the checkpoint. Free some, or resume where there is more"
+        raise ResumeError(f"{path}: {message}") from error
+    except OSError as error:  # a fault of the machine, not of the files
+        raise ResumeError(f"{path}: the checkpoint cannot be read ({error}). Fix that, and start again") from error
     except _DAMAGE as error:
-        said = str(error) if isinstance(error, SafetensorError) else repr(error)[:200]
-        told = f"{path}: the checkpoint is damaged ({said}). Use another one, or train again"
-        raise ResumeError(told, damaged=True) from error
+        reason = str(error) if isinstance(error, SafetensorError) else repr(error)[:200]
+        message = f"{path}: the checkpoint is damaged ({reason}). Use another one, or train again"
+        raise ResumeError(message, damaged=True) from error
 
 
 def _state_in(file: Path) -> dict[str, Any]:
-    told: dict[str, Any] = {"advice": "Use another one, or train again", "error": ResumeError}
-    text = read_bytes(file, largest=LONGEST_STATE, **told)
+    error_options: dict[str, Any] = {"advice": "Use another one, or train again", "error": ResumeError}
+    text = read_bytes(file, largest=LONGEST_STATE, **error_options)
     where = f"{file.parent}: the checkpoint is damaged, {STATE_FILE}"
-    with _as_damage():
-        state = json_value(text, where, **told)
+    with _as_damaged():
+        state = json_value(text, where, **error_options)
     version = state.get("format_version") if isinstance(state, dict) else None
     if type(version) is int and version not in (FORMAT_VERSION, _WITHOUT_SUMS):
         raise ResumeError(f"{file.parent}: format version {version}, this code reads {FORMAT_VERSION}. Train again")
-    with _as_damage():
-        converted(state, State, where, unknown="ignored", **told)
+    with _as_damaged():
+        converted(state, State, where, unknown="ignored", **error_options)
     if version == FORMAT_VERSION and state.pop("state_sha256") != _digest(state):
         raise ValueError(f"{STATE_FILE} is not what was written")
     return dict(state)
 
 
 @contextmanager
-def _as_damage() -> Iterator[None]:
-    """Inside, a ResumeError is one of damaged files: a run may go on from an earlier checkpoint."""
+def _as_damaged() -> Iterator[None]:
+    """Marks a ResumeError as one of damaged files: a run may resume from an earlier checkpoint."""
     try:
         yield
     except ResumeError as error:
@@ -220,7 +221,7 @@ def _as_damage() -> Iterator[None]:
 
 
 def _part_in(path: Path, part: str, state: Mapping[str, Any]) -> Path:
-    """The file of a part, which is what was written."""
+    """The file of a part, checked against its checksum."""
     if not _PART.fullmatch(part):
         raise ValueError(f"{repr(part)[:80]} is no part of a checkpoint")
     file = path / f"{part}.safetensors"

@@ -1,4 +1,4 @@
-"""Rank state: what of a checkpoint is one rank's own, also where another number of ranks goes on with it."""
+"""Extracts one rank's own state from a checkpoint, also when another number of ranks resumes from it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class RankState:
     random: Tensor | None
 
 
-def of_rank(checkpoint: Checkpoint, ranks: Ranks, policy: Policy) -> RankState:
-    """The rank's own state if as many ranks go on; otherwise each begins with the freshest vector of every item.
+def state_of_rank(checkpoint: Checkpoint, ranks: Ranks, policy: Policy) -> RankState:
+    """The rank's own state if as many ranks resume; otherwise each starts with the freshest vector of every item.
 
-    ResumeError for accumulated and carried, whose waiting gradients belong to the ranks that they were made by.
+    ResumeError for accumulated and carried, whose waiting gradients belong to the ranks that made them.
     """
     saved = int(checkpoint.state["ranks"])
     states = [_saved(checkpoint, rank) for rank in range(saved)]
@@ -36,7 +36,7 @@ def of_rank(checkpoint: Checkpoint, ranks: Ranks, policy: Policy) -> RankState:
     if policy in ("accumulated", "carried"):
         raise ResumeError(
             f"the checkpoint is of {saved} processes, these are {ranks.world}, and {policy} keeps gradients waiting in "
-            f"each: go on with {saved}"
+            f"each: resume with {saved}"
         )
     random = states[ranks.rank].random if ranks.rank < saved else None
     return RankState(*_freshest(states), random)
@@ -45,7 +45,7 @@ def of_rank(checkpoint: Checkpoint, ranks: Ranks, policy: Policy) -> RankState:
 def _saved(checkpoint: Checkpoint, rank: int) -> RankState:
     arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors[f"planner-{rank}"].items()}
     random = checkpoint.tensors[f"random-{rank}"]["torch"]
-    return RankState(checkpoint.tensors[f"table-{rank}"], PlannerState.of(arrays), random)
+    return RankState(checkpoint.tensors[f"table-{rank}"], PlannerState.from_arrays(arrays), random)
 
 
 def _freshest(states: list[RankState]) -> tuple[Mapping[str, Tensor], PlannerState]:

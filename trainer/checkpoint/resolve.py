@@ -1,4 +1,4 @@
-"""The checkpoint that an option names, on this machine or behind a URL: the best of a folder, or else the newest."""
+"""Resolves the checkpoint that an option names, local or behind a URL: the best of a folder, or else the newest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.storage.copies import fetch
 from schemas.storage.files import head
 from schemas.storage.place import Place
 from schemas.storage.stand_in import StandIn
-from trainer.checkpoint.remote import bring, bring_state, complete_at, complete_in
+from trainer.checkpoint.remote import complete_at, complete_in, fetch_checkpoint, fetch_state
 from trainer.checkpoint.retention import BEST, CONFIG_FILE, FOLDER, resolve_checkpoint, run_folder_of
 
 
@@ -21,25 +21,25 @@ class FoundCheckpoint:
     """A checkpoint whose files are on this machine."""
 
     given: Path
-    """what was named, a checkpoint or a folder of them; of a URL its stand-in"""
+    """the named checkpoint or folder of checkpoints; for a URL its local stand-in"""
     path: Path
     """its files"""
     place: Place
-    """where it stands"""
+    """its local path or URL"""
     run: Place | None
-    """the folder of the run that wrote it, if it stands in one"""
+    """the folder of the run that wrote it, if it is in one"""
 
     @property
-    def whole_name(self) -> str:
-        """Where it stands, whatever the working directory."""
+    def absolute_name(self) -> str:
+        """Its absolute path or URL."""
         return str(self.path.resolve() if self.place.is_local else self.place)
 
 
 @contextmanager
 def found_checkpoint(named: Place) -> Iterator[FoundCheckpoint]:
-    """Inside, the checkpoint is at hand; of a folder behind a URL that one alone is fetched.
+    """Inside, the checkpoint's files are on this machine; from a folder behind a URL only that checkpoint is fetched.
 
-    Whether it is one, and whole, tells who loads it.
+    Loading it checks whether it is a checkpoint and complete.
     """
     if named.is_local:
         path = resolve_checkpoint(named.path)
@@ -55,7 +55,7 @@ def found_checkpoint(named: Place) -> Iterator[FoundCheckpoint]:
         with stand_in.named():
             path = _best_of(folder, local) if at is None else given
             if at is not None:
-                bring(at, given)
+                fetch_checkpoint(at, given)
             run = folder.parent if folder.name == FOLDER and head(folder.parent / CONFIG_FILE) is not None else None
             if run is not None:
                 fetch(run / CONFIG_FILE, local.parent / CONFIG_FILE)
@@ -63,13 +63,13 @@ def found_checkpoint(named: Place) -> Iterator[FoundCheckpoint]:
 
 
 def _best_of(folder: Place, local: Path) -> Path:
-    """The chosen checkpoint of a folder, fetched; where there is none, the path of the folder."""
+    """Fetch the best checkpoint of a folder, or else the newest; the folder's path if there is none."""
     complete = complete_in(folder)
     for name, at in complete.items():
-        bring_state(at, local / name)
+        fetch_state(at, local / name)
     if head(folder / BEST) is not None:
         fetch(folder / BEST, local / BEST)
     path = resolve_checkpoint(local)
     if path.name in complete:
-        bring(complete[path.name], path)
+        fetch_checkpoint(complete[path.name], path)
     return path

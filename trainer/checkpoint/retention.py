@@ -1,4 +1,4 @@
-"""Retention: the checkpoints of a run, one folder each; the newest few and the best are kept."""
+"""Keeps a run's checkpoints, one folder each: the newest few and the best; removes the others."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainer.checkpoint.files import (
     STATE_FILE,
     Checkpoint,
     ResumeError,
+    complete_folder,
     load_checkpoint,
     load_state,
-    on_disk,
-    put_in_place,
+    restore_name,
     save_checkpoint,
-    standing,
+    sync_to_disk,
 )
 from trainer.ranks.process_group import ALONE, Ranks, broadcast_from_leader, summed, wait_for_all
 
@@ -35,45 +35,45 @@ FOLDER, CONFIG_FILE = "checkpoint", "config.json"  # in the folder of a run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
-    """The epoch after which the evaluation impressions were ranked best."""
+    """The epoch after which the validation impressions had the best AUC."""
 
     step: Count
     auc: Annotated[float, between(0, 1)]
 
 
 class Follower:
-    """Looks after a run's folder for somebody; this one for nobody."""
+    """Is notified of changes in a run's folder; this one does nothing."""
 
     def bring(self, checkpoint: Path) -> None:
-        """The files of this checkpoint, whose state is there, are about to be read."""
+        """Provide the files of this checkpoint, whose state is there, before they are read."""
 
     def follow(self) -> None:
-        """Something was saved, marked or removed."""
+        """Called after a checkpoint was saved, marked or removed."""
 
 
-NOBODY = Follower()
+NO_FOLLOWER = Follower()
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """`folder` holds step-00000120, ... and, where epochs are judged, best.json. One run writes it at a time."""
+    """`folder` holds step-00000120, ... and, if epochs are evaluated, best.json. One run writes it at a time."""
 
     folder: Path
     keep: int
     ranks: Ranks = ALONE
     """only the leader marks and removes; all must call save"""
-    follower: Follower = NOBODY
-    """the leader's: is asked for a checkpoint's files before they are read, and told of every change"""
+    follower: Follower = NO_FOLLOWER
+    """the leader's: provides a checkpoint's files before they are read, and is notified of every change"""
 
     def save(self, checkpoint: Checkpoint, *, step: int) -> Path:
-        """Write the checkpoint of `step`, then remove those that need not be kept."""
+        """Write the checkpoint of `step`, then remove those that are not kept."""
         path = self.path_of(step)
         save_checkpoint(checkpoint, path, self.ranks)
         self.sweep()
         return path
 
     def path_of(self, step: int) -> Path:
-        """Where the checkpoint of `step` stands."""
+        """The folder of the checkpoint of `step`."""
         return self.folder / f"step-{step:08d}"
 
     def steps(self) -> list[int]:
@@ -81,12 +81,12 @@ class Checkpoints:
         names = [path.name for pattern in ("step-*", ".step-*.replaced") for path in self.folder.glob(pattern)]
         named = (STEP_NAME.fullmatch(name.removeprefix(".").removesuffix(".replaced")) for name in names)
         steps = {int(match.group(1)) for match in named if match}
-        return sorted(step for step in steps if (standing(self.path_of(step)) / STATE_FILE).is_file())
+        return sorted(step for step in steps if (complete_folder(self.path_of(step)) / STATE_FILE).is_file())
 
     def newest(self) -> Path | None:
         """The latest complete checkpoint."""
         steps = self.steps()
-        return standing(self.path_of(steps[-1])) if steps else None
+        return complete_folder(self.path_of(steps[-1])) if steps else None
 
     def newest_state(self) -> Mapping[str, Any] | None:
         """The plain state of the latest checkpoint whose state is not damaged; None if there is none."""
@@ -99,14 +99,14 @@ class Checkpoints:
         return None
 
     def newest_intact(self) -> tuple[Checkpoint | None, list[str]]:
-        """(the latest checkpoint that every rank can read, why each newer one was passed over); None if there is none.
+        """(the latest checkpoint that every rank can read, or None, and why each newer one was passed over).
 
-        Those passed over get the name <step>.damaged. ResumeError, and nothing is renamed, if all are damaged.
+        Those passed over are renamed to <step>.damaged. ResumeError, and nothing is renamed, if all are damaged.
         """
         passed: dict[Path, str] = {}
         steps = self.steps()
         while (step := int(broadcast_from_leader(steps.pop() if steps else -1, self.ranks))) >= 0:
-            path = standing(self.path_of(step))
+            path = complete_folder(self.path_of(step))
             self._bring(path)
             try:
                 checkpoint, damage = load_checkpoint(path), ""
@@ -121,7 +121,7 @@ class Checkpoints:
             passed[path] = damage or f"{path}: another process reads it as damaged"
         if passed:
             raise ResumeError(
-                f"no checkpoint of this run can be used. {' '.join(passed.values())}. To begin anew, remove "
+                f"no checkpoint of this run can be used. {' '.join(passed.values())}. To start again, remove "
                 f"{self.folder} or name another --out"
             )
         return None, []
@@ -138,43 +138,43 @@ class Checkpoints:
             path.rename(aside)
 
     def best(self) -> Best | None:
-        """What mark_best said last, if its checkpoint is there."""
+        """The epoch that mark_best marked last, if its checkpoint is there."""
         file = self.folder / BEST
         if not os.path.lexists(file):
             return None
-        told: dict[str, Any] = {
-            "advice": "Remove it: the newest checkpoint then stands for the best",
+        error_options: dict[str, Any] = {
+            "advice": "Remove it: the newest checkpoint then counts as the best",
             "error": ResumeError,
         }
-        best = decoded(read_bytes(file, largest=_LONGEST_BEST, **told), Best, str(file), **told)
+        best = decoded(read_bytes(file, largest=_LONGEST_BEST, **error_options), Best, str(file), **error_options)
         return best if best.step in self.steps() else None
 
     def mark_best(self, best: Best) -> None:
-        """From now on the checkpoint of `best.step`, which is there, is the best."""
+        """Mark the checkpoint of `best.step`, which must exist, as the best."""
         if not self.ranks.leads:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f".{BEST}"
         with space_for(self.folder / BEST):
             partial.write_text(json.dumps(asdict(best)) + "\n")
-            on_disk(partial)
+            sync_to_disk(partial)
         partial.replace(self.folder / BEST)
-        on_disk(self.folder)
+        sync_to_disk(self.folder)
         self.sweep()
 
     def sweep(self) -> None:
-        """Remove what is neither among the newest `keep` nor the best, and what a killed process left half done."""
+        """Remove checkpoints that are neither among the newest `keep` nor the best, and incomplete ones."""
         if not self.ranks.leads:
             return
         for step in self.steps():
-            put_in_place(self.path_of(step))
+            restore_name(self.path_of(step))
         self._clear()
         best = self.best()
         kept = {*self.steps()[-self.keep :], *([best.step] if best else [])}
         for path in self.folder.glob("step-*"):
             match = STEP_NAME.fullmatch(path.name)
             if match and int(match.group(1)) not in kept and not path.is_symlink():
-                path.rename(path.with_name(f".{path.name}.removed"))  # half removed, it must not be found
+                path.rename(path.with_name(f".{path.name}.removed"))  # a partly removed one must not be found
         self._clear()
         self.follower.follow()
 
@@ -184,20 +184,20 @@ class Checkpoints:
 
 
 def resolve_checkpoint(path: Path) -> Path:
-    """`path` itself if it is a checkpoint; of a folder of checkpoints the best, or else the newest."""
-    if (standing(path) / STATE_FILE).is_file():
-        return standing(path)
+    """`path` itself if it is a checkpoint; for a folder of checkpoints the best, or else the newest."""
+    if (complete_folder(path) / STATE_FILE).is_file():
+        return complete_folder(path)
     checkpoints = Checkpoints(path, keep=1)
     best = checkpoints.best()
-    return standing(checkpoints.path_of(best.step)) if best else checkpoints.newest() or path
+    return complete_folder(checkpoints.path_of(best.step)) if best else checkpoints.newest() or path
 
 
-def load_chosen(path: Path) -> Checkpoint:
+def load_resolved_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint that `resolve_checkpoint` finds; ResumeError if there is none or it is damaged."""
     return load_checkpoint(resolve_checkpoint(path))
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:
-    """The folder of the run that wrote a checkpoint; None for a checkpoint that stands elsewhere by now."""
+    """The folder of the run that wrote a checkpoint; None for a checkpoint that was moved elsewhere."""
     run = checkpoint.resolve().parent.parent
     return run if checkpoint.resolve().parent == run / FOLDER and (run / CONFIG_FILE).is_file() else None

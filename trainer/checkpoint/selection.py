@@ -1,15 +1,15 @@
-"""What chose a checkpoint; without the libraries that evaluation needs, for every run that goes on reads it."""
+"""Reads which impressions chose a checkpoint; without evaluation's libraries, as every resumed run imports it."""
 
 from __future__ import annotations
 
-from trainer.checkpoint.files import Checkpoint, of_checkpoint
+from trainer.checkpoint.files import Checkpoint, checkpoint_errors
 from trainer.data.validation import Choice
 
 
 def choices_of(saved: Checkpoint) -> list[Choice] | None:
-    """The impressions that chose a checkpoint, or one that it began from; None where an older feedloop chose it by all
+    """The impressions that chose a checkpoint, or one that it started from; None if an older feedloop chose it by all
     evaluation impressions of its directory."""
-    with of_checkpoint(saved.path):
+    with checkpoint_errors(saved.path):
         kept = saved.state.get("keeping", {})
         if kept.get("best") and "chosen_by" not in kept:
             return None

@@ -1,4 +1,4 @@
-"""State: the types and bounds of a checkpoint's state.json; names beside these are for those who watch a run."""
+"""State: the types and bounds of a checkpoint's state.json; further keys belong to those who watch a run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _SessionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Whatever of this is there is of this kind; which of it a reader needs, the reader asks for."""
+    """Types of the known keys, as far as they are there; each reader checks that the keys that it needs exist."""
 
     format_version: int
     parts: tuple[ShortText, ...]

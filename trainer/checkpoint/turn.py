@@ -1,7 +1,7 @@
-"""Turn: of processes that train in one place behind a URL the newest goes on, and those before it leave.
+"""Turn: among processes that train at one URL the newest continues, and earlier ones stop.
 
-No kernel locks such a place, and a process that was killed would hold a lease for minutes. So who goes on with a run
-takes the turn from whoever has it, and that one finds out before it changes anything more.
+No kernel locks such a place, and a killed process would hold a lease for minutes. So the process that resumes a run
+takes the turn from the one that has it, and that one checks the turn before it changes anything more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDER = "_locks/train.turn"
 
 
 class Turn:
-    """A process's turn to write to the place; none until it takes one."""
+    """A process's turn to write to the place; it has none until it takes one."""
 
     def __init__(self, place: Place) -> None:
         self._place, self._at = place, place / FOLDER
@@ -25,25 +25,25 @@ class Turn:
         self._number = 0
 
     def take(self) -> None:
-        """From now on it is this process's turn. InputError where another takes it at this moment."""
+        """Take the turn for this process. InputError if another takes it at the same moment."""
         before = self._numbers()
         self._number = max(before, default=0) + 1
-        with suppress(FileExistsError):  # which it is too where the answer to a first try was lost
+        with suppress(FileExistsError):  # also if the answer to a first try was lost
             create(self._named(self._number), self._token)
         self.check()
         for number in before:
             remove(self._named(number))
 
     def check(self) -> None:
-        """InputError where another process has taken the turn of this one."""
+        """InputError if another process has taken the turn of this one."""
         if self._number and not self._is_ours():
             raise InputError(
-                f"{self._place}: another process goes on with this training run, from the last checkpoint that is "
-                "there. This one leaves it alone. Let one process train at a time"
+                f"{self._place}: another process resumes this training run, from the last checkpoint that is there. "
+                "This one stops. Let one process train at a time"
             )
 
     def give_back(self) -> None:
-        """The place is nobody's, if it was still this process's turn."""
+        """Release the place, if it is still this process's turn."""
         if self._number and self._is_ours():
             remove(self._named(self._number))
         self._number = 0

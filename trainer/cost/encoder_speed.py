@@ -1,7 +1,7 @@
-"""Encoder speed: forward and backward of whole chunks, as a share of what the device can multiply (MFU).
+"""Encoder speed: times forward and backward of complete chunks, as a share of the device's peak (MFU).
 
-The formula stands in trainer/cost/flops.py. Hardware MFU counts every token that was computed, useful MFU those that
-are not padding, each with its own segment's keys. Weights are bfloat16, as in the copy that multiplies in training.
+The formula is in trainer/cost/flops.py. Hardware MFU counts every computed token, useful MFU those that are not
+padding, each with its own segment's keys. Weights are bfloat16, as in the copy that computes in training.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SIZES: dict[str, dict[str, Any]] = {
 TITLE_TOKENS = 15.9  # mean of MIND's titles, [CLS] and [SEP] included
 _VOCABULARY = 30_522
 
-Forward = Callable[[], Tensor]  # hidden states, as the layers leave them
+Forward = Callable[[], Tensor]  # the layers' hidden states
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedConfig:
-    """What is timed."""
+    """The workload that is timed."""
 
     size: str = "base"
     """tiny, minilm or base: the encoder's shape; its weights are random, which costs the same"""
@@ -46,11 +46,11 @@ class SpeedConfig:
     tokens: int = 32
     """longest segment"""
     repeats: int = 10
-    """chunks that are timed, after two that are not"""
+    """timed chunks, after two untimed ones"""
     row_tokens: int = 128
-    """width of the rows that titles share"""
+    """width of the rows that titles share, in tokens"""
     attention_dropout: float = 0.0
-    """of attention weights; FlexAttention, for shared rows on a GPU, has none"""
+    """dropout of attention weights; FlexAttention, for shared rows on a GPU, has none"""
     bfloat16: bool = True
     """weights in bfloat16"""
     compiled: bool = False
@@ -76,8 +76,8 @@ class Load(NamedTuple):
 
 
 def encoder_speed(config: SpeedConfig, device: torch.device) -> dict[str, Any]:
-    """Seconds, MFU and peak memory of chunks of full segments, of titles padded to the longest in the chunk, and of the
-    same titles in rows that they share."""
+    """Seconds, MFU and peak memory of chunks of full segments, of titles padded to the longest in the chunk, and of
+    the same titles in shared rows."""
     torch.manual_seed(config.seed)
     shape = bert_shape(config.size)
     shape.attention_probs_dropout_prob = config.attention_dropout
@@ -107,7 +107,7 @@ def bert_shape(size: str) -> BertConfig:
 
 
 def random_plm(folder: Path, size: str, *, seed: int) -> str:
-    """A folder with a language model of that size, its weights random, as a user would name one."""
+    """Writes a language model of that size with random weights to `folder` and returns its path, as a plm option."""
     hf_logging.disable_progress_bar()
     torch.manual_seed(seed)
     BertModel(bert_shape(size)).save_pretrained(folder)
@@ -134,8 +134,8 @@ def _in_rows(encoder: SplitEncoder, lengths: NDArray[np.int64], config: SpeedCon
     forward = torch.compile(encoder.packed, dynamic=False) if config.compiled else encoder.packed
 
     def once() -> Tensor:
-        heard = encoder.sharing_rows(source_RW, segments=1, longest=longest)  # as each chunk makes its own
-        return forward(ids_RW, heard)
+        attention = encoder.packed_attention(source_RW, segments=1, longest=longest)  # each chunk makes its own
+        return forward(ids_RW, attention)
 
     return Load(once, lengths, np.full(len(source_RW), width))
 

@@ -1,9 +1,9 @@
-"""Multiplications of the encoder's layers, and how many of them a device can do in a second: the two halves of MFU.
+"""Counts the FLOPs of the encoder's layers and a device's peak FLOPs per second: the two parts of MFU.
 
-Forward, per real or padded token that sees K keys: 2 W + 4 H K per layer, where W numbers stand in the layer's
-matrices, 4 H^2 + 2 H F of them in a BERT-shaped one of width H and inner width F. Backward costs twice as much.
-Embeddings, norms, softmax and a bus's few keys count nothing; that the lowest trained layer owes no gradient to stored
-input, a twelfth of one layer's work, is not taken off.
+Forward, per real or padded token that sees K keys: 2 W + 4 H K per layer, where W is the number of weights in the
+layer's matrices, 4 H^2 + 2 H F in a BERT-shaped one of width H and inner width F. Backward costs twice as much.
+Embeddings, norms, softmax and a bus's few keys are not counted; nor is it subtracted that the lowest trained layer owes
+no gradient to stored input, a twelfth of one layer's work.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.cost.memory import settled
+from trainer.cost.memory import synchronize
 from trainer.cost.precision import multiplies_bfloat16
 
-# Dense bfloat16 multiplications of tensor cores, per second, as the vendor tells them.
+# Dense bfloat16 FLOPs of tensor cores, per second, as stated by the vendor.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:
-    """Of a stack of layers: `width` H, how many `layers`, `weights` = numbers in the matrices of all of them."""
+    """A stack of layers: `width` H, number of `layers`, `weights` = numbers in the matrices of all layers."""
 
     width: int
     layers: int
@@ -40,26 +40,26 @@ class LayerShape:
 
 
 def forward_flops(shape: LayerShape, *, tokens: int, pairs: int) -> int:
-    """Of one pass forward of so many tokens; `pairs` = sum over tokens of the keys that each sees."""
+    """FLOPs of one forward pass over `tokens` tokens; `pairs` = sum over tokens of the keys that each sees."""
     return 2 * shape.weights * tokens + 4 * shape.width * shape.layers * pairs
 
 
 def layer_flops(shape: LayerShape, lengths: NDArray[np.integer[Any]]) -> int:
-    """Of forward and backward over segments of these lengths, each token seeing its own segment's keys."""
+    """FLOPs of forward and backward over segments of these lengths; each token sees its own segment's keys."""
     own = lengths.astype(np.int64)
     return 3 * forward_flops(shape, tokens=int(own.sum()), pairs=int((own**2).sum()))
 
 
 def device_name(device: torch.device) -> str:
-    """What the device calls itself."""
+    """The device's own name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 @cache
 def peak_flops(device: torch.device, *, bfloat16: bool) -> float:
-    """The vendor's figure for a device that is known, else the best of five large matrix products, measured once.
+    """The vendor's figure for a known device, else the best of five large matrix products, measured once.
 
-    Draws nothing from torch's generators, so that a run that is told its MFU takes the steps of one that is not.
+    Draws nothing from torch's generators, so that a run takes the same steps with and without MFU.
     """
     for name, peak in PEAKS.items():
         if bfloat16 and name in device_name(device):
@@ -74,9 +74,9 @@ def peak_flops(device: torch.device, *, bfloat16: bool) -> float:
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time until the device is through with it."""
-    settled(device)
+    """Wall time until the device has finished the work."""
+    synchronize(device)
     began = time.perf_counter()
     work()
-    settled(device)
+    synchronize(device)
     return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""Memory of the device: its peak by what the allocator gave out, on a CPU and on a GPU alike; when it is full."""
+"""Device memory: measures the allocator's peak on CPU and GPU, and reports full memory as one error."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from schemas.errors import InputError
 
 
 class OutOfMemoryError(InputError):
-    """The device's memory does not suffice for a step as it is configured."""
+    """The device's memory does not suffice for a step as configured."""
 
 
 @contextmanager
 def reporting_full_memory(what: str, advice: str) -> Iterator[None]:
-    """Inside, a memory that does not suffice becomes one message: what for, and what helps."""
+    """Turns insufficient memory into one error: `what` needed it, and `advice`."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -27,34 +27,34 @@ def reporting_full_memory(what: str, advice: str) -> Iterator[None]:
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Whether so many bytes may lie on the device and leave it three quarters of what is free now."""
+    """Whether `size` bytes take at most a quarter of the device's free memory."""
     return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4
 
 
 def free_cached(device: torch.device) -> None:
-    """Give back what the allocator holds and nobody uses."""
+    """Release the allocator's unused memory."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
-def settled(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[list[int]]:
-    """The most bytes that the allocator had given out while this was open, above what it had at the start."""
+    """The allocator's peak in bytes inside, above its level at the start; read it from the list afterwards."""
     found = [0]
     if device.type == "cuda":
-        settled(device)
+        synchronize(device)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         yield found
         found[0] = torch.cuda.max_memory_allocated() - before
         return
-    with profile(profile_memory=True) as profiler:  # not torch.profiler's: that one makes a tree of all operators
+    with profile(profile_memory=True) as profiler:  # torch.profiler's would build a tree of all operators
         yield found
     events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())

@@ -1,4 +1,4 @@
-"""Precision: in which numbers the encoder is multiplied, and whether the device multiplies them or emulates it."""
+"""Precision: the number format of the encoder's products, and whether the device multiplies it or emulates it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has multiplications of bfloat16: a GPU of capability 8.0 or more, or a processor's own.
+    """Whether the device multiplies bfloat16 natively: a GPU of capability 8.0 or more, or a processor.
 
     A processor needs avx512_bf16 or amx, and torch's oneDNN, which may be limited by DNNL_MAX_CPU_ISA, must use them.
     """
@@ -22,15 +22,15 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def resolved(asked: Literal["auto", "float32", "bfloat16"], *, able: bool) -> Precision:
-    """`asked`, but for `auto`: bfloat16 where what computes is `able` to multiply it, else float32."""
+    """`asked`, or for `auto` bfloat16 if the devices are `able` to multiply it, else float32."""
     if asked != "auto":
         return asked
     return "bfloat16" if able else "float32"
 
 
 def emulation(precision: str, device: torch.device) -> str | None:
-    """What to say of a precision that this device emulates; None where it does not."""
+    """A warning for a precision that this device emulates; None if it does not."""
     if precision != "bfloat16" or multiplies_bfloat16(device):
         return None
     lacks = "a capability of 8.0" if device.type == "cuda" else "avx512_bf16 or amx"
-    return f"bfloat16 is emulated here, for this {device.type} lacks {lacks}: that takes many times as long as float32"
+    return f"bfloat16 is emulated here, as this {device.type} lacks {lacks}: it takes many times as long as float32"

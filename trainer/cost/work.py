@@ -1,4 +1,4 @@
-"""Work: what the encoder does in a step, counted from integers in the loader thread; no tensor is looked at."""
+"""Counts the encoder's work in a step from integers, in the loader thread; no tensor is read."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from trainer.model.split_encoder import SplitEncoder
 
 
 class Work(NamedTuple):
-    """Of one step on one rank. Frozen layers have no part in it: their output comes from the store."""
+    """The work of one step on one rank, without the frozen layers, whose output comes from the store."""
 
     tokens: int
     """of the items that are encoded"""
     computed_tokens: int
-    """the same with padding, in whatever form the chunks enter the layers"""
+    """the same with padding, in the form in which the chunks enter the layers"""
     flops: int
     """forward of what is encoded, twice that for what is back-propagated, by the formula of flops.py"""
     computed_flops: int
     """the same with padding, and with the second forward of chunks that are replayed"""
 
     def plus(self, other: Work) -> Work:
-        """Of both."""
-        return Work(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        """The sum of both."""
+        return Work(*(left + right for left, right in zip(self, other, strict=True)))
 
 
 NO_WORK = Work(0, 0, 0, 0)
@@ -39,7 +39,7 @@ NO_WORK = Work(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """Of each item row: all its tokens, and the sum over its segments of their lengths' squares."""
+    """For each item row: all its tokens, and the sum over its segments of their lengths' squares."""
 
     tokens_V: IntArray
     squares_V: IntArray
@@ -61,9 +61,9 @@ class _Passed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkCounter:
-    """Counts plans. `kept_chunks`: as configured; what run.auto_chunk gives up on the way is not seen.
+    """Counts the work of plans. `kept_chunks`: as configured, without later reductions by run.auto_chunk.
 
-    `computed_shape`: (rows, tokens of each) that the items of a chunk become; each token sees all of its row.
+    `computed_shape`: (rows, tokens of each row) of a chunk's items; each token sees all of its row.
     """
 
     lengths: Lengths
@@ -98,7 +98,7 @@ class WorkCounter:
 
 
 def trained_shape(split: SplitEncoder) -> LayerShape:
-    """Of the layers that are trained. Every linear map in them counts, once where a family shares it between layers."""
+    """The shape of the trained layers. Counts every linear map, once if a family shares it between layers."""
     linear = [
         part for name, part in split.upper.named_modules() if isinstance(part, nn.Linear) and "pooler" not in name
     ]
@@ -108,6 +108,6 @@ def trained_shape(split: SplitEncoder) -> LayerShape:
 
 
 def _sums(of_S: NDArray[np.int64], start_V1: IntArray) -> IntArray:
-    """Of each item, the sum over its segments."""
+    """For each item, the sum over its segments."""
     total_S1 = np.concatenate([np.zeros(1, np.int64), np.cumsum(of_S)])
     return np.asarray(np.diff(total_S1[start_V1]), np.int64)

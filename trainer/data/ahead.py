@@ -1,4 +1,4 @@
-"""Ahead: tasks done by a few threads before they are asked for, in order, as much at once as memory and disk allow."""
+"""Runs tasks in a few threads before their results are requested, in order and within bounds of bytes and tasks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import NamedTuple, Protocol, TypeVar
 
 
 class Closable(Protocol):
-    """What a task gives."""
+    """The result of a task."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Releases its resources."""
 
 
 Held = TypeVar("Held", bound=Closable)
 
 
 class Bounds(NamedTuple):
-    """How far ahead: in bytes, in tasks, and by how many threads."""
+    """How far ahead tasks run: in bytes and in tasks; and the number of threads."""
 
     bytes: int = 64 << 20
     tasks: int = 16
@@ -30,9 +30,9 @@ BOUNDS = Bounds()
 
 
 def done_ahead(tasks: Sequence[tuple[int, Callable[[], Held]]], bounds: Bounds = BOUNDS) -> Generator[Held, None, None]:
-    """What each of the (bytes, task) gives, in their order; the error of one that failed comes in its turn.
+    """The results of the (bytes, task) in their order. A failed task's error is raised in its turn.
 
-    One is on its way whatever its size. Whoever takes a result closes it; those never taken are closed here.
+    One task runs whatever its size. The caller closes the results that it takes; the others are closed here.
     """
     waiting: deque[tuple[int, Future[Held]]] = deque()
     given, on_way = 0, 0

@@ -1,4 +1,4 @@
-"""BACKENDS: the ways to read a superblock; both deliver the same arrays in the same order."""
+"""The ways to read a superblock; all of them give the same arrays in the same order."""
 
 from __future__ import annotations
 

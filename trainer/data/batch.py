@@ -1,7 +1,7 @@
-"""PackedBatch, as the reader delivers it, and StepBatch, what one step trains on: numpy only, pure functions.
+"""Turns the arrays of packed batches into a StepBatch, the data of one step: pure functions on numpy arrays.
 
-P is the number of targets per trajectory: positions that are context only leave the target axis here, so that the head
-scores no position that has no weight. A StepBatch asks for M items; the planner says which N distinct rows they are.
+P is the number of targets per trajectory: positions without weight, which are only context, are removed from the target
+axis here, so that the head does not score them. A StepBatch requests M items; the planner maps them to N rows.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ FloatArray = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBatch:
-    """One rank's share of a step. Slots point into `ask_M`, item rows in the order asked."""
+    """One rank's share of a step. Slots point into `ask_M`, the requested item rows."""
 
     ask_M: IntArray
     click_slot_BL: IntArray
     click_mask_BL: BoolArray
-    earlier_BL: IntArray  # clicks of earlier impressions than the click's own
+    earlier_BL: IntArray  # number of clicks of impressions before the click's own
     target_slot_BPK: IntArray
     target_mask_BPK: BoolArray
     prefix_BP: IntArray
@@ -35,17 +35,17 @@ class StepBatch:
 
     @property
     def targets(self) -> int:
-        """Valid targets: what clicks/s counts."""
+        """The number of valid targets, which clicks/s counts."""
         return int(np.count_nonzero(self.weight_BP))
 
     @property
     def weight_sum(self) -> float:
-        """The share of the loss count."""
+        """This share's part of the loss count."""
         return float(self.weight_BP.sum(dtype=np.float64))
 
 
 def check_batch(arrays: Mapping[str, NDArray[Any]], where: str, *, rows: int) -> StepBatch:
-    """The arrays of one PACKED_BATCH, checked, as a step of one batch; `rows`: of the token table that its items name.
+    """A StepBatch of the arrays of one PACKED_BATCH, which are checked. `rows`: of the token table.
 
     ContractError names `where`.
     """
@@ -66,33 +66,32 @@ def check_batch(arrays: Mapping[str, NDArray[Any]], where: str, *, rows: int) ->
 
 
 def compact(valid_BL: BoolArray) -> IntArray:
-    """Index BP that brings each row's valid positions to the front, in order; P = the most in a row, at least 1."""
+    """Index (B, P) of each row's valid positions, in order and first; P = the most of any row, at least 1."""
     longest = max(1, int(valid_BL.sum(axis=1).max(initial=0)))
     return np.argsort(~valid_BL, axis=1, kind="stable")[:, :longest]
 
 
 def empty_batch() -> StepBatch:
-    """The share of a rank that a short step leaves without a batch."""
-    whole, real, yes = np.int64, np.float32, np.bool_
+    """The share of a rank for which a short step has no batch."""
     return StepBatch(
-        ask_M=np.zeros(0, whole),
-        click_slot_BL=np.zeros((0, 1), whole),
-        click_mask_BL=np.zeros((0, 1), yes),
-        earlier_BL=np.zeros((0, 1), whole),
-        target_slot_BPK=np.zeros((0, 1, 1), whole),
-        target_mask_BPK=np.zeros((0, 1, 1), yes),
-        prefix_BP=np.zeros((0, 1), whole),
-        weight_BP=np.zeros((0, 1), real),
+        ask_M=np.zeros(0, np.int64),
+        click_slot_BL=np.zeros((0, 1), np.int64),
+        click_mask_BL=np.zeros((0, 1), np.bool_),
+        earlier_BL=np.zeros((0, 1), np.int64),
+        target_slot_BPK=np.zeros((0, 1, 1), np.int64),
+        target_mask_BPK=np.zeros((0, 1, 1), np.bool_),
+        prefix_BP=np.zeros((0, 1), np.int64),
+        weight_BP=np.zeros((0, 1), np.float32),
     )
 
 
 def asked_of(batches: Sequence[StepBatch]) -> IntArray:
-    """What these batches ask for together: `merge(batches).ask_M`, and no more work than that."""
+    """The item rows that these batches request: `merge(batches).ask_M` without the work of merging."""
     return np.concatenate([empty_batch().ask_M, *(batch.ask_M for batch in batches)])
 
 
 def merge(batches: Sequence[StepBatch]) -> StepBatch:
-    """One StepBatch of several: slots shifted to the concatenated items, axes padded to the longest."""
+    """Joins batches to one StepBatch: slots shifted to the concatenated items, axes padded to the longest."""
     if not batches:
         return empty_batch()
     if len(batches) == 1:
@@ -111,7 +110,7 @@ def merge(batches: Sequence[StepBatch]) -> StepBatch:
 
 
 def _stack(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Concatenate along the first axis, the others padded with zeros to the longest."""
+    """Concatenates along the first axis and pads the others with zeros to the longest."""
     shape = (sum(len(array) for array in arrays), *np.max([array.shape[1:] for array in arrays], axis=0).astype(int))
     stacked = np.zeros(shape, arrays[0].dtype)
     start = 0
@@ -122,7 +121,7 @@ def _stack(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def per_occurrence(batch: StepBatch) -> StepBatch:
-    """The same batch asking for an item once per place where it stands: what a trainer without encode-once does."""
+    """The same batch, requesting an item once per occurrence, as a trainer without encode-once does."""
     click_M = batch.ask_M[batch.click_slot_BL[batch.click_mask_BL]]
     target_M = batch.ask_M[batch.target_slot_BPK[batch.target_mask_BPK]]
     return replace(
@@ -140,7 +139,7 @@ def _numbered(mask: BoolArray, *, start: int) -> IntArray:
 
 
 def per_target(batch: StepBatch) -> StepBatch:
-    """One sample per target, with its own prefix and candidates: how most trainers cut their data."""
+    """One sample per target, with its own prefix and candidates, as most trainers cut their data."""
     sample_U, position_U = np.nonzero(batch.weight_BP)
     prefix_U = batch.prefix_BP[sample_U, position_U]
     longest = max(1, int(prefix_U.max(initial=0)))
@@ -157,7 +156,7 @@ def per_target(batch: StepBatch) -> StepBatch:
 
 
 def cut_samples(batch: StepBatch, *, samples: int) -> list[StepBatch]:
-    """Consecutive StepBatches of at most `samples` trajectories, the items asked for left as they are."""
+    """Consecutive StepBatches of at most `samples` trajectories each; `ask_M` stays as it is."""
     axes = [field.name for field in fields(StepBatch) if field.name != "ask_M"]
     return [
         replace(batch, **{name: getattr(batch, name)[start : start + samples] for name in axes})

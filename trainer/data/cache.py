@@ -1,9 +1,9 @@
-"""Cache: what was read from behind a URL, kept on this machine's disk by its sha256; ranks and runs share it.
+"""Caches data from behind a URL on this machine's disk, by sha256; ranks and runs share the cache.
 
-An entry is written under another name, its sum is checked, and then it is renamed: a kill leaves nothing that counts
-as whole. Each process checks the sum of an entry when it first meets it. Kernel locks tell who is at work: two who
-want one entry fetch it once, an entry that is open or mapped stays, and what a dead process left unfinished goes. On a
-file system without locks the first two cost more and the last stays, and nothing else changes.
+An entry is written under a temporary name, checked and then renamed, so a killed process never leaves an incomplete
+entry. Each process checks the sum of an entry when it first opens it. Kernel locks have three uses: processes that want
+the same entry fetch it once, an entry that is open or mapped is not evicted, and unfinished files of dead processes are
+removed. On a file system without locks entries may be fetched twice or evicted early, and unfinished files stay.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from uuid import uuid4
 from schemas.errors import InputError
 from schemas.space import NoSpaceError, space_for
 
-_DIGITS = 2  # of an entry's name: its folder, and its lock among 256
-_LOOKS = 64  # so many looks at the whole folder while it is filled once
-_CLEARED = 8  # an eighth is free after each: processes beside this one fill it too
+_DIGITS = 2  # of an entry's name: they name its folder, and its lock among 256
+_LOOKS = 64  # the folder's size is checked after each 1/64 of cache_bytes
+_CLEARED = 8  # each check leaves 1/8 free, since other processes fill the cache too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheConfig:
-    """What is kept on this machine of data behind a URL; data on its own disks is read where it lies."""
+    """The cache of data behind a URL; data on this machine's disks is read in place."""
 
-    cache_dir: Path | None = None  # Keeps what was read of data behind a URL. None = a folder of the user's own cache
-    cache_bytes: int = 20 << 30  # At most, but for what is in use and the folder frozen, of frozen layers' output
+    cache_dir: Path | None = None  # Cache folder for data behind a URL. None = a folder in the user's own cache
+    cache_bytes: int = 20 << 30  # Upper limit, not counting entries in use and stored output of frozen layers
 
     def __post_init__(self) -> None:
         if not 0 <= self.cache_bytes < 1 << 62:
@@ -42,26 +42,26 @@ class CacheConfig:
 
 
 class WrongSumError(Exception):
-    """What was fetched has another sha256 than was asked for."""
+    """The fetched bytes have another sha256 than the manifest."""
 
     def __init__(self, found: str, wanted: str) -> None:
         super().__init__(f"sha256 {found[:12]}…, the manifest says {wanted[:12]}…")
 
 
 class Cache:
-    """The cache in one folder; of any number of threads and processes."""
+    """The cache in one folder, for any number of threads and processes."""
 
     def __init__(self, config: CacheConfig) -> None:
         self.folder = _folder(config)
         self._largest = config.cache_bytes
-        self._seen: dict[str, tuple[int, ...]] = {}  # entries whose sums this process has checked, as they were then
+        self._checked: dict[str, tuple[int, ...]] = {}  # entries whose sums this process checked, with their identity
         self._counting = threading.Lock()
-        self._added = config.cache_bytes  # bytes since the last look at the whole folder: before the first, unknown
+        self._added = config.cache_bytes  # bytes added since the last size check; at first unknown, so due
 
     def opened(self, sha256: str, size: int, fetch: Callable[[Path], None]) -> BufferedReader:
-        """The `size` bytes with this sum, open for reading; `fetch` brings them to a path where they are not here yet.
+        """The `size` bytes with this sum, open for reading; `fetch` writes them to a path if the cache lacks them.
 
-        WrongSumError if it brings others, NoSpaceError for a full disk.
+        WrongSumError if it writes other bytes, NoSpaceError for a full disk.
         """
         found = self._found(sha256, size)
         if found is not None:
@@ -72,7 +72,7 @@ class Cache:
         return found
 
     def _found(self, sha256: str, size: int) -> BufferedReader | None:
-        """The entry, if it is here and whole; a damaged one is removed."""
+        """The entry if it exists and is complete; a damaged one is removed."""
         path = self._path(sha256)
         try:
             stream = path.open("rb")
@@ -80,25 +80,25 @@ class Cache:
             return None
         _lock(stream.fileno(), fcntl.LOCK_SH)  # as long as it is open, or mapped
         now = _identity(stream)
-        if self._seen.get(sha256) != now:
+        if self._checked.get(sha256) != now:
             if os.fstat(stream.fileno()).st_size != size or _digest(stream) != sha256:
                 stream.close()
                 path.unlink(missing_ok=True)
                 return None
-            self._seen[sha256] = now
-        with suppress(OSError):  # another user's, in a folder that several share
+            self._checked[sha256] = now
+        with suppress(OSError):  # the entry of another user, in a shared folder
             modified = os.fstat(stream.fileno()).st_mtime_ns
             os.utime(stream.fileno(), ns=(time.time_ns(), modified))
         return stream
 
     def _fetched(self, sha256: str, size: int, fetch: Callable[[Path], None]) -> BufferedReader:
         try:
-            return self._brought(sha256, size, fetch)
-        except NoSpaceError:  # the disk is smaller than cache_bytes: all that nobody uses goes
+            return self._fetch(sha256, size, fetch)
+        except NoSpaceError:  # the disk is smaller than cache_bytes: evict every entry that is not in use
             self._evict(0)
-            return self._brought(sha256, size, fetch)
+            return self._fetch(sha256, size, fetch)
 
-    def _brought(self, sha256: str, size: int, fetch: Callable[[Path], None]) -> BufferedReader:
+    def _fetch(self, sha256: str, size: int, fetch: Callable[[Path], None]) -> BufferedReader:
         path, part = self._path(sha256), self.folder / "unfinished" / f"{sha256[:_DIGITS]}-{uuid4().hex}"
         try:
             with space_for(self.folder, size):
@@ -113,7 +113,7 @@ class Cache:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-        self._seen[sha256] = _identity(stream)
+        self._checked[sha256] = _identity(stream)
         return stream
 
     def _path(self, sha256: str) -> Path:
@@ -121,7 +121,7 @@ class Cache:
 
     @contextmanager
     def _alone(self, name: str, *, waits: bool = True) -> Iterator[bool | None]:
-        """Inside, the lock of this name is held; or it is not, see `_lock`."""
+        """Inside, holds the lock of this name, or not: yields the result of `_lock`."""
         locks = self.folder / "locks"
         with space_for(self.folder):
             locks.mkdir(parents=True, exist_ok=True)
@@ -137,13 +137,13 @@ class Cache:
             if self._added <= self._largest // _LOOKS:
                 return
             self._added = 0
-        with self._alone("evicting", waits=False) as alone:  # of several who find it full, one makes room
+        with self._alone("evicting", waits=False) as alone:  # of several that find it full, one evicts
             if alone is not False:
                 self._evict(self._largest - self._largest // _CLEARED)
                 self._sweep()
 
     def _evict(self, goal: int) -> None:
-        """Remove the entries used longest ago until `goal` bytes are left, but none that is in use."""
+        """Removes the least recently used entries, except those in use, until `goal` bytes are left."""
         entries = []
         for path in (self.folder / "content").glob("*/*"):
             with suppress(FileNotFoundError):
@@ -159,7 +159,7 @@ class Cache:
                     left -= size
 
     def _sweep(self) -> None:
-        """Remove what processes that have died left unfinished: whoever is at work holds the lock of its name."""
+        """Removes unfinished files of dead processes; a living process holds the lock of its file's name."""
         for part in (self.folder / "unfinished").glob("*"):
             with self._alone(part.name.lstrip("."), waits=False) as alone:
                 if alone:
@@ -167,7 +167,7 @@ class Cache:
 
 
 def _lock(handle: int, kind: int, *, waits: bool = False) -> bool | None:
-    """Whether the lock was had; None where the file system has none."""
+    """Whether the lock was acquired; None where the file system has no locks."""
     try:
         fcntl.flock(handle, kind if waits else kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -178,7 +178,7 @@ def _lock(handle: int, kind: int, *, waits: bool = False) -> bool | None:
 
 
 def _identity(stream: BufferedReader) -> tuple[int, ...]:
-    """Differs where another file stands there, or somebody wrote into it."""
+    """Changes when the file is replaced or written to."""
     found = os.fstat(stream.fileno())
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -190,7 +190,7 @@ def _digest(stream: BufferedReader) -> str:
 
 
 def _folder(config: CacheConfig) -> Path:
-    """The folder named; by default one of the user's own cache, or, without a home, of the scratch files."""
+    """The configured folder; by default one in the user's cache, or without a home in the temporary folder."""
     if config.cache_dir is not None:
         return _made(config.cache_dir)
     try:

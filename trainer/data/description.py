@@ -1,4 +1,4 @@
-"""Description: every batch of a packed directory read once, checked against the manifest, and told in figures."""
+"""Reads every batch of a packed directory once, checks it against the manifest and describes it in figures."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Figures of each batch, in packed order; `holders_V` = trajectories that hold each item row, all variants."""
+    """Figures of each batch, in packed order."""
 
     columns: dict[str, IntArray]  # by the names of FIGURES, one number per batch
     length_B: IntArray  # clicks of each trajectory, in packed order
-    holders_V: IntArray
+    holders_V: IntArray  # number of trajectories that hold each item row, over all variants
 
     def sum(self, name: str) -> int:
-        """Of one figure, over all batches."""
+        """The sum of one figure over all batches."""
         return int(self.columns[name].sum())
 
     @property
     def summary(self) -> dict[str, float]:
-        """What the directory is worth: reuse, padding, spread."""
+        """The quality of the packing: reuse, padding, spread."""
         items, batches = self.columns["items"], len(self.columns["items"])
         occurrences, clicks = self.sum("item_occurrences"), self.sum("clicks")
         return {
@@ -56,7 +56,7 @@ class Description:
         }
 
     def expected_at_random(self) -> float:
-        """Distinct items, summed over batches of the same sizes, if trajectories were dealt out at random.
+        """Expected distinct items, summed over batches of the same sizes, if batches took trajectories at random.
 
         An item that h of n trajectories hold is missing from a batch of b with probability C(n-h, b) / C(n, b).
         """
@@ -67,9 +67,9 @@ class Description:
         in_one = np.minimum(held_by / variants, count)
         total = 0.0
         sizes, batches = np.unique(self.columns["trajectories"], return_counts=True)
-        for size, many in zip(sizes.tolist(), batches.tolist(), strict=True):
+        for size, number in zip(sizes.tolist(), batches.tolist(), strict=True):
             missing = [math.exp(_log_choose(count - h, size) - _log_choose(count, size)) for h in in_one.tolist()]
-            total += many * float((held[held_by] * (1 - np.array(missing))).sum())
+            total += number * float((held[held_by] * (1 - np.array(missing))).sum())
         return total
 
     def _longest(self) -> IntArray:
@@ -80,7 +80,7 @@ class Description:
 
 
 def describe(directory: PackedDirectory) -> Description:
-    """Read all superblocks; ContractError, by name, where anything differs from what the manifest or the tokens say."""
+    """Reads all superblocks. ContractError names the file where a batch disagrees with the manifest or the tokens."""
     rows: list[list[int]] = []
     lengths: list[IntArray] = []
     holders_V = np.zeros(directory.manifest.tokens.rows, np.int64)
@@ -125,7 +125,7 @@ def _check_items(batch: Arrays, where: str) -> None:
 
 
 def _pins(batch: Arrays) -> IntArray:
-    """Slot of each distinct item of each trajectory."""
+    """The slot of each distinct item of each trajectory."""
     count = len(batch["item_row_N"])
     pairs = []
     for slots, mask in (("click_slot_BL", "click_mask_BL"), ("target_slot_BLK", "target_mask_BLK")):
@@ -136,7 +136,7 @@ def _pins(batch: Arrays) -> IntArray:
 
 
 def _figures(batch: Arrays, before: NDArray[np.int32]) -> list[int]:
-    """As FIGURES, from `trajectories` to `items_of_batch_before`."""
+    """The figures from `trajectories` to `items_of_batch_before`, in the order of FIGURES."""
     clicks, candidates = batch["click_mask_BL"], batch["target_mask_BLK"]
     targets = batch["weight_BL"] > 0
     again = np.isin(batch["item_row_N"], before, assume_unique=True)
@@ -145,12 +145,12 @@ def _figures(batch: Arrays, before: NDArray[np.int32]) -> list[int]:
 
 
 def _check_counts(directory: PackedDirectory, found: Description) -> None:
-    told = directory.manifest.counts
+    listed = directory.manifest.counts
     summed = ("trajectories", "targets", "clicks", "item_occurrences")
     counted = {name: found.sum(name) for name in summed}
     counted |= {"batches": len(found.columns["items"]), "distinct_items_per_epoch": found.sum("items")}
     differing = [
-        f"{name} {told[name]}, found {count}" for name, count in counted.items() if told.get(name, count) != count
+        f"{name} {listed[name]}, found {count}" for name, count in counted.items() if listed.get(name, count) != count
     ]
     if differing:
         raise ContractError(f"{directory.place}: the manifest says {'; '.join(differing)}. Pack again with jobs.pack")

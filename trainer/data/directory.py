@@ -1,4 +1,4 @@
-"""PackedDirectory: opens what jobs.pack wrote, wherever it lies, and trusts only files that the manifest lists."""
+"""Opens a packed directory of jobs.pack, local or behind a URL, and trusts only files that the manifest lists."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Where a packed directory is, and what of it this machine may keep."""
+    """The place of a packed directory, and the cache that this machine uses for it."""
 
     place: Place
     cache: CacheConfig = field(default_factory=CacheConfig)
 
     @classmethod
     def of(cls, named: Packed | Place | Path, cache: CacheConfig | None = None) -> Packed:
-        """What a job is given."""
+        """Converts a place or path, as jobs are given it."""
         return named if isinstance(named, Packed) else cls(Place.of(named), cache or CacheConfig())
 
 
 @dataclass(frozen=True, slots=True)
 class PackedDirectory:
-    """An immutable packed-batch directory, verified file by file when opened; behind a URL, its batches when read."""
+    """An immutable packed directory. Files are verified when it is opened, batches behind a URL when they are read."""
 
     place: Place
     manifest: Manifest
     manifest_sha256: str
-    superblocks: tuple[tuple[str, int, Superblock], ...]  # (path, row group, what it holds), in packed order
+    superblocks: tuple[tuple[str, int, Superblock], ...]  # (path, row group, its entry), in packed order
     files: Files = field(repr=False, compare=False)
-    beside: Path = field(repr=False, compare=False)
-    """folder for what is computed from it, unless another is named"""
+    derived_folder: Path = field(repr=False, compare=False)
+    """default folder for data computed from this directory"""
 
     @classmethod
     def open(cls, packed: Packed | Place | Path) -> PackedDirectory:
-        """Read the manifest, verify the files that it lists; an error names the file.
+        """Reads the manifest and verifies the files that it lists; an error names the file.
 
-        On this machine: size and sha256 of each. Behind a URL, through the cache: sizes of all, and sums of all but
-        the batches, which are checked row group by row group when they are read.
+        Local files: size and sha256 of each. Files behind a URL, through the cache: sizes of all, and sums of all but
+        the batch files, which are checked row group by row group when they are read.
         """
         packed = Packed.of(packed)
         place = packed.place
@@ -70,23 +70,23 @@ class PackedDirectory:
         lacking += [] if manifest.superblocks else [f"{BATCH_FOLDER}/"]
         if lacking:
             raise ContractError(f"{place / MANIFEST_FILE}: lists no file of {', '.join(lacking)}. {AGAIN}")
-        files, beside = _files(packed, manifest)
+        files, derived_folder = _files(packed, manifest)
         files.check(manifest.files)
-        return cls(place, manifest, digest, manifest.superblocks, files, beside)
+        return cls(place, manifest, digest, manifest.superblocks, files, derived_folder)
 
     @property
     def path(self) -> Path:
-        """Where it lies on this machine; only of one that does."""
+        """The local path; only for a local directory."""
         return self.place.path
 
     @property
     def root(self) -> Place:
-        """The folder from which paths of files count."""
+        """The folder that paths of files are relative to."""
         return self.manifest.root(self.place)
 
     @property
     def variants(self) -> int:
-        """How many drawings of negatives and batches there are; epochs take turns with them."""
+        """The number of variants: packings with different sampled negatives, which epochs use in turn."""
         return 1 + max((block.variant for _, _, block in self.superblocks), default=0)
 
     def superblock_sizes(self, epoch: int) -> dict[int, int]:
@@ -102,22 +102,22 @@ class PackedDirectory:
 
     @contextmanager
     def reading(self, superblock: int) -> Iterator[None]:
-        """Inside, what a library says of a file that is gone or damaged becomes a ContractError that names it.
+        """Inside, a library's error for a missing or damaged file becomes a ContractError that names the file.
 
-        InputError for what the machine refuses: such a file may be whole.
+        An error of the machine, where the file may be intact, becomes an InputError.
         """
         try:
             yield
         except InputError:
             raise
         except OSError as error:
-            if error.errno in (None, errno.ENOENT):  # None: pyarrow, of contents
+            if error.errno in (None, errno.ENOENT):  # None: pyarrow, about the content
                 raise self._damaged(superblock, error) from error
             few = error.errno in (errno.EMFILE, errno.ENFILE)
-            advice = "Raise the limit of open files (ulimit -n)" if few else "Mend that"
+            advice = "Raise the limit of open files (ulimit -n)" if few else "Fix this"
             raise InputError(
-                f"{self.place_of(superblock)}: cannot be read ({error}). {advice}, and go on; a training does so by "
-                "--resume auto"
+                f"{self.place_of(superblock)}: cannot be read ({error}). {advice} and run again; a training resumes "
+                "with --resume auto"
             ) from error
         except (ValueError, EOFError, pa.ArrowException) as error:
             raise self._damaged(superblock, error) from error
@@ -127,7 +127,7 @@ class PackedDirectory:
         return ContractError(f"{place}: gone or damaged since it was opened ({error}). Pack again with jobs.pack")
 
     def token_table(self) -> TokenTable:
-        """The token table, memory-mapped; ContractError names the file, or what in it cannot be."""
+        """The token table, memory-mapped. ContractError names the file or the fault in it."""
         arrays: dict[str, Any] = {name: self._mapped(file_of(name)) for name in ARRAYS}
         tokens = self.manifest.tokens
         with _named(self.root / TOKEN_FOLDER):
@@ -144,7 +144,7 @@ class PackedDirectory:
 
     def _mapped(self, name: str) -> NDArray[Any]:
         try:
-            with self.files.whole(name) as source:
+            with self.files.complete(name) as source:
                 return mapped(source)
         except ValueError as error:
             if isinstance(error, InputError):
@@ -152,17 +152,17 @@ class PackedDirectory:
             raise ContractError(f"{self.root / name}: {error}. {AGAIN}") from error
 
     def evaluation(self) -> pa.Table:
-        """All evaluation impressions: columns as schemas.trajectory.EVALUATION; ContractError names the file."""
+        """All evaluation impressions, with the columns of EVALUATION. ContractError names the file."""
         entries = sorted((entry for entry in self.manifest.files if _is_evaluation(entry.path)), key=lambda e: e.path)
         rows, tables = self.manifest.tokens.rows, []
         for entry in entries:
-            with self.files.whole(entry.path) as source:
+            with self.files.complete(entry.path) as source:
                 tables.append(read_evaluation(source, entry.rows, items=rows, where=str(self.root / entry.path)))
         return pa.concat_tables(tables)
 
 
 def _files(packed: Packed, manifest: Manifest) -> tuple[Files, Path]:
-    """Its files, and the folder for what is computed from it."""
+    """(the directory's files, its derived folder)."""
     place = packed.place
     if place.is_local:
         return LocalFiles(manifest.root(place).path), place.path.with_name(f"{place.path.name}.frozen")
@@ -171,7 +171,7 @@ def _files(packed: Packed, manifest: Manifest) -> tuple[Files, Path]:
 
 
 def read_manifest(place: Place | Path) -> tuple[Manifest, str]:
-    """The manifest of a packed directory and its sha256; no other file is looked at."""
+    """(the manifest of a packed directory, its sha256); reads no other file."""
     place = Place.of(place)
     text = local_manifest(place.path) if place.is_local else stored_manifest(place)
     where = place.path / MANIFEST_FILE if place.is_local else place / MANIFEST_FILE
@@ -179,13 +179,13 @@ def read_manifest(place: Place | Path) -> tuple[Manifest, str]:
 
 
 def has_manifest(place: Place) -> bool:
-    """Whether a manifest is there, be it one that cannot be read."""
+    """Whether a manifest exists, readable or not."""
     return os.path.lexists(place.path / MANIFEST_FILE) if place.is_local else head(place / MANIFEST_FILE) is not None
 
 
 @contextmanager
 def _named(path: object) -> Iterator[None]:
-    """Inside, an error of a contract is given the path that it is about."""
+    """Inside, a ContractError gets `path` in front of its message."""
     try:
         yield
     except ContractError as error:

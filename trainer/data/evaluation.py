@@ -1,4 +1,4 @@
-"""The evaluation impressions of a packed directory: read, and checked against their contract, entry by entry."""
+"""Reads the evaluation impressions of a packed directory and checks every entry against their contract."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from schemas.packed_batch import within
 from schemas.trajectory import EVALUATION
 
 _AGAIN = "Pack again with jobs.pack"
-_BESIDE_SHOWN = ("shown_id", "clicked", "shown_age_hours", "recent_shown", "recent_clicks")  # a value for each entry
+_PER_ENTRY = (
+    "shown_id",
+    "clicked",
+    "shown_age_hours",
+    "recent_shown",
+    "recent_clicks",
+)  # one value per entry
 _NOT_NEGATIVE = ("shown_age_hours", "recent_shown", "recent_clicks")
 
 
 def read_evaluation(source: Path | BufferedReader, rows: int, *, items: int, where: str = "") -> pa.Table:
     """The `rows` impressions of one file, whose entries name rows of a token table of `items`.
 
-    ContractError names the file, as `where`, and what in it cannot be. Columns that came later may be absent from older
+    ContractError names the file, as `where`, and the fault. Columns that were added later may be absent from older
     files.
     """
     where = where or str(source)
@@ -47,7 +53,7 @@ def read_evaluation(source: Path | BufferedReader, rows: int, *, items: int, whe
 def _columns_fault(table: pa.Table) -> str | None:
     for field in arrow_schema(EVALUATION):
         if field.name not in table.column_names:
-            if not field.nullable or field.name == "clicked":  # other nullable columns came later
+            if not field.nullable or field.name == "clicked":  # other nullable columns were added later
                 return f"lacks the column {field.name}"
         elif (found := table.schema.field(field.name).type) != field.type and not _same_list(found, field.type):
             return f"column {field.name} is {found}, not {field.type}"
@@ -57,13 +63,13 @@ def _columns_fault(table: pa.Table) -> str | None:
 
 
 def _same_list(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether both are lists of one type: the name of the elements is the writer's choice."""
+    """Whether both are lists of one type; writers name the elements differently."""
     return bool(pa.types.is_list(found) and pa.types.is_list(wanted) and found.value_type == wanted.value_type)
 
 
 def _entries_fault(table: pa.Table, items: int) -> str | None:
     shown = _lengths(table, "shown_row")
-    for name in _BESIDE_SHOWN:
+    for name in _PER_ENTRY:
         if name in table.column_names:
             length = _lengths(table, name)
             if ((length != shown) & (length >= 0)).any():
@@ -87,13 +93,13 @@ def _entries_fault(table: pa.Table, items: int) -> str | None:
 
 
 def _lengths(table: pa.Table, name: str) -> NDArray[np.int64]:
-    """Of each row's list; -1 where there is none."""
+    """The length of each row's list; -1 where there is none."""
     lengths = table[name].combine_chunks().value_lengths().fill_null(-1)
     return np.asarray(lengths.to_numpy(zero_copy_only=False), np.int64)
 
 
 def _values(table: pa.Table, name: str) -> NDArray[Any] | None:
-    """All entries of a list column; None where one is empty."""
+    """All entries of a list column, flat; None where one is null."""
     values = table[name].combine_chunks().flatten()
     return None if values.null_count else np.asarray(values.to_numpy(zero_copy_only=False))
 

@@ -1,4 +1,4 @@
-"""Files: how a packed directory's files are checked and read, on this machine's disks or from behind a URL."""
+"""The interface by which a packed directory's files are checked and read, and its form for local disks."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from schemas.regular_file import check_inside, opened, read_bytes
 
 AGAIN = "Pack again with jobs.pack"
 
-Source = Path | BufferedReader  # what a file is read whole from
+Source = Path | BufferedReader  # one complete file
 Opened = Callable[[str], AbstractContextManager[Any]]  # a batch file's path -> inside, its pq.ParquetFile
 
 
 class Files(Protocol):
-    """The files of one packed directory. ContractError names one that is not what the manifest says."""
+    """The files of one packed directory. ContractError names a file that differs from the manifest."""
 
     def check(self, entries: Iterable[FileEntry]) -> None:
-        """All are there, and whole as far as opening looks."""
+        """Checks that all files exist, and as much of their sizes and sums as opening a directory reads."""
 
-    def whole(self, name: str) -> AbstractContextManager[Source]:
-        """Inside, a file that is read whole or mapped, with the right sum."""
+    def complete(self, name: str) -> AbstractContextManager[Source]:
+        """Inside, a complete file with the right sum, to be read or mapped."""
 
     def row_groups(self, wanted: Sequence[tuple[str, int]]) -> AbstractContextManager[Opened]:
-        """Inside, how to open the file of each of these (path, row group): in this order, each once."""
+        """Inside, a function that opens the file of each of these (path, row group): in this order, each once."""
 
 
 class LocalFiles:
-    """Files of this machine, read where they lie; their sums are checked once, when the directory is opened."""
+    """Files on local disks, read in place; their sums are checked once, when the directory is opened."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def check(self, entries: Iterable[FileEntry]) -> None:
-        """See Files: sizes and sums of all."""
+        """See Files: checks sizes and sums of all."""
         for entry in entries:
             _verify(self._folder, entry)
 
     @contextmanager
-    def whole(self, name: str) -> Iterator[Source]:
+    def complete(self, name: str) -> Iterator[Source]:
         """See Files."""
         yield self._folder / name
 
     @contextmanager
     def row_groups(self, wanted: Sequence[tuple[str, int]]) -> Iterator[Opened]:
-        """See Files. One file is open at a time, for a directory may hold more than a process may open."""
+        """See Files. One file is open at a time: a directory may hold more files than a process may open."""
         footers: dict[str, pq.FileMetaData] = {}
 
         @contextmanager
@@ -75,7 +75,7 @@ def local_manifest(folder: Path) -> bytes:
 
 
 def no_manifest(where: object) -> str:
-    """What to say where there is none."""
+    """The message for a missing manifest."""
     return f"{where}: no {MANIFEST_FILE}, so this is no complete packed directory. Make one with jobs.pack"
 
 
@@ -93,10 +93,10 @@ def _verify(folder: Path, entry: FileEntry) -> None:
 
 
 def missing(where: object) -> str:
-    """What to say of a file that is not there."""
+    """The message for a missing file."""
     return f"{where}: the manifest lists this file, but it is missing. {AGAIN}"
 
 
 def other_size(where: object, size: int, entry: FileEntry) -> str:
-    """What to say of a file of another size."""
+    """The message for a file of another size."""
     return f"{where}: {size} bytes, the manifest says {entry.bytes}. {AGAIN}"

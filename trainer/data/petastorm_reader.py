@@ -1,7 +1,7 @@
-"""The only petastorm call: superblocks in the order asked for, through its dummy pool and a narrowed unpickler.
+"""Reads superblocks with petastorm in the requested order, through its dummy pool and a restricted unpickler.
 
-Petastorm's thread and process pools lose or reorder rows, and its schema is a pickle that may name any class of
-`builtins`: the dummy pool does neither, and the unpickler here builds nothing but what our own schema is made of.
+Petastorm's thread and process pools lose or reorder rows, the dummy pool does not. Its schema is a pickle that may name
+any class of `builtins`; the unpickler here builds only the classes of our own schema.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trainer.data.cells import decoded_rows
 from trainer.data.directory import Arrays, PackedDirectory
 from trainer.data.files import AGAIN, Opened
 
-with warnings.catch_warnings():  # petastorm imports pyarrow names that warn of their age
+with warnings.catch_warnings():  # petastorm imports deprecated pyarrow names
     warnings.simplefilter("ignore")
     try:
         from petastorm import reader as petastorm_reader
@@ -31,7 +31,7 @@ with warnings.catch_warnings():  # petastorm imports pyarrow names that warn of 
         from petastorm.workers_pool import EmptyResultError
         from petastorm.workers_pool.dummy_pool import DummyPool
         from pyarrow.filesystem import FileSystem
-    except ImportError as error:  # a GPU machine may have none; the Arrow reader needs none
+    except ImportError as error:  # a GPU machine may lack petastorm; the Arrow reader does not need it
         MISSING: ImportError | None = error
     else:
         MISSING = None
@@ -61,7 +61,7 @@ def _find_class(unpickler: Any, module: str, name: str) -> Any:
 
 
 def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iterator[list[Arrays]]:
-    """Read row groups with petastorm. ContractError for a schema that is not ours, InputError without petastorm."""
+    """Reads row groups with petastorm. ContractError for a schema that is not ours, InputError without petastorm."""
     if MISSING is not None:
         raise InputError(f"petastorm cannot be imported ({MISSING}): install it, or read with --run.reader arrow")
     legacy.RestrictedUnpickler.find_class = _find_class
@@ -70,7 +70,7 @@ def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> 
     if _SCHEMA not in {entry.path for entry in directory.manifest.files}:
         raise ContractError(f"{directory.place / MANIFEST_FILE}: lists no file of {_SCHEMA}. {AGAIN}")
     with directory.files.row_groups(places) as open_file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # pyarrow 14 warns of each old name that petastorm uses
+        warnings.simplefilter("ignore", FutureWarning)  # pyarrow 14 deprecates names that petastorm uses
         try:
             rows = _OrderedReader(directory, places, open_file)
         except pickle.UnpicklingError as error:
@@ -85,8 +85,8 @@ def petastorm_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> 
 if MISSING is None:
 
     class _Pool(DummyPool):  # type: ignore[misc]  # petastorm is untyped
-        """Petastorm's dummy pool, which sleeps a tenth of a second whenever its thread that hands out row groups is
-        late, and for ever if that thread ends meanwhile."""
+        """Petastorm's dummy pool with a short wait. The original sleeps 0.1 seconds whenever its thread that hands out
+        row groups is late, and never returns if that thread ends meanwhile."""
 
         def get_results(self) -> Any:
             while not self._results_queue:
@@ -102,14 +102,14 @@ if MISSING is None:
             return self._results_queue.pop(0)
 
     class _Listed(FileSystem):  # type: ignore[misc]  # petastorm's kind of file system, which pyarrow types nowhere
-        """The batch folder as the manifest lists it, wherever it lies: petastorm sees no other file."""
+        """The batch folder as the manifest lists it, local or behind a URL: petastorm sees no other file."""
 
         def __init__(self, directory: PackedDirectory, open_file: Opened) -> None:
             self.open_file = open_file
             self._directory = directory
 
         def isdir(self, path: str) -> bool:
-            """Whether it is the batch folder."""
+            """Whether `path` is the batch folder."""
             return path == BATCH_FOLDER
 
         def walk(self, path: str) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -120,12 +120,12 @@ if MISSING is None:
 
         def open(self, path: str, mode: str = "rb") -> io.BytesIO:
             """A small file of the folder: petastorm's schema."""
-            with self._directory.files.whole(path) as source:
+            with self._directory.files.complete(path) as source:
                 return io.BytesIO(source.read_bytes() if isinstance(source, Path) else source.read())
 
     class _Worker(PyDictReaderWorker):  # type: ignore[misc]  # petastorm is untyped
-        """Petastorm's worker, which opens a file anew for each row group and reads it by way of a pandas frame; this
-        one takes the file as the directory opens it, and decodes a row group as it comes."""
+        """Decodes row groups directly from the file that the directory opens. Petastorm's own worker opens the file for
+        each row group and reads it through a pandas frame."""
 
         def process(self, piece_index: int, **_: Any) -> None:
             piece = self._split_pieces[piece_index]
@@ -136,7 +136,7 @@ if MISSING is None:
                 self.publish_func(rows)
 
     class _OrderedReader(petastorm_reader.Reader):  # type: ignore[misc]  # petastorm is untyped
-        """A petastorm reader whose row groups come in the order given, each once."""
+        """A petastorm reader that reads the row groups in the order given, each once."""
 
         def __init__(self, directory: PackedDirectory, places: Sequence[tuple[str, int]], open_file: Opened) -> None:
             self._directory, self._places = directory, places
@@ -158,4 +158,4 @@ if MISSING is None:
             return [found[place] for place in self._places], None
 
         def cleanup_cache(self) -> None:
-            """There is no cache; petastorm's own method prints a line to the standard output of every job."""
+            """Does nothing: there is no cache, and petastorm's own method prints a line to standard output."""

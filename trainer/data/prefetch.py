@@ -1,4 +1,4 @@
-"""prefetch: run an iterator ahead in one thread; its errors reach the consumer, and the thread never outlives it."""
+"""Runs an iterator ahead in one thread; its errors reach the consumer, and the thread ends with the consumer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Item = TypeVar("Item")
 
 
 class _End:
-    """Marks the end of the stream: `error` if the source died."""
+    """Marks the end of the stream. `error`: raised by the source, if it failed."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def prefetch(source: Iterator[Item], *, depth: int) -> Generator[Item, None, None]:
-    """Yield what `source` yields, in its order, at most `depth` items ahead. An error of the source is raised here."""
+    """Yields the items of `source` in order, at most `depth` items ahead. An error of the source is raised here."""
     ready: queue.Queue[Item | _End] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Reader: packed directory -> the steps of an epoch, in an order that position.py alone decides."""
+"""Reads the steps of an epoch from a packed directory, in the order that position.py decides."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from schemas.packed_batch import PACKED_BATCH
 from trainer.data.batch import StepBatch, check_batch
 from trainer.data.cells import decoded_rows
 from trainer.data.directory import Arrays, PackedDirectory
-from trainer.data.position import Order, Place, epoch_steps, superblocks_of, whole_steps
+from trainer.data.position import Order, Place, epoch_steps, steps_of_all_ranks, superblocks_of
 
 # Superblocks (in packed order) -> for each, its batches as arrays.
 Backend = Callable[[PackedDirectory, Sequence[int]], Iterator[list[Arrays]]]
 
 
 def arrow_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iterator[list[Arrays]]:
-    """Read row groups with plain pyarrow and numpy. ContractError, by name, for a file that cannot be read."""
+    """Reads row groups with plain pyarrow and numpy. ContractError names a file that cannot be read."""
     superblocks, names = directory.superblocks, [field.name for field in PACKED_BATCH]
     with directory.files.row_groups([superblocks[number][:2] for number in wanted]) as open_file:
         for number in wanted:
@@ -27,7 +27,7 @@ def arrow_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iter
 
 
 class Reader:
-    """Steps of an epoch from a packed directory; every epoch's count is checked against the manifest."""
+    """The steps of each epoch of a packed directory; every superblock is checked against the manifest."""
 
     def __init__(self, directory: PackedDirectory, order: Order, backend: Backend = arrow_superblocks) -> None:
         self.directory = directory
@@ -35,15 +35,15 @@ class Reader:
         self._backend = backend
 
     def places(self, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
-        """Which batches each step of the epoch holds for this rank; nothing is read."""
+        """This rank's batches of each step of the epoch; reads nothing."""
         return epoch_steps(self.directory.superblock_sizes(epoch), self.order, epoch, first_step=first_step)
 
-    def whole_steps(self, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
-        """Which batches each step of the epoch holds for all ranks together."""
-        return whole_steps(self.directory.superblock_sizes(epoch), self.order, epoch, first_step=first_step)
+    def steps_of_all_ranks(self, epoch: int, *, first_step: int = 0) -> list[list[Place]]:
+        """The batches of all ranks of each step of the epoch; reads nothing."""
+        return steps_of_all_ranks(self.directory.superblock_sizes(epoch), self.order, epoch, first_step=first_step)
 
     def steps(self, epoch: int, *, first_step: int = 0) -> Iterator[list[StepBatch]]:
-        """This rank's batches of each step from `first_step` on; ContractError if one is lost or out of place."""
+        """This rank's batches of each step from `first_step` on. ContractError if one is missing or out of order."""
         steps = self.places(epoch, first_step=first_step)
         arriving = self._arriving(superblocks_of(steps))
         held: dict[int, list[StepBatch]] = {}
@@ -63,10 +63,8 @@ class Reader:
 
 
 def checked_superblock(directory: PackedDirectory, number: int, arrays: Sequence[Arrays]) -> list[StepBatch]:
-    """The batches of superblock `number`, which are in place, in number and with the targets that the manifest lists.
-
-    ContractError names the file and the row group otherwise.
-    """
+    """The batches of superblock `number`. ContractError names the file and the row group where batch ids or targets
+    differ from those of the manifest."""
     where, entry = directory.place_of(number), directory.superblocks[number][2]
     rows = directory.manifest.tokens.rows
     batches = [check_batch(batch, f"{where}, row {n}", rows=rows) for n, batch in enumerate(arrays)]

@@ -1,4 +1,4 @@
-"""SpanFile: a file that lies in pieces, as one that can be read anywhere; a piece is opened when it is first read."""
+"""A file object over consecutive pieces, with random access; opens each piece when it is first read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class SpanFile(io.RawIOBase):
-    """For one reader at a time. Holds the pieces that it has opened, and closes them with itself."""
+    """For one reader at a time. Keeps its pieces open until it is closed."""
 
     def __init__(self, sizes: Sequence[int], opened: Callable[[int], BufferedReader]) -> None:
         self._ends = list(accumulate(sizes))
@@ -21,28 +21,28 @@ class SpanFile(io.RawIOBase):
         self._at = 0
 
     def hold(self, number: int, piece: BufferedReader) -> None:
-        """Take over a piece that is open already."""
+        """Takes over a piece that is already open."""
         self._held[number] = piece
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def tell(self) -> int:
-        """Where it will read."""
+        """The position of the next read."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Read elsewhere."""
+        """Moves the position."""
         self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._ends[-1]}[whence]
         return self._at
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill the buffer, or as much of it as the file has: unlike a plain file, never less."""
+        """Fills the buffer as far as the file goes; never stops short at the end of a piece."""
         wanted, done = memoryview(buffer).cast("B"), 0
         while done < len(wanted) and self._at < self._ends[-1]:
             number = bisect_right(self._ends, self._at)
@@ -55,7 +55,7 @@ class SpanFile(io.RawIOBase):
         return done
 
     def close(self) -> None:
-        """Close it and its pieces."""
+        """Closes the file and its pieces."""
         for piece in self._held.values():
             piece.close()
         self._held.clear()

@@ -1,4 +1,4 @@
-"""StoredFiles: a packed directory behind a URL, read through the cache of this machine, row group by row group."""
+"""Reads the files of a packed directory behind a URL through this machine's cache, row group by row group."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from trainer.data.cache import Cache, WrongSumError
 from trainer.data.files import AGAIN, Opened, Source, missing, no_manifest, other_size
 from trainer.data.span_file import SpanFile
 
-_AT_ONCE = 8  # files that are read whole
+_AT_ONCE = 8  # complete files that are fetched at the same time
 
 
 class StoredFiles:
-    """Files behind a URL. What is read whole comes when the directory is opened, batches when they are asked for."""
+    """Files behind a URL. Batch files are fetched by row group when they are read, all others on opening."""
 
     def __init__(self, place: Place, cache: Cache) -> None:
         self._place, self._cache = place, cache
         self._entries: dict[str, FileEntry] = {}
 
     def check(self, entries: Iterable[FileEntry]) -> None:
-        """See Files: sizes of all by one listing, sums of those that are not batch files, which are fetched here."""
+        """See Files: checks the sizes of all by one listing; fetches and checks the sums of all but batch files."""
         self._entries = {entry.path: entry for entry in entries}
         sizes = {name: found.bytes for name, found in below(self._place)}
         for name, entry in self._entries.items():
@@ -48,14 +48,14 @@ class StoredFiles:
                 stream.close()
 
     @contextmanager
-    def whole(self, name: str) -> Iterator[Source]:
+    def complete(self, name: str) -> Iterator[Source]:
         """See Files."""
         with self._stream(name) as stream:
             yield stream
 
     @contextmanager
     def row_groups(self, wanted: Sequence[tuple[str, int]]) -> Iterator[Opened]:
-        """See Files: the next of them, and their files' footers, are fetched ahead."""
+        """See Files. Fetches the next row groups and their files' footers ahead."""
         tasks: list[tuple[int, Callable[[], BufferedReader]]] = []
         seen: set[str] = set()
         for path, row_group in wanted:
@@ -82,7 +82,7 @@ class StoredFiles:
             yield open_file
 
     def _spans(self, path: str) -> Sequence[Span]:
-        """The pieces of a file: of one packed before there were any, the whole file."""
+        """The spans of a file; the entire file is one span where the manifest lists none, as older ones do."""
         entry = self._entries[path]
         return entry.spans or (Span(bytes=entry.bytes, sha256=entry.sha256),)
 
@@ -121,7 +121,7 @@ def stored_manifest(place: Place) -> bytes:
 
 @contextmanager
 def _named_in_errors(where: str) -> Iterator[None]:
-    """Inside, what hinders fetching is told with the file and the row group."""
+    """Inside, an error of fetching is raised again with the file and the row group in its message."""
     try:
         yield
     except WrongSumError as error:
@@ -132,5 +132,5 @@ def _named_in_errors(where: str) -> Iterator[None]:
         raise
     except InputError as error:
         raise InputError(
-            f"{where}: cannot be read ({error}). Mend that, and go on; a training does so by --resume auto"
+            f"{where}: cannot be read ({error}). Fix this and run again; a training resumes with --resume auto"
         ) from error

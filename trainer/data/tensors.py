@@ -1,4 +1,4 @@
-"""StepTensors: a StepBatch with its slots resolved by the plan, as tensors on the device that trains."""
+"""Turns a StepBatch into tensors on the training device, with slots that point at the rows of the plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.data.batch import IntArray, StepBatch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTensors:
-    """What the head reads beside the leaf (N, D): slots point at the leaf's rows."""
+    """The head's input next to the leaf (N, D): slots point at the leaf's rows."""
 
     click_slot_BL: Tensor
     click_mask_BL: Tensor
@@ -24,7 +24,7 @@ class StepTensors:
 
     @classmethod
     def of(cls, batch: StepBatch, inverse_M: IntArray) -> StepTensors:
-        """CPU tensors of the batch; `inverse_M` finds each asked item among the plan's rows."""
+        """CPU tensors of the batch; `inverse_M`: position of each requested item in the plan's rows."""
         click_slot = inverse_M[batch.click_slot_BL] if len(inverse_M) else batch.click_slot_BL
         target_slot = inverse_M[batch.target_slot_BPK] if len(inverse_M) else batch.target_slot_BPK
         return cls(
@@ -38,7 +38,7 @@ class StepTensors:
         )
 
     def pinned(self) -> StepTensors:
-        """The same where a GPU copies from without being waited for."""
+        """The same in pinned memory, so that copies to a GPU run without waiting."""
         return StepTensors(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
     def to(self, device: torch.device) -> StepTensors:

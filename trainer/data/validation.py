@@ -1,4 +1,4 @@
-"""Validation: which evaluation impressions may choose a checkpoint, so that the others can judge it."""
+"""Splits off the evaluation impressions that choose a checkpoint, so that the others evaluate it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from schemas.errors import InputError
 from trainer.data.evaluation import labelled
 
 Evaluation: TypeAlias = pa.Table  # columns as schemas.trajectory.EVALUATION
-_DRAW_BYTES = 6  # a whole number that JSON keeps
+_DRAW_BYTES = 6  # an integer that JSON represents exactly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The impressions that chose: shown from `first` to `last`, to users whose draw is `users_up_to` or less."""
+    """The impressions that choose: shown from `first` to `last`, to users whose draw is `users_up_to` or less."""
 
     rule: str
     """as run.validate"""
@@ -31,13 +31,13 @@ class Choice:
     impressions: int
 
     def __post_init__(self) -> None:
-        whole = type(self.impressions) is int and type(self.users_up_to) in (int, type(None))
-        if not whole or not all(isinstance(word, str) for word in (self.rule, self.first, self.last)):
+        integers = type(self.impressions) is int and type(self.users_up_to) in (int, type(None))
+        if not integers or not all(isinstance(word, str) for word in (self.rule, self.first, self.last)):
             raise TypeError(f"a choice by {str(self)[:80]}")
         np.datetime64(self.first), np.datetime64(self.last)  # ValueError if they are no times
 
     def of(self, table: pa.Table) -> NDArray[np.bool_]:
-        """Which rows of EVALUATION are of these impressions, whatever packed directory they stand in."""
+        """Mask (I,) of these impressions in a table EVALUATION, of any packed directory."""
         time_I = _times(table)
         chose_I = (time_I >= np.datetime64(self.first)) & (time_I <= np.datetime64(self.last))
         if self.users_up_to is not None:
@@ -61,9 +61,9 @@ def rule_of(validate: str) -> tuple[str, float]:
 
 
 def validation_of(evaluation: pa.Table, validate: str) -> tuple[pa.Table, Choice]:
-    """The labelled impressions that may choose, and what tells them apart from those that are left to judge.
+    """The labelled impressions that choose, and the Choice that distinguishes them from those that evaluate.
 
-    The same for the same impressions. InputError if one part would be empty.
+    The same impressions always give the same result. InputError if one of the two parts is empty.
     """
     table, (by, share) = labelled(evaluation), rule_of(validate)
     if not len(table):
@@ -80,12 +80,12 @@ def validation_of(evaluation: pa.Table, validate: str) -> tuple[pa.Table, Choice
     if chose_I.all():
         raise InputError(
             f"run.validate {validate} takes all {len(table)} labelled impressions, and none is left to "
-            f"judge. {_WAYS_OUT}"
+            f"evaluate. {_WAYS_OUT}"
         )
     return table.filter(pa.array(chose_I)), Choice(**found, impressions=int(chose_I.sum()))  # type: ignore[arg-type]
 
 
-def left_to_judge(evaluation: Evaluation, choices: Sequence[Choice]) -> tuple[Evaluation, int]:
+def without_validation(evaluation: Evaluation, choices: Sequence[Choice]) -> tuple[Evaluation, int]:
     """(the evaluation impressions without those of the choices, how many these are)."""
     chose_I = np.logical_or.reduce(
         [np.zeros(len(evaluation), np.bool_), *(choice.of(evaluation) for choice in choices)]
@@ -94,7 +94,7 @@ def left_to_judge(evaluation: Evaluation, choices: Sequence[Choice]) -> tuple[Ev
 
 
 def all_of(evaluation: pa.Table) -> Choice:
-    """The choice by all labelled impressions, which an older feedloop made."""
+    """The choice by all labelled impressions, as older versions of feedloop made it."""
     time_I = _times(labelled(evaluation))
     first, last = str(time_I.min()), str(time_I.max())
     return Choice(rule="all", first=first, last=last, users_up_to=None, impressions=len(time_I))
@@ -103,8 +103,8 @@ def all_of(evaluation: pa.Table) -> Choice:
 _WAYS_OUT = "Set another run.validate, or run.early_stop_epochs = 0, so that nothing is chosen"
 
 
-def _count(share: float, many: int) -> int:
-    return max(1, round(share * many))
+def _count(share: float, total: int) -> int:
+    return max(1, round(share * total))
 
 
 def _times(table: pa.Table) -> NDArray[np.datetime64]:
@@ -112,7 +112,7 @@ def _times(table: pa.Table) -> NDArray[np.datetime64]:
 
 
 def _draws(table: pa.Table) -> NDArray[np.int64]:
-    """A number for each row's user, by lot and always the same."""
+    """A random number for each row's user, which depends on the user id alone."""
     encoded = table["user_id"].combine_chunks().dictionary_encode()
     draw_U = [
         int.from_bytes(hashlib.blake2b(user.encode(), digest_size=_DRAW_BYTES, person=b"validate").digest())

@@ -1,4 +1,4 @@
-"""Chunks: fixed-size groups of item rows, encoded together, each with a seed of its own so that it can be replayed."""
+"""Cuts item rows into chunks of fixed size, encoded together; each has its own seed, so that it can be replayed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor
 
 IntArray = NDArray[np.integer[Any]]
 
-# Item rows (C,), on the host, -> vectors (C, D). Pad rows give some vector that nobody reads.
+# Item rows (C,) on the host -> vectors (C, D). The vectors of padding rows are never read.
 Encode = Callable[[IntArray], Tensor]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def hash64(*parts: int | IntArray) -> NDArray[np.uint64]:
-    """Hash of integers by splitmix64's finaliser, folded part by part; arrays broadcast. For coins and seeds."""
+    """Hashes integers with splitmix64's finaliser, part by part; arrays broadcast. For coin tosses and seeds."""
     state: NDArray[np.uint64] = np.zeros((), np.uint64)
     with np.errstate(over="ignore"):
         for part in parts:
@@ -35,27 +35,38 @@ def hash64(*parts: int | IntArray) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """`rows_C` padded with row 0; `slots` = where the first len(slots) of them stand in the plan's rows."""
+    """Item rows that are encoded in one call."""
 
     rows_C: IntArray
+    """item rows, padded with row 0"""
     slots: IntArray
+    """positions of the first len(slots) rows in the plan's `rows_N`; the rest is padding"""
     seed: int
+    """of the chunk's dropout"""
 
     @property
     def items(self) -> int:
-        """Rows that are not padding."""
+        """The number of rows that are not padding."""
         return len(self.slots)
+
+    @property
+    def item_rows(self) -> IntArray:
+        """The rows without the padding."""
+        return self.rows_C[: self.items]
 
 
 def cut_chunks(
     rows: IntArray, slots: IntArray, *, sizes: Sequence[int], seed_parts: Sequence[int]
 ) -> tuple[Chunk, ...]:
-    """Chunks of the largest size that they fill, the last one padded; seed = f(seed parts, chunk number)."""
+    """Chunks of the largest size that the remaining rows fill, the last one padded.
+
+    A chunk's seed is a hash of `seed_parts` and its number.
+    """
     chunks: list[Chunk] = []
     start = 0
     while start < len(rows):
         left = len(rows) - start
-        size = max((s for s in sizes if s <= left), default=min(sizes))
+        size = max((size for size in sizes if size <= left), default=min(sizes))
         taken = min(size, left)
         padded = np.zeros(size, np.int64)
         padded[:taken] = rows[start : start + taken]
@@ -67,7 +78,7 @@ def cut_chunks(
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Run with torch's generator at `seed`, then put it back: dropout in a chunk depends on nothing else."""
+    """Sets torch's generators to `seed` inside and restores them: a chunk's dropout depends on its seed alone."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)

@@ -1,6 +1,6 @@
-"""Planners: for each step, which items to encode, to look up and to back-propagate.
+"""The planners of all policies: they decide for each step which items to encode, to look up and to back-propagate.
 
-Nothing here depends on a tensor's value, so the loader thread plans ahead and the device never waits.
+No decision depends on a tensor's value, so the loader thread plans ahead and the device never waits.
 """
 
 from __future__ import annotations
@@ -23,12 +23,21 @@ from trainer.encode.plan import (
     RequestedItems,
     Waiting,
 )
-from trainer.encode.policies import Choose, PlannerConfig, Policy, Rows, all_rows, distinct, occurrences, stale_rows
+from trainer.encode.policies import (
+    ChooseRows,
+    LeafRows,
+    PlannerConfig,
+    Policy,
+    all_rows,
+    distinct,
+    occurrences,
+    stale_rows,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scope:
-    """What a planner knows of its run and of the token table."""
+    """The run and the token table that a planner plans for."""
 
     rows: int
     seed: int
@@ -37,7 +46,7 @@ class _Scope:
     cost_V: IntArray | None
 
 
-_RULES: dict[Policy, tuple[Rows, Choose]] = {
+_RULES: dict[Policy, tuple[LeafRows, ChooseRows]] = {
     "naive_per_target": (occurrences, all_rows),
     "naive": (occurrences, all_rows),
     "once": (distinct, all_rows),
@@ -46,26 +55,26 @@ _RULES: dict[Policy, tuple[Rows, Choose]] = {
 
 
 class StepPlanner:
-    """naive_per_target, naive, once, cached: what is encoded in a step is back-propagated in it."""
+    """naive_per_target, naive, once, cached: items encoded in a step are back-propagated in the same step."""
 
     def __init__(self, config: PlannerConfig, scope: _Scope) -> None:
         self._config = config
         self._scope = scope
         self._state = PlannerState(last_encode_V=np.full(scope.rows, NEVER, np.int32))
-        self._shortened: tuple[MaxAgeChange, ...] = ()
+        self._max_age_changes: tuple[MaxAgeChange, ...] = ()
 
-    def shorten(self, changes: Sequence[MaxAgeChange]) -> None:
-        """See Planner.shorten."""
-        self._shortened = tuple(changes)
+    def lower_max_age(self, changes: Sequence[MaxAgeChange]) -> None:
+        """See Planner.lower_max_age."""
+        self._max_age_changes = tuple(changes)
 
-    def _rules_at(self, step: int) -> PlannerConfig:
-        lived = [change.max_age_steps for change in self._shortened if change.first_step <= step]
-        return replace(self._config, max_age_steps=lived[-1]) if lived else self._config
+    def _config_at(self, step: int) -> PlannerConfig:
+        max_ages = [change.max_age_steps for change in self._max_age_changes if change.first_step <= step]
+        return replace(self._config, max_age_steps=max_ages[-1]) if max_ages else self._config
 
-    def plan(self, step: int, asked: RequestedItems, *, last: bool = False) -> Plan:
+    def plan(self, step: int, requested: RequestedItems, *, last: bool = False) -> Plan:
         """See Planner.plan."""
-        plan = self._decided(step, asked, last)
-        self._state.move_on(plan.change)
+        plan = self._decide(step, requested, last)
+        self._state.apply(plan.change)
         return plan
 
     def state_dict(self) -> PlannerState:
@@ -80,14 +89,14 @@ class StepPlanner:
             )
         self._state = state.copy()
 
-    def _decided(self, step: int, asked: RequestedItems, _last: bool) -> Plan:
+    def _decide(self, step: int, requested: RequestedItems, _last: bool) -> Plan:
         rows_of, choose = _RULES[self._config.policy]
-        rows_N, inverse_M = rows_of(asked[self._scope.rank])
-        encode_N = choose(self._rules_at(step), self._scope.seed, step, rows_N, self._state.last_encode_V[rows_N])
-        return self._planned(step, rows_N, inverse_M, encode_N)
+        rows_N, inverse_M = rows_of(requested[self._scope.rank])
+        encode_N = choose(self._config_at(step), self._scope.seed, step, rows_N, self._state.last_encode_V[rows_N])
+        return self._one_step_plan(step, rows_N, inverse_M, encode_N)
 
-    def _planned(self, step: int, rows_N: IntArray, inverse_M: IntArray, encode_N: BoolArray) -> Plan:
-        """The plan that reads `rows_N` and encodes the chosen ones, each back-propagated in this very step."""
+    def _one_step_plan(self, step: int, rows_N: IntArray, inverse_M: IntArray, encode_N: BoolArray) -> Plan:
+        """The plan that reads `rows_N`, encodes the rows of `encode_N` and back-propagates them in the same step."""
         chunks = self._chunks(step, rows_N, encode_N)
         return Plan(
             step=step,
@@ -103,7 +112,7 @@ class StepPlanner:
         )
 
     def _chunks(self, step: int, rows_N: IntArray, encode_N: BoolArray) -> tuple[Chunk, ...]:
-        """The chosen rows in chunks of like length."""
+        """Chunks of the rows of `encode_N`; items of similar length share a chunk."""
         slots = np.flatnonzero(encode_N)
         if self._scope.cost_V is not None:
             slots = slots[np.argsort(self._scope.cost_V[rows_N[slots]], kind="stable")]
@@ -112,20 +121,20 @@ class StepPlanner:
 
 
 class SharedPlanner(StepPlanner):
-    """once, cached over several ranks: what any of them asks for is encoded by one, its row modulo their number.
+    """once, cached over several ranks: rank (row modulo world size) encodes each item that any rank requests.
 
-    Every rank decides the same of all that is asked, so that coins, ages and tables are those of one process.
+    Every rank decides on the requests of all ranks, so coins, ages and vector tables equal those of one process.
     """
 
-    def _decided(self, step: int, asked: RequestedItems, _last: bool) -> Plan:
+    def _decide(self, step: int, requested: RequestedItems, _last: bool) -> Plan:
         scope, (_, choose), last_encode_V = self._scope, _RULES[self._config.policy], self._state.last_encode_V
-        rows_N, _ = distinct(np.concatenate([asked[rank] for rank in range(scope.world)]))
-        inverse_M = np.searchsorted(rows_N, asked[scope.rank])
-        encode_N = choose(self._rules_at(step), scope.seed, step, rows_N, last_encode_V[rows_N])
+        rows_N, _ = distinct(np.concatenate([requested[rank] for rank in range(scope.world)]))
+        inverse_M = np.searchsorted(rows_N, requested[scope.rank])
+        encode_N = choose(self._config_at(step), scope.seed, step, rows_N, last_encode_V[rows_N])
         read_N = np.zeros(len(rows_N), np.bool_)
         read_N[inverse_M] = True
         return replace(
-            self._planned(step, rows_N, inverse_M, encode_N & (rows_N % scope.world == scope.rank)),
+            self._one_step_plan(step, rows_N, inverse_M, encode_N & (rows_N % scope.world == scope.rank)),
             age_L=step - last_encode_V[rows_N[read_N & ~encode_N]],
             exchanged=np.flatnonzero(encode_N),
             change=Change(step=step, encoded=rows_N[encode_N]),
@@ -133,36 +142,36 @@ class SharedPlanner(StepPlanner):
 
 
 class AccumulatedPlanner(StepPlanner):
-    """accumulated: an item is encoded when first touched since the encoder's last update, and back-propagated at the
-    next one, with the sum of the gradients that it received since (GRAM, multi-step)."""
+    """accumulated: an item is encoded at its first request after an update of the encoder, and back-propagated at the
+    next update with the sum of the gradients that it received in between (GRAM, multi-step)."""
 
-    def _decided(self, step: int, asked: RequestedItems, last: bool) -> Plan:
+    def _decide(self, step: int, requested: RequestedItems, last: bool) -> Plan:
         start, window = self._state.window_start, self._state.window
-        rows_N, inverse_M = distinct(asked[self._scope.rank])
-        plan = self._planned(step, rows_N, inverse_M, self._state.last_encode_V[rows_N] < start)
-        ends = last or step + 1 - start >= self._config.accumulate_steps
+        rows_N, inverse_M = distinct(requested[self._scope.rank])
+        plan = self._one_step_plan(step, rows_N, inverse_M, self._state.last_encode_V[rows_N] < start)
+        update = last or step + 1 - start >= self._config.accumulate_steps
         backward: tuple[Chunk, ...] = ()
-        if ends:
+        if update:
             rows_N = np.concatenate([rows_N, np.setdiff1d(_rows_of(window), rows_N)])
-            backward = (*plan.encode, *_placed(window, rows_N))
+            backward = (*plan.encode, *_with_slots_in(rows_N, window))
             start, window = step + 1, ()
         else:
             window = (*window, *plan.encode)
-        go_home_N = np.full(len(rows_N), ends)
+        update_N = np.full(len(rows_N), update)
         return replace(
             plan,
             rows_N=rows_N,
             backward=backward,
-            update_encoder=ends,
-            waiting=Waiting(keep_N=~go_home_N, collect_N=go_home_N, clear_N=go_home_N, per_count=False),
+            update_encoder=update,
+            waiting=Waiting(keep_N=~update_N, collect_N=update_N, clear_N=update_N, per_count=False),
             change=replace(plan.change, window_start=start, window=window),
         )
 
 
 class CarriedPlanner(StepPlanner):
-    """carried: encodes as `cached`; the gradient that an item's look-ups leave behind goes along at its next encode.
+    """carried: encodes as `cached`; gradients of an item's look-ups wait and are back-propagated at its next encode.
 
-    feedloop's own. The last step of an epoch encodes everything for which a gradient waits.
+    feedloop's own. The last step of an epoch encodes every item for which a gradient waits.
     """
 
     def __init__(self, config: PlannerConfig, scope: _Scope) -> None:
@@ -171,7 +180,7 @@ class CarriedPlanner(StepPlanner):
 
     @property
     def _since_V(self) -> IntArray:
-        assert self._state.waiting_since_V is not None, "made with the planner"
+        assert self._state.waiting_since_V is not None, "set in __init__ and load_state_dict"
         return self._state.waiting_since_V
 
     def load_state_dict(self, state: PlannerState) -> None:
@@ -180,35 +189,36 @@ class CarriedPlanner(StepPlanner):
         if self._state.waiting_since_V is None:
             self._state.waiting_since_V = np.full(self._scope.rows, NEVER, np.int32)
 
-    def _decided(self, step: int, asked: RequestedItems, last: bool) -> Plan:
-        rows_N, inverse_M = distinct(asked[self._scope.rank])
+    def _decide(self, step: int, requested: RequestedItems, last: bool) -> Plan:
+        rows_N, inverse_M = distinct(requested[self._scope.rank])
         read_rows = len(rows_N)
         if last:
             rows_N = np.concatenate([rows_N, np.setdiff1d(np.flatnonzero(self._since_V != NEVER), rows_N)])
             encode_N = np.ones(len(rows_N), np.bool_)
         else:
-            encoded_N = self._state.last_encode_V[rows_N]
-            encode_N = stale_rows(self._rules_at(step), self._scope.seed, step, rows_N, encoded_N)
-        plan = self._planned(step, rows_N, inverse_M, encode_N)
+            last_encode_N = self._state.last_encode_V[rows_N]
+            encode_N = stale_rows(self._config_at(step), self._scope.seed, step, rows_N, last_encode_N)
+        plan = self._one_step_plan(step, rows_N, inverse_M, encode_N)
         waiting, since_N = self._waiting(step, rows_N, encode_N)
         change = replace(plan.change, since_rows=rows_N, since=since_N)
         return replace(plan, read_rows=read_rows, waiting=waiting, change=change)
 
     def _waiting(self, step: int, rows_N: IntArray, encode_N: BoolArray) -> tuple[Waiting, IntArray]:
-        """What becomes of the waiting gradients, and of which step each row's oldest one then is."""
+        """(what happens to the waiting gradients, each row's new `waiting_since_V`)."""
         since_N = self._since_V[rows_N]
-        oldest = self._config.carry_max_age_steps or step + 1
-        too_old_N = (since_N != NEVER) & (step - since_N > oldest)
-        collect_N = encode_N & (since_N != NEVER) & ~too_old_N
+        max_age = self._config.carry_max_age_steps or step + 1
+        waits_N = since_N != NEVER
+        too_old_N = waits_N & (step - since_N > max_age)
+        collect_N = encode_N & waits_N & ~too_old_N
         clear_N = collect_N | too_old_N
-        after_N = np.where(encode_N, NEVER, np.where(clear_N | (since_N == NEVER), step, since_N))
-        return Waiting(keep_N=~encode_N, collect_N=collect_N, clear_N=clear_N, per_count=True), after_N
+        new_since_N = np.where(encode_N, NEVER, np.where(clear_N | ~waits_N, step, since_N))
+        return Waiting(keep_N=~encode_N, collect_N=collect_N, clear_N=clear_N, per_count=True), new_since_N
 
 
-def planner_of(
+def make_planner(
     config: PlannerConfig, *, rows: int, seed: int, rank: int = 0, world: int = 1, cost_V: IntArray | None = None
 ) -> Planner:
-    """The planner of the config's policy. `rows` = V; `cost_V` = tokens of each item: like lengths share a chunk."""
+    """The planner of the config's policy. `rows` = V. `cost_V`: tokens of each item, to chunk similar lengths."""
     planners = {"accumulated": AccumulatedPlanner, "carried": CarriedPlanner}
     scope = _Scope(rows=rows, seed=seed, rank=rank, world=world, cost_V=cost_V)
     if config.share_encoding and world > 1:
@@ -217,13 +227,12 @@ def planner_of(
 
 
 def _rows_of(chunks: Sequence[Chunk]) -> IntArray:
-    return np.concatenate([np.zeros(0, np.int64), *(chunk.rows_C[: chunk.items] for chunk in chunks)])
+    return np.concatenate([np.zeros(0, np.int64), *(chunk.item_rows for chunk in chunks)])
 
 
-def _placed(chunks: Sequence[Chunk], rows_N: IntArray) -> tuple[Chunk, ...]:
-    """Chunks of earlier steps, their slots pointing at `rows_N`, which holds all their rows."""
+def _with_slots_in(rows_N: IntArray, chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
+    """Chunks of earlier steps with slots that point at `rows_N`, which holds all their rows."""
     order = np.argsort(rows_N, kind="stable")
     return tuple(
-        replace(chunk, slots=order[np.searchsorted(rows_N, chunk.rows_C[: chunk.items], sorter=order)])
-        for chunk in chunks
+        replace(chunk, slots=order[np.searchsorted(rows_N, chunk.item_rows, sorter=order)]) for chunk in chunks
     )

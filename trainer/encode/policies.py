@@ -1,4 +1,4 @@
-"""Policies: how often an item is encoded. Rules on integers, each of one line of the papers."""
+"""The policies: how often an item is encoded, as pure rules on integers with their place in the papers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from trainer.encode.chunks import IntArray, hash64
 from trainer.encode.plan import NEVER, BoolArray
 
-_LARGEST_CHUNK = 1 << 16  # items
+_LARGEST_CHUNK = 1 << 16  # items in a chunk
 _MOST_STEPS = 2**31
 
 Policy = Literal["naive_per_target", "naive", "once", "cached", "accumulated", "carried"]
@@ -20,7 +20,7 @@ Policy = Literal["naive_per_target", "naive", "once", "cached", "accumulated", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannerConfig:
-    """How often an item is encoded."""
+    """How often an item is encoded, and in what chunks."""
 
     policy: Policy = "cached"
     """naive_per_target, naive: each occurrence; once: each distinct item of a step; cached: only stale ones;
@@ -48,7 +48,7 @@ class PlannerConfig:
 
     @property
     def encoder_rate_factor(self) -> float:
-        """What the fewer updates of `accumulated` ask of the encoder's learning rates."""
+        """Factor on the encoder's learning rates: `accumulated` makes fewer, larger updates."""
         return math.sqrt(self.accumulate_steps) if self.policy == "accumulated" else 1.0
 
     def __post_init__(self) -> None:
@@ -75,28 +75,31 @@ class PlannerConfig:
                 raise ValueError(f"planner.{name} is {getattr(self, name)}: use {_MOST_STEPS} at most")
 
 
-Rows = Callable[[IntArray], tuple[IntArray, IntArray]]
-Choose = Callable[["PlannerConfig", int, int, IntArray, IntArray], BoolArray]
+# Requested item rows (M,) -> (item rows of the leaf (N,), position of each requested item among them (M,)).
+LeafRows = Callable[[IntArray], tuple[IntArray, IntArray]]
+
+# (config, seed, step, rows (N,), step of each row's last encode (N,)) -> which rows to encode (N,).
+ChooseRows = Callable[["PlannerConfig", int, int, IntArray, IntArray], BoolArray]
 
 
-def distinct(asked_M: IntArray) -> tuple[IntArray, IntArray]:
-    """(each item once, ascending; where each asked item stands among them)."""
-    rows_N, inverse_M = np.unique(asked_M, return_inverse=True)
+def distinct(requested_M: IntArray) -> tuple[IntArray, IntArray]:
+    """Leaf rows with each item once, ascending."""
+    rows_N, inverse_M = np.unique(requested_M, return_inverse=True)
     return rows_N, inverse_M
 
 
-def occurrences(asked_M: IntArray) -> tuple[IntArray, IntArray]:
-    """Every asked item as a row of its own: nothing is shared."""
-    return asked_M, np.arange(len(asked_M))
+def occurrences(requested_M: IntArray) -> tuple[IntArray, IntArray]:
+    """Leaf rows with every requested item as a row of its own: nothing is shared."""
+    return requested_M, np.arange(len(requested_M))
 
 
 def all_rows(_config: PlannerConfig, _seed: int, _step: int, rows_N: IntArray, _encoded_N: IntArray) -> BoolArray:
-    """Encode everything."""
+    """Encodes every row."""
     return np.ones(len(rows_N), np.bool_)
 
 
 def stale_rows(config: PlannerConfig, seed: int, step: int, rows_N: IntArray, encoded_N: IntArray) -> BoolArray:
-    """Encode what was never encoded or more than max_age_steps ago, and of the rest each with probability 1 - p,
+    """Encodes rows never encoded or encoded more than max_age_steps ago, and each other row with probability 1 - p,
     p = max_reuse * (1 - exp(-beta * step)) (SpeedyFeed, section 4.3)."""
     must_N: BoolArray = (encoded_N == NEVER) | (step - encoded_N > config.max_age_steps)
     reuse = config.max_reuse * -math.expm1(-2.3 / config.warm_up_steps * step)

@@ -1,7 +1,7 @@
-"""VectorTable: item vectors on the device, by item row; encodes what a plan says, sends each item its gradient once.
+"""The table of item vectors on the device: encodes what a plan says and back-propagates each item's gradient once.
 
-refresh -> read -> (head forward, backward) -> settle -> stage -> (optimisers) -> commit. A step is atomic: until
-commit, the table holds what it held before, and commit asks for no memory, for it comes when there is no way back.
+A step calls refresh -> read -> (head forward, backward) -> backward_encoder -> stage -> (optimisers) -> commit. It is
+atomic: the table does not change before commit, and commit allocates no memory, since it follows the optimisers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from trainer.encode.plan import Plan
 
 
 @dataclass(slots=True)
-class _Run:
-    """One encoded chunk; `output_CD` still holds its graph where it was kept."""
+class _EncodedChunk:
+    """A chunk and its vectors; `output_CD` has its autograd graph if the chunk is one of the kept ones."""
 
     chunk: Chunk
     output_CD: Tensor
@@ -27,18 +27,18 @@ class _Run:
 
 @dataclass(slots=True)
 class _Staged:
-    """What a step is to change in the table: all of it lies on the device already."""
+    """The changes that a step makes to the table, already on the device."""
 
     vectors: list[tuple[Tensor, Tensor]]
-    """(rows, what they become)"""
+    """(rows, their new vectors)"""
     clear: Tensor | None = None
-    """rows whose gradients no longer wait"""
+    """rows whose waiting gradients are removed"""
     keep: tuple[Tensor, Tensor, float] | None = None
-    """(rows, gradients that wait from now on, their factor)"""
+    """(rows, gradients added to their waiting ones, factor)"""
 
 
 class VectorTable:
-    """V x D vectors with one leaf per step. Values read from the table are detached and come from earlier weights."""
+    """V x D vectors, and one autograd leaf per step. Looked-up vectors are detached and come from earlier weights."""
 
     def __init__(
         self,
@@ -49,47 +49,52 @@ class VectorTable:
         device: torch.device,
         kept_chunks: int | None = None,
         dtype: torch.dtype = torch.float32,
-        exchange: Callable[[Tensor], None] = lambda _: None,
+        exchange: Callable[[Tensor], None] | None = None,
     ) -> None:
-        """`kept_chunks`: how many chunks keep their graph until settle; the rest are replayed with the same seed,
-        which bounds memory for a third more work. None = all. `exchange` sums a tensor over ranks, in place, where a
-        plan shares encoding."""
+        """`kept_chunks`: how many chunks keep their graph until `backward_encoder`; None = all. The others are encoded
+        again with the same seed, which bounds memory for a third more work. `exchange` sums a tensor over ranks, in
+        place; plans that share encoding need it."""
         self._encode = encode
         self._exchange = exchange
         self._device = device
         self._kept_chunks = kept_chunks
         self.vector_VD = torch.zeros(rows, width, device=device, dtype=dtype)
-        self.waiting_VD: Tensor | None = None  # gradients that outlive their step; made when a plan first keeps one
-        self._runs: list[_Run] = []
+        self.waiting_VD: Tensor | None = None  # gradients that outlive their step; allocated when first needed
+        self._fresh: list[_EncodedChunk] = []
         self._leaf_ND: Tensor | None = None
         self._staged: _Staged | None = None
 
     def refresh(self, plan: Plan) -> None:
-        """Encode the plan's chunks and stage their vectors. A chunk that is not back-propagated needs no graph."""
+        """Encodes the plan's chunks. Only the kept ones among those back-propagated in this step hold a graph."""
         kept = len(plan.backward) if self._kept_chunks is None else self._kept_chunks
-        keeping = {id(chunk) for chunk in plan.backward[:kept]}
-        self._runs = [_Run(chunk, self._encoded(chunk, with_graph=id(chunk) in keeping)) for chunk in plan.encode]
+        with_graph = {id(chunk) for chunk in plan.backward[:kept]}
+        self._fresh = [
+            _EncodedChunk(chunk, self._encode_chunk(chunk, with_graph=id(chunk) in with_graph)) for chunk in plan.encode
+        ]
 
     def read(self, plan: Plan) -> Tensor:
-        """The leaf (N, D) of the plan's rows: staged vectors where encoded in this step, the table's otherwise."""
+        """The leaf (N, D) of the plan's rows: fresh vectors for rows encoded in this step, else those of the table."""
         if plan.exchanged is None and plan.encoded == len(plan.rows_N):
             leaf_ND = self.vector_VD.new_empty(len(plan.rows_N), self.vector_VD.shape[1])
         else:
             leaf_ND = self.vector_VD[self._index(plan.rows_N)]
-        for run in self._runs:
-            leaf_ND[self._index(run.chunk.slots)] = run.output_CD.detach()[: run.chunk.items]
+        for fresh in self._fresh:
+            leaf_ND[self._index(fresh.chunk.slots)] = fresh.output_CD.detach()[: fresh.chunk.items]
         if plan.exchanged is not None:
             self._exchange_vectors(plan, plan.exchanged, leaf_ND)
         self._leaf_ND = leaf_ND.requires_grad_()
         return self._leaf_ND
 
     def backward_encoder(self, plan: Plan, count: float) -> None:
-        """Send each chunk of plan.backward its items' summed gradients, once. `count`: the step's, over all ranks."""
+        """Back-propagates each chunk of plan.backward once, with its items' summed gradients from the leaf.
+
+        `count`: sum of the step's target weights over all ranks.
+        """
         if plan.exchanged is not None:
             self._exchange_gradients(plan.exchanged)
         if not plan.backward:
             return
-        gradient_ND = self._due(plan, count)
+        gradient_ND = self._with_collected(plan, count)
         for chunk in plan.backward:
             output_CD = self._graph_of(chunk)
             gradient_CD = torch.zeros_like(output_CD)
@@ -97,11 +102,11 @@ class VectorTable:
             torch.autograd.backward(output_CD, gradient_CD)
 
     def stage(self, plan: Plan, count: float) -> None:
-        """Before the optimisers: take the memory that commit needs. `count`: as in settle."""
+        """Called before the optimisers: allocates all that commit needs. `count`: as in backward_encoder."""
         staged = _Staged([])
-        for run in self._runs:
-            rows = run.chunk.rows_C[: run.chunk.items]
-            staged.vectors.append((self._index(rows), run.output_CD.detach()[: len(rows)]))
+        for fresh in self._fresh:
+            rows = fresh.chunk.item_rows
+            staged.vectors.append((self._index(rows), fresh.output_CD.detach()[: len(rows)]))
         if plan.exchanged is not None and self._leaf_ND is not None:
             exchanged = self._index(plan.rows_N[plan.exchanged])
             staged.vectors.append((exchanged, self._leaf_ND.detach()[self._index(plan.exchanged)]))
@@ -110,7 +115,7 @@ class VectorTable:
 
     @torch.no_grad()
     def commit(self) -> None:
-        """After the optimisers: staged vectors become the table's, what is to wait waits, and graphs are let go."""
+        """Called after the optimisers: writes the staged vectors and waiting gradients, and frees the graphs."""
         assert self._staged is not None, "commit comes after stage"
         for rows, vectors in self._staged.vectors:
             self.vector_VD.index_copy_(0, rows, vectors)
@@ -122,8 +127,8 @@ class VectorTable:
         self.abandon()
 
     def abandon(self) -> None:
-        """Let go of a step, completed or not: its graphs, the leaf, and what was staged."""
-        self._runs, self._leaf_ND, self._staged = [], None, None
+        """Frees a step's graphs, leaf and staged changes, whether the step is complete or not."""
+        self._fresh, self._leaf_ND, self._staged = [], None, None
 
     @property
     def kept_chunks(self) -> int | None:
@@ -131,48 +136,52 @@ class VectorTable:
         return self._kept_chunks
 
     def keep_fewer_chunks(self, chunks: int) -> bool:
-        """Halve what is kept of `chunks`; False where none is left to give up. No result depends on it."""
-        now = chunks if self._kept_chunks is None else min(chunks, self._kept_chunks)
-        self._kept_chunks = now // 2
-        return now > 0
+        """Halves how many of `chunks` keep their graph; False if none did. Changes memory and time, not results."""
+        kept = chunks if self._kept_chunks is None else min(chunks, self._kept_chunks)
+        self._kept_chunks = kept // 2
+        return kept > 0
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps: the vectors and waiting gradients as of the last commit."""
+        """Copies of the vectors and the waiting gradients as of the last commit, for a checkpoint."""
         state = {"vector_VD": self.vector_VD.clone()}
         return state if self.waiting_VD is None else {**state, "waiting_VD": self.waiting_VD.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Resumes from `state`."""
         self.vector_VD.copy_(state["vector_VD"])
         waiting = state.get("waiting_VD")
         self.waiting_VD = None if waiting is None else waiting.to(self.vector_VD, copy=True)
 
     def _exchange_vectors(self, plan: Plan, exchanged: IntArray, leaf_ND: Tensor) -> None:
-        """What other ranks encoded comes into the leaf: each adds zeros for what it did not."""
+        """Fills the leaf with the vectors that other ranks encoded: a sum in which each rank adds zeros for these."""
         own = np.concatenate([np.zeros(0, np.int64), *(chunk.slots for chunk in plan.encode)])
         theirs = self._index(np.setdiff1d(exchanged, own))
         leaf_ND[theirs] = 0
         slots = self._index(exchanged)
         fresh_ED = leaf_ND[slots]
-        self._exchange(fresh_ED)
+        self._sum_over_ranks(fresh_ED)
         leaf_ND[slots] = fresh_ED
 
     def _exchange_gradients(self, exchanged: IntArray) -> None:
-        """Each item's gradient summed over ranks, for the one that encoded it."""
-        assert self._leaf_ND is not None, "settle comes after read"
+        """Sums each exchanged item's leaf gradient over ranks, for the rank that encoded it."""
+        assert self._leaf_ND is not None, "backward_encoder comes after read"
         slots, gradient_ND = self._index(exchanged), self._leaf_gradient()
         gradient_ED = gradient_ND[slots]
-        self._exchange(gradient_ED)
+        self._sum_over_ranks(gradient_ED)
         gradient_ND[slots] = gradient_ED
         self._leaf_ND.grad = gradient_ND
 
+    def _sum_over_ranks(self, tensor: Tensor) -> None:
+        assert self._exchange is not None, "plans that share encoding need an exchange"
+        self._exchange(tensor)
+
     def _leaf_gradient(self) -> Tensor:
-        assert self._leaf_ND is not None, "settle and commit come after read and the head's backward"
+        assert self._leaf_ND is not None, "backward_encoder and stage come after read and the head's backward"
         gradient_ND = self._leaf_ND.grad
         return torch.zeros_like(self._leaf_ND) if gradient_ND is None else gradient_ND
 
-    def _due(self, plan: Plan, count: float) -> Tensor:
-        """The leaf's gradient (N, D), with what waited for the rows that are collected."""
+    def _with_collected(self, plan: Plan, count: float) -> Tensor:
+        """The leaf's gradient (N, D) plus the waiting gradients that the plan collects."""
         gradient_ND = self._leaf_gradient()
         if plan.waiting is None or self.waiting_VD is None:
             return gradient_ND
@@ -181,7 +190,7 @@ class VectorTable:
         return gradient_ND.index_add(0, slots, waited, alpha=count if plan.waiting.per_count else 1.0)
 
     def _stage_waiting(self, plan: Plan, count: float, staged: _Staged) -> None:
-        if plan.waiting is None or (plan.waiting.per_count and count <= 0):  # no update: nothing was taken along
+        if plan.waiting is None or (plan.waiting.per_count and count <= 0):  # no update: no gradient was collected
             return
         if self.waiting_VD is None:
             self.waiting_VD = torch.zeros_like(self.vector_VD)
@@ -190,18 +199,18 @@ class VectorTable:
         slots = self._index(plan.waiting.keep_N.nonzero()[0])
         staged.keep = (rows[slots], self._leaf_gradient()[slots], 1 / count if plan.waiting.per_count else 1.0)
 
-    def _encoded(self, chunk: Chunk, *, with_graph: bool) -> Tensor:
+    def _encode_chunk(self, chunk: Chunk, *, with_graph: bool) -> Tensor:
         with seeded(chunk.seed, self._device), torch.set_grad_enabled(with_graph):
             return self._encode(chunk.rows_C).to(self.vector_VD.dtype)
 
     def _graph_of(self, chunk: Chunk) -> Tensor:
-        """The chunk's output with its graph: kept, or made again by replay with the chunk's seed."""
-        for run in self._runs:
-            if run.chunk is chunk and run.output_CD.requires_grad:
-                return run.output_CD
-        return self._encoded(chunk, with_graph=True)
+        """The chunk's vectors with their graph: the kept one, or a replay with the chunk's seed."""
+        for fresh in self._fresh:
+            if fresh.chunk is chunk and fresh.output_CD.requires_grad:
+                return fresh.output_CD
+        return self._encode_chunk(chunk, with_graph=True)
 
     def _index(self, rows: IntArray) -> Tensor:
-        """Host integers on the device; from pinned memory to a GPU, so that nothing waits for it."""
+        """Host integers as an index on the device; copied from pinned memory to a GPU, so that the host never waits."""
         index = torch.from_numpy(np.asarray(rows, np.int64))
         return index.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else index

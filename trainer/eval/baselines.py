@@ -1,4 +1,4 @@
-"""Baselines: what is scored beside the model, without any training."""
+"""Scores impressions by baselines, which need no training, for comparison with the model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from trainer.model.item_vectors import ItemVectors, encode_rows, without_bus, wi
 from trainer.model.text_encoder import TextEncoder
 from trainer.ranks.split_work import ALL, Share
 
-ANEW = "run ./feedloop build_trajectories and ./feedloop pack again"  # what brings columns that came later
+BUILD_AGAIN = "run ./feedloop build_trajectories and ./feedloop pack again"  # adds columns that older versions lack
 _CHUNK_HISTORY = 1 << 16
 _PRIOR_SHOWINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationInputs:
-    """What a judgement is given beside the packed directory, each None where there is none."""
+    """Inputs of an evaluation in addition to the packed directory; None where not given."""
 
     catalogue: Catalogue | None = None
     truth: pa.Table | None = None
@@ -35,9 +35,9 @@ class EvaluationInputs:
 
 
 def with_baselines(
-    scores: Mapping[str, FloatArray], clicks_V: NDArray[np.int64], evaluation: pa.Table, beside: EvaluationInputs
+    scores: Mapping[str, FloatArray], clicks_V: NDArray[np.int64], evaluation: pa.Table, inputs: EvaluationInputs
 ) -> tuple[dict[str, FloatArray], list[str]]:
-    """(`scores` with those of every baseline, sentences on the ones that there is nothing to score by)."""
+    """(`scores` and those of every baseline, sentences on baselines whose data is missing)."""
     if not scores:
         return {}, []
     table, impressions = labelled(evaluation), Impressions.of(evaluation)
@@ -45,28 +45,28 @@ def with_baselines(
     recent = recent_scores(table)
     every |= recent
     if not recent:
-        left_out.append(f"popularity of the last day: the packed directory lacks what was clicked lately; {ANEW}")
+        left_out.append(f"popularity of the last day: the packed directory lacks recent clicks; {BUILD_AGAIN}")
     newest = recency_scores(table)
     if newest is None:
-        left_out.append(f"newest first: the packed directory lacks when news were first shown; {ANEW}")
+        left_out.append(f"newest first: the packed directory lacks when news were first shown; {BUILD_AGAIN}")
     else:
         every["recency"] = newest
-    if beside.catalogue is None:
-        left_out.append("category match and examples: nobody knows categories and titles without --lake")
+    if inputs.catalogue is None:
+        left_out.append("category match and examples: categories and titles need --lake")
     else:
-        every["category"] = category_scores(beside.catalogue, impressions)
-    if beside.truth is not None:
-        every["oracle"] = true_probabilities(table, beside.truth)
+        every["category"] = category_scores(inputs.catalogue, impressions)
+    if inputs.truth is not None:
+        every["oracle"] = true_probabilities(table, inputs.truth)
     return every, left_out
 
 
 def zero_shot_scores(
     encoder: TextEncoder, items: ItemInput, impressions: Impressions, share: Share = ALL
 ) -> FloatArray:
-    """Mean of the whole history's untrained vectors (mean of PLM tokens, length 1) times the candidate's.
+    """Dot product of the candidate's untrained vector (mean of PLM tokens, length 1) with the mean of the history's.
 
-    `encoder` must be as loaded, before any step; its bus is left out, for nobody has trained it. A user without
-    history scores 0 everywhere: all ties.
+    `encoder` must be as loaded, before any step; its bus is off, since it is untrained. A user without history scores
+    0 everywhere: all ties.
     """
     rows = impressions.rows
     with without_dropout(encoder), without_bus(encoder):
@@ -87,13 +87,13 @@ def popularity_scores(clicks_V: NDArray[np.int64], impressions: Impressions) -> 
     return clicks_V[impressions.shown_X].astype(np.float64)
 
 
-def recent_scores(judged: pa.Table) -> dict[str, FloatArray]:
-    """What everyone clicked in the 24 hours before each impression: by clicks, and by clicks per showing.
+def recent_scores(evaluation: pa.Table) -> dict[str, FloatArray]:
+    """Popularity in the 24 hours before each impression, over all users: by clicks, and by clicks per showing.
 
-    New news have scores too, from their first hour on. The rate is drawn towards the mean rate as by _PRIOR_SHOWINGS
-    more showings, so that one click in one showing does not win. Nothing where the table lacks the counts.
+    New news have scores too, from their first hour on. The rate is shrunk to the mean rate by _PRIOR_SHOWINGS added
+    showings, so that one click in one showing does not win. Empty where the table lacks the counts.
     """
-    shown_X, clicks_X = _entries(judged, "recent_shown"), _entries(judged, "recent_clicks")
+    shown_X, clicks_X = _entries(evaluation, "recent_shown"), _entries(evaluation, "recent_clicks")
     if shown_X is None or clicks_X is None:
         return {}
     mean = clicks_X.sum() / max(1.0, shown_X.sum())
@@ -101,17 +101,17 @@ def recent_scores(judged: pa.Table) -> dict[str, FloatArray]:
     return {"recent_clicks": clicks_X, "recent_rate": rate_X}
 
 
-def recency_scores(judged: pa.Table) -> FloatArray | None:
-    """The news first shown latest comes first; None where the table lacks `shown_age_hours`."""
-    hours_X = _entries(judged, "shown_age_hours")
+def recency_scores(evaluation: pa.Table) -> FloatArray | None:
+    """Ranks the news first shown latest first; None where the table lacks `shown_age_hours`."""
+    hours_X = _entries(evaluation, "shown_age_hours")
     return None if hours_X is None else -hours_X
 
 
-def _entries(judged: pa.Table, name: str) -> FloatArray | None:
-    """A list column end to end; None where the table lacks it, as those of an older version do."""
-    if name not in judged.column_names or judged[name].null_count:
+def _entries(evaluation: pa.Table, name: str) -> FloatArray | None:
+    """The flat entries of a list column; None where the table lacks it, as older ones do."""
+    if name not in evaluation.column_names or evaluation[name].null_count:
         return None
-    return np.asarray(judged[name].combine_chunks().flatten().to_numpy(zero_copy_only=False), np.float64)
+    return np.asarray(evaluation[name].combine_chunks().flatten().to_numpy(zero_copy_only=False), np.float64)
 
 
 def category_scores(catalogue: Catalogue, impressions: Impressions) -> FloatArray:
@@ -126,7 +126,7 @@ def category_scores(catalogue: Catalogue, impressions: Impressions) -> FloatArra
 
 
 def _share_alike(text_V: TextArray, impressions: Impressions) -> FloatArray:
-    """Of each shown entry, the share of its impression's history whose text is the same."""
+    """For each shown entry, the share of its impression's history with the same text."""
     texts, code_V = np.unique(text_V.astype(str), return_inverse=True)
     length_I = np.diff(impressions.history_start_I1)
     history_Y = np.repeat(np.arange(impressions.size), length_I) * len(texts) + code_V[impressions.history_Y]
@@ -138,7 +138,7 @@ def _share_alike(text_V: TextArray, impressions: Impressions) -> FloatArray:
 
 
 def _counted(key_X: IntArray, keys: IntArray, counts: IntArray) -> IntArray:
-    """The count of each key; 0 for those that do not stand in `keys`, which ascend."""
+    """The count of each key; 0 for those not in `keys`, which ascend."""
     if not len(keys):
         return np.zeros(len(key_X), np.int64)
     place_X = np.minimum(np.searchsorted(keys, key_X), len(keys) - 1)

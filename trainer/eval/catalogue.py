@@ -1,4 +1,4 @@
-"""Catalogue: item rows -> news ids, categories and titles, read from the lake's Delta tables without Spark."""
+"""Reads the news ids, categories and titles of item rows from the lake's Delta tables, without Spark."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TextArray = NDArray[np.object_]  # of str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """Of each of the V item rows what a person knows it by; empty strings in row 0 and in rows of other sources."""
+    """Id, categories and title of each of the V item rows; empty strings in row 0 and in rows of other sources."""
 
     source: str
     news_id_V: TextArray
@@ -28,13 +28,13 @@ class Catalogue:
     subcategory_V: TextArray
     title_V: TextArray
     canonical_row_V: NDArray[np.int64]
-    """the row that stands for it"""
+    """the row whose vector it uses"""
 
     @classmethod
     def read(cls, lake: Path | Place, manifest: Manifest) -> Catalogue:
-        """The items of a packed directory: rows at the version that it was packed from, texts as they are now.
+        """The items of a packed directory: rows at the version that it was packed from, texts at the newest version.
 
-        InputError if `lake` is not the one that it was packed from, or a table cannot be read.
+        InputError if the directory was packed from another lake, or a table cannot be read.
         """
         source = manifest.source
         items = delta_rows(
@@ -52,8 +52,8 @@ class Catalogue:
         row_X = items["item_row"].to_numpy()
         if len(row_X) and row_X.max() >= rows:
             raise InputError(f"the lake knows item row {row_X.max()}, the packed directory {rows} rows: another lake")
-        told = dict(zip(news["news_id"].to_pylist(), range(len(news)), strict=True))
-        at_X = np.array([told.get(item, -1) for item in items["item_id"].to_pylist()], np.int64)
+        place_of = dict(zip(news["news_id"].to_pylist(), range(len(news)), strict=True))
+        at_X = np.array([place_of.get(item, -1) for item in items["item_id"].to_pylist()], np.int64)
         texts = {name: _by_row(news[name], at_X, row_X, rows) for name in ("category", "subcategory", "title")}
         news_id_V = np.full(rows, "", object)
         news_id_V[row_X] = items["item_id"].to_numpy()

@@ -1,4 +1,4 @@
-"""Judging: a checkpoint's scores of its packed directory's evaluation impressions, and all that they tell."""
+"""Evaluates a checkpoint: scores the evaluation impressions of a packed directory and summarises the scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint
 from trainer.checkpoint.selection import choices_of
 from trainer.data.evaluation import labelled
-from trainer.data.validation import Evaluation, all_of, left_to_judge
+from trainer.data.validation import Evaluation, all_of, without_validation
 from trainer.eval.baselines import EvaluationInputs, with_baselines, zero_shot_scores
 from trainer.eval.examples import Best, examples
 from trainer.eval.impressions import Impressions, dates
@@ -28,12 +28,12 @@ from trainer.ranks.process_group import Ranks, sum_in_place
 from trainer.ranks.split_work import Share
 from trainer.setup.prepare import Prepared, load_weights
 
-NO_CHOICE = "Go on by --resume auto with run.early_stop_epochs = 0, so that nothing is chosen"
-RECOMMENDED = 5  # news that an example's user would be shown first, of all that the day had
+NO_CHOICE = "Resume with --resume auto and run.early_stop_epochs = 0, so that nothing is chosen"
+RECOMMENDED = 5  # news per example: the best for its user among all news of the day
 
 
 def model_auc(prepared: Prepared, validation: Evaluation) -> float:
-    """Mean AUC per impression. Training goes on as if it had not been asked: no coin is tossed, no mode changed."""
+    """Mean AUC per impression. Has no effect on training: it uses no random numbers and restores all modes."""
     impressions = Impressions.of(validation)
     limit = prepared.config.run.history_clicks
     scores = model_scores(prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=limit)
@@ -50,76 +50,76 @@ class Scored:
     """A checkpoint's scores, the same on every rank."""
 
     evaluation: Evaluation
-    """all of it but what chose the checkpoint"""
+    """all impressions except those that chose the checkpoint"""
     chose: int
-    """impressions that did"""
-    judged: Impressions
+    """the number of impressions that chose it"""
+    labelled: Impressions
     scores: dict[str, FloatArray]
-    """of the entries of `judged`, by method: model and zero_shot; empty where no impression carries click marks"""
+    """of the entries of `labelled`, by method: model and zero_shot; empty where no impression carries click marks"""
     recall: dict[str, Any]
     user_ID: Tensor | None
-    """of the impressions of `judged`, and in `vectors` what they were scored against"""
+    """of the impressions of `labelled`"""
     vectors: ItemVectors
-    asked: Impressions
-    """those without click marks"""
+    """of all items in `labelled` and, for predictions, `unlabelled`"""
+    unlabelled: Impressions
     predicted_X: FloatArray
-    """the model's scores of the entries of `asked`; empty unless predictions were asked for"""
+    """the model's scores of the entries of `unlabelled`; empty unless predictions are requested"""
 
 
-def scored(prepared: Prepared, saved: Checkpoint, ranks: Ranks, *, predict: bool) -> Scored:
-    """Encode and score, each rank its share. Before, `prepared` holds the untrained model, after it the checkpoint's.
+def score_checkpoint(prepared: Prepared, saved: Checkpoint, ranks: Ranks, *, predict: bool) -> Scored:
+    """Encodes and scores, each rank its share. `prepared` holds the untrained model before and the checkpoint's after.
 
-    InputError where there is nothing to judge or, with `predict`, nothing to predict.
+    InputError where there is nothing to evaluate or, with `predict`, nothing to predict.
     """
     evaluation, choices = prepared.directory.evaluation(), choices_of(saved)
-    if choices is None:  # all of its own directory's
+    if choices is None:  # all labelled impressions of its own directory
         own = not _of_another(saved, prepared) and len(labelled(evaluation))
         choices = [all_of(evaluation)] if own else []
-    evaluation, chose = left_to_judge(evaluation, choices)
-    judged, asked = Impressions.of(evaluation), Impressions.without_labels(evaluation)
-    _check(judged, asked, chose, predict=predict)
+    evaluation, chose = without_validation(evaluation, choices)
+    known, unknown = Impressions.of(evaluation), Impressions.without_labels(evaluation)
+    _check_sizes(known.size, unknown.size, chose, predict=predict)
     share = Share(ranks.rank, ranks.world, sum_in_place)
-    scores = {"model": np.zeros(0)} if judged.size else {}
-    if judged.size:
-        scores["zero_shot"] = zero_shot_scores(prepared.encoder, prepared.items, judged, share)
+    scores = {"model": np.zeros(0)} if known.size else {}
+    if known.size:
+        scores["zero_shot"] = zero_shot_scores(prepared.encoder, prepared.items, known, share)
     load_weights(prepared.model, saved)
-    rows = np.union1d(judged.rows, asked.rows) if predict else judged.rows
+    rows = np.union1d(known.rows, unknown.rows) if predict else known.rows
     vectors = model_vectors(prepared.encoder, prepared.items, rows, share)
     recall, predicted_X, user_ID = {}, np.zeros(0), None
-    if judged.size:
-        user_ID = _users(prepared, vectors, judged, share)
-        scores["model"] = shown_scores(user_ID, vectors, judged, share)
-        recall = recall_over_days(user_ID, vectors, judged, dates(labelled(evaluation)))
+    if known.size:
+        user_ID = _users(prepared, vectors, known, share)
+        scores["model"] = shown_scores(user_ID, vectors, known, share)
+        recall = recall_over_days(user_ID, vectors, known, dates(labelled(evaluation)))
     if predict:
-        predicted_X = shown_scores(_users(prepared, vectors, asked, share), vectors, asked, share)
+        predicted_X = shown_scores(_users(prepared, vectors, unknown, share), vectors, unknown, share)
     return Scored(
         evaluation=evaluation,
         chose=chose,
-        judged=judged,
+        labelled=known,
         scores=scores,
         recall=recall,
         user_ID=user_ID,
         vectors=vectors,
-        asked=asked,
+        unlabelled=unknown,
         predicted_X=predicted_X,
     )
 
 
-def _check(judged: Impressions, asked: Impressions, chose: int, *, predict: bool) -> None:
-    if predict and not asked.size:
+def _check_sizes(labelled: int, unlabelled: int, chose: int, *, predict: bool) -> None:
+    if predict and not unlabelled:
         raise InputError(
             "--predictions, but every evaluation impression carries click marks. Ingest the log whose clicks are to be "
             "predicted, run ./feedloop build_trajectories --unlabelled and ./feedloop pack, or leave it out"
         )
-    if not judged.size and chose and not predict:
+    if not labelled and chose and not predict:
         raise InputError(
             f"all {chose} labelled evaluation impressions chose this checkpoint, so that their figures would flatter "
-            "it. Name a --data with other impressions, or train with run.validate, which leaves some to judge"
+            "it. Name a --data with other impressions, or train with run.validate, which leaves some for evaluation"
         )
-    if not judged.size and not predict:
+    if not labelled and not predict:
         raise InputError(
-            f"none of the {asked.size} evaluation impressions carries click marks: there is nothing to judge. "
-            "Add --predictions FILE to write what the model makes of them"
+            f"none of the {unlabelled} evaluation impressions carries click marks: there is nothing to evaluate. "
+            "Add --predictions FILE to write the model's ranks of them"
         )
 
 
@@ -130,58 +130,59 @@ def _users(prepared: Prepared, vectors: ItemVectors, impressions: Impressions, s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
-    """What is told of a checkpoint."""
+    """The result of evaluating a checkpoint."""
 
     summary: dict[str, Any]
     examples: list[dict[str, Any]] | None
-    """a few impressions with titles; None without a catalogue, or with nothing judged"""
+    """a few impressions with titles; None without a catalogue or without labelled impressions"""
     predictions: Iterator[str] | None
-    """the lines of MIND's file; None unless they were asked for"""
+    """the lines of MIND's file; None unless they are requested"""
 
 
-def judgement(prepared: Prepared, saved: Checkpoint, found: Scored, beside: EvaluationInputs) -> EvaluationResult:
-    """Every method judged on the same impressions; what was left out and what is doubtful is said."""
+def evaluate_scores(prepared: Prepared, saved: Checkpoint, found: Scored, inputs: EvaluationInputs) -> EvaluationResult:
+    """Evaluates every method on the same impressions; lists in sentences what is left out and what is doubtful."""
     evaluation = found.evaluation
     shown, lines, doubts = None, None, _of_another(saved, prepared)
-    scores, left_out = with_baselines(found.scores, prepared.clicks_V, evaluation, beside)
-    values = values_of(scores, found.judged)
-    told = verdict(evaluation, values, trained_V=prepared.trained_V, told_V=prepared.items.tokens_V > 0)
-    if beside.catalogue is not None and scores:
+    scores, left_out = with_baselines(found.scores, prepared.clicks_V, evaluation, inputs)
+    values = values_of(scores, found.labelled)
+    figures = verdict(evaluation, values, trained_V=prepared.trained_V, has_tokens_V=prepared.items.tokens_V > 0)
+    if inputs.catalogue is not None and scores:
         best = _best_of_day(found, dates(labelled(evaluation)))
-        shown = examples(evaluation, scores["model"], values["model"][:, 0], beside.catalogue, best=best)
+        shown = examples(evaluation, scores["model"], values["model"][:, 0], inputs.catalogue, best=best)
+    unlabelled = found.unlabelled.size
     if len(found.predicted_X):
         named = ids_in_order(evaluation)
-        lines = prediction_lines(found.predicted_X, found.asked, named)
+        lines = prediction_lines(found.predicted_X, found.unlabelled, named)
         doubts += repeated_ids(named)
-    elif found.asked.size:
-        left_out.append(f"{found.asked.size:,} impressions without click marks: --predictions FILE tells their order")
+    elif unlabelled:
+        left_out.append(f"{unlabelled:,} impressions without click marks: --predictions FILE writes their order")
     if found.chose:
         rules = dict.fromkeys(choice.rule for choice in choices_of(saved) or [])
         left_out.append(f"{found.chose:,} impressions that chose the checkpoint ({', '.join(rules) or 'all'})")
-    asked = (prepared.directory.manifest.config.get("trajectories") or {}).get("evaluate_from")
+    evaluate_from = (prepared.directory.manifest.config.get("trajectories") or {}).get("evaluate_from")
     summary = {
         "step": saved.state["position"]["step"],
-        "split": {"evaluate_from": asked or told["split"]["first"], **told.pop("split")},
-        "unlabelled": found.asked.size,
+        "split": {"evaluate_from": evaluate_from or figures["split"]["first"], **figures.pop("split")},
+        "unlabelled": unlabelled,
         "chose": found.chose,
-        **told,
+        **figures,
         "recall": found.recall,
-        "alarms": [*told["alarms"], *doubts],
-        "left_out": [*left_out, *told["left_out"]],
+        "alarms": [*figures["alarms"], *doubts],
+        "left_out": [*left_out, *figures["left_out"]],
     }
     return EvaluationResult(summary=summary, examples=shown, predictions=lines)
 
 
 def _best_of_day(found: Scored, day_I: NDArray[Any]) -> Best:
     def best(at: int) -> list[tuple[int, float]]:
-        assert found.user_ID is not None, "what was judged has users"
-        return best_of_day(found.user_ID[at], found.vectors, found.judged, day_I, at, count=RECOMMENDED)
+        assert found.user_ID is not None, "labelled impressions have user vectors"
+        return best_of_day(found.user_ID[at], found.vectors, found.labelled, day_I, at, count=RECOMMENDED)
 
     return best
 
 
 def _of_another(saved: Checkpoint, prepared: Prepared) -> list[str]:
-    """A sentence where the checkpoint learnt from other batches than the ones beside these impressions."""
+    """Sentences for a checkpoint that was trained on the batches of another packed directory."""
     if saved.state["data"]["manifest_sha256"] == prepared.directory.manifest_sha256:
         return []
     unrecorded = [

@@ -1,4 +1,4 @@
-"""Examples: a few judged impressions told with titles, so that one can look at what the model puts first."""
+"""Describes a few evaluated impressions with titles, so that a reader sees what the model ranks first."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def examples(
     best: Best,
     count: int = COUNT,
 ) -> list[dict[str, Any]]:
-    """`count` judged impressions drawn by lot, in the order of the table; histories oldest first, candidates by rank.
+    """`count` random evaluated impressions in the order of the table; histories oldest first, candidates by rank.
 
-    `auc_I`: NaN where an impression is not judged. Long impressions tell the best candidates and all that were clicked.
+    `auc_I`: NaN where an impression is not evaluated. Long impressions keep the best candidates and all clicked ones.
     """
-    judged = np.flatnonzero(~np.isnan(auc_I))
-    drawn = np.sort(np.random.default_rng(_SEED).permutation(judged)[:count])
-    impressions, known = Impressions.of(evaluation), _Known(catalogue)
+    evaluated = np.flatnonzero(~np.isnan(auc_I))
+    drawn = np.sort(np.random.default_rng(_SEED).permutation(evaluated)[:count])
+    impressions, known = Impressions.of(evaluation), _KnownNews(catalogue)
     rank_X = ranks_of(score_X, impressions.shown_start_I1)
     rows = labelled(evaluation).take(pa.array(drawn)).to_pylist()
-    told = []
+    described = []
     for at, row in zip(drawn.tolist(), rows, strict=True):
         place_K = _best_and_clicked(impressions, rank_X, at)
         shown_K = place_K - impressions.shown_start_I1[at]
@@ -54,7 +54,7 @@ def examples(
             }
             for shown, place in zip(shown_K.tolist(), place_K.tolist(), strict=True)
         ]
-        told.append(
+        described.append(
             {
                 "user_id": row["user_id"],
                 "impression_id": row["impression_id"],
@@ -65,11 +65,11 @@ def examples(
                 "auc": float(auc_I[at]),
             }
         )
-    return told
+    return described
 
 
 def _best_and_clicked(impressions: Impressions, rank_X: IntArray, at: int) -> IntArray:
-    """Places of an impression's entries by rank: all that were clicked, and of the others as many as there is room."""
+    """Positions of an impression's entries by rank: all clicked ones, and the best of the others up to _CANDIDATES."""
     place_K = np.arange(*impressions.shown_start_I1[at : at + 2])
     place_K = place_K[np.argsort(rank_X[place_K])]
     clicked_K = impressions.clicked_X[place_K]
@@ -77,8 +77,8 @@ def _best_and_clicked(impressions: Impressions, rank_X: IntArray, at: int) -> In
     return np.asarray(place_K[clicked_K | (np.cumsum(~clicked_K) <= room)])
 
 
-class _Known:
-    """News by row and by id as a person knows them."""
+class _KnownNews:
+    """Id, title and category of news, by item row and by news id."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -89,5 +89,5 @@ class _Known:
         return {"id": texts.news_id_V[row], "title": texts.title_V[row], "category": texts.category_V[row]}
 
     def news(self, news_id: str) -> dict[str, str]:
-        """By its own id, which may be another than that of the row that stands for it."""
+        """The news under the id given, which may differ from the id of its row."""
         return {**self.row(self._row_of.get(news_id, 0)), "id": news_id}

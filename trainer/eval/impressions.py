@@ -1,4 +1,4 @@
-"""Impressions: the evaluation set as flat arrays, ready for metrics."""
+"""Turns the evaluation impressions into flat arrays for metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainer.eval.metrics import BoolArray, FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impressions:
-    """I impressions: i shows entries shown_start_I1[i] to shown_start_I1[i+1] of shown_X; history likewise."""
+    """I impressions; i shows entries shown_start_I1[i] to shown_start_I1[i+1] of shown_X. Same for histories."""
 
     history_Y: IntArray
     history_start_I1: IntArray
@@ -41,17 +41,17 @@ class Impressions:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Every item row that is looked at, ascending."""
+        """Every item row in a history or shown, ascending."""
         return np.asarray(np.unique(np.concatenate([self.history_Y, self.shown_X])), np.int64)
 
     @classmethod
     def of(cls, table: pa.Table) -> Impressions:
-        """From EVALUATION columns: the labelled impressions."""
+        """The labelled impressions of a table EVALUATION."""
         return cls._of(labelled(table))
 
     @classmethod
     def without_labels(cls, table: pa.Table) -> Impressions:
-        """From EVALUATION columns: the impressions without click marks; nothing is clicked."""
+        """The impressions of a table EVALUATION without click marks, as if nothing were clicked."""
         return cls._of(unlabelled(table))
 
     @classmethod
@@ -75,38 +75,41 @@ def dates(evaluation: pa.Table) -> NDArray[np.datetime64]:
 
 
 def _flat(column: pa.ChunkedArray) -> tuple[NDArray[Any], IntArray]:
-    """(values end to end, offsets) of a list column."""
+    """(flat values, offsets) of a list column."""
     lengths = column.combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
     values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-_IDENTITY = ("impression_id", "user_id", "time")  # ids are used again: for other users, and days later
+_IDENTITY = ("impression_id", "user_id", "time")  # logs reuse impression ids for other users and days
 TRUTH_COLUMNS = (*_IDENTITY, "shown", "probability")
 
 
 def read_truth(path: Path | Place) -> pa.Table:
-    """The probabilities that drew a synthetic publisher's clicks; InputError if the file does not hold them."""
+    """The probabilities with which a synthetic publisher drew its clicks. InputError if the file lacks them."""
     try:
         with here(Place.of(path)) as file:
             return pq.read_table(file, columns=list(TRUTH_COLUMNS))
     except (OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # of the machine, not of the file
+        if isinstance(error, OSError) and error.errno not in (
+            None,
+            errno.ENOENT,
+        ):  # the machine
             raise
         raise InputError(
             f"{path}: no Parquet file with {', '.join(TRUTH_COLUMNS)} ({error}). "
-            "Leave --truth away where nobody knows the true probabilities"
+            "Leave --truth out where the true probabilities are unknown"
         ) from error
 
 
 def true_probabilities(evaluation: pa.Table, truth: pa.Table) -> FloatArray:
-    """The probabilities that drew the clicks, entry by entry of the labelled impressions: the oracle's scores.
+    """The oracle's scores: the click probability of each entry of the labelled impressions.
 
-    `truth` holds TRUTH_COLUMNS. InputError if an impression or a shown news is not in it.
+    `truth` has TRUTH_COLUMNS. InputError if it lacks an impression or a shown news.
     """
     evaluation = labelled(evaluation)
-    told = zip(_identities(truth), *(truth[name].to_pylist() for name in TRUTH_COLUMNS[-2:]), strict=True)
-    known = {identity: dict(zip(shown, probability, strict=True)) for identity, shown, probability in told}
+    rows = zip(_identities(truth), *(truth[name].to_pylist() for name in TRUTH_COLUMNS[-2:]), strict=True)
+    known = {identity: dict(zip(shown, probability, strict=True)) for identity, shown, probability in rows}
     scores: list[float] = []
     for identity, shown in zip(_identities(evaluation), evaluation["shown_id"].to_pylist(), strict=True):
         if identity not in known:
@@ -121,6 +124,6 @@ def true_probabilities(evaluation: pa.Table, truth: pa.Table) -> FloatArray:
 
 
 def _identities(table: pa.Table) -> list[tuple[str, str, int]]:
-    """What names an impression for certain, row by row; the time as microseconds, whatever unit a file keeps."""
+    """The columns that identify each impression; the time in microseconds, whatever the file's unit is."""
     times = table["time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     return list(zip(table["impression_id"].to_pylist(), table["user_id"].to_pylist(), times.to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""Intervals: how far a mean over impressions may be off by the lot of which were drawn, by the bootstrap."""
+"""Computes confidence intervals of means over impressions by the bootstrap."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRAWS_AT_ONCE = 1 << 22  # bounds memory, not the result
 
 
 def resampled_means(value_IC: FloatArray, *, resamples: int = RESAMPLES, seed: int = _SEED) -> FloatArray:
-    """Means of C columns over impressions drawn again, with replacement: (resamples, C).
+    """Means (resamples, C) of C columns over impressions resampled with replacement.
 
     All columns share each draw, so a difference of columns is resampled in pairs. Efron and Tibshirani 1993, ch. 13.
     """
@@ -31,13 +31,13 @@ def resampled_means(value_IC: FloatArray, *, resamples: int = RESAMPLES, seed: i
 
 
 def _counts(rng: np.random.Generator, resamples: int, size: int) -> FloatArray:
-    """How often each of `size` impressions is drawn in each resample."""
+    """How often each resample draws each of `size` impressions."""
     draw = rng.integers(0, size, (resamples, size)) + np.arange(resamples)[:, None] * size
     return np.bincount(draw.ravel(), minlength=resamples * size).reshape(resamples, size).astype(np.float64)
 
 
 def interval(mean_RC: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(low, high) of each column: the 95% interval of percentiles."""
+    """(low, high) of each column: the 95% percentile interval."""
     low_C, high_C = np.percentile(mean_RC, _LEVELS, axis=0)
     return low_C, high_C
 
@@ -45,7 +45,7 @@ def interval(mean_RC: FloatArray) -> tuple[FloatArray, FloatArray]:
 def compared(values: Mapping[str, FloatArray], reference: str = "model") -> tuple[dict[str, Any], dict[str, Any]]:
     """(methods, paired): each method's means with their intervals, and `reference` minus each other method.
 
-    `values` holds METRICS of the judged impressions, IM, of each method.
+    `values`: each method's METRICS (I, M) of the evaluated impressions.
     """
     drawn = resampled_means(np.concatenate(list(values.values()), axis=1))
     of_method = dict(zip(values, np.split(drawn, len(values), axis=1), strict=True))

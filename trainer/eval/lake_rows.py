@@ -1,4 +1,4 @@
-"""Rows of the lake's Delta tables, read without Spark by delta-rs and its SQL."""
+"""Reads rows of the lake's Delta tables without Spark, by delta-rs and its SQL."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def delta_rows(
     version: int | None = None,
     later: Mapping[str, pa.DataType] | None = None,
 ) -> pa.Table:
-    """Columns of a Delta table, by name and Arrow type, of one version (the newest, if none is named).
+    """Columns of a Delta table, by name and Arrow type, at one version (default: the newest).
 
-    `where`: a column and the text that it must equal. `later`: columns that an older table lacks; they are null then.
+    `where`: a column and the text that it must equal. `later`: columns that older tables lack; they are null there.
     InputError if there is no such table, version or column.
     """
     condition = "" if where is None else f" WHERE {where[0]} = {quoted(where[1])}"
@@ -40,24 +40,24 @@ def delta_rows(
 
 
 def query(path: Path | Place, sql: str, columns: Mapping[str, pa.DataType], *, version: int | None = None) -> pa.Table:
-    """What an SQL query of the Delta table, in it named `it`, gives: `columns` by name and Arrow type.
+    """The result of an SQL query of the Delta table, named `it` in the query: `columns` by name and Arrow type.
 
     InputError if there is no such table or version, or it lacks a column.
     """
     uri = table_uri(path)
     try:
         found = QueryBuilder().register("it", DeltaTable(uri, version=version)).execute(sql).read_all()
-    except Exception as error:  # each layer of the library has exceptions of its own for what is not there
+    except Exception as error:  # each layer of the library raises its own exceptions for missing things
         at = "" if version is None else f", version {version}"
         raise InputError(f"{path}: no Delta table{at} that can be read ({error})") from error
     return pa.table({name: _as(found.column(name), dtype) for name, dtype in columns.items()})
 
 
 def quoted(text: str) -> str:
-    """The text as a literal of SQL."""
+    """The text as an SQL literal."""
     return "'{}'".format(text.replace("'", "''"))
 
 
 def _as(column: ChunkedArray, dtype: pa.DataType) -> pa.ChunkedArray:
-    """The column for pyarrow 14, which knows no string views, the type that delta-rs gives texts."""
+    """The column as `dtype` for pyarrow 14, which lacks string views, delta-rs's type for texts."""
     return pa.chunked_array([pa.array(chunk) for chunk in column.cast(DataType.from_arrow(dtype)).chunks], dtype)

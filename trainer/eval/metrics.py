@@ -1,4 +1,4 @@
-"""Ranking metrics per impression, vectorised: AUC, MRR, nDCG@k. numpy only; a leaf that imports nothing of ours."""
+"""Computes ranking metrics per impression, vectorised: AUC, MRR, nDCG@k. numpy only; imports no module of ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 
-METRICS = ("auc", "mrr", "ndcg5", "ndcg10")  # M columns, wherever a value has one for each metric
+METRICS = ("auc", "mrr", "ndcg5", "ndcg10")  # the columns of arrays with M columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +24,15 @@ class RankingMetrics:
     ndcg5: float
     ndcg10: float
     impressions: int
-    skipped: int  # impressions of one class: no order to judge
+    skipped: int  # impressions of one class, which have no order to evaluate
 
     @classmethod
     def of(cls, value_IM: FloatArray) -> RankingMetrics:
-        """From what metrics_per_impression returns; NaN where there is nothing to judge."""
-        judged_I = ~np.isnan(value_IM[:, 0])
-        found = value_IM[judged_I].mean(0) if judged_I.any() else np.full(len(METRICS), np.nan)
+        """Means of the result of metrics_per_impression; NaN where no impression has an order to evaluate."""
+        evaluated_I = ~np.isnan(value_IM[:, 0])
+        found = value_IM[evaluated_I].mean(0) if evaluated_I.any() else np.full(len(METRICS), np.nan)
         means = dict(zip(METRICS, found.tolist(), strict=True))
-        return cls(**means, impressions=int(judged_I.sum()), skipped=int((~judged_I).sum()))
+        return cls(**means, impressions=int(evaluated_I.sum()), skipped=int((~evaluated_I).sum()))
 
 
 def ranking_metrics(score_X: FloatArray, clicked_X: BoolArray, start_I1: IntArray) -> RankingMetrics:
@@ -41,10 +41,10 @@ def ranking_metrics(score_X: FloatArray, clicked_X: BoolArray, start_I1: IntArra
 
 
 def metrics_per_impression(score_X: FloatArray, clicked_X: BoolArray, start_I1: IntArray) -> FloatArray:
-    """METRICS of flat scores, IM; impression i owns entries start_I1[i] to start_I1[i+1], in the order shown.
+    """METRICS (I, M) of flat scores; impression i has entries start_I1[i] to start_I1[i+1], in the order shown.
 
     AUC counts ties half. MRR is the mean of 1/rank over the clicked news of an impression and nDCG has binary gain, as
-    MIND's scorer has them; there ties keep the order shown. Impressions of one class have no order to judge: NaN.
+    in MIND's scorer; there ties keep the order shown. Impressions of one class have no order to evaluate: NaN.
     """
     size_I = np.diff(start_I1)
     impression_X = np.repeat(np.arange(len(size_I)), size_I)
@@ -57,25 +57,25 @@ def metrics_per_impression(score_X: FloatArray, clicked_X: BoolArray, start_I1: 
         reciprocal_I / np.maximum(positives_I, 1),
         *(_ndcg(hit_X, rank_X, impression_X, positives_I, k) for k in (5, 10)),
     )
-    judged_I = (positives_I > 0) & (positives_I < size_I)
-    return np.where(judged_I[:, None], np.column_stack(values), np.nan)
+    evaluated_I = (positives_I > 0) & (positives_I < size_I)
+    return np.where(evaluated_I[:, None], np.column_stack(values), np.nan)
 
 
 def best_first(score_X: FloatArray, start_I1: IntArray) -> NDArray[np.int64]:
-    """Places of the entries, impression after impression, the best score first; ties keep the order shown."""
+    """Positions of the entries, impression by impression, best score first; ties keep the order shown."""
     size_I = np.diff(start_I1)
     return np.asarray(np.lexsort((-score_X, np.repeat(np.arange(len(size_I)), size_I))), np.int64)
 
 
 def _per_impression(value_X: FloatArray | BoolArray, impression_X: IntArray, size: int) -> FloatArray:
-    """Sum of the entries of each impression."""
+    """The sum (I,) of each impression's entries."""
     return np.asarray(np.bincount(impression_X, value_X.astype(np.float64), minlength=size), np.float64)
 
 
 def _auc(
     score_X: FloatArray, clicked_X: BoolArray, impression_X: IntArray, positives_I: FloatArray, size_I: IntArray
 ) -> FloatArray:
-    """Mann-Whitney: the rank sum of the clicked, ties at their mean rank."""
+    """Mann-Whitney: from the rank sum of the clicked entries; ties have their mean rank."""
     order_X = np.lexsort((score_X, impression_X))
     score_sorted, impression_sorted = score_X[order_X], impression_X[order_X]
     new_X = np.ones(len(order_X), np.bool_)

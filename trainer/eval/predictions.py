@@ -1,4 +1,4 @@
-"""Predictions: the model's order of unlabelled impressions in MIND's form, one line an impression."""
+"""Writes the model's ranks of unlabelled impressions in MIND's format, one line per impression."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def ranks_of(score_X: FloatArray, start_I1: IntArray) -> NDArray[np.int64]:
 
 
 def ids_in_order(evaluation: pa.Table) -> list[tuple[str, int]]:
-    """(id, unlabelled impression) of every id under which one was logged; numeric ids first, as numbers."""
+    """(id, number of the unlabelled impression) for every id that was logged; numeric ids first, as numbers."""
     table = unlabelled(evaluation)
     others = table["also_seen_as"].to_pylist() if "also_seen_as" in table.column_names else [None] * len(table)
-    told = zip(table["impression_id"].to_pylist(), others, strict=True)
-    named = [(name, at) for at, (own, more) in enumerate(told) for name in dict.fromkeys([own, *(more or [])])]
+    ids = zip(table["impression_id"].to_pylist(), others, strict=True)
+    named = [(name, at) for at, (own, more) in enumerate(ids) for name in dict.fromkeys([own, *(more or [])])]
     return sorted(named, key=_as_number)
 
 
@@ -35,13 +35,13 @@ def _as_number(named: tuple[str, int]) -> tuple[bool, int, tuple[str, int]]:
 
 
 def repeated_ids(named: list[tuple[str, int]]) -> list[str]:
-    """A sentence where several impressions have one id: logs use ids again, and MIND's site does not."""
+    """A sentence where several impressions share an id: logs reuse ids, MIND's site accepts each once."""
     twice = len(named) - len({name for name, _ in named})
     return [f"{twice:,} ids of unlabelled impressions stand more than once in the predictions"] if twice else []
 
 
 def prediction_lines(score_X: FloatArray, impressions: Impressions, named: list[tuple[str, int]]) -> Iterator[str]:
-    """`<id> [r1,r2,...]` of each name: the ranks of its impression's news, in the order shown."""
+    """`<id> [r1,r2,...]` for each id: the ranks of its impression's news, in the order shown."""
     start_I1 = impressions.shown_start_I1
     rank_X = ranks_of(score_X, start_I1)
     for name, at in named:

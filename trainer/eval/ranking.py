@@ -1,4 +1,4 @@
-"""Score impressions: every item encoded once, then users against what they were shown."""
+"""Scores impressions: encodes every item once, then scores what each user was shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK_SHOWN = 1 << 16
 def user_vectors(
     user: UserEncoder, vectors: ItemVectors, impressions: Impressions, *, history_clicks: int, share: Share = ALL
 ) -> Tensor:
-    """One vector ID an impression, from the latest `history_clicks` clicks of the history given."""
+    """One user vector per impression (I, D), from the latest `history_clicks` clicks of its history."""
 
     def of_chunk(chunk: slice) -> Tensor:
         row_IL, mask_IL = _histories(impressions, chunk, history_clicks, fill=int(vectors.rows[0]))
@@ -44,14 +44,14 @@ def model_scores(
     *,
     history_clicks: int,
 ) -> FloatArray:
-    """The model's score of every shown entry; a user is the latest `history_clicks` clicks of the history given."""
+    """The model's score of every shown entry, for users given by the latest `history_clicks` clicks of the history."""
     vectors = model_vectors(encoder, items, impressions.rows)
     user_ID = user_vectors(user, vectors, impressions, history_clicks=history_clicks)
     return shown_scores(user_ID, vectors, impressions)
 
 
 def _each_before(mask_IL: Tensor) -> Tensor:
-    """A history does not say which clicks were of one impression: each may see all before it."""
+    """Lets each click see all earlier ones: a history does not say which clicks belong to one impression."""
     return torch.arange(mask_IL.shape[1], device=mask_IL.device).expand_as(mask_IL)
 
 
@@ -70,7 +70,7 @@ def _histories(
 
 
 def shown_scores(user_ID: Tensor, vectors: ItemVectors, impressions: Impressions, share: Share = ALL) -> FloatArray:
-    """Dot product of each shown entry with its impression's user; a news without an item has minus infinity."""
+    """Dot product of each shown entry with its impression's user; minus infinity for a news without an item."""
     impression_X = torch.from_numpy(impressions.impression_X).to(user_ID.device)
     place_X = vectors.places(impressions.shown_X)
 

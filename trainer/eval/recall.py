@@ -1,4 +1,4 @@
-"""Recall: of all that was shown on a day, how much of what a user clicked stands among the first k; by exact search."""
+"""Computes recall: the share of a user's clicks among the k best of all news shown on a day, by exact search."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PAIRS_AT_ONCE = 1 << 24  # scores of clicks against a pool; bounds memory, not 
 def recall_over_days(
     user_ID: Tensor, vectors: ItemVectors, impressions: Impressions, day_I: NDArray[Any]
 ) -> dict[str, Any]:
-    """Mean size of the days' pools, and recall at each k: mean over impressions with a click.
+    """Mean size of the days' pools, and recall at each k, as the mean over impressions with a click.
 
-    A day's pool is every distinct item that anyone was shown that day. Ties are broken by item row.
+    A day's pool is every distinct item that any user was shown that day. Ties are broken by item row.
     """
     sizes, recalls = [], []
     for day in np.unique(day_I):
@@ -41,8 +41,8 @@ def recall_over_days(
 def best_of_day(
     user_D: Tensor, vectors: ItemVectors, impressions: Impressions, day_I: NDArray[Any], at: int, *, count: int
 ) -> list[tuple[int, float]]:
-    """(item row, score) of the best that anyone was shown on the day of impression `at`, best first, for the user
-    vector (D,); nothing that the impression's history holds."""
+    """(item row, score) of the `count` best items for the user vector (D,), best first: among all shown on the day of
+    impression `at`, without those in its history."""
     inside_X = (day_I == day_I[at])[impressions.impression_X] & (impressions.shown_X != PAD_ROW)
     read = impressions.history_Y[slice(*impressions.history_start_I1[at : at + 2])]
     pool = np.setdiff1d(impressions.shown_X[inside_X], read)
@@ -52,13 +52,13 @@ def best_of_day(
 
 
 def _distinct(impression_E: IntArray, row_E: IntArray) -> tuple[IntArray, IntArray]:
-    """Each clicked item of an impression once: two ids may be one item."""
+    """Each clicked item of an impression once: two news ids may have the same item row."""
     pairs = np.unique(np.column_stack([impression_E, row_E]), axis=0)
     return pairs[:, 0], pairs[:, 1]
 
 
 def _recalls(rank_E: IntArray, of_E: IntArray) -> NDArray[np.float64]:
-    """Share of an impression's clicks among the first k, one row an impression with a click."""
+    """Share (I, K) of an impression's clicks among the first k, one row per impression with a click."""
     _, start = np.unique(of_E, return_index=True)
     hit_EK = (rank_E[:, None] <= np.array(AT)).astype(np.float64)
     if not len(start):
@@ -69,7 +69,7 @@ def _recalls(rank_E: IntArray, of_E: IntArray) -> NDArray[np.float64]:
 
 @torch.no_grad()
 def _ranks(user_ID: Tensor, vectors: ItemVectors, pool: IntArray, of_E: IntArray, row_E: IntArray) -> IntArray:
-    """1 = best: the place of each clicked item in the whole pool, ranked for the impression's user."""
+    """The rank of each clicked item in the entire pool for the impression's user; 1 = best."""
     pool_PD = vectors.vector_RD[vectors.places(pool)]
     place_E = torch.from_numpy(np.searchsorted(pool, row_E)).to(user_ID.device)
     user_E = torch.from_numpy(of_E).to(user_ID.device)

@@ -1,4 +1,4 @@
-"""In double: families whose norms step down to float32 stay in float64 while rules are put to the proof."""
+"""Keeps language models in float64 during proofs, also those whose norms cast to float32."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class InDouble(TorchFunctionMode):
-    """Inside, a cast of float64 numbers to float32 leaves them as they are: rounding would hide a proof's digits."""
+    """Inside, casts of float64 tensors to float32 have no effect: rounding would hide small differences."""
 
     def __torch_function__(
         self,

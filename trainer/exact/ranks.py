@@ -1,4 +1,4 @@
-"""Two processes over gloo, with unequal data and one of them empty in a step: the gradients that both arrive at."""
+"""Computes the gradients of two processes over gloo with unequal data, one of them without data in one step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORLD = 2
 
 
 def shares(batches: Sequence[StepBatch], rank: int) -> list[StepBatch]:
-    """Rank 0 takes all users but one of each step, rank 1 the last; in the second step rank 0 takes all."""
+    """Rank 0 takes all users of each step but the last, rank 1 the last; in the second step rank 0 takes all."""
     cuts = [len(batch.weight_BP) - (step != 1) for step, batch in enumerate(batches)]
     return [
         _users(batch, slice(None, cut) if rank == 0 else slice(cut, None))
@@ -45,7 +45,7 @@ def two_ranks(scene: SceneConfig, policy: PlannerConfig) -> Tensor:
 
 def _work(rank: int, config: SceneConfig, policy: PlannerConfig, folder: str) -> None:
     torch.set_num_threads(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # gloo prints a line as it connects
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # gloo prints a line when it connects
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
     scene = Scene(config)
     counts = [batch.weight_sum for batch in scene.batches]

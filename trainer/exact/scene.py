@@ -1,4 +1,4 @@
-"""Scene: a float64 model over random items and trajectories, on which the rules of encode once are put to the proof."""
+"""Builds a float64 model over random items and trajectories, on which proofs.py tests the rules of encode once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.token_table import TokenTable
 from trainer.data.batch import StepBatch
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan
-from trainer.encode.planner import planner_of
+from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
 from trainer.exact.in_double import InDouble
@@ -30,28 +30,28 @@ CPU = torch.device("cpu")
 SIZES = (6, 2)
 ONCE = PlannerConfig(policy="once", chunk_sizes=SIZES)
 _WIDTH = 16
-_STILL = OptimiserConfig(encoder_learning_rate=0.0, learning_rate=0.0, clip_norm=1e300)  # gradients, and no update
+_NO_UPDATE = OptimiserConfig(encoder_learning_rate=0.0, learning_rate=0.0, clip_norm=1e300)
 
-# A plan -> factor (N,) on the leaf's gradient: how a control switches a mechanism off.
+# Plan -> factor (N,) on the leaf's gradient. Controls use it to switch a mechanism off.
 Spoil = Callable[[Plan], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
-    """What the optimiser is given in each step, divided by the count: encoder and head apart, flat."""
+    """The optimiser's gradients in each step, divided by the count and flat, for encoder and head separately."""
 
     encoder: list[Tensor]
     head: list[Tensor]
     counts: list[float]
 
     def total(self) -> Tensor:
-        """Everything, summed over the steps."""
+        """All gradients, summed over the steps."""
         return torch.cat([torch.stack(self.encoder).sum(0), torch.stack(self.head).sum(0)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneConfig:
-    """A scene is made of this alone, the same in every process."""
+    """Determines a scene, which is the same in every process."""
 
     encoder: TextEncoderConfig
     user: UserEncoderConfig = field(default_factory=UserEncoderConfig)
@@ -61,9 +61,9 @@ class SceneConfig:
 
 
 class Scene:
-    """Items, trajectories and a model, all from a seed. Weights never move: only gradients are looked at.
+    """Items, trajectories and a model, all from a seed. Weights never change: only gradients are compared.
 
-    All layers are trained: a store of frozen layers' output is rounded to half precision, and would hide the digits.
+    All layers are trained: a store of frozen layers' output is rounded to half precision, which would hide differences.
     """
 
     def __init__(self, config: SceneConfig) -> None:
@@ -72,10 +72,10 @@ class Scene:
         self.encoder = TextEncoder(replace(config.encoder, frozen_layers=0, vector_width=_WIDTH)).double()
         self.head = RankingHead(config.user, vector_width=_WIDTH).double()
         for table in (module for module in self.encoder.split.modules() if isinstance(module, nn.Embedding)):
-            table.requires_grad_(False)  # half of a small model, and a gradient of zeros but for a few rows
+            table.requires_grad_(False)  # half of a small model, with almost only zero gradients
         for module in (self.encoder.token_pool, self.encoder.segment_pool, self.head.user.attention):
             if isinstance(module, AdditiveAttention):
-                nn.init.normal_(module.query.weight)  # it starts at zero, which would hide mistakes in pooling
+                nn.init.normal_(module.query.weight)  # zero at first, which would hide mistakes in pooling
         if self.head.user.among is not None:
             nn.init.normal_(self.head.user.among.out.weight)
         self.rows = config.items + 1
@@ -86,12 +86,12 @@ class Scene:
 
     @cached_property
     def once(self) -> Gradients:
-        """What `once` gives without dropout: what most rules are measured against."""
+        """The gradients of `once` without dropout, the reference of most rules."""
         return self.gradients(ONCE)
 
     @cached_property
     def once_with_dropout(self) -> Gradients:
-        """The same with the language model's own dropout."""
+        """The gradients of `once` with the language model's own dropout."""
         return self.gradients(ONCE, dropout=True)
 
     def gradients(
@@ -106,9 +106,9 @@ class Scene:
         rank: int = 0,
         spoil: Spoil | None = None,
     ) -> Gradients:
-        """What `policy` gives over one epoch of `batches`. `counts`: of all ranks, where there are several."""
+        """The gradients of `policy` over one epoch of `batches`. `counts`: over all ranks, if there are several."""
         batches = self.batches if batches is None else batches
-        planner = planner_of(policy, rows=self.rows, seed=seed, rank=rank)
+        planner = make_planner(policy, rows=self.rows, seed=seed, rank=rank)
         table = VectorTable(
             lambda rows_C: torch.as_tensor(self.encoder(rows_C, self.items)),
             rows=self.rows,
@@ -118,7 +118,7 @@ class Scene:
             dtype=torch.float64,
         )
         parameters = trained_parameters(self.encoder, self.head)
-        optimiser = Optimiser(_STILL, parameters, steps=len(batches))
+        optimiser = Optimiser(_NO_UPDATE, parameters, steps=len(batches))
         self.encoder.train(dropout)
         found = Gradients([], [], list(counts or [batch.weight_sum for batch in batches]))
         for step, batch in enumerate(batches):
@@ -166,7 +166,7 @@ def random_tokens(rng: np.random.Generator, items: int, *, vocabulary: int) -> T
 def random_batch(
     rng: np.random.Generator, items: int, *, users: int = 3, clicks: int = 4, targets: int = 2
 ) -> StepBatch:
-    """Trajectories of unequal length over few items, so that each stands in several places."""
+    """Trajectories of unequal length over few items, so that each item has several occurrences."""
     asked = rng.permutation(np.arange(1, items + 1))[: items // 2]
     length_B = rng.integers(1, clicks + 1, users)
     shown_BP = rng.integers(2, 4, (users, targets))

@@ -1,4 +1,4 @@
-"""Fitting: whether what a checkpoint holds is what the run that goes on with it would write, in shape and kind."""
+"""Compatibility: checks that a checkpoint's contents have the shapes and types that the resuming run writes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trainer.loop.staleness import Drift
 from trainer.loop.trainer import Trainer
 
 
-def check_fits(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """ResumeError where vectors, planner, position or waiting chunks could not be of this run.
+def check_compatible(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """ResumeError where vectors, planner, position or waiting chunks cannot belong to this run.
 
-    Restoring takes over what has other shapes without a word where numbers can be spread over it, and rows that are not
-    there would fail much later.
+    Without this check, restoring would broadcast tensors of other shapes silently, and missing rows would fail much
+    later.
     """
     rows, step = trainer.directory.manifest.tokens.rows, trainer.step
     width = trainer.config.encoder.vector_width
@@ -26,19 +26,19 @@ def check_fits(checkpoint: Checkpoint, trainer: Trainer) -> None:
             _check(tensor.shape == (rows, width) and tensor.is_floating_point(), f"table-{rank} {name}", tensor)
         _check_planner(checkpoint.tensors[f"planner-{rank}"], f"planner-{rank}", rows=rows, step=step)
     state = checkpoint.state
-    whole = all(type(state["position"][name]) is int for name in ("epoch", "epoch_step", "step"))
-    at, epochs, steps_in_all = trainer.at, trainer.config.run.epochs, trainer.total_steps
-    inside = 0 <= at.epoch <= epochs and 0 <= at.epoch_step <= step <= steps_in_all
+    integers = all(type(state["position"][name]) is int for name in ("epoch", "epoch_step", "step"))
+    at, epochs, total_steps = trainer.position, trainer.config.run.epochs, trainer.total_steps
+    inside = 0 <= at.epoch <= epochs and 0 <= at.epoch_step <= step <= total_steps
     steps = [number for change in state["shortened"] for number in change]
-    whole &= all(type(number) is int and number >= 0 for number in steps)
-    if not (whole and inside):
+    integers &= all(type(number) is int and number >= 0 for number in steps)
+    if not (integers and inside):
         raise ResumeError(f"the checkpoint is damaged: its position {str(state['position'])[:80]} is none of this run")
 
 
 def check_log(found: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
-    """ResumeError unless the run log's state has names of a fresh one's, and numbers where they belong.
+    """ResumeError unless the run log's state has the names of a fresh one and numbers where numbers belong.
 
-    What an older feedloop did not count may be missing from the sums.
+    Sums that an older feedloop did not count may be missing.
     """
     drift, norms = found["drift"], found.get("norms", {})
     _check_numbers({**found["totals"]}, fresh["totals"], "log.totals")
@@ -54,13 +54,13 @@ def _check_numbers(found: Mapping[str, Any], like: Mapping[str, Any], where: str
     for name, value in found.items():
         usual = like.get(name)
         if isinstance(usual, list):
-            whole = name.endswith("by_age")  # these are counted with, as 64-bit integers
-            fits = isinstance(value, list) and all(_is_number(n, int if whole else float, 2.0**62) for n in value)
+            kind = int if name.endswith("by_age") else float  # ages are summed as 64-bit integers
+            fits = isinstance(value, list) and all(_is_number(n, kind, 2.0**62) for n in value)
         else:
             fits = name in like and _is_number(value, type(usual), 1e300)
         if not fits:
-            told = f"{where}.{name} is {repr(value)[:80]}"
-            raise ResumeError(f"the checkpoint is damaged: {told}. Use another one, or train again")
+            fault = f"{where}.{name} is {repr(value)[:80]}"
+            raise ResumeError(f"the checkpoint is damaged: {fault}. Use another one, or train again")
 
 
 def _is_number(value: Any, kind: type, limit: float) -> bool:
@@ -81,5 +81,5 @@ def _check_planner(arrays: Mapping[str, Tensor], name: str, *, rows: int, step: 
 
 def _check(fits: bool, what: str, tensor: Tensor) -> None:
     if not fits:
-        told = f"{what} of shape {tuple(tensor.shape)} and type {str(tensor.dtype).removeprefix('torch.')}"
-        raise ResumeError(f"the checkpoint is damaged: {told} does not fit this run. Use another one, or train again")
+        fault = f"{what} of shape {tuple(tensor.shape)} and type {str(tensor.dtype).removeprefix('torch.')}"
+        raise ResumeError(f"the checkpoint is damaged: {fault} does not fit this run. Use another one, or train again")

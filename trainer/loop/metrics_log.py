@@ -1,4 +1,4 @@
-"""Logs: one JSON line per logging step, which whoever listens is told too, and the run's summary."""
+"""Writes one JSON line per logging step to metrics.jsonl, passes it to a callback, and sums up the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LARGEST = 1 << 30  # bytes of metrics.jsonl
 @dataclass(slots=True)
 class RunLog:
     """Writes metrics.jsonl. Losses and norms stay tensors until a logging step, so that no other step waits for the
-    device. `peak_flops`: of this rank's device, per second; 0 = not known, and MFU is not told."""
+    device. `peak_flops`: of this rank's device, per second; 0 = unknown, and MFU is not reported."""
 
     path: Path
     every: int
@@ -39,7 +39,7 @@ class RunLog:
     peak_flops: float = 0.0
     totals: Totals = field(default_factory=Totals)
     last_loss: float | None = None
-    """of the last line; none before the first"""
+    """loss of the last line; None before the first"""
     drifts: list[Drift] = field(default_factory=list)
     _since: Totals = field(default_factory=Totals)
     _losses: list[Tensor | float] = field(default_factory=list)
@@ -50,12 +50,12 @@ class RunLog:
     _mark: float = field(default_factory=time.perf_counter)
 
     def begin(self) -> None:
-        """Forget the lines of a run that left no checkpoint."""
+        """Remove the lines of a run that left no checkpoint."""
         if self.ranks.leads:
             self.path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as plain values: sums so far, and what the next line of metrics.jsonl will tell."""
+        """The checkpoint's state, as plain values: the sums so far and those since the last line of metrics.jsonl."""
         return {
             "totals": asdict(self.totals.over_ranks()),
             "since": asdict(self._since.over_ranks()),
@@ -67,18 +67,18 @@ class RunLog:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`: lines of steps after it, which will be taken again, leave metrics.jsonl."""
+        """Resume from `state`. Removes from metrics.jsonl the lines of later steps, which will be taken again."""
         self._mark = time.perf_counter()
         self._counts, self.last_loss = state["counts"], state["last_loss"]
         self.drifts = [Drift(**state["drift"])] if state["drift"] else []
         self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
         self._losses = list(state["losses"])
         self._norms = {part: list(norms) for part, norms in state.get("norms", {}).items()}
-        if not self.ranks.leads:  # the sums are told once
-            self.totals, self._since = self.totals.shared(), self._since.shared()
+        if not self.ranks.leads:  # the leader alone holds the restored sums, so that they count once
+            self.totals, self._since = self.totals.steps_and_seconds(), self._since.steps_and_seconds()
             self._losses = [0.0] * len(self._losses)
             return
-        kept = [line for step, line in _told(self.path) if step <= self.totals.steps]
+        kept = [line for step, line in _logged_lines(self.path) if step <= self.totals.steps]
         partial = self.path.with_name(f".{self.path.name}")
         text = "".join(f"{line}\n" for line in kept)
         with space_for(self.path, len(text)):
@@ -86,15 +86,15 @@ class RunLog:
         partial.replace(self.path)
 
     def summary(self) -> dict[str, Any]:
-        """The run's figures: sums over all steps and ranks, the last loss and drift told. All ranks must call this."""
+        """The run's figures: sums over all steps and ranks, the last loss and drift. All ranks must call this."""
         totals = self.totals.over_ranks()
         drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
-        # Stopped between two lines: the loss of the steps since the last one.
+        # A run that stopped between two lines reports the loss of the steps since the last line.
         loss = self._loss_since() if self._losses else self.last_loss
         return {"loss": loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
 
-    def arriving(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
-        """The steps as they come, and how long each was waited for."""
+    def timed(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
+        """The same steps; measures how long the loop waits for each."""
         with closing(steps):
             while True:
                 began = time.perf_counter()
@@ -104,10 +104,10 @@ class RunLog:
                     return
                 yield step
 
-    def taken(
+    def record(
         self, step: PlannedStep, loss: Tensor, *, epoch: int, drift: Drift | None = None, update: Update | None = None
     ) -> None:
-        """Count a finished step; write a line on logging steps and on the last. `drift`: if it was measured."""
+        """Count a finished step; write a line on logging steps and on the last. `drift`: None where not measured."""
         self.drifts += [] if drift is None else [drift]
         now = time.perf_counter()
         for totals in (self.totals, self._since):
@@ -148,34 +148,36 @@ class RunLog:
         self.on_line(line)
 
     def _loss_since(self) -> float:
-        """Per target, of all ranks, since the last line. All ranks must call this."""
+        """Loss per target over all ranks since the last line. All ranks must call this."""
         return sum(summed([float(loss) for loss in self._losses])) / max(self._counts, 1e-9)
 
     def _peak(self) -> float:
-        """Of all ranks' devices together."""
+        """Peak multiplications per second of all ranks' devices together."""
         return summed([self.peak_flops])[0]
 
 
 def _mean(norms: Sequence[Tensor | float]) -> float | None:
-    """None where nothing was updated."""
+    """The mean norm; None where nothing was updated."""
     return sum(float(norm) for norm in norms) / len(norms) if norms else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Of a line of metrics.jsonl, what going on needs."""
+    """The fields of a metrics.jsonl line that resuming needs."""
 
     step: Count
 
 
-def _told(path: Path) -> list[tuple[int, str]]:
-    """The lines of metrics.jsonl with their steps; a last one that a kill cut short is left out. ResumeError, by line,
-    for one that no run writes."""
+def _logged_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of metrics.jsonl with their steps, without a last line that a kill cut short. ResumeError names a line
+    that no run writes."""
     if not os.path.lexists(path):
         return []
-    told: dict[str, Any] = {"advice": "Remove that line, or the file", "error": ResumeError}
-    text = read_bytes(path, largest=_LARGEST, **told)
+    error_options: dict[str, Any] = {"advice": "Remove that line, or the file", "error": ResumeError}
+    text = read_bytes(path, largest=_LARGEST, **error_options)
     lines = text.split(b"\n")[:-1]
-    values = enumerate(json_lines(text, str(path), **told), start=1)
-    steps = [converted(value, _Line, f"{path}, line {n}", unknown="ignored", **told).step for n, value in values]
+    values = enumerate(json_lines(text, str(path), **error_options), start=1)
+    steps = [
+        converted(value, _Line, f"{path}, line {n}", unknown="ignored", **error_options).step for n, value in values
+    ]
     return [(step, line.decode()) for step, line in zip(steps, lines, strict=True)]

@@ -1,4 +1,4 @@
-"""Parts: what a run is made of, put together from a config and a prepared directory; each part keeps its own state."""
+"""Builds the parts of a run from a config and a prepared directory; each part keeps its own state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.data.backends import BACKENDS
 from trainer.data.position import Order
 from trainer.data.reader import Reader
 from trainer.encode.plan import Planner
-from trainer.encode.planner import planner_of
+from trainer.encode.planner import make_planner
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.staleness import StalenessWatch
 from trainer.loop.step import trained_parameters
@@ -24,7 +24,7 @@ from trainer.setup.prepare import Prepared
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of one run on this process's device; `ranks` = this process among those of the run."""
+    """The parts of one run on this process's device; `ranks` = this process's place among those of the run."""
 
     prepared: Prepared
     ranks: Ranks
@@ -38,7 +38,7 @@ class Parts:
 
     @property
     def shares_encoding(self) -> bool:
-        """Whether each item is encoded on one rank only: then each must know what all ask for."""
+        """Whether each item is encoded on one rank only; each rank must then know the items that all ranks ask for."""
         return _shares(self.prepared, self.ranks)
 
     def steps_in(self, epochs: int) -> int:
@@ -51,7 +51,7 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
     config, run = prepared.config, prepared.config.run
     if ranks.world > 1 and config.planner.policy == "naive_per_target":
         raise InputError("naive_per_target cuts steps by samples, and so trains in one process only")
-    assert run.precision != "auto", "prepare settles it for the device"
+    assert run.precision != "auto", "prepare resolves it for the device"
     reader = _reader(prepared, ranks)
     encode = StepEncoder(
         prepared.encoder,
@@ -60,7 +60,7 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
         compiler=inductor if run.compile else None,
     )
     rows = prepared.directory.manifest.tokens.rows
-    planner = planner_of(
+    planner = make_planner(
         config.planner,
         rows=rows,
         seed=run.seed,

@@ -1,4 +1,4 @@
-"""TrainingSession: when a run saves, when an epoch is judged, and when training ends before its last epoch."""
+"""TrainingSession: decides when a run saves, when an epoch is evaluated, and when training ends early."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoint.files import Checkpoint, of_checkpoint
-from trainer.checkpoint.retention import FOLDER, NOBODY, Best, Checkpoints, Follower, resolve_checkpoint
+from trainer.checkpoint.files import Checkpoint, checkpoint_errors
+from trainer.checkpoint.retention import FOLDER, NO_FOLLOWER, Best, Checkpoints, Follower, resolve_checkpoint
 from trainer.checkpoint.selection import choices_of
 from trainer.cost.flops import peak_flops
 from trainer.cost.memory import reporting_full_memory
 from trainer.data.validation import Choice, all_of, validation_of
 from trainer.eval.evaluate import NO_CHOICE, model_auc
-from trainer.loop.compatibility import check_fits, check_log
+from trainer.loop.compatibility import check_compatible, check_log
 from trainer.loop.metrics_log import RunLog
 from trainer.loop.steps import epoch_targets
-from trainer.loop.trainer import Ask, Trainer, never
+from trainer.loop.trainer import StopCheck, Trainer, never
 from trainer.optimise.optimiser import NonFiniteError
 from trainer.ranks.process_group import broadcast_from_leader, summed
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Options that are others from `step` on, as 'run.epochs was 1 and is 2'."""
+    """Options that changed from `step` on, as 'run.epochs was 1 and is 2'."""
 
     step: int
     options: tuple[str, ...]
@@ -35,25 +35,26 @@ class Changes:
 
 
 class TrainingSession:
-    """Looks at a run between its steps and between its epochs, and never changes what they compute."""
+    """Saves and evaluates a run between its steps and epochs; never changes what they compute."""
 
     def __init__(
         self,
         trainer: Trainer,
         out: Path,
         *,
-        asked_to_stop: Ask = never,
+        asked_to_stop: StopCheck = never,
         on_line: Callable[[dict[str, Any]], None] = lambda _: None,
-        judged: Callable[[int, float], None] = lambda *_: None,
-        follower: Follower = NOBODY,
+        on_evaluation: Callable[[int, float], None] = lambda *_: None,
+        follower: Follower = NO_FOLLOWER,
     ) -> None:
-        """`out` gets metrics.jsonl, whose lines `on_line` is also called with, and checkpoint/. `asked_to_stop`: after each step.
-        `judged`: the step and AUC of each epoch that is. The leader alone tells both, and has a `follower`."""
+        """`out` gets metrics.jsonl and checkpoint/. `on_line` gets each line of metrics.jsonl, `on_evaluation` the step
+        and AUC of each evaluated epoch; only the leader calls both and has a `follower`. `asked_to_stop` is called
+        after each step."""
         run, ranks = trainer.config.run, trainer.ranks
         self._trainer = trainer
         peak = peak_flops(trainer.device, bfloat16=run.precision == "bfloat16")
         self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, on_line, ranks, peak)
-        self._judged = judged
+        self._on_evaluation = on_evaluation
         self._checkpoints = Checkpoints(out / FOLDER, run.keep_checkpoints, ranks, follower)
         self._asked_to_stop = asked_to_stop
         self._patience = run.early_stop_epochs
@@ -67,57 +68,57 @@ class TrainingSession:
         self._saved_step = trainer.step
         self.stopped = False
         self.passed_over: list[str] = []
-        """why checkpoints newer than the one that it goes on from are not used"""
+        """why checkpoints newer than the one that the run resumes from are not used"""
         self.changes: list[Changes] = []
-        """what it went on with, the latest last"""
+        """the options that it was resumed with, the latest last"""
 
-    def go_on(self) -> Path | None:
-        """Restore trainer and log from the newest intact checkpoint and return it; None where all begins."""
+    def resume(self) -> Path | None:
+        """Restore trainer and log from the newest intact checkpoint and return its path; None if there is none."""
         checkpoint, self.passed_over = self._checkpoints.newest_intact()
         if checkpoint is None:
             self._log.begin()
             return None
         fresh_log = self._log.state_dict()
-        with of_checkpoint(checkpoint.path):
+        with checkpoint_errors(checkpoint.path):
             self._trainer.restore(checkpoint)
-            check_fits(checkpoint, self._trainer)
-            kept = checkpoint.state["keeping"]
-            check_log(kept["log"], fresh_log)
-            self._go_on_choosing(checkpoint, kept)
-            self.changes = [Changes(change["step"], tuple(change["options"])) for change in kept.get("changes", [])]
+            check_compatible(checkpoint, self._trainer)
+            saved = checkpoint.state["keeping"]
+            check_log(saved["log"], fresh_log)
+            self._resume_selection(checkpoint, saved)
+            self.changes = [Changes(change["step"], tuple(change["options"])) for change in saved.get("changes", [])]
         if self._trainer.changed:
             self.changes.append(Changes(step=self._trainer.step, options=tuple(self._trainer.changed)))
-        self._log.load_state_dict(kept["log"])
+        self._log.load_state_dict(saved["log"])
         self._saved_step = self._trainer.step
-        if self._best is not None:  # a kill may have come between the checkpoint and the mark
+        if self._best is not None:  # a kill may have separated the checkpoint from its mark
             self._checkpoints.mark_best(self._best)
         self._checkpoints.sweep()
         return checkpoint.path
 
-    def _go_on_choosing(self, checkpoint: Checkpoint, kept: Mapping[str, Any]) -> None:
-        """What was best so far, unless other impressions choose from here on."""
+    def _resume_selection(self, checkpoint: Checkpoint, saved: Mapping[str, Any]) -> None:
+        """Restore the best epoch so far, unless other impressions choose from here on."""
         choices = choices_of(checkpoint)
         self._chosen_by = [all_of(self._trainer.directory.evaluation())] if choices is None else choices
-        before = kept.get("validation")
+        before = saved.get("validation")
         if self.choice is None:
             self._validated_by = before
-        elif kept["best"] and before != self._validated_by:
+        elif saved["best"] and before != self._validated_by:
             return
-        self._best = Best(**kept["best"]) if kept["best"] else None
-        self._epochs_since_best = int(kept["epochs_since_best"])
+        self._best = Best(**saved["best"]) if saved["best"] else None
+        self._epochs_since_best = int(saved["epochs_since_best"])
 
     def fit(self) -> None:
-        """Train to the end, or to where this ends it."""
+        """Train to the end, or until this session ends the run."""
         if self.ended_early:
             return
         try:
-            self._trainer.fit(self._log, stop=self.after_step, epoch_ended=self.after_epoch)
+            self._trainer.fit(self._log, after_step=self.after_step, after_epoch=self.after_epoch)
         except NonFiniteError as error:
             newest = self._checkpoints.newest() or "not there: the run had saved none"
             raise NonFiniteError(f"{error} The last good checkpoint is {newest}") from error
 
     def after_step(self) -> bool:
-        """Save if it is time to; True where the run is to stop here."""
+        """Save if a checkpoint is due; True if the run is to stop here."""
         self.stopped = any(summed([float(self._asked_to_stop())]))  # a signal may reach one rank before the others
         every = self._trainer.config.run.save_every_steps
         if self.stopped or (every and self._trainer.step - self._saved_step >= every):
@@ -125,7 +126,7 @@ class TrainingSession:
         return self.stopped
 
     def after_epoch(self) -> bool:
-        """Save, and judge; True where so many epochs brought nothing that training ends."""
+        """Evaluate and save; True if run.early_stop_epochs epochs brought no better AUC, so that training ends."""
         step = self._trainer.step
         if self._patience:
             with reporting_full_memory(f"the evaluation after step {step}", NO_CHOICE):
@@ -137,7 +138,7 @@ class TrainingSession:
             self._best = Best(step=step, auc=auc) if better else self._best
             self._epochs_since_best = 0 if better else self._epochs_since_best + 1
             if self._trainer.ranks.leads:
-                self._judged(step, auc)
+                self._on_evaluation(step, auc)
         self.save()
         if self._best is not None and self._best.step == step:
             self._checkpoints.mark_best(self._best)
@@ -145,28 +146,27 @@ class TrainingSession:
 
     @property
     def ended_early(self) -> bool:
-        """So many epochs brought nothing that there will be no other."""
+        """Whether the last run.early_stop_epochs epochs brought no better AUC, so that no other follows."""
         return 0 < self._patience <= self._epochs_since_best
 
     def summary(self) -> dict[str, Any]:
         """How far the run came, and its figures from its first step on."""
-        where = str(resolve_checkpoint(self._checkpoints.folder))
-        told = {
-            "checkpoint": where,
+        summary = {
+            "checkpoint": str(resolve_checkpoint(self._checkpoints.folder)),
             "complete": not self.stopped,
-            "epochs": self._trainer.at.epoch,
+            "epochs": self._trainer.position.epoch,
             **({"passed_over": self.passed_over} if self.passed_over else {}),
             **({"changes": [asdict(change) for change in self.changes]} if self.changes else {}),
             "precision": self._trainer.config.run.precision,
             **self._log.summary(),
         }
         if self._best is None:
-            return told
+            return summary
         chosen_by = [asdict(choice) for choice in self._chosen_by]
-        return {**told, "best": asdict(self._best), "ended_early": self.ended_early, "chosen_by": chosen_by}
+        return {**summary, "best": asdict(self._best), "ended_early": self.ended_early, "chosen_by": chosen_by}
 
     def save(self) -> Path:
-        """Save the run as it stands between two packed steps."""
+        """Save the run's present state, between two packed steps."""
         self._saved_step = self._trainer.step
         best = None if self._best is None else asdict(self._best)
         kept = {
@@ -181,7 +181,7 @@ class TrainingSession:
 
 
 def outline(trainer: Trainer) -> dict[str, Any]:
-    """What a run would do, before its first step."""
+    """The size of a run before its first step: steps, targets, items, parameters."""
     epochs = range(trainer.config.run.epochs)
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     return {

@@ -1,4 +1,4 @@
-"""Snapshot: a run between two steps as a checkpoint, and a run put back to where a checkpoint stood."""
+"""Takes a run's state between two steps as a checkpoint, and restores a run from a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint, ResumeError
-from trainer.checkpoint.rank_state import of_rank
-from trainer.config import TrainConfig, ways_on
+from trainer.checkpoint.rank_state import state_of_rank
+from trainer.config import TrainConfig, split_changes
 from trainer.encode.plan import MaxAgeChange, PlannerState
 from trainer.loop.parts import Parts
 from trainer.loop.warm_start import token_identity
@@ -23,7 +23,7 @@ from trainer.setup.prepare import load_weights
 
 @dataclass(slots=True)
 class Position:
-    """Where a run stands: epochs done, packed steps done of the present one, optimisation steps done in all."""
+    """A run's progress: epochs done, packed steps done of the present epoch, optimisation steps done in total."""
 
     epoch: int = 0
     epoch_step: int = 0
@@ -31,7 +31,7 @@ class Position:
 
 
 class Snapshots:
-    """Of one run. What never changes in it is computed once."""
+    """Takes the checkpoints of one run; computes once what never changes in it."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -40,8 +40,8 @@ class Snapshots:
         self._tokens = token_identity(prepared.directory.token_table())
 
     def take(self, position: Position, planner: PlannerState, more: Mapping[str, Any]) -> Checkpoint:
-        """Everything that changes what comes after. `planner`: as of the last step, for it runs ahead; `more`: state of
-        those who watch the run."""
+        """All state that later steps depend on. `planner`: as of the last step, since the planner itself is ahead;
+        `more`: state of those who watch the run."""
         parts, manifest = self._parts, self._parts.prepared.directory.manifest
         moments, plain = flat_optimiser(parts.optimiser.state_dict())
         rank = parts.ranks.rank
@@ -75,52 +75,54 @@ class Snapshots:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PutBack:
-    """Where a checkpoint stood, and the options that are others from there on, as 'run.epochs was 1 and is 2'."""
+class Restored:
+    """A checkpoint's position, and the options that changed since, as 'run.epochs was 1 and is 2'."""
 
     position: Position
     planner: PlannerState
     changed: list[str]
 
 
-def put_back(parts: Parts, checkpoint: Checkpoint) -> PutBack:
-    """The parts as `checkpoint` holds them, and where it stood.
+def restore_parts(parts: Parts, checkpoint: Checkpoint) -> Restored:
+    """Load `checkpoint` into the parts and return its position.
 
-    ResumeError if it is of other data, of another config, or lacks something.
+    ResumeError if it belongs to other data or another config, or lacks something.
     """
     try:
-        return _put_back(parts, checkpoint)
+        return _restore_parts(parts, checkpoint)
     except (InputError, torch.OutOfMemoryError):
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ResumeError(f"the checkpoint is damaged: {error!r}. Use another one, or train again") from error
 
 
-def _put_back(parts: Parts, checkpoint: Checkpoint) -> PutBack:
+def _restore_parts(parts: Parts, checkpoint: Checkpoint) -> Restored:
     prepared = parts.prepared
-    found, mine = checkpoint.state["data"]["manifest_sha256"], prepared.directory.manifest_sha256
-    if found != mine:
-        raise ResumeError(f"the checkpoint was trained on packed directory {found[:12]}…, this one is {mine[:12]}…")
+    found, own_sha256 = checkpoint.state["data"]["manifest_sha256"], prepared.directory.manifest_sha256
+    if found != own_sha256:
+        raise ResumeError(
+            f"the checkpoint was trained on packed directory {found[:12]}…, this one is {own_sha256[:12]}…"
+        )
     before = TrainConfig.from_dict(checkpoint.state["config"])
-    changed, other = ways_on(before, prepared.config)
-    if other:
-        raise ResumeError(f"the checkpoint is of another config: {'; '.join(other)}. Go on with its own")
+    accepted, refused = split_changes(before, prepared.config)
+    if refused:
+        raise ResumeError(f"the checkpoint is of another config: {'; '.join(refused)}. Resume with its own")
     load_weights(prepared.model, checkpoint)
     parts.encode.follow()
-    own = of_rank(checkpoint, parts.ranks, prepared.config.planner.policy)
+    own = state_of_rank(checkpoint, parts.ranks, prepared.config.planner.policy)
     parts.table.load_state_dict(dict(own.table))
     parts.planner.load_state_dict(own.planner)
-    parts.watch.go_on([MaxAgeChange(*change) for change in checkpoint.state["shortened"]])
+    parts.watch.restore_changes([MaxAgeChange(*change) for change in checkpoint.state["shortened"]])
     _restore_optimiser(parts, checkpoint, steps=parts.steps_in(before.run.epochs))
     if own.random is not None:
         torch.set_rng_state(own.random)
     position = Position(**{name: int(number) for name, number in checkpoint.state["position"].items()})
-    return PutBack(position=position, planner=parts.planner.state_dict(), changed=changed)
+    return Restored(position=position, planner=parts.planner.state_dict(), changed=accepted)
 
 
 def _restore_optimiser(parts: Parts, checkpoint: Checkpoint, *, steps: int) -> None:
-    """Its moments and schedule; made longer where the run is. `steps`: the checkpoint's run had in all."""
-    plain = {"stretches": [(0, steps)], **checkpoint.state["optimiser"]}  # an older feedloop made no run longer
+    """Load moments and schedule; extend the schedule where the run is longer. `steps`: of the checkpoint's run."""
+    plain = {"stretches": [(0, steps)], **checkpoint.state["optimiser"]}  # an older feedloop extended no run
     parts.optimiser.load_state_dict(nested_optimiser(checkpoint.tensors["optimiser"], plain))
     if parts.optimiser.schedule.steps != steps:
         raise ValueError(f"a schedule of {parts.optimiser.schedule.steps} steps, for a run of {steps}")

@@ -24,13 +24,13 @@ class Drift:
 
     looked_up: float
     encoded: float
-    """of vectors encoded in this very step: dropout and one update, what no cache can avoid"""
+    """of vectors encoded in this very step: dropout and one update, which no cache can avoid"""
 
 
 def measure_drift(encoder: TextEncoder, items: ItemInput, vector_VD: Tensor, plan: Plan) -> Drift | None:
     """After a step, encode a sample of its items again, without dropout, and compare; None where nothing was looked up.
 
-    Draws nothing from torch's generators, so that a run with the watch takes the steps of one without.
+    Draws nothing from torch's generators, so that a run takes the same steps with and without the watch.
     """
     encoded = np.concatenate([np.zeros(0, np.int64), *(chunk.rows_C[: chunk.items] for chunk in plan.encode)])
     fresh_N = encoded if plan.exchanged is None else plan.rows_N[plan.exchanged]
@@ -64,7 +64,7 @@ def _sample(rows: IntArray, step: int) -> IntArray:
 
 
 class StalenessWatch:
-    """Halves the life of cached vectors when they drift past the limit; its changes are part of a checkpoint."""
+    """Halves the age limit of cached vectors when they drift past the limit; its changes are part of a checkpoint."""
 
     def __init__(self, config: PlannerConfig, planner: Planner, *, plan_ahead: int) -> None:
         self._config = config
@@ -74,7 +74,7 @@ class StalenessWatch:
 
     @property
     def max_age_steps(self) -> int:
-        """As decided last."""
+        """The age limit as decided last."""
         return self.changes[-1].max_age_steps if self.changes else self._config.max_age_steps
 
     def apply(self, drift: Drift, step: int) -> None:
@@ -83,9 +83,9 @@ class StalenessWatch:
         waits = bool(self.changes) and step < self.changes[-1].first_step + age
         if limit == 0 or age <= 1 or waits or drift.looked_up - drift.encoded <= limit:
             return
-        self.go_on([*self.changes, MaxAgeChange(step + self._delay, age // 2)])
+        self.restore_changes([*self.changes, MaxAgeChange(step + self._delay, age // 2)])
 
-    def go_on(self, changes: list[MaxAgeChange]) -> None:
-        """Take over a run's changes."""
+    def restore_changes(self, changes: list[MaxAgeChange]) -> None:
+        """Make `changes` the run's changes, here and in the planner."""
         self.changes = changes
-        self._planner.shorten(changes)
+        self._planner.lower_max_age(changes)

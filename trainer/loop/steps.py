@@ -1,4 +1,4 @@
-"""Steps of a run: read, shape for the policy, plan, make tensors; all in the loader thread, ahead of the device."""
+"""Reads a run's steps, shapes them for the policy, plans them and makes tensors, in the loader thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PlannedStep:
     targets: int
     count: float  # sum of target weights over all ranks
     asked: int  # items that the head asked for: what encoding each of them would cost
-    completes: bool  # the packed step is done with it; only naive_per_target cuts one into several
+    completes: bool  # the last step of its packed step; only naive_per_target cuts one into several
     work: Work = NO_WORK
 
 
@@ -31,7 +31,7 @@ def _parts_per_target(batch: StepBatch, samples: int) -> list[StepBatch]:
     return [per_occurrence(part) for part in cut_samples(per_target(batch), samples=samples)]
 
 
-# What a policy makes of a merged step: one or more StepBatches, each a step of its own.
+# How a policy cuts a merged step: into one or more StepBatches, each a step of its own.
 SHAPES: dict[Policy, Callable[[StepBatch, int], list[StepBatch]]] = {
     "naive_per_target": _parts_per_target,
     "naive": lambda batch, _: [per_occurrence(batch)],
@@ -43,7 +43,7 @@ SHAPES: dict[Policy, Callable[[StepBatch, int], list[StepBatch]]] = {
 
 
 def optimiser_steps(step_targets: list[int], policy: Policy, samples_per_step: int) -> int:
-    """Optimisation steps that these packed steps give: more than one each where samples are cut."""
+    """Number of optimisation steps of these packed steps: several for each where samples are cut."""
     if policy != "naive_per_target":
         return len(step_targets)
     return sum(-(-targets // samples_per_step) for targets in step_targets)
@@ -61,7 +61,7 @@ def planned(
     shared: bool = False,
 ) -> Iterator[PlannedStep]:
     """Plan every step of `batches`. Steps are numbered from `first` on; `weights`: of each packed step that is left
-    of the epoch, over all ranks. `shared`: `batches` are those of all ranks, for each must know what all ask for."""
+    of the epoch, over all ranks. `shared`: `batches` are those of all ranks, since each must know what all ask for."""
     step = first
     for packed, (group, weight) in enumerate(zip(batches, weights, strict=False), start=1):
         of_rank = [group[rank :: ranks.world] for rank in range(ranks.world)] if shared else []
@@ -83,13 +83,13 @@ def planned(
 
 
 def pinned(steps: Iterator[PlannedStep]) -> Iterator[PlannedStep]:
-    """The same steps, their tensors where a GPU copies from without being waited for."""
+    """The same steps, their tensors in pinned memory, from which a GPU copies asynchronously."""
     for step in steps:
         yield replace(step, batch=step.batch.pinned())
 
 
 def counted(steps: Iterator[PlannedStep], counter: WorkCounter) -> Iterator[PlannedStep]:
-    """The same steps, each with its work."""
+    """The same steps, each with its counted work."""
     for step in steps:
         yield replace(step, work=counter.of(step.plan))
 
@@ -97,11 +97,11 @@ def counted(steps: Iterator[PlannedStep], counter: WorkCounter) -> Iterator[Plan
 def epoch_targets(reader: Reader, epoch: int) -> list[int]:
     """Targets of each packed step of an epoch, over all ranks, from the manifest alone."""
     blocks = reader.directory.superblocks
-    return [sum(blocks[at.superblock][2].targets[at.index] for at in step) for step in reader.whole_steps(epoch)]
+    return [sum(blocks[at.superblock][2].targets[at.index] for at in step) for step in reader.steps_of_all_ranks(epoch)]
 
 
 def epoch_weights(reader: Reader, epoch: int, *, first_step: int = 0) -> list[float]:
     """Sum of target weights of each packed step of an epoch, over all ranks, from the manifest alone."""
     blocks = reader.directory.superblocks
-    steps = reader.whole_steps(epoch, first_step=first_step)
+    steps = reader.steps_of_all_ranks(epoch, first_step=first_step)
     return [sum(blocks[at.superblock][2].weights[at.index] for at in step) for step in steps]

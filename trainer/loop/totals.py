@@ -1,4 +1,4 @@
-"""Totals: what a run has done so far, summed over its steps, and the figures that are quotients of these sums."""
+"""Totals: sums over a run's steps so far, and the figures that are quotients of these sums."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Totals:
     encoded: int = 0
     looked_up: int = 0
     looked_up_by_age: list[int] = field(default_factory=list)
-    """place n: vectors that were n steps old when looked up"""
+    """index n: vectors that were n steps old when looked up"""
     dropped: int = 0
     """items whose waiting gradients were too old (carried)"""
     tokens: int = 0
@@ -63,25 +63,25 @@ class Totals:
         self.seconds += seconds
         self.data_wait_seconds += waited
 
-    def shared(self) -> Totals:
-        """What of restored sums a rank keeps that does not lead: steps and seconds."""
+    def steps_and_seconds(self) -> Totals:
+        """Steps and seconds alone: what a rank that does not lead keeps of restored sums."""
         return Totals(steps=self.steps, seconds=self.seconds, data_wait_seconds=self.data_wait_seconds)
 
     def over_ranks(self) -> Totals:
-        """The same of all ranks together; steps and seconds are this one's, for they are taken together."""
+        """The sums over all ranks; steps and seconds stay this rank's, since ranks take their steps together."""
         sums = [int(number) for number in summed([getattr(self, name) for name in _SUMMED])]
         ages = [int(number) for number in summed(self.looked_up_by_age)]
         return replace(self, **dict(zip(_SUMMED, sums, strict=True)), looked_up_by_age=ages)
 
     @property
     def clicks_per_second(self) -> float:
-        """Valid targets / wall time of whole steps, data wait included."""
+        """Valid targets / wall time of complete steps, data wait included."""
         return self.targets / self.seconds if self.seconds else 0.0
 
     def figures(self, *, peak_flops: float) -> dict[str, float | None]:
-        """Quotients of these sums over all ranks; None where nothing was done that one could divide by.
+        """Quotients of these sums over all ranks; None where the divisor is 0.
 
-        `peak_flops`: of all devices together. Speeds and MFU are over whole steps, data wait and head included.
+        `peak_flops`: of all devices together. Speeds and MFU cover complete steps, data wait and head included.
         """
         return {
             "clicks_per_second": self.clicks_per_second,
@@ -89,7 +89,9 @@ class Totals:
             "computed_tokens_per_second": _ratio(self.computed_tokens, self.seconds),
             "padding_share": _ratio(self.computed_tokens - self.tokens, self.computed_tokens),
             "encoded_per_1000_clicks": _ratio(1000 * self.encoded, self.targets),
-            "cache_age_mean": _ratio(sum(age * many for age, many in enumerate(self.looked_up_by_age)), self.looked_up),
+            "cache_age_mean": _ratio(
+                sum(age * count for age, count in enumerate(self.looked_up_by_age)), self.looked_up
+            ),
             "cache_age_p90": age_below(self.looked_up_by_age, 0.9),
             "data_wait_share": _ratio(self.data_wait_seconds, self.seconds),
             "hardware_mfu": _ratio(self.computed_flops, self.seconds * peak_flops),
@@ -98,10 +100,10 @@ class Totals:
 
 
 def age_below(looked_up_by_age: Sequence[int], share: float) -> int | None:
-    """The least age such that this share of the look-ups, or more, were no older; None without look-ups."""
+    """The smallest age that at least this share of the look-ups do not exceed; None without look-ups."""
     reached = np.cumsum(np.asarray(looked_up_by_age, np.int64))
     return int(np.searchsorted(reached, share * reached[-1])) if len(reached) and reached[-1] else None
 
 
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
+def _ratio(part: float, total: float) -> float | None:
+    return part / total if total else None

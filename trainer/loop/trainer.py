@@ -1,4 +1,4 @@
-"""Trainer: keeps the order of things in a run: read ahead, step, look at the drift, log, save."""
+"""The training loop, top to bottom: epoch, step, drift evaluation, log line, checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.data.prefetch import prefetch
 from trainer.data.validation import Choice
 from trainer.loop.metrics_log import RunLog
 from trainer.loop.parts import make_parts
-from trainer.loop.snapshot import Position, Snapshots, put_back
+from trainer.loop.snapshot import Position, Snapshots, restore_parts
 from trainer.loop.staleness import Drift, measure_drift, over_ranks
 from trainer.loop.step import train_step
 from trainer.loop.steps import PlannedStep, counted, epoch_weights, pinned, planned
@@ -28,41 +28,19 @@ from trainer.optimise.optimiser import NonFiniteError
 from trainer.ranks.process_group import ALONE, Ranks
 from trainer.setup.prepare import Prepared
 
-Ask = Callable[[], bool]
+StopCheck = Callable[[], bool]
 
 
 def never() -> bool:
-    """Go on."""
+    """Never stops the run."""
     return False
-
-
-def advice(config: TrainConfig) -> str:
-    """What to lower where memory does not suffice; `--resume auto` takes each but the last, which is another run's."""
-    kept = "all" if config.run.kept_chunks is None else config.run.kept_chunks
-    return (
-        f"Go on by --resume auto with a lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more "
-        f"work), which --run.auto-chunk finds by itself, or lower planner.chunk_sizes (now "
-        f"{list(config.planner.chunk_sizes)}); or begin anew, in another --out, with a lower run.batches_per_step (now "
-        f"{config.run.batches_per_step}), with --init-from where a checkpoint stands"
-    )
-
-
-UNMEASURED = "Go on by --resume auto with run.drift_every_steps = 0, which leaves out that measurement"
-
-
-def milder(config: TrainConfig) -> str:
-    """What to lower where a loss or a gradient is not finite."""
-    rates = ("encoder_learning_rate", "learning_rate", "pooling_learning_rate")
-    found = {name: getattr(config.optimiser, name) for name in rates}
-    told = ", ".join(f"optimiser.{name} (now {rate:g})" for name, rate in found.items() if rate)
-    return f"Go on by --resume auto with a lower {told}, or look at the batch."
 
 
 class Trainer:
     """One run over one packed directory, on the device of this process, which may be one of several."""
 
     def __init__(self, prepared: Prepared, ranks: Ranks = ALONE, chosen_by: Sequence[Choice] = ()) -> None:
-        """`chosen_by`: the impressions that chose what the model begins with."""
+        """`chosen_by`: the impressions that chose the checkpoint whose weights the model starts with."""
         self.chosen_by = tuple(chosen_by)
         self.parts = parts = make_parts(prepared, ranks)
         self.prepared, self.ranks = prepared, ranks
@@ -70,9 +48,9 @@ class Trainer:
         self.model, self.device = prepared.model, prepared.device
         self.reader, self.planner, self.table = parts.reader, parts.planner, parts.table
         self.optimiser, self.watch, self.total_steps = parts.optimiser, parts.watch, parts.total_steps
-        self.at = Position()
+        self.position = Position()
         self._planner_state = self.planner.state_dict()
-        self.changed: list[str] = []  # the options that are others than those of the checkpoint that it goes on from
+        self.changed: list[str] = []  # the options that differ from those of the checkpoint that the run resumes from
         self._snapshots = Snapshots(parts)
         self._counter = WorkCounter(
             lengths=Lengths.of(prepared.directory.token_table()),
@@ -81,24 +59,42 @@ class Trainer:
             kept_chunks=prepared.config.run.kept_chunks,
         )
 
-    @property
-    def step(self) -> int:
-        """Optimisation steps done."""
-        return self.at.step
+    def fit(self, log: RunLog, *, after_step: StopCheck = never, after_epoch: StopCheck = never) -> Totals:
+        """Train to the end of the last epoch.
 
-    def packed_steps(self) -> int:
-        """Packed steps of the present epoch."""
-        return steps_per_epoch(self.directory.superblock_sizes(self.at.epoch), self.reader.order)
+        `after_step` is called after each packed step and saves where it is due; `after_epoch` is called after each
+        epoch, evaluates and saves. If one of them returns True, the run ends there.
+        """
+        self.model.train()
+        while self.position.epoch < self.config.run.epochs:
+            if self._train_epoch(log, after_step):
+                return log.totals
+            self.position.epoch, self.position.epoch_step = self.position.epoch + 1, 0
+            if after_epoch():
+                return log.totals
+        return log.totals
+
+    def _train_epoch(self, log: RunLog, after_step: StopCheck) -> bool:
+        """Take the steps that are left of the present epoch; True if `after_step` ended the run."""
+        with closing(log.timed(self.epoch_steps())) as steps:
+            for step in steps:
+                loss = self.take_step(step)
+                drift = self.evaluate_drift(step)
+                log.record(step, loss, epoch=self.position.epoch, drift=drift, update=self.optimiser.last)
+                if step.completes and after_step():
+                    return True
+        return False
 
     def epoch_steps(self, *, packed_steps: int | None = None) -> Generator[PlannedStep, None, None]:
-        """What is left of the present epoch, or its next `packed_steps`, planned ahead in the loader thread."""
-        epoch, done = self.at.epoch, self.at.epoch_step
+        """The steps that are left of the present epoch, or its next `packed_steps`, planned ahead in the loader
+        thread."""
+        epoch, done = self.position.epoch, self.position.epoch_step
         steps = planned(
             itertools.islice(self.reader.steps(epoch, first_step=done), packed_steps),
             self.planner,
             policy=self.config.planner.policy,
             samples_per_step=self.config.run.samples_per_step,
-            first=self.at.step,
+            first=self.step,
             weights=epoch_weights(self.reader, epoch, first_step=done),
             ranks=self.ranks,
             shared=self.parts.shares_encoding,
@@ -108,38 +104,22 @@ class Trainer:
             steps = pinned(steps)
         return prefetch(steps, depth=self.config.run.plan_ahead)
 
-    def fit(self, log: RunLog, *, stop: Ask = never, epoch_ended: Ask = never) -> Totals:
-        """Train to the end of the last epoch. `stop` is asked after each packed step, `epoch_ended` after each epoch:
-        True ends the run there."""
-        self.model.train()
-        while self.at.epoch < self.config.run.epochs:
-            with closing(log.arriving(self.epoch_steps())) as steps:
-                for step in steps:
-                    loss = self.take(step)
-                    log.taken(step, loss, epoch=self.at.epoch, drift=self.drift(step), update=self.optimiser.last)
-                    if step.completes and stop():
-                        return log.totals
-            self.at.epoch, self.at.epoch_step = self.at.epoch + 1, 0
-            if epoch_ended():
-                return log.totals
-        return log.totals
-
-    def take(self, step: PlannedStep) -> Tensor:
-        """One optimisation step; the position moves on only when it is complete."""
+    def take_step(self, step: PlannedStep) -> Tensor:
+        """Take one optimisation step and return its loss sum; the position moves on only when it is complete."""
         try:
-            loss = self._within_memory(step)
+            loss = self._train_within_memory(step)
         except NonFiniteError as error:
-            place = f"step {step.plan.step}, epoch {self.at.epoch}, {self._place()}"
-            raise NonFiniteError(f"{place}: {error} {milder(self.config)}") from error
-        with reporting_full_memory(f"step {step.plan.step}", advice(self.config)):
+            place = f"step {step.plan.step}, epoch {self.position.epoch}, {self._batches_of_step()}"
+            raise NonFiniteError(f"{place}: {error} {rate_advice(self.config)}") from error
+        with reporting_full_memory(f"step {step.plan.step}", memory_advice(self.config)):
             self.parts.encode.follow()
-        self._planner_state.move_on(step.plan.change)  # as of this step; the planner itself is ahead
-        self.at.step += 1
-        self.at.epoch_step += step.completes
+        self._planner_state.apply(step.plan.change)  # as of this step; the planner itself is ahead
+        self.position.step += 1
+        self.position.epoch_step += step.completes
         return loss
 
-    def _within_memory(self, step: PlannedStep) -> Tensor:
-        """The step, taken again with fewer chunks kept where run.auto_chunk says so and memory did not suffice."""
+    def _train_within_memory(self, step: PlannedStep) -> Tensor:
+        """Train on the step; if memory does not suffice and run.auto_chunk is on, again with fewer chunks kept."""
         head, table, optimiser = self.model["head"], self.table, self.optimiser
         taken = optimiser.taken
         while True:
@@ -158,23 +138,18 @@ class Trainer:
             optimiser.zero_grad()
             self.parts.encode.forget()
             free_cached(self.device)
-            # Other ranks would wait for one that begins again; an update, or half of one, cannot be taken back.
-            as_it_was = optimiser.intact and optimiser.taken == taken
-            may_retry = self.config.run.auto_chunk and self.ranks.world == 1 and as_it_was
+            # Other ranks would wait for one that starts the step again; an update, or half of one, cannot be undone.
+            unchanged = optimiser.intact and optimiser.taken == taken
+            may_retry = self.config.run.auto_chunk and self.ranks.world == 1 and unchanged
             if not (may_retry and table.keep_fewer_chunks(len(step.plan.backward))):
-                raise OutOfMemoryError(f"step {step.plan.step}: {reason}. {advice(self.config)}")
+                raise OutOfMemoryError(f"step {step.plan.step}: {reason}. {memory_advice(self.config)}")
 
-    def _place(self) -> str:
-        """Which batches the present step is made of, for messages."""
-        places = self.reader.places(self.at.epoch, first_step=self.at.epoch_step)[0]
-        return "; ".join(f"{self.directory.place_of(at.superblock)}, its batch {at.index}" for at in places)
-
-    def drift(self, step: PlannedStep) -> Drift | None:
+    def evaluate_drift(self, step: PlannedStep) -> Drift | None:
         """On every run.drift_every_steps-th step: how far its looked-up vectors are from fresh ones."""
         every = self.config.run.drift_every_steps
-        if not every or self.at.step % every:
+        if not every or self.step % every:
             return None
-        with reporting_full_memory(f"drift after step {step.plan.step}", UNMEASURED):
+        with reporting_full_memory(f"drift after step {step.plan.step}", DRIFT_ADVICE):
             found = measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan)
         drift = over_ranks(found)
         if drift is not None:
@@ -182,10 +157,46 @@ class Trainer:
         return drift
 
     def checkpoint(self, more: Mapping[str, Any] | None = None) -> Checkpoint:
-        """The run as it stands, and `more` state of those who watch it. See Snapshots.take."""
-        return self._snapshots.take(self.at, self._planner_state, more or {})
+        """The run's present state, and `more` state of those who watch it. See Snapshots.take."""
+        return self._snapshots.take(self.position, self._planner_state, more or {})
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on where `checkpoint` stood. See put_back."""
-        found = put_back(self.parts, checkpoint)
-        self.at, self._planner_state, self.changed = found.position, found.planner, found.changed
+        """Resume from `checkpoint`. See restore_parts."""
+        found = restore_parts(self.parts, checkpoint)
+        self.position, self._planner_state, self.changed = found.position, found.planner, found.changed
+
+    @property
+    def step(self) -> int:
+        """Optimisation steps done."""
+        return self.position.step
+
+    def packed_steps(self) -> int:
+        """Packed steps of the present epoch."""
+        return steps_per_epoch(self.directory.superblock_sizes(self.position.epoch), self.reader.order)
+
+    def _batches_of_step(self) -> str:
+        """The batches of the present step, for messages."""
+        places = self.reader.places(self.position.epoch, first_step=self.position.epoch_step)[0]
+        return "; ".join(f"{self.directory.place_of(at.superblock)}, its batch {at.index}" for at in places)
+
+
+def memory_advice(config: TrainConfig) -> str:
+    """What to lower if memory does not suffice; `--resume auto` accepts all but the last, which makes another run."""
+    kept = "all" if config.run.kept_chunks is None else config.run.kept_chunks
+    return (
+        f"Resume with --resume auto and a lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more "
+        f"work), which --run.auto-chunk finds by itself, or a lower planner.chunk_sizes (now "
+        f"{list(config.planner.chunk_sizes)}); or start again, in another --out, with a lower run.batches_per_step "
+        f"(now {config.run.batches_per_step}), with --init-from if there is a checkpoint"
+    )
+
+
+DRIFT_ADVICE = "Resume with --resume auto and run.drift_every_steps = 0, which skips that measurement"
+
+
+def rate_advice(config: TrainConfig) -> str:
+    """What to lower where a loss or a gradient is not finite."""
+    names = ("encoder_learning_rate", "learning_rate", "pooling_learning_rate")
+    rates = {name: getattr(config.optimiser, name) for name in names}
+    lower = ", ".join(f"optimiser.{name} (now {rate:g})" for name, rate in rates.items() if rate)
+    return f"Resume with --resume auto and a lower {lower}, or look at the batch."

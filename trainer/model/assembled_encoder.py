@@ -1,4 +1,4 @@
-"""Whole: the trained layers put back on the frozen ones, a language model that any Hugging Face program loads."""
+"""Puts the trained layers back on the frozen ones: a language model that any Hugging Face program loads."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from trainer.model.split_encoder import SplitEncoder
 
 
 class AssembledEncoder(NamedTuple):
-    """A language model with trained weights, on the CPU, float32: all of it, decoder or eyes included."""
+    """The complete language model with trained weights, on the CPU in float32, with its decoder or image part."""
 
     plm: Any
     part: str
-    """the dotted name of what encodes text; "" = all of it"""
+    """the dotted name of the part that encodes text; "" = the model itself"""
     first_trained: str | None
     """the dotted name of the first trained layer in `plm`; None where all of the part is trained"""
 
 
 def assembled_plm(name: str, split: SplitEncoder) -> AssembledEncoder:
-    """The language model `name`, with the trained layers of `split` in the place of its own."""
+    """The language model `name` with the trained layers of `split` in place of its own."""
     plm, part = load_assembled(name)
     text = plm.get_submodule(part)
     if split.frozen_layers == 0:

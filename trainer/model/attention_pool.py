@@ -1,4 +1,4 @@
-"""What makes one vector of many: a learnt weighted mean over tokens, segments or clicks alike, or the last token."""
+"""Pools many vectors into one: a learnt weighted mean over tokens, segments or clicks, or the last token."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class AdditiveAttention(nn.Module):
 
 
 class LastToken(nn.Module):
-    """The last key that the mask shows: of a decoder's tokens the only one that has seen all of the text."""
+    """The last key that the mask shows: the only one of a decoder's tokens that has seen all of the text."""
 
     def forward(self, key_CTH: Tensor, mask_CT: Tensor) -> Tensor:
-        """The key (C, H) of each row. What the mask shows stands at a row's beginning, and is one key at least."""
+        """The key (C, H) of each row. The mask shows at least one key, and those it shows come first in a row."""
         last_C = mask_CT.sum(dim=1) - 1
         return key_CTH[torch.arange(len(last_C), device=last_C.device), last_C]
 

@@ -1,4 +1,4 @@
-"""Family: what a language model is found to be by trying it on a few tokens, whatever its library calls it."""
+"""Finds the properties of a language model by running it on a few tokens, whatever its library calls it."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import InputError
-from trainer.model.family_layers import calls_of
+from trainer.model.family_layers import record_calls
 
 _ITEMS, _TOKENS = 2, 6
 _UNLIMITED = 1 << 30
 
 
-class Passed(NamedTuple):
-    """What the trained layers of a family are handed, and hand back."""
+class LayerInterface(NamedTuple):
+    """What the trained layers of a family take and return."""
 
     chained: bool
-    """they need each other's output and a mask, and nothing else: they may run without the model around them"""
+    """they need only the output of the layer below and a mask, so they can run without the model around them"""
     time_first: bool
-    """hidden states are (T, C, H) inside of the model"""
+    """hidden states are (T, C, H) inside the model"""
     others: int | None
-    """what a layer returns beside its hidden states; None where these come bare"""
+    """how many other values a layer returns after its hidden states; None where it returns them without a tuple"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One language model, as it is before anything of it is cut."""
+    """The properties of one language model before it is split."""
 
     name: str
     width: int
     """numbers in a token's last hidden state"""
     vocabulary: int
     longest: int
-    """tokens that it has positions for"""
+    """the number of positions for tokens"""
     first_position: int
-    """the number of the first token's position: RoBERTa and its like count from the pad's id on"""
+    """the first token's position: RoBERTa and similar families count from the pad's id + 1"""
     rotary: bool
-    """positions are angles between tokens, and may be told"""
+    """positions are angles between tokens, and can be passed to the model"""
     causal: bool
-    """a token sees those before it alone, so that the last one knows most"""
+    """a token attends only to itself and earlier ones, so that only the last one sees all of the text"""
     by_embeddings: bool
-    """takes word vectors in the place of token ids"""
+    """accepts word vectors in place of token ids"""
     takes_positions: bool
 
     @classmethod
     def of(cls, plm: Any) -> Family:
-        """InputError, with the model's name, where it gives no hidden state for each token."""
+        """The properties of `plm`. InputError, with the model's name, where it gives no hidden state for each token."""
         accepted = inspect.signature(plm.forward).parameters
-        plm.config.use_cache = False  # of keys and values that nobody asks for again
+        plm.config.use_cache = False  # keys and values are not used again
         takes_positions = "position_ids" in accepted
         rotary = takes_positions and getattr(plm.config, "rope_parameters", None) is not None
         with evaluating(plm):
@@ -72,20 +72,20 @@ class Family:
             takes_positions=takes_positions,
         )
 
-    def attend_by(self, plm: Any, hook: str) -> None:
-        """Let its layers attend by our function. InputError where its attention is its own."""
+    def set_attention(self, plm: Any, hook: str) -> None:
+        """Makes the layers use the attention function `hook`. InputError where the family has its own attention."""
         try:
             plm.set_attn_implementation(hook)
         except (ValueError, NotImplementedError, AttributeError) as error:
             raise InputError(
-                f"{self.name} attends in a way of its own ({str(error).splitlines()[0][:120]}), so that segments can "
+                f"{self.name} has its own attention ({str(error).splitlines()[0][:120]}), so that segments can "
                 "neither hear each other nor share rows. Set encoder.bus = false and encoder.row_tokens = 0"
             ) from error
 
-    def passed_to(self, plm: Any, layers: Sequence[nn.Module], number: int) -> Passed:
-        """How the model calls its layers from `number` on. InputError where it has not one state for each token."""
+    def layer_interface(self, plm: Any, layers: Sequence[nn.Module], number: int) -> LayerInterface:
+        """How the model calls its layers from `number` on. InputError where they do not take one state per token."""
         with evaluating(plm):
-            calls, last_hidden = calls_of(layers, lambda: _last_hidden(plm))
+            calls, last_hidden = record_calls(layers, lambda: _last_hidden(plm))
         found = {tuple(each.shape) for each in calls.hidden[:1]}
         shape = next(iter(found), ())
         in_order = len(calls.hidden) == len(layers)
@@ -101,17 +101,17 @@ class Family:
                 f"encoder.frozen_layers is {number}, but hidden states of {self.name} are {shape[-1]} wide there and "
                 f"{self.width} at its end. Set encoder.frozen_layers = 0"
             )
-        return Passed(calls.chained(_mask(), last_hidden), time_first, calls.others)
+        return LayerInterface(calls.chained(_mask(), last_hidden), time_first, calls.others)
 
-    def nothing_like(self, plm: Any, given_CTH: Tensor) -> dict[str, Tensor]:
-        """An input of nothing, for a model whose first trained layer is given its input."""
+    def empty_input(self, plm: Any, given_CTH: Tensor) -> dict[str, Tensor]:
+        """An input of zeros, for a model whose first trained layer reads another input."""
         if not self.by_embeddings:
             return {"input_ids": torch.zeros(given_CTH.shape[:2], dtype=torch.long, device=given_CTH.device)}
         return {"inputs_embeds": given_CTH.new_zeros(*given_CTH.shape[:2], word_width(plm))}
 
 
 def word_width(plm: Any) -> int:
-    """Numbers in a word vector, which may be fewer than in a hidden state."""
+    """The width of a word vector, which may be less than that of a hidden state."""
     try:
         return int(plm.get_input_embeddings().weight.shape[1])
     except (AttributeError, NotImplementedError) as error:
@@ -123,7 +123,7 @@ def word_width(plm: Any) -> int:
 
 @contextmanager
 def evaluating(plm: Any) -> Iterator[None]:
-    """Inside, nothing is dropped and no gradient is kept."""
+    """Inside, the model has no dropout and records no gradient."""
     was_training = plm.training
     plm.eval()
     try:
@@ -139,7 +139,7 @@ def _ids(plm: Any) -> Tensor:
 
 
 def _mask() -> Tensor:
-    """The second text is two tokens shorter: where all are real, models leave their masks out."""
+    """A mask whose second text is two tokens shorter: models drop a mask that hides nothing."""
     return torch.arange(_TOKENS) < torch.tensor([[_TOKENS], [_TOKENS - 2]])
 
 
@@ -147,7 +147,7 @@ def _last_hidden(plm: Any, ids_CT: Tensor | None = None, **more: Tensor) -> Tens
     ids_CT = _ids(plm) if ids_CT is None else ids_CT
     try:
         found = plm(input_ids=ids_CT, attention_mask=_mask().long(), **more).last_hidden_state
-    except Exception as error:  # whatever a family wants beside tokens, its error has a class of its own
+    except Exception as error:  # families that need more than tokens raise errors of any class
         raise InputError(
             f"{type(plm).__name__} gives no hidden states of token ids ({first_line(error)}). Name a language model "
             "that encodes text"
@@ -161,12 +161,12 @@ def _last_hidden(plm: Any, ids_CT: Tensor | None = None, **more: Tensor) -> Tens
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """The first line of an error's message, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _first_position(plm: Any, wanted_CTH: Tensor) -> int:
-    """The position that the model itself gives to the first token: 0, or behind the pad's id."""
+    """The position that the model gives to the first token: 0, or the pad's id + 1."""
     place_CT = torch.arange(_TOKENS).expand(_ITEMS, -1)
     wanted = wanted_CTH[_mask()]
     pad = getattr(plm.config, "pad_token_id", None)
@@ -179,7 +179,7 @@ def _first_position(plm: Any, wanted_CTH: Tensor) -> int:
 
 
 def _is_causal(plm: Any, before_CTH: Tensor) -> bool:
-    """Whether another last token leaves all others as they were."""
+    """Whether changing the last token leaves the states of all others unchanged."""
     ids_CT = _ids(plm)
     ids_CT[0, -1] = ids_CT[1, 0]
     moved_T = (_last_hidden(plm, ids_CT) - before_CTH)[0].abs().amax(-1)
@@ -187,7 +187,7 @@ def _is_causal(plm: Any, before_CTH: Tensor) -> bool:
 
 
 def _longest(plm: Any, first_position: int) -> int:
-    """Tokens that there are positions for; a config without a limit, or with one of -1, has none."""
+    """The number of positions for tokens; unlimited where the config has no limit or -1."""
     tables = [
         module.num_embeddings
         for name, module in plm.named_modules()

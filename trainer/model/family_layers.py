@@ -1,4 +1,4 @@
-"""Family layers: where a language model of any family keeps its layers, and what it hands to them."""
+"""Finds the layers of a language model of any family, replaces them, and records what the model passes to them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from schemas.errors import InputError
 
 
 def layer_names(plm: Any) -> list[str]:
-    """The dotted names of the layers, lowest first. InputError where the model does not keep them in one list.
+    """The dotted names of the layers, lowest first. InputError where the model does not hold them in one list.
 
-    A list of lists, as Funnel's blocks are, counts as one list; experts and such, inside of a layer, do not count.
+    A list of lists, such as Funnel's blocks, counts as one list; lists inside a layer, such as experts, do not count.
     """
     lists: list[str] = []
     for name, module in plm.named_modules():
@@ -42,7 +42,7 @@ def _flat(plm: Any, name: str) -> list[str]:
 
 
 def with_layers(plm: Any, layers: Mapping[str, nn.Module]) -> Any:
-    """A model that shares everything with `plm` but the layers of these names."""
+    """A model that shares everything with `plm` except the layers of these names."""
     made = {"": _shallow(plm)}
     for name, layer in layers.items():
         above, _, own = name.rpartition(".")
@@ -64,46 +64,46 @@ def _shallow(module: Any) -> Any:
     return found
 
 
-class Passing(nn.Module):
-    """Stands where a layer stood and hands the hidden states on, in the form in which that layer does."""
+class PassThrough(nn.Module):
+    """Replaces a layer and returns the hidden states unchanged, in the form in which that layer returns them."""
 
     def __init__(self, layer: nn.Module, others: int | None) -> None:
-        """`others`: how many other things the layer returns beside them; None where it returns them bare."""
+        """`others`: as in LayerInterface."""
         super().__init__()
         _look_like(self, layer)
         self._others = others
         self.seen: Tensor | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The hidden states, noted on the way."""
+        """The hidden states, also kept in `seen`."""
         self.seen = hidden_of(args, kwargs)
         return self.seen if self._others is None else (self.seen, *[None] * self._others)
 
 
-class Entering(nn.Module):
-    """The first trained layer in its own place; it reads `given` (C, T, H) instead of what comes from below."""
+class ReplacedInput(nn.Module):
+    """The first trained layer in its place in the model; reads `given` (C, T, H) instead of the layer below."""
 
     def __init__(self, layer: nn.Module, *, time_first: bool) -> None:
         super().__init__()
         _look_like(self, layer)
-        self._layer = (layer,)  # it is registered with the other trained layers
+        self._layer = (layer,)  # in a tuple: it is registered with the other trained layers
         self._time_first = time_first
         self.given: Tensor | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the layer makes of `given` and of everything else that its model hands to it."""
-        assert self.given is not None, "the trained layers were not given their input"
+        """The layer's output for `given` and the other arguments that the model passes."""
+        assert self.given is not None, "set `given` before each pass"
         given, self.given = self.given, None
         below = hidden_of(args, kwargs)
-        entering = laid_like(below, given, time_first=self._time_first)
-        # Funnel's layers get them three times, as query, key and value.
-        told = [entering if each is below else each for each in args]
+        entering = to_layer_layout(below, given, time_first=self._time_first)
+        # Funnel's layers take the hidden states three times, as query, key and value.
+        positional = [entering if each is below else each for each in args]
         named = {name: entering if each is below else each for name, each in kwargs.items()}
-        return self._layer[0](*told, **named)
+        return self._layer[0](*positional, **named)
 
 
 def _look_like(module: nn.Module, layer: nn.Module) -> None:
-    """Models ask layers for plain attributes, such as the kind of their attention."""
+    """Copies the layer's plain attributes, which models read, such as the kind of attention."""
     for name, value in vars(layer).items():
         if not name.startswith("_") and name != "training":
             setattr(module, name, value)
@@ -115,22 +115,22 @@ def hidden_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
     return found
 
 
-def laid_like(below: Tensor, given_CTH: Tensor, *, time_first: bool) -> Tensor:
-    """`given_CTH` as the layers have it: tokens first where they have them first, and with zeros behind it where the
-    model lengthens its input (Longformer does, to whole windows)."""
+def to_layer_layout(below: Tensor, given_CTH: Tensor, *, time_first: bool) -> Tensor:
+    """`given_CTH` in the layout of the layers: time first where theirs is, and padded with zeros where the model
+    lengthens its input (Longformer does, to a multiple of its window)."""
     tokens = below.shape[0] if time_first else below.shape[1]
     longer_CTH = nn.functional.pad(given_CTH, (0, 0, 0, tokens - given_CTH.shape[1]))
     return longer_CTH.transpose(0, 1) if time_first else longer_CTH
 
 
-def taken_from(seen: Tensor, tokens: int, *, time_first: bool) -> Tensor:
-    """The inverse of laid_like: (C, T, H) of what a layer was given."""
+def from_layer_layout(seen: Tensor, tokens: int, *, time_first: bool) -> Tensor:
+    """The inverse of to_layer_layout: (C, T, H) of a layer's input."""
     return (seen.transpose(0, 1) if time_first else seen)[:, :tokens]
 
 
 @dataclass(slots=True)
 class Calls:
-    """What a model handed to its layers in one pass, and got from them."""
+    """What a model passes to its layers in one forward pass, and what they return."""
 
     hidden: list[Tensor] = field(default_factory=list)
     more: list[list[Any]] = field(default_factory=list)
@@ -138,12 +138,12 @@ class Calls:
 
     @property
     def others(self) -> int | None:
-        """How many things layers return beside the hidden states; None where these come bare."""
+        """As in LayerInterface."""
         first = self.returned[0]
         return len(first) - 1 if isinstance(first, tuple) else None
 
     def chained(self, mask_CT: Tensor, last_hidden: Tensor) -> bool:
-        """Whether each layer needs the one before and the mask of real tokens, and nothing follows the last."""
+        """Whether each layer needs only the layer below and the mask of real tokens, and nothing follows the last."""
         states = [each[0] if isinstance(each, tuple) else each for each in self.returned]
         joined = all(a.data_ptr() == b.data_ptr() for a, b in zip(states, [*self.hidden[1:], last_hidden], strict=True))
         alike = all(a.shape == b.shape for a, b in zip(states, self.hidden, strict=True))
@@ -151,7 +151,7 @@ class Calls:
 
 
 def _is_mask_alone(values: Sequence[Any], mask_CT: Tensor) -> bool:
-    """Whether the values are plain flags and numbers, and one boolean mask of the keys that are real."""
+    """Whether the values are plain flags and numbers, and one boolean mask of the real keys."""
     tensors = [value for value in values if value is not None and not isinstance(value, bool | int | float | str)]
     if len(tensors) != 1 or not isinstance(tensors[0], Tensor) or tensors[0].ndim != 4:
         return False
@@ -160,7 +160,7 @@ def _is_mask_alone(values: Sequence[Any], mask_CT: Tensor) -> bool:
     return found.dtype == torch.bool and torch.equal(found.expand_as(keys_C1TT), keys_C1TT)
 
 
-def calls_of(layers: Sequence[nn.Module], run: Callable[[], Tensor]) -> tuple[Calls, Tensor]:
+def record_calls(layers: Sequence[nn.Module], run: Callable[[], Tensor]) -> tuple[Calls, Tensor]:
     """(the calls of these layers while `run` runs the model, the last hidden states that it returns)."""
     calls = Calls()
 

@@ -1,6 +1,6 @@
-"""Texts or token ids -> news vectors, from the folder that this file is copied into by `export_embeddings`.
+"""Encodes texts or token ids to news vectors with the model of an export, to which this file is copied.
 
-It stands alone: torch, transformers, safetensors and the files beside it. In a program of yours:
+It needs torch, transformers, safetensors and the files next to it, but not feedloop. In your own program:
 
     from feedloop_encoder import NewsEncoder
     encoder = NewsEncoder("EXPORT/encoder")
@@ -35,7 +35,7 @@ from transformers.masking_utils import sdpa_mask
 ITEMS_AT_ONCE = 64
 BUS = "feedloop_news_bus"
 LONGEST_SETTINGS = 1 << 20  # bytes of feedloop.json
-SETTINGS = {  # names of feedloop.json that are read here, and their kinds
+SETTINGS = {  # the keys of feedloop.json that are read here, and their types
     "bus": (bool,),
     "first_bus_layer": (int,),
     "first_trained_layer": (str, type(None)),
@@ -50,7 +50,7 @@ Lists = Sequence[Sequence[Sequence[int]]]  # per item, per segment, per token
 
 
 class NewsEncoder:
-    """C items of S segments of T tokens -> vectors (C, D). A user state's dot product with one is the news' score."""
+    """C items of S segments of T tokens -> vectors (C, D). The dot product with a user state is the news' score."""
 
     def __init__(self, folder: str | Path, *, device: str = "cpu") -> None:
         self.folder, self.device = Path(folder), torch.device(device)
@@ -58,21 +58,21 @@ class NewsEncoder:
         self.weights = load_file(self.folder / "feedloop.safetensors", device=device)
         shape = type(AutoConfig.from_pretrained(self.folder))
         auto = AutoModelForTextEncoding if shape in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
-        whole = auto.from_pretrained(self.folder, dtype=torch.float32).eval().to(device)
-        self.plm: Any = whole.get_submodule(self.settings["text_part"])
+        model = auto.from_pretrained(self.folder, dtype=torch.float32).eval().to(device)
+        self.plm: Any = model.get_submodule(self.settings["text_part"])
         self.plm.config.use_cache = False
         self._added: Tensor | None = None
         if self.settings["bus"]:
             self.plm.set_attn_implementation(BUS)
         if self.settings["first_trained_layer"]:
-            layer = whole.get_submodule(self.settings["first_trained_layer"])
-            layer.register_forward_pre_hook(self._enter, with_kwargs=True)
+            layer = model.get_submodule(self.settings["first_trained_layer"])
+            layer.register_forward_pre_hook(self._as_trained, with_kwargs=True)
 
     def encode_texts(self, items: Sequence[Sequence[str]]) -> Tensor:
-        """Vectors (C, D) of plain texts: of each item its fields in the order of settings["fields"].
+        """Vectors (C, D) of plain texts: the fields of each item in the order of settings["fields"].
 
-        A field longer than a segment keeps its beginning. Where settings["select"] is not "start", training saw the
-        keywords of such fields instead: give their token ids and frequencies to `encode`.
+        A field longer than a segment is cut at its end. Where settings["select"] is not "start", training used the
+        keywords of such fields instead: pass their token ids and frequencies to `encode`.
         """
         tokenizer = AutoTokenizer.from_pretrained(self.folder)
         longest = self.settings["tokens_per_segment"]
@@ -84,56 +84,55 @@ class NewsEncoder:
     def encode(self, items: Lists, *, frequency: Lists | None = None, position: Lists | None = None) -> Tensor:
         """Vectors (C, D), float32 on the CPU, of token ids with their special tokens.
 
-        `frequency` and `position`: of refined segments, as feedloop's table item_tokens keeps them; an empty list
-        for a segment that is not refined. `position` matters to models with rotary positions only, and of these to
-        those all of whose layers were trained.
+        `frequency` and `position`: of refined segments, as in feedloop's table item_tokens; an empty list for a segment
+        that is not refined. `position` is used only by models with rotary positions all of whose layers were trained.
         """
         order = sorted(range(len(items)), key=lambda item: sum(map(len, items[item])))
         vector_CD = torch.empty(len(items), self.weights["project.weight"].shape[0])
         for start in range(0, len(order), ITEMS_AT_ONCE):
             part = order[start : start + ITEMS_AT_ONCE]
-            told = [None if lists is None else [lists[item] for item in part] for lists in (frequency, position)]
-            vector_CD[part] = self._encode([items[item] for item in part], told[0], told[1]).cpu()
+            of_part = [None if lists is None else [lists[item] for item in part] for lists in (frequency, position)]
+            vector_CD[part] = self._encode([items[item] for item in part], *of_part).cpu()
         return vector_CD
 
     @torch.no_grad()
     def _encode(self, items: Lists, frequency: Lists | None, position: Lists | None) -> Tensor:
         segment_CS, mask_CST = _masks(items, self.device)
         ids_CT, mask_CT = _dense(items, mask_CST), mask_CST.flatten(0, 1)
-        told: dict[str, Tensor] = {"input_ids": ids_CT, "attention_mask": mask_CT.long()}
+        inputs: dict[str, Tensor] = {"input_ids": ids_CT, "attention_mask": mask_CT.long()}
         self._added = None
         if frequency is not None and "frequency.weight" in self.weights:
             weight = self.weights["frequency.weight"]
             self._added = embedding(_dense(frequency, mask_CST).clamp(max=len(weight) - 1), weight)
         rotary = getattr(self.plm.config, "rope_parameters", None) is not None
         if position is not None and rotary and not self.settings["first_trained_layer"]:
-            told["position_ids"] = _positions(position, mask_CST)
+            inputs["position_ids"] = _positions(position, mask_CST)
         if self._added is not None and not self.settings["first_trained_layer"]:
-            told["inputs_embeds"] = self.plm.get_input_embeddings()(told.pop("input_ids")) + self._added
+            inputs["inputs_embeds"] = self.plm.get_input_embeddings()(inputs.pop("input_ids")) + self._added
         bus = _Bus(segment_CS, self.settings["first_bus_layer"]) if segment_CS.shape[1] > 1 else None
         before = _open.set(bus)
         try:
-            hidden_CTH = self.plm(**told).last_hidden_state
+            hidden_CTH = self.plm(**inputs).last_hidden_state
         finally:
             _open.reset(before)
         pooled_CSH = self._pool("token_pool", hidden_CTH, mask_CT).unflatten(0, segment_CS.shape)
         pooled_CH = pooled_CSH[:, 0] if segment_CS.shape[1] == 1 else self._pool("segment_pool", pooled_CSH, segment_CS)
         return linear(pooled_CH, self.weights["project.weight"], self.weights["project.bias"])
 
-    def _enter(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The first trained layer's input, as in training: half precision's numbers, plus the keywords' frequency."""
+    def _as_trained(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The first trained layer's input, as in training: rounded to half precision, plus keyword frequencies."""
         below = args[0] if args else kwargs["hidden_states"]
         entering = below.half().to(below.dtype)
         if self._added is not None:
             time_first = self.settings["time_first"]
-            behind = below.shape[0 if time_first else 1] - self._added.shape[1]  # tokens that the model adds by itself
+            behind = below.shape[0 if time_first else 1] - self._added.shape[1]  # tokens that the model adds
             added_CTH = nn.functional.pad(self._added, (0, 0, 0, behind))
             entering = entering + (added_CTH.transpose(0, 1) if time_first else added_CTH)
         replaced = tuple(entering if each is below else each for each in args)
         return replaced, {name: entering if each is below else each for name, each in kwargs.items()}
 
     def _pool(self, name: str, key_LH: Tensor, mask_L: Tensor) -> Tensor:
-        """Attention's weighted mean over the keys that the mask shows; of a decoder's tokens the last that it shows."""
+        """The attention's weighted mean over the keys that the mask shows; of a decoder's tokens the last one shown."""
         weights = self.weights
         if f"{name}.query.weight" not in weights:
             return key_LH[torch.arange(len(key_LH)), mask_L.sum(-1) - 1]
@@ -143,7 +142,7 @@ class NewsEncoder:
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """What the export says of its encoder; ValueError, by name, for anything else: this file reads without feedloop."""
+    """The settings of the export's encoder. ValueError, which names the file, unless they are valid."""
     try:
         if not file.is_file() or file.stat().st_size > LONGEST_SETTINGS:  # a FIFO would hang, a device never end
             raise ValueError(f"no regular file of {LONGEST_SETTINGS} bytes at most")
@@ -158,7 +157,7 @@ def _settings(file: Path) -> dict[str, Any]:
         if not (0 <= found["first_bus_layer"] <= 1000 and 1 <= found["tokens_per_segment"] <= 1 << 16):
             raise ValueError("a layer or a number of tokens that cannot be")
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not what an export holds ({str(error)[:200]}). Export again") from error
+        raise ValueError(f"{file}: no valid settings of an export ({str(error)[:200]}). Export again") from error
     return found
 
 
@@ -173,9 +172,9 @@ def _no_number(name: str) -> float:
 
 
 def _masks(items: Lists, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(segment mask CS, token mask CST). A segment that is not there shows one token, so that no softmax is empty."""
+    """(segment mask (C, S), token mask (C, S, T)). An absent segment shows one token, so that no softmax is empty."""
     if not all(item and all(item) for item in items):
-        raise ValueError("an item without segments, or a segment without tokens: give its special tokens at least")
+        raise ValueError("an item without segments, or a segment without tokens: pass at least its special tokens")
     most, longest = max(map(len, items)), max(len(segment) for item in items for segment in item)
     length_CS = torch.tensor([[len(segment) for segment in item] + [0] * (most - len(item)) for item in items])
     mask_CST = torch.arange(longest) < length_CS.clamp(min=1)[:, :, None]
@@ -183,7 +182,7 @@ def _masks(items: Lists, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _dense(items: Lists, mask_CST: Tensor) -> Tensor:
-    """The lists as a tensor (C*S, T); 0 where an item has less."""
+    """The lists as a tensor (C*S, T), padded with 0."""
     dense_CST = torch.zeros(mask_CST.shape, dtype=torch.long)
     for c, item in enumerate(items):
         for s, segment in enumerate(item):
@@ -192,21 +191,21 @@ def _dense(items: Lists, mask_CST: Tensor) -> Tensor:
 
 
 def _positions(items: Lists, mask_CST: Tensor) -> Tensor:
-    """Where tokens stand: keywords where they stood in their text, [SEP] behind the last; others in their segment."""
+    """Positions of tokens: of keywords in their text, of [SEP] after the last one, of all others in their segment."""
     place_T = torch.arange(mask_CST.shape[2], device=mask_CST.device).expand(mask_CST.shape[0] * mask_CST.shape[1], -1)
     refined = [[[*s[:-1], s[-2] + 1] if len(s) > 1 else list(s) for s in item] for item in items]
-    told_CT = _dense(refined, mask_CST)
+    position_CT = _dense(refined, mask_CST)
     is_refined_C = _dense([[[1] if s else [0] for s in item] for item in items], mask_CST)[:, :1] > 0
-    return torch.where(is_refined_C & mask_CST.flatten(0, 1), told_CT, place_T)
+    return torch.where(is_refined_C & mask_CST.flatten(0, 1), position_CT, place_T)
 
 
 class _Bus:
-    """One forward pass in which segments of an item hear each other's first token, from layer `first` on."""
+    """One forward pass in which segments of an item attend to each other's first token, from layer `first` on."""
 
     def __init__(self, segment_CS: Tensor, first: int) -> None:
         self.shape, self.first, self.layer = segment_CS.shape, first, 0
         others_SS = ~torch.eye(segment_CS.shape[1], dtype=torch.bool, device=segment_CS.device)
-        self.heard_CSS = (segment_CS[:, None, :] & others_SS).flatten(0, 1)[:, None, None, :]
+        self.visible_CSS = (segment_CS[:, None, :] & others_SS).flatten(0, 1)[:, None, None, :]
 
     def of(self, first_X: Tensor) -> Tensor:
         """First tokens (C*S, heads, d) -> those of all segments of the same item (C*S, heads, S, d)."""
@@ -214,7 +213,7 @@ class _Bus:
         return torch.flatten(of_item.expand(-1, self.shape[1], -1, -1, -1), 0, 1)
 
 
-_open: ContextVar[_Bus | None] = ContextVar("bus", default=None)  # of the pass that runs
+_open: ContextVar[_Bus | None] = ContextVar("bus", default=None)  # of the running pass
 
 
 def _attention(
@@ -227,8 +226,8 @@ def _attention(
         rows, _, length, _ = query.shape
         own = key.new_ones(rows, 1, 1, key.shape[2], dtype=torch.bool) if attention_mask is None else attention_mask
         shown = own if own.dtype == torch.bool else own >= 0
-        heard = open_bus.heard_CSS.expand(-1, 1, length, -1)
-        attention_mask = torch.cat([shown.expand(rows, -1, length, -1), heard], dim=-1)
+        visible = open_bus.visible_CSS.expand(-1, 1, length, -1)
+        attention_mask = torch.cat([shown.expand(rows, -1, length, -1), visible], dim=-1)
         key, value = (torch.cat([each, open_bus.of(each[:, :, 0])], dim=2) for each in (key, value))
     output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     return output, None

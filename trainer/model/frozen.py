@@ -1,4 +1,4 @@
-"""The frozen lower layers' output, computed once per item, without dropout, rounded once to half precision."""
+"""Stores the frozen lower layers' output, computed once per item without dropout and rounded to half precision."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from torch import Tensor
 from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
 
-_FILLED_AS = (
-    b"2"  # 1 wrote an absent segment over the table's first token: another number, so that none is used any more
-)
+_STORE_VERSION = b"2"  # part of the key, so that stores of version 1, whose first token is wrong, are not used
 CHUNK_TOKENS = 8192  # tokens that pass the frozen layers together
 
 
 def fill_store(
     split: SplitEncoder, items: ItemInput, rows: NDArray[np.int64], store_H: Tensor, progress: Callable[[int], None]
 ) -> None:
-    """Write the output for every token of `rows` into `store_H` (token values x H); `progress` is called with each row done."""
+    """Writes the output for every token of `rows` into `store_H` (token values x H).
+
+    `progress` is called with the number of rows done since its last call.
+    """
     with_tokens = rows[items.tokens_V[rows] > 0]
     order = with_tokens[np.argsort(items.tokens_V[with_tokens], kind="stable")]
     progress(len(rows) - len(order))
@@ -32,7 +33,7 @@ def fill_store(
         segments = items.segments(chunk)
         mask_CT = segments.mask_CST.flatten(0, 1)
         hidden_CTH = split.lower(items.ids(segments), mask_CT)
-        # A segment that an item lacks shows the table's first token, which is another item's to write.
+        # A segment that an item lacks shows the table's first token, which belongs to another item.
         real_CT = mask_CT & segments.segment_mask_CS.flatten()[:, None]
         places = segments.token_XT.to(store_H.device)[real_CT.to(store_H.device)]
         store_H[places] = hidden_CTH[real_CT].to(store_H.device, store_H.dtype)
@@ -41,7 +42,7 @@ def fill_store(
 
 
 def weights_sha256(split: SplitEncoder) -> str:
-    """Hash of the frozen weights: what is trained above them fits no others."""
+    """Hash of the frozen weights: layers trained on top of them work with no others."""
     digest = hashlib.sha256(str(split.frozen_layers).encode())
     for parameter in split.frozen_parameters():
         digest.update(parameter.detach().cpu().numpy().tobytes())
@@ -49,6 +50,6 @@ def weights_sha256(split: SplitEncoder) -> str:
 
 
 def frozen_key(split: SplitEncoder, rows: NDArray[np.int64], tokens_sha256: str) -> str:
-    """Identity of a store: the frozen weights, which rows it holds, and the tokens they are made of."""
-    parts = _FILLED_AS + weights_sha256(split).encode() + tokens_sha256.encode() + rows.tobytes()
+    """Identity of a store: a hash of the frozen weights, the rows that it holds and their tokens."""
+    parts = _STORE_VERSION + weights_sha256(split).encode() + tokens_sha256.encode() + rows.tobytes()
     return hashlib.sha256(parts).hexdigest()[:16]

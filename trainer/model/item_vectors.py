@@ -1,4 +1,4 @@
-"""Item vectors: every item encoded once, in evaluation mode, in chunks that the ranks share."""
+"""Encodes item rows once, in evaluation mode, in chunks that the ranks share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Vectors = Callable[[NDArray[np.int64]], Tensor]  # item rows (C,) -> vectors (C,
 
 @contextmanager
 def without_dropout(*modules: nn.Module) -> Iterator[None]:
-    """Inside, the modules are as in evaluation and nothing is differentiated; afterwards they are as before."""
+    """Inside, the modules are in evaluation mode without gradients; afterwards their modes are restored."""
     were_training = [module.training for module in modules]
     for module in modules:
         module.eval()
@@ -36,7 +36,7 @@ def without_dropout(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_bus(encoder: TextEncoder) -> Iterator[None]:
-    """Inside, each segment stands alone, as the language model was trained; frozen layers never hear the bus."""
+    """Inside, the bus is off: segments do not see each other, as in the language model's own training."""
     bus, encoder.split.bus = encoder.split.bus, False
     yield
     encoder.split.bus = bus
@@ -44,18 +44,18 @@ def without_bus(encoder: TextEncoder) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class ItemVectors:
-    """Vectors RD of R item rows, ascending."""
+    """Vectors (R, D) of R item rows, ascending."""
 
     rows: NDArray[np.int64]
     vector_RD: Tensor
 
     def places(self, row_X: NDArray[np.integer[Any]]) -> Tensor:
-        """Where each of the rows stands in `vector_RD`."""
+        """The position of each row in `vector_RD`."""
         return torch.from_numpy(np.searchsorted(self.rows, row_X)).to(self.vector_RD.device)
 
 
 def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64], share: Share = ALL) -> Tensor:
-    """Vectors (len(rows), D) in the order of `rows`, encoded in chunks of like length."""
+    """Vectors (len(rows), D) in the order of `rows`, encoded in chunks of similar length."""
     order = np.argsort(items.tokens_V[rows], kind="stable")
     with torch.no_grad():
         stacked = in_shares(len(rows), CHUNK_ROWS, lambda chunk: vectors(rows[order[chunk]]), share)
@@ -65,6 +65,6 @@ def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64], sha
 
 
 def model_vectors(encoder: TextEncoder, items: ItemInput, rows: NDArray[np.int64], share: Share = ALL) -> ItemVectors:
-    """The text encoder's vectors, made now: nothing that training kept is looked up."""
+    """The text encoder's vectors, encoded now: none is looked up in training's vector table."""
     with without_dropout(encoder):
         return ItemVectors(rows, encode_rows(lambda rows_C: encoder(rows_C, items), items, rows, share))

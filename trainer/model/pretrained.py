@@ -1,4 +1,4 @@
-"""Load a pretrained language model (PLM) by name or path; of one with several parts, the one that encodes text."""
+"""Loads a pretrained language model (PLM) by name or path, or the part of it that encodes text."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from schemas.errors import InputError
 from trainer.model.family import first_line
 from trainer.model.weights_folder import PACKAGED, plm_path
 
-TEXT_PARTS = ("text_model", "language_model")  # where models of texts and images keep the one of texts
+TEXT_PARTS = ("text_model", "language_model")  # names of the text part in models of texts and images
 _DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
-_PARALLEL = {r"^module\.": ""}  # what DataParallel puts before the name of each weight
+_PARALLEL = {r"^module\.": ""}  # the prefix that DataParallel adds to the name of each weight
 
 
 def load_plm(name: str, *, attention_dropout: float | None = None) -> Any:
-    """The model with its weights in float32. InputError names `name` when it does not load.
+    """The part that encodes text, with its weights in float32. InputError names `name` when it does not load.
 
-    `attention_dropout`: another dropout of attention weights than the model's own.
+    `attention_dropout`: replaces the model's own dropout of attention weights.
     """
-    whole, part = load_assembled(name, attention_dropout=attention_dropout)
-    return whole.get_submodule(part)
+    plm, part = load_assembled(name, attention_dropout=attention_dropout)
+    return plm.get_submodule(part)
 
 
 def load_assembled(name: str, *, attention_dropout: float | None = None) -> tuple[Any, str]:
-    """(all that the folder holds, the dotted name of its part that encodes text: "" where it has no other).
+    """(the complete model, the dotted name of its part that encodes text; "" where that is all of it).
 
-    Of an encoder-decoder that is the encoder, of a model of texts and images the one of texts.
+    The part is the encoder of an encoder-decoder, the text model of a model of texts and images.
     """
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
@@ -37,9 +37,9 @@ def load_assembled(name: str, *, attention_dropout: float | None = None) -> tupl
     try:
         shape = AutoConfig.from_pretrained(path)
         _set_dropout(shape, attention_dropout, name)
-        # Of T5 and its like the former has no decoder, nor asks for one's weights.
+        # For T5 and similar families the former has no decoder, and needs no weights for one.
         auto = AutoModelForTextEncoding if type(shape) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
-        plm, told = auto.from_pretrained(
+        plm, loading = auto.from_pretrained(
             path,
             config=shape,
             dtype=torch.float32,
@@ -49,18 +49,18 @@ def load_assembled(name: str, *, attention_dropout: float | None = None) -> tupl
         )
     except InputError:
         raise
-    except Exception as error:  # whatever is wrong with a folder of weights, the library has a class of its own for it
+    except Exception as error:  # the library raises errors of many classes for faulty folders of weights
         raise InputError(
             f"plm {name!r} does not load: {first_line(error)} Name a folder with config.json and model.safetensors, "
             f"a Hugging Face model, or one of {sorted(PACKAGED)}"
         ) from error
     part = _text_part(plm)
-    _check_complete(name, part, told["missing_keys"])
+    _check_complete(name, part, loading["missing_keys"])
     return plm, part
 
 
 def _set_dropout(shape: Any, attention_dropout: float | None, name: str) -> None:
-    """InputError where the family has no such option, and would go on with a dropout of its own."""
+    """InputError where the family has no such option: it would keep its own dropout."""
     if attention_dropout is None:
         return
     options = [option for option in _DROPOUTS if hasattr(shape, option)]
@@ -83,7 +83,7 @@ def _text_part(plm: Any) -> str:
 
 
 def _check_complete(name: str, part: str, missing: list[str]) -> None:
-    """Refuse weights that would be random. Poolers may be: feedloop pools by itself."""
+    """Raises InputError for missing weights, which would be random. A pooler's may be missing: feedloop has its own."""
     within = f"{part}." if part else ""
     own = [key.removeprefix(within) for key in missing if key.startswith(within)]
     lost = sorted(key for key in own if not key.startswith("pooler."))

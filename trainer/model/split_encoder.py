@@ -1,4 +1,4 @@
-"""SplitEncoder: a language model cut where its lower layers are frozen; the trained ones hear what they are told."""
+"""Splits a language model into frozen lower layers and trained upper ones, with bus, packed rows and positions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from schemas.errors import InputError
 from trainer.model.bus_attention import HOOK, AttentionContext, Bus
 from trainer.model.family import Family, word_width
-from trainer.model.family_layers import Entering, Passing, layer_names, taken_from, with_layers
+from trainer.model.family_layers import PassThrough, ReplacedInput, from_layer_layout, layer_names, with_layers
 from trainer.model.packed_rows import PackedSegments
 
 FLEX_BLOCK = 128  # FlexAttention's kernels divide rows by it
@@ -21,14 +21,14 @@ FLEX_BLOCK = 128  # FlexAttention's kernels divide rows by it
 class SplitEncoder(nn.Module):
     """A PLM cut below layer n: `lower` runs once per item without gradient, `upper` is trained; n = 0 trains all.
 
-    With frozen layers, what belongs to no layer (embeddings, relative positions, a last norm) is frozen with them.
-    With `bus`, the trained layers hear an item's other segments; frozen ones never do, as they were not trained to.
+    With frozen layers, modules outside of any layer (embeddings, relative positions, a last norm) are frozen too.
+    With `bus`, the trained layers attend to an item's other segments; frozen ones do not: they were not trained to.
     """
 
     def __init__(self, plm: Any, *, frozen_layers: int, bus: bool = False, packed: bool = False) -> None:
-        """`packed`: forward will be given packed rows. InputError where the family cannot be cut so.
+        """`packed`: rows hold several items. InputError where the family cannot be cut like this.
 
-        Whether the family gives its own output, hears the bus and packs is found out by trainer/setup/encoder_trial.py.
+        trainer/setup/encoder_trial.py tries whether the split family gives its own output, uses the bus and packs.
         """
         super().__init__()
         self.bus = bus
@@ -36,21 +36,21 @@ class SplitEncoder(nn.Module):
         self.family = family = Family.of(plm)
         self.hidden, self.vocabulary, self.longest = family.width, family.vocabulary, family.longest
         self.causal = family.causal
-        self.relative = family.rotary and not frozen_layers  # frozen layers have read each segment as it stands
+        self.relative = family.rotary and not frozen_layers  # frozen layers read a segment with its own positions
         self._own_attention = plm.config._attn_implementation if bus or packed else None
         self._names: list[str] = []
         self._lower: tuple[nn.Module, ...] = ()
-        self._around: tuple[nn.Module, Entering] | None = None
+        self._around: tuple[nn.Module, ReplacedInput] | None = None
         self.time_first = False
         if frozen_layers == 0:
             self.upper: nn.Module = plm
         else:
             self._cut(plm)
         if bus or packed:
-            family.attend_by(plm, HOOK)
+            family.set_attention(plm, HOOK)
 
     def _cut(self, plm: Any) -> None:
-        """Part the layers. In tuples, so that the frozen part is neither trained, saved, nor put in train mode."""
+        """Splits the layers. Tuples hide the frozen part, so that it is not trained, saved or put in train mode."""
         n = self.frozen_layers
         try:
             self._names = names = layer_names(plm)
@@ -59,32 +59,32 @@ class SplitEncoder(nn.Module):
         if n >= len(names):
             raise InputError(f"encoder.frozen_layers is {n}, this PLM has {len(names)} layers: leave one to train")
         layers = [plm.get_submodule(name) for name in names]
-        _check_apart(plm, layers, n)
-        passed = self.family.passed_to(plm, layers[n:], n)
+        _check_unshared(plm, layers, n)
+        passed = self.family.layer_interface(plm, layers[n:], n)
         self.time_first = passed.time_first
-        stand_ins = [Passing(layer, passed.others) for layer in layers]
+        stand_ins = [PassThrough(layer, passed.others) for layer in layers]
         lower = with_layers(plm, dict(zip(names[n:], stand_ins[n:], strict=True)))
         self.upper = nn.ModuleList(layers[n:])
         self._lower = (lower.eval().requires_grad_(False), stand_ins[n])
         if not passed.chained:
-            entering = Entering(layers[n], time_first=passed.time_first)
+            entering = ReplacedInput(layers[n], time_first=passed.time_first)
             around = with_layers(plm, dict(zip(names[: n + 1], [*stand_ins[:n], entering], strict=True)))
             around.training = False
             self._around = (around, entering)
 
     def lower(self, ids_CT: Tensor, mask_CT: Tensor) -> Tensor:
         """Hidden states (C, T, H) at the input of the first trained layer, without dropout or gradient."""
-        whole, entrance = self._lower
+        model, entrance = self._lower
         with torch.no_grad():
-            whole(input_ids=ids_CT, attention_mask=mask_CT.long())
-        seen, stand_in = cast(Passing, entrance).seen, cast(Passing, entrance)
-        stand_in.seen = None
-        assert seen is not None, "the model has run without its layers"
-        return taken_from(seen, ids_CT.shape[1], time_first=self.time_first)
+            model(input_ids=ids_CT, attention_mask=mask_CT.long())
+        stand_in = cast(PassThrough, entrance)
+        seen, stand_in.seen = stand_in.seen, None
+        assert seen is not None, "the model has not called its layers"
+        return from_layer_layout(seen, ids_CT.shape[1], time_first=self.time_first)
 
     @contextmanager
     def uncut(self) -> Iterator[Any]:
-        """Inside, the language model as its library has it: all layers in their places, attending in their own way."""
+        """Inside, the language model of its library: all layers in their places, with their own attention."""
         plm: Any = self.upper
         if self.frozen_layers:
             above = zip(self._names[self.frozen_layers :], self.trained_layers, strict=True)
@@ -99,7 +99,7 @@ class SplitEncoder(nn.Module):
 
     @property
     def input_width(self) -> int:
-        """Numbers per token at the input of the first trained layer: H, or what the family's word vectors have."""
+        """Width of the first trained layer's input: H, or the width of the family's word vectors."""
         if self.frozen_layers:
             return self.hidden
         return word_width(self.upper)
@@ -116,17 +116,17 @@ class SplitEncoder(nn.Module):
         """Hidden states (C, T, H). `input_CT`: token ids, or with frozen layers their stored output (C, T, H).
 
         `segment_mask_CS`: the rows are the S segments of each of C items, item by item; without it, or without a bus,
-        each row stands alone. `added_CTH`: added to the input of the first trained layer (input_width numbers each).
-        `position_CT`: where tokens stand, for families with rotary positions whose layers are all trained.
+        rows do not see each other. `added_CTH`: added to the input of the first trained layer (input_width numbers).
+        `position_CT`: positions of tokens, for families with rotary positions whose layers are all trained.
         """
-        heard = None
+        context = None
         if self.bus and segment_mask_CS is not None and segment_mask_CS.shape[1] > 1:
-            heard = Bus(segment_mask_CS, self.frozen_layers)
+            context = Bus(segment_mask_CS, self.frozen_layers)
         position_CT = position_CT if self.relative else None
-        return self._passed(input_CT, mask_CT, added_CTH, position_CT, heard)
+        return self._run_trained(input_CT, mask_CT, added_CTH, position_CT, context)
 
-    def sharing_rows(self, source_RW: Tensor, *, segments: int, longest: int) -> PackedSegments:
-        """What tokens of packed rows attend to in one forward pass; `source_RW` as in Packing, of S segments of T."""
+    def packed_attention(self, source_RW: Tensor, *, segments: int, longest: int) -> PackedSegments:
+        """The attention context of one forward pass over packed rows; `source_RW` as in Packing, of S segments of T."""
         return PackedSegments(
             source_RW,
             segments=segments,
@@ -140,26 +140,26 @@ class SplitEncoder(nn.Module):
     def packed(
         self,
         input_RW: Tensor,
-        heard: PackedSegments,
+        context: PackedSegments,
         *,
         added_RWH: Tensor | None = None,
         position_RW: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states (R, W, H) of packed rows. `heard`: what sharing_rows made for this pass."""
+        """Hidden states (R, W, H) of packed rows. `context`: from packed_attention, for this pass alone."""
         if position_RW is None or not self.relative:
-            position_RW = heard.position_RW + self.family.first_position
-        return self._passed(input_RW, heard.own_RWW, added_RWH, position_RW, heard)
+            position_RW = context.position_RW + self.family.first_position
+        return self._run_trained(input_RW, context.own_RWW, added_RWH, position_RW, context)
 
-    def _passed(
+    def _run_trained(
         self,
         input_CT: Tensor,
         mask: Tensor,
         added_CTH: Tensor | None,
         position_CT: Tensor | None,
-        heard: AttentionContext | None,
+        context: AttentionContext | None,
     ) -> Tensor:
-        """`mask`: the real tokens (C, T), or for each of a row's tokens what it sees (C, 1, T, T)."""
-        more: dict[str, Any] = {} if heard is None else {"heard": heard}
+        """`mask`: the real tokens (C, T), or the tokens that each token of a row sees (C, 1, T, T)."""
+        more: dict[str, Any] = {} if context is None else {"attention_context": context}
         if self.frozen_layers and self._around is None:
             return self._one_by_one(_sum(input_CT, added_CTH), mask, more)
         more["attention_mask"] = mask.long() if mask.ndim == 2 else mask
@@ -168,7 +168,7 @@ class SplitEncoder(nn.Module):
         if self._around is not None:
             around, entering = self._around
             entering.given = _sum(input_CT, added_CTH)
-            return cast(Tensor, around(**self.family.nothing_like(around, input_CT), **more).last_hidden_state)
+            return cast(Tensor, around(**self.family.empty_input(around, input_CT), **more).last_hidden_state)
         upper = cast(Any, self.upper)
         if added_CTH is None:
             more["input_ids"] = input_CT
@@ -177,7 +177,7 @@ class SplitEncoder(nn.Module):
         return cast(Tensor, upper(**more).last_hidden_state)
 
     def _one_by_one(self, hidden_CTH: Tensor, mask: Tensor, more: dict[str, Any]) -> Tensor:
-        """The trained layers without the model around them: no masks to make, nothing for a device to wait for."""
+        """Runs the trained layers without the model around them, which would build masks and stall the device."""
         for layer in self.trained_layers:
             output = layer(hidden_CTH, attention_mask=mask[:, None, None, :] if mask.ndim == 2 else mask, **more)
             hidden_CTH = output[0] if isinstance(output, tuple) else output
@@ -191,18 +191,18 @@ class SplitEncoder(nn.Module):
 
     @property
     def frozen_modules(self) -> tuple[nn.Module, ...]:
-        """What lies below the split: the model without its trained layers, or nothing."""
+        """The model below the split, without its trained layers; empty where nothing is frozen."""
         return self._lower[:1]
 
     @property
     def shared_modules(self) -> tuple[nn.Module, ...]:
-        """What a copy in another precision need not copy: what lies below the split, and the words' vectors."""
+        """The modules that a copy in another precision can share: those below the split, and the word vectors."""
         words = [cast(Any, module).get_input_embeddings() for module in self.around_modules]
         return (*self._lower, *words)
 
     @property
     def around_modules(self) -> tuple[nn.Module, ...]:
-        """What the trained layers run inside of, where they cannot run one by one; its weights are frozen."""
+        """The model in which the trained layers run, where they cannot run one by one; its weights are frozen."""
         return () if self._around is None else self._around[:1]
 
     def frozen_parameters(self) -> list[nn.Parameter]:
@@ -210,7 +210,7 @@ class SplitEncoder(nn.Module):
         return [p for module in self._lower for p in module.parameters()]
 
     def to_device(self, device: torch.device) -> None:
-        """Move the frozen part too; Module.to does not see it."""
+        """Moves the frozen part, which Module.to does not see."""
         for module in self._lower:
             module.to(device)
 
@@ -219,8 +219,8 @@ def _sum(input_CTH: Tensor, added_CTH: Tensor | None) -> Tensor:
     return input_CTH if added_CTH is None else input_CTH + added_CTH
 
 
-def _check_apart(plm: Any, layers: list[nn.Module], frozen_layers: int) -> None:
-    """Refuse layers that share weights: training the upper ones would train the frozen ones."""
+def _check_unshared(plm: Any, layers: list[nn.Module], frozen_layers: int) -> None:
+    """Raises InputError for layers that share weights: training the upper ones would train the frozen ones."""
     below = {id(p) for layer in layers[:frozen_layers] for p in layer.parameters()}
     if any(id(p) in below for layer in layers[frozen_layers:] for p in layer.parameters()):
         raise InputError(

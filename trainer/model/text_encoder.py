@@ -1,6 +1,6 @@
-"""TextEncoder: token segments -> item vectors: attention over tokens, then over segments, then a linear layer.
+"""Encodes token segments to item vectors: attention over tokens, then over segments, then a linear layer.
 
-Of a decoder, a segment is its last real token: none before it has seen all of the text.
+A decoder's segment is represented by its last real token: no earlier one has seen all of the text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LARGEST_ROW = 1 << 13  # tokens; attention grows with their square
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextEncoderConfig:
-    """Which language model, how much of it is trained, how compact a vector is."""
+    """The language model, how many of its layers are trained, and the width of an item vector."""
 
     plm: str = "minilm"
     """A packaged name, a Hugging Face model, or a folder."""
@@ -33,21 +33,21 @@ class TextEncoderConfig:
     vector_width: int = 128
     """D: numbers in a compact vector."""
     projection_start: Literal["orthogonal", "principal"] = "orthogonal"
-    """How the projection begins: a random rotation, or the principal axes of the training items' text, centred. A PLM's
-    vectors share much that tells no item from another, and with few clicks training does not take it out (LOG.md)."""
+    """Initial projection: a random rotation, or the principal axes of the training items' text, centred. A PLM's
+    vectors have a large common part, which training on few clicks does not remove (LOG.md)."""
     pooling_width: int = 128
     """Hidden width of the attention that pools tokens and segments."""
 
     bus: bool = False
-    """Segments of one item hear each other's first token in the trained layers (BusLM). One segment has no bus. A model
-    that was not trained with it needs clicks to learn it: with one trained layer it won nothing (LOG.md)."""
+    """Segments of one item attend to each other's first token in the trained layers (BusLM). One segment has no bus. A
+    model not trained with it needs clicks to learn it: with one trained layer it gained nothing (LOG.md)."""
 
     keyword_frequency: bool = True
-    """Refined text: how often a keyword stood in the text is told to the first trained layer."""
+    """Refined text: add an embedding of each keyword's frequency in the text to the first trained layer's input."""
 
     row_tokens: int = 0
-    """Items share rows of so many tokens, so that padding costs nothing: 128 on a GPU. 0 = each segment a row of its
-    own, padded to the longest."""
+    """Items share rows of this many tokens, which saves padding: 128 on a GPU. 0 = each segment has its own row,
+    padded to the longest."""
 
     attention_dropout: float | None = None
     """Dropout of attention weights. FlexAttention, for shared rows on a GPU, has none: 0. None = the model's own."""
@@ -58,16 +58,16 @@ class TextEncoderConfig:
         if self.attention_dropout is not None and not 0 <= self.attention_dropout < 1:
             raise ValueError(f"encoder.attention_dropout is {self.attention_dropout}: use 0 up to 1")
         if self.frozen_layers < 0:
-            raise ValueError(f"encoder.frozen_layers is {self.frozen_layers}: use 0 to train the whole PLM")
+            raise ValueError(f"encoder.frozen_layers is {self.frozen_layers}: use 0 to train the entire PLM")
         for name in ("vector_width", "pooling_width"):
             if not 1 <= getattr(self, name) <= LARGEST_WIDTH:
                 raise ValueError(f"encoder.{name} is {getattr(self, name)}: use 1 to {LARGEST_WIDTH}")
 
 
 class EncoderInput(NamedTuple):
-    """What of C items enters the trained layers: all that `TextEncoder.vectors` needs, whatever the items are.
+    """The input of the trained layers for C items, as tensors: all that `TextEncoder.vectors` needs.
 
-    X, T are rows and tokens: the padded form (C*S, T), or packed rows (R, W) with `heard` and `slot_CST`.
+    X, T are rows and tokens: the padded form (C*S, T), or packed rows (R, W) with `context` and `slot_CST`.
     """
 
     input_XT: Tensor
@@ -75,12 +75,12 @@ class EncoderInput(NamedTuple):
     segment_mask_CS: Tensor
     frequency_XT: Tensor | None
     position_XT: Tensor | None
-    heard: PackedSegments | None
+    context: PackedSegments | None
     slot_CST: Tensor | None
 
 
 class TextEncoder(nn.Module):
-    """Item rows (C,) -> vectors (C, D). Segments hear each other on the bus, and meet in the pooling."""
+    """Item rows (C,) -> vectors (C, D). Segments exchange information over the bus and are pooled."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class TextEncoder(nn.Module):
             self.token_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
         self.segment_pool = AdditiveAttention(self.split.hidden, config.pooling_width)
         self.project = nn.Linear(self.split.hidden, config.vector_width)
-        # Orthogonal rows keep inner products, so that training starts from the PLM's own notion of likeness.
+        # Orthogonal rows keep inner products, so that training starts from the PLM's own similarities.
         nn.init.orthogonal_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
@@ -106,9 +106,9 @@ class TextEncoder(nn.Module):
 
     @torch.no_grad()
     def project_principal(self, pooled_NH: Tensor) -> None:
-        """Let the projection be `pooled_NH`'s first D principal axes, and the mean item's vector 0.
+        """Sets the projection to the first D principal axes of `pooled_NH`, and the mean item's vector to 0.
 
-        Inner products of the centred output are kept as far as D axes can, and so is their scale.
+        This keeps the inner products of the centred output and their scale, as far as D axes can.
         """
         mean_H = pooled_NH.double().mean(0)
         centred_NH = pooled_NH.double() - mean_H
@@ -122,27 +122,27 @@ class TextEncoder(nn.Module):
         return self._pooled(self.inputs(rows_C, items))
 
     def inputs(self, rows_C: IntArray, items: ItemInput, *, shape_steps: int = 1) -> EncoderInput:
-        """The items as tensors. `shape_steps` > 1: their shapes are one of few, for a compiler."""
+        """The items as tensors. `shape_steps` > 1: rounds shapes up to a few, for a compiler."""
         shape = items.shape(rows_C, steps=shape_steps)
         if self.row_tokens:
             segments = items.packed(rows_C, self.row_tokens, shape, self._multiple(len(rows_C), shape, shape_steps))
         else:
             segments = items.segments(rows_C, shape)
-        heard = None
+        context = None
         if segments.source_RW is not None:
-            heard = self.split.sharing_rows(segments.source_RW, segments=shape[0], longest=shape[1])
+            context = self.split.packed_attention(segments.source_RW, segments=shape[0], longest=shape[1])
         return EncoderInput(
-            self._entering(rows_C, items, segments, shape),
+            self._layer_input(rows_C, items, segments, shape),
             segments.mask_CST,
             segments.segment_mask_CS,
             None if self.frequency is None else items.frequencies(segments),
             items.positions(segments),
-            heard,
+            context,
             segments.slot_CST,
         )
 
     def computed_shape(self, rows_C: IntArray, items: ItemInput, *, shape_steps: int = 1) -> tuple[int, int]:
-        """(rows, tokens of each) that `inputs` makes of the items, from integers on the host alone."""
+        """(rows, tokens per row) of `inputs` for these items, computed from integers on the host."""
         shape = items.shape(rows_C, steps=shape_steps)
         if not self.row_tokens:
             return len(rows_C) * shape[0], shape[1]
@@ -151,13 +151,13 @@ class TextEncoder(nn.Module):
         return rows, width
 
     def _multiple(self, items: int, shape: tuple[int, int], shape_steps: int) -> int:
-        """Of what the number of shared rows is a multiple: for a compiler, an eighth of the padded form's tokens."""
+        """The number of shared rows is rounded up to a multiple of this: for a compiler, 1/8 of the padded tokens."""
         return 1 if shape_steps == 1 else max(1, items * shape[0] * shape[1] // (8 * self.row_tokens))
 
-    def _entering(self, rows_C: IntArray, items: ItemInput, segments: Segments, shape: tuple[int, int]) -> Tensor:
-        """What the first trained layer reads: token ids XT, or the frozen layers' output XTH.
+    def _layer_input(self, rows_C: IntArray, items: ItemInput, segments: Segments, shape: tuple[int, int]) -> Tensor:
+        """The first trained layer's input: token ids XT, or the frozen layers' output XTH.
 
-        Where that is not stored it is computed, and rounded as the store rounds it.
+        Output that is not stored is computed and rounded as the store rounds it.
         """
         dtype = self.project.weight.dtype
         if not self.split.frozen_layers:
@@ -171,7 +171,7 @@ class TextEncoder(nn.Module):
         return hidden_CTH.flatten(0, 1)[segments.source_RW.clamp(min=0)]
 
     def vectors(self, given: EncoderInput) -> Tensor:
-        """Vectors (C, D) of what `inputs` made: tensors alone, so that it can be compiled."""
+        """Vectors (C, D) of the result of `inputs`. Takes tensors only, so that it can be compiled."""
         vector_CD: Tensor = self.project(self._pooled(given))
         return vector_CD
 
@@ -189,7 +189,7 @@ class TextEncoder(nn.Module):
         added = None
         if self.frequency is not None and given.frequency_XT is not None:
             added = self.frequency(given.frequency_XT)
-        if given.heard is None or given.slot_CST is None:
+        if given.context is None or given.slot_CST is None:
             mask_CT = given.mask_CST.flatten(0, 1)
             return cast(
                 Tensor,
@@ -197,7 +197,7 @@ class TextEncoder(nn.Module):
                     given.input_XT, mask_CT, given.segment_mask_CS, added_CTH=added, position_CT=given.position_XT
                 ),
             )
-        hidden_RWH = self.split.packed(given.input_XT, given.heard, added_RWH=added, position_RW=given.position_XT)
-        nothing_H = hidden_RWH.new_zeros(1, hidden_RWH.shape[-1])  # what slots without a token read
-        slots_H = torch.cat([hidden_RWH.flatten(0, 1), nothing_H])
+        hidden_RWH = self.split.packed(given.input_XT, given.context, added_RWH=added, position_RW=given.position_XT)
+        zero_H = hidden_RWH.new_zeros(1, hidden_RWH.shape[-1])  # read by slots without a token
+        slots_H = torch.cat([hidden_RWH.flatten(0, 1), zero_H])
         return embedding(given.slot_CST.flatten(0, 1), slots_H, padding_idx=len(slots_H) - 1)

@@ -1,4 +1,4 @@
-"""UserEncoder: clicks in order -> one user state for each target, all targets of a trajectory in one pass."""
+"""Encodes clicks in order to one user state per target, all targets of a trajectory in one pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UserEncoderConfig:
     """The user model."""
 
     model: Literal["autoregressive", "nrms"] = "autoregressive"
-    """autoregressive: attention over the clicks (SpeedyFeed); nrms: clicks look at earlier ones first (NRMS)."""
+    """autoregressive: attention over the clicks (SpeedyFeed); nrms: clicks first attend to earlier ones (NRMS)."""
     attention_width: int = 128
     """Hidden width of the attention over clicks."""
     heads: int = 8
@@ -34,7 +34,7 @@ class UserEncoder(nn.Module):
     """Additive attention over a learnt start vector and the clicks that a target may see (SpeedyFeed, section 4.4).
 
     Target p sees the start vector and the first prefix[p] clicks: those of earlier impressions, so clicks of one
-    impression never see each other. One pass gives exactly what one sample per target would.
+    impression never see each other. One pass gives exactly the states that one sample per target gives.
     """
 
     def __init__(self, config: UserEncoderConfig, *, vector_width: int) -> None:
@@ -44,7 +44,7 @@ class UserEncoder(nn.Module):
         self.attention = AdditiveAttention(vector_width, config.attention_width)
 
     def forward(self, click_BLD: Tensor, click_mask_BL: Tensor, earlier_BL: Tensor, prefix_BP: Tensor) -> Tensor:
-        """User states (B, P, D). `earlier_BL`: how many clicks of the trajectory each click may see beside itself."""
+        """User states (B, P, D). `earlier_BL`: how many of the first clicks each click sees, besides itself."""
         users, clicks, width = click_BLD.shape
         key_BLD = torch.cat([self.start_D.expand(users, 1, width), click_BLD], dim=1)
         if self.among is not None:
@@ -71,7 +71,7 @@ class ClickAttention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, key_BLD: Tensor, earlier_BL: Tensor) -> Tensor:
-        """`key_BLD` (B, L, D): the start vector, then clicks; `earlier_BL`: clicks that each may see."""
+        """`key_BLD` (B, L, D): the start vector, then clicks; `earlier_BL`: how many of the clicks each one sees."""
         place_L = torch.arange(key_BLD.shape[1], device=key_BLD.device)
         visible_BLL = (place_L <= earlier_BL[:, :, None]) | (place_L == place_L[:, None])
         query, key, value = self.project(key_BLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)

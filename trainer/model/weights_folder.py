@@ -1,4 +1,4 @@
-"""Weights folder: where a language model that is named lies on this machine, and its tokenizer with it."""
+"""Finds the folder of a named language model on this machine, and its tokenizer files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOKENIZER_FILES = (
 
 
 def plm_path(name: str) -> str:
-    """The folder of a packaged PLM; of a folder, the one in it that holds the weights; else the name unchanged.
+    """The folder of a packaged PLM; for a folder, the one in it that holds the weights; else the name unchanged.
 
     InputError if the package is not installed.
     """
@@ -45,14 +45,14 @@ def plm_path(name: str) -> str:
 
 
 def transformer_folder(folder: Path) -> Path:
-    """Where in a folder the language model is: in it, or, as old sentence-transformers have it, in 0_Transformer."""
+    """The folder that holds the language model: this one, or 0_Transformer in it (old sentence-transformers)."""
     if (folder / "config.json").is_file():
         return folder
     return next((config.parent for config in sorted(folder.glob("0_*/config.json"))), folder)
 
 
 def tokenizer_file(name: str) -> Path | None:
-    """The PLM's own tokenizer.json: in its folder, or where a downloaded model is kept; None if it has none."""
+    """The PLM's own tokenizer.json, in its folder or in the cache of downloaded models; None if it has none."""
     file = Path(plm_path(name), "tokenizer.json")
     if file.is_file():
         return file
@@ -68,6 +68,6 @@ def tokenizer_files(name: str) -> list[Path]:
     folder = Path(plm_path(name))
     if folder.is_dir():
         return [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
-    told: dict[str, Any] = {"local_files_only": True, "_raise_exceptions_for_missing_entries": False}
-    found = [cached_file(name, file, **told) for file in TOKENIZER_FILES]
+    options: dict[str, Any] = {"local_files_only": True, "_raise_exceptions_for_missing_entries": False}
+    found = [cached_file(name, file, **options) for file in TOKENIZER_FILES]
     return [Path(file) for file in found if file]

@@ -1,4 +1,4 @@
-"""StepEncoder: what a step encodes with: the encoder, or a bfloat16 copy beside float32 masters; compiled or not."""
+"""StepEncoder: encodes the items of a step with the encoder or with a bfloat16 copy of it, compiled or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.encode.chunks import IntArray
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder
 
-SHAPE_STEPS = 4  # lengths that a compiler sees: T in quarters
+SHAPE_STEPS = 4  # number of lengths that a compiler sees: T in quarters
 
 Compiler = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
 
@@ -25,7 +25,7 @@ def inductor(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def traced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The same without machine code at its end: what a compiler does on every device before it writes any."""
+    """torch.compile without code generation: the compiler stages that all devices share."""
     compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False, backend="aot_eager")
     return compiled
 
@@ -33,14 +33,14 @@ def traced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 class StepEncoder:
     """Item rows (C,) -> vectors (C, D) with gradient to the master weights, which are the given encoder's own.
 
-    A bfloat16 copy multiplies; as soon as one of its weights has a gradient, it is added to the master's in float32,
-    so that chunks, ranks, clipping and AdamW meet full precision (mixed precision, Micikevicius et al. 2018, 3.1).
+    With half precision, a bfloat16 copy computes; each gradient of its weights is added to the master's in float32 at
+    once, so that chunks, ranks, clipping and AdamW use full precision (mixed precision, Micikevicius et al. 2018, 3.1).
     """
 
     def __init__(
         self, encoder: TextEncoder, items: ItemInput, *, half: bool = False, compiler: Compiler | None = None
     ) -> None:
-        """`compiler`: None = as written."""
+        """`compiler`: None = not compiled."""
         self._items = items
         self._masters = encoder
         self._encoder = _half_copy(encoder) if half else encoder
@@ -56,23 +56,23 @@ class StepEncoder:
         if not self._compiled:
             return self._vectors(given)
         wanted = torch.is_grad_enabled()
-        # One compiled form for both passes: nothing promises that another would draw the same dropout in a replay.
+        # One compiled form for both passes: another might draw other dropout in a replay.
         with torch.enable_grad():
             vector_CD = self._vectors(given)
         return vector_CD if wanted else vector_CD.detach()
 
     def computed_shape(self, rows_C: IntArray) -> tuple[int, int]:
-        """(rows, tokens of each) that these items are encoded as, from integers on the host alone."""
+        """(rows, tokens of each row) in which these items are encoded, from integers on the host alone."""
         return self._masters.computed_shape(rows_C, self._items, shape_steps=self._steps)
 
     def forget(self) -> None:
-        """Drop what gradients a step that was broken off has left in the copy."""
+        """Drop the gradients that an aborted step has left in the copy."""
         if self._encoder is not self._masters:
             self._encoder.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def follow(self) -> None:
-        """The copy takes over the masters' weights; to be called when these have changed."""
+        """Copy the masters' weights into the bfloat16 copy; to be called after they have changed."""
         if self._encoder is self._masters:
             return
         pairs = zip(self._encoder.parameters(), self._masters.parameters(), strict=True)
@@ -83,13 +83,13 @@ class StepEncoder:
 def _half_copy(encoder: TextEncoder) -> TextEncoder:
     """A bfloat16 copy of all but the frozen layers, which the copy shares; its gradients go to the masters.
 
-    What trained layers run inside of is copied too, but for the words' vectors.
+    The modules around the trained layers are copied too, except the word embeddings.
     """
     shared: dict[int, Any] = {id(module): module for module in encoder.split.shared_modules}
     half = copy.deepcopy(encoder, shared)
     kept = {id(p) for module in half.split.shared_modules for p in module.parameters()}
     around = [p for module in half.split.around_modules for p in module.parameters() if id(p) not in kept]
-    for own in (*half.parameters(), *around):  # buffers stay: angles of rotary positions need all their digits
+    for own in (*half.parameters(), *around):  # buffers stay float32: rotary angles need full precision
         own.data = own.data.to(torch.bfloat16)
     for own, master in zip(half.parameters(), encoder.parameters(), strict=True):
         if own.requires_grad:
@@ -99,7 +99,7 @@ def _half_copy(encoder: TextEncoder) -> TextEncoder:
 
 def _adds_to(master: nn.Parameter) -> Callable[[Tensor], None]:
     def move(own: Tensor) -> None:
-        if own.grad is None:  # compiled, a weight that nothing reads is told of too
+        if own.grad is None:  # torch.compile calls the hook of unused weights too
             return
         if master.grad is None:
             master.grad = own.grad.to(master.dtype)

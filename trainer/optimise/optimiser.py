@@ -1,4 +1,4 @@
-"""Optimiser: AdamW for encoder and head, with one schedule; gradients are sums and divided here, once."""
+"""Optimiser: AdamW for encoder and head, with one schedule; divides the summed gradients once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class OptimiserConfig:
     learning_rate: float = 1e-4
     """Peak rate of the task head, and of pooling and projection."""
     pooling_learning_rate: float | None = None
-    """Peak rate of pooling and projection, where it is another than the head's."""
+    """Peak rate of pooling and projection, if it differs from the head's."""
     weight_decay: float = 0.01
     """AdamW's decoupled decay; vectors and biases are not decayed."""
     warm_up_share: float = 0.1
-    """Share of all steps in which the rate rises from 0; then it falls to 0 in a line."""
+    """Share of all steps in which the rate rises from 0; then it falls linearly to 0."""
     clip_norm: float = 1.0
-    """Largest gradient norm, of the encoder and of the head apart, after the division by the count."""
+    """Largest gradient norm, for the encoder and the head separately, after the division by the count."""
 
     def __post_init__(self) -> None:
         rates = (self.encoder_learning_rate, self.learning_rate, self.pooling_learning_rate or 0.0)
@@ -44,11 +44,11 @@ class OptimiserConfig:
 
 
 class NonFiniteError(InputError):
-    """A loss or a gradient is not finite; nothing of its step has been kept."""
+    """A loss or a gradient is not finite; its step has changed nothing."""
 
 
 class Parameters(NamedTuple):
-    """What is trained: the language model's layers, what pools and projects their output, and the task head."""
+    """The trained parameters: the language model's layers, pooling and projection, and the task head."""
 
     plm: Sequence[nn.Parameter]
     pooling: Sequence[nn.Parameter]
@@ -59,14 +59,14 @@ _Part = Literal["encoder", "head"]
 
 
 class Update(NamedTuple):
-    """What one step did: the factor on the peak rates, and the gradient norms, before clipping, of what it updated."""
+    """One step's factor on the peak rates, and the gradient norms, before clipping, of the parts that it updated."""
 
     rate_factor: float
     norms: Mapping[str, Tensor]
 
 
 class Optimiser:
-    """Two AdamW optimisers, since the encoder's may rest while the head's steps."""
+    """Two AdamW optimisers, since the encoder's may skip steps that the head's takes."""
 
     def __init__(
         self, config: OptimiserConfig, parameters: Parameters, *, steps: int, encoder_factor: float = 1.0
@@ -75,7 +75,7 @@ class Optimiser:
         self._config = config
         self.schedule = Schedule.of([(0, steps)], config.warm_up_share)
         self.taken = 0
-        self.intact = True  # no update was broken off halfway
+        self.intact = True  # no update was interrupted
         self.last: Update | None = None
         self._waiting_count = 0.0  # of the steps whose gradients the encoder's next update divides
         rate, decay = config.learning_rate, config.weight_decay
@@ -95,7 +95,7 @@ class Optimiser:
         }
 
     def zero_grad(self) -> None:
-        """Forget the gradients of the step before."""
+        """Drop the gradients of the step before."""
         for optimiser in self._optimisers.values():
             optimiser.zero_grad(set_to_none=True)
 
@@ -106,7 +106,7 @@ class Optimiser:
     def step(self, count: float, *, update_encoder: bool, back_propagated: bool) -> None:
         """Divide by the count, clip, update. The encoder's gradients are divided by the counts since its last update.
 
-        A count of 0 updates nothing, and an encoder to which nothing was back-propagated rests; the schedule goes on.
+        A count of 0 updates nothing, nor does an encoder without back-propagated gradients; the schedule advances.
         NonFiniteError, before anything is updated, if a gradient is not finite.
         """
         factor = self.schedule.factor(self.taken)
@@ -127,7 +127,7 @@ class Optimiser:
         self._waiting_count = 0.0 if update_encoder else waiting
 
     def _divided(self, part: _Part, count: float) -> Tensor:
-        """Divide the part's gradients by the count and clip them; their norm before."""
+        """Divide the part's gradients by the count and clip them; returns their norm before clipping."""
         torch._foreach_div_([p.grad for p in self._parameters[part] if p.grad is not None], count)
         return torch.nn.utils.clip_grad_norm_(self._parameters[part], self._config.clip_norm)
 
@@ -137,17 +137,17 @@ class Optimiser:
         self._optimisers[part].step()
 
     def extend(self, steps: int) -> None:
-        """From the next step on, the run has `steps` steps in all."""
+        """From the next step on, the run has `steps` steps in total."""
         self.schedule = self.schedule.extended(self.taken, steps)
 
     def state_dict(self) -> dict[str, Any]:
         """Moments, steps taken, the count that waits for the encoder's next update, and the schedule so far."""
         groups = {name: optimiser.state_dict() for name, optimiser in self._optimisers.items()}
-        told = {"taken": self.taken, "waiting_count": self._waiting_count, "groups": groups}
-        return {**told, "stretches": [list(stretch) for stretch in self.schedule.stretches]}
+        counts = {"taken": self.taken, "waiting_count": self._waiting_count}
+        return {**counts, "groups": groups, "stretches": [list(stretch) for stretch in self.schedule.stretches]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`: its moments and schedule, at this config's rates. ValueError if they are of other
+        """Resume from `state`: its moments and schedule, at this config's rates. ValueError if they belong to other
         parameters."""
         self.taken, self._waiting_count = int(state["taken"]), float(state["waiting_count"])
         self.schedule = Schedule.of(state["stretches"], self._config.warm_up_share)
@@ -166,7 +166,7 @@ def _check_moments(found: Mapping[str, Tensor], parameter: nn.Parameter, where: 
 
 
 def _decay_groups(parameters: Sequence[nn.Parameter], rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, vectors and biases do not; groups without parameters are left out."""
+    """Parameter groups: matrices decay, vectors and biases do not; empty groups are left out."""
     matrices, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
     return [
         {"params": group, "lr": rate, "peak_rate": rate, "weight_decay": decay}

@@ -1,4 +1,4 @@
-"""An Optimiser's state as a checkpoint holds it, tensors apart from plain values, and back."""
+"""Converts an Optimiser's state to a checkpoint's form, tensors separate from plain values, and back."""
 
 from __future__ import annotations
 

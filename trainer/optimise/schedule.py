@@ -1,4 +1,4 @@
-"""Schedule: the factor on the peak learning rates in each step, also of a run that is made longer on its way."""
+"""Schedule: the factor on the peak learning rates at each step, also of a run that is extended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Stretch(NamedTuple):
-    """From `first_step` on, the run has `steps` steps in all."""
+    """From `first_step` on, the run has `steps` steps in total."""
 
     first_step: int
     steps: int
@@ -17,9 +17,9 @@ class Stretch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Up in a line over the warm-up, down in a line to the end.
+    """Rises linearly over the warm-up and falls linearly to the end.
 
-    Made longer, the rate goes in a line from where it stands to where a run of the new length would be, over
+    After an extension the rate moves linearly from its present value to that of a run of the new length, over
     `warm_up_share` of the steps that are left, and follows that run from there.
     """
 
@@ -28,7 +28,7 @@ class Schedule:
 
     @classmethod
     def of(cls, stretches: Iterable[Sequence[int]], warm_up_share: float) -> Schedule:
-        """ValueError unless each stretch begins later than the one before, within it, and makes the run longer."""
+        """ValueError unless each stretch starts later than the one before, within it, and makes the run longer."""
         found = tuple(Stretch(int(first), int(steps)) for first, steps in stretches)
         rising = all(a.first_step < b.first_step and a.steps < b.steps for a, b in itertools.pairwise(found))
         inside = all(b.first_step <= a.steps for a, b in itertools.pairwise(found))
@@ -38,7 +38,7 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """Of the run, in all."""
+        """Total steps of the run."""
         return self.stretches[-1].steps
 
     def extended(self, first_step: int, steps: int) -> Schedule:
@@ -49,11 +49,11 @@ class Schedule:
         return Schedule.of([*earlier, (first_step, steps)], self.warm_up_share)
 
     def factor(self, step: int) -> float:
-        """Of the step with this number, counted from 0."""
+        """The factor of the step with this number, counted from 0."""
         return _factor(step, self.stretches, self.warm_up_share)
 
     def explained(self) -> str:
-        """How the rate goes on from the last stretch's first step, for people."""
+        """A sentence for people: the rate from the last stretch's first step on."""
         first, steps = self.stretches[-1]
         if first == 0:
             return f"the learning rate falls to 0 at step {steps}"
@@ -61,13 +61,13 @@ class Schedule:
         then = f"{schedule(there, steps, self.warm_up_share):.2f} of its peak"
         now = f"{_factor(first, self.stretches[:-1], self.warm_up_share):.2f}"
         return (
-            f"from step {first} on the run has {steps} steps: until step {there} the learning rate goes in a line "
+            f"from step {first} on the run has {steps} steps: until step {there} the learning rate moves linearly "
             f"from {now} to {then}, and then falls to 0 at step {steps}"
         )
 
 
 def schedule(step: int, steps: int, warm_up_share: float) -> float:
-    """Factor on the peak rate: up in a line over the warm-up, down in a line to the end."""
+    """Factor on the peak rate: rises linearly over the warm-up, falls linearly to the end."""
     warm_up = _warm_up(steps, warm_up_share)
     if step < warm_up:
         return (step + 1) / warm_up

@@ -1,4 +1,4 @@
-"""Distributed: one all-reduce of sums per step, and the few words that ranks say to each other besides.
+"""The process group of a run: one all-reduce of sums per step, and the few other exchanges between ranks.
 
 With one process nothing is sent and nothing changes.
 """
@@ -16,23 +16,25 @@ from torch import distributed as dist
 
 from schemas.errors import InputError
 
-PATIENCE = timedelta(minutes=30)  # the longest that a rank may keep the others waiting, with the frozen layers' output
+PATIENCE = timedelta(
+    minutes=30
+)  # the longest wait for another rank, such as the leader while it fills the frozen store
 
 
 class RankLostError(InputError):
-    """Another process of the run is gone."""
+    """Another process of the run has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among those of the run."""
+    """This process's place among the processes of the run."""
 
     rank: int = 0
     world: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
 
@@ -46,11 +48,11 @@ def launched() -> bool:
 
 @contextmanager
 def process_group() -> Iterator[Ranks]:
-    """Inside, this process is one of those that torchrun started; without torchrun it is alone."""
+    """Inside, this process belongs to the group that torchrun started; without torchrun it is alone."""
     if not launched():
         yield ALONE
         return
-    # Gradients of GPUs go by nccl, and what is said on the CPU by gloo.
+    # GPU gradients use nccl, numbers on the CPU gloo.
     if torch.cuda.is_available():
         torch.cuda.set_device(dist.get_node_local_rank())
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
@@ -60,7 +62,7 @@ def process_group() -> Iterator[Ranks]:
 
 @contextmanager
 def leader_first(ranks: Ranks) -> Iterator[None]:
-    """The leader passes first, the others when it is through: they find on disk what it made."""
+    """The leader enters first, the others after it has left: they find its files on disk."""
     if not ranks.leads:
         wait_for_all()
     yield
@@ -71,8 +73,8 @@ def leader_first(ranks: Ranks) -> Iterator[None]:
 def summed_over_ranks(parameters: Sequence[nn.Parameter], *numbers: float) -> list[float]:
     """Sum the parameters' gradients, in place, and `numbers` over all ranks, in one all-reduce.
 
-    Never below float32. A rank without a gradient adds zeros, so that ranks may hold unequal or no data; a parameter
-    without one on any rank keeps none, for AdamW would let it decay.
+    Sums are at least float32. A rank without a gradient adds zeros, so that ranks may hold unequal or no data; a
+    parameter without one on every rank keeps none, since AdamW would let it decay.
     """
     if not _connected():
         return list(numbers)
@@ -83,10 +85,10 @@ def summed_over_ranks(parameters: Sequence[nn.Parameter], *numbers: float) -> li
     flat = torch.cat([*(g.flatten().to(dtype) for g in gradients), appended.to(device, dtype)])
     _all_reduce(flat)
     *sums, added = flat.split([*(g.numel() for g in gradients), len(appended)])
-    told: list[float] = added.tolist()
-    for parameter, total, holders in zip(parameters, sums, told[len(numbers) :], strict=True):
+    added_numbers: list[float] = added.tolist()
+    for parameter, total, holders in zip(parameters, sums, added_numbers[len(numbers) :], strict=True):
         parameter.grad = total.view_as(parameter).to(parameter.dtype) if holders else None
-    return told[: len(numbers)]
+    return added_numbers[: len(numbers)]
 
 
 def sum_in_place(tensor: Tensor) -> None:
@@ -96,7 +98,7 @@ def sum_in_place(tensor: Tensor) -> None:
 
 
 def summed(numbers: Sequence[float]) -> list[float]:
-    """Each number summed over all ranks; where ranks name different many, the missing ones count 0."""
+    """Each number summed over all ranks; if ranks pass lists of different lengths, missing numbers count as 0."""
     if not _connected():
         return list(numbers)
     length = torch.tensor(len(numbers))
@@ -108,7 +110,7 @@ def summed(numbers: Sequence[float]) -> list[float]:
 
 
 def wait_for_all() -> None:
-    """Return when every rank has come here."""
+    """Return when every rank has made this call."""
     summed([0.0])
 
 
@@ -124,9 +126,9 @@ def _connected() -> bool:
 def _all_reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
     try:
         dist.all_reduce(tensor, operation)
-    except RuntimeError as error:  # what each back end says when a connection is gone or has been silent for too long
+    except RuntimeError as error:  # each back end's error for a connection that is gone or timed out
         reason = str(error).splitlines()[0]
         raise RankLostError(
-            f"another process of this run is gone; what it said itself tells why ({reason}). "
+            f"another process of this run is gone; its own message states why ({reason}). "
             "Start the same command again with --resume auto"
         ) from error

@@ -1,4 +1,4 @@
-"""Sharing: work on many rows cut into chunks, of which each rank computes its own, and all get the whole."""
+"""Splits work on rows into chunks; each rank computes its own chunks, and every rank gets the full result."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def _alone(tensor: Tensor) -> None:
-    """One process has the whole already."""
+    """With one process the result is already complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Which part of the work is this process's, and how the parts come together."""
+    """This process's part of the work, and how the parts are added up."""
 
     rank: int = 0
     world: int = 1
@@ -26,13 +26,13 @@ ALL = Share()
 
 
 def in_shares(total: int, size: int, compute: Callable[[slice], Tensor], share: Share) -> Tensor:
-    """`compute` of chunks of `size` of the rows 0 to `total`, laid end to end: (total, ...).
+    """`compute` applied to chunks of `size` of the rows 0 to `total`, concatenated: (total, ...).
 
-    The chunks are the same for any number of ranks, and so is the result, bit for bit.
+    The chunks, and so the result, are the same for any number of ranks, bit for bit.
     """
     chunks = [slice(start, min(start + size, total)) for start in range(0, max(total, 1), size)]
     own = chunks[share.rank :: share.world]
-    first = compute(own[0] if own else chunks[0])  # a rank without a chunk needs its shape all the same
+    first = compute(own[0] if own else chunks[0])  # a rank without a chunk needs the shape too
     result = first.new_zeros(total, *first.shape[1:])
     for chunk in own:
         result[chunk] = first if chunk is own[0] else compute(chunk)

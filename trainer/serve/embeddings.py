@@ -1,4 +1,4 @@
-"""Embeddings: news vectors in the Delta table EMBEDDINGS, written without Spark; which of them are still right."""
+"""Reads and writes news vectors in the Delta table EMBEDDINGS without Spark, and finds those that are up to date."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """Which checkpoint made vectors of which source, and of which tokens."""
+    """The origin of vectors: source, checkpoint and version of the tokens."""
 
     source: str
     checkpoint: str
@@ -38,7 +38,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """The N news of a source, ascending by row, and what each vector is made of."""
+    """The N news of a source, ascending by row, and the row and version of the tokens behind each vector."""
 
     row_N: IntArray
     id_N: TextArray
@@ -47,12 +47,12 @@ class News:
     """of the canonical row's tokens"""
 
     def at(self, mask_N: BoolArray) -> News:
-        """Those of them that the mask shows."""
+        """The news that the mask shows."""
         return News(**{name: getattr(self, name)[mask_N] for name in ("row_N", "id_N", "canonical_N", "version_N")})
 
     @classmethod
     def of(cls, catalogue: Catalogue, tokens_version_V: NDArray[np.int32]) -> News:
-        """All news of the catalogue's source; where it knows no ids at all, every item row."""
+        """All news of the catalogue's source; every item row if it has no ids."""
         row_N = np.flatnonzero(catalogue.news_id_V != "")
         if not len(row_N):
             row_N = np.arange(1, len(catalogue.news_id_V))
@@ -62,17 +62,17 @@ class News:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What the table holds of a source and checkpoint."""
+class StoredVectors:
+    """The vectors of one source and checkpoint in the table."""
 
     news: News
     vector_ND: Vectors
 
 
-def held_vectors(path: Path | Place, stamp: Stamp, news: News) -> Held | None:
-    """The vectors of this very checkpoint in the table at `path`; None if it holds none, or those of another lake.
+def stored_vectors(path: Path | Place, stamp: Stamp, news: News) -> StoredVectors | None:
+    """The vectors of the stamp's checkpoint in the table at `path`; None if it has none, or those of another lake.
 
-    InputError if they were made from tokens that are newer than the stamp's.
+    InputError if they were made from newer tokens than the stamp's.
     """
     if not DeltaTable.is_deltatable(table_uri(path)):
         return None
@@ -97,21 +97,21 @@ def held_vectors(path: Path | Place, stamp: Stamp, news: News) -> Held | None:
         return None
     values = table["vector"].combine_chunks().flatten().to_numpy()
     held = News(row_N=row_N, id_N=id_N, canonical_N=canonical_N, version_N=version_N)
-    return Held(news=held, vector_ND=values.reshape(len(row_N), -1))
+    return StoredVectors(news=held, vector_ND=values.reshape(len(row_N), -1))
 
 
-def still_right(news: News, held: Held | None) -> BoolArray:
-    """Of which news the table holds the right vector: made from the same row at the same tokens_version."""
-    right_N = np.zeros(len(news.row_N), np.bool_)
+def up_to_date(news: News, held: StoredVectors | None) -> BoolArray:
+    """Mask (N,) of news whose stored vector was made from the same row at the same tokens_version."""
+    current_N = np.zeros(len(news.row_N), np.bool_)
     if held is not None:
         mine, its = np.intersect1d(news.row_N, held.news.row_N, return_indices=True)[1:]
         same = news.canonical_N[mine] == held.news.canonical_N[its]
-        right_N[mine] = same & (news.version_N[mine] == held.news.version_N[its])
-    return right_N
+        current_N[mine] = same & (news.version_N[mine] == held.news.version_N[its])
+    return current_N
 
 
-def known_vectors(news: News, held: Held | None) -> tuple[IntArray, Vectors | None]:
-    """(canonical rows whose vector need not be computed, ascending; these vectors)."""
+def reusable_vectors(news: News, held: StoredVectors | None) -> tuple[IntArray, Vectors | None]:
+    """(canonical rows whose stored vectors can be reused, ascending; these vectors)."""
     if held is None:
         return np.zeros(0, np.int64), None
     wanted_C, first_C = np.unique(news.canonical_N, return_index=True)
@@ -142,8 +142,8 @@ def table_of(news: News, vector_ND: Vectors, stamp: Stamp, made_at: datetime) ->
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def write_vectors(path: Path | Place, rows: pa.Table, source: str, *, anew: bool) -> None:
-    """One commit. `anew`: these replace all rows of the source; else they are put in or replace their own."""
+def write_vectors(path: Path | Place, rows: pa.Table, source: str, *, replace_all: bool) -> None:
+    """Writes rows in one commit. `replace_all`: removes all other rows of the source; else merges them by key."""
     try:
         if not DeltaTable.is_deltatable(table_uri(path)):
             write_deltalake(
@@ -153,13 +153,13 @@ def write_vectors(path: Path | Place, rows: pa.Table, source: str, *, anew: bool
                 description=EMBEDDINGS.meaning,
                 configuration={"delta.enableDeletionVectors": "false"},
             )
-        elif anew:
+        elif replace_all:
             predicate = "source = '{}'".format(source.replace("'", "''"))
             write_deltalake(table_uri(path), rows, mode="overwrite", predicate=predicate)
         else:
             same = " AND ".join(f"stored.{name} = new.{name}" for name in EMBEDDINGS.key)
-            merging = DeltaTable(table_uri(path)).merge(rows, same, source_alias="new", target_alias="stored")
-            merging.when_matched_update_all().when_not_matched_insert_all().execute()
+            merge = DeltaTable(table_uri(path)).merge(rows, same, source_alias="new", target_alias="stored")
+            merge.when_matched_update_all().when_not_matched_insert_all().execute()
     except DeltaError as error:
         raise InputError(f"{path}: the vectors could not be written ({error}). Nothing has changed there") from error
 

@@ -1,4 +1,4 @@
-"""Every item -> its vector, whether its frozen output is stored or not: more is exported than training looks at."""
+"""Encodes items with and without stored frozen output: an export has more items than training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from trainer.model.item_input import ItemInput
 from trainer.model.item_vectors import encode_rows
 from trainer.model.text_encoder import TextEncoder
 
-ROWS_AT_ONCE = 2048  # between two words of progress
+ROWS_AT_ONCE = 2048  # between two calls of `progress`
 
 Vectors = NDArray[np.float32]
 
 
-def encode_any(
+def encode_all(
     encoder: TextEncoder,
     items: ItemInput,
     rows: NDArray[np.int64],
@@ -25,9 +25,10 @@ def encode_any(
     stored: NDArray[np.int64],
     progress: Callable[[int], None],
 ) -> Vectors:
-    """Vectors (len(rows), D) in the order of `rows`; those in `stored` from the frozen output that the trainer used.
+    """Vectors (len(rows), D) in the order of `rows`. Rows in `stored` are encoded from training's frozen output.
 
-    The others pass the whole language model. `progress` is called with each row done. The encoder must be in eval mode.
+    The others pass through the entire language model. `progress` is called with the number of rows done since its last
+    call. The encoder must be in eval mode.
     """
     vector_RD = np.empty((len(rows), encoder.project.out_features), np.float32)
     is_stored_R = np.isin(rows, stored)

@@ -1,4 +1,4 @@
-"""Export: what serves a checkpoint, written: news encoder, user encoder, news, index, and the record of all."""
+"""Writes the files of an export: news encoder, user encoder, news, index, and the record that lists them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trainer.model.text_encoder import LARGEST_WIDTH, TextEncoder, TextEncoderCo
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
 from trainer.model.weights_folder import tokenizer_files
 from trainer.serve.embeddings import News
-from trainer.serve.export_folder import put_back
+from trainer.serve.export_folder import restore_replaced
 
 FORMAT_VERSION = 2
 LONGEST_RECORD = 1 << 20  # bytes
@@ -47,7 +47,7 @@ NEWS_COLUMNS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSum:
-    """What a file of the folder must be."""
+    """Size and hash of a file in the folder."""
 
     bytes: Count
     sha256: Sha256
@@ -55,7 +55,7 @@ class FileSum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What export.json says of the folder that it stands in."""
+    """The content of export.json, which describes its folder."""
 
     source: ShortText
     checkpoint: ShortText
@@ -65,23 +65,23 @@ class Record:
     data: ShortText
     """the packed directory's manifest, by sha256"""
     tables: dict[str, Count]
-    """Delta versions: those that the packed directory was made from, and that of `embeddings`"""
+    """Delta versions: of the tables that the packed directory was made from, and of `embeddings`"""
     embeddings: ShortText
-    """where that table lies; relative where it lies in this folder"""
+    """the place of that table; relative if it is in this folder"""
     news: Annotated[int, between(0, 2**31 - 1)]
     """rows of the index and of news.parquet"""
     vectors: Count
-    """distinct ones: news that are folded into another have its vector"""
+    """distinct vectors: a news that is folded into another has its vector"""
     vector_width: Annotated[int, between(1, LARGEST_WIDTH)]
     index: dict[str, Any]
-    """kind, recall at 10 against an exact search, and what it is set to"""
+    """kind, recall at 10 against an exact search, and its setting"""
     history_clicks: Annotated[int, between(1, 2**16)]
-    """a user is the latest so many clicks"""
+    """how many of the latest clicks make a user's state"""
     user: dict[str, Any]
     """the user encoder's config"""
     made_at: ShortText
     files: dict[str, FileSum]
-    """of what `recommend` reads"""
+    """the files that `recommend` reads"""
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -94,32 +94,32 @@ class Record:
         file = folder / RECORD
         if not os.path.lexists(file):
             return None
-        told: dict[str, Any] = {"advice": f"Remove {folder} and export again", "error": InputError}
-        raw = json_value(read_bytes(file, largest=LONGEST_RECORD, **told), str(file), **told)
+        options: dict[str, Any] = {"advice": f"Remove {folder} and export again", "error": InputError}
+        raw = json_value(read_bytes(file, largest=LONGEST_RECORD, **options), str(file), **options)
         version = raw.get("format_version") if isinstance(raw, dict) else None
         if type(version) is not int or version != FORMAT_VERSION:
             found = f"format version {version!r:.40}, this code reads {FORMAT_VERSION}"
-            raise InputError(f"{file}: {found}. {told['advice']}")
-        record = converted(raw, cls, str(file), **told)
-        converted(record.user, UserEncoderConfig, f"{file}, its user", **told)
+            raise InputError(f"{file}: {found}. {options['advice']}")
+        record = converted(raw, cls, str(file), **options)
+        converted(record.user, UserEncoderConfig, f"{file}, its user", **options)
         return record
 
 
 def earlier_export(out: Path) -> Record | None:
-    """The record of what stands at `out`; one that a kill left aside is put back. InputError if it is no export."""
-    put_back(out)
+    """The record of the export at `out`, which is restored after a kill. InputError if something else is there."""
+    restore_replaced(out)
     if not out.exists():
         return None
     found = Record.read(out)
     if found is None and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: there is something that is no export. Name another --out, or remove it")
+        raise InputError(f"{out}: exists and is no export. Name another --out, or remove it")
     return found
 
 
 def write_encoder(folder: Path, encoder: TextEncoder, config: TextEncoderConfig, tokens: Tokens) -> None:
-    """The news encoder as a Hugging Face folder, with the weights above it and the program that puts both together."""
-    whole = assembled_plm(config.plm, encoder.split)
-    whole.plm.save_pretrained(folder)
+    """Writes the news encoder as a Hugging Face folder, with feedloop's own weights and the program that runs both."""
+    assembled = assembled_plm(config.plm, encoder.split)
+    assembled.plm.save_pretrained(folder)
     for file in tokenizer_files(config.plm):
         shutil.copyfile(file, folder / file.name)
     own = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("split.")}
@@ -127,8 +127,8 @@ def write_encoder(folder: Path, encoder: TextEncoder, config: TextEncoderConfig,
     settings = {
         "bus": config.bus,
         "first_bus_layer": max(1, config.frozen_layers),
-        "first_trained_layer": whole.first_trained,
-        "text_part": whole.part,
+        "first_trained_layer": assembled.first_trained,
+        "text_part": assembled.part,
         "time_first": encoder.split.time_first,
         "fields": tokens.fields,
         "select": tokens.select,
@@ -138,8 +138,8 @@ def write_encoder(folder: Path, encoder: TextEncoder, config: TextEncoderConfig,
     (folder / "feedloop_encoder.py").write_text(inspect.getsource(feedloop_encoder))
 
 
-def write_rest(folder: Path, index: Any, user: UserEncoder, news: News, catalogue: Catalogue) -> None:
-    """The index, the user encoder, and what a person knows the news by."""
+def write_serving_files(folder: Path, index: Any, user: UserEncoder, news: News, catalogue: Catalogue) -> None:
+    """Writes the index, the user encoder, and the ids, categories and titles of the news."""
     faiss.write_index(index, str(folder / INDEX))
     save_file({name: tensor.cpu().contiguous() for name, tensor in user.state_dict().items()}, folder / USER)
     texts = {name: getattr(catalogue, f"{name}_V")[news.row_N] for name in ("category", "subcategory", "title")}
@@ -148,7 +148,7 @@ def write_rest(folder: Path, index: Any, user: UserEncoder, news: News, catalogu
 
 
 def sums_of(folder: Path) -> dict[str, FileSum]:
-    """The files that `write_rest` wrote, as the record lists them."""
+    """Size and hash of each file of `write_serving_files`, for the record."""
     found = {}
     for name in (NEWS, INDEX, USER):
         with (folder / name).open("rb") as stream:
@@ -157,22 +157,22 @@ def sums_of(folder: Path) -> dict[str, FileSum]:
     return found
 
 
-def is_whole(out: Path, record: Record) -> bool:
-    """Whether the files that the record lists are there as they were written."""
+def is_complete(out: Path, record: Record) -> bool:
+    """Whether the files that the record lists exist and are unchanged."""
     try:
         return sums_of(out) == record.files
     except OSError:
         return False
 
 
-def this_moment() -> datetime:
-    """Now, UTC: what vectors and record are dated by."""
+def utc_now() -> datetime:
+    """The current UTC time, the date of vectors and record."""
     return datetime.now(UTC)
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """export.json, last: a folder without it is no export."""
+    """Writes export.json, as the last file: a folder without it is no export."""
     file = folder / RECORD
     file.write_text(json.dumps(asdict(record), indent=1) + "\n")
-    for weights in folder.rglob("*.safetensors"):  # that library keeps its files to one user; an export is for others
+    for weights in folder.rglob("*.safetensors"):  # safetensors writes files that only their owner can read
         weights.chmod(file.stat().st_mode)

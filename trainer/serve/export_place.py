@@ -1,7 +1,7 @@
-"""An export behind a URL: made in a folder of this machine, then sent so that it is old, or new, and whole.
+"""Exports to a place behind a URL through a local folder, so that the place always has a complete export.
 
-What `recommend` reads goes beside the place first, under the name by which a killed local replacement is found too;
-then export.json leaves the place and comes back as the last file of the new export.
+First the files that `recommend` reads are copied next to the place, under the name that a local replacement uses too.
+Then export.json is removed from the place and written again as the last file of the new export.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from schemas.storage.stand_in import standing_in
 from trainer.serve.export_files import INDEX, LONGEST_RECORD, NEWS, RECORD, USER
 
 _PREFIX = "feedloop-export-"
-_BEGUN = ".export-begun"  # stands at the place while an export goes there: what lies beside it is no stranger's
-_TRIES = 5  # of a reader, while another export takes the place
+_BEGUN = ".export-begun"  # marks a place to which an export is being sent: its other files belong to that export
+_TRIES = 5  # of a reader, while another export is sent
 
 
 @contextmanager
 def export_at(out: Place) -> Iterator[Path]:
-    """Inside, the folder to export into, which holds the earlier export; afterwards the place holds what it holds."""
+    """Inside, a local folder to export into, which starts with the earlier export; it is sent to `out` at the end."""
     if out.is_local:
         yield out.path
         return
@@ -38,33 +38,33 @@ def export_at(out: Place) -> Iterator[Path]:
 
 
 @contextmanager
-def export_here(place: Place) -> Iterator[Path]:
-    """Inside, a folder of this machine with what `recommend` reads of an export."""
+def local_export(place: Place) -> Iterator[Path]:
+    """Inside, a local folder with the files of an export that `recommend` reads."""
     if place.is_local:
         yield place.path
         return
     with standing_in(place, prefix=_PREFIX) as folder:
         for _ in range(_TRIES):
-            if _fetched_whole(place, folder):
+            if _fetched_one(place, folder):
                 break
         yield folder
 
 
-def _fetched_whole(place: Place, folder: Path) -> bool:
-    """Fetch the files; whether they are of one export as far as can be told from here."""
-    at = _standing(place)
+def _fetched_one(place: Place, folder: Path) -> bool:
+    """Fetches the files; True if the record did not change meanwhile, so that they are of one export."""
+    at = _current(place)
     if at is None:
         return True
     record = read(at / RECORD, largest=LONGEST_RECORD)
     for name in (NEWS, INDEX, USER):
         try:
-            if head(at / name) is not None:  # what is missing is told by who reads the record
+            if head(at / name) is not None:  # Export.open reports missing files
                 fetch(at / name, folder / name)
         except FileNotFoundError:
             return False
     folder.mkdir(exist_ok=True)
     (folder / RECORD).write_bytes(record)
-    now = _standing(place)
+    now = _current(place)
     return now is not None and read(now / RECORD, largest=LONGEST_RECORD) == record
 
 
@@ -72,14 +72,15 @@ def _aside(place: Place) -> Place:
     return place.parent / f".{place.name}.replaced"
 
 
-def _standing(place: Place) -> Place | None:
+def _current(place: Place) -> Place | None:
     return next((at for at in (place, _aside(place), place) if head(at / RECORD) is not None), None)
 
 
 def _fetch_earlier(out: Place, folder: Path) -> None:
-    """The earlier export, whose vectors need not be made again; of what is none, enough to be refused."""
+    """Fetches the earlier export, whose vectors are reused. If the place holds other files, leaves one, so that the
+    export raises an error."""
     folders, files = inside(out)
-    at = _standing(out)
+    at = _current(out)
     if at is None:
         if (folders or files) and _BEGUN not in files:
             folder.mkdir()
@@ -88,7 +89,7 @@ def _fetch_earlier(out: Place, folder: Path) -> None:
     if at == out:
         fetch(out, folder, wanted=lambda name: name != _BEGUN)
         return
-    fetch(at / RECORD, folder / RECORD)  # and no more, so that all but the vectors is made and sent again
+    fetch(at / RECORD, folder / RECORD)  # the record alone, so that all but the vectors is made and sent again
     if EMBEDDINGS.name in folders:
         fetch(out / EMBEDDINGS.name, folder / EMBEDDINGS.name)
 
@@ -97,8 +98,8 @@ def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
     found = {}
     for path in folder.rglob("*"):
         if path.is_file():
-            told = path.stat()
-            found[path.relative_to(folder).as_posix()] = (told.st_ino, told.st_size, told.st_mtime_ns)
+            stat = path.stat()
+            found[path.relative_to(folder).as_posix()] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
     return found
 
 

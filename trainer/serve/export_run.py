@@ -1,4 +1,4 @@
-"""Exporting: checkpoint + packed directory -> vectors of all news, index and encoders; only what is new is encoded."""
+"""Exports a checkpoint and packed directory as vectors of all news, index and encoders; encodes only new news."""
 
 from __future__ import annotations
 
@@ -23,48 +23,48 @@ from trainer.eval.catalogue import Catalogue
 from trainer.eval.impressions import Impressions
 from trainer.serve.embeddings import (
     BoolArray,
-    Held,
     News,
     Stamp,
+    StoredVectors,
     Vectors,
-    held_vectors,
-    known_vectors,
-    still_right,
+    reusable_vectors,
+    stored_vectors,
     table_of,
+    up_to_date,
     version_of,
     write_vectors,
 )
-from trainer.serve.encode_items import encode_any
+from trainer.serve.encode_items import encode_all
 from trainer.serve.export_files import (
     ENCODER,
     Record,
     earlier_export,
-    is_whole,
+    is_complete,
     sums_of,
-    this_moment,
+    utc_now,
     write_encoder,
     write_record,
-    write_rest,
+    write_serving_files,
 )
-from trainer.serve.export_folder import export_folder, only_export
+from trainer.serve.export_folder import export_folder, export_lock
 from trainer.serve.index import Built, IndexKind, build_index
 from trainer.serve.user_states import histories, user_state
 from trainer.setup.prepare import Prepared, Progress, prepare_to_encode
 
-USERS = 512  # of the evaluation impressions: their searches tell an approximate index's recall
+USERS = 512  # users of the evaluation impressions, whose searches measure an approximate index's recall
 
 
 @dataclass(frozen=True, slots=True)
 class _ExportRequest:
-    """An export as it was asked for: the checkpoint's model on the data, the news, and what is there already."""
+    """A requested export: the checkpoint's model on the data, the news, and the vectors stored already."""
 
     prepared: Prepared
     stored: NDArray[np.int64]
     catalogue: Catalogue
     news: News
     stamp: Stamp
-    held: Held | None
-    right_N: BoolArray
+    held: StoredVectors | None
+    current_N: BoolArray
     table: Path | Place
 
 
@@ -79,22 +79,23 @@ def export(
     device: torch.device,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Bring the embeddings table and the folder `out` up to what checkpoint and data are; returns what was done.
+    """Brings the embeddings table and the folder `out` up to date with checkpoint and data; returns a summary.
 
-    Killed at any moment, both are old or new, and whole. `progress` is called with news encoded, and of how many there are.
+    A kill at any moment leaves each of the two complete, old or new. `progress` is called with the news encoded since
+    its last call and the total.
     """
-    with only_export(out):
+    with export_lock(out):
         earlier = earlier_export(out)
-        asked = _asked(checkpoint, data, (out, lake), store=store, device=device)
-        if earlier is not None and asked.right_N.all() and _is_of(earlier, asked, kind) and is_whole(out, earlier):
+        request = _request(checkpoint, data, (out, lake), store=store, device=device)
+        if earlier is not None and _is_same(earlier, request, kind) and is_complete(out, earlier):
             return {"encoded": 0, "written": 0, **asdict(earlier)}
-        vector_ND, encoded = _vectors(asked, progress)
-        built = build_index(vector_ND, asked.news.row_N, kind, _users(asked, vector_ND))
-        record = _fill(out, asked, vector_ND, built, in_lake=lake is not None)
-        return {"encoded": encoded, "written": int((~asked.right_N).sum()), **asdict(record)}
+        vector_ND, encoded = _vectors(request, progress)
+        built = build_index(vector_ND, request.news.row_N, kind, _users(request, vector_ND))
+        record = _fill(out, request, vector_ND, built, in_lake=lake is not None)
+        return {"encoded": encoded, "written": int((~request.current_N).sum()), **asdict(record)}
 
 
-def _asked(
+def _request(
     checkpoint: Path,
     data: Packed | Path,
     places: tuple[Path, Path | Place | None],
@@ -109,23 +110,23 @@ def _asked(
     if lake is not None:
         catalogue = Catalogue.read(lake, manifest)
     else:
-        catalogue = _nameless(manifest.source, tokens.canonical_row_V.astype(np.int64))
+        catalogue = _without_names(manifest.source, tokens.canonical_row_V.astype(np.int64))
     news = News.of(catalogue, np.asarray(tokens.tokens_version_V))
     stamp = _stamp(path, saved, catalogue.source, manifest.version_of(ITEM_TOKENS.name))
     table = (lake or out) / EMBEDDINGS.name
-    held = held_vectors(table, stamp, news)
-    return _ExportRequest(prepared, stored, catalogue, news, stamp, held, still_right(news, held), table)
+    held = stored_vectors(table, stamp, news)
+    return _ExportRequest(prepared, stored, catalogue, news, stamp, held, up_to_date(news, held), table)
 
 
-def _nameless(source: str, canonical_row_V: NDArray[np.int64]) -> Catalogue:
-    """The items of a packed directory whose lake is not at hand."""
-    nothing_V = np.full(len(canonical_row_V), "", object)
+def _without_names(source: str, canonical_row_V: NDArray[np.int64]) -> Catalogue:
+    """The items of a packed directory without its lake: empty ids, categories and titles."""
+    empty_V = np.full(len(canonical_row_V), "", object)
     return Catalogue(
         source=source,
-        news_id_V=nothing_V,
-        category_V=nothing_V,
-        subcategory_V=nothing_V,
-        title_V=nothing_V,
+        news_id_V=empty_V,
+        category_V=empty_V,
+        subcategory_V=empty_V,
+        title_V=empty_V,
         canonical_row_V=canonical_row_V,
     )
 
@@ -143,39 +144,40 @@ def _stamp(path: Path, saved: Checkpoint, source: str, item_tokens_version: int)
     )
 
 
-def _is_of(earlier: Record, asked: _ExportRequest, kind: IndexKind) -> bool:
-    """Whether the earlier export is of the same data and index; its vectors are known to be right."""
-    same_data = earlier.data == asked.prepared.directory.manifest_sha256
+def _is_same(earlier: Record, request: _ExportRequest, kind: IndexKind) -> bool:
+    """Whether the earlier export has the same data and kind of index, and all vectors are up to date."""
+    same_data = earlier.data == request.prepared.directory.manifest_sha256
     same_vectors = (earlier.checkpoint_sha256, earlier.tables.get(EMBEDDINGS.name)) == (
-        asked.stamp.checkpoint_sha256,
-        version_of(asked.table),
+        request.stamp.checkpoint_sha256,
+        version_of(request.table),
     )
-    return same_data and same_vectors and earlier.index["kind"] == kind
+    current = bool(request.current_N.all())
+    return current and same_data and same_vectors and earlier.index["kind"] == kind
 
 
-def _vectors(asked: _ExportRequest, progress: Progress) -> tuple[Vectors, int]:
-    """(the vector of every news (N, D), how many had to be encoded)."""
-    news, prepared = asked.news, asked.prepared
-    known_K, vector_KD = known_vectors(news, asked.held)
+def _vectors(request: _ExportRequest, progress: Progress) -> tuple[Vectors, int]:
+    """(the vector of every news (N, D), how many are encoded here)."""
+    news, prepared = request.news, request.prepared
+    known_K, vector_KD = reusable_vectors(news, request.held)
     row_C, slot_N = np.unique(news.canonical_N, return_inverse=True)
     new_C = ~np.isin(row_C, known_K)
     total = int(new_C.sum())
     vector_CD = np.empty((len(row_C), prepared.config.encoder.vector_width), np.float32)
     if vector_KD is not None:
         vector_CD[~new_C] = vector_KD
-    vector_CD[new_C] = encode_any(
+    vector_CD[new_C] = encode_all(
         prepared.encoder,
         prepared.items,
         row_C[new_C],
-        stored=asked.stored,
+        stored=request.stored,
         progress=lambda done: progress(done, total),
     )
     return vector_CD[slot_N], total
 
 
-def _users(asked: _ExportRequest, vector_ND: Vectors) -> Vectors:
-    """States (M, D) of users of the evaluation impressions, for searches; at least the one without clicks."""
-    prepared, row_N = asked.prepared, asked.news.row_N
+def _users(request: _ExportRequest, vector_ND: Vectors) -> Vectors:
+    """States (M, D) of users of the evaluation impressions, to search for; at least that of a user without clicks."""
+    prepared, row_N = request.prepared, request.news.row_N
     user = copy.deepcopy(prepared.head.user).cpu()
     impressions = Impressions.of(prepared.directory.evaluation())
     lists = histories(impressions, limit=USERS, latest=prepared.config.run.history_clicks)
@@ -183,29 +185,29 @@ def _users(asked: _ExportRequest, vector_ND: Vectors) -> Vectors:
     return np.stack([user_state(user, vector_ND[np.searchsorted(row_N, rows)]) for rows in known])
 
 
-def _fill(out: Path, asked: _ExportRequest, vector_ND: Vectors, built: Built, *, in_lake: bool) -> Record:
-    """Write the folder, in it or in the lake the vectors, and the record last."""
-    prepared, news, now = asked.prepared, asked.news, this_moment()
+def _fill(out: Path, request: _ExportRequest, vector_ND: Vectors, built: Built, *, in_lake: bool) -> Record:
+    """Writes the folder, the vectors in it or in the lake, and the record last."""
+    prepared, news, now = request.prepared, request.news, utc_now()
     manifest = prepared.directory.manifest
     weights = sum(tensor.nbytes for tensor in prepared.model.state_dict().values())
-    # The index and, where it is not the lake's, the table hold the vectors; news.parquet is small beside them.
+    # The index holds the vectors, and so does the table unless it is in the lake; news.parquet is small.
     with export_folder(out, needed=weights + (1 if in_lake else 2) * vector_ND.nbytes) as folder:
         write_encoder(folder / ENCODER, prepared.encoder, prepared.config.encoder, manifest.tokens)
-        write_rest(folder, built.index, prepared.head.user, news, asked.catalogue)
-        table: Path | Place = asked.table if in_lake else folder / EMBEDDINGS.name
-        due_N = ~asked.right_N
+        write_serving_files(folder, built.index, prepared.head.user, news, request.catalogue)
+        table: Path | Place = request.table if in_lake else folder / EMBEDDINGS.name
+        due_N = ~request.current_N
         if due_N.any():
-            rows = table_of(news.at(due_N), vector_ND[due_N], asked.stamp, now)
+            rows = table_of(news.at(due_N), vector_ND[due_N], request.stamp, now)
             with space_for(_local(table, out), vector_ND[due_N].nbytes):
-                write_vectors(table, rows, asked.stamp.source, anew=asked.held is None)
+                write_vectors(table, rows, request.stamp.source, replace_all=request.held is None)
         record = Record(
-            source=asked.stamp.source,
-            checkpoint=asked.stamp.checkpoint,
-            checkpoint_sha256=asked.stamp.checkpoint_sha256,
-            step=asked.stamp.step,
+            source=request.stamp.source,
+            checkpoint=request.stamp.checkpoint,
+            checkpoint_sha256=request.stamp.checkpoint_sha256,
+            step=request.stamp.step,
             data=prepared.directory.manifest_sha256,
             tables={**manifest.inputs, EMBEDDINGS.name: version_of(table)},
-            embeddings=_whole_name(asked.table) if in_lake else EMBEDDINGS.name,
+            embeddings=_absolute_name(request.table) if in_lake else EMBEDDINGS.name,
             news=len(news.row_N),
             vectors=len(np.unique(news.canonical_N)),
             vector_width=vector_ND.shape[1],
@@ -220,12 +222,12 @@ def _fill(out: Path, asked: _ExportRequest, vector_ND: Vectors, built: Built, *,
 
 
 def _local(table: Path | Place, otherwise: Path) -> Path:
-    """The path whose disk a table fills; another where it is behind a URL."""
+    """The path on the disk that a table fills; `otherwise` for a table behind a URL."""
     place = Place.of(table)
     return place.path if place.is_local else otherwise
 
 
-def _whole_name(table: Path | Place) -> str:
-    """Where a table is, whatever the working directory."""
+def _absolute_name(table: Path | Place) -> str:
+    """The place of a table, independent of the working directory."""
     place = Place.of(table)
     return str(place.path.resolve() if place.is_local else place)

@@ -1,4 +1,4 @@
-"""An export opened to be asked: every file of it is what export.json says, and all fit together."""
+"""Opens an export for recommending; checks every file against export.json, and that the files belong together."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from schemas.regular_file import check_inside, opened
 from schemas.storage.place import Place
 from trainer.model.user_encoder import UserEncoder, UserEncoderConfig
 from trainer.serve.export_files import INDEX, NEWS, NEWS_COLUMNS, RECORD, USER, Record
-from trainer.serve.export_folder import standing
-from trainer.serve.export_place import export_here
+from trainer.serve.export_folder import current_folder
+from trainer.serve.export_place import local_export
 
 T = TypeVar("T")
 _LARGEST = 1 << 40  # bytes of one file
@@ -32,7 +32,7 @@ _DAMAGE = (OSError, ValueError, RuntimeError, TypeError, MemoryError, pa.ArrowEx
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """Columns of `news` as news.parquet has them, ascending by item row, the ids of the index."""
+    """An opened export. `news`: the columns of news.parquet, ascending by item row; these rows are the index's ids."""
 
     record: Record
     index: Any
@@ -41,9 +41,9 @@ class Export:
 
     @classmethod
     def open(cls, place: Path | Place) -> Export:
-        """InputError if the place is no export, or a file of it is missing, damaged or of another export."""
-        with export_here(Place.of(place)) as folder:
-            return cls._open(standing(folder))
+        """Opens the export. InputError if there is none, or a file is missing, damaged or of another export."""
+        with local_export(Place.of(place)) as folder:
+            return cls._open(current_folder(folder))
 
     @classmethod
     def _open(cls, folder: Path) -> Export:
@@ -60,12 +60,12 @@ class Export:
 
 
 def _read(path: Path, record: Record, read: Callable[[Path, Record], T]) -> T:
-    """What `read` makes of a file; InputError with its path where that cannot be."""
+    """The result of `read`; InputError with the path for a damaged file."""
     try:
         return read(path, record)
     except _DAMAGE as error:
-        said = (str(error).splitlines() or [repr(error)])[0]
-        raise InputError(f"{path}: damaged ({said:.300}). {_again(path.parent)}") from error
+        line = (str(error).splitlines() or [repr(error)])[0]
+        raise InputError(f"{path}: damaged ({line:.300}). {_again(path.parent)}") from error
 
 
 def _again(folder: Path) -> str:
@@ -73,13 +73,13 @@ def _again(folder: Path) -> str:
 
 
 def _verified(folder: Path, name: str, record: Record) -> Path:
-    """The path of a regular file that has the size and sha256 of the record."""
-    told: dict[str, Any] = {"advice": _again(folder), "error": InputError}
-    path = check_inside(folder, name, **told)
+    """The path of the file; InputError unless it is a regular file with the record's size and sha256."""
+    error_options: dict[str, Any] = {"advice": _again(folder), "error": InputError}
+    path = check_inside(folder, name, **error_options)
     wanted = record.files.get(name)
     if wanted is None:
         raise InputError(f"{folder / RECORD}: lists no {name}. {_again(folder)}")
-    with opened(path, largest=_LARGEST, **told) as stream:
+    with opened(path, largest=_LARGEST, **error_options) as stream:
         if os.fstat(stream.fileno()).st_size != wanted.bytes:
             size = os.fstat(stream.fileno()).st_size
             raise InputError(f"{path}: {size} bytes, {RECORD} says {wanted.bytes}. {_again(folder)}")

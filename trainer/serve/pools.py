@@ -1,4 +1,4 @@
-"""Pools: the news of a lake that may be recommended, by when they were shown; read without Spark."""
+"""Selects the news that may be recommended by when they were shown, read from a lake without Spark."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IntArray = NDArray[np.int64]
 
 
 def pool_of(export: Export, lake: Path | Place | None, *, newer_than: str | None, day: date | None) -> IntArray | None:
-    """The item rows that are asked for, ascending: new since a moment, shown on a day, or both; None: all."""
+    """The item rows that may be recommended, ascending: new since a moment, shown on a day, or both; None: all."""
     if newer_than is None and day is None:
         return None
     if lake is None:
@@ -33,7 +33,7 @@ def pool_of(export: Export, lake: Path | Place | None, *, newer_than: str | None
 
 
 def shown_on(export: Export, lake: Path | Place, day: date) -> IntArray:
-    """Item rows, ascending, of the news that anyone was shown on a UTC date: the pool that `evaluate`'s recall ranks.
+    """Item rows, ascending, of the news shown to any user on a UTC date: the pool of `evaluate`'s recall.
 
     InputError if the source's logs show no news of the export on that date.
     """
@@ -43,9 +43,9 @@ def shown_on(export: Export, lake: Path | Place, day: date) -> IntArray:
 
 
 def new_since(export: Export, lake: Path | Place, moment: datetime) -> IntArray:
-    """Item rows, ascending, of the news that were first shown to anyone at `moment` or later, under any id of the text.
+    """Item rows, ascending, of the news first shown to any user at `moment` or later, under any id of the text.
 
-    A news that nobody was shown is not among them: the lake does not hold when it appeared. InputError if none is left.
+    News never shown are not among them: the lake does not hold when they appeared. InputError if none is left.
     """
     sql = (
         "SELECT id, min(time) AS first FROM (SELECT unnest(shown) AS id, time FROM it "
@@ -53,7 +53,7 @@ def new_since(export: Export, lake: Path | Place, moment: datetime) -> IntArray:
     )
     found = query(lake / IMPRESSIONS.name, sql, {"id": pa.string(), "first": pa.timestamp("us", "UTC")})
     first_of = dict(zip(found["id"].to_pylist(), found["first"].cast(pa.int64()).to_pylist(), strict=True))
-    never = np.iinfo(np.int64).min  # older than any moment
+    never = np.iinfo(np.int64).min  # earlier than any moment
     first_N = np.array([first_of.get(news, never) for news in export.news["news_id"].tolist()], np.int64)
     _, text_N = np.unique(export.news["canonical_row"], return_inverse=True)
     earliest_T = np.full(text_N.max(initial=-1) + 1, np.iinfo(np.int64).max)

@@ -1,4 +1,4 @@
-"""A user's clicks, read from the lake without Spark."""
+"""Reads a user's clicks from the lake without Spark."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.place import Place
 from trainer.eval.lake_rows import delta_rows, query, quoted
 
-_NEAREST = 2  # ids before and after a name that the logs do not hold
+_NEAREST = 2  # ids that a message names before and after an unknown one
 
 
 def clicks_of(lake: Path | Place, source: str, user_id: str) -> list[str]:
-    """A user's news ids in click order: the history of the first impression, then the clicks that were logged.
+    """A user's news ids in click order: the history of the first impression, then the logged clicks.
 
-    The sequence that trajectories begin with. InputError if the source's logs hold no such user; it names the nearest.
+    Trajectories are made from the same sequence. InputError if the source's logs have no such user; it names the
+    nearest.
     """
     where = ("user_id", user_id)
     columns = {"source": pa.string(), "impression_id": pa.string(), "time": pa.timestamp("us", "UTC")}
@@ -41,12 +42,12 @@ def clicks_of(lake: Path | Place, source: str, user_id: str) -> list[str]:
 
 
 def nearest_ids(ids: list[str]) -> str:
-    """The end of a message on an unknown id: the known ids nearest to it, or that there is none."""
+    """The end of a message on an unknown id: the nearest known ids, or that there are none."""
     return f" The nearest: {', '.join(ids)}" if ids else " There are none at all"
 
 
 def _nearest_users(lake: Path | Place, source: str, user_id: str) -> list[str]:
-    """The users of the source around an id in alphabetical order. Only these few leave the reader, not all ids."""
+    """The users of the source around an id in alphabetical order. The query returns only these few, not all ids."""
     sides: list[list[str]] = []
     for comparison, order in (("<", "DESC"), (">", "ASC")):
         sql = (

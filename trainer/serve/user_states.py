@@ -1,4 +1,4 @@
-"""Users: a list of clicked news -> the user's state, by the user encoder alone."""
+"""Computes a user's state from the vectors of clicked news, with the user encoder alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.model.user_encoder import UserEncoder
 
 @torch.no_grad()
 def user_state(user: UserEncoder, click_LD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The state (D,) after L clicks in their order; every click may see those before it. Without clicks: the start."""
+    """The state (D,) after L clicks in order; each click sees all earlier ones. Without clicks: the start vector."""
     clicks = torch.from_numpy(np.ascontiguousarray(click_LD))[None]
     mask_BL = torch.ones(clicks.shape[:2], dtype=torch.bool)
     earlier_BL = torch.arange(clicks.shape[1])[None]

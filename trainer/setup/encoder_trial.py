@@ -1,6 +1,6 @@
-"""Trial: before the first step a language model is tried, on the CPU, with items of its run, in all that it is asked.
+"""Trial: tries a language model on the CPU before the first step, with items of the run and all options of the run.
 
-What its family cannot do is refused by name, with the option to change, and not by a traceback in the middle of a run.
+An unsupported option raises an error that names the family and the option to change, instead of a traceback mid-run.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from trainer.model.packed_rows import pack_rows
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 from trainer.optimise.mixed_precision import StepEncoder, traced
 
-CLOSE = 1e-4  # what another order of float32 sums may differ by, as a share of the largest number
+CLOSE = 1e-4  # tolerance for float32 sums in another order, as a share of the largest number
 _CLOSE_IN_HALF = 1e-2  # the same for bfloat16
-_HEARD = 1e-9  # what differs by more was heard: the same sums of the same numbers differ by nothing
+_CHANGED = 1e-9  # larger differences show that attention reached the token: equal sums of equal numbers differ by 0
 _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRequest:
-    """What a run asks of its language model."""
+    """The options of a run that its language model must support."""
 
     encoder: TextEncoderConfig
     tokens_per_segment: int
@@ -40,24 +40,24 @@ class TrialRequest:
 
 
 def try_encoder(encoder: TextEncoder, asked: TrialRequest, table: TokenTable, rows: NDArray[np.int64]) -> None:
-    """InputError where `encoder`, fresh from its language model and on the CPU, does not give that model's own output,
-    or cannot do what is asked, on a few of the item rows. Leaves its weights and torch's generator as they were."""
-    tried = _Trial(encoder, asked, _few(table, rows))
-    with torch.random.fork_rng(devices=[]), _as_before(encoder):
-        tried.own_output()
+    """InputError where `encoder`, untrained and on the CPU, does not give its language model's own output, or does not
+    support a requested option, on a few of the item rows. Leaves its weights and torch's generator as they were."""
+    trial = _Trial(encoder, asked, _sample_table(table, rows))
+    with torch.random.fork_rng(devices=[]), _unchanged(encoder):
+        trial.check_own_output()
         if asked.encoder.bus:
-            tried.bus()
+            trial.check_bus()
         if asked.encoder.row_tokens:
-            tried.rows()
-        tried.gradients()
+            trial.check_shared_rows()
+        trial.check_gradients()
         if asked.half:
-            tried.gradients(half=True)
+            trial.check_gradients(half=True)
         if asked.compiled:
-            tried.compiled()
+            trial.check_compiled()
 
 
 @contextmanager
-def _as_before(encoder: TextEncoder) -> Iterator[None]:
+def _unchanged(encoder: TextEncoder) -> Iterator[None]:
     training = encoder.training
     yield
     encoder.zero_grad(set_to_none=True)
@@ -75,20 +75,20 @@ class _Trial:
         values = torch.from_numpy(np.asarray(table.token_values).astype(np.int64))
         lengths = np.diff(starts)
         order = np.argsort(-lengths, kind="stable")[np.linspace(0, len(lengths) - 1, 4).astype(np.int64)]
-        self._segments = [values[starts[s] : starts[s + 1]] for s in order]  # the longest first, then ever shorter ones
+        self._segments = [values[starts[s] : starts[s + 1]] for s in order]  # longest first
         self.length_CS = np.array([len(segment) for segment in self._segments]).reshape(2, 2)
         self._ids_XT = torch.nn.utils.rnn.pad_sequence(self._segments, batch_first=True)
         self._mask_XT = torch.arange(self._ids_XT.shape[1]) < torch.from_numpy(self.length_CS.reshape(-1, 1))
 
     @contextmanager
     def _refusing(self, what: str, way_out: str) -> Iterator[None]:
-        """What fails inside is refused: `what` could not be done, and the way out."""
+        """Turns any failure inside into an InputError that says `what` failed, and the way out."""
         try:
             with evaluating(self._encoder):
                 yield
         except InputError:
             raise
-        except Exception as error:  # a family that cannot do it fails in a way of its own
+        except Exception as error:  # each family fails with an error type of its own
             raise self._refusal(f"{what} ({first_line(error)})", way_out) from error
 
     def _refusal(self, what: str, way_out: str) -> InputError:
@@ -99,8 +99,8 @@ class _Trial:
         hidden: Tensor = self._split(below, self._mask_XT, segment_mask_CS)
         return hidden
 
-    def reads(self) -> list[Tensor]:
-        """What its library gives for each segment alone; the same where they are padded, or it is refused."""
+    def library_output(self) -> list[Tensor]:
+        """The library's output for each segment alone; InputError if padded segments give other output."""
         tokens, other = self._asked.tokens_per_segment, "Name another --encoder.plm"
         shorter = f"Make shorter segments with prepare_news --tokens-per-segment. {other}"
         with self._split.uncut() as plm, evaluating(plm):
@@ -114,22 +114,22 @@ class _Trial:
             raise self._refusal(f"gives output that depends on the padding behind a text (difference {off:.2g})", other)
         return alone
 
-    def own_output(self) -> None:
-        """Cut at the frozen layers, and attending by our function, it gives what its library gives."""
-        n, wanted = self._split.frozen_layers, torch.cat(self.reads())
+    def check_own_output(self) -> None:
+        """Split at the frozen layers, and with our attention function, the model gives its library's output."""
+        n, wanted = self._split.frozen_layers, torch.cat(self.library_output())
         what, way_out = "attends in a way of its own", "Set encoder.bus = false and encoder.row_tokens = 0"
         if n and (self._asked.encoder.bus or self._asked.encoder.row_tokens):
             what, way_out = f"{what}, or cannot be cut at layer {n}", f"{way_out}, or encoder.frozen_layers = 0"
         elif n:
-            what = f"cannot be cut at layer {n}: its layers hand on more than hidden states"
+            what = f"cannot be cut at layer {n}: its layers pass on more than hidden states"
             way_out = "Set encoder.frozen_layers = 0"
         with self._refusing(what, way_out):
             off = _difference(self._hidden(self._ids_XT)[self._mask_XT], wanted)
         if not off < CLOSE:
             raise self._refusal(f"{what} (difference {off:.2g})", way_out)
 
-    def bus(self) -> None:
-        """A sibling segment changes a vector, beyond its first token, and another item's never does."""
+    def check_bus(self) -> None:
+        """A sibling segment, beyond its first token, changes a vector; another item's segment never does."""
         way_out = "Set encoder.bus = false"
         both_CS = torch.ones(2, 2, dtype=torch.bool)
         changed_XT = self._ids_XT.clone()
@@ -138,14 +138,14 @@ class _Trial:
             hidden = [self._hidden(ids_XT, both_CS) for ids_XT in (self._ids_XT, changed_XT)]
             before, after = (each.masked_fill(~self._mask_XT[..., None], 0.0) for each in hidden)
         moved_X = (before - after).abs().amax((1, 2)) / before.abs().max().clamp(min=1.0)
-        if moved_X[0] > _HEARD and moved_X[2:].max() < CLOSE:
+        if moved_X[0] > _CHANGED and moved_X[2:].max() < CLOSE:
             return
         why = "it has one layer only, or its attention is its own"
         if self._split.causal:
-            why = "a token sees those before it alone, and the first one has heard nothing"
+            why = "a token sees those before it alone, and the first one sees none"
         raise self._refusal(f"does not let segments hear each other: {why}", way_out)
 
-    def rows(self) -> None:
+    def check_shared_rows(self) -> None:
         """In rows that items share, each token gets the padded form's output."""
         way_out = "Set encoder.row_tokens = 0"
         tokens = self._ids_XT.shape[1]
@@ -155,15 +155,15 @@ class _Trial:
         with self._refusing("cannot share rows between items", way_out):
             wanted = self._hidden(self._ids_XT, both_CS)[self._mask_XT]
             below = self._split.lower(self._ids_XT, self._mask_XT) if self._split.frozen_layers else self._ids_XT
-            heard = self._split.sharing_rows(source_RW, segments=2, longest=tokens)
-            packed = self._split.packed(below.flatten(0, 1)[source_RW.clamp(min=0)], heard).flatten(0, 1)
+            attention = self._split.packed_attention(source_RW, segments=2, longest=tokens)
+            packed = self._split.packed(below.flatten(0, 1)[source_RW.clamp(min=0)], attention).flatten(0, 1)
             found = packed[torch.from_numpy(made.slot_CST).flatten(0, 1)[self._mask_XT]]
         off = _difference(found, wanted)
         if not off < CLOSE:
             raise self._refusal(f"gives other vectors when items share a row (difference {off:.2g})", way_out)
 
-    def gradients(self, *, half: bool = False) -> None:
-        """A gradient reaches what is trained, and what dropout drew is drawn again from the same state."""
+    def check_gradients(self, *, half: bool = False) -> None:
+        """A gradient reaches the trained parameters, and the same generator state draws the same dropout again."""
         way_out = "Set run.precision = float32" if half else "Name another --encoder.plm"
         frequency = self._items.refined and not half
         with (
@@ -190,11 +190,11 @@ class _Trial:
         torch.manual_seed(1)
         return encode(self._rows)
 
-    def compiled(self) -> None:
-        """Its compiled form, as far as every device has it in common, gives the same vectors."""
+    def check_compiled(self) -> None:
+        """The compiled form, up to the stages that all devices share, gives the same vectors."""
         way_out = "Set run.compile = false"
         plain = StepEncoder(self._encoder, self._items, half=self._asked.half)
-        torch._dynamo.reset()  # past a limit of forms it would leave the rest uncompiled, and say nothing
+        torch._dynamo.reset()  # past a limit of forms dynamo leaves the rest uncompiled without notice
         with self._refusing("cannot be compiled", way_out):
             found = StepEncoder(self._encoder, self._items, half=self._asked.half, compiler=traced)(self._rows)
             wanted = plain(self._rows)
@@ -204,20 +204,20 @@ class _Trial:
 
 
 def _alone(plm: Any, ids_T: Tensor) -> Tensor:
-    """Hidden states (T, H) of one segment, as the library gives them."""
+    """The library's hidden states (T, H) of one segment."""
     found: Tensor = plm(input_ids=ids_T[None], attention_mask=torch.ones_like(ids_T)[None]).last_hidden_state[0]
     return found
 
 
 def _difference(found: Tensor, wanted: Tensor) -> float:
-    """The largest, as a share of the largest number, or of 1."""
+    """The largest absolute difference, as a share of the largest wanted number, or of 1."""
     return float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1.0))
 
 
-def _few(table: TokenTable, rows: NDArray[np.int64]) -> TokenTable:
-    """Up to four of the item rows as a table of their own: those of most and fewest tokens, and some between.
+def _sample_table(table: TokenTable, rows: NDArray[np.int64]) -> TokenTable:
+    """A table of up to four of the item rows: those with most and fewest tokens, and some between.
 
-    Where the table has refined segments, all of these are.
+    If the table has refined segments, all segments of the sample are refined.
     """
     starts_V1, tokens_S1 = np.asarray(table.segment_start_V1), np.asarray(table.token_start_S1)
     per_row = np.diff(tokens_S1[starts_V1])[rows]
@@ -228,7 +228,7 @@ def _few(table: TokenTable, rows: NDArray[np.int64]) -> TokenTable:
     lengths = np.diff(tokens_S1)[taken_S]
     values = [np.asarray(table.token_values[tokens_S1[s] : tokens_S1[s + 1]]) for s in taken_S]
     refined = bool(np.any(table.refined_S))
-    places = [np.arange(length) for length in lengths] if refined else [np.zeros(0)]
+    positions = [np.arange(length) for length in lengths] if refined else [np.zeros(0)]
     return TokenTable(
         segment_start_V1=np.r_[0, 0, np.cumsum([len(each) for each in segments])].astype(np.int64),
         token_start_S1=np.r_[0, np.cumsum(lengths)].astype(np.int64),
@@ -238,5 +238,5 @@ def _few(table: TokenTable, rows: NDArray[np.int64]) -> TokenTable:
         tokens_version_V=np.ones(len(chosen) + 1, np.int32),
         refined_S=np.full(len(taken_S), refined),
         keyword_frequency_R=np.ones(int(lengths.sum()) if refined else 0, np.uint8),
-        keyword_position_R=np.concatenate(places).astype(np.uint16),
+        keyword_position_R=np.concatenate(positions).astype(np.uint16),
     )

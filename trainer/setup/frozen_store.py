@@ -1,4 +1,4 @@
-"""Keeps the frozen layers' output on disk, so that it is computed once for all runs over the same data and model."""
+"""Stores the frozen layers' output on disk, so that it is computed once for all runs over the same data and model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def frozen_store(
     """Half-precision output of the frozen layers, token by token (token values x H), on the device where it fits, else
     memory-mapped on the CPU.
 
-    Complete or absent: written under another name, renamed when full. Tokens of other rows are left unwritten.
+    The file is complete or absent: it is written under another name and renamed when full. Tokens of other rows are
+    left unwritten.
     """
     target = _file(split, directory, folder, rows)
     if not target.exists():
@@ -50,7 +51,7 @@ def frozen_store(
 
 
 def _reserved(partial: Path, shape: tuple[int, int], target: Path) -> np.memmap[Any, np.dtype[np.float16]]:
-    """A mapped file whose bytes the disk has set aside: to write into a hole of a full disk would kill the process."""
+    """A mapped file with its disk space allocated: writing into a hole on a full disk would kill the process."""
     needed = 2 * shape[0] * shape[1]
     try:
         with space_for(target, needed):
@@ -68,7 +69,7 @@ def _reserved(partial: Path, shape: tuple[int, int], target: Path) -> np.memmap[
 def found_store(
     split: SplitEncoder, directory: PackedDirectory, folder: Path, *, rows: NDArray[np.int64], device: torch.device
 ) -> Tensor | None:
-    """The store that `frozen_store` made for these rows; None where it has not."""
+    """The store that `frozen_store` made for these rows; None if there is none."""
     target = _file(split, directory, folder, rows)
     return _opened(target, device) if target.exists() else None
 
@@ -88,4 +89,4 @@ def rows_needed(directory: PackedDirectory, batch_rows: NDArray[np.int64]) -> ND
     evaluation = directory.evaluation()
     lists = [evaluation[name].combine_chunks().flatten().to_numpy() for name in ("history_row", "shown_row")]
     rows = np.unique(np.concatenate([batch_rows, *lists]))
-    return np.asarray(rows[rows != PAD_ROW], np.int64)  # unlabelled impressions may show a news without an item
+    return np.asarray(rows[rows != PAD_ROW], np.int64)  # unlabelled impressions may show news without an item

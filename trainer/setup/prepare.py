@@ -1,4 +1,4 @@
-"""prepare: packed directory + config -> model and item inputs on a device, the frozen layers' output at hand."""
+"""Prepares a run: packed directory + config -> model and item inputs on a device, frozen layers' output loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from schemas.errors import InputError
-from trainer.checkpoint.files import Checkpoint, ResumeError, of_checkpoint
+from trainer.checkpoint.files import Checkpoint, ResumeError, checkpoint_errors
 from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
 from trainer.cost.memory import fits
@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]  # (rows done, rows in all)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What training, evaluation and benchmarks all start from."""
+    """The common start of training, evaluation and benchmarks: config, data, model, device."""
 
     config: TrainConfig
     directory: PackedDirectory
@@ -48,7 +48,7 @@ class Prepared:
     clicks_V: NDArray[np.int64]
     """clicks in the training trajectories"""
     trained_V: NDArray[np.bool_]
-    """whether an item stands in any training batch"""
+    """whether an item occurs in any training batch"""
 
     @property
     def encoder(self) -> TextEncoder:
@@ -62,20 +62,20 @@ class Prepared:
 
 
 def device_of(name: DeviceName) -> torch.device:
-    """The device named; `auto` takes a GPU where there is one. InputError if there is none."""
+    """The named device; `auto` takes a GPU if there is one. InputError for `cuda` without a GPU."""
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda, but torch sees no GPU here: use --device cpu or auto")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def settled(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
-    """The config with run.precision as it is computed: where it is `auto`, that of the checkpoints in the folder
-    `begun`, or else bfloat16 where the devices of all ranks multiply it. All ranks must call this."""
+def resolve_precision(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
+    """The config with `auto` of run.precision resolved: to that of the checkpoints in the folder `begun`, or else to
+    bfloat16 if the devices of all ranks multiply it. All ranks must call this."""
     able = summed([float(multiplies_bfloat16(device))])[0] == ranks.world
     asked = config.run.precision
     state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
     if asked == "auto" and state is not None:
-        with of_checkpoint(begun):
+        with checkpoint_errors(begun):
             asked = TrainConfig.from_dict(dict(state["config"])).run.precision
     return _with_precision(config, resolved(asked, able=able))
 
@@ -93,7 +93,7 @@ def build_model(config: TrainConfig) -> nn.ModuleDict:
 
 
 def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(clicks of each item row in the training trajectories, the item rows that batches of any variant hold)."""
+    """(clicks of each item row in the training trajectories, the item rows in batches of any variant)."""
     clicks_V = np.zeros(directory.manifest.tokens.rows, np.int64)
     seen_V = np.zeros(len(clicks_V), np.bool_)
     order = Order(seed=config.run.seed, batches_per_step=1)
@@ -107,47 +107,47 @@ def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDA
 
 
 def short_superblocks(prepared: Prepared) -> str | None:
-    """What to tell where superblocks end before cached vectors do, though larger ones could have been packed."""
+    """A hint if superblocks are shorter than the life of cached vectors, so that larger ones would save encodes."""
     planner, per_step = prepared.config.planner, prepared.config.run.batches_per_step
-    lived = (planner.max_age_steps + 1) * per_step
-    packed = prepared.directory.manifest.config.get("superblock_batches", lived)
-    if planner.policy != "cached" or packed >= lived:
+    life = (planner.max_age_steps + 1) * per_step
+    packed = prepared.directory.manifest.config.get("superblock_batches", life)
+    if planner.policy != "cached" or packed >= life:
         return None
     return (
-        f"superblocks hold {packed} batches, and a cached vector lives for {lived}: fewer would be encoded from a "
-        f"directory packed with --superblock-batches {lived}"
+        f"superblocks hold {packed} batches, and a cached vector lives for {life}: fewer would be encoded from a "
+        f"directory packed with --superblock-batches {life}"
     )
 
 
 def prepare_again(checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device) -> Prepared:
-    """`data` prepared by the checkpoint's own config; the weights are still the untrained ones."""
+    """`data` prepared with the checkpoint's own config; the weights are still untrained."""
     return prepare(config_of(checkpoint), data, store=store, device=device, progress=lambda *_: None)
 
 
 def config_of(checkpoint: Checkpoint) -> TrainConfig:
-    """The config that trained it; ResumeError if that is none of this version."""
-    with of_checkpoint(checkpoint.path):
+    """The config that trained the checkpoint; ResumeError if it is not of this version."""
+    with checkpoint_errors(checkpoint.path):
         return TrainConfig.from_dict(dict(checkpoint.state["config"]))
 
 
 def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's weights into the model; ResumeError unless they were trained above the same frozen layers."""
+    """Load a checkpoint's weights into the model; ResumeError unless they were trained on the same frozen layers."""
     split = cast(TextEncoder, model["encoder"]).split
-    with of_checkpoint(checkpoint.path):
+    with checkpoint_errors(checkpoint.path):
         if checkpoint.state["frozen_sha256"] != weights_sha256(split):
             raise ResumeError("the checkpoint was trained on another language model than this plm now is. Train again")
         try:
             model.load_state_dict(dict(checkpoint.tensors["model"]))
         except RuntimeError as error:
-            said = str(error).splitlines()[-1]
-            raise ResumeError(f"the checkpoint's weights do not fit its config: {said}") from error
+            reason = str(error).splitlines()[-1]
+            raise ResumeError(f"the checkpoint's weights do not fit its config: {reason}") from error
 
 
 def prepare(
     config: TrainConfig, data: Packed | Path, *, store: Path | None, device: torch.device, progress: Progress
 ) -> Prepared:
-    """Open `data`, load the PLM and try it, fill or find the store of frozen output (by default `<data>.frozen`,
-    of data behind a URL in the cache)."""
+    """Open `data`, load and try the language model, fill or open the store of frozen output (by default
+    `<data>.frozen`; for data behind a URL in the cache)."""
     config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
     directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
@@ -162,18 +162,18 @@ def prepare(
     stored = None
     if split.frozen_layers:
         rows = rows_needed(directory, batch_rows)
-        folder = store or directory.beside
+        folder = store or directory.derived_folder
         stored = frozen_store(
             split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
         )
     items = _items(directory, device, stored)
-    return Prepared(config, directory, model.to(device), items, device, clicks_V, _seen(clicks_V, batch_rows))
+    return Prepared(config, directory, model.to(device), items, device, clicks_V, _in_batches(clicks_V, batch_rows))
 
 
 def prepare_to_encode(
     checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device
 ) -> tuple[Prepared, NDArray[np.int64]]:
-    """(the checkpoint's weights on `data`, the item rows whose frozen output is at hand): nothing is stored here."""
+    """(the checkpoint's weights on `data`, the item rows whose frozen output is stored); writes nothing."""
     config = config_of(checkpoint)
     directory, model, split = _opened(config, data)
     load_weights(model, checkpoint)
@@ -182,20 +182,20 @@ def prepare_to_encode(
     rows, stored = np.zeros(0, np.int64), None
     if split.frozen_layers:
         needed = rows_needed(directory, batch_rows)
-        stored = found_store(split, directory, store or directory.beside, rows=needed, device=device)
+        stored = found_store(split, directory, store or directory.derived_folder, rows=needed, device=device)
         rows = rows if stored is None else needed
     items = _items(directory, device, stored)
     model = model.to(device).eval()
-    return Prepared(config, directory, model, items, device, clicks_V, _seen(clicks_V, batch_rows)), rows
+    return Prepared(config, directory, model, items, device, clicks_V, _in_batches(clicks_V, batch_rows)), rows
 
 
-def _seen(clicks_V: NDArray[np.int64], batch_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each item row stands in a batch."""
+def _in_batches(clicks_V: NDArray[np.int64], batch_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each item row occurs in a batch."""
     return np.isin(np.arange(len(clicks_V)), batch_rows)
 
 
 def _opened(config: TrainConfig, data: Packed | Path) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
-    """The directory, an untrained model that reads its tokens, and the model's language model."""
+    """The directory, an untrained model for its tokens, and the model's language model."""
     packed = Packed.of(data)
     directory = PackedDirectory.open(replace(packed, place=packed.place.resolve()))
     model = build_model(config)
@@ -208,5 +208,5 @@ def _items(directory: PackedDirectory, device: torch.device, stored: Tensor | No
     """The token table on the device where it fits, else on the host."""
     table = directory.token_table()
     on_device = fits(sum(array.nbytes for array in table.arrays().values()), device)
-    where = device if on_device else torch.device("cpu")
-    return ItemInput(table, device=device, table_device=where, store_H=stored)
+    table_device = device if on_device else torch.device("cpu")
+    return ItemInput(table, device=device, table_device=table_device, store_H=stored)

@@ -1,4 +1,4 @@
-"""Principal start: vectors begin as what sets a data set's items apart, told from what all of its texts share."""
+"""Principal start: sets the projection to the principal axes of the training items' centred pooled output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAMPLE = 4096  # items, evenly spaced among those clicked in training
 
 @torch.no_grad()
 def start_projection(prepared: Prepared) -> None:
-    """Set the untrained projection as `encoder.projection_start` says; nothing to do for `orthogonal`.
+    """Set the untrained projection as `encoder.projection_start` says; `orthogonal` leaves it as it is.
 
     Every rank does so by itself, from the same items and weights.
     """

@@ -1,4 +1,4 @@
-"""Whether a packed directory's token ids are those that a language model reads."""
+"""Checks that a packed directory's token ids come from the tokenizer of the run's language model."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
     """ContractError unless the directory's token ids are those of the language model's own tokenizer."""
     tokens = manifest.tokens
     own = tokenizer_file(plm)
-    others = own is not None and not _makes(own, tokens)
+    other_tokenizer = own is not None and not _made(own, tokens)
     longest = min(tokens.tokens_per_segment, split.longest)
     if tokens.vocabulary > split.vocabulary:
         wrong = f"tokens of a vocabulary of {tokens.vocabulary}, plm {plm!r} has {split.vocabulary}"
     elif tokens.tokens_per_segment > split.longest:
         wrong = f"segments of {tokens.tokens_per_segment} tokens, plm {plm!r} reads {split.longest}"
-    elif others:
+    elif other_tokenizer:
         wrong = f"tokens of tokenizer {tokens.tokenizer!r}, which is not that of plm {plm!r}"
     else:
         return
@@ -37,12 +37,12 @@ def check_tokens(manifest: Manifest, plm: str, split: SplitEncoder) -> None:
     words += [f"--fields {field}" for field in tokens.fields]
     words += ["--category-first"] if tokens.category_first else []
     raise ContractError(
-        f"{wrong}. Make them of its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS {' '.join(words)}, "
+        f"{wrong}. Make them with its tokenizer: ./feedloop prepare_news --lake LAKE --news NEWS {' '.join(words)}, "
         "then ./feedloop build_trajectories and ./feedloop pack as before"
     )
 
 
-def _makes(tokenizer: Path, tokens: Tokens) -> bool:
-    """Whether the tokenizer.json is the one that made the tokens, or holds the same."""
+def _made(tokenizer: Path, tokens: Tokens) -> bool:
+    """Whether this tokenizer.json, or one of equal content, made the tokens."""
     text = tokenizer.read_bytes()
     return tokens.are_of(hashlib.sha256(text).hexdigest(), content_sha256(text.decode("utf-8", "replace")))

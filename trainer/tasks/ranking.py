@@ -1,4 +1,4 @@
-"""News ranking: user states against candidates -> summed loss and scores. The loop and encode/ know nothing of it."""
+"""Ranks news: scores candidates by user states and sums the loss. The loop and encode/ do not depend on the task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RankingHead(nn.Module):
         self.user = UserEncoder(config, vector_width=vector_width)
 
     def scores(self, item_ND: Tensor, batch: StepTensors) -> Tensor:
-        """Scores BPK; -inf where no candidate stands, but not in a padded target: no softmax is empty."""
+        """Scores (B, P, K); -inf where there is no candidate, except in padded targets: no softmax is empty."""
         # embedding, not item_ND[slot]: on a CPU the latter's backward adds with atomics, in no fixed order.
         click_BLD, target_BPKD = (embedding(slot, item_ND) for slot in (batch.click_slot_BL, batch.target_slot_BPK))
         user_BPD = self.user(click_BLD, batch.click_mask_BL, batch.earlier_BL, batch.prefix_BP)

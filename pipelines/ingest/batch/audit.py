@@ -1,5 +1,5 @@
-"""The audit of a batch before it is committed: its files are as they were looked at, each new line of theirs is there,
-and not too many lines are refused. What fails it leaves no trace in the lake.
+"""The audit of a batch before it is committed: its files are unchanged since they were inspected, each of their new
+lines is there, and not too many lines are refused. A batch that fails leaves no trace in the lake.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from pipelines.engine.staged import Staged
 from pipelines.ingest.discover.fingerprint import joined_stamps, stamp_of
 from pipelines.ingest.discover.formats import parts_of, sha256_now
 from pipelines.ingest.discover.log_file import LogFile
-from pipelines.ingest.discover.spread import each_of
+from pipelines.ingest.discover.spread import map_in_tasks
 from pipelines.session import SPARK_ERRORS
 from schemas.errors import ContractError, InputError
 
-_FEW_LINES = 20  # of a run: a share of so few says nothing
+_FEW_LINES = 20  # of a run: a share of so few means nothing
 _SHOWN = 300  # characters of a refused line that a message quotes
 
 
 def read_lines(lines: DataFrame, files: Sequence[LogFile], stage: Callable[[DataFrame], Staged]) -> Staged:
-    """The lines of these files, read once by `stage`, and checked: InputError as `check_lines`."""
+    """The lines of these files, read once by `stage` and checked; InputError as in `check_lines`."""
     try:
         staged = stage(lines)
     except SPARK_ERRORS:
-        _refuse_changed(lines.sparkSession, files)  # it tells more than a reader of a file that has gone or is half one
+        _refuse_changed(lines.sparkSession, files)  # clearer than the reader's error for a missing or truncated file
         raise
     check_lines(staged.frame, files)
     return staged
 
 
 def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:
-    """InputError, which names the file, unless `lines` are each file's new lines and it still holds what it held.
+    """InputError, which names the file, unless `lines` are each file's new lines and its text is still there.
 
-    The lines are counted: they should be staged, so that what is counted is what will be committed.
+    `lines` should be staged: they are counted, and the lines counted must be the lines committed.
     """
     spark = lines.sparkSession
     try:
@@ -47,24 +47,24 @@ def check_lines(lines: DataFrame, files: Sequence[LogFile]) -> None:
     unknown = sorted(str(name) for name in counted.keys() - {file.name for file in files})
     if unknown:
         raise ContractError(
-            f"{unknown[0]}: lines of a file that nobody asked for. Report this, for it is a fault of ingest"
+            f"{unknown[0]}: lines of a file that this batch does not read. Report this, for it is a fault of ingest"
         )
     wrong = [file for file in files if counted.get(file.name, 0) != file.lines - file.skip]
     if wrong:
         first = wrong[0]
         raise InputError(
-            f"{first.name}: it had {first.lines - first.skip} new lines when it was looked at, and "
+            f"{first.name}: it had {first.lines - first.skip} new lines when it was inspected, and "
             f"{counted.get(first.name, 0)} when it was read{_others(wrong)}. {_AGAIN}"
         )
     _refuse_changed(spark, files)
 
 
-def check_reject_share(judged: DataFrame, max_share: float, *, lines_before: int, withheld: bool) -> None:
-    """InputError with the first refused line if more than this share of a batch's lines is refused, in a run that has
-    read more than a few. `withheld`: refused lines are not shown, for they may name users.
+def check_reject_share(parsed: DataFrame, max_share: float, *, lines_before: int, withheld: bool) -> None:
+    """InputError with the first refused line if more than this share of a batch's lines is refused, in a run of more
+    than a few lines. `withheld`: refused lines are not shown, for they may name users.
     """
     first = F.min(F.struct("refused.file", "refused.position", "refused.line")).alias("first")
-    rows = judged.groupBy("reason").agg(F.count("*").alias("lines"), first).collect()
+    rows = parsed.groupBy("reason").agg(F.count("*").alias("lines"), first).collect()
     lines = sum(row["lines"] for row in rows)
     refused = sorted((row for row in rows if row["reason"] is not None), key=lambda row: row["first"])
     count = sum(row["lines"] for row in refused)
@@ -82,8 +82,8 @@ def check_reject_share(judged: DataFrame, max_share: float, *, lines_before: int
     )
 
 
-def refuse_refusals(refused: int, lines: int, max_share: float, *, source: str) -> None:
-    """InputError if more than this share of all lines of a source is refused when they are read again."""
+def check_replayed_share(refused: int, lines: int, max_share: float, *, source: str) -> None:
+    """InputError if a replay refuses more than this share of all lines of a source."""
     if lines > _FEW_LINES and refused > max_share * lines:
         raise InputError(
             f"{source}: {refused} of its {lines} lines would be refused, more than the share of {max_share:g} that "
@@ -92,26 +92,26 @@ def refuse_refusals(refused: int, lines: int, max_share: float, *, source: str) 
 
 
 _AGAIN = (
-    "Something cut, replaced or edited it meanwhile. Nothing of this batch was committed, and no line is lost: let its "
+    "It was cut, replaced or edited meanwhile. Nothing of this batch was committed, and no line is lost: let its "
     "writer finish, and run this again"
 )
 
 
 def _others(files: Sequence[LogFile]) -> str:
-    return f" (and so with {len(files) - 1} more files)" if len(files) > 1 else ""
+    return f" (and {len(files) - 1} more files likewise)" if len(files) > 1 else ""
 
 
 def _refuse_changed(spark: SparkSession, files: Sequence[LogFile]) -> None:
     unsure = [file for file in files if not _has_its_stamp(file)]
     sizes = [(file.text_bytes or 0) for file in unsure]
-    held = each_of(spark, _still_holds, unsure, sizes)
+    held = map_in_tasks(spark, _still_holds, unsure, sizes)
     changed = [file for file, holds in zip(unsure, held, strict=True) if not holds]
     if changed:
         raise InputError(f"{changed[0].name}: it was changed while it was read{_others(changed)}. {_AGAIN}")
 
 
 def _has_its_stamp(file: LogFile) -> bool:
-    """Whether the file is known to be as it was, without a look into it."""
+    """Whether the file's stamp shows that it is unchanged, without reading it."""
     if file.text_sha256 is None or file.text_bytes is None:
         return True
     try:
@@ -122,7 +122,7 @@ def _has_its_stamp(file: LogFile) -> bool:
 
 
 def _still_holds(file: LogFile) -> bool:
-    """Whether the text that was looked at still stands in the file; it may have grown."""
+    """Whether the file still begins with the text that was inspected; it may have grown."""
     assert file.text_bytes is not None, "a file without a hash has its stamp"
     try:
         return sha256_now(file.path, file.format, file.mapping, file.text_bytes) == file.text_sha256

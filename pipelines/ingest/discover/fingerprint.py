@@ -1,8 +1,8 @@
-"""What tells the content of a log file from other content under its name: a hash of what was read, and a stamp.
+"""Identifies the content of a log file by a hash of the text that was read and by a stamp.
 
-The hash is SHA-256 of the text that was read, byte order mark off and each line end a line feed, so that the same lines
-packed again or with other line ends are the same; of a Parquet file it is that of all its bytes. It is taken anew
-unless the stamp, which the file system keeps (size, times, inode), says that the file is as it was.
+The hash is SHA-256 of the text that was read, without a byte order mark and with a line feed as each line end, so that
+the same lines compressed again or with other line ends have the same hash; of a Parquet file it is that of all its
+bytes. It is computed again unless the stamp from the file system (size, times, inode) shows that the file is unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from schemas.storage.paths import is_remote, version_tag
 
-_FRESH_NS = 3_000_000_000  # within the clock tick of a file system, a change leaves the times as they were
+_FRESH_NS = 3_000_000_000  # two changes within one clock tick of a file system leave the same times
 
 
 class TextHash:
@@ -28,7 +28,7 @@ class TextHash:
         self._update(b"")
 
     def add(self, piece: bytes, end: int) -> None:
-        """More of the text, which parts no carriage return from its line feed; its last line end is before `end`."""
+        """Add text, which must not split a carriage return from its line feed; its last line end is before `end`."""
         if end:
             self._update(piece[:end])
             self.ended_bytes, self._ended = self.bytes, self._hash.copy()
@@ -36,12 +36,12 @@ class TextHash:
 
     @property
     def sha256(self) -> str:
-        """Of all of the text."""
+        """The hash of the text so far."""
         return self._hash.hexdigest()
 
     @property
     def ended_sha256(self) -> str:
-        """Of the text up to its last line end."""
+        """The hash of the text up to its last line end."""
         return self._ended.hexdigest()
 
     def _update(self, text: bytes) -> None:
@@ -57,7 +57,7 @@ class TextHash:
 
 
 def bytes_sha256(path: Path) -> str:
-    """Of all bytes of a file."""
+    """The SHA-256 of all bytes of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -68,10 +68,10 @@ def joined_sums(*sums: str) -> str:
 
 
 def stamp_of(path: Path) -> str | None:
-    """While it stays the same, so does the file's content. None where the file changed but a moment ago: it might
-    change again and keep its stamp.
+    """While the stamp stays the same, so does the file's content. None if the file changed within the last seconds: it
+    could change again and keep its stamp.
     """
-    if is_remote(path):  # an object is replaced whole, and its tag with it
+    if is_remote(path):  # an object is replaced in one piece, together with its tag
         return version_tag(path)
     found = path.stat()
     if max(found.st_mtime_ns, found.st_ctime_ns) > time.time_ns() - _FRESH_NS:

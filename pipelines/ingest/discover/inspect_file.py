@@ -1,4 +1,4 @@
-"""A look at one log file: what of it a run has to read, by what was read of it before; no Spark."""
+"""Inspects one log file: the lines that a run has to read, given what was read of the file before; no Spark."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from pipelines.ingest.discover.previous_reads import (
     read_before,
     waiting,
 )
-from pipelines.ingest.discover.scan import Content, Look
+from pipelines.ingest.discover.scan import Content, ScanOptions
 from pipelines.ingest.parse.columns import TEXT
 from pipelines.ingest.parse.mapping import JSONL, LogMapping
 from schemas.errors import InputError
 
 
-class Each(Protocol):
-    """What calls a function for each item, in this process or in tasks, and returns the results in their order."""
+class MapItems(Protocol):
+    """Calls a function for each item, in this process or in tasks, and returns the results in their order."""
 
     def __call__(self, function: Callable[[Any], Any], items: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
-        """`sizes`: bytes that the function will read for each item."""
+        """`sizes`: bytes that the function reads for each item."""
         ...
 
 
-def in_turn(function: Callable[[Any], Any], items: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
-    """One after the other, in this process."""
+def map_in_process(function: Callable[[Any], Any], items: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
+    """MapItems in this process, one item after the other."""
     return [function(item) for item in items]
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A file to be looked at, and what was read of it before."""
+    """A file to inspect, and what was read of it before."""
 
     path: Path
     name: str
@@ -47,46 +47,44 @@ class Inspection:
 
     @property
     def size(self) -> int:
-        """Bytes to read, about; 0 where the look will tell why there are none."""
+        """Approximate bytes to read; 0 if they cannot be read, for the inspection reports why."""
         return size_of(self.path) * (UNPACKED if is_compressed(self.path.name) else 1)
 
 
-class Seen(NamedTuple):
-    """What a look at one file found: the file where it has new lines, or why it cannot be read; `waits`: its last line
-    has no line end yet.
-    """
+class InspectionResult(NamedTuple):
+    """The file if it has new lines, or the reason why it cannot be read; `waits`: its last line has no line end yet."""
 
     file: LogFile | None = None
     reason: str | None = None
     waits: bool = False
 
 
-def seen_before(ask: Inspection, *, mapping: LogMapping | None, final: bool) -> Seen | None:
-    """What is known of the file without a look at all of it; None where it has to be looked at."""
-    if ask.before is None or not is_unchanged(ask.path, _format(ask.name, mapping), ask.before):
+def result_if_unchanged(file: Inspection, *, mapping: LogMapping | None, final: bool) -> InspectionResult | None:
+    """The result for a file that is known to be unchanged; None if the file has to be read."""
+    if file.before is None or not is_unchanged(file.path, _format(file.name, mapping), file.before):
         return None
-    waits = last_line_waits(ask.path, ask.before)
-    return None if waits and final else Seen(waits=waits)
+    waits = last_line_waits(file.path, file.before)
+    return None if waits and final else InspectionResult(waits=waits)
 
 
-def seen(ask: Inspection, *, mapping: LogMapping | None, final: bool) -> Seen:
-    """The file looked at to its end."""
-    path, before = ask.path, ask.before
+def inspect_file(inspection: Inspection, *, mapping: LogMapping | None, final: bool) -> InspectionResult:
+    """The result of reading the file to its end."""
+    path, before = inspection.path, inspection.before
     try:
-        name = _readable_name(ask.name)
+        name = _readable_name(inspection.name)
         format = _format(name, mapping)
-        look = Look(final=final, mark=0 if before is None else before.text_bytes or 0)
-        content = SCANS[format](path, mapping or LogMapping(), look)
+        options = ScanOptions(final=final, mark=0 if before is None else before.text_bytes or 0)
+        content = SCANS[format](path, mapping or LogMapping(), options)
         if content is None:
-            return Seen()
+            return InspectionResult()
         fault = None if before is None else fault_of(path, content, before)
         if fault is not None:
-            return Seen(reason=fault)
+            return InspectionResult(reason=fault)
         skip = 0 if before is None else read_before(path, content, before)
         file = replace(_log_file(path, name, format, content, mapping), skip=skip) if skip < content.lines else None
-        return Seen(file, waits=waiting(content, before))
+        return InspectionResult(file, waits=waiting(content, before))
     except InputError as error:
-        return Seen(reason=str(error))
+        return InspectionResult(reason=str(error))
 
 
 def _format(name: str, mapping: LogMapping | None) -> str:
@@ -102,7 +100,7 @@ def _readable_name(name: str) -> str:
 
 
 def shown_name(name: str) -> str:
-    """The name as it can be printed: bytes that are no UTF-8 as escapes."""
+    """The name in printable form: bytes that are not UTF-8 become escapes."""
     return name.encode(errors="backslashreplace").decode()
 
 

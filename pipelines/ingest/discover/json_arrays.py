@@ -1,4 +1,4 @@
-"""A .json file that is one array of records, instead of a record on each line: its records are its lines; no Spark."""
+"""Reads a .json file that is one array of records instead of a record on each line: records become lines; no Spark."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import msgspec
 from pipelines.compressed import UNREADABLE, opened, with_compressed
 from pipelines.ingest.discover.fingerprint import TextHash, stamp_of
 from pipelines.ingest.discover.pieces import refuse_other_encoding
-from pipelines.ingest.discover.scan import PLAIN_LOOK, Content, Look
+from pipelines.ingest.discover.scan import DEFAULT_SCAN, Content, ScanOptions
 from schemas.errors import InputError
 
 _NAMES = with_compressed(".json")
-_LARGEST = 1 << 30  # it is held in memory at once
+_LARGEST = 1 << 30  # bytes: the file is held in memory
 _BLANK = b" \t\r\n"
 _MARK = b"\xef\xbb\xbf"
-_START = 1 << 12  # bytes that are looked through for the bracket
+_START = 1 << 12  # bytes searched for the bracket
 
 
 def is_array(path: Path) -> bool:
-    """Whether the file is named as JSON and begins as an array does; what cannot be read is none."""
+    """Whether the file is named as JSON and begins as an array; False for a file that cannot be read."""
     if not path.name.endswith(_NAMES):
         return False
     try:
         with opened(path) as stream:
             return stream.read(_START).removeprefix(_MARK).lstrip(_BLANK).startswith(b"[")
     except UNREADABLE:
-        return False  # looking at all of it will tell why
+        return False  # the full inspection reports why
 
 
 def elements(path: Path) -> list[bytes]:
@@ -53,22 +53,24 @@ def _read(path: Path) -> tuple[int, str | None, list[bytes]]:
         records = msgspec.json.decode(text.removeprefix(_MARK), type=list[msgspec.Raw])
     except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(
-            f"begins as one JSON array and is none ({error}). Mend it, or write a record on each line"
+            f"begins as one JSON array and is not one ({error}). Mend it, or write a record on each line"
         ) from error
     return size, stamp, [bytes(record) for record in records]
 
 
-def scan_array(path: Path, fault_of: Callable[[bytes], str | None], look: Look = PLAIN_LOOK) -> Content | None:
-    """The content of a file that is one array, None if it is empty. InputError if it holds no impression."""
+def scan_array(
+    path: Path, fault_of: Callable[[bytes], str | None], options: ScanOptions = DEFAULT_SCAN
+) -> Content | None:
+    """The content of a file that is one array; None if it is empty. InputError if it holds no impression."""
     size, stamp, records = _read(path)
     if not records:
         return None
     if all(fault_of(record) for record in records):
         raise InputError(
-            f"not one record of its array is an impression of this format. The first {fault_of(records[0])}. "
+            f"no record of its array is an impression of this format. The first {fault_of(records[0])}. "
             "Check that this is the right file, or take it out of the folder"
         )
-    text = _text_hash(records, look.mark)
+    text = _text_hash(records, options.mark)
     return Content(
         bytes=size,
         lines=len(records),
@@ -82,12 +84,12 @@ def scan_array(path: Path, fault_of: Callable[[bytes], str | None], look: Look =
 
 
 def array_sha256(path: Path, size: int) -> str | None:
-    """The hash of the first `size` bytes of an array's records, each as a line; None if they are shorter."""
+    """The hash of the first `size` bytes of an array's records, as lines; None if they are shorter."""
     return _text_hash(elements(path), size).at_mark
 
 
 def _text_hash(records: Iterable[bytes], mark: int) -> TextHash:
-    """The records as lines: an array that is written again with more records goes on where it ended."""
+    """The hash of the records as lines, so that an array written again with more records continues the earlier one."""
     text = TextHash(mark)
     for record in records:
         text.add(record + b"\n", len(record) + 1)

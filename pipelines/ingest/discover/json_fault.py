@@ -1,4 +1,4 @@
-"""Whether a line of JSON could be an impression of a mapping; no Spark."""
+"""Decides whether a line of JSON could be an impression of a mapping; no Spark."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import msgspec
 
 from pipelines.ingest.parse.mapping import EACH, EPOCHS, LISTS, LogMapping
 
-_SHOWN = 8  # bytes of a strange line that are told: they may show its format, and hardly whose it is
+_SHOWN = 8  # bytes of an unknown line in a message: they may show its format, and hardly its user
 
 
 def json_fault(mapping: LogMapping) -> Callable[[bytes], str | None]:
-    """What tells why a line is no impression of the mapping: no object, or one whose fields are absent or of another
-    form; None if it could be one.
+    """A function that returns why a line is no impression of the mapping (no object, or fields that are absent or of
+    another form); None if it could be one.
     """
     wanted = {name: path for name, path in mapping.paths.items() if name in mapping.columns and name != "clicked"}
 
@@ -30,13 +30,13 @@ def json_fault(mapping: LogMapping) -> Callable[[bytes], str | None]:
         if missing:
             return f"has the fields {sorted(record)} and lacks {missing}{_near(record, wanted)}"
         forms = (_form_fault(name, _value(record, path), mapping) for name, path in wanted.items())
-        return next((told for told in forms if told), None)
+        return next((found for found in forms if found), None)
 
     return fault
 
 
-def whole_json(line: bytes) -> bool:
-    """Whether a line is a whole JSON object: its last brace closes it."""
+def is_complete_json(line: bytes) -> bool:
+    """Whether a line is a complete JSON object: its last brace closes it."""
     try:
         msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""Which files below a folder of logs match a glob: each folder is listed once, and those of older logs are not.
+"""Lists the files below a folder of logs that match a glob: each folder once, folders of older logs not at all.
 
-What lists a folder is handed in, so that the folder may be anywhere.
+The folder may be local or in another storage: a Tree lists it.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ class Tree(Protocol):
     """The folders and files below a folder."""
 
     def names(self, parts: Parts) -> Iterable[tuple[str, Kind]]:
-        """The names in a folder; none where there is no such folder, or it may not be listed."""
+        """The names in a folder; none if there is no such folder or it may not be listed."""
         ...
 
     def kind(self, parts: Parts) -> Kind | None:
-        """What these names lead to; None where there is nothing."""
+        """The kind of entry that these names lead to; None if there is nothing."""
         ...
 
 
 class Listed(NamedTuple):
-    """The files that match, in order, and what was left out as older."""
+    """The files that match, in order, and the numbers of folders and files that were left out as older."""
 
     files: list[Parts]
     folders: int = 0  # that were not listed
-    older: int = 0  # files of a listed folder that would match
+    older: int = 0  # files of a listed folder that match the glob
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
     """Where the newer logs begin: a file or a folder below the folder of logs, or the beginning of its name.
 
-    What sorts before it, folder by folder, is older. InputError for a text that is no such path.
+    Names that sort before it, folder by folder, are older. InputError for a text that is no such path.
     """
 
     text: str
@@ -68,11 +68,11 @@ class Since:
         return tuple(self.text.removesuffix("/").split("/"))
 
     def check(self, patterns: Sequence[str]) -> None:
-        """InputError where no file that matches one of these globs can lie there."""
+        """InputError if no file that matches one of these globs can lie there."""
         if not self.fits(patterns):
             raise InputError(
-                f"logs_since is {self.text!r}, and logs are looked for as {shown(patterns)}: write a path below "
-                "--logs as these are"
+                f"logs_since is {self.text!r}, and logs are named {shown(patterns)}: write a path below --logs that "
+                "fits these names"
             )
 
     def fits(self, patterns: Iterable[str]) -> bool:
@@ -80,9 +80,9 @@ class Since:
         return any(self._fits(pattern.split("/")) for pattern in patterns)
 
     def is_older(self, parts: Parts) -> bool:
-        """Whether these names sort before it, and so does all that lies below them.
+        """Whether these names, and so everything below them, sort before it.
 
-        InputError where numbers of different widths decide it, such as 9 and 10: such names do not sort by date.
+        InputError if numbers of different widths decide it, such as 9 and 10: such names do not sort by date.
         """
         for name, ours in zip(parts, self.parts, strict=False):
             if name != ours:
@@ -116,13 +116,13 @@ class Since:
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class LocalTree:
     """The Tree below a folder of this machine."""
 
     folder: Path
 
     def names(self, parts: Parts) -> Iterator[tuple[str, Kind]]:
-        """As the Tree's."""
+        """See Tree."""
         try:
             with os.scandir(self.folder.joinpath(*parts)) as found:
                 for each in found:
@@ -131,13 +131,13 @@ class Local:
             return
 
     def kind(self, parts: Parts) -> Kind | None:
-        """As the Tree's."""
+        """See Tree."""
         path = self.folder.joinpath(*parts)
         return _kind(path) if os.path.lexists(path) else None
 
 
 def _kind(found: Path | os.DirEntry[str]) -> Kind:
-    """A link that leads nowhere is a file: reading it will tell why."""
+    """A link that leads nowhere is a file: reading it reports the error."""
     try:
         if found.is_dir():
             return "link" if found.is_symlink() else "folder"
@@ -147,20 +147,20 @@ def _kind(found: Path | os.DirEntry[str]) -> Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class RemoteTree:
     """The Tree below a folder of another storage."""
 
     folder: Place
 
     def names(self, parts: Parts) -> Iterator[tuple[str, Kind]]:
-        """As the Tree's."""
+        """See Tree."""
         store, key = store_of(self._at(parts))
         folders, files = store.inside(key)
         yield from ((name.rpartition("/")[2], "folder") for name in folders)
         yield from ((file.key.rpartition("/")[2], "file") for file in files)
 
     def kind(self, parts: Parts) -> Kind | None:
-        """As the Tree's."""
+        """See Tree."""
         place = self._at(parts)
         return "file" if head(place) is not None else "folder" if is_folder(place) else None
 
@@ -169,19 +169,19 @@ class Remote:
 
 
 def tree_of(folder: Path) -> Tree:
-    """The Tree below the folder, wherever that is."""
-    return Remote(Place.of(str(folder))) if is_remote(folder) else Local(folder)
+    """The Tree below the folder, local or remote."""
+    return RemoteTree(Place.of(str(folder))) if is_remote(folder) else LocalTree(folder)
 
 
-def listed(tree: Tree, patterns: Sequence[str], since: Since | None = None) -> Listed:
-    """What matches one of the globs, hidden names left out; of `since`, only what is not older.
+def list_matching(tree: Tree, patterns: Sequence[str], since: Since | None = None) -> Listed:
+    """The files and folders that match one of the globs, without hidden names and those older than `since`.
 
-    A glob's parts are names, names with * ? [ in them, or ** for any folders, as pathlib has them; folders match too.
+    A glob's parts are names, names with * ? [ in them, or ** for any folders, as in pathlib; folders match too.
     """
     if since is not None:
         since.check(patterns)
     walk = _Walk(tree, since)
-    walk.into((), [_parts_of(pattern) for pattern in patterns])
+    walk.enter((), [_parts_of(pattern) for pattern in patterns])
     return Listed(sorted(walk.files), walk.folders, walk.older)
 
 
@@ -193,7 +193,7 @@ def _parts_of(pattern: str) -> Parts:
 
 
 class _Walk:
-    """The folders that the globs lead to, one after the other; and what was found."""
+    """A walk through the folders that the globs lead to, and the files found there."""
 
     def __init__(self, tree: Tree, since: Since | None) -> None:
         self.files: list[Parts] = []
@@ -201,14 +201,14 @@ class _Walk:
         self._tree = tree
         self._since = since
 
-    def into(self, folder: Parts, patterns: list[Parts]) -> None:
-        """The folder, in which what is left of these globs is to be matched."""
-        open = {*patterns}
+    def enter(self, folder: Parts, patterns: list[Parts]) -> None:
+        """Match the names in the folder with `patterns`, the remaining parts of the globs."""
+        remaining = {*patterns}
         for pattern in patterns:
-            while pattern[0] == _ANY and len(pattern) > 1:  # which may stand for no folder at all
-                open.add(pattern := pattern[1:])
-        for name, kind in self._names(folder, {pattern[0] for pattern in open}):
-            matched = [pattern for pattern in open if pattern[0] == _ANY or fnmatchcase(name, pattern[0])]
+            while pattern[0] == _ANY and len(pattern) > 1:  # ** also stands for no folder
+                remaining.add(pattern := pattern[1:])
+        for name, kind in self._names(folder, {pattern[0] for pattern in remaining}):
+            matched = [pattern for pattern in remaining if pattern[0] == _ANY or fnmatchcase(name, pattern[0])]
             further = {pattern if pattern[0] == _ANY else pattern[1:] for pattern in matched}
             found = any(pattern[0] != _ANY and len(pattern) == 1 for pattern in matched)
             if kind == "file":
@@ -217,7 +217,7 @@ class _Walk:
                 further = {pattern[1:] for pattern in matched if pattern[0] != _ANY}
             further.discard(())
             if not is_hidden(name) and (found or further):
-                self._meet((*folder, name), found, sorted(further))
+                self._add((*folder, name), found, sorted(further))
 
     def _names(self, folder: Parts, wanted: set[str]) -> Iterable[tuple[str, Kind]]:
         if any(_WILD.search(name) for name in wanted):
@@ -225,7 +225,7 @@ class _Walk:
         kinds = {name: self._tree.kind((*folder, name)) for name in wanted}
         return [(name, kind) for name, kind in kinds.items() if kind is not None]
 
-    def _meet(self, parts: Parts, found: bool, further: list[Parts]) -> None:
+    def _add(self, parts: Parts, found: bool, further: list[Parts]) -> None:
         if self._since is not None and self._since.is_older(parts):
             self.folders += bool(further)
             self.older += not further
@@ -233,9 +233,9 @@ class _Walk:
         if found:
             self.files.append(parts)
         if further:
-            self.into(parts, further)
+            self.enter(parts, further)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether this is how collectors and Hadoop name what is still being written; no job reads such a file."""
+    """Whether collectors and Hadoop give this name to files still being written; no job reads such a file."""
     return name[0] in "._" or name.endswith("._COPYING_")

@@ -1,4 +1,4 @@
-"""A file of lines read piece by piece: its lines counted and hashed as they pass; what older lakes know of a file."""
+"""Reads a file of lines in pieces, counting and hashing its lines on the way; and the hashes that older lakes hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.compressed import Text, opened
 from pipelines.ingest.discover.fingerprint import TextHash
 from schemas.errors import InputError
 
-CUT_BYTES = 8 << 20  # of a plain file, about, that one task reads at least
+CUT_BYTES = 8 << 20  # of an uncompressed file: approximately the least that one task reads
 _CHUNK_BYTES = 1 << 20
 _FOOTER_BYTES = 1 << 16
 _LONGEST_LINE = 64 << 20  # a longer one is no log line, and would not fit into a worker's memory
@@ -29,52 +29,52 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def refuse_other_encoding(start: bytes) -> None:
-    """InputError if a file of text that begins so is UTF-16 or UTF-32, with a byte order mark or without.
+    """InputError if the text file with this beginning is UTF-16 or UTF-32, with a byte order mark or without.
 
-    A file whose first line alone is such text is read: that line is refused, and the others are lines.
+    A file in which only the first line is such text is read: parsing refuses that line alone.
     """
     marked = (name for name, mark in _WIDE_MARKS if start.startswith(mark))
     name = next(marked, None) or _WIDE_ZEROS.get("".join("0" if byte == 0 else "x" for byte in start[:4]))
     if name is not None and not any(len(line) > 8 and 0 not in line for line in start.split(b"\n")):
-        raise InputError(f"is {name}, and logs are read as UTF-8. Write it anew, such as by iconv -f {name} -t UTF-8")
+        raise InputError(f"is {name}, and logs are read as UTF-8. Convert it, such as by iconv -f {name} -t UTF-8")
 
 
 @dataclass(slots=True)
-class Count:
-    """What passed of a file so far."""
+class ReadState:
+    """Hash, lines and cuts of the part of a file that was read so far."""
 
     text: TextHash = field(default_factory=TextHash)
     ends: int = 0
-    tail: bytearray = field(default_factory=bytearray)  # what came since the last line end
+    tail: bytearray = field(default_factory=bytearray)  # the text after the last line end
     read: int = 0  # bytes of the stream
     cuts: list[tuple[int, int]] = field(default_factory=list)  # (byte, line) where a line begins, CUT_BYTES apart
 
 
-def counted(stream: Text, count: Count) -> Iterator[bytes]:
-    """Pieces of the file, without its byte order mark, that never part a carriage return from its line feed."""
-    for chunk in whole_pieces(stream):
-        if not count.read:
+def counted_pieces(stream: Text, state: ReadState) -> Iterator[bytes]:
+    """Pieces of the file, without its byte order mark, that never split a carriage return from its line feed."""
+    for chunk in pieces_of(stream):
+        if not state.read:
             refuse_other_encoding(chunk)
-        piece = chunk if count.read else chunk.removeprefix(_BYTE_ORDER_MARK)
-        count.read += len(chunk)
+        piece = chunk if state.read else chunk.removeprefix(_BYTE_ORDER_MARK)
+        state.read += len(chunk)
         returns = piece.count(b"\r") if b"\r" in piece else 0
         ends = piece.count(b"\n") + (returns - piece.count(b"\r\n") if returns else 0)
         last = _behind_last_end(piece)
-        count.ends += ends
-        count.text.add(piece, last)
+        state.ends += ends
+        state.text.add(piece, last)
         if last:
-            count.tail.clear()
-            begins = count.read - len(piece) + last
-            if begins >= CUT_BYTES + (count.cuts[-1][0] if count.cuts else 0):
-                count.cuts.append((begins, count.ends))
-        count.tail += piece[last:]
-        if len(count.tail) > _LONGEST_LINE:
+            state.tail.clear()
+            begins = state.read - len(piece) + last
+            if begins >= CUT_BYTES + (state.cuts[-1][0] if state.cuts else 0):
+                state.cuts.append((begins, state.ends))
+        state.tail += piece[last:]
+        if len(state.tail) > _LONGEST_LINE:
             raise InputError(f"has a line of over {_LONGEST_LINE >> 20} MiB. Check that this is a log with line ends")
         yield piece
 
 
-def whole_pieces(stream: Text, size: int | None = None) -> Iterator[bytes]:
-    """Pieces of the next `size` bytes, or of all that come, that never part a carriage return from its line feed."""
+def pieces_of(stream: Text, size: int | None = None) -> Iterator[bytes]:
+    """Pieces of the next `size` bytes, or of all, that never split a carriage return from its line feed."""
     left = sys.maxsize if size is None else size
     while chunk := stream.read(min(_CHUNK_BYTES, left)):
         while chunk.endswith(b"\r") and len(chunk) < left and (more := stream.read(1)):
@@ -84,17 +84,17 @@ def whole_pieces(stream: Text, size: int | None = None) -> Iterator[bytes]:
 
 
 def text_from(stream: Text, start: int, stop: int | None) -> Iterator[bytes]:
-    """Pieces of the text that stands from byte `start` on and before `stop`, without a byte order mark."""
+    """Pieces of the text from byte `start` up to `stop`, without a byte order mark."""
     if start:
         stream.seek(start)
-    pieces = whole_pieces(stream, None if stop is None else stop - start)
+    pieces = pieces_of(stream, None if stop is None else stop - start)
     first = next(pieces, b"")
     yield first if start else first.removeprefix(_BYTE_ORDER_MARK)
     yield from pieces
 
 
 def lists_of_lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The lines of these pieces, without their ends: those that end in a piece together."""
+    """The lines of these pieces, without their ends; one list has the lines that end in one piece."""
     begun: list[bytes] = []
     for piece in pieces:
         last = _behind_last_end(piece)
@@ -120,31 +120,31 @@ def _behind_last_end(piece: bytes) -> int:
 
 def text_sha256(path: Path, size: int) -> str | None:
     """The hash of the first `size` bytes of a readable file's text; None if it is shorter."""
-    count = Count(TextHash(size))
+    state = ReadState(TextHash(size))
     with opened(path) as stream:
-        chunks = counted(stream, count)
-        while count.text.at_mark is None and next(chunks, None) is not None:
+        chunks = counted_pieces(stream, state)
+        while state.text.at_mark is None and next(chunks, None) is not None:
             pass
-    return count.text.at_mark
+    return state.text.at_mark
 
 
 def start_of(path: Path) -> str:
-    """The sha256 of a readable file's first line, or of a Parquet file's footer: all that older lakes know of it."""
+    """The SHA-256 of a readable file's first line, or of a Parquet file's footer: all that older lakes hold of it."""
     if path.suffix == ".parquet":
         with path.open("rb") as stream:
             return footer_of(stream)
     with opened(path) as stream:
-        return hashlib.sha256(next(lines_of(counted(stream, Count())), b"")).hexdigest()
+        return hashlib.sha256(next(lines_of(counted_pieces(stream, ReadState())), b"")).hexdigest()
 
 
 def begins_with(path: Path, size: int, sha256: str) -> bool:
-    """Whether the first `size` bytes of a plain file are one line's beginning with that hash."""
+    """Whether the first `size` bytes of an uncompressed file have this hash."""
     with path.open("rb") as stream:
         start = stream.read(size).removeprefix(_BYTE_ORDER_MARK)
     return hashlib.sha256(start).hexdigest() == sha256
 
 
 def footer_of(stream: BufferedReader) -> str:
-    """Of the last bytes, which hold the number of rows and the bounds of their values."""
+    """The SHA-256 of the last bytes, which hold the number of rows and the bounds of their values."""
     stream.seek(-min(stream.seek(0, 2), _FOOTER_BYTES), 2)
     return hashlib.sha256(stream.read()).hexdigest()

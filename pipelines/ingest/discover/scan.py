@@ -1,4 +1,4 @@
-"""One log file looked at, to its end and once: what it holds, or why it cannot be used; no Spark."""
+"""Scans one log file once, to its end: its content, or why it cannot be used; no Spark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipelines.compressed import UNREADABLE, is_compressed, opened
 from pipelines.ingest.discover.fingerprint import TextHash, bytes_sha256, stamp_of
-from pipelines.ingest.discover.pieces import CUT_BYTES, Count, counted, footer_of, lines_of
+from pipelines.ingest.discover.pieces import CUT_BYTES, ReadState, counted_pieces, footer_of, lines_of
 from pipelines.ingest.parse.columns import check_columns, empty_batch, parquet_names, time_kind
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.parse.mind_fields import MIND_COLUMNS
@@ -21,85 +21,89 @@ from schemas.errors import InputError
 
 Fault = Callable[[bytes], str | None]  # why a line could not be an impression, None if it could
 PathsOf = Callable[[Iterable[str]], Mapping[str, tuple[str, ...]]]  # names of a file's columns -> field -> path
-Cuts = tuple[tuple[int, int], ...]  # where a file can be cut: (byte or row group that begins there, line), ascending
+Cuts = tuple[tuple[int, int], ...]  # where a file can be cut: (first byte or row group, line), ascending
 IsComplete = Callable[[bytes], bool]  # whether a line without its line end cannot be the beginning of a longer one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """How a file is looked at."""
+class ScanOptions:
+    """How a file is scanned."""
 
-    final: bool = False  # its last line is whole, line end or not
+    final: bool = False  # its last line is complete even without a line end
     mark: int = 0  # bytes of its text that were read before
 
 
-PLAIN_LOOK = Look()
+DEFAULT_SCAN = ScanOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What a file held when it was looked at: it may grow in the meantime."""
+    """The content of a file when it was scanned; it may have grown since."""
 
-    bytes: int  # up to the end of its last whole line
+    bytes: int  # up to the end of its last complete line
     lines: int
     first_line_sha256: str
-    whole_lines: bool  # a line end stands behind the last of them
-    text_bytes: int  # of these lines, and
-    text_sha256: str  # their hash (fingerprint.py)
+    whole_lines: bool  # the last of them has a line end
+    text_bytes: int  # of these lines
+    text_sha256: str  # of these lines (fingerprint.py)
     stamp: str | None
     begins: str | None = None  # the hash of the text that was read before, as it is now
-    waiting: int = 0  # bytes of a line behind them that has no line end, and may go on
-    types: tuple[tuple[str, str], ...] = ()  # of a Parquet file: what becomes of its times
+    waiting: int = 0  # bytes of a line after them without a line end, which may grow
+    types: tuple[tuple[str, str], ...] = ()  # of a Parquet file: the kind of its times (`columns.time_kind`)
     cuts: Cuts = ()
 
 
-def scan_lines(path: Path, fault_of: Fault, whole_of: IsComplete, look: Look = PLAIN_LOOK) -> Content | None:
-    """The content of a file of lines, None if it has none. InputError if it is unreadable or holds no impression.
+def scan_lines(
+    path: Path, fault_of: Fault, is_complete: IsComplete, options: ScanOptions = DEFAULT_SCAN
+) -> Content | None:
+    """The content of a file of lines; None if it has none. InputError if it is unreadable or holds no impression.
 
-    A last line without a line end counts where it is whole: by `whole_of`, in a compressed file, or as the look
-    is final.
+    A last line without a line end counts if it is complete: by `is_complete`, in a compressed file, or if the scan is
+    final.
     """
-    count = Count(TextHash(look.mark))
+    state = ReadState(TextHash(options.mark))
     try:
         stamp = stamp_of(path)
         with opened(path) as stream:
-            chunks = counted(stream, count)
+            chunks = counted_pieces(stream, state)
             first, good = _first_line(chunks, fault_of)
-            deque(chunks, maxlen=0)  # a compressed file that was cut short tells so at its end only
+            deque(chunks, maxlen=0)  # a truncated compressed file raises an error only at its end
             size = path.stat().st_size if is_compressed(path.name) else stream.tell()
     except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"cannot be read ({reason}). Fetch it again, or take it out of the folder") from error
     if first is None:
         return None
-    taken = bool(count.tail) and (look.final or is_compressed(path.name) or whole_of(bytes(count.tail)))
-    if not good and (count.ends or taken):
+    taken = bool(state.tail) and (options.final or is_compressed(path.name) or is_complete(bytes(state.tail)))
+    if not good and (state.ends or taken):
         raise InputError(
-            f"not one line is an impression of this format. Its first line {fault_of(first)}. "
+            f"no line is an impression of this format. Its first line {fault_of(first)}. "
             "Check that this is the right file, or take it out of the folder"
         )
     return Content(
-        bytes=size if taken else size - len(count.tail),
-        lines=count.ends + taken,
+        bytes=size if taken else size - len(state.tail),
+        lines=state.ends + taken,
         first_line_sha256=hashlib.sha256(first).hexdigest(),
         whole_lines=not taken,
-        text_bytes=count.text.bytes if taken else count.text.ended_bytes,
-        text_sha256=count.text.sha256 if taken else count.text.ended_sha256,
+        text_bytes=state.text.bytes if taken else state.text.ended_bytes,
+        text_sha256=state.text.sha256 if taken else state.text.ended_sha256,
         stamp=stamp,
-        begins=count.text.at_mark,
-        waiting=0 if taken else len(count.tail),
-        cuts=() if is_compressed(path.name) else tuple(count.cuts),
+        begins=state.text.at_mark,
+        waiting=0 if taken else len(state.tail),
+        cuts=() if is_compressed(path.name) else tuple(state.cuts),
     )
 
 
 def mind_fault(line: bytes) -> str | None:
-    """Whether a line could be one of MIND's behaviors.tsv."""
+    """Why a line cannot be one of MIND's behaviors.tsv; None if it can."""
     columns = line.count(b"\t") + 1
     return None if columns == MIND_COLUMNS else f"has {columns} tab-separated columns instead of {MIND_COLUMNS}"
 
 
 def scan_parquet(path: Path, paths_of: PathsOf, mapping: LogMapping) -> Content | None:
-    """The content of a Parquet file that has the columns of the mapping, None if it has no rows."""
+    """The content of a Parquet file that has the columns of the mapping; None if it has no rows. InputError if it is
+    unreadable or lacks a column.
+    """
     try:
         stamp = stamp_of(path)
         with path.open("rb") as stream:
@@ -107,11 +111,11 @@ def scan_parquet(path: Path, paths_of: PathsOf, mapping: LogMapping) -> Content 
             empty, columns = empty_batch(file.schema_arrow), paths_of(file.schema_arrow.names)
             check_columns(empty, columns, mapping)
             rows = 0
-            for batch in file.iter_batches(columns=parquet_names(columns)):  # a page may be broken anywhere
+            for batch in file.iter_batches(columns=parquet_names(columns)):  # any page may be damaged
                 check_columns(batch, columns, mapping)
                 rows += len(batch)
             footer, cuts = footer_of(stream), _row_group_cuts(file.metadata)
-        whole = bytes_sha256(path)
+        sha256 = bytes_sha256(path)
     except (OSError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise InputError(f"is no readable Parquet file ({reason}). Fetch it again, or take it out") from error
@@ -125,16 +129,16 @@ def scan_parquet(path: Path, paths_of: PathsOf, mapping: LogMapping) -> Content 
         first_line_sha256=footer,
         whole_lines=True,
         text_bytes=size,
-        text_sha256=whole,
+        text_sha256=sha256,
         stamp=stamp,
-        begins=whole,
+        begins=sha256,
         types=kinds,
         cuts=cuts,
     )
 
 
 def _row_group_cuts(footer: pq.FileMetaData) -> Cuts:
-    """The row groups that begin about CUT_BYTES apart."""
+    """Row groups that begin approximately CUT_BYTES apart."""
     cuts, size, row = [], 0, 0
     for at in range(footer.num_row_groups):
         group = footer.row_group(at)
@@ -147,7 +151,7 @@ def _row_group_cuts(footer: pq.FileMetaData) -> Cuts:
 
 
 def _first_line(chunks: Iterator[bytes], fault_of: Fault) -> tuple[bytes | None, bool]:
-    """The first line, None if there is none, and whether a line could be an impression; reads on until one could."""
+    """The first line, None if there is none, and whether any line could be an impression; reads until one could."""
     first: bytes | None = None
     for line in lines_of(chunks):
         first = line if first is None else first

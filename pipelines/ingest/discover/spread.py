@@ -1,4 +1,4 @@
-"""Work on files spread over an engine's tasks: what each task reads is settled here, by the size of the files."""
+"""Spreads work on files over an engine's tasks, by the size of the files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pipelines.session import is_embedded
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Read = Callable[[Sequence[Item]], Iterator[pa.RecordBatch]]
-_LEAST, _MOST = 32 << 20, 64 << 20  # bytes that one task reads, about: on Spark a task costs a tenth of a second
-_LEAST_EMBEDDED = 8 << 20  # there it costs nothing
+_LEAST, _MOST = 32 << 20, 64 << 20  # approximate bytes that one task reads: on Spark a task costs a tenth of a second
+_LEAST_EMBEDDED = 8 << 20  # on the embedded engine a task costs nothing
 _USUAL_TASKS = 16  # of a batch that is neither small nor large
-_FEW_BYTES = 64 << 20  # that this process reads sooner than tasks are planned
+_FEW_BYTES = 64 << 20  # this process reads them faster than tasks are planned
 
 
 def frame_of(spark: SparkSession, read: Read[Item], shares: Sequence[Sequence[Item]], schema: str) -> DataFrame:
-    """The rows that `read` gives for each share of the items, each share in a task of its own.
+    """The rows that `read` returns for each share of the items, each share in a task of its own.
 
-    The shares travel with the function: rows of a frame could not be dealt out one to a task.
+    The shares travel in the function's closure: rows of a frame cannot be assigned one to a task.
     """
 
     def run(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -35,8 +35,8 @@ def frame_of(spark: SparkSession, read: Read[Item], shares: Sequence[Sequence[It
     return spark.range(0, len(shares), 1, max(len(shares), 1)).mapInArrow(run, schema)
 
 
-def shared_out(spark: SparkSession, items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:
-    """The items, each of so many bytes, cut into shares that suit a task; in their order."""
+def in_shares(spark: SparkSession, items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:
+    """The items, in their order, in shares of a suitable size for a task; `sizes`: bytes of each item."""
     total = sum(sizes)
     share = min(max(total // _USUAL_TASKS, _LEAST), _MOST)
     if is_embedded(spark):  # it runs all of a frame's tasks at once
@@ -52,16 +52,16 @@ def shared_out(spark: SparkSession, items: Sequence[Item], sizes: Sequence[int])
     return shares
 
 
-def each_of(
+def map_in_tasks(
     spark: SparkSession, function: Callable[[Item], Result], items: Sequence[Item], sizes: Sequence[int]
 ) -> list[Result]:
-    """What `function` returns for each item, in their order; `sizes`: bytes that it will read.
+    """The results of `function` for each item, in their order; `sizes`: bytes that it reads for each.
 
-    Few bytes are read in this process, more in tasks. An error of the function goes through.
+    Few bytes are read in this process, more in tasks. An error of the function is raised here.
     """
     if sum(sizes) <= _FEW_BYTES or len(items) == 1:
         return [function(item) for item in items]
-    shares = shared_out(spark, list(enumerate(items)), sizes)
+    shares = in_shares(spark, list(enumerate(items)), sizes)
 
     def results(share: Sequence[tuple[int, Item]]) -> Iterator[pa.RecordBatch]:
         for number, item in share:

@@ -1,4 +1,4 @@
-"""The log of a Delta table that is a source of logs, read without an engine: its columns, and a version's files."""
+"""Reads the log of a Delta table that is a source of logs, without an engine: its columns, and a version's files."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from schemas.storage.place import Place
 
 _PLAIN = re.compile(r"[\w/.=+-]*", re.ASCII)  # delta-rs decodes %20 in a path, and fails at other characters
 _PHYSICAL = b"delta.columnMapping.physicalName"
-_ELSEWHERE = ("/", "file:")  # how the path of a file begins that is not below the table
+_ELSEWHERE = ("/", "file:")  # beginnings of paths of files that are not below the table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class StoredFile:
     """A file of a version of a table."""
 
     name: str  # its path below the table
-    path: str  # this path as the log writes it
+    path: str  # this path as written in the log
     bytes: int
     rows: int | None  # with the deleted ones; None: its writer kept no statistics
-    partition: Mapping[str, Any]  # its values of the columns that no file holds
+    partition: Mapping[str, Any]  # its values of the partition columns, which no file holds
     deleted: np.ndarray[Any, Any] = field(
         default_factory=lambda: np.zeros(0, np.int64), compare=False
     )  # numbers of rows
@@ -45,20 +45,20 @@ class TableLog:
     """A table as it was in one version."""
 
     version: int
-    schema: pa.Schema  # by the names in the table; `stored_as` tells those in its files
-    files: tuple[Stored, ...]
+    schema: pa.Schema  # by the names in the table; `stored_name` gives those in its files
+    files: tuple[StoredFile, ...]
 
 
 def table_root(table: str) -> str:
-    """Where the table lies: a URL, or an absolute path."""
+    """The table's URL or absolute path."""
     place = Place.of(table)
     return str(place.path.absolute()) if place.is_local else place.text
 
 
 def table_log(root: str, *, version: int | None = None) -> TableLog:
-    """The table as it is now, or was in a version. InputError where no table is, or none that can be read."""
+    """The table as it is now, or was in a version. InputError if there is no table, or none that can be read."""
     try:
-        with _reachable(root) as place:
+        with _delta_rs_path(root) as place:
             table = DeltaTable(place, version=version)
             schema = pa.schema(table.schema().to_arrow())
             return TableLog(version=table.version(), schema=schema, files=tuple(_files(table)))
@@ -68,22 +68,22 @@ def table_log(root: str, *, version: int | None = None) -> TableLog:
         raise InputError(f"{root}: {error}") from error
     except Exception as error:  # each layer of delta-rs has exceptions of its own
         reason = str(error).splitlines()[0]
-        raise InputError(f"{root}: the Delta table cannot be read ({reason}). Mend it, or write it anew") from error
+        raise InputError(f"{root}: the Delta table cannot be read ({reason}). Mend it, or write it again") from error
 
 
-def opened_in(root: str, name: str) -> pa.NativeFile:
-    """The file `name` of a table, wherever that lies."""
+def open_file(root: str, name: str) -> pa.NativeFile:
+    """Open the file `name` of a local or remote table."""
     if "://" not in root:
         return pa.OSFile(str(Path(root) / name))
     return PyFileSystem(DeltaStorageHandler(root)).open_input_file(name)
 
 
-def stored_as(field: pa.Field) -> str:
-    """What the field of a table's schema is called in its files."""
+def stored_name(field: pa.Field) -> str:
+    """The name of a field of the table's schema in the table's files."""
     return bytes((field.metadata or {}).get(_PHYSICAL, field.name.encode())).decode()
 
 
-def _files(table: DeltaTable) -> Iterator[Stored]:
+def _files(table: DeltaTable) -> Iterator[StoredFile]:
     actions = table.get_add_actions()
     paths, sizes, rows = (actions.column(name).to_pylist() for name in ("path", "size_bytes", "num_records"))
     partitions: list[dict[str, Any]] = [{}] * len(paths)
@@ -92,12 +92,12 @@ def _files(table: DeltaTable) -> Iterator[Stored]:
     deleted, none = _deleted(table), np.zeros(0, np.int64)
     for path, size, count, partition in zip(paths, sizes, rows, partitions, strict=True):
         if "://" in path or path.startswith(_ELSEWHERE):
-            raise InputError(f"its file {path} lies outside of it, as a clone's do. Name the table that holds it")
+            raise InputError(f"its file {path} lies outside the table, as in a clone. Name the table that holds it")
         name = unquote(path)
         gone = deleted.pop(name, none)
-        yield Stored(name=name, path=path, bytes=size, rows=count, partition=partition, deleted=gone)
+        yield StoredFile(name=name, path=path, bytes=size, rows=count, partition=partition, deleted=gone)
     if deleted:
-        raise InputError(f"its deleted rows are in files that are none of it, such as {next(iter(deleted))}. Mend it")
+        raise InputError(f"its deleted rows are in files outside the table, such as {next(iter(deleted))}. Mend it")
 
 
 def _deleted(table: DeltaTable) -> dict[str, np.ndarray[Any, Any]]:
@@ -116,8 +116,8 @@ def _path_of(uri: str) -> str:
 
 
 @contextmanager
-def _reachable(root: str) -> Iterator[str]:
-    """Inside, a path by which delta-rs finds the table, whatever its own path holds."""
+def _delta_rs_path(root: str) -> Iterator[str]:
+    """A context with a path by which delta-rs finds the table, whatever characters its own path has."""
     if "://" in root or _PLAIN.fullmatch(root) or not Path(root).is_dir():
         yield root
         return

@@ -15,8 +15,16 @@ import pyarrow.parquet as pq
 from pipelines.ingest.discover.log_file import LogFile
 from pipelines.ingest.discover.previous_reads import Known
 from pipelines.ingest.discover.sources import Found
-from pipelines.ingest.discover.table_log import Stored, opened_in, stored_as, table_log, table_root
-from pipelines.ingest.parse.columns import TEXT, check_columns, empty_batch, flat, listed, parquet_names, time_kind
+from pipelines.ingest.discover.table_log import StoredFile, open_file, stored_name, table_log, table_root
+from pipelines.ingest.parse.columns import (
+    TEXT,
+    check_columns,
+    empty_batch,
+    flattened,
+    lists_like,
+    parquet_names,
+    time_kind,
+)
 from pipelines.ingest.parse.mapping import EACH, LogMapping
 from schemas.errors import InputError
 
@@ -24,7 +32,9 @@ _ROWS = 4096  # in one batch
 
 
 def find_in_table(table: str, mapping: LogMapping, known: Mapping[str, Known]) -> Found:
-    """What the lake lacks of the table's current version, never what else lies there. InputError if that is empty."""
+    """The files of the table's current version that the lake lacks; other files there are ignored. InputError if that
+    version is empty.
+    """
     root = table_root(table)
     log = table_log(root)
     kind = _time_kind(log.schema, table, mapping)
@@ -39,7 +49,7 @@ def find_in_table(table: str, mapping: LogMapping, known: Mapping[str, Known]) -
             lines_format=mapping.of_rows(typed_time=kind != TEXT).as_format,
             bytes=file.bytes,
             lines=_rows_left(root, file),
-            first_line_sha256=hashlib.sha256(file.path.encode()).hexdigest(),  # nor writes one anew
+            first_line_sha256=hashlib.sha256(file.path.encode()).hexdigest(),  # a table never writes a file again
             whole_lines=True,
             mapping=mapping,
             types=(("time", kind),),
@@ -56,15 +66,15 @@ class TableFile:
     """A file of a table, as a task reads it."""
 
     root: str
-    stored: Stored
-    columns: pa.Schema  # of the table, those that are read
+    stored: StoredFile
+    columns: pa.Schema  # the table's columns that are read
 
     def batches(self, mapping: LogMapping) -> Iterator[pa.RecordBatch]:
         """The rows that are not deleted, in the columns of the table that the mapping reads."""
         held = {name: path for name, path in mapping.paths.items() if path[0] not in self.stored.partition}
         names = parquet_names({name: _stored_path(self.columns, path) for name, path in held.items()})
         deleted, row = self.stored.deleted, 0
-        with opened_in(self.root, self.stored.name) as stream:
+        with open_file(self.root, self.stored.name) as stream:
             for batch in pq.ParquetFile(stream).iter_batches(_ROWS, columns=names):
                 rows = pa.RecordBatch.from_arrays([self._column(batch, f) for f in self.columns], self.columns.names)
                 gone = np.isin(np.arange(row, row + len(rows)), deleted, assume_unique=True)
@@ -78,7 +88,7 @@ class TableFile:
 
 
 def table_files(files: Sequence[LogFile]) -> list[TableFile]:
-    """What tasks need to read these files of one table, as of the version in which they were listed."""
+    """The data that tasks need to read these files of one table, as of the version that lists them."""
     log = table_log(files[0].table, version=files[0].table_version)
     mapping = files[0].mapping
     assert mapping is not None, "rows of a table are read by a mapping"
@@ -87,17 +97,17 @@ def table_files(files: Sequence[LogFile]) -> list[TableFile]:
     return [TableFile(files[0].table, stored, columns) for stored in log.files if stored.name in names]
 
 
-def _rows_left(root: str, file: Stored) -> int:
-    """How many rows of the file are not deleted: counted in it where the table's log does not tell them."""
+def _rows_left(root: str, file: StoredFile) -> int:
+    """The number of rows of the file that are not deleted: counted in the file if the table's log does not state it."""
     rows = file.rows
     if rows is None:
-        with opened_in(root, file.name) as stream:
+        with open_file(root, file.name) as stream:
             rows = pq.ParquetFile(stream).metadata.num_rows
     return int(rows - len(file.deleted))
 
 
 def _time_kind(schema: pa.Schema, table: str, mapping: LogMapping) -> str:
-    """What becomes of the column that holds the time, once every column that is read was found."""
+    """The kind of the time column (`columns.time_kind`). InputError if a column that the mapping reads is missing."""
     absent = [path[0] for path in mapping.paths.values() if path[0] not in schema.names]
     if absent:
         raise InputError(
@@ -117,13 +127,13 @@ def _columns_read(schema: pa.Schema, mapping: LogMapping) -> pa.Schema:
 
 
 def _stored_path(fields: Iterable[pa.Field], path: tuple[str, ...]) -> tuple[str, ...]:
-    """A path by the names in the table -> by those in its files."""
+    """A path in the table's names -> the same path in its files' names."""
     if not path:
         return ()
     if path[0] == EACH:
         return (EACH, *_stored_path(fields, path[1:]))
     field = next(field for field in fields if field.name == path[0])
-    return (stored_as(field), *_stored_path(_inside(field.type), path[1:]))
+    return (stored_name(field), *_stored_path(_inside(field.type), path[1:]))
 
 
 def _inside(kind: pa.DataType) -> list[pa.Field]:
@@ -134,8 +144,8 @@ def _inside(kind: pa.DataType) -> list[pa.Field]:
 
 
 def _field(columns: Mapping[str, pa.Array], field: pa.Field, length: int) -> pa.Array:
-    """The column as the table has it: nulls where the file is older than the field."""
-    found = columns.get(stored_as(field))
+    """The column in the table's form: nulls if the file is older than the field."""
+    found = columns.get(stored_name(field))
     return pa.nulls(length, field.type) if found is None else _renamed(found, field.type)
 
 
@@ -144,7 +154,7 @@ def _renamed(values: pa.Array, kind: pa.DataType) -> pa.Array:
     if not fields:
         return values
     if pa.types.is_list(kind):
-        return listed(values, _renamed(flat(values), kind.value_type))
+        return lists_like(values, _renamed(flattened(values), kind.value_type))
     found = {values.type.field(at).name: each for at, each in enumerate(values.flatten())}
     inner = [_field(found, field, len(values)) for field in fields]
     return pa.StructArray.from_arrays(inner, [field.name for field in fields], mask=pc.is_null(values))

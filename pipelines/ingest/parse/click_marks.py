@@ -1,4 +1,4 @@
-"""Which of the shown news were clicked: click marks beside them, or at their ends. All lines of a batch at once."""
+"""Finds the clicked news by click marks, in a list of their own or at the ends of news ids; all of a batch at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pipelines.ingest.parse.text_lists import (
     TEXT,
     Bools,
     any_of,
+    as_numpy,
     is_null,
     lengths,
     lists_of,
-    mask_free,
     rows_with,
     spans,
 )
@@ -30,25 +30,28 @@ _ZERO, _ONE = b"01"
 
 
 def with_marked_clicks(fields: Fields) -> Fields:
-    """`clicked` holds a mark for each shown news: instead, the shown news that have one. Null stays null."""
+    """Replaces `clicked`, a list of a mark for each shown news, by the list of the news marked as clicked. Null stays
+    null.
+    """
     marks, shown = fields.clicked.flatten(), fields.shown.flatten()
     counts, shown_counts = lengths(fields.clicked), lengths(fields.shown)
     valid = ~is_null(fields.clicked)
-    strange = ~mask_free(pc.is_in(marks, _MARKS))
+    unknown = ~as_numpy(pc.is_in(marks, _MARKS))
     known = ~is_null(fields.shown)
-    bad = valid & known & ((counts != shown_counts) | any_of(strange, counts))
+    bad = valid & known & ((counts != shown_counts) | any_of(unknown, counts))
     rows = np.repeat(np.arange(len(counts)), counts)
     place = np.arange(len(marks)) - bounds_of(counts)[rows]
-    hit = mask_free(pc.is_in(marks, _CLICKED)) & (place < shown_counts[rows])
+    hit = as_numpy(pc.is_in(marks, _CLICKED)) & (place < shown_counts[rows])
     clicked = shown.take(pa.array((bounds_of(shown_counts)[rows] + place)[hit]))
     found = lists_of(np.bincount(rows[hit], minlength=len(counts)), clicked, valid & known)
     return replace(fields, clicked=found).flagged(MARKS, bad)
 
 
 def with_suffix_clicks(fields: Fields, *, any_hyphen: bool = False) -> Fields:
-    """Shown news that end in click marks, all of them, or none: without the marks, and the clicked ones.
+    """Reads the click marks at the ends of shown news, which all or none of a line have: cuts them off, sets `clicked`.
 
-    Bad: marks on some news only, or what could be one and is not 0 or 1; with `any_hyphen`, any hyphen in a news.
+    Flags lines with marks on some news only, and lines without marks in which a news ends in something like one; with
+    `any_hyphen`, any hyphen counts as such.
     """
     news, counts = fields.shown.flatten(), lengths(fields.shown)
     data, at = spans(news)

@@ -1,4 +1,4 @@
-"""The columns of a log that are carried along: texts -> columns of their types; a text of another type is null."""
+"""Parses a log's extra columns: texts -> columns of their types; a text of another type is null."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.ingest.parse.json_values import Raw
 
 TYPES = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
 _WHITE = " \t\n\x0b\f\r"
-_WHOLE = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity)|nan", re.IGNORECASE)
 _PLAIN = {"long": r"^-?[0-9]{1,18}$", "double": r"^-?[0-9]{1,15}(\.[0-9]{1,15})?$"}
 _TRUE, _FALSE = {"t", "true", "y", "yes", "1"}, {"f", "false", "n", "no", "0"}
@@ -23,7 +23,7 @@ _text = msgspec.json.Decoder(str)
 
 
 def text_of_value(value: Raw) -> str | None:
-    """The value as text: a number as it stands, an object or a list as JSON without blanks; None if it is null."""
+    """The value as text: a number as written, an object or a list as JSON without blanks; None if it is null."""
     text = bytes(value)
     match text[:1]:
         case b'"':
@@ -37,7 +37,7 @@ def text_of_value(value: Raw) -> str | None:
 
 
 def typed(texts: list[str | None], type: str) -> pa.Array:
-    """The texts as values of one of EXTRA_TYPES, null where they are none."""
+    """The texts as values of one of EXTRA_TYPES, null where a text is no such value."""
     found = pa.array(texts, pa.string())
     if type == "string":
         return found
@@ -48,7 +48,7 @@ def typed(texts: list[str | None], type: str) -> pa.Array:
 
 
 def _long(text: str) -> int | None:
-    if not _WHOLE.fullmatch(text) or len(text.lstrip("+-0")) > 19:
+    if not _INTEGER.fullmatch(text) or len(text.lstrip("+-0")) > 19:
         return None
     number = int(text)
     return number if -(1 << 63) <= number < 1 << 63 else None

@@ -1,7 +1,7 @@
-"""Whether ids can be used, all of a batch at once; and what a number is as an id.
+"""Checks ids, all of a batch at once; and turns numbers into ids.
 
-A number is an id if it is whole: 1541, 1541.0 and 1.541e3 are all '1541'. Another number (1.5, 1e400), and one that
-is written as a fraction and is too large to be exact (from 2^53 on), is none.
+A number is an id if it is an integer: 1541, 1541.0 and 1.541e3 are all '1541'. Any other number (1.5, 1e400), and a
+number written as a fraction that is too large to be exact (from 2^53 on), is no id.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import pyarrow.compute as pc
 from pipelines.ingest.parse.text_lists import Bools, Bytes, Ints, any_of, lengths, rows_of, spans
 
 LONGEST_ID_BYTES = 256
-FIRST_INEXACT = 1 << 53  # a double that is as large may stand for several whole numbers
+FIRST_INEXACT = 1 << 53  # a double as large as this may stand for several integers
 _FIRST, _LAST = ord("!"), ord("~")  # of printable ASCII
 _BACKSLASH = 0x5C
 
 
 class IdFaults(NamedTuple):
-    """For each row: whether it has an id that is none, and one that is bad."""
+    """For each row: whether an id is missing, and whether one is bad."""
 
     none: Bools  # null, empty or blank
     bad: Bools  # holds a backslash, a control character or white space, or is too long
 
 
 def faults_of_ids(ids: pa.Array) -> IdFaults:
-    """Of one id in each row."""
+    """The faults of one id in each row."""
     data, at = spans(ids)
     sizes = np.diff(at)
     none, bad = sizes == 0, sizes > LONGEST_ID_BYTES
@@ -42,13 +42,13 @@ def faults_of_ids(ids: pa.Array) -> IdFaults:
 
 
 def faults_of_lists(lists: pa.Array) -> IdFaults:
-    """Of a list of ids in each row; a null list has no fault."""
+    """The faults of a list of ids in each row; a null list has no fault."""
     found, counts = faults_of_ids(lists.flatten()), lengths(lists)
     return IdFaults(*(any_of(marked, counts) if marked.any() else np.zeros(len(lists), np.bool_) for marked in found))
 
 
 def bad_letters(data: Bytes) -> Ints:
-    """Where UTF-8 has a letter that no id may have: a backslash, or one of Unicode's categories Z and Cc."""
+    """The positions in UTF-8 of letters that no id may have: a backslash, or one of Unicode's categories Z and Cc."""
     odd = (data - _FIRST) > _LAST - _FIRST  # bytes wrap around
     if not odd.any() and not (data == _BACKSLASH).any():
         return np.empty(0, np.int64)
@@ -60,7 +60,7 @@ def bad_letters(data: Bytes) -> Ints:
 
 
 def _is_bad(first: Bytes, second: Bytes, third: Bytes) -> Bools:
-    """Whether such a letter of more than one byte begins with these."""
+    """Whether a letter of categories Z or Cc with more than one byte begins with these bytes."""
     latin = (first == 0xC2) & (second <= 0xA0)  # U+0080 to U+00A0
     ogham = (first == 0xE1) & (second == 0x9A) & (third == 0x80)
     general = (third <= 0x8A) | (third == 0xA8) | (third == 0xA9) | (third == 0xAF)  # U+2000 to U+202F
@@ -71,7 +71,7 @@ def _is_bad(first: Bytes, second: Bytes, third: Bytes) -> Bools:
 
 
 def id_of_number(text: str) -> str | None:
-    """The id that a number of JSON is, null if it is none."""
+    """The id for a number of JSON; None if it is no id."""
     if text.removeprefix("-").isdecimal():
         return "0" if text == "-0" else text
     number = float(text)

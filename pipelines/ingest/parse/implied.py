@@ -1,4 +1,4 @@
-"""Implied: what a log's mapping leaves out and its lines imply: what a click shows, and an impression's id."""
+"""Adds fields that a log's mapping leaves out and its lines imply: the news that a click shows, an impression's id."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ _SEED = 42
 
 
 def with_implied_shown(fields: Fields, mapping: LogMapping) -> Fields:
-    """A log of clicks alone, whose mapping has no column of shown news, shows what was clicked."""
+    """Sets `shown` to the clicked news for a log of clicks alone, whose mapping has no column of shown news."""
     return fields if "shown" in mapping.columns else replace(fields, shown=fields.clicked)
 
 
 def with_implied_id(fields: Fields, time: pa.Array, mapping: LogMapping) -> Fields:
-    """An impression without an id has one made of its time and the set of news that it shows, in hexadecimal digits.
+    """Sets the id of impressions without one: a hash of the time and the set of shown news, in hexadecimal digits.
 
-    The same line again is the same impression, and a user's other click is another, even in the same second. The user
-    id is no part of it, since user ids may be replaced (`privacy.py`), and impressions are separated by user all the
-    same.
+    The same line again is the same impression, and another click of the user is another one, even in the same second.
+    The user id is not hashed, since user ids may be replaced (`privacy.py`); impressions are separated by user anyway.
     """
     if "impression_id" in mapping.columns:
         return fields
@@ -35,7 +34,7 @@ def with_implied_id(fields: Fields, time: pa.Array, mapping: LogMapping) -> Fiel
 
 
 def _made_id(time: int | None, shown: list[str | None]) -> str:
-    """As Spark's `xxhash64` of both, which skips nulls: ids that older lakes hold stay the same."""
+    """Equal to Spark's `xxhash64` of both, which skips nulls, so that the ids in older lakes stay the same."""
     value = _SEED if time is None else xxhash.xxh64_intdigest(struct.pack("<q", time), seed=_SEED)
     for news in sorted({news for news in shown if news is not None}):
         value = xxhash.xxh64_intdigest(news.encode(), seed=value)

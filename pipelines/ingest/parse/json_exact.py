@@ -1,7 +1,7 @@
-"""One line of JSON read exactly: for lines that the quick way (`json_fields.py`) does not take.
+"""Parses one line of JSON exactly: for lines that the vectorised parser (`json_fields.py`) leaves to it.
 
-A line is JSON as RFC 8259 has it: names are compared exactly, and what the standard does not know (single quotes, NaN,
-comments) is no JSON. Objects and lists may stand in each other DEEPEST levels deep.
+JSON is that of RFC 8259: names are compared exactly, and forms that the standard does not define (single quotes, NaN,
+comments) are not JSON. Objects and lists may be nested DEEPEST levels deep.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from pipelines.ingest.parse.ids import id_of_number
 from pipelines.ingest.parse.json_paths import Path
 from pipelines.ingest.parse.mapping import EACH
 
-DEEPEST = 500  # as deep as a parser goes that calls itself for each level, wherever it is called from
+DEEPEST = 500  # a recursive parser reaches this depth wherever it is called from
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NO_BRACKETS = re.compile(r"[^\[\]{}]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Members(list[tuple[str, Any]]):
-    """A JSON object with every field that it has, also those of one name."""
+    """A JSON object with all of its fields, also those of the same name."""
 
 
 class Number(str):
-    """A number as it stands in the line."""
+    """A number as written in the line."""
 
 
 def object_of(line: str) -> Members | None:
-    """The object that the line is; None if it is not exactly one whole object."""
+    """The object of the line; None if the line is not exactly one complete object."""
     if depth_of(line) > DEEPEST:
         return None
     try:
@@ -43,7 +43,7 @@ def object_of(line: str) -> Members | None:
 
 
 def depth_of(line: str) -> int:
-    """How deep objects and lists stand in each other, at most; of a line that is JSON."""
+    """The depth of nested objects and lists of a line of JSON; 0 if it has at most DEEPEST brackets."""
     if line.count("[") + line.count("{") <= DEEPEST:
         return 0
     depth = deepest = 0
@@ -54,7 +54,7 @@ def depth_of(line: str) -> int:
 
 
 def has_twice(record: Members, paths: Iterable[Path]) -> bool:
-    """Whether a name on the way of a path stands twice in its object: it would be open which of them counts."""
+    """Whether an object holds a name of a path twice, which would be ambiguous."""
     below: dict[str, list[Path]] = {}
     for path in paths:
         if path:
@@ -72,8 +72,8 @@ def _twice_at(record: Members, name: str, rests: list[Path]) -> bool:
 
 
 def value_at(record: Any, path: Path) -> Any:
-    """What stands at the end of the path: None if nothing does; of a path through EACH, a list of what stands in each
-    object. A step into what is no object leads to WRONG.
+    """The value at the end of the path, None if there is none; for a path through EACH, a list of the values in the
+    objects. WRONG if a step of the path finds no object.
     """
     for depth, name in enumerate(path):
         if name == EACH:
@@ -89,7 +89,7 @@ def value_at(record: Any, path: Path) -> Any:
 
 
 class _Wrong:
-    """What stands where a step of a path finds no object."""
+    """The value of a path of which a step finds no object."""
 
 
 WRONG = _Wrong()
@@ -101,7 +101,7 @@ def _value_in(record: Any, path: Path) -> Any:
 
 
 def text_of(value: Any) -> str | None:
-    """The value as text: a number as it stands, an object or a list as JSON without blanks; None if it is null."""
+    """The value as text: a number as written, an object or a list as JSON without blanks; None if it is null."""
     if value is None or value is WRONG:
         return None
     if isinstance(value, str):
@@ -110,23 +110,23 @@ def text_of(value: Any) -> str | None:
 
 
 def id_of(value: Any) -> str | None:
-    """As `text_of`, of what should be an id: a number that is no id is None."""
+    """As `text_of`, for an id: None for a number that is no id."""
     return id_of_number(value) if isinstance(value, Number) else text_of(value)
 
 
 def is_id(value: Any) -> bool:
-    """Whether the value is no object and no list."""
+    """Whether the value is neither an object nor a list."""
     return not isinstance(value, list)
 
 
-def is_half(text: str | None) -> bool:
+def has_half_pair(text: str | None) -> bool:
     """Whether a letter of the text is half a surrogate pair."""
     return text is not None and _SURROGATE.search(text) is not None
 
 
-def mended(text: str | None) -> str | None:
-    """The text with a question mark for each half of a surrogate pair: UTF-8 has none."""
-    return text.encode("utf-8", "replace").decode() if text is not None and is_half(text) else text
+def without_half_pairs(text: str | None) -> str | None:
+    """The text with a question mark for each half of a surrogate pair, which UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode() if text is not None and has_half_pair(text) else text
 
 
 def _json_of(value: Any) -> str:
@@ -140,4 +140,4 @@ def _json_of(value: Any) -> str:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

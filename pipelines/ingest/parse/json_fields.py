@@ -1,7 +1,7 @@
-"""What JSON lines hold, by a log's mapping: the quick way for most lines, the exact one for the others.
+"""Parses JSON lines by a log's mapping: most lines vectorised, the others exactly, one by one.
 
-The quick way takes the values from the lines as they stand, all of a batch at once. It refuses what is no JSON, and
-leaves to the exact way every line of which it cannot be sure.
+The vectorised parser takes raw values from the lines, all of a batch at once. It leaves every line that is not JSON, or
+of which it cannot be sure, to the exact parser (`json_exact.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,24 @@ from pipelines.ingest.parse import json_exact
 from pipelines.ingest.parse.extras import text_of_value, typed
 from pipelines.ingest.parse.json_exact import DEEPEST, WRONG, Members
 from pipelines.ingest.parse.json_paths import Names, Path, reader_of, values_at
-from pipelines.ingest.parse.json_values import DIGITS, MARKS, NULL, NUMBER, Raw, cut, lists, scalars, single_lists
+from pipelines.ingest.parse.json_values import (
+    DIGITS,
+    MARKS,
+    NULL,
+    NUMBER,
+    Raw,
+    id_lists,
+    scalars,
+    single_lists,
+    split_ids,
+)
 from pipelines.ingest.parse.mapping import LISTS, LogMapping
-from pipelines.ingest.parse.rules import DUPLICATE, HALF, NO_CLICK, NO_ID, NOT_JSON, Fields, with_rows
+from pipelines.ingest.parse.rules import DUPLICATE, HALF_PAIR, NO_CLICK, NO_ID, NOT_JSON, Fields, with_rows
 from pipelines.ingest.parse.rules import MARKS as BAD_MARKS
 from pipelines.ingest.parse.text_lists import TEXT, TEXTS, Bools, Ints, any_of, counts_in, lists_of, spans
 
 _SINGLE = ("impression_id", "user_id", "time")
-_BRACE = 0x5B  # a bracket, or a brace without its bit 0x20
+_BRACE = 0x5B  # a bracket; a brace without its bit 0x20
 _Column = tuple[pa.Array, Bools]
 
 
@@ -42,7 +52,7 @@ class JsonFields:
         self._empty = record()
 
     def of_lines(self, lines: pa.Array, skipped: Bools) -> Fields:
-        """The fields of lines of UTF-8; those that are skipped have none."""
+        """The fields of lines of UTF-8; skipped lines have none."""
         data, at = spans(lines)
         texts = _split(data, at)
         records, odd = self._records(texts)
@@ -53,7 +63,7 @@ class JsonFields:
         return with_rows(fields, self._exact([texts[row] for row in rows.tolist()]), rows) if len(rows) else fields
 
     def _records(self, texts: Sequence[bytes]) -> tuple[list[Any], Bools]:
-        """The values of each line as they stand, and which lines could not be read."""
+        """The raw values of each line, and which lines could not be read."""
         records, decode, odd = [], self._decode, np.zeros(len(texts), np.bool_)
         for row, text in enumerate(texts):
             try:
@@ -64,13 +74,13 @@ class JsonFields:
         return records, odd
 
     def _quick(self, records: list[Any]) -> tuple[Fields, Bools]:
-        """The fields of the records, and the rows in which one of them has another form."""
+        """The fields of the records, and the rows in which a field is odd."""
         odd = np.zeros(len(records), np.bool_)
         found: dict[str, pa.Array] = {}
         for name in (*_SINGLE, *LISTS):
             if name in self._paths:
-                found[name], strange = self._column(name, records)
-                odd |= strange
+                found[name], odd_rows = self._column(name, records)
+                odd |= odd_rows
         extra = {}
         for name, column in self._mapping.extra.items():
             values = values_at(records, self._paths[name])[0]
@@ -78,21 +88,21 @@ class JsonFields:
         return self._fields(found, extra, np.zeros(len(records), np.uint8)), odd
 
     def _column(self, name: str, records: list[Any]) -> _Column:
-        """One field of each record, and the rows in which it has another form."""
+        """One field of each record, and the rows in which it is odd."""
         values, counts = values_at(records, self._paths[name])
         marks = MARKS if name == "clicked" and self._mapping.clicked_as == "marks" else DIGITS
         if counts is not None:
             return _of_objects(values, np.array(counts, np.int64), marks)
         if self._mapping.is_list(name):
-            return lists(values, marks)
+            return id_lists(values, marks)
         return scalars(values, NUMBER if name == "time" else DIGITS)
 
     def _fields(self, found: dict[str, pa.Array], extra: dict[str, pa.Array], flags: Any) -> Fields:
-        """The fields of columns as they stand: texts are cut into lists, and what the mapping leaves out is null."""
+        """The fields from their raw columns: texts are split into lists, and fields without a column are null."""
         count = len(flags)
         for name, form in self._mapping.lists.items():
             if form.split and name in found:
-                found[name] = cut(found[name], form.split)
+                found[name] = split_ids(found[name], form.split)
         if self._mapping.clicked_as == "id":
             found["clicked"] = single_lists(found["clicked"])
         empty = lists_of(np.zeros(count, np.int64), pa.array([], TEXT))
@@ -108,7 +118,7 @@ class JsonFields:
         )
 
     def _exact(self, texts: Sequence[bytes]) -> Fields:
-        """The fields of lines that are read one by one."""
+        """The fields of lines that are parsed one by one."""
         flags = np.zeros(len(texts), np.uint8)
         rows = []
         for row, text in enumerate(texts):
@@ -137,7 +147,7 @@ class JsonFields:
             listed = self._mapping.is_list(name)
             if name in ("time", *self._mapping.extra) or (name in self._mapping.lists and not listed):
                 values[name] = json_exact.text_of(value)
-                flags |= HALF if name in LISTS and json_exact.is_half(values[name]) else 0
+                flags |= HALF_PAIR if name in LISTS and json_exact.has_half_pair(values[name]) else 0
             elif listed and (not isinstance(value, list) or isinstance(value, Members)):
                 flags |= BAD_MARKS if name == "clicked" and value is not None else 0
                 values[name] = None
@@ -147,11 +157,11 @@ class JsonFields:
                 values[name] = [*map(json_exact.id_of, value)] if listed else json_exact.id_of(value)
             if name == "clicked" and value is WRONG:
                 flags |= BAD_MARKS
-            values[name] = _mended(values[name])
+            values[name] = _without_half_pairs(values[name])
         return values, flags
 
     def _flags_of(self, name: str, values: list[Any]) -> int:
-        flags = HALF if any(json_exact.is_half(json_exact.text_of(value)) for value in values) else 0
+        flags = HALF_PAIR if any(json_exact.has_half_pair(json_exact.text_of(value)) for value in values) else 0
         if all(map(json_exact.is_id, values)):
             return flags
         if name != "clicked":
@@ -160,7 +170,7 @@ class JsonFields:
 
 
 def _found(records: list[Any], path: Path) -> Ints:
-    """How often each record has a value at the end of the path."""
+    """The number of values that each record has at the end of the path."""
     values, counts = values_at(records, path)
     absent = np.fromiter((len(value) == len(NULL) and value == NULL for value in values), np.bool_, len(values))
     if counts is None:
@@ -169,17 +179,18 @@ def _found(records: list[Any], path: Path) -> Ints:
     return np.where(any_of(absent, sizes), 0, sizes)
 
 
-def _mended(value: Any) -> Any:
-    return [*map(json_exact.mended, value)] if isinstance(value, list) else json_exact.mended(value)
+def _without_half_pairs(value: Any) -> Any:
+    mend = json_exact.without_half_pairs
+    return [*map(mend, value)] if isinstance(value, list) else mend(value)
 
 
 def _split(data: Any, at: Ints) -> list[bytes]:
-    whole, ends = data.tobytes(), at.tolist()
-    return [whole[first:end] for first, end in itertools.pairwise(ends)]
+    text, ends = data.tobytes(), at.tolist()
+    return [text[first:end] for first, end in itertools.pairwise(ends)]
 
 
 def _deep(data: Any, at: Ints) -> Bools:
-    """Which lines may have objects and lists deeper in each other than DEEPEST."""
+    """Which lines nest objects and lists deeper than DEEPEST."""
     many = counts_in(np.flatnonzero((data & 0xDF) == _BRACE), at) > DEEPEST
     for row in np.flatnonzero(many).tolist():
         many[row] = json_exact.depth_of(data[at[row] : at[row + 1]].tobytes().decode()) > DEEPEST
@@ -187,7 +198,7 @@ def _deep(data: Any, at: Ints) -> Bools:
 
 
 def _of_objects(values: list[Raw], counts: Ints, bare: bytes) -> _Column:
-    """A list for each row, of `counts` values of its objects; of -1 null."""
-    ids, strange = scalars(values, bare)
+    """A list for each row, of `counts` values of its objects; null for -1."""
+    ids, odd = scalars(values, bare)
     valid, sizes = counts >= 0, np.maximum(counts, 0)
-    return lists_of(sizes, ids, valid), any_of(strange, sizes)
+    return lists_of(sizes, ids, valid), any_of(odd, sizes)

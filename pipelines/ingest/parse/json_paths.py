@@ -1,6 +1,6 @@
-"""Paths of names into a JSON object: what is read along them, and whether a name on the way may stand twice.
+"""Reads values along paths of names into JSON objects, and finds lines that may hold a name of a path twice.
 
-A path is a tuple of names, with EACH where it goes into the objects of a list.
+A path is a tuple of names, with EACH where it enters the objects of a list.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Path = tuple[str, ...]
 _COLON, _QUOTE, _BACKSLASH, _U, _ZERO = b':"\\u0'
 _WHITE = np.isin(np.arange(256), list(b" \t\r\n"))
 _PLAIN = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-@ ")
-_WINDOW = 16  # bytes of a name, its quotes among them, that are compared: of a longer one the last
+_WINDOW = 16  # bytes of a name, with its quotes, that are compared: the last ones of a longer name
 _HEX = np.array([int(chr(byte), 16) if chr(byte) in "0123456789abcdefABCDEF" else 99 for byte in range(256)])
 
 
 def reader_of(paths: Iterable[Path]) -> type[msgspec.Struct]:
-    """The type of records that hold what stands at the end of each path, and nothing else: NULL where it is absent."""
+    """The type of records that hold the value at the end of each path, and nothing else; NULL for an absent value."""
     below: dict[str, list[Path]] = {}
     for path in paths:
         below.setdefault(path[0], []).append(path[1:])
@@ -42,8 +42,8 @@ def reader_of(paths: Iterable[Path]) -> type[msgspec.Struct]:
 
 
 def values_at(records: list[Any], path: Path) -> tuple[list[Raw], list[int] | None]:
-    """What stands at the end of the path in each record; of a path through EACH, in each object of the lists, and how
-    many each list has (-1: there is no list).
+    """The value at the end of the path in each record; for a path through EACH, in each object of the lists, and the
+    length of each list (-1: there is no list).
     """
     counts: list[int] | None = None
     for depth, name in enumerate(path):
@@ -66,7 +66,7 @@ def _field_of(records: list[Any], name: str) -> str:
 
 
 class Names:
-    """The names on the way of some paths, to be looked for in lines of JSON."""
+    """The names of some paths, for a search in lines of JSON."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.paths = tuple(dict.fromkeys(paths))
@@ -78,10 +78,10 @@ class Names:
         self._plain = letters <= _PLAIN
 
     def twice(self, data: Bytes, at: Ints, found: Callable[[Path], Ints]) -> Bools:
-        """Which lines may have a name twice in an object: all that have, and few others.
+        """Which lines may hold a name twice in an object: all that do, and few others.
 
-        `found` says how often each line has a value at the end of a path. A line in which a name stands at most once,
-        or as often as it was found, has it once in each object.
+        `found` returns the number of values that each line has at the end of a path. A line that holds a name at most
+        once, or as often as values were found, holds it once in each object.
         """
         padded = np.concatenate([np.zeros(_WINDOW, np.uint8), data])
         colons = np.flatnonzero(padded == _COLON)
@@ -98,7 +98,7 @@ class Names:
         return odd
 
     def _expected(self, name: str, found: Callable[[Path], Ints]) -> Ints:
-        """How often a name stands in each line, if it stands once in each object of which a value was found."""
+        """The number of times that each line holds a name, if each object with a value holds it once."""
         levels: dict[Path, Ints] = {}
         for path in self.paths:
             for depth in (depth for depth, part in enumerate(path) if part == name):

@@ -1,7 +1,7 @@
-"""Values of JSON as they stand in the lines -> columns of texts and of lists, all lines at once.
+"""Raw values of JSON from the lines -> columns of texts and of lists, all lines at once.
 
-What does not have the plain form of its column (an escape, a value of another type) is marked as odd and read exactly,
-line by line (`json_exact.py`): a number with a fraction, an object, half a surrogate pair.
+A value without the plain form of its column (an escape, another type, a number with a fraction, an object, half a
+surrogate pair) is marked as odd, and its line is parsed exactly on its own (`json_exact.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pipelines.ingest.parse.text_lists import (
     TEXT,
     TEXTS,
     Bools,
-    Ints,
     any_of,
     binaries,
     concatenated,
@@ -42,25 +41,25 @@ _list_of_ids = msgspec.json.Decoder(list[str | int])
 
 
 def scalars(values: Sequence[Raw], bare: bytes) -> tuple[pa.Array, Bools]:
-    """The texts, and the numbers as they stand; null is null. Odd: without quotes and with a letter not in `bare`."""
+    """The texts, and the numbers as written; null stays null. Odd: without quotes and with a letter not in `bare`."""
     data, at = b"".join(values), bounds_of(np.fromiter(map(len, values), np.int64, len(values)))
     letters = np.frombuffer(data, np.uint8)
     first = letters[at[:-1]]
     quoted, null = first == _QUOTE, first == _N
     odd = rows_with(np.flatnonzero(letters == _BACKSLASH), at)
-    whole = binaries(data, at)
+    raw = binaries(data, at)
     if quoted.all():
-        return pc.binary_slice(whole, 1, -1).view(TEXT), odd
+        return pc.binary_slice(raw, 1, -1).view(TEXT), odd
     odd |= ~quoted & ~null & rows_with(np.flatnonzero(~_among(bare)[letters]), at)
-    texts = pc.if_else(pa.array(quoted), pc.binary_slice(whole, 1, -1), whole)
+    texts = pc.if_else(pa.array(quoted), pc.binary_slice(raw, 1, -1), raw)
     return pc.if_else(pa.array(null), None, texts).view(TEXT), odd
 
 
-def lists(values: Sequence[Raw], bare: bytes) -> tuple[pa.Array, Bools]:
-    """The lists of texts, or of numbers as they stand; null is null. Odd: what is no such list.
+def id_lists(values: Sequence[Raw], bare: bytes) -> tuple[pa.Array, Bools]:
+    """The lists of texts, or of numbers as written; null stays null. Odd: a value that is no such list.
 
-    Lists are cut where the longest of them shows what stands between its ids. Between the quotes of a list without a
-    backslash, a quote is left where it was cut in a wrong place: then it is read by a parser of JSON.
+    The separator between the ids of the longest list splits all lists. A quote or a letter not in `bare` inside of an
+    id shows that a list was split wrongly; a JSON parser then reads that list.
     """
     data, at = b"".join(values), bounds_of(np.fromiter(map(len, values), np.int64, len(values)))
     letters = np.frombuffer(data, np.uint8)
@@ -75,8 +74,8 @@ def lists(values: Sequence[Raw], bare: bytes) -> tuple[pa.Array, Bools]:
         plain &= (letters[np.minimum(at[:-1] + 1, at[1:] - 1)] == _QUOTE) & (letters[at[1:] - 2] == _QUOTE)
     inner = pc.binary_slice(binaries(data, at), edge, -edge)
     some = inner if plain.all() else pc.if_else(pa.array(plain), inner, None)
-    cut = pc.split_pattern(some.view(TEXT), between)
-    counts, ids = lengths(cut), cut.flatten()
+    pieces = pc.split_pattern(some.view(TEXT), between)
+    counts, ids = lengths(pieces), pieces.flatten()
     text, starts = spans(ids)
     wrong = rows_with(np.flatnonzero(~allowed[text]), starts)
     if not quoted:
@@ -93,8 +92,8 @@ def lists(values: Sequence[Raw], bare: bytes) -> tuple[pa.Array, Bools]:
     return concatenated([found, pa.array(parsed, TEXTS)], order), odd
 
 
-def cut(texts: pa.Array, split: str) -> pa.Array:
-    """The ids of texts: brackets around them all, and quotes and white space around each, are no part of them.
+def split_ids(texts: pa.Array, split: str) -> pa.Array:
+    """The list of ids in each text, without brackets around the text, and quotes and white space around each id.
 
     A piece without quotes that is written as a fraction is a number.
     """
@@ -123,13 +122,8 @@ def single_lists(texts: pa.Array) -> pa.Array:
     return lists_of(valid.astype(np.int64), texts.drop_null(), valid)
 
 
-def grouped(ids: pa.Array, counts: Ints, valid: Bools) -> pa.Array:
-    """Lists of the next `counts` ids each."""
-    return lists_of(counts, ids, valid)
-
-
 def _style(longest: bytes) -> tuple[bool, str]:
-    """Whether the ids of a list stand in quotes, and what stands between two of them."""
+    """Whether the ids of a list have quotes, and the separator between two of them."""
     quoted = longest[1:2] == b'"'
     comma = b'"%b"' if quoted else b"%b"
     between = ", " if comma % b", " in longest else ","
@@ -143,7 +137,7 @@ def _among(letters: bytes) -> Bools:
 
 
 def _parsed(value: Raw) -> list[str] | None:
-    """The ids of a list of texts and whole numbers; None if it is none."""
+    """The ids of a list of texts and integers; None if the value is no such list."""
     try:
         ids = _list_of_ids.decode(value)
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""How a log's own columns become ours, LogMapping: from a mapping file, or from the JSON of RAW_LOG.format and back.
+"""LogMapping: how a log's columns become ours; read from a mapping file, or from the JSON of RAW_LOG.format and back.
 
 ARCHITECTURE.md, "Forms of logs", lists every form of times, lists and ids that is read; jobs/presets/logs shows them.
 """
@@ -21,9 +21,9 @@ from schemas.strict_json import decoded
 MAPPED_FORMATS = ("jsonl", "parquet", "delta")
 FIELDS = ("impression_id", "user_id", "time", "history", "shown", "clicked")
 LISTS = ("history", "shown", "clicked")
-# Absent = an empty history; = unlabelled; = made of time and news.
+# If absent: an empty history; unlabelled; made of time and news.
 OPTIONAL = ("history", "clicked", "impression_id")
-EACH = "\x00"  # in a path: what follows stands in each object of a list; no name holds a control character
+EACH = "\x00"  # in a path: the following names are in each object of a list; no name holds a control character
 EXTRA_TYPES = ("string", "long", "double", "boolean")
 JSONL = "jsonl"  # RAW_LOG.format of feedloop's own JSON lines
 EPOCHS = {  # time format -> its unit in seconds, as a power of ten
@@ -44,7 +44,7 @@ _TAKEN = {*FIELDS, *RAW_LOG.column_names, *IMPRESSIONS.column_names, "clicked_id
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A column of the log that is carried along."""
+    """A column of the log that IMPRESSIONS gets as an extra column."""
 
     column: str
     type: str = "string"
@@ -52,15 +52,15 @@ class Extra:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListForm:
-    """How a list of ids is written where it is not a plain list: as one text, or as a list of objects."""
+    """How a list of ids is written if it is not a plain list: as one text, or as a list of objects."""
 
-    split: str = ""  # what stands between the ids of the text
+    split: str = ""  # the separator between the ids of the text
     field: str = ""  # of each object, as a dotted name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogMapping:
-    """Where each field stands in a record of the log, as a dotted name, and how times, lists and clicks are written."""
+    """The place of each field in a record of the log, as a dotted name, and how times, lists and clicks are written."""
 
     columns: Mapping[str, str] = field(default_factory=lambda: {name: name for name in FIELDS})
     extra: Mapping[str, Extra] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class LogMapping:
         if self.time_format not in _TIME_FORMATS and not _PATTERN.fullmatch(self.time_format):
             raise InputError(
                 f"log.time_format is {self.time_format!r}: it is one of {', '.join(_TIME_FORMATS)}, or a pattern of "
-                "Spark's such as yyyy-MM-dd HH:mm:ss"
+                "Spark such as yyyy-MM-dd HH:mm:ss"
             )
         try:
             ZoneInfo(self.time_zone)
@@ -85,7 +85,7 @@ class LogMapping:
             raise InputError(
                 f"log.time_zone is {self.time_zone!r}: it is no zone of the IANA list, such as Europe/Berlin"
             ) from error
-        known("columns", self.columns, FIELDS)
+        refuse_unknown_keys("columns", self.columns, FIELDS)
         absent = [name for name in FIELDS if name not in self.columns and name not in (*OPTIONAL, "shown")]
         if absent:
             raise InputError(f"[columns] lacks {', '.join(absent)}: name the column of the log that holds each")
@@ -93,8 +93,8 @@ class LogMapping:
         for name, column in self.read_columns.items():
             if not isinstance(column, str) or not _COLUMN.fullmatch(column):
                 raise InputError(
-                    f"{name} = {column!r}: name a column of the log; a dot goes into a nested one, and a name that "
-                    "holds a dot stands in double quotes"
+                    f"{name} = {column!r}: name a column of the log; a dot leads to a nested one, and a name that "
+                    "holds a dot needs double quotes"
                 )
         for name, form in self.lists.items():
             _check_list(name, form)
@@ -102,10 +102,10 @@ class LogMapping:
         for name, extra in self.extra.items():
             _one_of(f"extra.{name}.type", extra.type, EXTRA_TYPES)
             if not _NAME.fullmatch(name) or name in _TAKEN:
-                raise InputError(f"[extra] {name}: use a name of a-z, 0-9 and _ that feedloop's own columns leave free")
+                raise InputError(f"[extra] {name}: use a name of a-z, 0-9 and _ that no column of feedloop has")
 
     def _check_overlaps(self) -> None:
-        """Refuse a column that is read whole and in part, or as a list and as a single value."""
+        """InputError for a column that is read both entirely and in part, or both as a list and as a single value."""
         for name, path in self.paths.items():
             for other, longer in self.paths.items():
                 if len(longer) > len(path) and longer[: len(path)] == path:
@@ -115,27 +115,29 @@ class LogMapping:
                     raise InputError(f"{name} and {other} are both {self.read_columns[name]!r}: one of them is a list")
 
     def _check_clicks(self) -> None:
-        """A log without shown news holds the ids of clicked ones; suffixes stand in place of `clicked`."""
+        """InputError if `clicked_as` does not fit the columns: a log without shown news needs ids of clicked ones, and
+        suffixes replace `clicked`.
+        """
         if self.clicked_as == "suffixes" and "clicked" in self.columns:
             raise InputError(
                 "log.clicked_as is 'suffixes', so clicks are read from shown: leave clicked out of [columns]"
             )
         if self.clicked_as == "id" and "clicked" in self.lists:
-            raise InputError("log.clicked_as is 'id', one news: leave split and field out of clicked, or say ids")
+            raise InputError("log.clicked_as is 'id', one news: leave split and field out of clicked, or write ids")
         if "shown" in self.columns:
             return
         if "clicked" not in self.columns:
-            raise InputError("[columns] lacks shown: name its column or, of a log of clicks alone, that of clicked")
+            raise InputError("[columns] lacks shown: name its column or, for a log of clicks alone, that of clicked")
         if self.clicked_as == "marks":
             raise InputError("log.clicked_as is 'marks' of shown news, and [columns] lacks shown: name its column")
 
     def is_list(self, name: str) -> bool:
-        """Whether the log holds a list for the field: no text that is cut into one, and no single news."""
+        """Whether the log holds a list for the field, not a text to split and not a single news."""
         single = (name, self.clicked_as) == ("clicked", "id") or (name in self.lists and self.lists[name].split)
         return name in LISTS and not single
 
     def of_rows(self, *, typed_time: bool) -> LogMapping:
-        """The mapping of its records once their columns have our own names; `typed_time`: and their times an offset."""
+        """The mapping of its records under our own names; `typed_time`: their times have an offset."""
         texts = {name: form for name, form in self.lists.items() if form.split}
         lacking = {"shown", "impression_id"} - {*self.columns} | (
             {"clicked"} if self.clicked_as == "suffixes" else set()
@@ -147,12 +149,12 @@ class LogMapping:
 
     @property
     def parsed(self) -> LogMapping:
-        """The mapping of its records once all of them was parsed and written again under our own names."""
+        """The mapping of its records after they were parsed and written again under our own names."""
         return LogMapping(extra={name: Extra(name, extra.type) for name, extra in self.extra.items()})
 
     @property
     def paths(self) -> dict[str, tuple[str, ...]]:
-        """The names that lead to each column that is read, EACH where they go into the objects of a list."""
+        """The names that lead to each column that is read, with EACH where they enter the objects of a list."""
         into = {name: (EACH, *parts(form.field)) for name, form in self.lists.items() if form.field}
         return {name: (*parts(column), *into.get(name, ())) for name, column in self.read_columns.items()}
 
@@ -163,8 +165,8 @@ class LogMapping:
 
     @property
     def as_format(self) -> str:
-        """What RAW_LOG.format holds for lines of this mapping: enough to parse them again."""
-        told = {
+        """RAW_LOG.format for lines of this mapping, by which they can be parsed again."""
+        stored = {
             "columns": dict(self.columns),
             "extra": {name: [extra.column, extra.type] for name, extra in self.extra.items()},
             "time_format": self.time_format,
@@ -172,16 +174,16 @@ class LogMapping:
             "clicked_as": self.clicked_as,
         }
         plain = LogMapping()
-        if not self.lists and all(told[name] == getattr(plain, name) for name in told):
+        if not self.lists and all(stored[name] == getattr(plain, name) for name in stored):
             return JSONL
         if self.lists:
-            told["lists"] = {name: asdict(form) for name, form in self.lists.items()}
-        return json.dumps(told, sort_keys=True, separators=(",", ":"))
+            stored["lists"] = {name: asdict(form) for name, form in self.lists.items()}
+        return json.dumps(stored, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """RAW_LOG.format. Older feedloops knew fewer keys, and what the values say LogMapping checks."""
+    """RAW_LOG.format as JSON. Older feedloops wrote fewer keys; LogMapping checks the values."""
 
     columns: dict[str, str]
     extra: dict[str, tuple[str, str]]
@@ -222,8 +224,8 @@ def _check_list(name: str, form: ListForm) -> None:
         raise InputError(f"columns.{name}.field is {form.field!r}: name a field of the objects in the list")
 
 
-def known(table: str, keys: Iterable[str], wanted: tuple[str, ...]) -> None:
-    """Refuse a key of a table that none of the wanted ones is."""
+def refuse_unknown_keys(table: str, keys: Iterable[str], wanted: tuple[str, ...]) -> None:
+    """InputError, with the nearest wanted key, for a key of a table that is not wanted."""
     for key in keys:
         if key not in wanted:
             nearest = difflib.get_close_matches(key, wanted, n=1, cutoff=0.0)[0]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.ingest.parse.mapping import Extra, ListForm, LogMapping, known
+from pipelines.ingest.parse.mapping import Extra, ListForm, LogMapping, refuse_unknown_keys
 from schemas.errors import InputError
 from schemas.storage.files import read
 from schemas.storage.place import Place
@@ -16,16 +16,16 @@ _LOG_KEYS = ("format", "files", "time_format", "time_zone", "clicked_as")
 
 
 def read_mapping(path: Path | Place) -> LogMapping:
-    """The mapping that a TOML file describes; see jobs/presets/logs for one of each kind."""
+    """The mapping that a TOML file describes. InputError, which names the file, for what is wrong in it."""
     advice = "See the examples in jobs/presets/logs"
     found = read(Place.of(path), largest=LARGEST_TOML, advice=advice)
-    told = toml_tables(found, f"--mapping {path}", advice=advice)
+    tables = toml_tables(found, f"--mapping {path}", advice=advice)
     try:
-        known("", told, ("log", "columns", "extra"))
-        log, columns, extra = (_table(told, name) for name in ("log", "columns", "extra"))
-        known("log", log, _LOG_KEYS)
+        refuse_unknown_keys("", tables, ("log", "columns", "extra"))
+        log, columns, extra = (_table(tables, name) for name in ("log", "columns", "extra"))
+        refuse_unknown_keys("log", log, _LOG_KEYS)
         if "format" not in log or (log["format"] != "delta") != ("files" in log):
-            raise InputError("[log] names a format, and files (a glob below the folder) unless that is delta")
+            raise InputError("[log] names a format and, unless that is delta, files (a glob below the folder)")
         text = {key: value for key, value in log.items() if isinstance(value, str)}
         if text != log:
             raise InputError(f"[log] {', '.join(sorted(set(log) - set(text)))}: write a text in quotes")
@@ -41,7 +41,7 @@ def read_mapping(path: Path | Place) -> LogMapping:
 
 
 def _list_form(name: str, value: dict[str, Any]) -> ListForm:
-    known(f"columns.{name}", value, ("column", "split", "field"))
+    refuse_unknown_keys(f"columns.{name}", value, ("column", "split", "field"))
     if "column" not in value or not {"split", "field"} & set(value):
         raise InputError(
             f'columns.{name}: write {name} = "column", or {name} = {{ column = "...", split = " " }} for ids in one '
@@ -55,12 +55,12 @@ def _extra(name: str, value: Any) -> Extra:
         return Extra(value)
     if not isinstance(value, dict) or "column" not in value:
         raise InputError(f'extra.{name}: write {name} = "column", or {name} = {{ column = "...", type = "long" }}')
-    known(f"extra.{name}", value, ("column", "type"))
+    refuse_unknown_keys(f"extra.{name}", value, ("column", "type"))
     return Extra(**value)
 
 
-def _table(told: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = told.get(name, {})
+def _table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = tables.get(name, {})
     if not isinstance(value, dict):
         raise InputError(f"{name} is a table: write [{name}] and its keys below")
     return value

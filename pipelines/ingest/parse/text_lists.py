@@ -1,4 +1,4 @@
-"""Texts and lists of texts as Arrow holds them: bytes end to end, and where each text and each list begins."""
+"""Texts and lists of texts in Arrow's layout: consecutive bytes, and where each text and each list begins."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TEXTS = pa.list_(pa.string())
 
 
 def spans(texts: pa.Array) -> tuple[Bytes, Ints]:
-    """The bytes of all texts (or binaries) end to end, and where in them each text begins; last, where they end.
+    """The consecutive bytes of all texts (or binaries), and where in them each text begins; last, where they end.
 
-    A null has no bytes, whatever Arrow left in its place.
+    A null has no bytes, whatever Arrow's buffer holds in its place.
     """
     if texts.null_count:
         texts = texts.fill_null("" if pa.types.is_string(texts.type) else b"")
@@ -35,26 +35,26 @@ def spans(texts: pa.Array) -> tuple[Bytes, Ints]:
 
 
 def binaries(data: Any, at: Ints) -> pa.Array:
-    """What `spans` takes apart."""
+    """The inverse of `spans`, as binaries."""
     offsets = pa.py_buffer(at.astype(np.int32))
     return pa.Array.from_buffers(pa.binary(), len(at) - 1, [None, offsets, pa.py_buffer(data)])
 
 
 def lengths(lists: pa.Array) -> Ints:
-    """How many texts each list holds; a null list none."""
-    found: Ints = mask_free(pc.list_value_length(lists), 0).astype(np.int64)
+    """The number of texts in each list; 0 for a null list."""
+    found: Ints = as_numpy(pc.list_value_length(lists), 0).astype(np.int64)
     return found
 
 
 def lists_of(counts: Ints, texts: pa.Array, valid: Bools | None = None) -> pa.Array:
-    """Lists of the next `counts` texts each; those that are not valid are null, and hold none."""
+    """Lists of the next `counts` texts each; lists that are not valid are null and hold none."""
     offsets = pa.array(bounds_of(counts), pa.int32())
     mask = None if valid is None or valid.all() else pa.array(~valid)
     return pa.ListArray.from_arrays(offsets, texts, mask=mask)
 
 
 def rows_of(places: Ints, at: Ints) -> Ints:
-    """In which part each place lies, the parts beginning at `at`."""
+    """The part in which each place lies; the parts begin at `at`."""
     return np.searchsorted(at, places, side="right") - 1
 
 
@@ -67,12 +67,12 @@ def rows_with(places: Ints, at: Ints) -> Bools:
 
 
 def counts_in(places: Ints, at: Ints) -> Ints:
-    """How many of the places, which ascend, lie in each part."""
+    """The number of the places, which ascend, in each part."""
     return np.diff(np.searchsorted(places, at))
 
 
 def any_of(marked: Bools, counts: Ints) -> Bools:
-    """For each list, of `counts` texts, whether any of its texts is marked."""
+    """Whether any text of each list, of `counts` texts, is marked."""
     return rows_with(np.flatnonzero(marked), bounds_of(counts))
 
 
@@ -80,20 +80,20 @@ def is_null(array: pa.Array) -> Bools:
     """Which values are null."""
     if array.null_count == 0:
         return np.zeros(len(array), np.bool_)
-    found: Bools = mask_free(array.is_null())
+    found: Bools = as_numpy(array.is_null())
     return found
 
 
-def mask_free(array: pa.Array, null: Any = False) -> Any:
-    """The values as numpy, with `null` for each that is null."""
+def as_numpy(array: pa.Array, null: Any = False) -> Any:
+    """The values as a numpy array, with `null` in place of nulls."""
     return (array.fill_null(null) if array.null_count else array).to_numpy(zero_copy_only=False)
 
 
 def concatenated(parts: list[pa.Array], order: Ints) -> pa.Array:
-    """The values of the parts laid end to end, in this order."""
+    """The values of the concatenated parts, in this order."""
     return pa.concat_arrays(parts).take(pa.array(order))
 
 
 def texts_of(lists: pa.Array) -> pa.Array:
-    """Each list of ids as one text with blanks between, for no id that is usable holds a blank; null stays null."""
+    """Each list of ids as one text, separated by blanks, which no usable id holds; null stays null."""
     return pc.binary_join(lists, " ")

@@ -1,6 +1,6 @@
-"""Times by a pattern of letters, as Spark and Java write them (yyyy-MM-dd HH:mm:ss): text -> microseconds.
+"""Parses times by a pattern of letters in the notation of Spark and Java (yyyy-MM-dd HH:mm:ss): text -> microseconds.
 
-Read in Python, so that every engine reads the same times. Letters in any case (JAN, am), English names.
+Python parses them, so that every engine reads the same times. Letters in any case (JAN, am), English names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ingest.parse.text_lists import is_null, mask_free
+from pipelines.ingest.parse.text_lists import as_numpy, is_null
 from schemas.errors import InputError
 
 _EPOCH = datetime(1970, 1, 1)
@@ -29,7 +29,7 @@ _MONTHS = (
 _PLAIN = {"yyyy", "M", "MM", "d", "dd", "H", "HH", "h", "hh", "m", "mm", "s", "ss", "a"}  # numbers, am and pm
 _TOKEN = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|(.)", re.DOTALL)
 _NUMBERS = {"M": 12, "d": 31, "D": 366, "H": 23, "k": 24, "K": 11, "h": 12, "m": 59, "s": 59}
-_ZONES = {  # of names without a region, as Java reads them
+_ZONES = {  # for names without a region, as Java reads them
     **dict.fromkeys(("UT", "UTC", "GMT", "Z"), "UTC"),
     **dict.fromkeys(("EST", "EDT"), "America/New_York"),
     **dict.fromkeys(("CST", "CDT"), "America/Chicago"),
@@ -46,9 +46,10 @@ _ZONES = {  # of names without a region, as Java reads them
 
 @cache
 def pattern_reader(pattern: str, zone: str) -> Callable[[str], int | None]:
-    """What reads one text; None where it does not fit, or names no time. InputError for a pattern that cannot be read.
+    """A function that reads one text; None if the text does not fit or is no time. InputError for a pattern that cannot
+    be read.
 
-    A time without an offset or a zone of its own stands in `zone`.
+    A time without an offset or a zone of its own is in `zone`.
     """
     form, local = re.compile(_form_of(pattern), re.IGNORECASE | re.ASCII), ZoneInfo(zone)
 
@@ -60,7 +61,7 @@ def pattern_reader(pattern: str, zone: str) -> Callable[[str], int | None]:
 
 
 def quick_micros(texts: pa.Array, pattern: str) -> pa.Array:
-    """The times in UTC of texts that fit a pattern of numbers alone, all at once; null where it takes a closer look."""
+    """The times in UTC of texts by a pattern of numbers, all at once; null where `pattern_reader` has to decide."""
     tokens = [token[0] for token in _TOKEN.finditer(pattern) if token[2] is not None]
     if not {*tokens} <= _PLAIN or len({token[0] for token in tokens}) < len(tokens):
         return pa.nulls(len(texts), pa.int64())
@@ -69,7 +70,7 @@ def quick_micros(texts: pa.Array, pattern: str) -> pa.Array:
     parts = {of.name: pc.if_else(pa.array(null), None, found.field(at)) for at, of in enumerate(found.type)}
 
     def number(name: str, default: int, least: int, most: int) -> Any:
-        value = mask_free(parts[name].cast(pa.int64()), default) if name in parts else np.full(len(texts), default)
+        value = as_numpy(parts[name].cast(pa.int64()), default) if name in parts else np.full(len(texts), default)
         null[(value < least) | (value > most)] = True
         return np.where(null, default, value)
 
@@ -78,13 +79,13 @@ def quick_micros(texts: pa.Array, pattern: str) -> pa.Array:
     day = number("d", 1, 1, 31)
     hour = number("H", 0, 0, 23) if "h" not in parts else number("h", 12, 1, 12) % 12
     if "h" in parts and "a" in parts:
-        hour = hour + 12 * mask_free(pc.equal(pc.utf8_lower(parts["a"]), "pm"))
+        hour = hour + 12 * as_numpy(pc.equal(pc.utf8_lower(parts["a"]), "pm"))
     seconds = ((first + day - 1) * 24 + hour) * 3600 + number("m", 0, 0, 59) * 60 + number("s", 0, 0, 59)
     return pa.array(seconds * 10**6, pa.int64(), mask=null | (day > after - first))
 
 
 def _form_of(pattern: str) -> str:
-    """The pattern as a regular expression, whose groups are named by letters."""
+    """The pattern as a regular expression with groups named by letters."""
     parts: list[str] = []
     names: set[str] = set()
     for token in _TOKEN.finditer(pattern):
@@ -99,7 +100,7 @@ def _form_of(pattern: str) -> str:
 
 
 def _part(letter: str, width: int, pattern: str) -> tuple[str, str]:
-    """The group's name and its form."""
+    """The name and the regular expression of a group."""
     forms = {
         "y": {1: "[0-9]{1,4}", 2: "[0-9]{2}"}.get(width, f"[0-9]{{{width}}}" if width <= 4 else ""),
         "M": {1: "[0-9]{1,2}", 2: "[0-9]{2}", 3: "|".join(name[:3] for name in _MONTHS), 4: "|".join(_MONTHS)}.get(

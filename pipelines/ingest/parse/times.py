@@ -14,17 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.parse.mapping import EPOCHS, LogMapping
-from pipelines.ingest.parse.text_lists import is_null, mask_free
+from pipelines.ingest.parse.text_lists import as_numpy, is_null
 from pipelines.ingest.parse.time_patterns import pattern_reader, quick_micros
 
 _EPOCH = datetime(1970, 1, 1)
 _MICRO = timedelta(microseconds=1)
-# Python cannot turn every time of the first day of year 1 into its own.
+# Python cannot convert every time of the first day of year 1 between zones.
 _FIRST, _LAST = ((at - _EPOCH) // _MICRO for at in (datetime(1, 1, 2), datetime.max))
 _LARGEST_OFFSET = timedelta(hours=18)
 _DAYS = "(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31"
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
-# What a cast reads as the rules do: a day that every year has, a zone that there can be.
+# Texts that a cast reads by the same rules: a day that every year has, an offset that exists.
 _SURE = rf"^(19|20)[0-9]{{2}}-({_DAYS})[T ]{_CLOCK}"
 _ZONED, _ZONELESS = rf"{_SURE}(Z|[+-](0[0-9]|1[0-7]):[0-5][0-9])$", rf"{_SURE}$"
 _COMPACT = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})")
@@ -32,12 +32,12 @@ _ISO = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:\.([0-9]{1,9}))?"
     r"(?: ?(Z|UTC|GMT|([+-])([0-9]{2})(?::?([0-9]{2}))?))?"
 )
-_WHOLE = r"^-?[0-9]{1,18}$"
+_INTEGER = r"^-?[0-9]{1,18}$"
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]*)?([eE][+]?[0-9]{1,2})?")
 
 
 def micros_of(texts: pa.Array, mapping: LogMapping) -> pa.Array:
-    """The time of each text as int64."""
+    """The time of each text, in microseconds as int64."""
     if mapping.time_format in EPOCHS:
         return _epochs(texts, EPOCHS[mapping.time_format])
     if mapping.time_format == "iso":
@@ -54,7 +54,7 @@ def micros_of(texts: pa.Array, mapping: LogMapping) -> pa.Array:
 
 @cache
 def iso_reader(zone: str) -> Callable[[str], int | None]:
-    """What reads one text of ISO 8601 or RFC 3339, in the zone where it names none."""
+    """A function that reads one text of ISO 8601 or RFC 3339; `zone` holds if the text has none."""
     local = ZoneInfo(zone)
 
     def read(text: str) -> int | None:
@@ -73,9 +73,9 @@ def iso_reader(zone: str) -> Callable[[str], int | None]:
 
 
 def micros_at(at: datetime, offset: timedelta | None, zone: ZoneInfo) -> int | None:
-    """The time of a clock that is that far ahead of UTC; without an offset it stands in the zone.
+    """The time of a clock that is `offset` ahead of UTC; without an offset the clock is that of the zone.
 
-    Of two times that a clock shows twice it is the first; one that it leaves out is read by the clock before.
+    If the clock shows a time twice, the first one counts; a time that it skips is read by the offset before.
     """
     if offset is None:
         try:
@@ -86,7 +86,7 @@ def micros_at(at: datetime, offset: timedelta | None, zone: ZoneInfo) -> int | N
 
 
 def ranged(micros: int) -> int | None:
-    """None for a time that is before year 1, or in its first day, or after year 9999."""
+    """The time; None if it is before year 1, in its first day, or after year 9999."""
     return micros if _FIRST <= micros <= _LAST else None
 
 
@@ -101,17 +101,17 @@ def _offset_of(found: re.Match[str]) -> timedelta | None:
 
 
 def _zoned_first(texts: pa.Array) -> bool:
-    """Whether the first time that is plain to see has an offset."""
+    """Whether one of the first times has an offset."""
     zoned = pc.match_substring_regex(texts.slice(0, 8), _ZONED)
     return bool(pc.any(zoned).as_py())
 
 
 def _filled(quick: pa.Array, texts: pa.Array, read: Callable[[str], int | None]) -> pa.Array:
-    """The times, and where they are null and the texts are not, what `read` makes of each text."""
+    """The times; where one is null and its text is not, the result of `read` for the text."""
     rows = np.flatnonzero(is_null(quick) & ~is_null(texts))
     if len(rows) == 0:
         return quick
-    found, null = mask_free(quick, 0).copy(), is_null(quick)
+    found, null = as_numpy(quick, 0).copy(), is_null(quick)
     known: dict[str, int | None] = {}
     for row, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
         if text not in known:
@@ -123,15 +123,15 @@ def _filled(quick: pa.Array, texts: pa.Array, read: Callable[[str], int | None])
 
 
 def _epochs(texts: pa.Array, unit: int) -> pa.Array:
-    """Numbers of seconds times 10^unit, in plain or scientific notation; finer than 1 us is cut off."""
+    """Numbers in units of 10^unit seconds, in plain or scientific notation; digits below 1 us are cut off."""
 
     def read(text: str) -> int | None:
         if not _NUMBER.fullmatch(text):
             return None
         return ranged(int((Decimal(text) * Decimal(10) ** (unit + 6)).__floor__()))
 
-    whole = pc.if_else(pc.match_substring_regex(texts, _WHOLE), texts, None).cast(pa.int64())
-    numbers, null = mask_free(whole, 0), is_null(whole)
+    integers = pc.if_else(pc.match_substring_regex(texts, _INTEGER), texts, None).cast(pa.int64())
+    numbers, null = as_numpy(integers, 0), is_null(integers)
     scale = 10 ** abs(unit + 6)
     if unit < -6:
         found = numbers // scale

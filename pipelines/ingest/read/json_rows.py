@@ -1,7 +1,7 @@
-"""Columns -> one line of JSON for each row, by Arrow alone: the same bytes on every engine.
+"""Columns -> one line of JSON for each row, by Arrow alone, so that every engine writes the same bytes.
 
-A field that is null is left out; inside a list it is written. Texts stand as they are but for quotes, backslashes and
-control characters.
+A null field is left out; a null inside a list is written. Only quotes, backslashes and control characters of texts are
+escaped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ingest.parse.columns import listed
+from pipelines.ingest.parse.columns import lists_like
 
 _ESCAPED = r'["\\\x00-\x1f]'
 _EPOCH = datetime(1970, 1, 1)
@@ -24,32 +24,32 @@ _FIRST_MICRO, _LAST_MICRO = -62_135_596_800_000_000, 253_402_300_799_999_999  # 
 
 
 def json_lines(fields: Mapping[str, pa.Array]) -> pa.Array:
-    """For each row the object of these fields, by name: texts, lists of texts, or whole numbers."""
+    """For each row the JSON object of these fields, by name: texts, lists of texts, or integers."""
     members = pc.utf8_slice_codeunits(json_members(fields), 1)
     return pc.binary_join_element_wise("{", members, "}", "").cast(pa.binary())
 
 
 def json_members(fields: Mapping[str, pa.Array]) -> pa.Array:
-    """What stands between the braces, with a comma before each member.
+    """The members of each row's object, with a comma before each.
 
-    Not by Arrow's own skipping of nulls: it drops a row of nothing else.
+    Arrow's own skipping of nulls is not used: it drops a row of nulls alone.
     """
-    told = [pc.binary_join_element_wise(f",{json.dumps(name)}:", json_of(each), "") for name, each in fields.items()]
-    return pc.binary_join_element_wise(*(pc.fill_null(each, "") for each in told), "")
+    members = [pc.binary_join_element_wise(f",{json.dumps(name)}:", json_of(each), "") for name, each in fields.items()]
+    return pc.binary_join_element_wise(*(pc.fill_null(each, "") for each in members), "")
 
 
 def json_of(values: pa.Array) -> pa.Array:
-    """Each text, list of texts or whole number as JSON; null stays null."""
+    """Each text, list of texts or integer as JSON; null stays null."""
     if pa.types.is_integer(values.type):
         return values.cast(pa.string())
     if not pa.types.is_list(values.type):
         return _quoted(values)
-    inside = listed(values, pc.fill_null(_quoted(values.flatten()), "null"))
+    inside = lists_like(values, pc.fill_null(_quoted(values.flatten()), "null"))
     return pc.binary_join_element_wise("[", pc.binary_join(inside, ","), "]", "")
 
 
 def iso_of(times: pa.Array, zone: str = "UTC") -> pa.Array:
-    """Times in microseconds as ISO 8601 in UTC; those without a zone of their own stand in `zone`."""
+    """Times in microseconds as ISO 8601 in UTC; times without a zone of their own are in `zone`."""
     micros = times.cast(pa.int64())
     if times.type.tz is None and zone != "UTC":
         micros = _in_utc(micros, ZoneInfo(zone))
@@ -58,14 +58,14 @@ def iso_of(times: pa.Array, zone: str = "UTC") -> pa.Array:
 
 
 def texts_of(values: pa.Array) -> pa.Array:
-    """Texts, whole numbers, floats or truths as text."""
+    """Texts, integers, floats or booleans as text."""
     if not pa.types.is_floating(values.type):
         return values.cast(pa.string())
     return pa.array([None if number is None else repr(number) for number in values.to_pylist()], pa.string())
 
 
 def _in_utc(micros: pa.Array, zone: ZoneInfo) -> pa.Array:
-    """An hour that a zone has twice is the first one; one that it leaves out goes on from the hour before."""
+    """Local times in `zone` -> UTC: a repeated hour is the first one; a skipped hour has the offset before it."""
     known = np.asarray(micros.fill_null(0))
     offsets = [zone.utcoffset(_EPOCH + timedelta(microseconds=each)) or timedelta() for each in known.tolist()]
     moved: np.ndarray[Any, Any] = known - np.asarray(

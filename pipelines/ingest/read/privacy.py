@@ -1,7 +1,7 @@
-"""Between reading and RAW_LOG, under a user key: user ids replaced, and no text kept of lines that cannot be used.
+"""Under a user key, replaces user ids between reading and RAW_LOG, and keeps no text of unusable lines.
 
-The replaced id is HMAC-SHA256 of the id under the key, in hex. The key is secret: who has it can test whether an id
-that he knows is in the lake.
+The replaced id is HMAC-SHA256 of the id under the key, in hex. The key is secret: its owner can test whether a known id
+is in the lake.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from schemas.storage.place import Place
 
 SHORTEST_KEY_BYTES = 16
 _LARGEST_KEY_FILE = 1 << 16
-_TOLD = ("impression_id", "user_id", "time", "history", "shown", "clicked_ids")  # in the order of the JSON that is kept
+_FIELDS = ("impression_id", "user_id", "time", "history", "shown", "clicked_ids")  # in the order of the stored JSON
 _NO_KEY = "none"
 
 
 def user_key(text: bytes, *, where: str) -> bytes:
-    """The key, without the line end that an editor adds; InputError, which never shows it, if it is too short."""
+    """The key, without the line end that an editor adds. InputError, which never shows the key, if it is too short."""
     key = text.rstrip(b"\r\n")
     if len(key) < SHORTEST_KEY_BYTES:
         raise InputError(
@@ -45,7 +45,7 @@ def user_key(text: bytes, *, where: str) -> bytes:
 
 
 def given_user_key(file: Path | Place | None, variable: str | None) -> bytes | None:
-    """The key in the file or, without one, in FEEDLOOP_USER_KEY (`variable`); None where neither is given."""
+    """The key in the file or, without one, in FEEDLOOP_USER_KEY (`variable`); None if neither is given."""
     if file is not None:
         return user_key(read(Place.of(file), largest=_LARGEST_KEY_FILE), where=str(file))
     return None if variable is None else user_key(variable.encode(), where="FEEDLOOP_USER_KEY")
@@ -57,24 +57,24 @@ def has_user_key(lake: Lake, source: str) -> bool:
 
 
 def store_user_key(lake: Lake, source: str, key: bytes | None) -> None:
-    """Note which key a source's user ids are replaced by; InputError where it was another until now, or none."""
+    """Note the key that replaces a source's user ids. InputError if it was another key until now, or none."""
     refuse_other_key(lake, source, key)
     lake.create(RAW_LOG)
     lake.note(RAW_LOG, _note_of(source), _fingerprint(key))
 
 
 def refuse_other_key(lake: Lake, source: str, key: bytes | None) -> None:
-    """InputError where a source's user ids were replaced by another key until now, or by none.
+    """InputError if a source's user ids were replaced by another key until now, or by none.
 
-    Ids under two keys, or with and without one, would make two users of each.
+    Ids under two keys, or with and without one, would split each user in two.
     """
     if not lake.exists(RAW_LOG):
         return
-    told = _fingerprint(key)
+    given = _fingerprint(key)
     noted = lake.notes(RAW_LOG).get(_note_of(source))
     if noted is None and not lake.read(RAW_LOG).where(F.col("source") == source).isEmpty():
         noted = _NO_KEY  # ingested before there were keys
-    if noted is not None and noted != told:
+    if noted is not None and noted != given:
         was = "without a user key" if noted == _NO_KEY else "with a user key"
         now = "without one" if key is None else "with one" if noted == _NO_KEY else "with another"
         raise InputError(
@@ -84,24 +84,24 @@ def refuse_other_key(lake: Lake, source: str, key: bytes | None) -> None:
 
 
 def with_replaced_users(lines: DataFrame, format: str, key: bytes, earliest: date = EARLIEST) -> DataFrame:
-    """RAW_LOG rows that hold no user id: a usable line as JSON of our own fields with the replaced id, another as its
-    HMAC, its length and the reason why it is refused (`format` withheld).
+    """RAW_LOG rows without user ids: a usable line becomes JSON of our own fields with the replaced id, a refused line
+    its HMAC, its length and the reason (`format` withheld).
 
-    Built-ins could compute it as well. But what they take stands in the plan as a literal, and Spark writes plans into
+    SQL functions could compute this too, but their plan would hold the key as a literal, and Spark writes plans into
     its logs, its event log and its UI. A closure travels as bytes that none of them show.
     """
-    judged = with_all_parsed(lines, format, earliest)
+    parsed = with_all_parsed(lines, format, earliest)
     mapping = mapping_of(JSONL if format == "mind" else format)
-    seal = _Seal(key, tuple(lines.columns), mapping.parsed.as_format, tuple(mapping.extra))
-    return judged.select(*lines.columns, *_TOLD, *seal.extra, "reason").mapInArrow(seal, lines.schema)
+    replace = _ReplaceUsers(key, tuple(lines.columns), mapping.parsed.as_format, tuple(mapping.extra))
+    return parsed.select(*lines.columns, *_FIELDS, *replace.extra, "reason").mapInArrow(replace, lines.schema)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seal:
-    """In a task: judged lines -> what is kept of them."""
+class _ReplaceUsers:
+    """In a task: parsed lines -> RAW_LOG rows without user ids."""
 
     key: bytes = field(repr=False)
-    columns: tuple[str, ...]  # that come out
+    columns: tuple[str, ...]  # of the result
     format: str  # of usable lines
     extra: tuple[str, ...]
 
@@ -114,7 +114,7 @@ class _Seal:
             yield pa.RecordBatch.from_arrays(columns, list(self.columns))
 
     def _records(self, batch: pa.RecordBatch) -> pa.Array:
-        fields = {name: batch.column(name) for name in _TOLD}
+        fields = {name: batch.column(name) for name in _FIELDS}
         fields["user_id"] = self._replaced(fields["user_id"])
         fields["time"] = iso_of(fields["time"])
         fields["clicked"] = fields.pop("clicked_ids")
@@ -124,15 +124,15 @@ class _Seal:
     def _replaced(self, ids: pa.Array) -> pa.Array:
         """The HMAC of each id, in hex."""
         each = ids.dictionary_encode()
-        told = [None if id is None else self._hmac(id.encode()) for id in each.dictionary.to_pylist()]
-        return pa.array(told, pa.string()).take(each.indices)
+        hashes = [None if id is None else self._hmac(id.encode()) for id in each.dictionary.to_pylist()]
+        return pa.array(hashes, pa.string()).take(each.indices)
 
     def _withheld(self, batch: pa.RecordBatch) -> pa.Array:
-        """A bare hash would tell who can guess the line."""
+        """JSON with the HMAC of refused lines: a plain hash could be tested by guessing the line."""
         lines, reasons = batch.column("line"), batch.column("reason")
         refused = pc.is_valid(reasons).to_pylist()
-        sealed = [self._hmac(line.as_py()) if told else None for line, told in zip(lines, refused, strict=True)]
-        fields = {"hmac_sha256": pa.array(sealed, pa.string()), "bytes": pc.binary_length(lines), "reason": reasons}
+        hashes = [self._hmac(line.as_py()) if bad else None for line, bad in zip(lines, refused, strict=True)]
+        fields = {"hmac_sha256": pa.array(hashes, pa.string()), "bytes": pc.binary_length(lines), "reason": reasons}
         return json_lines(fields)
 
     def _hmac(self, text: bytes) -> str:

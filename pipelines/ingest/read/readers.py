@@ -1,4 +1,4 @@
-"""First step of ingest: log files -> RAW_LOG rows, each line with its bytes unchanged and its place."""
+"""First step of ingest: log files -> RAW_LOG rows, each with the unchanged bytes of a line and its place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.compressed import is_compressed, opened
 from pipelines.ingest.discover.json_arrays import elements, is_array
 from pipelines.ingest.discover.log_file import UNPACKED, LogFile
 from pipelines.ingest.discover.pieces import lists_of_lines, text_from
-from pipelines.ingest.discover.spread import frame_of, shared_out
+from pipelines.ingest.discover.spread import frame_of, in_shares
 from pipelines.ingest.parse.mapping import JSONL
 from pipelines.ingest.read.rows import delta_rows, ebnerd_rows, parquet_rows
 from schemas.errors import InputError
@@ -29,8 +29,8 @@ Reader = Callable[[SparkSession, list[LogFile]], DataFrame]
 def raw_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """(file, position, line, format) of the lines of `files`, which have one format, that no run has read.
 
-    A line feed, a carriage return or both end a line. Lines that came after the file was looked at are left to the next
-    run. Files are opened again for each action on the frame: who needs it twice keeps it.
+    A line feed, a carriage return or both end a line. Lines that were added after the file was inspected are left to
+    the next run. Each action on the frame opens the files again: keep the frame if it is needed twice.
     """
     paths = [file.path for file in files]
     if len(set(paths)) < len(paths):
@@ -49,19 +49,19 @@ def _reader(file: LogFile) -> Reader:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What one task reads of a file of text, or all of it."""
+    """The part of a text file, or all of it, that one task reads."""
 
     file: str
     path: str
-    start: int  # byte of a plain file
+    start: int  # byte of an uncompressed file
     stop: int | None  # byte; None: up to its end
     first: int  # the number of the line that begins at `start`
     skip: int  # lines before this one were read before
-    end: int  # lines from this one on came after the look
+    end: int  # lines from this one on were added after the inspection
 
     @property
     def size(self) -> int:
-        """Bytes of text, about; 0 where only the file tells."""
+        """Approximate bytes of text; 0 if only reading the file shows them."""
         return 0 if self.stop is None else self.stop - self.start
 
 
@@ -69,12 +69,12 @@ def _text_lines(spark: SparkSession, files: list[LogFile]) -> DataFrame:
     """The lines of text files, and the records of files that are one JSON array."""
     pieces = [piece for file in files for piece in _pieces_of(file)]
     sizes = {file.name: file.bytes * UNPACKED for file in files}
-    shares = shared_out(spark, pieces, [piece.size or sizes[piece.file] for piece in pieces])
+    shares = in_shares(spark, pieces, [piece.size or sizes[piece.file] for piece in pieces])
     return frame_of(spark, _read, shares, _LINES)
 
 
 def _pieces_of(file: LogFile) -> list[_Piece]:
-    """The file cut where the look at it counted lines, without pieces that were read before."""
+    """The file cut where its inspection counted lines, without pieces that were read before."""
     path = text_of(file.path)
     if is_compressed(file.path.name):
         return [_Piece(file.name, path, 0, None, 0, file.skip, file.lines)]
@@ -92,7 +92,7 @@ def _read(pieces: Sequence[_Piece]) -> Iterator[pa.RecordBatch]:
     for piece in pieces:
         path = path_of(piece.path)
         if is_array(path):
-            yield from _lines(piece, _parted(elements(path)))
+            yield from _lines(piece, _in_lists(elements(path)))
         else:
             with opened(path) as stream:
                 yield from _lines(piece, lists_of_lines(text_from(stream, piece.start, piece.stop)))
@@ -116,7 +116,7 @@ def _lines(piece: _Piece, lists: Iterator[list[bytes]]) -> Iterator[pa.RecordBat
             return
 
 
-def _parted(records: list[bytes]) -> Iterator[list[bytes]]:
+def _in_lists(records: list[bytes]) -> Iterator[list[bytes]]:
     each = iter(records)
     while some := list(islice(each, _RECORDS)):
         yield some

@@ -1,7 +1,7 @@
-"""Rows of Parquet and Delta logs -> RAW_LOG lines: each row one JSON line of our own fields, and nothing else of it.
+"""Rows of Parquet and Delta logs -> RAW_LOG lines: each row becomes one JSON line of our own fields only.
 
-Rows are read by pyarrow, in tasks: it knows more types than engines do (nanoseconds, lists of a fixed size), and what
-stands in columns that nobody reads does not matter to it.
+Tasks read rows by pyarrow: it knows more types than the engines do (nanoseconds, lists of a fixed size), and ignores
+the content of columns that are not read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from pipelines.ingest.discover.formats import EBNERD, EBNERD_HISTORY, ebnerd_paths
 from pipelines.ingest.discover.log_file import LogFile
 from pipelines.ingest.discover.scan import PathsOf
-from pipelines.ingest.discover.spread import Read, frame_of, shared_out
+from pipelines.ingest.discover.spread import Read, frame_of, in_shares
 from pipelines.ingest.discover.table_source import TableFile, table_files
 from pipelines.ingest.parse.columns import columns_of, parquet_names
 from pipelines.ingest.parse.mapping import FIELDS, LogMapping
@@ -28,40 +28,40 @@ from pipelines.ingest.read.json_rows import iso_of, json_lines, json_members, js
 from schemas.storage.paths import path_of, text_of
 
 _LINES = "file string, position long, line binary"
-_ROWS = 4096  # in one batch: a user's history may be of thousands of ids
+_ROWS = 4096  # in one batch: a user's history may have thousands of ids
 _EVERY_ROW = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class RowPiece:
-    """What one task reads of a Parquet file, or all of it."""
+    """The part of a Parquet file, or all of it, that one task reads."""
 
     file: str
     path: str
-    groups: tuple[int, int | None]  # row groups, from one on and before another
+    groups: tuple[int, int | None]  # row groups: the first one, and the one after the last
     first: int  # the number of the first row of these
     skip: int  # rows before this one were read before
-    end: int  # rows from this one on came after the look
-    size: int  # bytes, about
+    end: int  # rows from this one on were added after the inspection
+    size: int  # approximate bytes
 
 
 def parquet_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    """The rows of Parquet files by their mapping."""
+    """The rows of Parquet files as lines, by their mapping."""
     mapping = _mapping(files)
     read = partial(_parquet_lines, mapping=mapping)
     return _frame(spark, [piece for file in files for piece in _pieces_of(file)], read, _LINES)
 
 
 def delta_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    """The rows of files of a Delta table by their mapping; rows that the table has deleted are none."""
+    """The rows of files of a Delta table as lines, by their mapping; without rows that the table has deleted."""
     mapping = _mapping(files)
     stored = table_files(files)
-    shares = shared_out(spark, stored, [file.stored.bytes for file in stored])
+    shares = in_shares(spark, stored, [file.stored.bytes for file in stored])
     return frame_of(spark, partial(_delta_lines, mapping=mapping), shares, _LINES)
 
 
 def ebnerd_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    """EB-NeRD's impressions, each with its user's history; gender, postcode, age and all else stay behind."""
+    """EB-NeRD's impressions as lines, each with its user's history; without gender, postcode, age and other columns."""
     pieces = [piece for file in files for piece in _pieces_of(file)]
     shown = _frame(spark, pieces, _ebnerd_members, "file string, position long, user_id string, members string")
     joined = shown.join(_histories(spark, files), ["file", "user_id"], how="left")
@@ -71,19 +71,19 @@ def ebnerd_rows(spark: SparkSession, files: list[LogFile]) -> DataFrame:
 
 
 def _histories(spark: SparkSession, files: list[LogFile]) -> DataFrame:
-    """One history for each user of a file, so that a join adds no row: the longest, of as long ones the greatest."""
+    """One history for each user of a file, so that a join adds no row: the longest, and of several the greatest."""
     pieces = []
     for file in files:
         path = file.path.with_name("history.parquet")
         pieces.append(RowPiece(file.name, text_of(path), (0, None), 0, 0, _EVERY_ROW, path.stat().st_size))
-    told = _frame(spark, pieces, _ebnerd_histories, "file string, user_id string, length long, history string")
+    histories = _frame(spark, pieces, _ebnerd_histories, "file string, user_id string, length long, history string")
     best = Window.partitionBy("file", "user_id").orderBy(F.desc("length"), F.desc("history"))
-    kept = told.withColumn("_rank", F.row_number().over(best)).where(F.col("_rank") == 1)
+    kept = histories.withColumn("_rank", F.row_number().over(best)).where(F.col("_rank") == 1)
     return kept.select("file", "user_id", "history")
 
 
 def _pieces_of(file: LogFile) -> list[RowPiece]:
-    """The file cut where the look at it found that row groups begin, without pieces that were read before."""
+    """The file cut where its inspection found row groups, without pieces that were read before."""
     begins, ends = [(0, 0), *file.cuts], [*file.cuts, (None, file.lines)]
     size = file.bytes // len(begins)
     return [
@@ -94,7 +94,7 @@ def _pieces_of(file: LogFile) -> list[RowPiece]:
 
 
 def _frame(spark: SparkSession, pieces: list[RowPiece], read: Read[RowPiece], schema: str) -> DataFrame:
-    return frame_of(spark, read, shared_out(spark, pieces, [piece.size for piece in pieces]), schema)
+    return frame_of(spark, read, in_shares(spark, pieces, [piece.size for piece in pieces]), schema)
 
 
 def _parquet_lines(pieces: Sequence[RowPiece], *, mapping: LogMapping) -> Iterator[pa.RecordBatch]:
@@ -114,7 +114,7 @@ def _delta_lines(files: Sequence[TableFile], *, mapping: LogMapping) -> Iterator
 def _ebnerd_members(pieces: Sequence[RowPiece]) -> Iterator[pa.RecordBatch]:
     for place, rows in parquet_batches(pieces, paths_of=ebnerd_paths, mapping=EBNERD):
         fields = fields_of(rows, EBNERD)
-        del fields["history"]  # another file has it
+        del fields["history"]  # comes from another file
         yield _batch(place | {"user_id": rows.column("user_id"), "members": json_members(fields)})
 
 
@@ -122,14 +122,14 @@ def _ebnerd_histories(pieces: Sequence[RowPiece]) -> Iterator[pa.RecordBatch]:
     for place, rows in parquet_batches(pieces, paths_of=lambda _: EBNERD_HISTORY, mapping=EBNERD):
         history = rows.column("history")
         length = pc.list_value_length(history).cast(pa.int64())
-        told = {"user_id": rows.column("user_id"), "length": length, "history": json_of(history)}
-        yield _batch({"file": place["file"]} | told)
+        columns = {"user_id": rows.column("user_id"), "length": length, "history": json_of(history)}
+        yield _batch({"file": place["file"]} | columns)
 
 
 def parquet_batches(
     pieces: Sequence[RowPiece], *, paths_of: PathsOf, mapping: LogMapping
 ) -> Iterator[tuple[dict[str, pa.Array], pa.RecordBatch]]:
-    """In a task: the rows of each piece from `skip` on and before `end`, where they stood and their fields."""
+    """In a task: the places and the fields of the rows of each piece from `skip` on and before `end`."""
     for piece in pieces:
         with path_of(piece.path).open("rb") as stream:
             file = pq.ParquetFile(stream)
@@ -151,14 +151,14 @@ def fields_of(rows: pa.RecordBatch, mapping: LogMapping) -> dict[str, pa.Array]:
     fields = {"history": pa.array([[]] * len(rows), pa.list_(pa.string()))}
     fields |= {name: found[name] for name in FIELDS if name in found}
     if mapping.clicked_as == "id" and "clicked" in fields:
-        fields["clicked"] = _alone(fields["clicked"])
+        fields["clicked"] = _single_lists(fields["clicked"])
     if pa.types.is_timestamp(fields["time"].type):
         fields["time"] = iso_of(fields["time"], mapping.time_zone)
     return fields | {name: found[name] for name in mapping.extra}
 
 
-def _alone(values: pa.Array) -> pa.Array:
-    """Each value as a list of its own; null stays null."""
+def _single_lists(values: pa.Array) -> pa.Array:
+    """Each value as a list of one; null stays null."""
     known = np.asarray(pc.is_valid(values))
     starts = np.append(0, np.cumsum(known)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(starts, mask=np.append(~known, False)), values.drop_null())

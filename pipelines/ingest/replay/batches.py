@@ -1,4 +1,4 @@
-"""The batches of RAW_LOG that a replay reads again, and by which format each."""
+"""The batches of RAW_LOG that a replay reads again, and the format by which it reads each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, WITHHELD
 
-Formats = list[tuple[int, int, str]]  # first batch, last batch, what stands for RAW_LOG.format there
+Formats = list[tuple[int, int, str]]  # first batch, last batch, the format that replaces RAW_LOG.format there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,36 +32,36 @@ class Batch:
     lines: int = 0
     bytes: int = 0
     format: str = JSONL  # by which it was read when it came
-    arrived_on: date | None = None  # as RAW_LOG has it: null in rows of an older feedloop
-    arrived: date = date.max  # of a batch without a line: nothing is read there
+    arrived_on: date | None = None  # as in RAW_LOG: null in rows of an older feedloop
+    arrived: date = date.max  # date.max: a batch without a line, where nothing is read
 
 
-def bytes_again(lake: str, source: str) -> int:
-    """Bytes of text that a replay of the source reads, about. InputError, before an engine runs, if there is none."""
+def replayed_bytes(lake: str, source: str) -> int:
+    """Approximate bytes of text that a replay of the source reads. InputError, before an engine runs, if none."""
     path = f"{lake.rstrip('/')}/{RAW_LOG.name}"
     files = table_log(path).files if is_table(path) else ()
     held = [file.bytes for file in files if file.partition.get("source") == source]
     if not held:
-        raise _nothing(lake, source)
+        raise _nothing_ingested(lake, source)
     return sum(held) * UNPACKED
 
 
 def batches_of(lake: Lake, source: str) -> list[Batch]:
-    """All batches of the source that are in the books, in their order.
+    """All batches of the source that INGEST_RUNS holds, in their order.
 
-    InputError where there is none, or where RAW_LOG holds other lines of one than the books say.
+    InputError if there is none, or if RAW_LOG holds another number of lines of one than INGEST_RUNS says.
     """
-    booked = _booked(lake, source)
-    if not booked:
-        raise _nothing(lake.root, source)
-    held = {batch.number: batch for batch in _held(lake, source)}
-    batches = [held.get(number, Batch(number=number)) for number in sorted(booked)]
-    wrong = [batch for batch in batches if batch.lines != booked[batch.number]]
+    recorded = _recorded_lines(lake, source)
+    if not recorded:
+        raise _nothing_ingested(lake.root, source)
+    held = {batch.number: batch for batch in _stored_batches(lake, source)}
+    batches = [held.get(number, Batch(number=number)) for number in sorted(recorded)]
+    wrong = [batch for batch in batches if batch.lines != recorded[batch.number]]
     if wrong:
         raise InputError(
             f"{lake.path(RAW_LOG)}: holds {wrong[0].lines} lines of batch {wrong[0].number} of {source}, which had "
-            f"{booked[wrong[0].number]}. A replay would lose what the others told, so nothing was changed. Restore the "
-            "table to a version that has them; what maintain has taken out by --raw-log-days is gone for good"
+            f"{recorded[wrong[0].number]}. A replay would lose the impressions of the others, so nothing was changed. "
+            "Restore the table to a version that has them; lines that maintain removed by --raw-log-days are lost"
         )
     return batches
 
@@ -69,10 +69,10 @@ def batches_of(lake: Lake, source: str) -> list[Batch]:
 def formats_of(
     lake: Lake, source: str, batches: Sequence[Batch], mapping: LogMapping | None, since: date | None
 ) -> dict[int, str]:
-    """By which format each batch is read again: the mapping, for the files that it names and that arrived on `since` or
-    later; else that of the last replay, or the one by which it was read when it came.
+    """The format by which each batch is read again: the mapping, for files that it names and that arrived on `since` or
+    later; else that of the last replay, or else the one by which it was read when it came.
 
-    InputError where the mapping can read none of them, or not all of a batch.
+    InputError if the mapping can read none of the batches, or only a part of one.
     """
     again: Formats = note_of(lake, source).get("formats", [])
     formats = {batch.number: batch.format for batch in batches}
@@ -81,17 +81,17 @@ def formats_of(
     if mapping is None:
         if since is not None:
             raise InputError(
-                "--from says which arrivals --mapping reads. Without one all lines are read again alike: an impression "
-                "may unite lines of any two batches. Drop --from, or add --mapping"
+                "--from selects the arrivals that --mapping reads. Without a mapping all lines are read again alike: "
+                "an impression may unite lines of any two batches. Drop --from, or add --mapping"
             )
         return formats
     _refuse_other_lines(lake, source, mapping)
     later = [batch.number for batch in batches if since is None or batch.arrived >= since]
-    return formats | dict.fromkeys(_named(lake, source, mapping, later), mapping.as_format)
+    return formats | dict.fromkeys(_batches_named(lake, source, mapping, later), mapping.as_format)
 
 
 def changed_formats(batches: Sequence[Batch], formats: Mapping[int, str]) -> Formats:
-    """What a note tells of the formats that are others than RAW_LOG's own."""
+    """The formats that differ from RAW_LOG's own, as a ReplayNote holds them."""
     found = []
     for format, run in groupby(batches, key=lambda batch: formats[batch.number]):
         same = list(run)
@@ -101,26 +101,26 @@ def changed_formats(batches: Sequence[Batch], formats: Mapping[int, str]) -> For
 
 
 def is_named(name: str, pattern: str) -> bool:
-    """Whether a file below the folder of logs is one of those that a mapping's `files` names."""
+    """Whether the glob `files` of a mapping matches a file below the folder of logs."""
     return _matches(name.split("/"), pattern.split("/"))
 
 
-def _nothing(lake: str, source: str) -> InputError:
+def _nothing_ingested(lake: str, source: str) -> InputError:
     return InputError(
         f"{lake}: nothing was ingested here from source {source!r}, so nothing can be replayed. Name the --lake and "
         "the --source of earlier runs"
     )
 
 
-def _booked(lake: Lake, source: str) -> dict[int, int]:
-    """The lines of each batch, by the books, but for those of users who were forgotten since."""
+def _recorded_lines(lake: Lake, source: str) -> dict[int, int]:
+    """The number of lines of each batch by INGEST_RUNS, without those of users who were forgotten since."""
     if not lake.exists(INGEST_RUNS):
         return {}
     rows = of_source(lake, INGEST_RUNS, source).select("batch", "lines", "forgotten").collect()
     return {row["batch"]: row["lines"] - (row["forgotten"] or 0) for row in rows}
 
 
-def _held(lake: Lake, source: str) -> list[Batch]:
+def _stored_batches(lake: Lake, source: str) -> list[Batch]:
     format = F.max(F.when(F.col("format") != WITHHELD, F.col("format")))
     found = of_source(lake, RAW_LOG, source).groupBy("batch").agg(
         F.count("*").alias("lines"),
@@ -143,10 +143,8 @@ def _held(lake: Lake, source: str) -> list[Batch]:
 
 
 def _refuse_other_lines(lake: Lake, source: str, mapping: LogMapping) -> None:
-    """InputError where RAW_LOG does not hold the lines that a mapping of the log describes."""
-    kept = (
-        "raw_log keeps what the first mapping found in them, under feedloop's own names, so another one finds no more"
-    )
+    """InputError if RAW_LOG does not hold the lines that a mapping of the log describes."""
+    kept = "raw_log keeps only what the first mapping read, under feedloop's own names, so another one finds no more"
     advice = "Replay without --mapping, or ingest the logs with it into another --lake or --source"
     if mapping.format != JSONL:
         raise InputError(f"--mapping: of the rows of {mapping.format} logs {kept}. {advice}")
@@ -154,8 +152,8 @@ def _refuse_other_lines(lake: Lake, source: str, mapping: LogMapping) -> None:
         raise InputError(f"--mapping: user ids of {source} are replaced. Of such lines {kept}. {advice}")
 
 
-def _named(lake: Lake, source: str, mapping: LogMapping, batches: Iterable[int]) -> list[int]:
-    """Those of the batches that hold lines of the files that the mapping names."""
+def _batches_named(lake: Lake, source: str, mapping: LogMapping, batches: Iterable[int]) -> list[int]:
+    """The batches that hold lines of files that the mapping names."""
     files = of_source(lake, INGEST_FILES, source).select("batch", "file").collect()
     wanted = set(batches)
     named: dict[int, list[str]] = {}
@@ -165,7 +163,7 @@ def _named(lake: Lake, source: str, mapping: LogMapping, batches: Iterable[int])
             (named if is_named(row["file"], mapping.files) else others).setdefault(row["batch"], []).append(row["file"])
     if not named:
         raise InputError(
-            f"--mapping: of the lines that are replayed none came from a file that its files = {mapping.files!r} "
+            f"--mapping: none of the replayed lines came from a file that its files = {mapping.files!r} "
             f"names; there are {', '.join(sorted({name for each in others.values() for name in each})[:3]) or 'none'}"
             ". Mend files, --source or --from"
         )
@@ -177,7 +175,7 @@ def _named(lake: Lake, source: str, mapping: LogMapping, batches: Iterable[int])
         )
     rows = sorted(name for each in named.values() for name in each if name.endswith(".parquet"))
     if rows:
-        raise InputError(f"--mapping: says that {rows[0]} holds JSON lines, by its name it does not. Mend files")
+        raise InputError(f"--mapping: reads {rows[0]} as JSON lines, and it is Parquet by its name. Mend files")
     return list(named)
 
 

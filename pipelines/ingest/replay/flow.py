@@ -1,9 +1,9 @@
-"""Replay: a source's lines in RAW_LOG are read again, after a rule or a mapping was mended, and its rows rebuilt.
+"""Reads a source's lines in RAW_LOG again, after a rule or a mapping was mended, and rebuilds its rows.
 
-All batches are read again in their order, whatever the mended rule is about: an impression may unite lines of any two
-batches, and the tables do not tell what each line added. The rows come to be in tables of their own, below the lake,
-by the very steps of ingest. Only when all are there, and not too many lines were refused, they take the place of the
-source's own (`exchange.py`).
+All batches are read again in their order, whatever rule was mended: an impression may unite lines of any two batches,
+and the tables do not record what each line added. The same steps as in ingest write the rows into tables of their own,
+below the lake. When all rows are there, and not too many lines were refused, they replace the source's rows
+(`batch/replace_rows.py`).
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from uuid import uuid4
 from pyspark.sql import functions as F
 
 from pipelines.delta.delta_errors import conflict
-from pipelines.ingest.batch.audit import check_reject_share, refuse_refusals
+from pipelines.ingest.batch.audit import check_reject_share, check_replayed_share
 from pipelines.ingest.batch.replace_rows import (
-    EXCHANGED,
     FOLDER,
-    Rebuilt,
+    REPLACED_TABLES,
+    RebuiltLake,
     differences,
-    exchange,
-    finish_exchanges,
+    finish_replacements,
     note_of,
+    replace_rows,
     rows_of,
     write_note,
 )
-from pipelines.ingest.batch.run_records import last_batch, of_source, pending_batches, sums_of, write_book
+from pipelines.ingest.batch.run_records import last_batch, of_source, pending_batches, sums_of, write_run_record
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.flow import WRITTEN, complete_batch, parsed_lines, write_rows
 from pipelines.ingest.parse.mapping import LogMapping
@@ -43,15 +43,15 @@ from schemas.storage.place import Place
 
 
 def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMapping | None = None) -> dict[str, Any]:
-    """Rebuild the source's rows of all tables but RAW_LOG and INGEST_FILES, as ingest would make them today of the same
-    batches in a new lake; what that changed. Of the config, earliest, from_ and max_reject_share count.
+    """Rebuild the source's rows of all tables but RAW_LOG and INGEST_FILES, as ingest would write them today from the
+    same batches in a new lake; returns what changed. Of the config, earliest, from_ and max_reject_share count.
 
-    `mapping`: reads the lines of the files that it names in place of the one by which they were read, those alone that
-    arrived on the UTC date `from_` or later. InputError, and nothing is changed, where too many lines are refused.
+    `mapping`: reads the lines of the files that it names instead of the mapping by which they were read, but only lines
+    that arrived on the UTC date `from_` or later. InputError, and nothing is changed, if too many lines are refused.
     """
     with lake.locked("ingest"):
         refuse_half_forgotten(lake)
-        finish_exchanges(lake, but=source)
+        finish_replacements(lake, skip_lost_of=source)
         before = lake.versions(WRITTEN)
         for batch in pending_batches(lake, source):
             complete_batch(lake, source, batch)
@@ -59,18 +59,18 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
         formats = formats_of(lake, source, batches, mapping, config.from_)
         for format in sorted(set(formats.values())):
             refuse_other_types(lake, format)
-        rebuilt = Rebuilt(lake, f"{FOLDER}/{uuid4().hex}")
+        rebuilt = RebuiltLake(lake, f"{FOLDER}/{uuid4().hex}")
         try:
-            books = _rebuild(rebuilt, batches, formats, source, config)
-            changes = _exchange_changed(lake, rebuilt, source, changed_formats(batches, formats))
+            records = _rebuild(rebuilt, batches, formats, source, config)
+            changes = _replace_changed(lake, rebuilt, source, changed_formats(batches, formats))
         except Exception:
             if not note_of(lake, source).get("folder"):
                 remove_folder(Place.of(rebuilt.root))
             raise
-        totals, reasons = sums_of(books)
+        totals, reasons = sums_of(records)
         return totals | {
             "source": source,
-            "batches": len(books),
+            "batches": len(records),
             "rejected_by_reason": reasons,
             "changes": changes,
             **lake.report("ingest", inputs=before, outputs=lake.versions(WRITTEN)),
@@ -78,15 +78,15 @@ def replay_logs(lake: Lake, config: IngestConfig, *, source: str, mapping: LogMa
 
 
 def _rebuild(
-    rebuilt: Rebuilt, batches: Sequence[Batch], formats: Mapping[int, str], source: str, config: IngestConfig
+    rebuilt: RebuiltLake, batches: Sequence[Batch], formats: Mapping[int, str], source: str, config: IngestConfig
 ) -> list[dict[str, int]]:
-    """The batches' rows of the books, once all of what they say stands in the rebuilt tables."""
-    books: list[dict[str, int]] = []
+    """Write all batches into the rebuilt tables; returns their rows of INGEST_RUNS."""
+    records: list[dict[str, int]] = []
     withheld = has_user_key(rebuilt, source)
     for batch in batches:
         raw = of_source(rebuilt, RAW_LOG, source).where(F.col("batch") == batch.number)
         if batch.arrived_on is not None:
-            raw = raw.where(F.col("arrived_on") == F.lit(batch.arrived_on))  # so that only this partition is read
+            raw = raw.where(F.col("arrived_on") == F.lit(batch.arrived_on))  # reads only this partition
         note = {
             "source": source,
             "batch": batch.number,
@@ -94,30 +94,30 @@ def _rebuild(
             "impressions_version": rebuilt.version(IMPRESSIONS) if rebuilt.exists(IMPRESSIONS) else -1,
             "arrived_on": None if batch.arrived_on is None else batch.arrived_on.isoformat(),
         }
-        how: dict[str, Any] = {"size": batch.bytes, "earliest": config.earliest}
-        with rebuilt.scratch() as keep, parsed_lines(raw, formats[batch.number], keep=keep, **how) as parsed:
+        options: dict[str, Any] = {"size": batch.bytes, "earliest": config.earliest}
+        with rebuilt.scratch() as keep, parsed_lines(raw, formats[batch.number], keep=keep, **options) as parsed:
             check_reject_share(parsed.lines, config.max_reject_share, lines_before=0, withheld=withheld)
-            books.append(write_rows(rebuilt, parsed, note, keep))
-        write_book(rebuilt, books[-1], source, batch.number)
-    lines, refused = (sum(book[name] for book in books) for name in ("lines", "rejected"))
-    refuse_refusals(refused, lines, config.max_reject_share, source=source)
-    return books
+            records.append(write_rows(rebuilt, parsed, note, keep))
+        write_run_record(rebuilt, records[-1], source, batch.number)
+    lines, refused = (sum(record[name] for record in records) for name in ("lines", "rejected"))
+    check_replayed_share(refused, lines, config.max_reject_share, source=source)
+    return records
 
 
-def _exchange_changed(
-    lake: Lake, rebuilt: Rebuilt, source: str, formats: list[tuple[int, int, str]]
+def _replace_changed(
+    lake: Lake, rebuilt: RebuiltLake, source: str, formats: list[tuple[int, int, str]]
 ) -> dict[str, dict[str, int]]:
-    """Exchange the rows of the tables where any differs; per table, how many did."""
-    pairs = {table.name: rows_of(lake, rebuilt, table, source) for table in EXCHANGED}
+    """Replace the source's rows in the tables where any row differs; returns the differences of each table."""
+    pairs = {table.name: rows_of(lake, rebuilt, table, source) for table in REPLACED_TABLES}
     changes = {name: differences(*pair) for name, pair in pairs.items() if pair is not None}
     changed = [name for name, change in changes.items() if change["new"] or change["gone"]]
     if pending_batches(lake, source) or last_batch(lake, source) != last_batch(rebuilt, source):
-        raise conflict(RAW_LOG, lake.path(RAW_LOG))  # as can be where no lock holds
+        raise conflict(RAW_LOG, lake.path(RAW_LOG))  # possible where no lock holds
     note: dict[str, Any] = {"formats": [list(each) for each in formats]}
     if changed:
-        under_way = {"folder": rebuilt.root.removeprefix(f"{lake.root}/"), "made": rebuilt.versions(EXCHANGED)}
+        under_way = {"folder": rebuilt.root.removeprefix(f"{lake.root}/"), "made": rebuilt.versions(REPLACED_TABLES)}
         write_note(lake, source, note | under_way | {"changed": changed})
-        exchange(lake, source, note | under_way | {"changed": changed})
+        replace_rows(lake, source, note | under_way | {"changed": changed})
         return changes
     if formats or note_of(lake, source):
         write_note(lake, source, note)

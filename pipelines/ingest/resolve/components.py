@@ -1,4 +1,4 @@
-"""Connected components of each user's clusters, in time that grows with the links."""
+"""Finds the connected components of each user's clusters, in nearly linear time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _LABELS = "user_id string, id string, start bigint, label_id string, label_start
 
 
 def smallest_linked(links: DataFrame) -> DataFrame:
-    """(`user_id`, `links`) -> the smallest cluster (`label_id`, `label_start`) that each linked one (`id`, `start`) is
-    connected to. `links`: lists of clusters (id, start) that are one. One user is one row, and one task's memory.
+    """(`user_id`, `links`) -> for each linked cluster (`id`, `start`) the smallest one (`label_id`, `label_start`) that
+    it is connected to. `links`: lists of clusters (id, start) that are one. One user is one row, and must fit into a
+    task's memory.
     """
     return links.select("user_id", "links").mapInArrow(_labelled, _LABELS)
 
 
 def labels_of(links: Iterable[list[Node]]) -> dict[Node, Node]:
-    """Each node -> the smallest of those that it is connected to."""
+    """Each node -> the smallest node that it is connected to."""
     parent: dict[Node, Node] = {}
 
     def root_of(node: Node) -> Node:

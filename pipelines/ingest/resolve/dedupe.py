@@ -1,15 +1,15 @@
 """Fifth step of ingest: linked observations -> one IMPRESSIONS row each, in whatever order their lines came.
 
-What several observations say is united by rules that do not depend on order, so that any splitting of the log into files,
+Several observations are united by rules that do not depend on their order, so that every split of the log into files,
 runs and days gives the same row:
 
-- time: the earliest; impression_id: the smallest id of that second; the others stand in also_seen_as;
-- shown: the list itself where all agree; else all news of all lists, sorted by id, for no order can be trusted;
+- time: the earliest; impression_id: the smallest id of that second; also_seen_as: the other ids;
+- shown: the list itself if all agree; else all news of all lists, sorted by id, for no order is reliable;
 - clicked: the union of all clicks; no line with marks = unlabelled;
-- history: the longest, and of equally long ones that with the largest hash, at the smallest offset that is known;
+- history: the longest, and of equally long ones that with the largest hash, at the smallest known offset;
 - extra columns: the greatest.
 
-Only `first_batch` depends on the runs: it names the one that first told of the impression.
+Only `first_batch` depends on the runs: it is the batch that first held the impression.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _KEY = "struct<impression_id:string,time:timestamp>"
 
 
 def single_impressions(lines: DataFrame, *, batch: int, extra: Sequence[str] = ()) -> DataFrame:
-    """As `unlinked_impressions`, of observations that share no key with another one: nothing is gathered."""
+    """As `unlinked_impressions`, for lines that share no key with another one, so that nothing is grouped."""
     marks = F.transform("shown", lambda news_id: F.array_contains("clicked_ids", news_id))
     kept = ("date", "history_length", "history_hash", "shown")
     values = {name: F.col(name) for name in kept} | {
@@ -52,28 +52,28 @@ def single_impressions(lines: DataFrame, *, batch: int, extra: Sequence[str] = (
 
 
 def unlinked_impressions(observations: DataFrame, *, batch: int, extra: Sequence[str] = ()) -> DataFrame:
-    """IMPRESSIONS rows (but for `source`) of observations that are linked to no other."""
-    rows = observations.select(*_told_parts(batch), *extra).transform(_with_row)
+    """IMPRESSIONS rows (without `source`) of observations that are linked to no other."""
+    rows = observations.select(*_observation_parts(batch), *extra).transform(_with_row)
     return rows.select("user_id", "impression_id", "time", *_ROW, "first_batch", *extra)
 
 
 def linked_impressions(
     observations: DataFrame, stored: DataFrame | None, *, batch: int, extra: Sequence[str] = ()
 ) -> DataFrame:
-    """IMPRESSIONS rows (but for `source`) of linked observations, united with the `stored` rows that they are linked to.
+    """IMPRESSIONS rows (without `source`) of linked observations, united with the `stored` rows linked to them.
 
-    Adds the counts of COUNTS; `stored`: keys of the rows that the lake holds of it; `changed`: whether a row must be
-    written.
+    Adds the counts of COUNTS; `stored`: keys of the rows that the lake holds of the impression; `changed`: whether a
+    row must be written.
     """
-    told = observations.select(*_told_parts(batch), *extra)
+    parts = observations.select(*_observation_parts(batch), *extra)
     if stored is not None:
         known = [name for name in extra if name in stored.columns]
         rows = stored.select(*_stored_parts(stored), _row_hash(known).alias("_stored_hash"), *known)
-        told = told.unionByName(rows, allowMissingColumns=True)
+        parts = parts.unionByName(rows, allowMissingColumns=True)
     else:
-        told = told.withColumns({"_stored_key": F.lit(None).cast(_KEY), "_stored_hash": F.lit(None).cast("long")})
-    kept = [name for name in told.columns if name not in ("impression_id", "time", "observations")]
-    single = told.select(*kept, F.inline("observations"))
+        parts = parts.withColumns({"_stored_key": F.lit(None).cast(_KEY), "_stored_hash": F.lit(None).cast("long")})
+    kept = [name for name in parts.columns if name not in ("impression_id", "time", "observations")]
+    single = parts.select(*kept, F.inline("observations"))
     linked = single.transform(with_cluster).transform(with_component)
     component = (F.col(f"component.{name}").alias(f"_component_{name}") for name in ("id", "start"))
     united = linked.groupBy("user_id", *component).agg(*_united(), *(F.max(name).alias(name) for name in extra))
@@ -89,26 +89,26 @@ def linked_impressions(
 
 
 def new_rows(linked: DataFrame) -> DataFrame:
-    """The IMPRESSIONS rows of linked ones of which the lake holds nothing."""
+    """The IMPRESSIONS rows of linked impressions that the lake does not hold."""
     return linked.where("size(stored) = 0").drop("stored", "changed", *COUNTS)
 
 
 def stored_changes(linked: DataFrame) -> DataFrame:
-    """One row per stored row that changes: `old` its key, and the IMPRESSIONS row that it becomes.
+    """One row per stored row that changes: `old` its key, and the IMPRESSIONS row that replaces it.
 
-    Of several stored rows that are one now, one becomes it, and the others are `gone`.
+    If several stored rows are now one, the row replaces one of them, and the others are `gone`.
     """
     own = F.struct("impression_id", "time")
     kept = F.when(F.array_contains("stored", own), own).otherwise(F.element_at("stored", 1))
-    told = linked.where("changed AND size(stored) > 0").withColumn("_kept", kept)
-    each = told.withColumn("_old", F.explode("stored"))
+    changed = linked.where("changed AND size(stored) > 0").withColumn("_kept", kept)
+    each = changed.withColumn("_old", F.explode("stored"))
     old = F.struct("user_id", "_old.impression_id", "_old.time", F.to_date("_old.time").alias("date"))
     rows = each.withColumns({OLD: old, GONE: F.col("_old") != F.col("_kept")})
     return rows.drop("_old", "_kept", "stored", "changed", *COUNTS)
 
 
 def alias_rows(rows: DataFrame) -> DataFrame:
-    """ALIASES rows (but for `source`): the observations of `rows` that do not bear the row's own id and time."""
+    """ALIASES rows (without `source`): the observations of `rows` whose id or time differs from the row's own."""
     seen = F.arrays_zip("sighting_id", "sighting_time")
     named = rows.where("sighting_id IS NOT NULL").select(
         "user_id",
@@ -130,8 +130,8 @@ def stored_observations(stored: DataFrame) -> DataFrame:
     return stored.select(key, "user_id", F.inline(_seen()))
 
 
-def _told_parts(batch: int) -> list[Column]:
-    """What an observation adds to its impression."""
+def _observation_parts(batch: int) -> list[Column]:
+    """The parts that an observation adds to its impression."""
     return [
         F.col("user_id"),
         F.col("impression_id"),
@@ -148,7 +148,7 @@ def _told_parts(batch: int) -> list[Column]:
 
 
 def _stored_parts(stored: DataFrame) -> list[Column]:
-    """What a stored row adds: all that its observations told."""
+    """The parts that a stored row adds: those of all its observations."""
     clicked = F.filter("shown", lambda _, place: F.get("clicked", place))
     no_marks = F.array().cast("array<string>")
     return [
@@ -172,7 +172,7 @@ def _seen() -> Column:
 
 
 def _united() -> list[Column]:
-    """What the observations of one impression tell together."""
+    """Aggregates that unite the parts of one impression."""
     observation = F.struct("impression_id", "time", "shown_hash")
     stored_id = F.when(F.col("_stored_key").isNotNull(), F.col("impression_id"))
     return [
@@ -193,7 +193,7 @@ def _with_row(parts: DataFrame) -> DataFrame:
     """Adds the columns of _ROW from observations, lists, marks and history."""
     all_news = ids_of(text_of(F.col("lists")))
     shown = F.when(F.size("lists") == 1, all_news).otherwise(F.array_sort(F.array_distinct(all_news)))
-    # No id is empty, so the text of marks without a click, which is, clicks nothing.
+    # No id is empty, so the empty text of marks without a click matches no news.
     clicked_ids = F.split(text_of(F.col("marks")), " ")
     clicked = F.transform("shown", lambda news_id: F.array_contains("_clicked_ids", news_id))
     last_time = F.array_max("observations.time")
@@ -221,7 +221,7 @@ def _with_row(parts: DataFrame) -> DataFrame:
 
 
 def _with_counts(rows: DataFrame) -> DataFrame:
-    """Adds what became of the batch's lines: rows `gained`, and the others by the rule that merged them."""
+    """Adds counts of the batch's lines: rows `gained`, and the other lines by the rule that merged them."""
     gained = 1 - F.size("stored")
     nothing_new = ~F.col("changed")
     replayed = F.when(nothing_new, F.col("lines") - gained).otherwise(F.col("lines") - F.col("distinct_lines"))
@@ -235,7 +235,7 @@ def _with_counts(rows: DataFrame) -> DataFrame:
 
 
 def _row_hash(extra: Sequence[str]) -> Column:
-    """One number for all that a run may change in a row. Not the offset: another one leads to the same history."""
+    """A hash of all that a run may change in a row. Without the offset: another offset leads to the same history."""
     return F.xxhash64(*(name for name in _ROW if name != "history_offset"), *extra)
 
 

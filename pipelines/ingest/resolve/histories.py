@@ -1,10 +1,9 @@
-"""Sixth step of ingest: each user's histories, stored once as slices of sequences.
+"""Sixth step of ingest: stores each user's histories once, as slices of sequences.
 
-A log tells a user's clicks again and again: all of them so far, or the last fifty. Histories that overlap become one
-sequence, and each impression keeps the offset and the length of its own. A stored sequence grows at its end alone, for
-impressions refer to its places: clicks that are found later and lie before it begin a sequence of their own. Histories
-that do not overlap (re-ordered, corrected) are sequences of their own too, so every impression gets back exactly the
-history that its log told.
+A log repeats a user's clicks: all of them so far, or the last fifty. Histories that overlap become one sequence, and
+each impression stores the offset and the length of its own. A stored sequence only grows at its end, for impressions
+refer to its places: earlier clicks that are found later begin a sequence of their own. Histories that do not overlap
+(re-ordered, corrected) are sequences of their own too, so every impression gets back exactly its logged history.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from pipelines.delta.merge import GONE, OLD, STORED
 from pipelines.delta.table_ddl import literal
 from pipelines.engine.scratch import Keep
 from pipelines.histories import hash_of
-from pipelines.ingest.batch.run_records import app, of_source
+from pipelines.ingest.batch.run_records import app_id, of_source
 from pipelines.ingest.resolve.observations import text_of
-from pipelines.ingest.resolve.overlaps import Placed, placed
+from pipelines.ingest.resolve.overlaps import Placement, place_lists
 from pipelines.lake.tables import Lake
 from pipelines.lists import Bools, Ints, Lists, bounds_of
 from schemas.impression import HISTORIES
@@ -31,7 +30,7 @@ from schemas.impression import HISTORIES
 _FOUND = "user_id string, clicks array<string>, old_hash bigint, length int, hash bigint, offset int"
 _TYPES = (pa.string(), pa.list_(pa.string()), pa.int64(), pa.int32(), pa.int64(), pa.int32())
 _NAMES = ("user_id", "clicks", "old_hash", "length", "hash", "offset")
-_TEXT_BYTES = 8 << 20  # of texts that are looked at together: some 500 MB of memory at most
+_TEXT_BYTES = 8 << 20  # of texts that are processed together: about 500 MB of memory at most
 
 
 def distinct_histories(lines: DataFrame) -> DataFrame:
@@ -41,10 +40,10 @@ def distinct_histories(lines: DataFrame) -> DataFrame:
 
 
 def placed_histories(distinct: DataFrame, stored: DataFrame | None) -> DataFrame:
-    """Where each user's histories are found: the sequences that are written for them, and offsets inside sequences.
+    """The places of each user's histories: the sequences to write for them, and offsets inside of sequences.
 
-    `distinct` has (user_id, hash, text), `stored` is HISTORIES of one source. The frame is costly and is read twice,
-    by `history_changes` and `history_offsets`. One user is one row of a task.
+    `distinct` has (user_id, hash, text), `stored` is HISTORIES of one source. Keep the frame: it is costly, and
+    `history_changes` and `history_offsets` both read it. One user is one row of a task.
     """
     history = F.struct("hash", "text")
     users = distinct.groupBy("user_id").agg(F.collect_list(history).alias("pieces"))
@@ -59,7 +58,7 @@ def placed_histories(distinct: DataFrame, stored: DataFrame | None) -> DataFrame
 
 
 def history_changes(found: DataFrame) -> DataFrame:
-    """HISTORIES rows (but for `source`) to write; `old`: key of the stored row that becomes this one, null = none."""
+    """HISTORIES rows (without `source`) to write; `old`: key of the stored row that this one replaces, null = none."""
     old = F.when(F.col("old_hash").isNotNull(), F.struct("user_id", F.col("old_hash").alias("sequence_hash")))
     changes = found.where("clicks IS NOT NULL").withColumn(OLD, old)
     return changes.select("user_id", hash_of(F.col("clicks")).alias("sequence_hash"), "clicks", OLD)
@@ -77,10 +76,10 @@ def with_offset(lines: DataFrame, offsets: DataFrame) -> DataFrame:
 
 
 def write_histories(lake: Lake, lines: DataFrame, source: str, batch: int, *, keep: Keep) -> DataFrame | None:
-    """Let stored sequences grow by the batch's histories, then add the new ones; the offsets of those histories that no
-    sequence begins with, None if all begin one.
+    """Extend stored sequences by the batch's histories, then append the new ones; returns the offsets of the histories
+    that no sequence begins with, None if each begins one.
 
-    In that order: whatever a killed run left undone is found anew by the next one, for the append is done once.
+    In this order the next run finds all that a killed run left undone, for the append happens only once.
     """
     stored = of_source(lake, HISTORIES, source) if lake.exists(HISTORIES) else None
     found = keep(placed_histories(distinct_histories(lines), stored))
@@ -89,7 +88,7 @@ def write_histories(lake: Lake, lines: DataFrame, source: str, batch: int, *, ke
         grown = changes.where(f"{OLD} IS NOT NULL").withColumn(GONE, F.lit(False))
         lake.change(HISTORIES, grown, where=f"{STORED}.source = {literal(source)}")
     new = changes.where(f"{OLD} IS NULL").drop(OLD)
-    lake.append(HISTORIES, new, app_id=app(HISTORIES, source), app_version=batch)
+    lake.append(HISTORIES, new, app_id=app_id(HISTORIES, source), app_version=batch)
     offsets = history_offsets(found)
     return None if offsets.isEmpty() else offsets
 
@@ -102,7 +101,7 @@ def _placed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         parts = np.cumsum(size).astype(np.int64) // _TEXT_BYTES
         for part in np.unique(parts):
             users = parts == part
-            yield _of_users(batch["user_id"], pieces.of(users), sequences.of(users))
+            yield _rows_of_users(batch["user_id"], pieces.of(users), sequences.of(users))
 
 
 class _Texts:
@@ -113,7 +112,7 @@ class _Texts:
         self.bytes = pc.binary_length(text).to_numpy(zero_copy_only=False)
 
     def of(self, users: Bools) -> _Texts:
-        """Those of some users, sorted by user and text: a list stands before all that begin with it."""
+        """The histories of some users, sorted by user and text: a list comes before all that begin with it."""
         which = np.flatnonzero(users[self.row])
         ended = pc.binary_join_element_wise(self.text.take(pa.array(which)), "", " ")  # a blank is less than any letter
         keys = pa.table({"row": self.row[which], "text": ended})
@@ -127,21 +126,21 @@ def _texts(lists: pa.ListArray) -> _Texts:
     return _Texts(np.repeat(np.arange(len(lists)), lengths), every.field("hash"), every.field("text"))
 
 
-def _of_users(user_id: pa.Array, pieces: _Texts, sequences: _Texts) -> pa.RecordBatch:
-    (told, stored), names = _coded(pieces, sequences)
-    found = placed(told, stored)
-    moved = np.flatnonzero(found.offset)
+def _rows_of_users(user_id: pa.Array, pieces: _Texts, sequences: _Texts) -> pa.RecordBatch:
+    (logged, stored), names = _coded(pieces, sequences)
+    found = place_lists(logged, stored)
+    inner = np.flatnonzero(found.offset)
     clicks = _clicks(found, names)
-    nothing = [pa.nulls(len(moved), kind) for kind in _TYPES[1:3]]
+    nothing = [pa.nulls(len(inner), kind) for kind in _TYPES[1:3]]
     rest = [pa.nulls(len(clicks), kind) for kind in _TYPES[3:]]
     grown = pa.array(np.maximum(found.grown, 0), mask=found.grown < 0)
     written = [user_id.take(pa.array(found.sequences.owner)), clicks, sequences.hash.take(grown), *rest]
-    at = pa.array(moved)
-    length, offset = (pa.array(values[moved].astype(np.int32)) for values in (told.lengths, found.offset))
-    moved_ = [user_id.take(pa.array(told.owner[moved])), *nothing, length, pieces.hash.take(at), offset]
+    at = pa.array(inner)
+    length, offset = (pa.array(values[inner].astype(np.int32)) for values in (logged.lengths, found.offset))
+    offsets = [user_id.take(pa.array(logged.owner[inner])), *nothing, length, pieces.hash.take(at), offset]
     columns = [
         pa.concat_arrays([one.cast(kind), other.cast(kind)])
-        for one, other, kind in zip(written, moved_, _TYPES, strict=True)
+        for one, other, kind in zip(written, offsets, _TYPES, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, list(_NAMES))
 
@@ -157,12 +156,12 @@ def _coded(*texts: _Texts) -> tuple[list[Lists], pa.Array]:
         lengths = split.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
         own = numbers[begin : begin + lengths.sum()]
         begin += len(own)
-        empty = each.bytes == 0  # a text without an id is cut into one piece, which is none
+        empty = each.bytes == 0  # an empty text is split into one empty piece, which is no id
         own = own[np.repeat(~empty, lengths)]
         lists.append(Lists(own, bounds_of(np.where(empty, 0, lengths)), each.row))
     return lists, codes.dictionary
 
 
-def _clicks(found: Placed, names: pa.Array) -> pa.ListArray:
+def _clicks(found: Placement, names: pa.Array) -> pa.ListArray:
     flat = names.take(pa.array(found.sequences.flat))
     return pa.ListArray.from_arrays(pa.array(found.sequences.bounds.astype(np.int32)), flat)

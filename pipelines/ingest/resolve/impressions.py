@@ -1,7 +1,7 @@
-"""How a batch's observations reach IMPRESSIONS and ALIASES: new rows appended, stored ones that it tells of changed.
+"""Writes a batch's observations into IMPRESSIONS and ALIASES: appends new rows, changes stored rows linked to them.
 
-What a batch will do is planned before anything is written, and the plan's figures go into the first commit's note: a
-run that completes a killed one finds them there, for by then the lines look as if they told nothing new.
+A batch is planned before anything is written, and the plan's counts go into the note of the first commit: a run that
+completes a killed one finds them there, for by then the lines seem to add nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipelines.delta.commits import Mark
 from pipelines.delta.merge import INCOMING, STORED
 from pipelines.delta.table_ddl import literal
 from pipelines.engine.scratch import Keep
-from pipelines.ingest.batch.run_records import app, impression_notes, of_source
+from pipelines.ingest.batch.run_records import app_id, impression_notes, of_source
 from pipelines.ingest.parse.mapping import mapping_of
 from pipelines.ingest.resolve.dedupe import (
     COUNTS,
@@ -39,16 +39,16 @@ from schemas.impression import ALIASES, IMPRESSIONS
 _ROW_KEY = ("user_id", "impression_id", "time", "date")
 _SPARK_TYPES = {"long": "bigint"}
 _EPOCH = datetime(1970, 1, 1)
-_BROADCAST = 2_000_000  # lines whose keys every task can hold: some 50 bytes each
+_BROADCAST = 2_000_000  # lines whose keys every task can hold: about 50 bytes each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A batch's rows for IMPRESSIONS, and what becomes of its lines."""
+    """A batch's rows for IMPRESSIONS, and the counts of its lines."""
 
     unlinked: DataFrame
     linked: DataFrame | None
-    times: DataFrame  # with those of all rows
+    times: DataFrame  # with the times of all rows
     counts: dict[str, int]  # of COUNTS
 
 
@@ -62,15 +62,15 @@ def plan_impressions(
     extra: Sequence[str],
     keep: Keep,
 ) -> Plan:
-    """What the batch's observations (`lines`, kept) do to IMPRESSIONS as it stands.
+    """The changes of the present IMPRESSIONS by the batch's observations (`lines`, kept).
 
-    `offsets`: of their histories, where any is no prefix of a sequence.
+    `offsets`: of their histories; None if each is a prefix of a sequence.
     """
     dates, count, repeated = _dates_and_sums(lines)
     stored = of_source(lake, IMPRESSIONS, source) if lake.exists(IMPRESSIONS) else None
     near = None if stored is None else _stored_near(stored, dates)
     keys = keep(counted_keys(lines))
-    near_by = F.broadcast if count <= _BROADCAST else _as_it_is  # the stored rows then stay where they are
+    near_by = F.broadcast if count <= _BROADCAST else _without_hint  # with the hint, stored rows are not shuffled
     met = None if near is None else keep(met_keys(_keyed_observations(near), near_by(keys)))
     shared = near_by(keep(shared_keys(keys, met)))
     placed = lines if offsets is None else with_offset(lines, offsets)
@@ -78,41 +78,41 @@ def plan_impressions(
     if shared.isEmpty():
         unlinked = single_impressions(placed, batch=batch, extra=extra)
         return Plan(unlinked=unlinked, linked=None, times=lines, counts=dict.fromkeys(COUNTS, 0) | every)
-    gathered = keep(per_observation(keep_linked(placed, shared), extra))
-    shared_again = near_by(keep(shared_keys(counted_keys(gathered), met)))
-    linked = keep_linked(gathered, shared_again)
-    touched = None if near is None or met is None else keep(_touched(near, met, near_by))
+    grouped = keep(per_observation(keep_linked(placed, shared), extra))
+    shared_again = near_by(keep(shared_keys(counted_keys(grouped), met)))
+    linked = keep_linked(grouped, shared_again)
+    touched = None if near is None or met is None else keep(_with_met_key(near, met, near_by))
     linked = keep(
         linked_impressions(
             _with_stored_columns(linked, stored, extra), touched, batch=batch, extra=_extra_of(stored, extra)
         )
     )
-    alone = drop_linked(gathered, shared_again)
+    alone = drop_linked(grouped, shared_again)
     single = single_impressions(drop_linked(placed, shared), batch=batch, extra=extra)
     unlinked = single.unionByName(unlinked_impressions(alone, batch=batch, extra=extra))
-    return Plan(unlinked=unlinked, linked=linked, times=lines, counts=_counts(every, gathered, alone, linked))
+    return Plan(unlinked=unlinked, linked=linked, times=lines, counts=_counts(every, grouped, alone, linked))
 
 
-def _counts(every: dict[str, int], gathered: DataFrame, alone: DataFrame, linked: DataFrame) -> dict[str, int]:
-    """COUNTS of a batch of lines: a line that shares no key gains a row; of an observation that is linked to no other the
-    first line does, copies of its lines are replays, and the rest tell more.
+def _counts(every: dict[str, int], grouped: DataFrame, alone: DataFrame, linked: DataFrame) -> dict[str, int]:
+    """COUNTS of a batch of lines: a line that shares no key gains a row; so does the first line of an unlinked
+    observation, copies of its lines count as replayed, and the rest as retold.
     """
-    all_gathered, by_themselves = (_sums(frame) for frame in (gathered, alone))
+    of_grouped, of_alone = (_sums(frame) for frame in (grouped, alone))
     found = linked.agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in COUNTS)).collect()[0].asDict()
     unlinked = {
-        "lines": by_themselves["lines"],
-        "gained": by_themselves["observations"],
-        "replayed": by_themselves["lines"] - by_themselves["distinct_lines"],
-        "retold": by_themselves["distinct_lines"] - by_themselves["observations"],
-        "repeated_news": by_themselves["repeated"],
+        "lines": of_alone["lines"],
+        "gained": of_alone["observations"],
+        "replayed": of_alone["lines"] - of_alone["distinct_lines"],
+        "retold": of_alone["distinct_lines"] - of_alone["observations"],
+        "repeated_news": of_alone["repeated"],
     }
-    single = every["lines"] - all_gathered["lines"]
-    once = {"lines": single, "gained": single, "repeated_news": every["repeated_news"] - all_gathered["repeated"]}
-    return {name: once.get(name, 0) + unlinked.get(name, 0) + found[name] for name in COUNTS}
+    count = every["lines"] - of_grouped["lines"]
+    single = {"lines": count, "gained": count, "repeated_news": every["repeated_news"] - of_grouped["repeated"]}
+    return {name: single.get(name, 0) + unlinked.get(name, 0) + found[name] for name in COUNTS}
 
 
 def refuse_other_types(lake: Lake, format: str) -> None:
-    """InputError, before anything is written, where an extra column of these lines has another type in IMPRESSIONS."""
+    """InputError, before anything is written, if an extra column of these lines has another type in IMPRESSIONS."""
     if format == "mind" or not lake.exists(IMPRESSIONS):
         return
     held = dict(lake.read(IMPRESSIONS).dtypes)
@@ -126,16 +126,17 @@ def refuse_other_types(lake: Lake, format: str) -> None:
 
 
 def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since: int) -> dict[str, int]:
-    """Commit the plan; returns the figures that hold: those of the run that first came here with the batch."""
+    """Commit the plan; returns the counts of the first run that planned this batch."""
     note = {"source": source, "batch": batch}
-    first = next((told["plan"] for told in impression_notes(lake, source, batch, since=since) if "plan" in told), None)
+    notes = impression_notes(lake, source, batch, since=since)
+    first = next((earlier["plan"] for earlier in notes if "plan" in earlier), None)
     rows = plan.unlinked
     if plan.linked is not None:
         rows = rows.unionByName(new_rows(plan.linked), allowMissingColumns=True)
     lake.append(
         IMPRESSIONS,
         rows.withColumn("source", F.lit(source)).hint("rebalance", "date"),  # few dates a task
-        app_id=app(IMPRESSIONS, source),
+        app_id=app_id(IMPRESSIONS, source),
         app_version=batch,
         note=note | {"plan": plan.counts},
         evolve=True,
@@ -148,7 +149,7 @@ def write_impressions(lake: Lake, plan: Plan, *, source: str, batch: int, since:
 
 
 def _change_linked(lake: Lake, linked: DataFrame, source: str, note: dict[str, object]) -> None:
-    """Stored rows that the batch tells more of become what they are now, whatever their key, in one commit."""
+    """Replace the stored rows that the batch changes, whatever their new key, in one commit."""
     changes = stored_changes(linked).withColumn("source", F.lit(source))
     dates = sorted({row["date"] for row in changes.select("old.date").distinct().collect()})
     if dates:
@@ -176,7 +177,7 @@ def _merge_aliases(lake: Lake, linked: DataFrame, source: str) -> None:
 
 
 def _dates_and_sums(lines: DataFrame) -> tuple[list[date], int, int]:
-    """The UTC dates of the lines, how many there are, and how many of them showed a news twice."""
+    """The UTC dates of the lines, the number of lines, and the number that showed a news twice."""
     repeated = F.coalesce(F.sum("repeated"), F.lit(0))
     row = lines.agg(F.collect_set("date").alias("dates"), F.count("*"), repeated).collect()[0]
     return sorted(row["dates"]), row[1], row[2]
@@ -189,7 +190,7 @@ def _sums(observations: DataFrame) -> dict[str, int]:
 
 
 def _extra_of(stored: DataFrame | None, extra: Sequence[str]) -> list[str]:
-    """The batch's extra columns, and those that only stored rows have: a row that gets another key keeps them."""
+    """The batch's extra columns, and those that only stored rows have: a row with a new key keeps them."""
     held = [] if stored is None else stored.columns
     return [*extra, *(name for name in held if name not in (*IMPRESSIONS.column_names, *extra))]
 
@@ -203,18 +204,18 @@ def _with_stored_columns(observations: DataFrame, stored: DataFrame | None, extr
 
 
 def _stored_near(stored: DataFrame, dates: list[date]) -> DataFrame:
-    """Stored rows that may be linked to observations of these dates: others lie more than 24 h off all of these."""
+    """Stored rows that may be linked to observations of these dates: others are over 24 h away from all of them."""
     around = sorted({day + timedelta(days=shift) for day in dates for shift in (-2, -1, 0, 1)})
     inside = _in_dates("date", around)
-    long = stored.where(f"NOT ({inside}) AND span_days > 1")  # told of for days: its date says little
+    long = stored.where(f"NOT ({inside}) AND span_days > 1")  # logged for days: the date is only its first day
     return stored.where(inside).unionByName(long)
 
 
 def _in_dates(column: str, dates: list[date]) -> str:
-    """A condition on a partition column, written so that Delta can tell which files it needs."""
+    """A condition on a partition column, in a form by which Delta skips files."""
     if not dates:
         return "false"
-    if len(dates) > 366:  # a log with times all over the centuries: a range is enough
+    if len(dates) > 366:  # a log with times spread over centuries: a range is enough
         return f"{column} BETWEEN DATE '{dates[0]}' AND DATE '{dates[-1]}'"
     days = ", ".join(f"DATE '{day}'" for day in dates)
     return f"{column} IN ({days})"
@@ -224,11 +225,11 @@ def _keyed_observations(stored: DataFrame) -> DataFrame:
     return stored.transform(stored_observations).transform(with_keys)
 
 
-def _touched(near: DataFrame, met: DataFrame, near_by: Callable[[DataFrame], DataFrame]) -> DataFrame:
-    """Stored rows of which an observation has a shared key."""
+def _with_met_key(near: DataFrame, met: DataFrame, near_by: Callable[[DataFrame], DataFrame]) -> DataFrame:
+    """Stored rows with an observation that has a key of `met`."""
     wanted = near_by(met.select("row.*").distinct())
     return near.join(wanted, [*_ROW_KEY], how="left_semi")
 
 
-def _as_it_is(frame: DataFrame) -> DataFrame:
+def _without_hint(frame: DataFrame) -> DataFrame:
     return frame

@@ -1,8 +1,8 @@
 """Third step of ingest: parsed lines -> keyed lines, one row each -> observations, which unite lines that agree.
 
-An observation is one user, id, time and set of news; it unites what its lines say, in whatever order they came: the same
-line delivered again adds only to `lines` (rule 1 of DESIGN §3). Most observations have one line, and those go on as the
-lines that they are: only lines that share a hash of 8 bytes with another one are gathered.
+An observation is one user, id, time and set of news; it unites its lines in whatever order they came: the same line
+delivered again adds only to `lines` (rule 1 of DESIGN §3). Most observations have one line and stay lines: only lines
+that share a hash of 8 bytes with another one are grouped.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ KEYS = ("id_key", "view_key")
 
 
 def keyed_lines(parsed: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
-    """One row per line. Of a refused one `reason` and `refused`; of a usable one the rest, and these two null.
+    """One row per line. A refused line has `reason` and `refused`; a usable one has the rest, and these two are null.
 
-    Columns: OBSERVATION and `date`; `shown` and `clicked_ids` (null = unlabelled) as the line has them; `history`, its
-    `history_length` and `history_hash`; `repeated` 1 where it showed a news twice; KEYS: two lines can only be linked,
-    by rules 1 to 3, if they share one of these; each `extra` column.
+    Columns: OBSERVATION and `date`; `shown` and `clicked_ids` (null = unlabelled) of the line; `history`, its
+    `history_length` and `history_hash`; `repeated` 1 if it showed a news twice; KEYS: two lines can only be linked, by
+    rules 1 to 3, if they share one of these; each `extra` column.
     """
     usable = F.col("reason").isNull()
     line = parsed.select(
@@ -54,7 +54,7 @@ def usable(lines: DataFrame) -> DataFrame:
 def refused(lines: DataFrame) -> DataFrame:
     """REJECTS rows of the lines that hold no impression: file, position, line as text, reason.
 
-    Bytes that are no UTF-8 become U+FFFD, by Python's rule: the embedded engine makes no text of them at all.
+    Bytes that are not UTF-8 become U+FFFD, by Python's rule: the embedded engine cannot convert them to text.
     """
     rows = lines.where(F.col("reason").isNotNull()).select("refused.file", "refused.position", "refused.line", "reason")
     return rows.mapInArrow(_with_text, "file string, position bigint, line string, reason string")
@@ -63,7 +63,7 @@ def refused(lines: DataFrame) -> DataFrame:
 def per_observation(lines: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
     """One row per observation of usable lines.
 
-    Columns: OBSERVATION, `date`, KEYS; `shown` the list as text, in id order where lines disagree on it; `variants`:
+    Columns: OBSERVATION, `date`, KEYS; `shown` the list as text, in id order if lines disagree on it; `variants`:
     distinct (marks, history) as texts; `history` (length, hash, nearness) of the longest; `lines`; `repeated` lines
     that showed a news twice; the greatest of each `extra` column.
     """
@@ -87,7 +87,7 @@ def per_observation(lines: DataFrame, extra: Sequence[str] = ()) -> DataFrame:
 
 
 def history_of_line(lines: DataFrame) -> Column:
-    """What a line adds to its impression's history: of several the greatest counts. `nearness`: minus the offset."""
+    """A line's history for its impression, as a struct, of which the greatest counts. `nearness`: minus the offset."""
     length, offset = F.col("history_length"), F.lit(0)
     if "history_offset" in lines.columns:
         offset = F.coalesce("history_offset", F.lit(0))
@@ -102,22 +102,22 @@ def _with_text(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def text_of(ids: Column) -> Column:
-    """A list of ids as one text; null stays null. No id holds a blank."""
+    """A list of ids as one text, separated by blanks, which no id holds; null stays null."""
     return F.array_join(ids, " ")
 
 
 def ids_of(text: Column) -> Column:
-    """The list that `text_of` wrote."""
+    """The inverse of `text_of`."""
     return F.when(text == "", F.array().cast("array<string>")).otherwise(F.split(text, " "))
 
 
 def second_of(time: Column) -> Column:
-    """The second in which a view was logged: two collectors need not agree on its fractions."""
+    """The second in which a view was logged: two collectors may differ in its fractions."""
     return F.date_trunc("second", time)
 
 
 def link_keys(observation: dict[str, Column]) -> tuple[Column, Column]:
-    """Two observations can only be linked, by rule 2 or rule 3, if they share one of these two hashes."""
+    """Two hashes of an observation: two observations can only be linked, by rule 2 or rule 3, if they share one."""
     by_id = F.xxhash64(F.lit(2), observation["user_id"], observation["impression_id"])
     by_view = F.xxhash64(F.lit(3), observation["user_id"], second_of(observation["time"]), observation["shown_hash"])
     return by_id, by_view

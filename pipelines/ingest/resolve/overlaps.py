@@ -1,8 +1,8 @@
-"""Which lists are slices of one sequence: a user's last clicks, logged again and again, are his clicks once.
+"""Joins lists that are slices of one sequence: a user's last clicks are logged again and again, and stored once.
 
-Lists that overlap, the end of one with the beginning of another, are laid over each other, the longest overlap first,
-until none is left: a shortest common sequence, or nearly so. The result depends on the lists alone: on no order, no
-time.
+Lists that overlap, the end of one with the beginning of another, are joined, the longest overlap first, until no
+overlap is left: a shortest common superstring, or nearly so. The result depends on the lists alone, not on their order
+or time.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 from pipelines.lists import Bools, Ints, Lists, bounds_of, concatenated, equal, find_sublists, spread
 
-_TRIES = 8  # beginnings that are looked at for one end
+_TRIES = 8  # beginnings that are tried for one end
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placement:
     """Where each list is found: from `offset` on, in a stored sequence or in one of `sequences`.
 
-    `grown`: the stored sequence that each of `sequences` begins with, and takes the place of; -1 = none.
+    `grown`: the stored sequence that each of `sequences` begins with and replaces; -1 = none.
     """
 
     offset: Ints
@@ -28,10 +28,11 @@ class Placed:
     grown: Ints
 
 
-def placed(pieces: Lists, stored: Lists) -> Placed:
-    """The distinct lists of each owner inside his stored sequences, which may grow at their ends, or inside new ones.
+def place_lists(pieces: Lists, stored: Lists) -> Placement:
+    """Places the distinct lists of each owner inside of the owner's stored sequences, which may grow at their ends, or
+    inside of new ones.
 
-    `pieces` are sorted by owner, and so that a list stands right before those that begin with it.
+    `pieces` are sorted by owner, and a list comes directly before those that begin with it.
     """
     every = np.arange(len(pieces.owner))
     held, offset = find_sublists(pieces, every, stored)
@@ -40,23 +41,23 @@ def placed(pieces: Lists, stored: Lists) -> Placed:
     apart = left[~nested]
     near = np.flatnonzero(np.isin(stored.owner, pieces.owner[apart]))
     chains = _chained(concatenated(stored.take(near), pieces.take(apart)), len(near))
-    whole = np.flatnonzero(~chains.untouched)
-    made = chains.sequences(whole)
-    grown = np.full(len(whole), -1)
-    grown[chains.first[whole] < len(near)] = near[chains.first[whole][chains.first[whole] < len(near)]]
+    changed = np.flatnonzero(~chains.untouched)
+    made = chains.sequences(changed)
+    grown = np.full(len(changed), -1)
+    grown[chains.first[changed] < len(near)] = near[chains.first[changed][chains.first[changed] < len(near)]]
     inside, shift = _inside_another(made, grown < 0)
-    number = np.searchsorted(whole, chains.number[len(near) :])
+    number = np.searchsorted(changed, chains.number[len(near) :])
     offset[apart] = chains.begin[len(near) :] + shift[number]
-    found = np.where(inside < 0, np.arange(len(whole)), inside)[number]
+    found = np.where(inside < 0, np.arange(len(changed)), inside)[number]
     assert equal(pieces, apart, made, found, offset[apart]).all(), "a history is no slice of its own sequence"
     last = np.flatnonzero(~nested)
     offset[left] = offset[left[last[np.searchsorted(last, np.arange(len(left)))]]]
     kept = np.flatnonzero(inside < 0)
-    return Placed(offset, made.take(kept), grown[kept])
+    return Placement(offset, made.take(kept), grown[kept])
 
 
 def _begins_next(pieces: Lists, which: Ints) -> Bools:
-    """Whether the next one of these lists begins with this one."""
+    """For each of these lists, whether the next one begins with it."""
     begins = np.zeros(len(which), bool)
     one, following = which[:-1], which[1:]
     shorter = (pieces.lengths[one] <= pieces.lengths[following]) & (pieces.owner[one] == pieces.owner[following])
@@ -67,18 +68,18 @@ def _begins_next(pieces: Lists, which: Ints) -> Bools:
 
 @dataclass(frozen=True)
 class _Chains:
-    """Lists laid over each other: each chain is one sequence."""
+    """Chains of overlapping lists: each chain is one sequence."""
 
     nodes: Lists
     first: Ints  # the first list of each chain
     untouched: Bools  # chains of a stored sequence alone
     order: Ints  # the lists, chain after chain
     number: Ints  # the chain of each list
-    begin: Ints  # its place there
-    overlap: Ints  # with the list before it
+    begin: Ints  # the place of each list in its chain
+    overlap: Ints  # of each list with the one before it
 
     def sequences(self, which: Ints) -> Lists:
-        """What these chains say, one list each."""
+        """The sequences of these chains."""
         order = self.order[np.isin(self.number[self.order], which)]
         more = self.nodes.lengths[order] - self.overlap[order]
         flat = self.nodes.flat[spread(self.nodes.bounds[order] + self.overlap[order], more)]
@@ -87,7 +88,7 @@ class _Chains:
 
 
 def _chained(nodes: Lists, stored: int) -> _Chains:
-    """The lists, the first `stored` of which can only be followed by others, in chains."""
+    """The lists in chains; the first `stored` of them can only begin a chain."""
     follower, overlap = _followers(nodes, stored)
     count = len(nodes.owner)
     firsts = np.setdiff1d(np.arange(count), follower)
@@ -109,7 +110,7 @@ def _chained(nodes: Lists, stored: int) -> _Chains:
 
 
 def _followers(nodes: Lists, stored: int) -> tuple[Ints, Ints]:
-    """The list that follows each one, -1 if none does; and each one's overlap with the list before it."""
+    """The list that follows each one, -1 if none does; and the overlap of each with the list before it."""
     count = len(nodes.owner)
     follower, overlap = np.full(count, -1), np.zeros(count, np.int64)
     has_before = np.arange(count) < stored
@@ -118,7 +119,7 @@ def _followers(nodes: Lists, stored: int) -> tuple[Ints, Ints]:
     heads = heads[np.argsort(-nodes.lengths[heads], kind="stable")]
     for size, ends in _possible(nodes, stored):
         ends = ends[follower[ends] < 0]
-        begins = heads[: np.searchsorted(-nodes.lengths[heads], -size)]  # those that are longer
+        begins = heads[: np.searchsorted(-nodes.lengths[heads], -size)]  # longer lists
         begins = begins[~has_before[begins]]
         if not len(ends) or not len(begins):
             continue
@@ -135,7 +136,7 @@ def _followers(nodes: Lists, stored: int) -> tuple[Ints, Ints]:
                 place += 1
             free[group] = place
             for begin in begins[place : min(stop, place + _TRIES)]:
-                if not has_before[begin] and last_of[begin] != end:  # else it would be a ring
+                if not has_before[begin] and last_of[begin] != end:  # the latter would close a ring
                     follower[end], overlap[begin], has_before[begin] = begin, size, True
                     first, last = first_of[end], last_of[begin]
                     last_of[first], first_of[last] = last, first
@@ -149,32 +150,32 @@ def _followers(nodes: Lists, stored: int) -> tuple[Ints, Ints]:
 
 
 def _possible(nodes: Lists, stored: int) -> list[tuple[int, Ints]]:
-    """Sizes that an overlap can have, the largest first, each with the lists whose end may have it.
+    """Sizes that an overlap can have, the largest first, each with the lists whose end may overlap by it.
 
-    There the end begins with a number that a list of the same owner begins with.
+    Such an end begins with a number that a list of the same owner begins with.
     """
     heads = np.arange(stored, len(nodes.owner))
     heads = heads[nodes.lengths[heads] > 0]
     most = np.full(len(nodes.owner), int(nodes.lengths[heads].max(initial=1)) - 1)
-    most[stored:] = np.minimum(most[stored:], nodes.lengths[stored:] - 1)  # no list but a stored one overlaps whole
+    most[stored:] = np.minimum(most[stored:], nodes.lengths[stored:] - 1)  # only a stored list can overlap entirely
     most = np.clip(most, 0, nodes.lengths)
     mask = np.uint64((1 << (16 * len(heads)).bit_length()) - 1)
-    begun = np.zeros(int(mask) + 1, bool)  # by the first bits of a hash: some too many are likely, none too few
+    begun = np.zeros(int(mask) + 1, bool)  # by bits of a hash: some may be marked wrongly, none is missed
     begun[nodes.single[nodes.bounds[heads]] & mask] = True
     place = spread(nodes.bounds[1:] - most, most)
     likely = begun[nodes.single[place] & mask]
     lists = np.repeat(np.arange(len(nodes.owner)), most)[likely]
     size = nodes.bounds[1:][lists] - place[likely]
-    shallow = size.astype(np.uint16) if size.max(initial=0) < 1 << 16 else size  # of 16 bits: sorted in one pass
-    lists = lists[np.argsort(shallow, kind="stable")]
+    narrow = size.astype(np.uint16) if size.max(initial=0) < 1 << 16 else size  # 16 bits are sorted in one pass
+    lists = lists[np.argsort(narrow, kind="stable")]
     ends = np.cumsum(np.bincount(size))
     sizes = np.flatnonzero(np.diff(ends, prepend=0))
     return [(int(one), lists[ends[one - 1] : ends[one]]) for one in sizes[::-1]]
 
 
 def _inside_another(sequences: Lists, new: Bools) -> tuple[Ints, Ints]:
-    """For each sequence that is `new` one that holds it whole and is not inside another itself, -1 if there is none;
-    and from where.
+    """For each `new` sequence another one that contains it and is itself inside of no other, -1 if there is none; and
+    the offset there.
     """
     lengths = sequences.lengths
     several = np.bincount(sequences.owner, minlength=1)[sequences.owner] > 1

@@ -1,4 +1,4 @@
-"""bench flatness tells the same content of a step at every size, and what a run costs before its first step."""
+"""bench flatness reports the same content of a step at every size, and what a run costs before its first step."""
 
 from __future__ import annotations
 

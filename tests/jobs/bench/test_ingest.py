@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.bench.children import Measured
-from jobs.bench.ingest import _beside, _check, _costs, _short, ingest
+from jobs.bench.ingest import _check, _compared_with, _costs, _short, ingest
 from schemas.errors import ContractError, InputError
 from tests.conftest import REPOSITORY, SHARED
 
@@ -26,8 +26,8 @@ def test_costs_are_seconds_per_million_lines_and_their_ratios() -> None:
     assert found["adding_to_large_to_small"] == 1.25
 
 
-def test_speeds_stand_beside_each_other() -> None:
-    found = _beside(run(50.0, 1_000_000), run(40.0))
+def test_speeds_are_compared() -> None:
+    found = _compared_with(run(50.0, 1_000_000), run(40.0))
     assert found["lines_per_second"] == {"ingest": 20_000, "duckdb": 25_000}
     assert found["speed_to_duckdb"] == 0.8
 
@@ -42,7 +42,7 @@ def test_a_speed_without_the_right_result_is_refused() -> None:
         _check(truth, {"impressions": 4}, truth)
 
 
-def test_numbers_are_told_in_short() -> None:
+def test_numbers_are_printed_in_short() -> None:
     assert [_short(lines) for lines in (5_000_000, 100_000, 400, 1_200)] == ["5m", "100k", "400", "1200"]
 
 
@@ -52,7 +52,7 @@ def test_too_few_lines_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_benchmark_runs_small_and_ends_in_one_json_object(tmp_path: Path) -> None:
+def test_the_complete_benchmark_runs_small_and_ends_in_one_json_object(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.bench.ingest", "--work", tmp_path, "--lines", "10000", "--repeats", "1"]
     ebnerd = SHARED / "data/ebnerd_demo"
     options = ["--ebnerd", ebnerd] if ebnerd.is_dir() else []

@@ -18,7 +18,7 @@ def test_numbers_out_of_range_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_benchmark_runs_small_and_ends_in_one_json_object(tmp_path: Path) -> None:
+def test_the_complete_benchmark_runs_small_and_ends_in_one_json_object(tmp_path: Path) -> None:
     lines = [
         {"news_id": f"n{n}", "title": f"title {n}", "body": f"word{n} and the other words " * 20} for n in range(40)
     ]

@@ -28,7 +28,7 @@ def npz(folder: Path) -> Path:
     return path
 
 
-def test_every_order_is_told_beside_random_and_null_and_the_last_line_is_json(tmp_path: Path) -> None:
+def test_every_order_is_reported_with_random_and_null_and_the_last_line_is_json(tmp_path: Path) -> None:
     options = ["--graph", npz(tmp_path), "--batches", "16", "--superblock", "4", "--repeats", "1", "--mixing", "0.5"]
     command = [sys.executable, "-m", "jobs.bench.packing", *map(str, options)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -46,14 +46,14 @@ def test_every_order_is_told_beside_random_and_null_and_the_last_line_is_json(tm
 
 @pytest.mark.parametrize("name", ["shp", "shp_balanced", "shp_kway"])
 def test_an_orders_memory_is_bounded_by_the_shards_pins(name: str) -> None:
-    """Of one order in a process of its own: what `--shard-pins` rests on, beside exchange.MOST_BYTES."""
+    """Of one order in a process of its own: what `--shard-pins` rests on, with exchange.MOST_BYTES."""
     rng = np.random.default_rng(1)
     start = np.arange(0, 3_000_001, 60)
     rows = (np.repeat(np.arange(50_000) % 977, 60) * 61 + rng.integers(0, 3000, len(start[:-1]) * 60)) % 60_000
     pairs = np.unique(np.repeat(np.arange(50_000), 60) * 60_000 + rows)
-    graph = Graph.of_rows(np.searchsorted(pairs, np.arange(50_001) * 60_000), pairs % 60_000)
+    graph = Graph.from_rows(np.searchsorted(pairs, np.arange(50_001) * 60_000), pairs % 60_000)
     leaves = Leaves(batch=64, superblock=24)
-    ORDERS[name](graph.taken(np.arange(500)), leaves, 1)  # compiles
+    ORDERS[name](graph.subgraph(np.arange(500)), leaves, 1)  # compiles
     _, _, peak = in_child(graph, leaves, ORDERS[name], 1)
     counts = 2 * graph.items * -(-graph.trajectories // leaves.batch) if name == "shp_kway" else 0
     assert peak < 40 * len(graph.item) + counts
@@ -84,7 +84,7 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, arrays: dict[str, list[int]
         packing(graph=tmp_path / "none.npz")
 
 
-def test_both_readers_are_measured_beside_raw(tmp_path: Path) -> None:
+def test_both_readers_are_measured_with_raw(tmp_path: Path) -> None:
     found = reader(data=packed_directory(tmp_path / "packed"), epochs=2, repeats=1)
     assert set(found["of_raw"]) == {"raw", "petastorm", "arrow"}
     assert found["megabytes_per_second"]["raw"] > 0

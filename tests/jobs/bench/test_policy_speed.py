@@ -36,7 +36,7 @@ def test_portions_are_the_epochs_steps_one_after_the_other(prepared: Prepared) -
     trainer = trainer_of(prepared, with_policy(prepared.config, "naive_per_target"))
     found = list(portions(trainer, [1, 2, 3]))
     assert [portion.packed_steps for portion in found] == [1, 2, 3]
-    assert trainer.at.epoch_step == trainer.packed_steps() == 6
+    assert trainer.position.epoch_step == trainer.packed_steps() == 6
     assert sum(portion.targets for portion in found) == prepared.directory.manifest.counts["targets"]
     assert trainer.step > 6  # steps of five targets each
     assert all(0 <= portion.waited < portion.seconds for portion in found)
@@ -46,7 +46,7 @@ def test_portions_are_the_epochs_steps_one_after_the_other(prepared: Prepared) -
 def test_an_aged_planner_looks_up_what_a_new_one_encodes(prepared: Prepared) -> None:
     new, old = (trainer_of(prepared, with_policy(prepared.config, "cached")) for _ in range(2))
     aged(old, 20)
-    assert (old.step, old.at.epoch, old.at.epoch_step) == (20, 4, 0)
+    assert (old.step, old.position.epoch, old.position.epoch_step) == (20, 4, 0)
     (first,), (later,) = portions(new, [1]), portions(old, [1])
     assert later.encoded < first.encoded
 
@@ -61,11 +61,11 @@ def test_policies_go_on_from_a_checkpoint(prepared: Prepared, tmp_path: Path) ->
     assert found.encoded < found.asked  # ages are the checkpoint's
 
     save_checkpoint(saved, tmp_path / "checkpoint")
-    told = encode_once(
+    measured = encode_once(
         checkpoint=tmp_path / "checkpoint", data=prepared.directory.path, policies=("naive_per_target", "once")
     )
-    assert told["once"]["encoded"] < told["naive_per_target"]["encoded"]
-    assert told["once"]["targets"] == told["naive_per_target"]["targets"]
+    assert measured["once"]["encoded"] < measured["naive_per_target"]["encoded"]
+    assert measured["once"]["targets"] == measured["naive_per_target"]["targets"]
     found_memory = memory(checkpoint=tmp_path / "checkpoint", data=prepared.directory.path, repeats=1)
     assert set(found_memory["peak_bytes"]) == set(ARMS)
     assert found_memory["memory_ratio"]["once, two-phase"] < found_memory["memory_ratio"]["naive"] == 1

@@ -1,4 +1,4 @@
-"""Policies in turns: whole cycles, the same steps, what is kept stays kept; ratios that say when they are worthless."""
+"""Policies in turns: complete cycles, the same steps, kept state stays; ratios that say when they are worthless."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def trainers(prepared: Prepared) -> dict[str, Trainer]:
     return {policy: trainer_of(prepared, with_policy(config, policy)) for policy in POLICIES}
 
 
-def test_rounds_hold_whole_cycles_and_what_was_kept_before(trainers: dict[str, Trainer]) -> None:
+def test_rounds_hold_complete_cycles_and_what_was_kept_before(trainers: dict[str, Trainer]) -> None:
     taken: list[str] = []
     for name, trainer in trainers.items():
-        take = trainer.take
+        take = trainer.take_step
 
         def noted(step, name=name, take=take):  # type: ignore[no-untyped-def]
             taken.append(name)
             return take(step)
 
-        trainer.take = noted  # type: ignore[method-assign]
-    told: list[tuple[int, int]] = []
-    found = in_turns(trainers, 2, steps=1, progress=lambda done, of: told.append((done, of)))
-    assert told == [(done, 12) for done in range(1, 13)]
+        trainer.take_step = noted  # type: ignore[method-assign]
+    reported: list[tuple[int, int]] = []
+    found = in_turns(trainers, 2, steps=1, progress=lambda done, of: reported.append((done, of)))
+    assert reported == [(done, 12) for done in range(1, 13)]
     packed = {name: [each.timed.packed_steps for each in every] for name, every in found.items()}
     assert packed == {"naive_per_target": [1, 1], "once": [1, 1], "cached": [3, 3], "accumulated": [3, 3]}
     assert trainers["cached"].at.epoch == 1  # nine steps: the second epoch has begun
@@ -76,9 +76,9 @@ def test_processor_seconds_hold_where_the_clock_does_not() -> None:
     fast = [of(10, 1.0 * load, processor=1.0) for load in (4, 1, 2, 6, 1)]
     assert ratio(fast, slow, "processor") == Ratio(median=10.0, low=10.0, high=10.0)
     assert not ratio(fast, slow, "wall").clear
-    told = figures(fast)
-    assert told["clicks_per_processor_second"] == pytest.approx(10.0)
-    assert told["processors"] == pytest.approx(5 / 14)
+    reported = figures(fast)
+    assert reported["clicks_per_processor_second"] == pytest.approx(10.0)
+    assert reported["processors"] == pytest.approx(5 / 14)
 
 
 def test_rounds_of_other_content_are_compared_by_what_a_click_costs_in_all() -> None:

@@ -41,7 +41,7 @@ INGEST = {
 
 
 def _speed(clicks: float, *, encoded: int, targets: int) -> dict[str, Any]:
-    """A policy as `bench encode_once` tells it; clicks per second of a processor, of which it had 1.5."""
+    """A policy as `bench encode_once` reports it; clicks per second of a processor, of which it had 1.5."""
     found = {"clicks_per_second": 1.5 * clicks, "clicks_per_processor_second": clicks, "processors": 1.5, "rounds": 5}
     ratio = {"speed_up": clicks / 40, "speed_up_low": clicks / 45, "speed_up_high": clicks / 35}
     return {**found, **ratio, "speed_up_by": "processor", "encoded": encoded, "targets": targets}
@@ -132,7 +132,7 @@ FILES: dict[str, Any] = {
 
 
 def run_folder(folder: Path, *, without: tuple[str, ...] = ()) -> Path:
-    """`folder`/run-1 beside a packed directory of 48 trajectories and the demo's summary.json."""
+    """`folder`/run-1 next to a packed directory of 48 trajectories and the demo's summary.json."""
     packed = packed_directory(folder / "packed", config={"source": "paper", "order": "shp"})
     manifest = json.loads((packed / "manifest.json").read_text())
     manifest["counts"]["distinct_items_time_order"] = 314
@@ -142,13 +142,13 @@ def run_folder(folder: Path, *, without: tuple[str, ...] = ()) -> Path:
     run.mkdir()
     for name, value in FILES.items():
         if name not in without:
-            told = value if name != "about.json" else {**value, "data": str(packed)}
-            (run / name).write_text(json.dumps(told))
+            content = value if name != "about.json" else {**value, "data": str(packed)}
+            (run / name).write_text(json.dumps(content))
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in METRICS))
     if "summary.json" not in without:
         training = {**SUMMARY["training"], "checkpoint": str(run / "checkpoint" / "step-00000024")}
-        told = {**SUMMARY, "training": training, "pack": {"out": str(packed)}}
-        (folder / "summary.json").write_text(json.dumps(told))
+        content = {**SUMMARY, "training": training, "pack": {"out": str(packed)}}
+        (folder / "summary.json").write_text(json.dumps(content))
     return run
 
 

@@ -1,4 +1,4 @@
-"""Where and with what a run was made is kept beside it and read again."""
+"""Where and with what a run was made is kept with it and read again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures carry their labels and values, mean the same without colour, and escape what they are told."""
+"""Pictures carry their labels and values, mean the same without colour, and escape their texts."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from tests.damage import HANG, ODD_FILES, changed, damaged_texts, in_place_of, r
 from tests.jobs.page.runs import METRICS, run_folder
 
 pytestmark = pytest.mark.timeout(HANG)
-ADVICE = "Remove it, or let the job that made it make it again"
-WHOLE = ("config.json", "about.json", "evaluation.json", "examples.json")
+ADVICE = "Remove it, or run the job that made it again"
+FILES = ("config.json", "about.json", "evaluation.json", "examples.json")
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +28,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path) -> Iterator[Path]:
     files = {file: file.read_bytes() for file in (*folder.glob("*.json*"), folder.parent / "summary.json")}
     yield folder
-    for file, whole in files.items():
-        file.write_bytes(whole)
+    for file, content in files.items():
+        file.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", [*WHOLE, "summary.json"])
+@pytest.mark.parametrize("name", [*FILES, "summary.json"])
 def test_a_text_that_is_no_json_of_a_run_is_refused_by_name(run: Path, name: str) -> None:
     file = run.parent / name if name == "summary.json" else run / name
     texts = damaged_texts(file.read_bytes())
@@ -104,7 +104,7 @@ def test_figures_that_cannot_be_are_refused_by_place(
 
 
 @pytest.mark.parametrize("kind", ODD_FILES)
-@pytest.mark.parametrize("name", [*WHOLE, "metrics.jsonl"])
+@pytest.mark.parametrize("name", [*FILES, "metrics.jsonl"])
 def test_only_regular_files_are_opened(run: Path, name: str, kind: str) -> None:
     with in_place_of(run / name, ODD_FILES[kind]):
         refusal(lambda: read_facts(Places(run=run), read_batches=False), str(run / name), ADVICE)
@@ -137,9 +137,9 @@ def test_figures_of_a_line_that_cannot_be_are_refused(run: Path, more: dict[str,
 def test_a_job_ends_with_2_and_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "evaluation.json").write_text('{"methods": {"model": {"auc": NaN}}}')
     assert run_job(report, ["--run", str(run)]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(
         f"feedloop report: {run / 'evaluation.json'}: no JSON (NaN is no number of JSON). Remove"
     )
-    assert told.err.count("\n") == 1
+    assert output.err.count("\n") == 1

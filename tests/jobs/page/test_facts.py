@@ -1,4 +1,4 @@
-"""All that a run's folder tells is found; what is not there is remembered with what would bring it."""
+"""All facts of a run's folder are found; missing ones are listed with the commands that add them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.jobs.page.runs import EVALUATION, INGEST, facts_of, run_folder
 
 def test_everything_is_found_from_the_run_alone(tmp_path: Path) -> None:
     facts = facts_of(run_folder(tmp_path))
-    assert facts.parts["ingest"] == INGEST  # of the summary beside the run, which tells of this run
+    assert facts.parts["ingest"] == INGEST  # of the summary next to the run, which describes this run
     assert facts.evaluation == EVALUATION
     assert (facts.source, facts.policy, facts.here) == ("paper", "cached", False)
     assert facts.parts["pack"]["batches"] == 12
@@ -28,9 +28,9 @@ def test_everything_is_found_from_the_run_alone(tmp_path: Path) -> None:
 
 def test_a_summary_of_another_run_is_not_taken(tmp_path: Path) -> None:
     run = run_folder(tmp_path)
-    told = json.loads((tmp_path / "summary.json").read_text())
-    told["training"]["checkpoint"] = str(tmp_path / "run-2" / "checkpoint" / "step-00000024")
-    (tmp_path / "summary.json").write_text(json.dumps(told))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary["training"]["checkpoint"] = str(tmp_path / "run-2" / "checkpoint" / "step-00000024")
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
     assert "ingest" not in facts_of(run).parts
     assert facts_of(run, summary=tmp_path / "summary.json").parts["ingest"] == INGEST  # unless it is named
 
@@ -38,10 +38,10 @@ def test_a_summary_of_another_run_is_not_taken(tmp_path: Path) -> None:
 def test_a_plain_training_run_says_what_would_bring_the_rest(tmp_path: Path) -> None:
     run = run_folder(tmp_path, without=("summary.json", "evaluation.json", "examples.json"))
     facts = facts_of(run)
-    told = {each.what: " then ".join(each.commands) for each in facts.lacking}
+    lacking = {each.what: " then ".join(each.commands) for each in facts.lacking}
     again = f"./feedloop report --run {run}"
     evaluate = f"./feedloop evaluate --checkpoint {run}/checkpoint --data PACKED --lake LAKE then {again}"
-    assert told == {
+    assert lacking == {
         "how good the model is, its slices": evaluate,
         "users to look at": evaluate,
         "random order, padding and reuse, for which every batch is read": f"{again} --data {tmp_path / 'packed'}",
@@ -60,7 +60,7 @@ def test_the_batches_are_read_where_asked_for(tmp_path: Path) -> None:
     assert 0.5 < facts.parts["batches"]["ratio_to_random"] < 1.5
 
 
-def test_a_run_that_kept_nothing_about_itself_is_told_with_this_machine(tmp_path: Path) -> None:
+def test_a_run_that_kept_nothing_about_itself_is_shown_with_this_machine(tmp_path: Path) -> None:
     facts = facts_of(run_folder(tmp_path, without=("about.json", "summary.json")))
     assert facts.here
     assert facts.about["versions"]["python"].startswith("3.")

@@ -1,4 +1,4 @@
-"""The books of a lake, summed over its runs, from Delta tables without Spark."""
+"""The ingest counts of a lake, summed over its runs, from Delta tables without Spark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from jobs.page.lake import books, news_counts
+from jobs.page.lake import ingest_counts, news_counts
 from schemas.errors import InputError
 from schemas.manifest import Manifest
 from tests.packed import packed_directory
@@ -25,15 +25,15 @@ def run_of(source: str, batch: int, lines: int) -> dict[str, Any]:
     return {"source": source, "batch": batch, "lines": lines, "impressions": lines - batch - 1, "rejected": 1, **zeros}
 
 
-def test_the_books_are_summed_over_the_runs_of_the_source(tmp_path: Path) -> None:
+def test_the_counts_are_summed_over_the_runs_of_the_source(tmp_path: Path) -> None:
     write(tmp_path / "ingest_runs", [run_of("a", 1, 10), run_of("a", 2, 20), run_of("b", 1, 99)])
     refused = [("a", "not_json"), ("a", "bad_time"), ("a", "not_json"), ("b", "bad_id")]
     write(tmp_path / "rejects", [{"source": source, "reason": reason} for source, reason in refused])
-    found = books(tmp_path, "a")
+    found = ingest_counts(tmp_path, "a")
     assert (found["lines"], found["impressions"], found["merged"], found["rejected"]) == (30, 25, 3, 2)
     assert found["rejected_by_reason"] == {"not_json": 2, "bad_time": 1}
     with pytest.raises(InputError, match=r"no logs of source 'c' were ingested here. Name the lake of this run"):
-        books(tmp_path, "c")
+        ingest_counts(tmp_path, "c")
 
 
 def test_news_are_counted_as_when_they_were_packed(tmp_path: Path) -> None:

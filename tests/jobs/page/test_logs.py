@@ -1,4 +1,4 @@
-"""What went in: books that balance or say that they do not, reasons and rules, tokens and targets."""
+"""What went in: counts that balance or say that they do not, reasons and rules, tokens and targets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jobs.page.logs import balance, went_in
 from tests.jobs.page.runs import INGEST
 
 
-def test_books_that_balance_say_so_and_others_too() -> None:
+def test_counts_that_balance_say_so_and_others_too() -> None:
     assert balance(INGEST) == "1,400 lines in = 1,200 impressions + 150 merged + 50 rejected. ✓ Nothing disappeared."
     assert balance({**INGEST, "lines": 1401}).endswith("✗ The right side sums to 1,400.")
 
@@ -19,18 +19,18 @@ def test_each_end_rule_and_reason_has_its_count_and_share(facts: Facts) -> None:
     assert rows["ends"][1] == ("merged into one already known", "150", "10.7%")
     assert rows["rejected"] == [("not_json", "30", "60.0%"), ("bad_time", "20", "40.0%")]  # none of too_long
     assert [row[1:] for row in rows["merged"]] == [("90", "60.0%"), ("60", "40.0%")]
-    assert "85.7% told of a new impression" in section.charts[0].caption
+    assert "85.7% report a new impression" in section.charts[0].caption
 
 
-def test_tokens_trajectories_and_targets_are_told(facts: Facts) -> None:
+def test_tokens_trajectories_and_targets_are_shown(facts: Facts) -> None:
     section = went_in(facts)
     assert section is not None
-    told = {tile.label: (tile.value, tile.caption) for tile in section.tiles}
+    tiles = {tile.label: (tile.value, tile.caption) for tile in section.tiles}
     counts = facts.parts["pack"]
-    assert told["News items"] == ("3,000", "12 with the text of another, encoded as one")
-    assert told["Tokens kept"] == ("40,000", "of 50,000 in all text, 80.0%")
-    assert told["Clicks to predict"][0] == str(counts["targets"])
-    assert told["Trajectories"] == ("48", f"of 47 users, {counts['clicks']} clicks in all")
+    assert tiles["News items"] == ("3,000", "12 with the text of another, encoded as one")
+    assert tiles["Tokens kept"] == ("40,000", "of 50,000 in all text, 80.0%")
+    assert tiles["Clicks to predict"][0] == str(counts["targets"])
+    assert tiles["Trajectories"] == ("48", f"of 47 users, {counts['clicks']} clicks in all")
 
 
 def test_without_any_of_it_there_is_no_section(bare: Facts) -> None:

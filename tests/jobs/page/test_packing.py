@@ -1,4 +1,4 @@
-"""Packing beside random and time order, and what the batches hold."""
+"""Packing compared with random and time order, and what the batches hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from jobs.page.facts import Facts
 from jobs.page.packing import packing
 
 
-def test_as_packed_stands_beside_random_and_time_order(facts: Facts) -> None:
+def test_as_packed_is_compared_with_random_and_time_order(facts: Facts) -> None:
     section = packing(facts)
     assert section is not None
     (orders, sizes) = section.charts

@@ -1,4 +1,4 @@
-"""The page as text: whole, escaped, closed to the network, its numbers those of the facts."""
+"""The page as text: complete, escaped, closed to the network, its numbers those of the facts."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def test_what_logs_hold_becomes_no_element(text: str, found: Elements) -> None:
     assert not [tag for tag, _ in found.tags if tag == "img"]
     assert len([tag for tag, _ in found.tags if tag == "script"]) == 6  # three of ours, plotly.js, two of data
     assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
-    told = "".join(found.words)
-    assert IMAGE in told  # as text
-    assert HOSTILE in told
+    texts = "".join(found.words)
+    assert IMAGE in texts  # as text
+    assert HOSTILE in texts
 
 
 def test_only_our_scripts_may_run_and_nothing_may_be_fetched(found: Elements) -> None:
@@ -102,14 +102,14 @@ def test_ids_are_unique_headings_in_order_and_labels_lead_somewhere(found: Eleme
 
 
 def test_every_number_of_every_chart_stands_in_a_table(facts: Facts, found: Elements) -> None:
-    told = {word.strip() for word in found.words}
+    texts = {word.strip() for word in found.words}
     charts = [chart for section in sections(facts) for chart in section.charts]
     assert len(charts) > 15
     for chart in charts:
-        assert {cell for row in chart.table.rows for cell in row} <= told, chart.key
-        assert {chart.title, chart.caption} <= told
+        assert {cell for row in chart.table.rows for cell in row} <= texts, chart.key
+        assert {chart.title, chart.caption} <= texts
     for section in sections(facts):
-        assert {tile.value for tile in section.tiles} <= told
+        assert {tile.value for tile in section.tiles} <= texts
 
 
 def test_sections_stand_in_their_order(facts: Facts) -> None:
@@ -117,16 +117,16 @@ def test_sections_stand_in_their_order(facts: Facts) -> None:
     assert keys == ["logs", "packing", "speed", "training", "quality", "explorer", "stages", "setting"]
 
 
-def test_a_page_of_next_to_nothing_tells_what_is_lacking(bare: Facts) -> None:
+def test_a_page_of_next_to_nothing_lists_what_is_lacking(bare: Facts) -> None:
     found = Elements(html_page(bare))
-    told = "".join(found.words)
-    assert "What is not here" in told
-    assert "./feedloop evaluate --checkpoint" in told
-    assert "No alarms" not in told  # nobody looked
+    texts = "".join(found.words)
+    assert "What is not here" in texts
+    assert "./feedloop evaluate --checkpoint" in texts
+    assert "No alarms" not in texts  # nobody looked
 
 
-def test_a_page_is_whole_or_not_there(run: Path, tmp_path: Path) -> None:
-    told = write_page(Places(run=run), tmp_path / "page.html")
-    assert told["bytes"] == (tmp_path / "page.html").stat().st_size
+def test_a_page_is_complete_or_not_there(run: Path, tmp_path: Path) -> None:
+    result = write_page(Places(run=run), tmp_path / "page.html")
+    assert result["bytes"] == (tmp_path / "page.html").stat().st_size
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     assert (tmp_path / "page.html").read_text().rstrip().endswith("</html>")

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from jobs.page.parts import Chart, Table, arranged, interval, plural, rate, score, seconds, signed, times, whole
+from jobs.page.parts import Chart, Table, arranged, integer, interval, plural, rate, score, seconds, signed, times
 
 Shape = Literal["", "wide", "tall"]
 
@@ -14,8 +14,8 @@ Shape = Literal["", "wide", "tall"]
 @pytest.mark.parametrize(
     ("shown", "wanted"),
     [
-        (whole(12131.4), "12,131"),
-        (whole(-5), "−5"),
+        (integer(12131.4), "12,131"),
+        (integer(-5), "−5"),
         (rate(1826.2), "1,826"),
         (rate(41.73), "41.7"),
         (times(43.76), "43.8 ×"),
@@ -47,7 +47,7 @@ def chart(shape: Shape) -> Chart:
         (["", ""], ["", ""]),
         (["", "", ""], ["", "", "wide"]),
         (["", "wide", "", ""], ["wide", "wide", "", ""]),
-        (["", "tall", ""], ["", "tall", ""]),  # the third stands below the first, beside the tall one
+        (["", "tall", ""], ["", "tall", ""]),  # the third stands below the first, next to the tall one
     ],
 )
 def test_no_chart_stands_alone_in_its_row(shapes: list[Shape], wanted: list[Shape]) -> None:

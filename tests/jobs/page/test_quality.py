@@ -1,4 +1,4 @@
-"""Quality with its intervals, the model first; alarms; what the demo alone tells has none."""
+"""Quality with its intervals, the model first; alarms; the demo's own figures have none."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_methods_stand_with_their_intervals_the_model_first_the_oracle_last(fact
     assert section.notes == [f"Left out: 3 impressions of {IMAGE}."]
 
 
-def test_a_difference_says_whether_it_tells_the_two_apart(facts: Facts) -> None:
+def test_a_difference_says_whether_it_distinguishes_the_two(facts: Facts) -> None:
     section = quality(facts)
     assert section is not None
     (paired,) = (chart for chart in section.charts if chart.key == "paired")
-    assert [row[-1] for row in paired.table.rows] == ["better", "not told apart"]
+    assert [row[-1] for row in paired.table.rows] == ["better", "not distinguishable"]
     assert paired.plot["data"][0]["marker"]["symbol"] == ["circle", "diamond-open"]
 
 
@@ -46,7 +46,7 @@ def test_slices_without_a_figure_stand_in_the_table_alone_and_empty_ones_nowhere
     assert slices.plot["layout"]["annotations"][0]["text"].endswith("0.700 [0.600, 0.800] · 1 impression</b>")
 
 
-def test_recall_is_told_by_k(facts: Facts) -> None:
+def test_recall_is_shown_by_k(facts: Facts) -> None:
     section = quality(facts)
     assert section is not None
     assert section.charts[-1].table.rows == [("5", "0.020"), ("100", "0.200")]
@@ -78,7 +78,7 @@ def test_alarms_are_those_of_the_evaluation_or_plain_to_see(facts: Facts) -> Non
     poor = {"quality": {"model": {"auc": 0.51}}, "training": {"complete": False}}
     assert alarms(replace(facts, evaluation=None, parts=poor)) == [
         "AUC is near .5: the model has learnt next to nothing. Train for more epochs, or at other learning rates",
-        "The run was stopped before its last step: ./feedloop train goes on by --resume auto",
+        "The run was stopped before its last step: ./feedloop train resumes with --resume auto",
     ]
 
 
@@ -92,7 +92,7 @@ def test_a_figure_that_nothing_had_is_a_dash_and_no_chart(facts: Facts) -> None:
     assert alarms(empty) == []
 
 
-def test_a_model_that_nobody_judged_has_no_section(bare: Facts) -> None:
+def test_a_model_that_was_not_evaluated_has_no_section(bare: Facts) -> None:
     assert quality(bare) is None
     assert list(headline_tiles(bare)) == []
 

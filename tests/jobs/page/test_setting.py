@@ -27,7 +27,7 @@ def test_options_that_are_not_the_default_stand_out(facts: Facts) -> None:
     assert tables["All options of run"].strong == {0}
 
 
-def test_versions_machine_and_tables_are_told(facts: Facts) -> None:
+def test_versions_machine_and_tables_are_shown(facts: Facts) -> None:
     section = setting(facts)
     tables = {table.title: dict(table.rows) for table in section.tables if len(table.rows[0]) == 2}
     assert tables["Versions"] == {"git commit": "abc", "feedloop": "0.1.0", "torch": "2.10.0"}

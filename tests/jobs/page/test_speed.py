@@ -1,4 +1,4 @@
-"""The chain of speed-ups as steps that multiply, and the encodes of an epoch beside it."""
+"""The chain of speed-ups as steps that multiply, and the encodes of an epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.page.facts import Facts
 from jobs.page.speed import headline_tiles, speed
 
 
-def test_the_steps_of_the_chain_multiply_to_the_whole(facts: Facts) -> None:
+def test_the_steps_of_the_chain_multiply_to_the_total(facts: Facts) -> None:
     section = speed(facts)
     assert section is not None
     chain = section.charts[0]
@@ -28,7 +28,7 @@ def test_the_steps_of_the_chain_multiply_to_the_whole(facts: Facts) -> None:
         for base, length in zip(trace["base"], trace["x"], strict=True)
     )
     assert {(40.0, 120.0), (120.0, 400.0), (400.0, 1800.0), (40.0, 1800.0)} <= set(ends)  # each begins where one ended
-    assert len(chain.table.rows) == 5  # policies beside the chain too
+    assert len(chain.table.rows) == 5  # policies outside the chain too
 
 
 def with_speed(facts: Facts, **changed: dict[str, Any]) -> Facts:
@@ -36,18 +36,20 @@ def with_speed(facts: Facts, **changed: dict[str, Any]) -> Facts:
     return replace(facts, parts={**facts.parts, "speed": {n: {**f, **changed.get(n, {})} for n, f in measured.items()}})
 
 
-def test_a_ratio_that_cannot_be_told_is_a_sentence_and_no_number(facts: Facts) -> None:
+def test_a_ratio_that_cannot_be_measured_is_a_sentence_and_no_number(facts: Facts) -> None:
     unsure = with_speed(facts, cached={"speed_up": None, "speed_up_low": 3.0, "speed_up_high": 60.0})
     section = speed(unsure)
     assert section is not None
     (note,) = section.notes
-    assert note.startswith("How much faster vectors kept for some steps (cached) is cannot be told: its 5 rounds reach")
+    assert note.startswith(
+        "How much faster vectors kept for some steps (cached) is cannot be measured: its 5 rounds reach"
+    )
     assert "from 3.0 × to 60.0 ×. Measure it again" in note
     chain = section.charts[0]
-    assert chain.caption.startswith("10.0 × as many")  # the chain as far as it can be told
-    assert ("cannot be told", "3.0 × to 60.0 ×") in {row[3:5] for row in chain.table.rows}
+    assert chain.caption.startswith("10.0 × as many")  # the chain as far as it is measurable
+    assert ("not measurable", "3.0 × to 60.0 ×") in {row[3:5] for row in chain.table.rows}
     (tile,) = (tile for tile in headline_tiles(unsure) if tile.label == "Speed-up of training")
-    assert tile.value == "cannot be told"
+    assert tile.value == "not measurable"
     assert "45.0" not in tile.caption
 
 
@@ -83,9 +85,9 @@ def test_encodes_per_epoch_end_with_this_run(facts: Facts) -> None:
 
 
 def test_the_headline_is_the_policy_of_the_run(facts: Facts) -> None:
-    told = {tile.label: tile.value for tile in headline_tiles(facts)}
-    assert told["Speed-up of training"] == "45.0 ×"
-    assert told["Encodes saved"] == f"{100 * (1 - 52.5 / facts.parts['pack']['items_per_target_sample']):.1f}%"
+    tiles = {tile.label: tile.value for tile in headline_tiles(facts)}
+    assert tiles["Speed-up of training"] == "45.0 ×"
+    assert tiles["Encodes saved"] == f"{100 * (1 - 52.5 / facts.parts['pack']['items_per_target_sample']):.1f}%"
 
 
 def test_without_any_of_it_there_is_neither_section_nor_headline(bare: Facts) -> None:

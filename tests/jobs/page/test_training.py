@@ -17,21 +17,21 @@ def test_each_field_that_is_there_is_drawn_over_steps(facts: Facts) -> None:
     assert charts["over-encoded"].table.rows[0] == ("10", "0.6667")
 
 
-def test_a_drift_that_is_told_again_is_one_measurement(facts: Facts) -> None:
+def test_a_drift_that_is_logged_again_is_one_measurement(facts: Facts) -> None:
     section = training(facts)
     assert section is not None
     drift = next(chart for chart in section.charts if chart.key == "over-drift")
     assert drift.table.rows == [("20", "0.2", "0.1")]
 
 
-def test_ages_and_waiting_are_those_of_the_whole_run(facts: Facts) -> None:
+def test_ages_and_waiting_are_those_of_the_entire_run(facts: Facts) -> None:
     section = training(facts)
     assert section is not None
     ages = next(chart for chart in section.charts if chart.key == "ages")
     assert ages.table.rows == [("1", "90", "75.0%"), ("2", "30", "25.0%")]
     assert ages.caption == "1.2 steps old on average, 2 at most."
-    told = {tile.label: tile.value for tile in section.tiles}
-    assert (told["Waited for data"], told["Looked up, not encoded"]) == ("2.0%", "53.3%")
+    tiles = {tile.label: tile.value for tile in section.tiles}
+    assert (tiles["Waited for data"], tiles["Looked up, not encoded"]) == ("2.0%", "53.3%")
 
 
 def test_a_run_without_a_line_has_no_section(bare: Facts) -> None:

@@ -14,7 +14,7 @@ from schemas.errors import InputError
 
 
 def line(step: int, **more: Any) -> dict[str, Any]:
-    told = {
+    logged = {
         "step": step,
         "steps": 9,
         "loss": step / 4,
@@ -22,7 +22,7 @@ def line(step: int, **more: Any) -> dict[str, Any]:
         "cache_age_mean": None,
         "looked_up_by_age": [0, 2],
     }
-    return {**told, **more}
+    return {**logged, **more}
 
 
 def read(out: Path) -> EventAccumulator:
@@ -38,7 +38,7 @@ def test_every_number_becomes_a_point_and_ages_a_histogram(tmp_path: Path) -> No
     shown = Curves(tmp_path, step=0)
     shown.line(line(2))
     shown.line(line(4, looked_up_by_age=[0, 0, 3, 0, 1], cache_age_mean=2.5))
-    shown.judged(4, 0.625)
+    shown.evaluated(4, 0.625)
     shown.end("FINISHED")
     assert scalars(tmp_path, "quality/loss") == [(2, 0.5), (4, 1.0)]
     assert scalars(tmp_path, "sums/encoded") == [(2, 3.0), (4, 3.0)]
@@ -56,20 +56,20 @@ def test_without_look_ups_there_is_no_histogram(tmp_path: Path) -> None:
     assert read(tmp_path).Tags()["histograms"] == []
 
 
-def test_what_a_killed_run_told_of_steps_taken_again_is_not_shown(tmp_path: Path) -> None:
+def test_what_a_killed_run_logged_of_steps_taken_again_is_not_shown(tmp_path: Path) -> None:
     killed = Curves(tmp_path, step=0)
     for step in (2, 4, 6):
         killed.line(line(step))
-    killed.judged(6, 0.5)  # it is not closed
+    killed.evaluated(6, 0.5)  # it is not closed
     again = Curves(tmp_path, step=3)
     for step in (4, 6, 8):
         again.line(line(step))
-    again.judged(6, 0.75)
+    again.evaluated(6, 0.75)
     assert scalars(tmp_path, "quality/loss") == [(2, 0.5), (4, 1.0), (6, 1.5), (8, 2.0)]
     assert scalars(tmp_path, "quality/auc") == [(6, 0.75)]
 
 
-def test_a_missing_package_is_told_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     curves.check()
     monkeypatch.setattr(curves, "MISSING", ImportError("no tensorboard"))
     with pytest.raises(InputError, match=r"uv pip install -r requirements/train.txt, or add --run.no-tensorboard"):

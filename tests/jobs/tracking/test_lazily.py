@@ -24,7 +24,7 @@ def test_what_is_loaded_is_taken_as_it_is() -> None:
     assert lazily("subprocess") is subprocess
 
 
-def test_mlflow_loads_when_it_is_used_and_tells_its_makers_nothing() -> None:
+def test_mlflow_loads_when_it_is_used_and_reports_nothing_to_its_makers() -> None:
     used = "job.mlflow.MlflowClient; from mlflow.telemetry import get_telemetry_client as client; print(client())"
     program = f"import jobs.train, jobs.tracking.mlflow_run as job; {_LOADED}; {used}; {_LOADED.partition(';')[2]}"
     assert said(program) == ["False", "None", "True"]

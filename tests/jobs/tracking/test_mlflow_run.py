@@ -54,13 +54,13 @@ def points(trainer: Trainer, out: Path, name: str) -> list[tuple[int, float]]:
     return [(metric.step, metric.value) for metric in client(trainer).get_metric_history(run_id, name)]
 
 
-def test_a_run_is_told_with_its_options_and_what_it_was_made_from(trainer: Trainer, out: Path) -> None:
-    told = MlflowRun(trainer, out)
+def test_a_run_is_logged_with_its_options_and_what_it_was_made_from(trainer: Trainer, out: Path) -> None:
+    logged = MlflowRun(trainer, out)
     assert stored(trainer, out).info.status == "RUNNING"
-    told.line(line(2, cache_age_mean=1.5))
-    told.line(line(4))
-    told.judged(4, 0.625)
-    told.end("FINISHED")
+    logged.line(line(2, cache_age_mean=1.5))
+    logged.line(line(4))
+    logged.evaluated(4, 0.625)
+    logged.end("FINISHED")
     run = stored(trainer, out)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "run-1")
     assert client(trainer).get_experiment(run.info.experiment_id).name == EXPERIMENT
@@ -85,17 +85,17 @@ def test_its_inputs_name_the_lake_tables_with_their_versions(trainer: Trainer, o
     assert [given.tags[0].value for given in (packed, table)] == ["training", "lake"]
 
 
-def test_a_run_that_goes_on_is_the_same_run_and_tells_each_step_once(trainer: Trainer, out: Path) -> None:
+def test_a_resumed_run_is_the_same_run_and_logs_each_step_once(trainer: Trainer, out: Path) -> None:
     killed = MlflowRun(trainer, out)
     for step in (2, 4):
         killed.line(line(step))
-    killed.judged(4, 0.5)
+    killed.evaluated(4, 0.5)
     first = stored(trainer, out).info.run_id
     again = MlflowRun(trainer, out)
     for step in (4, 6):
         again.line(line(step))
-    again.judged(4, 0.5)
-    again.judged(6, 0.75)
+    again.evaluated(4, 0.5)
+    again.evaluated(6, 0.75)
     again.end("KILLED")
     assert stored(trainer, out).info.run_id == first
     assert points(trainer, out, "loss") == [(2, 0.5), (4, 1.0), (6, 1.5)]
@@ -123,13 +123,13 @@ def test_another_store_gets_a_run_of_its_own(trainer: Trainer, out: Path, tmp_pa
         trainer.config = kept
 
 
-def test_a_run_that_the_store_has_lost_is_told_with_the_way_on(trainer: Trainer, out: Path) -> None:
+def test_a_run_that_the_store_has_lost_is_reported_with_the_way_on(trainer: Trainer, out: Path) -> None:
     (out / RUN_FILE).write_text(json.dumps({"tracking_uri": trainer.config.run.mlflow, "run_id": "0" * 32}))
     with pytest.raises(InputError, match=r"store sqlite:.* refuses: .*0{32}.*leave run.mlflow empty"):
         MlflowRun(trainer, out)
 
 
-def test_a_missing_library_is_told_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow_run.check()
     monkeypatch.setattr(mlflow_run, "mlflow", None)
     with pytest.raises(InputError, match=r"uv pip install -r requirements/mlflow.txt, or leave run.mlflow empty"):

@@ -24,7 +24,7 @@ from pipelines.ingest.resolve.histories import (
 )
 from pipelines.ingest.resolve.observations import keyed_lines, per_observation, usable
 
-_JUDGED = (
+_PARSED = (
     "reason string, file string, position long, line binary, user_id string, impression_id string, seconds double, "
     "history array<string>, shown array<string>, clicked_ids array<string>, repeated_news boolean"
 )
@@ -36,7 +36,7 @@ times = st.sampled_from([0.0, 0.000001, 0.9, 86_400.0, 86_400.5, 86_401.0, 172_8
 
 @st.composite
 def usable_line(draw: st.DrawFn) -> list[Any]:
-    """One usable line, as parsing judges it."""
+    """One usable line, as parsing returns it."""
     shown = draw(st.lists(ids, min_size=1, max_size=4, unique=True))
     clicked = draw(st.sampled_from([None, [], shown[:1], shown]))
     user, name = draw(st.sampled_from(["u1", "ü2"])), draw(st.sampled_from(["1", "2", "10"]))
@@ -46,10 +46,10 @@ def usable_line(draw: st.DrawFn) -> list[Any]:
 def made_of(spark: SparkSession, lines: Sequence[Sequence[Any]]) -> dict[str, list[str]]:
     """Each table that the lines become: its rows as texts, sorted, with the types of its columns."""
     rows = [(*line[:3], bytearray(line[3].encode()), *line[4:]) for line in lines]
-    judged = spark.createDataFrame(rows, _JUDGED)
-    judged = judged.withColumn("time", F.timestamp_micros((F.col("seconds") * 1_000_000).cast("long")))
+    parsed = spark.createDataFrame(rows, _PARSED)
+    parsed = parsed.withColumn("time", F.timestamp_micros((F.col("seconds") * 1_000_000).cast("long")))
     with scratch() as keep:
-        observed = keep(usable(keyed_lines(judged)))
+        observed = keep(usable(keyed_lines(parsed)))
         found = keep(placed_histories(distinct_histories(observed), None))
         changes, offsets = history_changes(found), history_offsets(found)
         observations = per_observation(with_offset(observed, offsets))
@@ -62,11 +62,11 @@ def made_of(spark: SparkSession, lines: Sequence[Sequence[Any]]) -> dict[str, li
             "impressions": linked,
             "restored": with_history(linked, histories).select("impression_id", "user_id", "time", "history"),
         }
-        return {name: _told(frame) for name, frame in tables.items()}
+        return {name: _as_texts(frame) for name, frame in tables.items()}
 
 
-def _told(frame: DataFrame) -> list[str]:
-    # Times as numbers: what a driver makes of them depends on its own zone.
+def _as_texts(frame: DataFrame) -> list[str]:
+    # Times as numbers: the driver converts them by its own zone.
     names = [
         F.unix_micros(name).alias(name) if kind == "timestamp" else F.col(name)
         for name, kind in frame.dtypes

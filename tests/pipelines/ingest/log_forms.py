@@ -1,4 +1,4 @@
-"""Forms in which publishers keep their logs: a file and a mapping each, and all tell the same two impressions."""
+"""Forms in which publishers keep their logs: a file and a mapping each, and all hold the same two impressions."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import pyarrow.parquet as pq
 
 AT = datetime(2019, 11, 15, 6, 15, 2)
 SECONDS = 1_573_798_502
-TOLD = [("1541", "7", AT, ["10", "11"], ["12", "13"], ["12"]), ("1542", "8", AT, [], ["13", "14"], [])]
+EXPECTED = [("1541", "7", AT, ["10", "11"], ["12", "13"], ["12"]), ("1542", "8", AT, [], ["13", "14"], [])]
 TEXTS = [("1541", "7", "10 11", "12-1 13-0"), ("1542", "8", "", "13-0 14-0")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One form: what writes its file, and the TOML of its mapping but for `files`."""
+    """One form: what writes its file, and the TOML of its mapping without `files`."""
 
     write: Callable[[Path], object]
     columns: dict[str, str] = field(default_factory=dict)  # TOML values, by our field
     log: dict[str, str] = field(default_factory=dict)
     name: str = "a.parquet"
     without: tuple[str, ...] = ()
-    seconds: int = 0  # what the form cannot tell of the time
+    seconds: int = 0  # seconds of the time that the form cannot hold
 
     def mapping(self) -> str:
         """The mapping file."""
@@ -49,7 +49,7 @@ class Form:
 
 def table(**columns: Any) -> dict[str, Any]:
     """The two impressions as columns; those given instead of their own."""
-    told: dict[str, Any] = {
+    own: dict[str, Any] = {
         "impression_id": ["1541", "1542"],
         "user_id": ["7", "8"],
         "time": pa.array([AT, AT], pa.timestamp("us")),
@@ -58,20 +58,20 @@ def table(**columns: Any) -> dict[str, Any]:
         "clicked": pa.array([["12"], []], pa.list_(pa.string())),
         "comment": ["not read", "nor this"],
     }
-    return told | columns
+    return own | columns
 
 
 def parquet(**columns: Any) -> Callable[[Path], object]:
     """What writes them as Parquet; a column of None is left out."""
-    told = {name: column for name, column in table(**columns).items() if column is not None}
-    return lambda path: pq.write_table(pa.table(told), path)
+    own = {name: column for name, column in table(**columns).items() if column is not None}
+    return lambda path: pq.write_table(pa.table(own), path)
 
 
 def record(at: int, **fields: Any) -> dict[str, Any]:
     """One of the two impressions as a JSON object; a field of ... is left out."""
-    name, user, _, history, shown, clicked = TOLD[at]
-    told = {"impression_id": name, "user_id": user, "time": f"{AT}Z", "history": history, "shown": shown}
-    return {key: value for key, value in (told | {"clicked": clicked} | fields).items() if value is not ...}
+    name, user, _, history, shown, clicked = EXPECTED[at]
+    own = {"impression_id": name, "user_id": user, "time": f"{AT}Z", "history": history, "shown": shown}
+    return {key: value for key, value in (own | {"clicked": clicked} | fields).items() if value is not ...}
 
 
 def lines(*, encoding: str = "utf-8", **fields: Callable[[int], Any]) -> Callable[[Path], object]:
@@ -80,14 +80,14 @@ def lines(*, encoding: str = "utf-8", **fields: Callable[[int], Any]) -> Callabl
     return lambda path: path.write_bytes("".join(text + "\n" for text in texts).encode(encoding))
 
 
-def text(told: str) -> Callable[[Path], object]:
+def text(value: str) -> Callable[[Path], object]:
     """What writes a file of this text."""
-    return lambda path: path.write_text(told)
+    return lambda path: path.write_text(value)
 
 
-def _time_text(told: str | float, zone: str = "UTC", kind: str = "iso", seconds: int = 0) -> Form:
+def _time_text(value: str | float, zone: str = "UTC", kind: str = "iso", seconds: int = 0) -> Form:
     return Form(
-        name="a.jsonl", write=lines(time=lambda _: told), log={"time_format": kind, "time_zone": zone}, seconds=seconds
+        name="a.jsonl", write=lines(time=lambda _: value), log={"time_format": kind, "time_zone": zone}, seconds=seconds
     )
 
 
@@ -189,12 +189,12 @@ LISTS = {
     ),
     "JSON objects": Form(
         name="a.jsonl",
-        write=lines(shown=lambda at: [{"id": id, "at": {"x": 1}} for id in TOLD[at][4]]),
+        write=lines(shown=lambda at: [{"id": id, "at": {"x": 1}} for id in EXPECTED[at][4]]),
         columns={"shown": '{ column = "shown", field = "id" }'},
     ),
     "JSON text": Form(
         name="a.jsonl",
-        write=lines(history=lambda at: " ".join(TOLD[at][3])),
+        write=lines(history=lambda at: " ".join(EXPECTED[at][3])),
         columns={"history": '{ column = "history", split = " " }'},
     ),
     "JSON text, MIND's": Form(
@@ -220,9 +220,9 @@ NAMES = {
         name="a.jsonl",
         write=lines(
             **{
-                "user.id": lambda at: TOLD[at][1],
+                "user.id": lambda at: EXPECTED[at][1],
                 "@timestamp": lambda _: f"{AT}Z",
-                "shown news": lambda at: TOLD[at][4],
+                "shown news": lambda at: EXPECTED[at][4],
             },
             **{"a.b": lambda at: {"c d": 1541 + at}},
             **dict.fromkeys(PLAIN, lambda _: ...),
@@ -252,4 +252,4 @@ FILES = {
 }
 FORMS = TIMES | TIME_COLUMNS | IDS | LISTS | NAMES | FILES
 
-assert len(FORMS) == sum(map(len, (TIMES, TIME_COLUMNS, IDS, LISTS, NAMES, FILES))), "a name stands twice"
+assert len(FORMS) == sum(map(len, (TIMES, TIME_COLUMNS, IDS, LISTS, NAMES, FILES))), "a name is given twice"

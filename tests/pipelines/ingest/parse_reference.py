@@ -1,4 +1,4 @@
-"""A slow, obvious parser of log lines: one at a time, rule by rule, with nothing of the code that it checks."""
+"""A slow, simple parser of log lines: one at a time, rule by rule, without the code under test."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Pairs(list[tuple[str, Any]]):
 
 
 class Number(str):
-    """A number of JSON as it stands."""
+    """A number of JSON as written."""
 
 
 class Nothing:
-    """What a path leads to that goes into no object."""
+    """The value of a path that enters no object."""
 
 
 def refuse(name: str) -> Any:
@@ -94,10 +94,10 @@ def text(value: Any) -> str | None:
     return str(value) if isinstance(value, str) else written(value)
 
 
-def number_id(told: str) -> str | None:
-    if re.fullmatch(r"-?\d+", told):
-        return "0" if told == "-0" else told
-    value = float(told)
+def number_id(raw: str) -> str | None:
+    if re.fullmatch(r"-?\d+", raw):
+        return "0" if raw == "-0" else raw
+    value = float(raw)
     return f"{value:.0f}".replace("-0", "0") if value == value // 1 and abs(value) < 2**53 else None
 
 
@@ -105,8 +105,8 @@ def as_id(value: Any) -> str | None:
     return number_id(value) if isinstance(value, Number) else text(value)
 
 
-def cut(told: str, split: str) -> list[str | None]:
-    bare = told.lstrip(WHITE + "[(").rstrip(WHITE + "])")
+def cut(raw: str, split: str) -> list[str | None]:
+    bare = raw.lstrip(WHITE + "[(").rstrip(WHITE + "])")
     if not bare:
         return []
     pieces = re.split("[ \t\n\x0b\f\r]+", bare) if split.isspace() else bare.split(split.strip())
@@ -117,14 +117,14 @@ def cut(told: str, split: str) -> list[str | None]:
     return ids
 
 
-def time_of(told: str, mapping: LogMapping) -> datetime | None:
+def time_of(raw: str, mapping: LogMapping) -> datetime | None:
     if mapping.time_format in EPOCHS:
-        if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]*)?([eE]\+?[0-9]{1,2})?", told):
+        if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]*)?([eE]\+?[0-9]{1,2})?", raw):
             return None
-        seconds = Decimal(told).scaleb(EPOCHS[mapping.time_format])
+        seconds = Decimal(raw).scaleb(EPOCHS[mapping.time_format])
         micros = int((seconds * 10**6).to_integral_value("ROUND_FLOOR"))
         return EPOCH + timedelta(microseconds=micros) if abs(seconds) < 60_000_000_000 else None
-    plain = told.split("[")[0].replace(",", ".").replace("t", "T").replace("z", "Z")
+    plain = raw.split("[")[0].replace(",", ".").replace("t", "T").replace("z", "Z")
     plain = re.sub(r"^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)", r"\1-\2-\3 \4:\5:\6", plain, flags=re.ASCII)
     found = ISO.fullmatch(plain)
     if found is None:
@@ -156,7 +156,7 @@ def bad(id: str | None) -> bool:
 
 
 def reference(line: bytes, mapping: LogMapping, arrived: datetime, earliest: date) -> Row:
-    """The reason of the line, null if it is usable; then with all that it tells."""
+    """The reason of the line, null if it is usable; then with all its fields."""
     if len(line) > 1 << 20:
         return {"reason": "too_long"}
     try:
@@ -169,10 +169,10 @@ def reference(line: bytes, mapping: LogMapping, arrived: datetime, earliest: dat
         return {"reason": "not_json"}
     if twice(record, set(mapping.paths.values())):
         return {"reason": "duplicate_field"}
-    return judged({name: at(record, path) for name, path in mapping.paths.items()}, mapping, arrived, earliest)
+    return checked({name: at(record, path) for name, path in mapping.paths.items()}, mapping, arrived, earliest)
 
 
-def judged(values: Row, mapping: LogMapping, arrived: datetime, earliest: date) -> Row:
+def checked(values: Row, mapping: LogMapping, arrived: datetime, earliest: date) -> Row:
     row: Row = {"impression_id": as_id(values.get("impression_id")), "user_id": as_id(values["user_id"])}
     containers = [isinstance(values.get(name), list) for name in list(row)]
     row["history"] = None if "history" in values else []
@@ -181,8 +181,8 @@ def judged(values: Row, mapping: LogMapping, arrived: datetime, earliest: date) 
     for name in (name for name in LISTS if name in values):
         value, form = values[name], mapping.lists.get(name)
         if form is not None and form.split:
-            told = text(value)
-            row[name] = None if told is None else cut(told, form.split)
+            raw = text(value)
+            row[name] = None if raw is None else cut(raw, form.split)
         elif name == "clicked" and mapping.clicked_as == "id":
             row[name] = None if text(value) is None else [as_id(value)]
             no_click = isinstance(value, list)
@@ -200,12 +200,12 @@ def judged(values: Row, mapping: LogMapping, arrived: datetime, earliest: date) 
     if "shown" not in mapping.columns:
         row["shown"] = row["clicked"]
         containers.append(no_click)
-    told_time = text(values["time"])
-    row["time"] = None if told_time is None else time_of(told_time, mapping)
+    raw_time = text(values["time"])
+    row["time"] = None if raw_time is None else time_of(raw_time, mapping)
     first = datetime(earliest.year, earliest.month, earliest.day, tzinfo=UTC)
     lists = [each for name in ("history", "shown") for each in row[name] or []]
     single = [row["user_id"]] + ([row["impression_id"]] if "impression_id" in mapping.columns else [])
-    absent = [None in (row["history"], row["shown"]), told_time is None or not told_time.strip(" "), *containers]
+    absent = [None in (row["history"], row["shown"]), raw_time is None or not raw_time.strip(" "), *containers]
     rules = {
         "missing_field": any(absent) or any(map(none, single + lists)),
         "bad_id": any(map(bad, single + lists + (row["clicked"] or []))),
@@ -220,8 +220,8 @@ def judged(values: Row, mapping: LogMapping, arrived: datetime, earliest: date) 
     once = list(dict.fromkeys(row["shown"]))
     repeated = len(once) < len(row["shown"])
     extra = {name: text(values[name]) for name in mapping.extra}
-    told = {name: row[name] for name in single_names(mapping)} | {"time": row["time"], "history": row["history"]}
-    return told | {"shown": once, "clicked_ids": row["clicked"], "repeated_news": repeated, **extra, "reason": None}
+    fields = {name: row[name] for name in single_names(mapping)} | {"time": row["time"], "history": row["history"]}
+    return fields | {"shown": once, "clicked_ids": row["clicked"], "repeated_news": repeated, **extra, "reason": None}
 
 
 def single_names(mapping: LogMapping) -> list[str]:
@@ -229,7 +229,7 @@ def single_names(mapping: LogMapping) -> list[str]:
 
 
 def marked(row: Row, mapping: LogMapping) -> bool:
-    """Put the clicked news in place of marks; whether these are wrong."""
+    """Replace the marks by the clicked news; whether the marks are wrong."""
     shown = row["shown"]
     if shown is None or mapping.clicked_as not in ("marks", "suffixes"):
         if mapping.clicked_as == "marks":

@@ -1,4 +1,4 @@
-"""The same lines in any order, any number of times, cut into any runs: the same table as a slow, obvious reader's."""
+"""The same lines in any order and any runs, any number of times: the same table as by a slow, simple reference."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECONDS = (0, 1, 600, 23 * 3600, 86_400, 86_401, 30 * 3600, 47 * 3600, 60 * 3600
 
 @st.composite
 def line(draw: st.DrawFn) -> dict[str, Any]:
-    """What one line tells: few ids, times and lists, so that lines meet in every way."""
+    """The fields of one line: few ids, times and lists, so that lines meet in every way."""
     shown = draw(st.sampled_from([["n1", "n2"], ["n2", "n1"], ["n3"], ["n1", "n2", "n3"]]))
     day, second = divmod(draw(st.sampled_from(SECONDS)), 86_400)
     return {
@@ -53,15 +53,15 @@ def user(draw: st.DrawFn) -> list[tuple[dict[str, Any], list[int]]]:
 
 
 def found_in(lake: Lake) -> list[dict[str, Any]]:
-    told = with_history(lake.read(IMPRESSIONS), lake.read(HISTORIES)).select(*COLUMNS).collect()
-    return sorted((row.asDict() for row in told), key=repr)
+    found = with_history(lake.read(IMPRESSIONS), lake.read(HISTORIES)).select(*COLUMNS).collect()
+    return sorted((row.asDict() for row in found), key=repr)
 
 
 def expected(lines: list[bytes]) -> list[dict[str, Any]]:
-    told = [
+    reference = [
         row | {name: row[name].replace(tzinfo=None) for name in ("time", "last_time")} for row in impressions_of(lines)
     ]
-    return sorted(({name: row[name] for name in COLUMNS} for row in told), key=repr)
+    return sorted(({name: row[name] for name in COLUMNS} for row in reference), key=repr)
 
 
 def ingest_in_runs(lake: Lake, folder: Path, runs: list[list[bytes]]) -> None:
@@ -86,8 +86,8 @@ def test_any_order_any_runs_any_repetition(
 ) -> None:
     """Every user is a case of its own, and dozens go through the real tables at once."""
     runs: list[list[bytes]] = [[] for _ in range(RUNS)]
-    for at, told in enumerate(users):
-        for fields, delivered in told:
+    for at, deliveries in enumerate(users):
+        for fields, delivered in deliveries:
             without = ("clicked",) if fields["clicked"] is None else ()
             for run in delivered:
                 runs[run].append(json_line(**fields, user_id=f"u{at}", without=without).encode())
@@ -116,5 +116,5 @@ def test_the_publishers_log_in_any_order_and_runs_gives_the_publishers_truth(
 
 
 def _log_lines(logs: Path) -> list[bytes]:
-    told = [gzip.decompress(p.read_bytes()) if p.suffix == ".gz" else p.read_bytes() for p in sorted(logs.iterdir())]
-    return [line for text in told for line in text.splitlines()]
+    texts = [gzip.decompress(p.read_bytes()) if p.suffix == ".gz" else p.read_bytes() for p in sorted(logs.iterdir())]
+    return [line for text in texts for line in text.splitlines()]

@@ -1,4 +1,4 @@
-"""How RAW_LOG and REJECTS are parted: by the day on which lines arrived, or as an older feedloop did."""
+"""Partitions of RAW_LOG and REJECTS: by the day on which lines arrived, or those of an older feedloop."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ DAY = date(2026, 3, 10)
 def append(lake: Lake, folder: Path, batch: int, day: date = DAY) -> None:
     """A batch of one line."""
     files = find_logs(write_logs(folder / str(batch), {f"{batch}.jsonl": [json_line(str(batch))]})).files
-    told = (f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at", "'publisher' AS source", f"{batch}L AS batch")
-    told += (f"DATE '{day}' AS arrived_on",)
-    lines = raw_lines(lake.spark, files).selectExpr("*", *told)
+    columns = (f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at", "'publisher' AS source", f"{batch}L AS batch")
+    columns += (f"DATE '{day}' AS arrived_on",)
+    lines = raw_lines(lake.spark, files).selectExpr("*", *columns)
     append_lines(lake, files, lines, source="publisher", batch=batch, dates=Dates(day))
 
 
@@ -43,7 +43,9 @@ def files_of(lake: Lake, table: Table) -> list[str]:
     return sorted(str(path) for path in open_table(lake.path(table)).get_add_actions().column("path").to_pylist())
 
 
-def test_batches_of_one_day_lie_together_so_that_their_files_can_be_merged(spark: SparkSession, tmp_path: Path) -> None:
+def test_batches_of_one_day_share_a_partition_so_that_their_files_can_be_merged(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
     for batch, day in ((1, DAY), (2, DAY), (3, date(2026, 3, 11))):
         append(lake, tmp_path, batch, day)
@@ -57,7 +59,7 @@ def test_batches_of_one_day_lie_together_so_that_their_files_can_be_merged(spark
 
 
 @pytest.mark.parametrize("table", [RAW_LOG, REJECTS], ids=lambda table: table.name)
-def test_a_table_that_an_older_feedloop_parted_by_batch_stays_so_and_goes_on(
+def test_a_table_that_an_older_feedloop_partitioned_by_batch_keeps_its_partitions(
     spark: SparkSession, tmp_path: Path, table: Table
 ) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))

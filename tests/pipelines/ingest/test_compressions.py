@@ -37,8 +37,8 @@ def lines_of(kind: str, file: int) -> list[str]:
         return [*(mind_line(id, f"U{id}", shown=f"N{id}-1 N4-0") for id in ids), mind_line(time="never")]
     if kind == "jsonl":
         return [*(json_line(id, user_id=f"u{id}", shown=[id, "n3"]) for id in ids), "rubbish"]
-    told = {"who": {"id": 5}, "at": "2026-03-02T09:15:31Z", "hits": []}
-    return [json.dumps({"id": int(id), "list": [f"n{id}"]} | told) for id in ids]
+    common = {"who": {"id": 5}, "at": "2026-03-02T09:15:31Z", "hits": []}
+    return [json.dumps({"id": int(id), "list": [f"n{id}"]} | common) for id in ids]
 
 
 def ingested(spark: SparkSession, folder: Path, kind: str, suffixes: Sequence[str]) -> tuple[dict[str, Any], Lake]:
@@ -66,11 +66,11 @@ def contents(lake: Lake, table: Table) -> list[tuple[Any, ...]]:
 def test_the_same_lines_give_the_same_tables_whatever_compression_they_have(
     spark: SparkSession, tmp_path: Path, kind: str
 ) -> None:
-    told, plain = ingested(spark, tmp_path / "plain", kind, [""] * len(SUFFIXES))
+    summary, plain = ingested(spark, tmp_path / "plain", kind, [""] * len(SUFFIXES))
     again, compressed = ingested(spark, tmp_path / "compressed", kind, SUFFIXES)
-    assert (told["files"], told["impressions"] > 8, told["merged"] > 0) == (len(SUFFIXES), True, True)
+    assert (summary["files"], summary["impressions"] > 8, summary["merged"] > 0) == (len(SUFFIXES), True, True)
     assert {name: again[name] for name in ("files", "lines", "impressions", "merged", "rejected")} == {
-        name: told[name] for name in ("files", "lines", "impressions", "merged", "rejected")
+        name: summary[name] for name in ("files", "lines", "impressions", "merged", "rejected")
     }
     for table in TABLES:
         assert contents(compressed, table) == contents(plain, table), table.name

@@ -15,7 +15,7 @@ from tests.damage import HANG, ODD_FILES, damaged_texts, in_place_of, refusal
 
 pytestmark = pytest.mark.timeout(HANG)
 
-WHOLE = b"""[log]
+COMPLETE = b"""[log]
 format = "jsonl"
 files = "*.jsonl"
 
@@ -28,9 +28,9 @@ shown = "s"
 
 TEXTS: dict[str, bytes] = {
     "zero bytes": bytes(40),
-    "not UTF-8": WHOLE.replace(b'"i"', b'"\xff"'),
-    "UTF-16": WHOLE.decode().encode("utf-16"),
-    "cut short": WHOLE[:-3],
+    "not UTF-8": COMPLETE.replace(b'"i"', b'"\xff"'),
+    "UTF-16": COMPLETE.decode().encode("utf-16"),
+    "cut short": COMPLETE[:-3],
     "JSON": b'{"log": {"format": "jsonl"}}',
     "10,000 deep": b"a = " + b"[" * 10_000 + b"]" * 10_000,
     "tables 10,000 deep": b"[" + b".".join([b"a"] * 10_000) + b"]\n",
@@ -39,8 +39,8 @@ TEXTS: dict[str, bytes] = {
     "one long name": b"a" * 200_000,
     "tables 10,000 deep, inline": b"a = " + b"{a = " * 10_000 + b"1" + b"}" * 10_000,
     "5,000 digits": b"a = " + b"9" * 5_000,
-    "a name twice": WHOLE + b'shown = "s"\n',
-    "a table twice": WHOLE + b"[log]\n",
+    "a name twice": COMPLETE + b'shown = "s"\n',
+    "a table twice": COMPLETE + b"[log]\n",
     "half a surrogate": b'a = "\\ud800"',
     "a control character": b'a = "\x01"',
     "no quotes": b"a = b",
@@ -57,7 +57,7 @@ def test_a_text_that_is_no_toml_is_refused_by_both_of_its_readers(tmp_path: Path
 
 
 def test_a_byte_order_mark_before_toml_says_nothing(tmp_path: Path) -> None:
-    (tmp_path / "log.toml").write_bytes(b"\xef\xbb\xbf" + WHOLE)
+    (tmp_path / "log.toml").write_bytes(b"\xef\xbb\xbf" + COMPLETE)
     assert read_mapping(tmp_path / "log.toml").read_columns["shown"] == "s"
 
 
@@ -66,13 +66,13 @@ def test_only_a_regular_file_is_a_mapping_or_a_preset(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     file = tmp_path / "log.toml"
-    file.write_bytes(WHOLE)
+    file.write_bytes(COMPLETE)
     with in_place_of(file, ODD_FILES[kind]):
         refusal(lambda: read_mapping(file), str(file), "See the examples")
         assert run(train, ["--data", str(tmp_path), "--out", str(tmp_path), "--config", str(file)]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"feedloop train: {file}: ")
-    assert told.endswith("Name a TOML file, such as those in jobs/presets\n")
+    message = capsys.readouterr().err
+    assert message.startswith(f"feedloop train: {file}: ")
+    assert message.endswith("Name a TOML file, such as those in jobs/presets\n")
 
 
 @pytest.mark.parametrize("name", ["10,000 deep", "5,000 digits", "not UTF-8"])
@@ -82,9 +82,9 @@ def test_jobs_end_with_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     words = ["--lake", str(tmp_path / "lake"), "--logs", str(tmp_path), "--source", "s"]
     for job, options in ((ingest, [*words, "--mapping", str(file)]), (train, ["--config", str(file)])):
         assert run(job, options) == 2
-        told = capsys.readouterr()
-        assert (told.out, told.err.count("\n")) == ("", 1)
-        assert str(file) in told.err
+        output = capsys.readouterr()
+        assert (output.out, output.err.count("\n")) == ("", 1)
+        assert str(file) in output.err
 
 
 STORED = LogMapping(time_format="epoch_seconds", lists={"shown": ListForm(split=" ")}).as_format.encode()
@@ -94,10 +94,10 @@ STORED = LogMapping(time_format="epoch_seconds", lists={"shown": ListForm(split=
 def test_a_stored_mapping_that_another_program_changed_is_refused(name: str) -> None:
     text = damaged_texts(STORED)[name]
     try:
-        told = text.decode()
+        decoded = text.decode()
     except UnicodeDecodeError:
         return  # a column of texts cannot hold it
-    refusal(lambda: mapping_of(told), "raw_log", "Another program has changed it")
+    refusal(lambda: mapping_of(decoded), "raw_log", "Another program has changed it")
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_a_stored_mapping_with_other_keys_or_kinds_of_values_is_refused(change: 
     refusal(lambda: mapping_of(text), "raw_log", "Another program has changed it")
 
 
-def test_the_whole_mapping_is_read_and_stored_and_read_again(tmp_path: Path) -> None:
-    (tmp_path / "log.toml").write_bytes(WHOLE)
+def test_the_complete_mapping_is_read_and_stored_and_read_again(tmp_path: Path) -> None:
+    (tmp_path / "log.toml").write_bytes(COMPLETE)
     mapping = read_mapping(tmp_path / "log.toml")
     assert mapping_of(mapping.as_format).read_columns == mapping.read_columns
     with pytest.raises(InputError, match="no such file"):

@@ -30,7 +30,7 @@ NAMES = st.text(st.one_of(st.sampled_from(" :%#?[]{}*\\'\"\n+&=@~;,^$!"), LETTER
 
 @settings(max_examples=1, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(names=st.lists(NAMES, min_size=12, max_size=12, unique=True))
-def test_a_file_of_any_name_is_read_whole(spark: SparkSession, names: list[str]) -> None:
+def test_a_file_of_any_name_is_read_completely(spark: SparkSession, names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         ends = with_compressed(".jsonl")
         named = [f"{name}{ends[at % len(ends)]}" for at, name in enumerate([*AWKWARD, *names])]
@@ -40,8 +40,8 @@ def test_a_file_of_any_name_is_read_whole(spark: SparkSession, names: list[str])
         assert ({file.name for file in found.files}, found.unreadable) == (visible, {})
         lines = raw_lines(spark, found.files)
         check_lines(lines, found.files)
-        told = rows(lines.selectExpr("get_json_object(string(line), '$.impression_id') AS id", "file").distinct())
-    assert told == sorted(((str(at), f"logs/{name}") for at, name in enumerate(files) if name[0] not in "._"), key=repr)
+        read = rows(lines.selectExpr("get_json_object(string(line), '$.impression_id') AS id", "file").distinct())
+    assert read == sorted(((str(at), f"logs/{name}") for at, name in enumerate(files) if name[0] not in "._"), key=repr)
 
 
 @pytest.mark.parametrize("suffix", with_compressed(""))

@@ -10,9 +10,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.histories import with_history
 from pipelines.ingest import flow
-from pipelines.ingest.batch import audit
-from pipelines.ingest.batch import run_records as books
-from pipelines.ingest.batch.run_records import book_of, files_note, raw_note
+from pipelines.ingest.batch import audit, run_records
+from pipelines.ingest.batch.run_records import files_note, raw_note, run_record
 from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.read.readers import raw_lines
@@ -47,7 +46,7 @@ THIRD: list[Line] = [
     json_line("7", user_id="u3", time="2026-03-02T22:00:00Z"),
 ]
 FILES = {"1.jsonl": FIRST, "2.jsonl.gz": SECOND, "3.jsonl": THIRD}
-CONTENT = [name for name in IMPRESSIONS.column_names if name != "first_batch"]  # that one tells of runs
+CONTENT = [name for name in IMPRESSIONS.column_names if name != "first_batch"]  # which depends on the runs
 
 
 def run(lake: Lake, logs: Path, source: str = "publisher") -> dict[str, Any]:
@@ -56,7 +55,7 @@ def run(lake: Lake, logs: Path, source: str = "publisher") -> dict[str, Any]:
 
 
 def tables(lake: Lake) -> list[list[tuple[Any, ...]]]:
-    """What must not depend on how the log came: impressions, aliases, histories, and the lines refused."""
+    """The tables that must not depend on how the log came: impressions, aliases, histories, and the lines refused."""
     refused = rows(lake.read(REJECTS), "file", "position", "line", "reason")
     return [rows(lake.read(IMPRESSIONS), *CONTENT), rows(lake.read(ALIASES)), rows(lake.read(HISTORIES)), refused]
 
@@ -67,7 +66,7 @@ def balanced(lake: Lake) -> bool:
 
 @pytest.fixture(scope="module")
 def at_once(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, Any]]:
-    """Everything in one run: what every other way must come to."""
+    """Everything in one run: the result that every other way must have."""
     lake = Lake(spark, str(tmp_path_factory.mktemp("once")))
     return lake, run(lake, write_logs(tmp_path_factory.mktemp("logs"), FILES))
 
@@ -101,15 +100,15 @@ def test_lines_in_are_impressions_and_merged_and_rejected(at_once: tuple[Lake, d
         ("6", [], ["n3", "n4"], [True, False]),
         ("7", [], ["n3", "n4"], [True, False]),
     ]
-    told = [("u1", ["a", "b", "c"]), ("u2", ["a"]), ("u3", ["n1", "n2"])]
-    assert rows(lake.read(HISTORIES), "user_id", "clicks") == told
+    expected = [("u1", ["a", "b", "c"]), ("u2", ["a"]), ("u3", ["n1", "n2"])]
+    assert rows(lake.read(HISTORIES), "user_id", "clicks") == expected
     assert balanced(lake)
 
 
 def test_raw_log_holds_every_line_unchanged(at_once: tuple[Lake, dict[str, Any]]) -> None:
     found = {(file, at): bytes(line) for file, at, line in rows(at_once[0].read(RAW_LOG), "file", "position", "line")}
-    told = {(f"logs/{name}", at): line for name, lines in FILES.items() for at, line in enumerate(lines)}
-    assert found == {at: line if isinstance(line, bytes) else line.encode() for at, line in told.items()}
+    expected = {(f"logs/{name}", at): line for name, lines in FILES.items() for at, line in enumerate(lines)}
+    assert found == {at: line if isinstance(line, bytes) else line.encode() for at, line in expected.items()}
 
 
 def test_each_impression_gets_its_history_back(at_once: tuple[Lake, dict[str, Any]]) -> None:
@@ -146,9 +145,9 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (impressions, "_change_linked"),
     (impressions, "_merge_aliases"),
     (flow, "refused"),
-    (flow, "book_of"),
+    (flow, "run_record"),
     (flow, "write_files"),
-    (flow, "write_book"),
+    (flow, "write_run_record"),
 )
 
 
@@ -189,7 +188,7 @@ def test_many_files_come_in_batches_and_give_the_same_tables(
     assert tables(lake) == tables(at_once[0])
 
 
-def test_sources_do_not_meet_and_may_differ_in_format(spark: SparkSession, tmp_path: Path) -> None:
+def test_sources_are_separate_and_may_differ_in_format(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
     json_logs = write_logs(tmp_path / "a", {"1.jsonl": [json_line()]})
     mind_logs = write_logs(tmp_path / "b", {"behaviors.tsv": [mind_line(), mind_line("2", time="never")]})
@@ -225,12 +224,12 @@ def test_only_rejects_still_make_every_table(spark: SparkSession, tmp_path: Path
 def test_a_batch_that_does_not_balance_is_an_error(at_once: tuple[Lake, dict[str, Any]]) -> None:
     plan = {"replayed": 1, "retold": 0, "double_logged": 0, "repeated_news": 0}
     with pytest.raises(ContractError, match=r"16 lines, but 6 impressions \+ 1 merged \+ 3 rejected"):
-        book_of(at_once[0], plan, raw_note(at_once[0], "publisher", 1))
+        run_record(at_once[0], plan, raw_note(at_once[0], "publisher", 1))
 
 
 def test_a_batch_whose_note_is_lost_is_an_error(at_once: tuple[Lake, dict[str, Any]]) -> None:
-    with pytest.raises(ContractError, match="tells no more of batch 9"):
-        books.raw_note(at_once[0], "publisher", 9)
+    with pytest.raises(ContractError, match="no longer holds batch 9"):
+        run_records.raw_note(at_once[0], "publisher", 9)
 
 
 def test_a_file_that_cannot_be_used_is_named_and_the_others_land(spark: SparkSession, tmp_path: Path) -> None:
@@ -240,7 +239,7 @@ def test_a_file_that_cannot_be_used_is_named_and_the_others_land(spark: SparkSes
     assert (summary["lines"], summary["impressions"]) == (1, 1)
 
 
-def test_the_mind_sample_is_read_whole(spark: SparkSession, tmp_path: Path, shared_data: Path) -> None:
+def test_the_mind_sample_is_read_completely(spark: SparkSession, tmp_path: Path, shared_data: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     summary = run(lake, shared_data / "mind_sample")
     assert [summary[name] for name in ("files", "lines", "impressions", "merged", "rejected")] == [2, 5000, 5000, 0, 0]
@@ -252,30 +251,34 @@ def test_the_mind_sample_is_read_whole(spark: SparkSession, tmp_path: Path, shar
     clicks = found.where("clicked IS NOT NULL").selectExpr("size(filter(clicked, mark -> mark)) AS clicks", "date")
     days = clicks.selectExpr("count(*)", "min(clicks)", "max(clicks)", "string(min(date))", "string(max(date))")
     assert rows(days) == [(4032, 1, 18, "2019-11-09", "2019-11-13")]
-    assert _histories_told(lake) == rows(
+    assert _logged_histories(lake) == rows(
         with_history(found, lake.read(HISTORIES)).selectExpr("impression_id", "user_id", "array_join(history, ' ')")
     )
 
 
-def test_the_ebnerd_week_is_read_whole_and_without_personal_columns(
+def test_the_ebnerd_week_is_read_completely_and_without_personal_columns(
     spark: SparkSession, tmp_path: Path, shared_data: Path
 ) -> None:
     lake = Lake(spark, str(tmp_path))
     summary = run(lake, shared_data / "ebnerd_demo")
     assert [summary[name] for name in ("lines", "impressions", "merged", "rejected")] == [24724, 24724, 0, 0]
     assert rows(lake.read(IMPRESSIONS).selectExpr("count(distinct user_id)")) == [(1590,)]
-    told = lake.read(RAW_LOG).selectExpr("string(line) AS line")
-    assert told.where("line RLIKE '(?i)gender|postcode|age|scroll'").count() == 0
+    logged = lake.read(RAW_LOG).selectExpr("string(line) AS line")
+    assert logged.where("line RLIKE '(?i)gender|postcode|age|scroll'").count() == 0
     restored = with_history(lake.read(IMPRESSIONS), lake.read(HISTORIES))
-    raw = told.selectExpr("from_json(line, 'impression_id string, history array<string>') AS told").select("told.*")
+    raw = logged.selectExpr("from_json(line, 'impression_id string, history array<string>') AS logged").select(
+        "logged.*"
+    )
     lengths = "impression_id", "xxhash64(history) AS history"
     assert rows(restored.selectExpr(*lengths)) == rows(raw.selectExpr(*lengths))
 
 
-def _histories_told(lake: Lake) -> list[tuple[Any, ...]]:
-    raw = lake.read(RAW_LOG).selectExpr("split(string(line), '\t', -1) AS told")
-    told: DataFrame = raw.selectExpr("told[0] AS impression_id", "told[1] AS user_id", "trim(told[3]) AS history")
-    return rows(told)
+def _logged_histories(lake: Lake) -> list[tuple[Any, ...]]:
+    raw = lake.read(RAW_LOG).selectExpr("split(string(line), '\t', -1) AS logged")
+    logged: DataFrame = raw.selectExpr(
+        "logged[0] AS impression_id", "logged[1] AS user_id", "trim(logged[3]) AS history"
+    )
+    return rows(logged)
 
 
 def _without_skip(note: dict[str, Any]) -> dict[str, Any]:

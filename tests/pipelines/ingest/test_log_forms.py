@@ -1,4 +1,4 @@
-"""Every form of log_forms.py, read as far as it goes without a whole ingest."""
+"""Every form of log_forms.py, read as far as possible without an entire ingest."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pyspark.sql import SparkSession
 from pipelines.ingest.discover.json_arrays import elements, is_array
 from pipelines.ingest.discover.log_file import LogFile
 from pipelines.ingest.discover.sources import find_logs
-from pipelines.ingest.parse.lines import TOLD as FIELDS
+from pipelines.ingest.parse.lines import PARSED_FIELDS as FIELDS
 from pipelines.ingest.parse.lines import with_parsed
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from pipelines.ingest.read.rows import RowPiece, parquet_batches
 from schemas.errors import InputError
 from tests.builders import json_line, raw_logs, rows
-from tests.pipelines.ingest.log_forms import AT, FORMS, OBJECT, SECONDS, TOLD, Form, lines, parquet
+from tests.pipelines.ingest.log_forms import AT, EXPECTED, FORMS, OBJECT, SECONDS, Form, lines, parquet
 
 PARQUET = [name for name, form in FORMS.items() if form.name.endswith(".parquet")]
 JSON = [name for name in FORMS if name not in PARQUET]
@@ -38,7 +38,7 @@ def found(folder: Path, form: Form) -> tuple[LogFile, LogMapping]:
 def read_rows(
     file: LogFile, mapping: LogMapping, skip: int = 0
 ) -> list[tuple[dict[str, list[Any]], list[dict[str, Any]]]]:
-    """Where the rows of each batch stood, and their fields."""
+    """The places of the rows of each batch, and their fields."""
     piece = RowPiece(file.name, str(file.path), (0, None), first=0, skip=skip, end=file.lines, size=file.bytes)
     batches = parquet_batches([piece], paths_of=lambda _: mapping.paths, mapping=mapping)
     return [({name: of.to_pylist() for name, of in place.items()}, rows.to_pylist()) for place, rows in batches]
@@ -50,7 +50,7 @@ def test_each_form_of_parquet_is_read(tmp_path: Path, name: str) -> None:
     file, mapping = found(tmp_path, form)
     ((place, (row,)),) = read_rows(file, mapping, skip=1)  # the second impression: the first was read before
     assert place == {"file": [file.name], "position": [1]}
-    assert (row["impression_id"], row["user_id"]) == TOLD[1][:2]
+    assert (row["impression_id"], row["user_id"]) == EXPECTED[1][:2]
     if mapping.is_list("history"):
         assert row["history"] == []
     if mapping.is_list("shown"):
@@ -68,12 +68,12 @@ def test_each_form_of_json_is_parsed(spark: SparkSession, tmp_path: Path, format
         text = file.path.read_bytes().removeprefix(b"\xef\xbb\xbf")
         some = elements(file.path) if is_array(file.path) else text.splitlines()
         lines_of.setdefault(file.lines_format, []).extend((name, line) for line in some)
-    for format, told in lines_of.items():
-        judged = rows(with_parsed(raw_logs(spark, *(line for _, line in told)), format), "position", *FIELDS, "reason")
-        for position, *fields in judged:
-            late = timedelta(seconds=FORMS[told[position][0]].seconds)
-            id, user, time, *lists = TOLD[position % 2]
-            assert (told[position][0], fields) == (told[position][0], [id, user, time - late, *lists, None])
+    for format, given in lines_of.items():
+        parsed = rows(with_parsed(raw_logs(spark, *(line for _, line in given)), format), "position", *FIELDS, "reason")
+        for position, *fields in parsed:
+            late = timedelta(seconds=FORMS[given[position][0]].seconds)
+            id, user, time, *lists = EXPECTED[position % 2]
+            assert (given[position][0], fields) == (given[position][0], [id, user, time - late, *lists, None])
 
 
 def look(folder: Path, form: Form) -> str:
@@ -103,7 +103,7 @@ PAIRS = pa.array([[(12, 1)], [(13, 0)]], pa.list_(OBJECT))
         (Form(write=parquet(time=[SECONDS] * 2)), r"column time is int64, and times are read as iso.*epoch_seconds"),
         (Form(write=parquet(time=pa.array([1, 2], pa.time64("us")))), r"column time is time64\[us\], and time cannot"),
         (Form(write=parquet(shown=["12 13", "13"])), r'column shown is string.*from a list.*split = " "'),
-        (Form(write=parquet(shown=PAIRS)), r"column shown is list<.*say which field of it is the id"),
+        (Form(write=parquet(shown=PAIRS)), r"column shown is list<.*name the field of it that is the id"),
         (Form(write=parquet(user_id=None, User_ID=["7", "8"])), r"no column user_id; .*Names are compared exactly"),
         (
             Form(write=parquet(user_id=[[7], [8]])),
@@ -115,8 +115,8 @@ PAIRS = pa.array([[(12, 1)], [(13, 0)]], pa.list_(OBJECT))
         (Form(write=lines(time=lambda _: SECONDS), name="a.jsonl"), r"number 1573798502 in time.*epoch_seconds"),
         (Form(write=lines(history=lambda _: "10 11"), name="a.jsonl"), r"a text in history.*split"),
         (Form(write=lines(shown=lambda _: [{"id": 1}]), name="a.jsonl"), r"objects in the list shown.*\['id'\].*field"),
-        (Form(write=lambda path: path.write_text("[{},"), name="a.json"), r"begins as one JSON array and is none"),
-        (Form(write=lambda path: path.write_text("[{}]"), name="a.json"), r"not one record of its array.*lacks"),
+        (Form(write=lambda path: path.write_text("[{},"), name="a.json"), r"begins as one JSON array and is not one"),
+        (Form(write=lambda path: path.write_text("[{}]"), name="a.json"), r"no record of its array.*lacks"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_file_and_column(tmp_path: Path, form: Form, message: str) -> None:
@@ -150,19 +150,19 @@ def test_a_time_beyond_all_years_stops_no_run(tmp_path: Path) -> None:
     assert [row["time"].year for row in batch] == [9999, 1]
 
 
-def strict(spark: SparkSession, *told: str) -> list[tuple[Any, ...]]:
-    judged = with_parsed(raw_logs(spark, *told), "jsonl")
-    return [row[1:] for row in sorted(rows(judged, "position", "impression_id", "shown", "reason"))]
+def strict(spark: SparkSession, *given: str) -> list[tuple[Any, ...]]:
+    parsed = with_parsed(raw_logs(spark, *given), "jsonl")
+    return [row[1:] for row in sorted(rows(parsed, "position", "impression_id", "shown", "reason"))]
 
 
-def test_json_is_what_rfc_8259_says_and_a_number_is_an_id_if_it_is_whole(spark: SparkSession) -> None:
+def test_json_is_what_rfc_8259_says_and_a_number_is_an_id_if_it_is_an_integer(spark: SparkSession) -> None:
     good = json_line(7)  # type: ignore[arg-type]
 
     def number(text: str) -> str:
         return good.replace("7", text, 1)
 
     names = good[:-1] + ', "Impression_ID": 8, "SHOWN": []}'
-    told = {
+    given = {
         good: ("7", None),
         number("7.0"): ("7", None),
         number("7e0"): ("7", None),
@@ -180,18 +180,18 @@ def test_json_is_what_rfc_8259_says_and_a_number_is_an_id_if_it_is_whole(spark: 
         good.replace('"impression_id"', '"Impression_ID"'): (None, "missing_field"),
         json_line(shown=[3.0, 1e7, "n4"], clicked=[3]): ("i1", None),
     }
-    found = strict(spark, *told)
-    assert [(id, reason) for id, _, reason in found] == list(told.values())
+    found = strict(spark, *given)
+    assert [(id, reason) for id, _, reason in found] == list(given.values())
     assert found[-1][1] == ["3", "10000000", "n4"]
 
 
-def test_a_name_that_stands_twice_in_an_object_of_a_list_is_refused(spark: SparkSession) -> None:
+def test_a_name_given_twice_in_an_object_of_a_list_is_refused(spark: SparkSession) -> None:
     columns = {"impression_id": "i", "user_id": "u", "time": "t", "shown": "s"}
     text = json.dumps({"columns": columns, "extra": {}, "lists": {"shown": {"split": "", "field": "n.id"}}})
     format = json.dumps(json.loads(text) | {"time_format": "iso", "time_zone": "UTC", "clicked_as": "ids"})
     line = '{{"i": 1, "u": 2, "t": "2026-03-02T09:15:31Z", "s": [{{"n": {{"id": 3{} }}, "x": 1, "x": 2}}]}}'
-    told = [line.format(more) for more in ("", ', "y": 1, "y": 2', ', "id": 4')]
-    found = rows(with_parsed(raw_logs(spark, *told), format), "position", "shown", "reason")
+    given = [line.format(more) for more in ("", ', "y": 1, "y": 2', ', "id": 4')]
+    found = rows(with_parsed(raw_logs(spark, *given), format), "position", "shown", "reason")
     assert found == [(0, ["3"], None), (1, ["3"], None), (2, ["4"], "duplicate_field")]
 
 

@@ -90,8 +90,8 @@ MUTATIONS: tuple[Mutation, ...] = (
 def mutated(lines: list[str]) -> list[bytes]:
     draw = random.Random(SEED)
     good = [line.encode() for line in lines]
-    told = [MUTATIONS[at % len(MUTATIONS)](draw, draw.choice(good), draw.choice(good)) for at in range(LINES - 2)]
-    return [*told, good[0][:-1] + b"x" * (10 << 20), b"\x00" * (10 << 20)]
+    mutants = [MUTATIONS[at % len(MUTATIONS)](draw, draw.choice(good), draw.choice(good)) for at in range(LINES - 2)]
+    return [*mutants, good[0][:-1] + b"x" * (10 << 20), b"\x00" * (10 << 20)]
 
 
 def json_lines() -> list[str]:
@@ -104,29 +104,29 @@ def mind_lines() -> list[str]:
 
 @pytest.mark.parametrize(("format", "lines"), [("jsonl", json_lines()), ("mind", mind_lines())])
 def test_every_line_is_usable_or_has_a_reason(spark: SparkSession, format: str, lines: list[str]) -> None:
-    judged = with_parsed(raw_logs(spark, *mutated(lines), format=format), format).persist()
-    reasons = dict(rows(judged.groupBy("reason").count()))
+    parsed = with_parsed(raw_logs(spark, *mutated(lines), format=format), format).persist()
+    reasons = dict(rows(parsed.groupBy("reason").count()))
     assert set(reasons) <= {None, *REJECT_REASONS}
     assert sum(reasons.values()) == LINES
-    assert (keep_parsed(judged).count(), keep_rejects(judged).count()) == (reasons[None], LINES - reasons[None])
+    assert (keep_parsed(parsed).count(), keep_rejects(parsed).count()) == (reasons[None], LINES - reasons[None])
     assert reasons[None] > LINES // 100
     assert len(reasons) > len(REJECT_REASONS) // 2
-    told = keep_parsed(judged)
+    usable = keep_parsed(parsed)
     ids = F.concat(F.array("impression_id", "user_id"), "history", "shown", F.coalesce("clicked_ids", F.array()))
     odd = F.exists(ids, lambda id: (F.trim(id) == "") | id.rlike(r"[\s\p{Cc}\p{Z}\\]") | (F.octet_length(id) > 256))
     broken = odd | (F.size("shown") == 0) | (F.size(F.array_except("clicked_ids", "shown")) > 0)
-    assert told.where(broken | F.col("time").isNull()).count() == 0
-    judged.unpersist()
+    assert usable.where(broken | F.col("time").isNull()).count() == 0
+    parsed.unpersist()
 
 
-def test_files_of_them_are_ingested_and_the_books_balance(spark: SparkSession, tmp_path: Path) -> None:
+def test_files_of_them_are_ingested_and_the_counts_balance(spark: SparkSession, tmp_path: Path) -> None:
     lines = mutated(json_lines())
     logs = write_logs(tmp_path / "logs", {"a.jsonl": lines[: LINES // 2], "b.jsonl.gz": lines[LINES // 2 :]})
     lake = Lake(spark, str(tmp_path / "lake"))
     find = partial(find_new, log_paths(logs, "auto", None), logs, None)
     summary = ingest_logs(lake, find, source="publisher", arrived_at=ARRIVED, max_reject_share=1.0)
-    told = (b"\n".join(lines) + b"\n").splitlines()
-    assert summary["lines"] == len(told) > LINES  # some hold line ends
+    expected = (b"\n".join(lines) + b"\n").splitlines()
+    assert summary["lines"] == len(expected) > LINES  # some hold line ends
     assert summary["lines"] == summary["impressions"] + summary["merged"] + summary["rejected"]
     assert lake.read(IMPRESSIONS).count() == summary["impressions"] > 0
     assert lake.read(REJECTS).count() == summary["rejected"] > LINES // 2

@@ -1,4 +1,4 @@
-"""The parser of batches against a slow, obvious one; and both engines against it."""
+"""The parser of batches against a slow, simple one; and both engines against it."""
 
 from __future__ import annotations
 
@@ -261,10 +261,10 @@ def test_names_that_end_alike_are_other_names() -> None:
 
 def test_a_batch_may_be_part_of_another_and_is_parsed_in_parts_of_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = mutated(json_lines())[:300]
-    whole = batch_of([b"{}", *lines, b"x"], "jsonl")
+    every = batch_of([b"{}", *lines, b"x"], "jsonl")
     wanted = parse_batch(batch_of(lines, "jsonl"), "jsonl").to_pylist()
-    assert parse_batch(whole.slice(1, len(lines)), "jsonl").to_pylist() == wanted
+    assert parse_batch(every.slice(1, len(lines)), "jsonl").to_pylist() == wanted
     monkeypatch.setattr(parse, "_BYTES", 5_000)
-    some = [*parse_batches([whole.slice(1, len(lines))], format="jsonl", earliest=EARLIEST, once=True)]
+    some = [*parse_batches([every.slice(1, len(lines))], format="jsonl", earliest=EARLIEST, drop_repeats=True)]
     assert len(some) > 3
     assert [row for batch in some for row in batch.to_pylist()] == wanted

@@ -13,7 +13,7 @@ from pipelines.ingest.discover.previous_reads import Known
 from pipelines.ingest.discover.sources import Found
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.parse.mapping import LogMapping
-from pipelines.ingest.stream import Growing, ingest_stream, summed
+from pipelines.ingest.stream import GrowingFolder, ingest_stream, summed
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
 from schemas.impression import IMPRESSIONS
@@ -23,7 +23,7 @@ from tests.builders import ARRIVED, json_line, rows, write_logs
 
 def stream(lake: Lake, logs: Path, max_files: int = 2) -> dict[str, Any]:
     add = partial(ingest_logs, lake, source="a / source", arrived_at=ARRIVED)
-    return ingest_stream(lake, Growing(logs, "jsonl", None), add, source="a / source", max_files=max_files)
+    return ingest_stream(lake, GrowingFolder(logs, "jsonl", None), add, source="a / source", max_files=max_files)
 
 
 def lines(file: str, count: int) -> list[str]:
@@ -57,7 +57,7 @@ def test_a_growing_folder_is_read_some_files_at_a_time_each_line_once(spark: Spa
     assert lake.read(INGEST_RUNS).count() >= 4  # two files at a time
 
 
-def test_new_files_come_so_many_at_a_time_and_then_all_are_looked_at(spark: SparkSession, tmp_path: Path) -> None:
+def test_new_files_come_in_groups_and_then_all_are_inspected(spark: SparkSession, tmp_path: Path) -> None:
     lake, asked = Lake(spark, str(tmp_path / "lake")), list[list[str]]()
     logs = write_logs(tmp_path / "logs", {f"{name}.jsonl": lines(name, 1) for name in "abcde"})
 
@@ -65,15 +65,15 @@ def test_new_files_come_so_many_at_a_time_and_then_all_are_looked_at(spark: Spar
         found = find({})
         asked.append([file.name[-7] for file in found.files])
         if len(asked) == 1:
-            write_logs(logs, {"f.jsonl": lines("f", 1)})  # comes meanwhile
+            write_logs(logs, {"f.jsonl": lines("f", 1)})  # added meanwhile
         return {"inputs": {"t": len(asked)}, "outputs": {}, "unreadable_files": {}, "unfinished_lines": [], "n": 1}
 
-    summary = ingest_stream(lake, Growing(logs, "jsonl", None), add, source="s", max_files=2)
+    summary = ingest_stream(lake, GrowingFolder(logs, "jsonl", None), add, source="s", max_files=2)
     assert asked == [["a", "b"], ["c", "d"], ["e"], [*"abcdef"]]
     assert (summary["inputs"], summary["n"]) == ({"t": 1}, 4)
 
 
-def test_a_second_stream_adds_nothing_twice_and_what_older_ones_remembered_is_left_alone(
+def test_a_second_stream_adds_nothing_twice_and_the_state_of_older_ones_is_left_alone(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
@@ -88,10 +88,10 @@ def test_a_second_stream_adds_nothing_twice_and_what_older_ones_remembered_is_le
 def test_what_cannot_be_streamed_is_refused(tmp_path: Path, mapping: LogMapping | None) -> None:
     logs = tmp_path if mapping else write_logs(tmp_path, {"a.jsonl": lines("a", 1)}) / "logs" / "a.jsonl"
     with pytest.raises(InputError, match=r"a stream reads a folder.*Leave --stream-files out"):
-        Growing(logs, "auto", mapping)
+        GrowingFolder(logs, "auto", mapping)
 
 
-def test_the_figures_of_runs_are_added_and_what_they_name_is_put_together() -> None:
+def test_the_numbers_of_runs_are_added_and_their_tables_joined() -> None:
     one = {"lines": 1, "source": "s", "unreadable_files": {"a": "why"}, "by_reason": {"x": 1}}
     other = {"lines": 2, "source": "s", "unreadable_files": {"b": "why"}, "by_reason": {"x": 1, "y": 2}}
     assert summed([one, other]) == {

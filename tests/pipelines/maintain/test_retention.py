@@ -88,9 +88,7 @@ def test_no_file_is_read_again_and_an_old_line_in_a_new_file_is_a_new_line(aged:
 
 def test_a_replay_of_lines_that_are_gone_changes_nothing_and_says_why(aged: Lake) -> None:
     expire(aged, ExpiryConfig(raw_log_days=5), TODAY)
-    with pytest.raises(
-        InputError, match=r"holds 0 lines of batch 1 of p, which had 4.*--raw-log-days is gone for good"
-    ):
+    with pytest.raises(InputError, match=r"holds 0 lines of batch 1 of p, which had 4.*--raw-log-days are lost"):
         replay_logs(aged, IngestConfig(max_reject_share=1.0), source="p")
 
 

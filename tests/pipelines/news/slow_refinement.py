@@ -1,4 +1,4 @@
-"""Content refinement, slow and obvious: each formula of SpeedyFeed's section 4.3 by itself."""
+"""A slow, obvious reference of content refinement: each formula of SpeedyFeed's section 4.3 as one function."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def slow_keywords(
     *,
     by_score: bool,
 ) -> list[tuple[str, int, int]]:
-    """(word, frequency, position) that are kept of a text, in its order."""
+    """(word, frequency, position) of the words kept from a text, in text order."""
     scored = []
     for word in set(words):
         if word in stop or len(word) == 1:

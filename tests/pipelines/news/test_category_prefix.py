@@ -17,14 +17,14 @@ CLS, SEP, COLON, SPORTS, HEALTH, HELLO = 101, 102, 1024, 2998, 2740, 7592
 
 
 def test_titles_begin_with_readable_categories_and_hash_as_they_stand(spark: SparkSession) -> None:
-    told = [
+    titled = [
         ("a", "sports", "football_nfl", "Hello"),
         ("b", "FoodAndDrink", "", "Hello"),
         ("c", "", "", "Hello"),
         ("d", "sports", "golf", ""),
         ("e", "", "health-news", "Hello"),
     ]
-    news = spark.createDataFrame([("s", *each, "", "", "old") for each in told], spark_schema(NEWS)).transform(
+    news = spark.createDataFrame([("s", *each, "", "", "old") for each in titled], spark_schema(NEWS)).transform(
         with_category_prefix
     )
     assert rows(news, "news_id", "title") == [
@@ -34,7 +34,7 @@ def test_titles_begin_with_readable_categories_and_hash_as_they_stand(spark: Spa
         ("d", ""),  # no text is no text
         ("e", "health news: Hello"),
     ]
-    assert len(set(rows(news, "text_sha256"))) == len(told)
+    assert len(set(rows(news, "text_sha256"))) == len(titled)
 
 
 def test_another_category_makes_other_tokens_only_where_it_stands_first(spark: SparkSession, tmp_path: Path) -> None:
@@ -51,5 +51,5 @@ def test_another_category_makes_other_tokens_only_where_it_stands_first(spark: S
     assert prepared(lake, "sports", first=True) == 0
     assert prepared(lake, "health", first=True) == 1
     assert items(lake, "segment_tokens", "tokens_version") == [("s", "a", [[CLS, HEALTH, COLON, HELLO, SEP]], 3)]
-    assert rows(lake.read(NEWS), "title") == [("Hello",)]  # the news themselves stay as they were told
+    assert rows(lake.read(NEWS), "title") == [("Hello",)]  # the news themselves stay unchanged
     assert lake.read(ITEM_TOKENS).count() == 1

@@ -26,8 +26,8 @@ def test_any_corpus_weighs_its_words_as_the_formulas_say(spark: SparkSession) ->
     for row in word_counts(news, ["title", "body"]).transform(with_idf).collect():
         found.setdefault((row["source"], row["field"]), {})[row["word"]] = row["idf"], row["texts_with"]
     for source, texts in corpora.items():
-        for field, told in (("title", texts), ("body", [text[::-1] for text in texts])):
-            words = [slow_words(text) for text in told]
+        for field, field_texts in (("title", texts), ("body", [text[::-1] for text in texts])):
+            words = [slow_words(text) for text in field_texts]
             slow = slow_idf(words)
             corpus = found.pop((source, field), {})
             unseen, texts_with_any = corpus.pop("", (None, 0))

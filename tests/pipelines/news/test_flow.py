@@ -16,7 +16,7 @@ from pipelines.engine.scratch import scratch
 from pipelines.lake.tables import Lake
 from pipelines.lake.token_notes import noted_sources
 from pipelines.news.flow import prepare_news
-from pipelines.news.items import new_rows
+from pipelines.news.items import assign_rows
 from pipelines.news.segmenting import NewsConfig
 from schemas.errors import InputError
 from schemas.news import ITEM_TOKENS, NEWS
@@ -28,7 +28,7 @@ CLS, SEP, HELLO, WORLD = 101, 102, 7592, 2088
 
 
 def write_news(folder: Path, *news: tuple[str, str] | str) -> Path:
-    """news.jsonl of (id, title) pairs, and of lines as they are."""
+    """Write news.jsonl from (id, title) pairs and raw lines."""
     lines = [each if isinstance(each, str) else json.dumps({"news_id": each[0], "title": each[1]}) for each in news]
     (folder / "news.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return folder
@@ -88,10 +88,10 @@ def test_rows_are_permanent_and_canonical_rows_follow_the_text(spark: SparkSessi
     assert (other["new_items"], other["retokenised_items"], other["items"]) == (1, 0, 1)
     assert items(lake, "item_row", "canonical_row")[:2] == [("r", "a", 6, 6), ("s", "a", 1, 1)]
     made = noted_sources(lake)
-    assert {name: told["tokens"]["fields"] for name, told in made.items()} == {"s": ["title"], "r": ["title", "body"]}
+    assert {name: noted["tokens"]["fields"] for name, noted in made.items()} == {"s": ["title"], "r": ["title", "body"]}
     by_source = {(row[0], row[-1]) for row in items(lake, "tokenizer_sha256")}
-    assert by_source <= {(name, sha256) for name, told in made.items() for sha256 in told["sha256"]}
-    assert {name: told["corpora"] for name, told in made.items()} == {"s": {"title": 1}, "r": {"title": 2}}
+    assert by_source <= {(name, sha256) for name, noted in made.items() for sha256 in noted["sha256"]}
+    assert {name: noted["corpora"] for name, noted in made.items()} == {"s": {"title": 1}, "r": {"title": 2}}
     assert {row[-1] for row in items(lake, "tokens_version")} == {
         1,
         2,
@@ -118,7 +118,7 @@ def test_a_file_without_ids_and_titles_is_refused_before_any_write(
     spark: SparkSession, tmp_path: Path, lines: Sequence[Any]
 ) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
-    with pytest.raises(InputError, match=rf"of {len(lines)} lines none holds a news id and a title. Expected JSON"):
+    with pytest.raises(InputError, match=rf"none of its {len(lines)} lines holds a news id and a title. Expected JSON"):
         prepare_news(lake, write_news(tmp_path, *lines), CONFIG, source="s")
     assert not (tmp_path / "lake").exists()
 
@@ -129,12 +129,12 @@ def test_new_rows_are_dense_in_key_order_over_all_parts(spark: SparkSession, par
     frame = spark.createDataFrame(keys, "source string, item_id string, item_row int").repartition(4)
     expected = sorted((source, item) for source, item, row in keys if row is None)
     with scratch() as keep:
-        found = rows(new_rows(frame, after=7, keep=keep, part_rows=part_rows), "new_row", "source", "item_id")
+        found = rows(assign_rows(frame, after=7, keep=keep, part_rows=part_rows), "new_row", "source", "item_id")
     assert sorted(found) == [(8 + place, *key) for place, key in enumerate(expected)]
 
 
 class Overtaken(Lake):
-    """A lake on which another run of prepare_news is done just before this one's commit to a table."""
+    """A lake where another run of prepare_news commits just before this run's commit to a table."""
 
     def overtake_at(self, table: Table, news: Path) -> Overtaken:
         self.table, self.news = table.name, news
@@ -154,15 +154,15 @@ class Overtaken(Lake):
 
 
 @pytest.mark.parametrize(("table", "made"), [(NEWS, False), (ITEM_TOKENS, True)], ids=["first run", "later run"])
-def test_of_two_runs_at_once_one_is_told_to_run_again_and_no_news_are_lost(
+def test_of_two_runs_at_once_one_is_asked_to_run_again_and_no_news_are_lost(
     spark: SparkSession, tmp_path: Path, table: Table, made: bool
 ) -> None:
     folders = [tmp_path / name for name in ("before", "ours", "theirs")]
     for folder in folders:
         folder.mkdir()
     before, ours, theirs = (
-        write_news(folder, *told)
-        for folder, told in zip(
+        write_news(folder, *news)
+        for folder, news in zip(
             folders, ([("a", "Hello")], [("b", "World"), ("c", "x")], [("d", "Hello")]), strict=True
         )
     )

@@ -1,4 +1,4 @@
-"""prepare_news killed before each of its commits: the next run makes what one run makes."""
+"""After prepare_news is killed before any of its commits, the next run gives the result of one complete run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMITS = 6  # NEWS, corpus, near-duplicates, note, ITEM_TOKENS, and the note on
 
 @dataclass
 class Kill:
-    """Counts commits, and stands for a kill before the `at`-th."""
+    """Counts commits and raises instead of the `at`-th."""
 
     at: int
     commits: int = 0
@@ -64,9 +64,9 @@ def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
     more = "lantern og zebra news and more of "
     write(folder / "more", a=f"{LONG} zebra", c=f"{more}it", d=f"{more}them")
     prepare_news(Lake(spark, str(folder / "base")), folder / "first", BEFORE, source="s")
-    shutil.copytree(folder / "base", folder / "whole")
+    shutil.copytree(folder / "base", folder / "complete")
     with pytest.MonkeyPatch.context() as patch:
-        lake = Lake(spark, str(folder / "whole"))
+        lake = Lake(spark, str(folder / "complete"))
         counted = killed(lake, patch, at=-1)
         prepare_news(lake, folder / "more", AFTER, source="s")
     assert counted.commits == COMMITS
@@ -87,4 +87,4 @@ def test_a_killed_run_is_completed_by_the_next(
             prepare_news(lake, folder / "more", AFTER, source="s")
     lake = Lake(spark, str(tmp_path / "lake"))
     prepare_news(lake, folder / "more", AFTER, source="s")
-    assert held(lake) == held(Lake(spark, str(folder / "whole")))
+    assert held(lake) == held(Lake(spark, str(folder / "complete")))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.engine.scratch import scratch
-from pipelines.news.items import changed_items, new_rows, numbered, with_item
+from pipelines.news.items import assign_rows, changed_items, with_item, with_rows
 from pipelines.news.logged_ids import news_of_log
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.tokens import tokenised
@@ -25,8 +25,8 @@ def test_ids_of_a_log_without_news_become_items_of_their_own_without_text(spark:
 
     known = news.transform(with_item, spark.createDataFrame([], spark_schema(ITEM_TOKENS)))
     with scratch() as keep:
-        new = new_rows(known, after=4, keep=keep)
-        changed = changed_items(numbered(known, new), {("s", ()): "k"})
+        new = assign_rows(known, after=4, keep=keep)
+        changed = changed_items(with_rows(known, new), {("s", ()): "k"})
         items = changed.transform(tokenised, NewsConfig().segmenting())
         found = rows(items, "item_id", "item_row", "canonical_row", "segment_tokens")
     empty = [[101, 102]]  # [CLS] and [SEP]

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pipelines.engine.scratch import scratch
 from pipelines.lake.tables import Lake
 from pipelines.news.flow import prepare_news
-from pipelines.news.near_duplicates import band_keys, bands_for, folded, near_duplicates, shingled, similar_pairs
+from pipelines.news.near_duplicates import band_keys, bands_for, fold_pairs, near_duplicates, shingled, similar_pairs
 from pipelines.news.segmenting import NewsConfig
 from schemas.news import ITEM_TOKENS, NEAR_DUPLICATES
 from tests.builders import rows
@@ -28,8 +28,8 @@ def texts(seed: int = 1) -> dict[int, str]:
     stories = [rng.choices(words, k=30) for _ in range(10)]
     versions = [story for story in stories for _ in range(6)]
     rng.shuffle(versions)
-    told = [[w if rng.random() > 0.02 else rng.choice(words) for w in story] for story in versions]
-    return {row: " ".join(story) for row, story in enumerate([*told, ["one"], ["one", "!"], []], 1)}
+    texts_of_rows = [[w if rng.random() > 0.02 else rng.choice(words) for w in story] for story in versions]
+    return {row: " ".join(story) for row, story in enumerate([*texts_of_rows, ["one"], ["one", "!"], []], 1)}
 
 
 def slow_similarity(first: str, second: str) -> float:
@@ -42,14 +42,14 @@ def slow_similarity(first: str, second: str) -> float:
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 1.0])
 def test_the_pairs_are_those_that_comparing_all_would_find(spark: SparkSession, threshold: float) -> None:
-    told = texts()
-    frame = spark.createDataFrame(list(told.items()), "item_row int, title string")
+    texts_of_rows = texts()
+    frame = spark.createDataFrame(list(texts_of_rows.items()), "item_row int, title string")
     pairs = similar_pairs(shingled(frame, ["title"]), threshold=threshold)
     found = {(row["late"], row["early"]): row["similarity"] for row in pairs.collect()}
     slow = {
         (late, early): similarity
-        for early, late in combinations([row for row, text in told.items() if text], 2)
-        if (similarity := slow_similarity(told[late], told[early])) >= threshold
+        for early, late in combinations([row for row, text in texts_of_rows.items() if text], 2)
+        if (similarity := slow_similarity(texts_of_rows[late], texts_of_rows[early])) >= threshold
     }
     assert found == pytest.approx(slow)
     assert found or threshold == 1.0
@@ -57,7 +57,7 @@ def test_the_pairs_are_those_that_comparing_all_would_find(spark: SparkSession, 
 
 @given(st.sets(st.tuples(st.integers(1, 9), st.integers(1, 9)).filter(lambda pair: pair[0] > pair[1])))
 def test_each_item_is_folded_into_the_first_kept_one_like_it(pairs: set[tuple[int, int]]) -> None:
-    found = {late: early for late, early, _ in folded((late, early, 1.0) for late, early in sorted(pairs))}
+    found = {late: early for late, early, _ in fold_pairs((late, early, 1.0) for late, early in sorted(pairs))}
     kept: list[int] = []
     for row in range(1, 10):
         like = [other for other in kept if (row, other) in pairs]
@@ -67,16 +67,20 @@ def test_each_item_is_folded_into_the_first_kept_one_like_it(pairs: set[tuple[in
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 1.0])
 def test_items_are_folded_as_comparing_all_in_order_of_their_rows_would(spark: SparkSession, threshold: float) -> None:
-    told = texts(seed=2)
-    told |= {row: told[row - 70].upper() for row in range(71, 91)}
-    told |= dict.fromkeys(range(64, 71), "")  # the same shingles under later rows
-    frame = spark.createDataFrame(list(told.items()), "item_row int, title string").repartition(3)
+    texts_of_rows = texts(seed=2)
+    texts_of_rows |= {row: texts_of_rows[row - 70].upper() for row in range(71, 91)}
+    texts_of_rows |= dict.fromkeys(range(64, 71), "")  # the same shingles under later rows
+    frame = spark.createDataFrame(list(texts_of_rows.items()), "item_row int, title string").repartition(3)
     with scratch() as keep:
         found = rows(near_duplicates(frame, ["title"], threshold=threshold, keep=keep))
     slow: dict[int, tuple[int, float]] = {}
-    for late in sorted(row for row, text in told.items() if text):
+    for late in sorted(row for row, text in texts_of_rows.items() if text):
         for early in range(1, late):
-            similarity = slow_similarity(told[late].lower(), told[early].lower()) if told[early] else 0.0
+            similarity = (
+                slow_similarity(texts_of_rows[late].lower(), texts_of_rows[early].lower())
+                if texts_of_rows[early]
+                else 0.0
+            )
             if early not in slow and late not in slow and similarity >= threshold:
                 slow[late] = early, similarity
     assert {row: (kept, similarity) for row, kept, similarity in found} == slow  # to the last bit

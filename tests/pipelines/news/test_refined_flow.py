@@ -1,4 +1,4 @@
-"""Content refinement from end to end: real articles, languages, corpora that stay and are made anew."""
+"""Content refinement from end to end: real articles, languages, corpora that stay and are counted again."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def write(folder: Path, **bodies: str) -> Path:
     return folder
 
 
-def told(lake: Lake, column: str) -> dict[str, Any]:
+def column_by_item(lake: Lake, column: str) -> dict[str, Any]:
     """News id -> the column of its item."""
     return dict(rows(lake.read(ITEM_TOKENS), "item_id", column))
 
 
 def slow_segment(text: str, segmenting: Segmenting, tokenizer: Tokenizer, idf: dict[str, float]) -> tuple[Any, ...]:
-    """(tokens, tokens of the whole text, frequency, position) of one field."""
-    whole = tokenizer.encode(text).ids
-    if len(whole) <= segmenting.tokens_per_segment:
-        return whole, len(whole), [], []
+    """(tokens, tokens of the complete text, frequency, position) of one field."""
+    every = tokenizer.encode(text).ids
+    if len(every) <= segmenting.tokens_per_segment:
+        return every, len(every), [], []
     room = segmenting.tokens_per_segment - 2
     ids = {word: tokenizer.encode(word, add_special_tokens=False).ids for word in set(slow_words(text))}
     kept = slow_keywords(
@@ -46,7 +46,7 @@ def slow_segment(text: str, segmenting: Segmenting, tokenizer: Tokenizer, idf: d
     )
     tokens = [token for word, _, _ in kept for token in ids[word]]
     often, places = ([0, *(value for k in kept for value in [k[at] + (at == 2)] * len(ids[k[0]])), 0] for at in (1, 2))
-    return [whole[0], *tokens, whole[-1]], len(whole), often, places
+    return [every[0], *tokens, every[-1]], len(every), often, places
 
 
 @pytest.mark.parametrize("select", ["text", pytest.param("score", marks=pytest.mark.slow)])
@@ -81,20 +81,20 @@ def test_a_corpus_stays_until_it_is_asked_for_anew(spark: SparkSession, tmp_path
     first = prepare_news(lake, write(tmp_path, a=LONG, b="harbour news", c=""), config, source="s")
     assert first["corpora"] == {"body": {"corpus": 1, "texts": 2, "texts_now": 2}}
     assert (first["items_without_text"], first["refined_segments"]) == (1, 1)
-    tokens, counted = told(lake, "segment_tokens"), rows(lake.read(CORPUS_STATISTICS), "word", "idf")
+    tokens, counted = column_by_item(lake, "segment_tokens"), rows(lake.read(CORPUS_STATISTICS), "word", "idf")
 
     later = {f"n{number}": "volcano lantern news" for number in range(8)}
     second = prepare_news(lake, write(tmp_path, **later), config, source="s")
     assert second["corpora"] == {"body": {"corpus": 1, "texts": 2, "texts_now": 10}}
     assert (second["new_items"], second["retokenised_items"]) == (8, 0)
     assert rows(lake.read(CORPUS_STATISTICS), "word", "idf") == counted
-    assert {name: held for name, held in told(lake, "segment_tokens").items() if name in tokens} == tokens
+    assert {name: held for name, held in column_by_item(lake, "segment_tokens").items() if name in tokens} == tokens
 
     third = prepare_news(lake, tmp_path, replace(config, new_corpus=True, select="score"), source="s")
     assert third["corpora"] == {"body": {"corpus": 2, "texts": 10, "texts_now": 10}}
     assert (third["new_items"], third["retokenised_items"]) == (0, 11)
-    assert told(lake, "segment_tokens")["a"] != tokens["a"]
-    versions = told(lake, "tokens_version")
+    assert column_by_item(lake, "segment_tokens")["a"] != tokens["a"]
+    versions = column_by_item(lake, "tokens_version")
     assert {name for name, version in versions.items() if version == 2} == {"a"}  # alone its tokens are others now
     assert noted_sources(lake)["s"]["corpora"] == {"body": 2}
 

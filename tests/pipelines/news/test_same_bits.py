@@ -1,4 +1,4 @@
-"""The same news give the same rows on every engine, to the last bit: what stands here is true of each."""
+"""The same news give the same rows on every engine, bit for bit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.engine.scratch import scratch
 from pipelines.news.category_prefix import text_sha256, with_category_prefix
 from pipelines.news.corpus import with_idf, word_counts
 from pipelines.news.flow import per_news
-from pipelines.news.items import changed_items, new_rows, numbered, with_item
+from pipelines.news.items import assign_rows, changed_items, with_item, with_rows
 from pipelines.news.near_duplicates import near_duplicates
 from pipelines.news.readers import read_news
 from pipelines.news.segmenting import NewsConfig
@@ -44,15 +44,18 @@ def news_file(folder: Path) -> Path:
 
     lines = []
     for _ in range(400):
-        told = {"news_id": f" n{rng.randrange(300)} ", "title": text(6), "body": text(60)}
-        told |= {"category": rng.choice(["sportsNFL", "food_and-drink", ""]), "subcategory": rng.choice(["", "Ärzte"])}
-        lines.append(json.dumps(told, ensure_ascii=rng.random() < 0.5)[: rng.choice([9, 10_000, 10_000])])
+        fields = {"news_id": f" n{rng.randrange(300)} ", "title": text(6), "body": text(60)}
+        fields |= {
+            "category": rng.choice(["sportsNFL", "food_and-drink", ""]),
+            "subcategory": rng.choice(["", "Ärzte"]),
+        }
+        lines.append(json.dumps(fields, ensure_ascii=rng.random() < 0.5)[: rng.choice([9, 10_000, 10_000])])
     file = folder / "news.jsonl"
     file.write_text("\n".join(lines), encoding="utf-8")
     return file
 
 
-def test_every_engine_makes_the_same_of_a_news_file(spark: SparkSession, tmp_path: Path) -> None:
+def test_every_engine_same_provenance_of_a_news_file(spark: SparkSession, tmp_path: Path) -> None:
     found = {}
     with scratch() as keep:
         read = keep(read_news(spark, news_file(tmp_path), piece_bytes=5000).transform(per_news))
@@ -65,7 +68,7 @@ def test_every_engine_makes_the_same_of_a_news_file(spark: SparkSession, tmp_pat
         found["words"] = digest(words.collect())
 
         known = news.transform(with_item, spark.createDataFrame([], spark_schema(ITEM_TOKENS)))
-        items = keep(numbered(known, new_rows(known, after=0, keep=keep, part_rows=40)))
+        items = keep(with_rows(known, assign_rows(known, after=0, keep=keep, part_rows=40)))
         near = near_duplicates(items.where("item_row = canonical_row"), ["title"], threshold=0.5, keep=keep)
         found["near"] = digest(near.collect())
 

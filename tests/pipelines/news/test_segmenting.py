@@ -55,11 +55,11 @@ def test_where_a_field_keeps_its_start_no_corpus_can_change_it() -> None:
     assert start.sha256(ENGLISH, FIELDS) == start.sha256(Language(language="da", corpora={}), FIELDS)
 
 
-def test_the_manifest_is_told_which_tokenizer_it_was() -> None:
-    told = segmenting(fields=("title", "abstract")).described()
-    assert told.pop("tokenizer_sha256") == segmenting(tokens=9).described()["tokenizer_sha256"]
-    assert told.pop("tokenizer_content") == content_sha256(tokenizer_json())
-    assert told == {
+def test_the_manifest_states_the_tokenizer() -> None:
+    described = segmenting(fields=("title", "abstract")).describe()
+    assert described.pop("tokenizer_sha256") == segmenting(tokens=9).describe()["tokenizer_sha256"]
+    assert described.pop("tokenizer_content") == content_sha256(tokenizer_json())
+    assert described == {
         "tokenizer": "t",
         "vocabulary": 7,
         "pad_id": 0,
@@ -84,19 +84,19 @@ def test_a_tokenizer_that_was_saved_again_makes_no_item_anew() -> None:
 
 def test_a_file_that_is_no_tokenizer_is_named() -> None:
     with pytest.raises(InputError, match=r"broken: not a tokenizer\.json"):
-        Segmenting(name="broken", tokenizer_json="{}").described()
+        Segmenting(name="broken", tokenizer_json="{}").describe()
 
 
 def test_a_tokenizer_without_special_tokens_is_refused() -> None:
-    with pytest.raises(InputError, match="puts nothing around a text"):
-        Segmenting(name="bare", tokenizer_json=tokenizer_json(special=False)).described()
+    with pytest.raises(InputError, match="adds no special tokens"):
+        Segmenting(name="bare", tokenizer_json=tokenizer_json(special=False)).describe()
 
 
 def test_a_segment_without_room_for_text_is_refused() -> None:
     wide = tokenizer_json().replace('"single":[', '"single":[{"SpecialToken":{"id":"[SEP]","type_id":0}},')
     assert wide != tokenizer_json()
-    with pytest.raises(InputError, match=r"puts 3 tokens around each text: use 4 or more"):
-        Segmenting(name="wide", tokenizer_json=wide, tokens_per_segment=3).described()
+    with pytest.raises(InputError, match=r"adds 3 special tokens to each text: use 4 or more"):
+        Segmenting(name="wide", tokenizer_json=wide, tokens_per_segment=3).describe()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Settings of a source stay as they are until an option names another."""
+"""The settings of a source stay until an explicit option changes one."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ FIRST = {
 def test_options_left_out_are_as_before_or_by_default() -> None:
     before = {"fields": ("body",), "category_first": True, "near_duplicates": 0.8}
     asked = NewsConfig(tokens_per_segment=8, near_duplicates=0)
-    assert asked.over({}) == NewsConfig(**{**DEFAULTS, "tokens_per_segment": 8})
-    now = asked.over(before)
+    assert asked.with_defaults({}) == NewsConfig(**{**DEFAULTS, "tokens_per_segment": 8})
+    now = asked.with_defaults(before)
     assert (now.fields, now.category_first, now.near_duplicates, now.select) == (("body",), True, 0, "text")
 
 
 @pytest.fixture
 def prepared(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    """prepare_news of some titles under a source: its summary, or what it refused, and what it said beside."""
+    """prepare_news of some titles under a source: its summary or error message, and its printed output."""
 
     def prepare(source: str, titles: dict[str, str], *options: str, code: int = 0) -> tuple[dict[str, Any], str]:
         lines = [json.dumps({"news_id": name, "category": "news", "title": title}) for name, title in titles.items()]
@@ -59,18 +59,18 @@ def test_each_source_keeps_its_own_settings_whatever_others_are_prepared_by(
     lake = Lake(spark, str(tmp_path / "lake"))
     prepared("first", FIRST, "--category-first")
     made = items(lake, "first")
-    told, said = prepared("second", FIRST, "--tokens-per-segment", "5", "--fields", "title", "--fields", "body")
-    assert (told["new_items"], told["retokenised_items"], told["changed_settings"]) == (3, 0, {})
+    summary, said = prepared("second", FIRST, "--tokens-per-segment", "5", "--fields", "title", "--fields", "body")
+    assert (summary["new_items"], summary["retokenised_items"], summary["changed_settings"]) == (3, 0, {})
     assert items(lake, "first") == made
     assert {row[3] for row in items(lake, "second")} == {4, 5, 6}  # no item stands for one of other settings
     assert "made anew" not in said
 
     second = items(lake, "second")
-    told, _ = prepared("first", FIRST | {"d": "Hello again"})  # no option: as before
-    assert (told["new_items"], told["retokenised_items"], told["changed_settings"]) == (1, 0, {})
+    summary, _ = prepared("first", FIRST | {"d": "Hello again"})  # no option: as before
+    assert (summary["new_items"], summary["retokenised_items"], summary["changed_settings"]) == (1, 0, {})
     assert items(lake, "first")[:3] == made
-    told, said = prepared("first", FIRST, "--no-category-first")
-    assert (told["retokenised_items"], told["changed_settings"]) == (4, {"category_first": ["True", "False"]})
+    summary, said = prepared("first", FIRST, "--no-category-first")
+    assert (summary["retokenised_items"], summary["changed_settings"]) == (4, {"category_first": ["True", "False"]})
     assert "first: category_first was True, is False: all its items are made anew" in said
     assert items(lake, "second") == second
 
@@ -97,23 +97,23 @@ def test_a_tokenizer_is_found_again_or_asked_for(spark: SparkSession, tmp_path: 
     lake = Lake(spark, str(tmp_path / "lake"))
     prepared("s", FIRST, "--tokenizer", str(tmp_path / "tokenizer.json"))
     made = items(lake, "s")
-    told, _ = prepared("s", FIRST, "--tokenizer", "minilm")  # the same one by another name
-    assert (told["changed_settings"], items(lake, "s")) == ({}, made)
+    summary, _ = prepared("s", FIRST, "--tokenizer", "minilm")  # the same one by another name
+    assert (summary["changed_settings"], items(lake, "s")) == ({}, made)
 
     prepared("s", FIRST, "--tokenizer", str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer.json").write_text(json.dumps(json.loads(file.read_text()), indent=4))
-    told, _ = prepared("s", FIRST)  # saved again, it holds the same
-    assert (told["changed_settings"], items(lake, "s")) == ({}, made)
+    summary, _ = prepared("s", FIRST)  # saved again, it holds the same
+    assert (summary["changed_settings"], items(lake, "s")) == ({}, made)
     other = json.loads(file.read_text())
     other["model"]["vocab"]["feedloop"] = len(other["model"]["vocab"])
     (tmp_path / "tokenizer.json").write_text(json.dumps(other))
     _, said = prepared("s", FIRST, code=2)
-    assert "which is another by now" in said
-    assert "Name the old one with --tokenizer, or this one to make all its items anew" in said
+    assert "which has changed since" in said
+    assert "Name the old one with --tokenizer, or this one to make all its items again" in said
     (tmp_path / "tokenizer.json").unlink()
     _, said = prepared("s", FIRST, code=2)
-    assert "that cannot be used" in said
-    assert "Name with --tokenizer where it is now" in said
+    assert "which cannot be used now" in said
+    assert "Name its present place with --tokenizer" in said
     assert items(lake, "s") == made
 
 
@@ -126,7 +126,7 @@ def test_a_lake_of_an_older_feedloop_keeps_each_sources_items(
     older = {name: noted[name] for name in ("language", "corpora", "sha256")}
     both = {"tokens": noted["tokens"], "near_duplicates": None, "sources": {"s": older, "r": older}}
     lake.note(ITEM_TOKENS, "made_from", json.dumps(both))
-    told, _ = prepared("s", FIRST)
-    assert (told["retokenised_items"], items(lake, "s")) == (0, made)
+    summary, _ = prepared("s", FIRST)
+    assert (summary["retokenised_items"], items(lake, "s")) == (0, made)
     assert noted_sources(lake)["s"] == noted
     assert noted_sources(lake)["r"]["tokens"] == noted["tokens"]

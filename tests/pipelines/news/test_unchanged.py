@@ -1,4 +1,4 @@
-"""A run whose news are known already: it says so at once, and only where all is as the last run left it."""
+"""A run without new news stops at once, if nothing has changed since the last run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write(folder: Path, news: Mapping[str, tuple[str, str]]) -> Path:
 
 
 def held(lake: Lake, source: str) -> list[Any]:
-    """What stands there but for what names the very tables of a lake."""
+    """The rows and notes of a lake, without ids of its tables."""
     kept = [name for name in ITEM_TOKENS.column_names if name != "tokenizer_sha256"]
     return [[row for row in rows(lake.read(table), *names) if row[0] == source]
             for table, names in ((NEWS, NEWS.column_names), (ITEM_TOKENS, kept))]  # fmt: skip
@@ -100,7 +100,7 @@ def test_the_same_bytes_by_another_form_are_read(spark: SparkSession, tmp_path: 
     (tmp_path / "a.tsv").write_text(line + "\n")
     (tmp_path / "a.jsonl").write_text(line + "\n")
     prepare_news(lake, tmp_path / "a.tsv", CONFIG, source="s")
-    with pytest.raises(Exception, match="of 1 lines none holds"):
+    with pytest.raises(Exception, match="none of its 1 lines holds"):
         prepare_news(lake, tmp_path / "a.jsonl", CONFIG, source="s")
 
 
@@ -116,10 +116,10 @@ def test_few_changed_news_make_what_a_look_at_all_makes(
     folders = [write(tmp_path / str(number), news) for number, news in enumerate([FIRST, *more])]
     few, every = Lake(spark, str(tmp_path / "few")), Lake(spark, str(tmp_path / "every"))
     for number, folder in enumerate(folders):
-        told = prepare_news(few, folder, CONFIG, source="s")
+        summary = prepare_news(few, folder, CONFIG, source="s")
         with monkeypatch.context() as patch:
-            patch.setattr("pipelines.news.unchanged._makes_the_same", lambda *_, **__: False)
-            assert told == prepare_news(every, folder, CONFIG, source="s"), number
+            patch.setattr("pipelines.news.unchanged._same_provenance", lambda *_, **__: False)
+            assert summary == prepare_news(every, folder, CONFIG, source="s"), number
         assert held(few, "s") == held(every, "s"), number
     commits = {table.name: few.version(table) for table in (NEWS, ITEM_TOKENS)}
     assert commits == {table.name: every.version(table) for table in (NEWS, ITEM_TOKENS)}

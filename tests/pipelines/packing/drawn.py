@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import Packed, pack_frames
-from pipelines.packing.write import directory_at
+from pipelines.packing.write import build_directory
 from schemas.as_arrow import arrow_schema
 from schemas.news import ITEM_TOKENS
 from schemas.storage.place import Place
@@ -76,23 +76,23 @@ def write(folder: Path, table: Table, rows: list[dict[str, Any]]) -> None:
 
 
 def pack_drawn(spark: SparkSession, tables: Path, out: Path, config: PackingConfig) -> Packed:
-    """Packs what `draw` made, without a manifest."""
+    """Pack the tables of `draw`, without a manifest."""
     trajectories, evaluation, items = (
         spark.read.parquet((tables / table.name).absolute().as_uri())
         for table in (TRAJECTORIES, EVALUATION, ITEM_TOKENS)
     )
-    with directory_at(out) as folder:
+    with build_directory(out) as folder:
         return pack_frames(Place.of(folder), trajectories, evaluation, items, config=config, news=NEWS)
 
 
 def start(engine: Engine, tables: Path, out: Path, options: Mapping[str, PackingConfig]) -> subprocess.Popen[bytes]:
-    """Packing by an engine of a process of its own."""
+    """Start packing by an engine in its own process."""
     described = json.dumps({name: asdict(config) for name, config in options.items()})
     return started(engine, "tests.pipelines.packing.drawn", engine, str(tables), str(out), described)
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Each file by its name without the part that is never the same; Petastorm's metadata holds those names."""
+    """The bytes of each file, by its name without the random part; Petastorm's metadata holds those names."""
     files = (path for path in out.rglob("*") if path.is_file() and path.name != "_common_metadata")
     return {re.sub("-[0-9a-f]{32}", "", str(path.relative_to(out))): path.read_bytes() for path in files}
 

@@ -1,4 +1,4 @@
-"""A lake whose tables were drawn: what packing reads, without the stages before it."""
+"""A lake with random tables as input of packing, without the stages before it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def drawn_lake(spark: SparkSession, folder: Path | Place) -> Lake:
     lake.overwrite(TRAJECTORIES, found.repartition(3))
     later = START + timedelta(days=2)
     others = ([0.0, 1.5], [3, 4], [1, 2], False, ["j"], False)
-    judged = [("p", f"i{n}", "u1", later, [1], [2, 3], ["n2", "n3"], [True, False], *others) for n in range(4)]
-    judged.append(("p", "i4", "u1", later, [1], [0, 3], ["unknown", "n3"], None, *others))  # unlabelled
-    lake.overwrite(EVALUATION, spark.createDataFrame(judged, spark_schema(EVALUATION)))
+    evaluated = [("p", f"i{n}", "u1", later, [1], [2, 3], ["n2", "n3"], [True, False], *others) for n in range(4)]
+    evaluated.append(("p", "i4", "u1", later, [1], [0, 3], ["unknown", "n3"], None, *others))  # unlabelled
+    lake.overwrite(EVALUATION, spark.createDataFrame(evaluated, spark_schema(EVALUATION)))
     items = [
         ("p", f"n{n}", n, n, "t", 1, "k", [0], [[101, 1000 + n, 102]], 1, [3], [[]], [[]]) for n in range(1, ITEMS + 1)
     ]

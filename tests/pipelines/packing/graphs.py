@@ -12,9 +12,9 @@ from pipelines.packing.shard import IntArray
 
 
 def graph_of(trajectories: list[list[int]]) -> Graph:
-    """Each trajectory's item rows, as they stand."""
+    """The graph of each trajectory's item rows."""
     rows = np.array([row for each in trajectories for row in each], np.int64)
-    return Graph.of_rows(np.cumsum([0, *map(len, trajectories)]), rows)
+    return Graph.from_rows(np.cumsum([0, *map(len, trajectories)]), rows)
 
 
 def items_of(graph: Graph, trajectory: int) -> set[int]:

@@ -1,4 +1,4 @@
-"""What lies behind a URL that was packed to."""
+"""Reads the contents of a packed URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.storage.place import Place
 
 
 def manifest_at(out: Place) -> Manifest:
-    """The manifest that stands there."""
+    """The manifest at the place."""
     return Manifest.from_json(files.read(out / MANIFEST_FILE, largest=LARGEST_MANIFEST), str(out))
 
 
@@ -20,7 +20,7 @@ def names_below(out: Place) -> list[str]:
 
 
 def sums(manifest: Manifest) -> dict[str, str]:
-    """sha256 by name, without the part of names that is never the same; Petastorm's metadata holds those names."""
+    """sha256 by name without the random part; Petastorm's metadata holds those names."""
     listed = (entry for entry in manifest.files if not entry.path.endswith("_common_metadata"))
     return {re.sub("-[0-9a-f]{32}", "", entry.path): entry.sha256 for entry in listed}
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.packing.budget import Budget, cut, superblock_size
+from pipelines.packing.budget import Budget, cut_batches, superblock_size
 from pipelines.packing.graph import Graph
 from pipelines.packing.shard import Shard
 
@@ -63,7 +63,7 @@ def test_batches_are_cut_where_one_more_trajectory_would_pass_a_budget(
     rng = np.random.default_rng(seed)
     order, tokens_V = rng.permutation(len(users)), rng.integers(1, 12, 13)
     budget = Budget(trajectories=most_trajectories, items=most_items, tokens=most_tokens)
-    found = cut(Graph.of_shard(shard_of(users)), order, budget, tokens_V).tolist()
+    found = cut_batches(Graph.from_shard(shard_of(users)), order, budget, tokens_V).tolist()
     in_order = [users[u] for u in order]
     assert found == greedy(in_order, budget, tokens_V)
     for start, stop in itertools.pairwise(found):

@@ -1,4 +1,4 @@
-"""Packing to a URL, on a real S3 server: the same files as here, one commit, and nothing beside it."""
+"""Packing to a URL, on a real S3 server: the files of a local run, one commit, and no other files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from pipelines.lake.tables import Lake
 from pipelines.packing import tasks
-from pipelines.packing.build_folder import building, existing, sweep
+from pipelines.packing.build_folder import find_manifest, open_build, remove_other_builds
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack
 from schemas.errors import InputError
@@ -132,10 +132,10 @@ def test_of_two_that_pack_otherwise_one_wins_and_the_other_says_so(
 
 def test_a_living_run_is_not_swept_by_one_that_begins_or_fails(lake: Lake, out: Place) -> None:
     def fails() -> None:
-        with building(out):
+        with open_build(out):
             raise RuntimeError
 
-    with building(out) as living:
+    with open_build(out) as living:
         files.write(living.folder / "batches/x", b"12")
         with pytest.raises(RuntimeError):
             fails()
@@ -150,7 +150,7 @@ def test_builds_of_dead_runs_are_nothing_and_are_swept_once_a_manifest_stands(la
     for name in ("batches/shard-00000-x.parquet", "tokens/token_values.npy", "work/ordered.arrow"):
         files.write(out / f"build-0123456789ab/{name}", b"half")
     files.write(Place.of(f"{out}-2") / "build-0123456789ab/x", b"of another directory")
-    assert existing(out) is None
+    assert find_manifest(out) is None
     manifest = pack(lake, out, CONFIG)
     assert no_leftovers(out)
     files.write(out / "build-ba9876543210/x", b"late")  # of a run that was not done
@@ -161,8 +161,8 @@ def test_builds_of_dead_runs_are_nothing_and_are_swept_once_a_manifest_stands(la
 
 
 def commit(out: Place, *, meanwhile: Callable[[Place], None] = lambda _: None) -> Manifest:
-    """A directory of one file, beside one of an attempt that lost."""
-    with building(out) as made:
+    """A directory of one listed file and one of a failed task attempt."""
+    with open_build(out) as made:
         for name in ("lost", "won"):
             files.write(made.folder / f"batches/{name}.parquet", b"12")
         entry = FileEntry(path="batches/won.parquet", sha256="0" * 64, bytes=2)
@@ -188,40 +188,40 @@ def test_what_the_store_put_stands_where_its_answer_was_lost(
     else:
         with pytest.raises(InputError, match="no answer"):
             commit(out)
-    assert existing(out) == manifest_at(out)
+    assert find_manifest(out) == manifest_at(out)
     if isinstance(error, FileExistsError):
         assert no_leftovers(out)
 
 
 def test_a_directory_is_not_committed_without_a_file_of_its_own(out: Place) -> None:
-    with pytest.raises(InputError, match=r"won.parquet: gone while it was packed. Run it again"):
+    with pytest.raises(InputError, match=r"won.parquet: removed during packing. Run it again"):
         commit(out, meanwhile=lambda folder: files.remove(folder / "batches/won.parquet"))
     assert names_below(out) == []
 
 
 def test_a_directory_that_lost_a_file_is_named(out: Place) -> None:
     manifest = commit(out)
-    assert existing(out) == manifest
+    assert find_manifest(out) == manifest
     files.write(manifest.root(out) / "batches/won.parquet", b"123")
     with pytest.raises(
         InputError, match=r"packed/build-\w+/batches/won.parquet: missing or changed since it was packed"
     ):
-        existing(out)
+        find_manifest(out)
 
 
 @pytest.mark.parametrize("name", ["packed/notes.txt", "packed/mine/notes.txt", "packed/build-mine/x", "packed"])
 def test_something_else_in_the_place_is_left_alone(bucket: str, name: str) -> None:
     files.write(Place.of(bucket) / name, b"mine")
-    with pytest.raises(InputError, match=r"packed: something stands here that is no packed directory"):
-        existing(Place.of(bucket) / "packed")
+    with pytest.raises(InputError, match=r"packed: exists, and is not a packed directory"):
+        find_manifest(Place.of(bucket) / "packed")
     assert names_below(Place.of(bucket)) == [name]
 
 
 @pytest.mark.parametrize("text", ["{}", '{"format_version": 1}', "no JSON"])
 def test_a_manifest_that_is_none_of_ours_is_left_alone(out: Place, text: str) -> None:
     files.write(out / MANIFEST_FILE, text.encode())
-    with pytest.raises(InputError, match=r"packed: what stands here is of another version of feedloop, or damaged"):
-        existing(out)
+    with pytest.raises(InputError, match=r"packed: its manifest is of another version of feedloop, or damaged"):
+        find_manifest(out)
 
 
 @pytest.mark.parametrize("build", ["../other", "batches", "build-0123", "/build-0123456789ab"])
@@ -229,12 +229,12 @@ def test_a_manifest_names_no_folder_but_that_of_a_run(out: Place, build: str) ->
     text = manifest_of().to_json().replace('"config"', f'"build": "{build}", "config"')
     files.write(out / MANIFEST_FILE, text.encode())
     with pytest.raises(InputError, match="which is no name of a run's folder"):
-        existing(out)
+        find_manifest(out)
 
 
-def test_a_whole_bucket_can_be_the_directory(bucket: str) -> None:
+def test_a_complete_bucket_can_be_the_directory(bucket: str) -> None:
     manifest = commit(Place.of(bucket))
-    assert existing(Place.of(bucket)) == manifest
+    assert find_manifest(Place.of(bucket)) == manifest
     assert no_leftovers(Place.of(bucket))
 
 
@@ -243,7 +243,7 @@ def test_a_copy_of_a_directory_of_this_machine_is_one(tmp_path: Path, out: Place
     files.write(
         out / MANIFEST_FILE, manifest_of(FileEntry(path="batches/x", sha256="0" * 64, bytes=2)).to_json().encode()
     )
-    found = existing(out)
+    found = find_manifest(out)
     assert found is not None
-    sweep(out, found)
+    remove_other_builds(out, found)
     assert names_below(out) == ["batches/x", MANIFEST_FILE]

@@ -1,4 +1,4 @@
-"""Two engines, one packing: the same files byte for byte, and a driver that holds neither items nor impressions."""
+"""Both engines pack the same bytes, and the driver holds neither items nor impressions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from pipelines.packing import tasks
 from pipelines.packing.config import PackingConfig
-from pipelines.packing.write import directory_at
+from pipelines.packing.write import build_directory
 from pipelines.session import is_embedded
 from schemas.storage.place import Place
 from schemas.trajectory import EVALUATION
@@ -37,7 +37,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def others(spark: SparkSession, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the engine that is not this session's makes of each of OPTIONS."""
+    """The result of the other engine for each of OPTIONS."""
     folder = tmp_path_factory.mktemp("others")
     finish(start("spark" if is_embedded(spark) else "embedded", drawn, folder, OPTIONS))
     return folder
@@ -59,7 +59,7 @@ def test_impressions_lie_in_files_of_bounded_rows_in_time_order(
     spark: SparkSession, drawn: Path, tmp_path: Path
 ) -> None:
     frame = spark.read.parquet((drawn / "evaluation").as_uri())
-    with directory_at(tmp_path / "packed") as folder:
+    with build_directory(tmp_path / "packed") as folder:
         found = tasks.write_evaluation(frame.repartition(3), Place.of(folder), rows_per_file=40)
     assert [row["rows"] for row in found] == [40, 40, 10]  # a file's rows are cut amid those of one time
     paths = sorted((tmp_path / "packed" / "evaluation").iterdir())

@@ -1,4 +1,4 @@
-"""The k-way pass: it never makes an order worse, and stays within the spans that it was given."""
+"""K-way refinement never makes an order worse and stays within its spans."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.packing import exchange
-from pipelines.packing.exchange import exchanged
+from pipelines.packing.exchange import refine_kway
 from pipelines.packing.graph import Graph
 from pipelines.packing.quality import distinct_items
 from pipelines.packing.shard import IntArray
@@ -26,7 +26,7 @@ def drawn(graph: Graph, seed: int = 0) -> IntArray:
 @given(graph=graphs, batch=st.integers(1, 9), span=st.none() | st.integers(1, 4), even=st.booleans())
 def test_swaps_stay_in_their_span_and_never_add_an_item(graph: Graph, batch: int, span: int | None, even: bool) -> None:
     order = drawn(graph)
-    found = exchanged(graph, order, batch=batch, span=span, even=even)
+    found = refine_kway(graph, order, batch=batch, span=span, even=even)
     width = batch * (span or len(order) + 1)
     for low in range(0, len(order), width):
         assert np.sort(found[low : low + width]).tolist() == np.sort(order[low : low + width]).tolist()
@@ -34,11 +34,11 @@ def test_swaps_stay_in_their_span_and_never_add_an_item(graph: Graph, batch: int
 
 
 @given(graph=graphs, batch=st.integers(1, 9))
-def test_one_pass_saves_just_what_its_swaps_were_judged_to_save(graph: Graph, batch: int) -> None:
-    """Each accepted swap is counted exactly: replayed one by one, items fall by what the partner search said."""
+def test_one_pass_saves_exactly_the_sum_of_what_its_swaps_save(graph: Graph, batch: int) -> None:
+    """Each accepted swap is counted exactly: replayed one by one, items fall by what the partner search returned."""
     order = drawn(graph)
     said: list[int] = []
-    partner = exchange._partner.py_func  # type: ignore[attr-defined]
+    partner = exchange._best_partner.py_func  # type: ignore[attr-defined]
 
     def noted(*arguments: object) -> tuple[int, int]:
         v, saved = partner(*arguments)
@@ -46,17 +46,17 @@ def test_one_pass_saves_just_what_its_swaps_were_judged_to_save(graph: Graph, ba
         return v, saved
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange, "_partner", noted)
+        patch.setattr(exchange, "_best_partner", noted)
         patch.setattr(exchange, "_move", exchange._move.py_func)  # type: ignore[attr-defined]
-        patch.setattr(exchange, "_exchange", exchange._exchange.py_func)  # type: ignore[attr-defined]
-        found = exchanged(graph, order, batch=batch, passes=1)
+        patch.setattr(exchange, "_swap_passes", exchange._swap_passes.py_func)  # type: ignore[attr-defined]
+        found = refine_kway(graph, order, batch=batch, passes=1)
     assert cost(graph, order, batch) - cost(graph, found, batch) == sum(said)
 
 
 def test_it_betters_a_random_order_and_keeps_batches_even() -> None:
     graph = topical(1024)
     order = drawn(graph)
-    free, even = (exchanged(graph, order, batch=32, even=each) for each in (False, True))
+    free, even = (refine_kway(graph, order, batch=32, even=each) for each in (False, True))
     assert cost(graph, free, 32) < cost(graph, even, 32) < 0.85 * cost(graph, order, 32)
 
     def spread(found: IntArray) -> float:
@@ -70,11 +70,11 @@ def test_counts_that_would_not_fit_are_cut_into_spans(monkeypatch: pytest.Monkey
     graph = topical(640)
     order = drawn(graph)
     monkeypatch.setattr(exchange, "MOST_BYTES", 2 * graph.items * 4)  # four batches at once
-    found = exchanged(graph, order, batch=32)
-    assert found.tolist() == exchanged(graph, order, batch=32, span=4).tolist()
+    found = refine_kway(graph, order, batch=32)
+    assert found.tolist() == refine_kway(graph, order, batch=32, span=4).tolist()
 
 
 def test_a_batch_of_more_than_255_is_counted_in_wider_numbers() -> None:
     graph = topical(1200, topics=2)  # every item is held by far more than 255 of a batch
     order = drawn(graph)
-    assert cost(graph, exchanged(graph, order, batch=400), 400) <= cost(graph, order, 400)
+    assert cost(graph, refine_kway(graph, order, batch=400), 400) <= cost(graph, order, 400)

@@ -125,8 +125,8 @@ def test_tokens_evaluation_and_manifest_travel_along(lake: Lake, tmp_path: Path)
     evaluation = pq.read_table(next((out / "evaluation").iterdir()))
     assert evaluation.column_names == list(EVALUATION.column_names)
     assert evaluation["impression_id"].to_pylist() == [f"i{n}" for n in range(5)]
-    told = [evaluation[name].to_pylist()[-1] for name in EVALUATION.column_names[5:]]
-    assert told == [[0, 3], ["unknown", "n3"], None, [0.0, 1.5], [3, 4], [1, 2], False, ["j"], False]
+    values = [evaluation[name].to_pylist()[-1] for name in EVALUATION.column_names[5:]]
+    assert values == [[0, 3], ["unknown", "n3"], None, [0.0, 1.5], [3, 4], [1, 2], False, ["j"], False]
     assert Manifest.from_json((out / "manifest.json").read_text(), "here") == manifest
     listed = {entry.path for entry in manifest.files} | {"manifest.json"}
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == listed
@@ -186,7 +186,7 @@ def test_items_by_other_settings_than_the_source_notes_are_not_packed(
     try:
         lake.overwrite(ITEM_TOKENS, lake.read(ITEM_TOKENS).withColumns(changed))
         with pytest.raises(
-            InputError, match=r"tokens of source 'p' are not of the settings .* Run ./feedloop prepare_news"
+            InputError, match=r"tokens of source 'p' were made by other settings .* Run ./feedloop prepare_news"
         ):
             pack(lake, tmp_path / "packed", CONFIG)
     finally:
@@ -227,8 +227,8 @@ def test_a_table_that_was_never_made_is_named_with_its_job(spark: SparkSession, 
         ("mixing", float("nan"), "mixing is nan: use a share"),
         ("order", "best", "order is 'best': use one of random, time"),
         ("shard_by", "user", "shard_by is 'user': use one of time, items, random"),
-        ("seed", 2**40, "use a whole number from 0"),
-        ("seed", -1, "use a whole number from 0"),
+        ("seed", 2**40, "use an integer from 0"),
+        ("seed", -1, "use an integer from 0"),
     ],
 )
 def test_options_out_of_range_are_named(option: str, value: Any, said: str) -> None:

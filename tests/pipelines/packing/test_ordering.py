@@ -1,4 +1,4 @@
-"""A shard's order and cuts: whole, within budget, drawn apart from other shards, and most of the saving sharded."""
+"""A shard's order is complete, cut within budget and seeded per shard; sharding keeps most of the saving."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.packing.budget import Budget
 from pipelines.packing.graph import Graph
-from pipelines.packing.ordering import Recipe, items_in_time_order, ordered
+from pipelines.packing.ordering import Recipe, items_in_time_order, order_and_cut
 from pipelines.packing.orders import ORDERS, Leaves
 from pipelines.packing.quality import distinct_items
 from pipelines.packing.shard import IntArray
@@ -33,14 +33,14 @@ def test_every_trajectory_once_and_every_budget_kept(
     budget = Budget(trajectories=most[0], items=most[1], tokens=most[2])
     tokens_V = np.arange(13)
     recipe = Recipe(order=order, budget=budget, superblock=2, mixing=mixing, seed=1)
-    found, starts = ordered(shard_of(users), recipe, number, tokens_V)
+    found, starts = order_and_cut(shard_of(users), recipe, number, tokens_V)
     assert np.sort(found).tolist() == list(range(len(users)))
-    graph = Graph.of_shard(shard_of(users))
+    graph = Graph.from_shard(shard_of(users))
     for start, stop in itertools.pairwise(starts):
         items = set().union(*(items_of(graph, u) for u in found[start:stop]))
         assert 1 <= stop - start <= budget.trajectories
         assert stop - start == 1 or (len(items) <= budget.items and sum(items) <= budget.tokens)
-    assert [each.tolist() for each in ordered(shard_of(users), recipe, number, tokens_V)] == [
+    assert [each.tolist() for each in order_and_cut(shard_of(users), recipe, number, tokens_V)] == [
         found.tolist(),
         starts.tolist(),
     ]
@@ -49,7 +49,7 @@ def test_every_trajectory_once_and_every_budget_kept(
 def test_shards_draw_apart() -> None:
     users: list[Clicks] = [[(row % 30 + 1, [])] for row in range(100)]
     recipe = Recipe(order="random", budget=Budget(trajectories=10), superblock=2, mixing=0.0, seed=1)
-    first, second = (ordered(shard_of(users), recipe, number)[0].tolist() for number in (0, 1))
+    first, second = (order_and_cut(shard_of(users), recipe, number)[0].tolist() for number in (0, 1))
     assert first != second
 
 
@@ -62,7 +62,7 @@ def test_time_order_is_cut_by_the_same_budgets() -> None:
 
 
 def saving(graph: Graph, orders: list[IntArray], batch: int) -> float:
-    """Share of random order's items that these shards' orders spare."""
+    """Share of random order's items that these shards' orders save."""
     random = np.random.default_rng(0).permutation(graph.trajectories)
     base = distinct_items(graph, random, fixed(len(random), batch)).sum()
     return float(1 - sum(distinct_items(graph, each, fixed(len(each), batch)).sum() for each in orders) / base)
@@ -72,9 +72,9 @@ def saving(graph: Graph, orders: list[IntArray], batch: int) -> float:
 def test_eight_shards_keep_four_fifths_of_the_saving(shared_data: Path, batch: int) -> None:
     with np.load(shared_data / "packing" / "mindsmall_50k.npz") as arrays:
         by_time = np.argsort(arrays["last_slot"], kind="stable")
-        graph = Graph.of_rows(arrays["indptr"], arrays["indices"].astype(np.int64)).taken(by_time)
+        graph = Graph.from_rows(arrays["indptr"], arrays["indices"].astype(np.int64)).subgraph(by_time)
     leaves = Leaves(batch=batch, superblock=21)
-    whole = saving(graph, [ORDERS["shp"](graph, leaves, 1)], batch)
+    unsharded = saving(graph, [ORDERS["shp"](graph, leaves, 1)], batch)
     parts = np.array_split(np.arange(graph.trajectories), 8)
-    sharded = saving(graph, [part[ORDERS["shp"](graph.taken(part), leaves, 1)] for part in parts], batch)
-    assert sharded >= 0.8 * whole
+    sharded = saving(graph, [part[ORDERS["shp"](graph.subgraph(part), leaves, 1)] for part in parts], batch)
+    assert sharded >= 0.8 * unsharded

@@ -1,4 +1,4 @@
-"""Every order that `pack` knows: a permutation, the same from the same seed, no worse than what it is for."""
+"""Every order of `pack` is a permutation, repeats with its seed, and improves on its baseline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.packing.config import OrderName
 from pipelines.packing.graph import Graph
-from pipelines.packing.orders import ORDERS, Leaves, mixed
+from pipelines.packing.orders import ORDERS, Leaves, shuffle_share
 from pipelines.packing.quality import distinct_items
 from pipelines.packing.shard import IntArray
 from tests.pipelines.packing.graphs import fixed, graphs, topical
@@ -56,7 +56,7 @@ def test_another_seed_makes_other_blocks() -> None:
 @given(size=st.integers(0, 50), share=st.floats(0, 1), seed=st.integers(0, 9))
 def test_mixing_moves_no_more_than_its_share(size: int, share: float, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(size)
-    found = mixed(order, share=share, seed=seed)
+    found = shuffle_share(order, share=share, seed=seed)
     assert np.sort(found).tolist() == list(range(size))
     assert (found != order).sum() <= round(share * size)
 
@@ -64,7 +64,7 @@ def test_mixing_moves_no_more_than_its_share(size: int, share: float, seed: int)
 def test_mixing_trades_reuse_for_chance() -> None:
     graph = topical(1600)
     order = ORDERS["shp_balanced"](graph, LEAVES, 1)
-    costs = [cost(graph, mixed(order, share=share, seed=1)) for share in (0, 0.25, 0.5, 1)]
+    costs = [cost(graph, shuffle_share(order, share=share, seed=1)) for share in (0, 0.25, 0.5, 1)]
     assert costs == sorted(costs)
     assert costs[0] == cost(graph, order)
     assert costs[-1] == pytest.approx(cost(graph, ORDERS["random"](graph, LEAVES, 1)), rel=0.03)

@@ -1,4 +1,4 @@
-"""What executors cannot write is found out before any work: here this process plays the executors."""
+"""A place that executors cannot write to is found before any work; here this process plays the executors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.packing import flow
-from pipelines.packing import shared_output as reach
+from pipelines.packing import flow, shared_output
 from pipelines.packing.config import PackingConfig
 from pipelines.packing.flow import pack
 from pipelines.packing.shared_output import check_reached
@@ -22,16 +21,16 @@ from tests.pipelines.packing.stored import names_below
 
 @pytest.fixture(autouse=True)
 def _on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "on_one_machine", lambda _: False)
+    monkeypatch.setattr(shared_output, "on_one_machine", lambda _: False)
 
 
 @pytest.fixture
 def executors_see(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path | str], None]:
-    """From now on executors write to another place than they are asked to."""
-    prober = reach._prober
+    """Make executors write to another place than requested."""
+    prober = shared_output._prober
 
     def see(other: Path | str) -> None:
-        monkeypatch.setattr(reach, "_prober", lambda _: prober(Place.of(other)))
+        monkeypatch.setattr(shared_output, "_prober", lambda _: prober(Place.of(other)))
 
     return see
 
@@ -54,7 +53,9 @@ def test_a_folder_of_the_driver_alone_is_refused_before_any_work(
 
     monkeypatch.setattr(flow, "pack_frames", works)
     executors_see(tmp_path / "not here")
-    with pytest.raises(InputError, match=r"packed: executors .* cannot \(it does not see .*or a URL such as s3://"):
+    with pytest.raises(
+        InputError, match=r"packed: the executor .* cannot write there \(it does not see .*or a URL such as s3://"
+    ):
         pack(lake, tmp_path / "packed", PackingConfig(source="p"))
     assert [path.name for path in tmp_path.iterdir()] == ["lake"]
 
@@ -64,7 +65,7 @@ def test_a_path_that_is_another_folder_there_is_refused(
 ) -> None:
     (tmp_path / "theirs").mkdir()
     executors_see(tmp_path / "theirs")
-    with pytest.raises(InputError, match="what it writes there is not seen here"):
+    with pytest.raises(InputError, match="this process does not see the file that it wrote"):
         check_reached(spark, Place.of(tmp_path / "packed"))
 
 

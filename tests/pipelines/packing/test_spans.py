@@ -1,4 +1,4 @@
-"""Spans: every byte of a batch file once, a row group's own in its span, the sums those of the bytes."""
+"""Spans cover every byte of a batch file once, one per row group, with the hashes of their bytes."""
 
 from __future__ import annotations
 

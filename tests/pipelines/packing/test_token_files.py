@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pipelines.packing.build_folder import work_folder
 from pipelines.packing.token_files import RowTokens, pack_tokens
 from pipelines.packing.tokens import COLUMNS, token_table
-from pipelines.packing.write import directory_at, write_tokens
+from pipelines.packing.write import build_directory, write_tokens
 from schemas.errors import ContractError, InputError
 from schemas.manifest import FileEntry, Tokens
 from schemas.storage.place import Place
@@ -28,22 +28,22 @@ def items(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Data
 
 
 def made(out: Path, items: DataFrame, *, rows: int = 10, news: dict[str, Any] = NEWS) -> tuple[Tokens, list[FileEntry]]:
-    with directory_at(out) as folder, work_folder(Place.of(folder)) as work:
+    with build_directory(out) as folder, work_folder(Place.of(folder)) as work:
         return pack_tokens(Place.of(folder), items, news, "p", work=work, rows_per_task=rows)
 
 
 @pytest.mark.parametrize("rows", [1, 10, 25, 1000])  # 25: the last task's rows are all that it may hold
-def test_pieces_give_the_files_that_the_whole_table_gives(tmp_path: Path, items: DataFrame, rows: int) -> None:
+def test_pieces_give_the_files_that_the_complete_table_gives(tmp_path: Path, items: DataFrame, rows: int) -> None:
     tokens, entries = made(tmp_path / "pieces", items, rows=rows)
     emptied = [
         F.when(F.col("source") == "p", F.col(name)).otherwise(F.array()).alias(name) if "segment" in name else name
         for name in COLUMNS
     ]
-    whole = token_table(items.select(*emptied).toArrow(), vocabulary=30522)
-    (tmp_path / "whole" / TOKEN_FOLDER).mkdir(parents=True)
-    assert entries == write_tokens(tmp_path / "whole", whole)
-    assert tokens.rows == whole.rows == ALL + 1
-    assert len(whole.keyword_position_R) > 0
+    complete = token_table(items.select(*emptied).toArrow(), vocabulary=30522)
+    (tmp_path / "complete" / TOKEN_FOLDER).mkdir(parents=True)
+    assert entries == write_tokens(tmp_path / "complete", complete)
+    assert tokens.rows == complete.rows == ALL + 1
+    assert len(complete.keyword_position_R) > 0
 
 
 def test_tokens_of_rows_are_looked_up(tmp_path: Path, items: DataFrame) -> None:
@@ -57,9 +57,9 @@ def test_tokens_of_rows_are_looked_up(tmp_path: Path, items: DataFrame) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("canonical_row", 999, r"tokens of source 'p' are not of the settings"),
-        ("canonical_row", ITEMS + 1, r"tokens of source 'p' are not of the settings"),
-        ("tokenizer_sha256", "older", r"tokens of source 'p' are not of the settings"),
+        ("canonical_row", 999, r"tokens of source 'p' were made by other settings"),
+        ("canonical_row", ITEMS + 1, r"tokens of source 'p' were made by other settings"),
+        ("tokenizer_sha256", "older", r"tokens of source 'p' were made by other settings"),
         ("segment_tokens", [[], []], r"token_start_S1 does not rise"),
     ],
 )
@@ -75,21 +75,26 @@ def test_items_that_cannot_be_are_refused(tmp_path: Path, items: DataFrame, colu
 def test_rows_with_a_gap_or_twice_are_refused(tmp_path: Path, items: DataFrame, row: int) -> None:
     moved = F.when(F.col("item_row") == 7, row).otherwise(F.col("item_row"))
     wrong = items.withColumn("canonical_row", moved).withColumn("item_row", moved)
-    with pytest.raises(ContractError, match=r"\d+ items, and their rows are not 1 to .*prepare_news"):
+    with pytest.raises(ContractError, match=r"rows of its \d+ items are not 1 to .*prepare_news"):
         made(tmp_path / "packed", wrong)
-    with pytest.raises(ContractError, match="0 items, and their rows are not"):
+    with pytest.raises(ContractError, match="rows of its 0 items are not"):
         made(tmp_path / "packed", items.limit(0))
 
 
 def test_an_item_that_stands_for_another_stands_for_itself(tmp_path: Path, items: DataFrame) -> None:
     folded = F.when(F.col("item_row") == 7, 8).when(F.col("item_row") == 8, 9).otherwise(F.col("item_row"))
-    with pytest.raises(ContractError, match="0 items whose canonical_row is no item's, 1 for whose"):
+    with pytest.raises(
+        ContractError, match="canonical_row of 0 items is the row of no item, and that of 1 is an item with another"
+    ):
         made(tmp_path / "packed", items.withColumn("canonical_row", folded))
     lost = F.when(F.col("source") == "q", 999).otherwise(F.col("item_row"))
-    with pytest.raises(ContractError, match=f"{OTHERS} items whose canonical_row is no item's, 0 for whose"):
+    with pytest.raises(
+        ContractError,
+        match=f"canonical_row of {OTHERS} items is the row of no item, and that of 0 is an item with another",
+    ):
         made(tmp_path / "packed", items.withColumn("canonical_row", lost))
 
 
 def test_a_source_without_a_note_is_refused(tmp_path: Path, items: DataFrame) -> None:
-    with pytest.raises(InputError, match="tokens of source 'p' are not of the settings"):
+    with pytest.raises(InputError, match="tokens of source 'p' were made by other settings"):
         made(tmp_path / "packed", items, news={})

@@ -13,8 +13,8 @@ from schemas.errors import ContractError
 def items(*rows: tuple[int, int, list[int], list[list[int]]], refined: list[int] | None = None) -> pa.Table:
     """`refined`: a number for each token of the second row's first segment."""
     row, canonical, field, tokens = zip(*rows, strict=True)
-    numbers = [[refined if refined and at == (1, 0) else [] for at in ((r, s) for s in range(len(told)))]
-               for r, told in enumerate(tokens)]  # fmt: skip
+    numbers = [[refined if refined and at == (1, 0) else [] for at in ((r, s) for s in range(len(segments)))]
+               for r, segments in enumerate(tokens)]  # fmt: skip
     return pa.table(
         {
             "item_row": pa.array(row, pa.int32()),
@@ -63,5 +63,5 @@ def test_a_vocabulary_beyond_two_bytes_gets_four() -> None:
 
 
 def test_rows_with_a_gap_are_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(ContractError, match=r"rows are not 1 to 2.*prepare_news"):
+    with pytest.raises(ContractError, match=r"rows of its 2 items are not 1 to 2.*prepare_news"):
         token_table(items((1, 1, [0], [[1]]), (3, 3, [0], [[1]])), vocabulary=9)

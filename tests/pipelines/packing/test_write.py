@@ -16,7 +16,7 @@ from pipelines.packing.assemble import Arrays, assemble
 from pipelines.packing.petastorm_schema import write_schema
 from pipelines.packing.shard import Shard
 from pipelines.packing.write import (
-    directory_at,
+    build_directory,
     entry_of,
     existing_manifest,
     write_batches,
@@ -85,7 +85,7 @@ def manifest_of(*files: FileEntry) -> Manifest:
 
 def test_petastorm_gives_back_the_same_arrays_in_order(tmp_path: Path) -> None:
     batches = random_batches(7)
-    with directory_at(tmp_path / "packed") as folder:
+    with build_directory(tmp_path / "packed") as folder:
         files = [batch_file(folder, "a.parquet", batches[:4], 3), batch_file(folder, "b.parquet", batches[4:], 3)]
         write_schema(folder, files)
     url = (tmp_path / "packed" / BATCH_FOLDER).as_uri()
@@ -103,7 +103,7 @@ def test_petastorm_gives_back_the_same_arrays_in_order(tmp_path: Path) -> None:
 
 def test_a_directory_is_there_only_once_it_is_complete(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "packed"
-    with directory_at(out) as folder:
+    with build_directory(out) as folder:
         (folder / "tokens" / "x").write_text("x")
         assert not out.exists()
     assert (out / "tokens" / "x").read_text() == "x"
@@ -111,31 +111,31 @@ def test_a_directory_is_there_only_once_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), directory_at(tmp_path / "packed"):
+    with pytest.raises(RuntimeError), build_directory(tmp_path / "packed"):
         raise RuntimeError
     assert os.listdir(tmp_path) == []
 
 
 def test_the_folder_of_a_killed_run_is_swept_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
     kill = (
-        "import os, sys; from pathlib import Path; from pipelines.packing.write import directory_at\n"
-        "with directory_at(Path(sys.argv[1])): os._exit(9)"
+        "import os, sys; from pathlib import Path; from pipelines.packing.write import build_directory\n"
+        "with build_directory(Path(sys.argv[1])): os._exit(9)"
     )
     killed = subprocess.run(
         [sys.executable, "-c", kill, str(tmp_path / "packed")], env={**os.environ, "PYTHONPATH": "."}
     )
     assert killed.returncode == 9
     assert [name.endswith(".incomplete") for name in os.listdir(tmp_path)] == [True]
-    with directory_at(tmp_path / "packed") as living:
+    with build_directory(tmp_path / "packed") as living:
         assert os.listdir(tmp_path) == [living.name]
-        with directory_at(tmp_path / "packed"):
+        with build_directory(tmp_path / "packed"):
             assert living.exists()
         (tmp_path / "packed").rename(tmp_path / "first")
     assert sorted(os.listdir(tmp_path)) == ["first", "packed"]
 
 
 def test_files_that_the_manifest_does_not_list_are_dropped(tmp_path: Path) -> None:
-    with directory_at(tmp_path / "packed") as folder:
+    with build_directory(tmp_path / "packed") as folder:
         file = batch_file(folder, "won.parquet", random_batches(2), 1)
         batch_file(folder, "lost.parquet", random_batches(2), 1)
         write_manifest(folder, manifest_of(file))
@@ -150,23 +150,23 @@ def test_an_absent_or_empty_folder_holds_no_manifest(tmp_path: Path) -> None:
 
 def test_something_else_in_the_place_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"no packed directory\. Name another --out"):
+    with pytest.raises(InputError, match=r"not a packed directory\. Name another --out"):
         existing_manifest(tmp_path)
-    with pytest.raises(InputError, match="Name another --out"), directory_at(tmp_path):
+    with pytest.raises(InputError, match="Name another --out"), build_directory(tmp_path):
         pass
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
-    with directory_at(tmp_path / "packed") as folder:
+    with build_directory(tmp_path / "packed") as folder:
         older = replace(manifest_of(batch_file(folder, "a.parquet", random_batches(2), 1)), format_version=1)
         write_manifest(folder, older)
-    with pytest.raises(InputError, match=r"packed: what stands here is of another version of feedloop"):
+    with pytest.raises(InputError, match=r"packed: its manifest is of another version of feedloop"):
         existing_manifest(tmp_path / "packed")
 
 
 def test_a_directory_that_lost_a_file_is_named(tmp_path: Path) -> None:
-    with directory_at(tmp_path / "packed") as folder:
+    with build_directory(tmp_path / "packed") as folder:
         write_manifest(folder, manifest_of(batch_file(folder, "a.parquet", random_batches(2), 1)))
     (tmp_path / "packed" / BATCH_FOLDER / "a.parquet").unlink()
     with pytest.raises(InputError, match=r"a.parquet: missing or changed"):

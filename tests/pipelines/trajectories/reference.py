@@ -1,4 +1,4 @@
-"""The rules of the stage one click at a time, in plain Python: slow and obvious."""
+"""A slow, obvious reference of the stage in plain Python, one click at a time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def draw(seed: int, position: int, row: int) -> int:
 
 
 def expected(views: Sequence[View], items: Items, *, window: int, candidates: int, seed: int) -> list[tuple[Any, ...]]:
-    """TRAJECTORIES but for the source, with targets = logged."""
+    """TRAJECTORIES without the source, with targets = logged."""
     found = []
     for user, clicks in sequences(views, items, candidates=candidates, seed=seed).items():
         for number in range(-(-len(clicks) // window)):

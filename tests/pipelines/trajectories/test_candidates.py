@@ -36,13 +36,13 @@ def test_a_click_without_an_unclicked_neighbour_is_context_only(spark: SparkSess
 def test_news_of_equal_text_stand_under_one_row_and_never_against_each_other(spark: SparkSession) -> None:
     items = Items({"n1": 1, "n2": 1, "n3": 3, "n4": 3})
     views = [View("a", "u", 0, "n2", "n2* n1 n3 n4"), View("b", "u", AFTER_SPLIT, "n4", "n2* n4")]
-    (row,), (judged,) = built(spark, views, items)
+    (row,), (evaluated,) = built(spark, views, items)
     assert (row["click_row"], row["candidate_row"]) == ([1, 1], [[], [1, 3]])
-    assert (judged["history_row"], judged["shown_row"], judged["shown_id"]) == ([3], [1, 3], ["n2", "n4"])
+    assert (evaluated["history_row"], evaluated["shown_row"], evaluated["shown_id"]) == ([3], [1, 3], ["n2", "n4"])
 
 
 def test_another_seed_draws_other_negatives_and_the_same_seed_the_same(spark: SparkSession) -> None:
     views = [View(f"i{n}", "u", n, "", "n1* " + " ".join(f"n{i}" for i in range(2, 30))) for n in range(5)]
     first, again, other = (as_tuples(built(spark, views, seed=seed)[0]) for seed in (1, 1, 2))
     assert first == again != other
-    assert len({tuple(listed[1:]) for listed in first[0][5]}) == 5  # each click draws anew
+    assert len({tuple(listed[1:]) for listed in first[0][5]}) == 5  # each click draws its own

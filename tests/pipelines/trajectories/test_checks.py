@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.trajectories.checks import checked_counts
+from pipelines.trajectories.checks import count_and_check
 from pipelines.trajectories.config import TrajectoryConfig
-from pipelines.trajectories.evaluate_from import Begin
+from pipelines.trajectories.evaluate_from import EvaluationBegin
 from tests.pipelines.trajectories.views import START
 
 KNOWN = (
-    "evaluated boolean, judged boolean, user_id string, time timestamp, click_row array<int>, negative_row array<int>, "
-    "history_row array<int>, shown_row array<int>, clicked array<boolean>, unknown int"
+    "evaluated boolean, in_sample boolean, user_id string, time timestamp, click_row array<int>, "
+    "negative_row array<int>, history_row array<int>, shown_row array<int>, clicked array<boolean>, unknown int"
 )
 
 
@@ -23,7 +23,7 @@ KNOWN = (
 def test_both_sides_are_counted_by_every_choice(
     spark: SparkSession, negatives: Any, targets: Any, begin: str | None
 ) -> None:
-    """Each engine counts, whichever of the counts are one and the same."""
+    """Every engine counts, also where two counts are the same column."""
     rows = [
         (False, "u1", START, [1], [2], [], [1, 2], [True, False], 1),
         (False, "u2", START, [3], [], [4], [3], [True], 0),
@@ -32,9 +32,9 @@ def test_both_sides_are_counted_by_every_choice(
         (True, "u1", START, [], [], [], [1], None, 0),
     ]
     config = TrajectoryConfig(negatives=negatives, targets=targets, from_=begin)
-    counts = checked_counts(
+    counts = count_and_check(
         spark.createDataFrame([(side, side, *rest) for side, *rest in rows], KNOWN),
-        Begin(START + timedelta(1), "last_date"),
+        EvaluationBegin(START + timedelta(1), "last_date"),
         config,
     )
     assert counts == {"unknown_news": 3, "evaluation_impressions": 1, "unlabelled_impressions": 1}

@@ -20,8 +20,8 @@ from schemas.errors import InputError
         ({"negatives": "some"}, "negatives is 'some': use auto, shown or drawn"),
         ({"drawn_candidates": 0}, "drawn_candidates is 0: use 1 to 1000 news"),
         ({"evaluate_share": 1.0}, "evaluate_share is 1.0: use more than 0 and less than 1"),
-        ({"evaluate_share": 0.2, "to": "2026-03-02"}, "evaluate_share and to both say where the evaluation begins"),
-        ({"evaluate_share": 0.2, "evaluate_from": "2026-03-02"}, "evaluate_share and evaluate_from both say"),
+        ({"evaluate_share": 0.2, "to": "2026-03-02"}, "evaluate_share and to both set the start of the evaluation"),
+        ({"evaluate_share": 0.2, "evaluate_from": "2026-03-02"}, "evaluate_share and evaluate_from both set"),
         ({"seed": 2**63}, "64 bits"),
         ({"evaluate_sample": 0.0}, "evaluate_sample is 0.0: use more than 0 and at most 1"),
         ({"evaluate_sample": 1.1}, "evaluate_sample is 1.1: use more than 0 and at most 1"),
@@ -33,7 +33,7 @@ from schemas.errors import InputError
         ({"from_": "yesterday"}, "from is 'yesterday': write a UTC date or time such as 2026-03-02"),
         ({"to": "2026-03-32"}, "to is '2026-03-32': write a UTC date"),
         ({"from_": "2026-03-02", "to": "2026-03-02"}, "Set a later to"),
-        ({"from_": "2026-03-02T01:00:00+01:00", "to": "2026-03-02"}, "that is no time at all"),
+        ({"from_": "2026-03-02T01:00:00+01:00", "to": "2026-03-02"}, "the period is empty"),
     ],
 )
 def test_options_out_of_range_are_named(options: dict[str, Any], message: str) -> None:

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from pipelines.trajectories.day_negatives import draws_of
+from pipelines.trajectories.day_negatives import draw_earlier_clicks
 from tests.pipelines.trajectories.views import AFTER_SPLIT, Items, View, built
 
 ITEMS = Items({f"n{i}": i for i in range(1, 201)})
 
 
 def draws(clicks: Sequence[tuple[int, int]], moments: Sequence[int], *, taken: int, seed: int = 1) -> Any:
-    """Of each moment its drawn rows; clicks are (moment, row)."""
+    """The drawn rows of each moment; clicks are (moment, row)."""
     at_T, row_T = (np.array(column, np.int64) for column in zip(*clicks, strict=True))
     coin_E = np.random.default_rng(seed).integers(-(2**63), 2**63, len(moments))
-    return draws_of((at_T, row_T), (np.array(moments, np.int64), coin_E), taken=taken)
+    return draw_earlier_clicks((at_T, row_T), (np.array(moments, np.int64), coin_E), taken=taken)
 
 
 def test_news_are_drawn_in_proportion_to_their_clicks_so_far_to_the_power_of_three_quarters() -> None:
@@ -63,7 +63,7 @@ def own_clicks(views: Sequence[View], *, before: float = np.inf) -> dict[str, se
 
 
 def clicked_before(views: Sequence[View], view_time: Any) -> set[int]:
-    """What anyone had clicked on the day of a moment, before it."""
+    """News clicked by anyone on the day of a moment, before it."""
     return {
         ITEMS.rows[news]
         for v in views
@@ -82,16 +82,16 @@ def views() -> list[View]:
 
 @pytest.fixture(scope="module")
 def made(spark: SparkSession, views: list[View]) -> tuple[list[Row], list[Row]]:
-    """What the log is made into: trajectories, evaluated impressions."""
+    """The trajectories and evaluated impressions of the log."""
     return built(spark, views, ITEMS, **OPTIONS)
 
 
 def targets(rows: Sequence[Row]) -> list[tuple[str, int, list[int]]]:
-    """(user, place in the user's sequence, candidates) of every click; windows hold a user's whole sequence here."""
+    """(user, position, candidates) of every click; here one window holds a user's complete sequence."""
     return [(row["user_id"], n, listed) for row in rows for n, listed in enumerate(row["candidate_row"])]
 
 
-def test_clicks_alone_train_beside_news_of_their_day_that_their_user_never_clicked(
+def test_clicks_without_shown_news_train_against_news_of_their_day_that_their_user_never_clicked(
     views: list[View], made: tuple[list[Row], list[Row]]
 ) -> None:
     own, trained = own_clicks(views, before=48), [view for view in views if view.trains]
@@ -106,7 +106,7 @@ def test_clicks_alone_train_beside_news_of_their_day_that_their_user_never_click
         assert set(listed[1:]) <= clicked_before(views, times[user][place])
 
 
-def test_evaluated_clicks_stand_beside_drawn_news_of_their_day_that_their_user_never_clicked(
+def test_evaluated_clicks_are_ranked_against_drawn_news_of_their_day_that_their_user_never_clicked(
     views: list[View], made: tuple[list[Row], list[Row]]
 ) -> None:
     own, by_id = own_clicks(views), {view.impression_id: view for view in views}
@@ -114,13 +114,13 @@ def test_evaluated_clicks_stand_beside_drawn_news_of_their_day_that_their_user_n
     places: Counter[bool] = Counter()
     for row in made[1]:
         view = by_id[row["impression_id"]]
-        beside = [shown for shown, clicked in zip(row["shown_row"], row["clicked"], strict=True) if not clicked]
+        drawn = [shown for shown, clicked in zip(row["shown_row"], row["clicked"], strict=True) if not clicked]
         assert row["drawn"] is True
         assert [f"n{shown}" for shown in row["shown_row"]] == row["shown_id"]
-        assert {shown for shown in row["shown_row"] if shown not in beside} == {ITEMS.rows[view.news[0][0]]}
-        assert len(beside) == len(set(beside)) <= 12
-        assert not set(beside) & own[row["user_id"]]
-        assert set(beside) <= clicked_before(views, view.time)
+        assert {shown for shown in row["shown_row"] if shown not in drawn} == {ITEMS.rows[view.news[0][0]]}
+        assert len(drawn) == len(set(drawn)) <= 12
+        assert not set(drawn) & own[row["user_id"]]
+        assert set(drawn) <= clicked_before(views, view.time)
         assert min(row["shown_age_hours"]) >= 0
         places[row["clicked"][0]] += 1
     assert places[False] > 3 * places[True] > 0  # the clicked news does not come first
@@ -156,14 +156,14 @@ def test_a_period_has_the_negatives_of_the_run_over_all(
     spark: SparkSession, views: list[View], made: tuple[list[Row], list[Row]]
 ) -> None:
     part, _ = built(spark, views, ITEMS, **OPTIONS, from_="2026-03-02T10:30:00")
-    within, whole = (
+    within, complete = (
         {(user, place, tuple(listed)) for user, place, listed in targets(rows) if listed} for rows in (part, made[0])
     )
-    assert within < whole
+    assert within < complete
     assert len(within) > 60
 
 
-def test_unlabelled_impressions_keep_what_they_showed_beside_drawn_ones(spark: SparkSession) -> None:
+def test_unlabelled_impressions_keep_their_shown_news_among_drawn_ones(spark: SparkSession) -> None:
     log = [
         View("a", "u", 0, "", "n1* n2"),
         View("b", "v", 1, "n8", "n3* n4"),
@@ -173,8 +173,8 @@ def test_unlabelled_impressions_keep_what_they_showed_beside_drawn_ones(spark: S
         View("f", "v", AFTER_SPLIT + 2, "n9", "n5 n6"),
     ]
     trained, found = built(spark, log, negatives="drawn", targets="all", unlabelled=True, drawn_candidates=3)
-    told = {row["impression_id"]: (sorted(row["shown_row"]), row["drawn"]) for row in found}
-    assert told == {"c": ([5], True), "d": ([5, 6], True), "e": ([5, 6], False)}  # f has no click to rank
+    listed = {row["impression_id"]: (sorted(row["shown_row"]), row["drawn"]) for row in found}
+    assert listed == {"c": ([5], True), "d": ([5, 6], True), "e": ([5, 6], False)}  # f has no click to rank
     (row,) = trained  # u clicked first: nothing was known by then
     assert (row["click_row"], row["logged"], row["candidate_row"][1]) == ([8, 3], [False, True], [3, 1])
     assert row["candidate_row"][0][0] == 8  # a history click has no day: it is drawn for as ever

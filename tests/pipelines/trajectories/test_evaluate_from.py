@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines.trajectories.evaluate_from import Begin, evaluation_begin
+from pipelines.trajectories.evaluate_from import EvaluationBegin, evaluation_begin
 from schemas.errors import InputError
 from tests.pipelines.trajectories.views import START
 
@@ -35,7 +35,7 @@ def test_the_last_date_with_labels_evaluates_or_what_is_asked_for(spark: SparkSe
         found(asked="tomorrow")
 
 
-def test_with_an_end_the_first_whole_date_after_it_evaluates_or_a_moment_asked_for(spark: SparkSession) -> None:
+def test_with_an_end_the_first_complete_date_after_it_evaluates_or_a_moment_asked_for(spark: SparkSession) -> None:
     for end, first in ((MIDNIGHT, "2026-03-03"), (MIDNIGHT + timedelta(seconds=1), "2026-03-04")):
         found = partial(at, spark, [0], end=end)
         assert found() == (first, "to")
@@ -76,5 +76,5 @@ def test_labels_of_one_second_or_none_at_all_cannot_be_split(spark: SparkSession
 
 
 def test_a_moment_is_written_as_evaluate_from_takes_it() -> None:
-    assert str(Begin(MIDNIGHT, "to")) == "2026-03-03"
-    assert str(Begin(MIDNIGHT + timedelta(microseconds=5), "to")) == "2026-03-03T00:00:00.000005Z"
+    assert str(EvaluationBegin(MIDNIGHT, "to")) == "2026-03-03"
+    assert str(EvaluationBegin(MIDNIGHT + timedelta(microseconds=5), "to")) == "2026-03-03T00:00:00.000005Z"

@@ -40,7 +40,7 @@ def test_random_logs_give_what_the_rules_say_one_click_at_a_time(
     assert len(rows) > 60
 
 
-def test_variants_hold_the_same_clicks_beside_other_negatives(spark: SparkSession) -> None:
+def test_variants_hold_the_same_clicks_with_other_negatives(spark: SparkSession) -> None:
     views, items = random_logs(5, cases=20)
     options: dict[str, Any] = {"window": 5, "candidates": 2, "seed": 5}
 
@@ -84,7 +84,7 @@ def test_with_all_targets_every_history_click_has_candidates_that_keep_the_rules
     of_logged = {(row["user_id"], row["window"]) for row in logged}
     assert [without_drawn(row) for row in found if (row["user_id"], row["window"]) in of_logged] == [
         without_drawn(row) for row in logged
-    ]  # what the log tells of is the same, and windows of histories alone are added
+    ]  # logged clicks are the same, and windows of histories alone are added
     assert len(found) > len(logged)
 
 
@@ -103,9 +103,9 @@ def changed_after_the_split(views: list[View], rng: random.Random) -> list[list[
         for n in range(20)
     ]
     moved = [replace(view, hour=view.hour + 1 + 40 * rng.random()) for view in later]
-    told_anew = [replace(view, history=text(6), shown=text(3, clicked=True)) for view in later]
+    logged_again = [replace(view, history=text(6), shown=text(3, clicked=True)) for view in later]
     assert later
-    return [before, before + moved, before + told_anew, views + added]
+    return [before, before + moved, before + logged_again, views + added]
 
 
 def test_nothing_after_the_split_changes_a_trajectory(spark: SparkSession) -> None:
@@ -120,20 +120,22 @@ def test_nothing_after_the_split_changes_a_trajectory(spark: SparkSession) -> No
 def test_an_evaluated_impression_depends_on_nothing_but_itself(spark: SparkSession) -> None:
     views, items = random_logs(10, cases=20)
 
-    def judged_of(views: list[View]) -> dict[str, Row]:  # but for the ages of its news, and whether its user is known
+    def evaluated_rows(
+        views: list[View],
+    ) -> dict[str, Row]:  # but for the ages of its news, and whether its user is known
         rows = [row.asDict() for row in built(spark, views, items)[1]]
         return {
             f"{r['impression_id']}{r['user_id']}": {n: v for n, v in r.items() if n not in _OF_OTHERS} for r in rows
         }
 
-    rows = judged_of(views)
+    rows = evaluated_rows(views)
     assert len(rows) > 15
     rng = random.Random(10)
-    judged = [view for view in views if view.labelled and view.time.date() >= SPLIT]
-    kept = rng.sample(judged, len(judged) // 2)
+    evaluated = [view for view in views if view.labelled and view.time.date() >= SPLIT]
+    kept = rng.sample(evaluated, len(evaluated) // 2)
     own_future = [replace(v, impression_id=f"z{n}", hour=v.hour + 1, shown=v.history) for n, v in enumerate(kept)]
-    own_past = [view for view in views if view not in judged and rng.random() < 0.5]
-    found = judged_of(kept + own_past + [view for view in own_future if view.shown])
+    own_past = [view for view in views if view not in evaluated and rng.random() < 0.5]
+    found = evaluated_rows(kept + own_past + [view for view in own_future if view.shown])
     assert {name: row for name, row in found.items() if not name.startswith("z")}.items() <= rows.items()
 
 
@@ -144,9 +146,9 @@ def test_ages_are_what_a_slow_look_at_every_earlier_showing_gives(spark: SparkSe
     slow = expected_ages(views, items)
     assert ages.keys() == slow.keys()
     assert len(ages) > 30
-    for name, told in ages.items():
-        assert told == pytest.approx(slow[name], rel=1e-6)
-    every = [age for told in ages.values() for age in told]
+    for name, found_ages in ages.items():
+        assert found_ages == pytest.approx(slow[name], rel=1e-6)
+    every = [age for found_ages in ages.values() for age in found_ages]
     assert min(every) == 0 < max(every)
 
 
@@ -162,8 +164,8 @@ def test_nothing_later_changes_an_evaluated_impression(spark: SparkSession) -> N
 def test_an_event_moved_past_the_split_leaves_training_as_if_it_had_never_been(spark: SparkSession) -> None:
     log = [View("a", "u", 0, "n1", "n2* n3"), View("b", "u", 1, "n1", "n4* n5"), View("c", "v", 2, "n6 n7", "n8* n9")]
     moved = [replace(view, hour=AFTER_SPLIT) if view.user_id == "v" else view for view in log]
-    without, with_moved, whole = (built(spark, views, targets="all")[0] for views in (log[:2], moved, log))
-    assert with_moved == without != whole
+    without, with_moved, complete = (built(spark, views, targets="all")[0] for views in (log[:2], moved, log))
+    assert with_moved == without != complete
 
 
 def test_replacing_user_ids_changes_nothing_else(spark: SparkSession) -> None:
@@ -179,8 +181,8 @@ def test_replacing_user_ids_changes_nothing_else(spark: SparkSession) -> None:
 
 def test_how_the_tables_are_cut_into_files_changes_nothing(spark: SparkSession) -> None:
     views, items = random_logs(6, cases=6)
-    whole, cut = (built(spark, views, items, parts=parts, targets="all", window=5) for parts in (1, 7))
-    assert whole == cut
+    complete, cut = (built(spark, views, items, parts=parts, targets="all", window=5) for parts in (1, 7))
+    assert complete == cut
 
 
 def write_inputs(spark: SparkSession, lake: Lake, views: list[View]) -> None:
@@ -218,7 +220,7 @@ def test_both_tables_are_written_and_a_second_run_leaves_them_as_they_are(spark:
 
     earlier = build_trajectories(lake, replace(config, evaluate_from="2026-03-03")).summary
     assert (earlier["targets"], earlier["evaluation_impressions"]) == (1, 2)
-    with pytest.raises(InputError, match="no impression before 2026-03-02 has a click"):
+    with pytest.raises(InputError, match="no impression before 2026-03-02 has both a click"):
         build_trajectories(lake, replace(config, evaluate_from="2026-03-02"))
     with pytest.raises(InputError, match="Set an earlier --evaluate-from"):
         build_trajectories(lake, replace(config, evaluate_from="2026-03-09"))
@@ -258,7 +260,7 @@ def test_logs_of_one_date_are_split_by_time_and_a_rest_evaluates(spark: SparkSes
 def test_logs_without_a_source_or_of_one_moment_are_refused(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     write_inputs(spark, lake, [View("a", "u", 0, "n1", "n2* n3"), View("b", "v", 0, "n1", "n4* n5")])
-    with pytest.raises(InputError, match=r"of one second, .* Ingest logs that go on for longer"):
+    with pytest.raises(InputError, match=r"of one second, .* Ingest logs of a longer period"):
         build_trajectories(lake, TrajectoryConfig(source="p"))
     with pytest.raises(InputError, match="source 'other': no impression has click marks"):
         build_trajectories(lake, TrajectoryConfig(source="other"))

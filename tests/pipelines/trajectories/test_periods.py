@@ -1,4 +1,4 @@
-"""Periods: what `from` and `to` make of the trajectories."""
+"""`from` and `to` limit the trajectories to a period."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def test_in_short_windows_a_target_sees_the_latest_of_what_it_may(
     spark: SparkSession, log: tuple[list[View], Items]
 ) -> None:
     names = ("user_id", "window", "time", "click_row", "prefix", "candidate_row", "weight", "logged")
-    told = [dict(zip(names, row, strict=True)) for row in expected(*log, window=10**6, candidates=5, seed=1)]
-    whole = targets_of(told)
+    expected_rows = [dict(zip(names, row, strict=True)) for row in expected(*log, window=10**6, candidates=5, seed=1)]
+    complete = targets_of(expected_rows)
     found: Counter[tuple[Any, ...]] = Counter()
     for period in PERIODS:
         rows, _ = built(spark, *log, window=4, **period)
         found += targets_of(rows)
         assert all(max(row["weight"]) > 0 for row in rows)
     assert sorted((user, click, listed) for user, click, _, listed in found.elements()) == sorted(
-        (user, click, listed) for user, click, _, listed in whole.elements()
+        (user, click, listed) for user, click, _, listed in complete.elements()
     )
-    fitting = {(user, click, listed, seen[len(seen) - n :]) for user, click, seen, listed in whole for n in range(4)}
-    assert {(user, click, listed, seen) for user, click, seen, listed in found} <= fitting
+    allowed = {(user, click, listed, seen[len(seen) - n :]) for user, click, seen, listed in complete for n in range(4)}
+    assert {(user, click, listed, seen) for user, click, seen, listed in found} <= allowed
 
 
 def test_nothing_from_the_end_on_changes_a_trajectory_of_the_period(
@@ -95,7 +95,7 @@ def test_what_lies_between_the_end_and_the_evaluation_does_not_exist(spark: Spar
         View("f", "idle", 25, "", "n11* n12"),
         View("g", "idle", AFTER_SPLIT, "", "n8* n9"),
     ]
-    (row,), judged = built(spark, views, from_="2026-03-02T10:00:00", to="2026-03-03")
+    (row,), evaluated = built(spark, views, from_="2026-03-02T10:00:00", to="2026-03-03")
     assert (row["click_row"], row["candidate_row"]) == ([1, 2, 4], [[], [], [4, 5]])
     assert row["weight"] == [0, 0, 1]
-    assert {r["impression_id"]: r["new_user"] for r in judged} == {"d": False, "g": True}
+    assert {r["impression_id"]: r["new_user"] for r in evaluated} == {"d": False, "g": True}

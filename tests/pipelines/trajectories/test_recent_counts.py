@@ -1,4 +1,4 @@
-"""What was shown and clicked in the day before an impression, against counting it entry by entry."""
+"""Counts of the day before an impression equal those of a loop over its entries."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def some_views() -> list[View]:
 
 def test_counts_are_those_of_the_24_hours_before_and_never_of_the_moment_itself(spark: SparkSession) -> None:
     views = some_views()
-    _, judged = built(spark, views, ITEMS)
-    assert len(judged) > 20
+    _, evaluated = built(spark, views, ITEMS)
+    assert len(evaluated) > 20
     view_of = {view.impression_id: view for view in views}
-    found = {row["impression_id"]: (row["recent_shown"], row["recent_clicks"]) for row in judged}
+    found = {row["impression_id"]: (row["recent_shown"], row["recent_clicks"]) for row in evaluated}
     assert found == {name: slow_counts(views, view_of[name]) for name in found}
     assert any(sum(clicks) for _, clicks in found.values())
 

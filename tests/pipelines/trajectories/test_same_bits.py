@@ -1,4 +1,4 @@
-"""The same log gives the same rows on every engine, to the last bit: what stands here is true of each."""
+"""The same log gives the same rows on every engine, bit for bit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 from pipelines.engine.scratch import scratch
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.evaluate_from import start_of
-from pipelines.trajectories.flow import split_by
-from pipelines.trajectories.sampled_negatives import line_of
+from pipelines.trajectories.flow import make_split
+from pipelines.trajectories.sampled_negatives import popularity_cells
 from pipelines.trajectories.split import with_split
 from tests.pipelines.trajectories.test_flow import random_logs
 from tests.pipelines.trajectories.views import SPLIT, built, impressions
@@ -45,14 +45,14 @@ def test_every_engine_builds_the_same(
 
 def test_every_engine_draws_from_the_same_line(spark: SparkSession) -> None:
     clicks = spark.createDataFrame([(row, row**2 % 997 + 1) for row in range(1, 2000)], "row int, clicks long")
-    line = line_of(clicks, taken=24, seed=5)
+    line = popularity_cells(clicks, taken=24, seed=5)
     assert hashlib.sha256(line.astype(np.int32).tobytes()).hexdigest()[:16] == "f7e969e25f643134"
 
 
 def test_impressions_have_numbers_of_their_own_however_they_are_cut(spark: SparkSession) -> None:
     views, _ = random_logs(12, cases=20)
     seen, histories = impressions(spark, views)
-    split = split_by(TrajectoryConfig(source="p"), start_of(SPLIT))
+    split = make_split(TrajectoryConfig(source="p"), start_of(SPLIT))
     numbers = []
     for parts in (1, 7):
         with scratch() as keep:

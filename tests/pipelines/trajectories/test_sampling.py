@@ -26,7 +26,7 @@ NEGATIVES: dict[str, dict[str, Any]] = {
 LOG = random_logs(21, cases=40)
 
 
-def lot(row: Row) -> float:
+def random_fraction(row: Row) -> float:
     """The first 52 bits of the MD5 of source, impression id and microseconds."""
     since = row["time"].astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     texts = (row["source"], row["impression_id"], str(since // timedelta(microseconds=1)))
@@ -34,44 +34,44 @@ def lot(row: Row) -> float:
 
 
 def kept(rows: Sequence[Row], share: float, most: int | None) -> list[Row]:
-    """What is left of a whole evaluation, one impression after the other."""
+    """What is left of a complete evaluation, one impression after the other."""
     left, counts = list[Row](), Counter[str]()
-    for row in sorted(rows, key=lot):
+    for row in sorted(rows, key=random_fraction):
         if row["clicked"] is None:
             left.append(row)
-        elif lot(row) < share and (most is None or counts[row["user_id"]] < most):
+        elif random_fraction(row) < share and (most is None or counts[row["user_id"]] < most):
             counts[row["user_id"]] += 1
             left.append(row)
     return sorted(left, key=lambda row: (row["impression_id"], row["user_id"]))
 
 
 @pytest.mark.parametrize("negatives", NEGATIVES)
-def test_a_sample_holds_the_rows_of_the_whole_evaluation_whose_lots_are_small(
+def test_a_sample_holds_the_rows_of_the_complete_evaluation_with_small_fractions(
     spark: SparkSession, negatives: str
 ) -> None:
-    trained, whole = built(spark, *LOG, **NEGATIVES[negatives])
-    sizes = [len(whole)]
+    trained, complete = built(spark, *LOG, **NEGATIVES[negatives])
+    sizes = [len(complete)]
     for share, most in ((0.5, None), (0.2, None), (1.0, 1), (0.7, 2)):
         options = NEGATIVES[negatives] | {"evaluate_sample": share, "max_evaluated_per_user": most}
-        made, judged = built(spark, *LOG, **options)
-        assert judged == kept(whole, share, most)
+        made, evaluated = built(spark, *LOG, **options)
+        assert evaluated == kept(complete, share, most)
         assert made == trained
-        sizes.append(len(judged))
+        sizes.append(len(evaluated))
     assert sizes[0] > 60
     assert all(5 < size < sizes[0] for size in sizes[1:])
 
 
 @pytest.mark.parametrize("options", [{"variants": 2}, {"targets": "all"}, {"negatives": "drawn"}], ids=str)
 def test_a_user_has_no_more_trajectories_than_the_latest_windows(spark: SparkSession, options: dict[str, Any]) -> None:
-    whole, judged = built(spark, *LOG, window=2, **options)
+    complete, evaluated = built(spark, *LOG, window=2, **options)
     made, same = built(spark, *LOG, window=2, max_windows_per_user=2, **options)
 
     def in_order(rows: Sequence[Row]) -> list[Row]:
         return sorted(rows, key=repr)
 
-    assert in_order(made) == in_order([row for row in whole if row["window"] < 2])
-    assert 20 < len(made) < len(whole)
-    assert same == judged
+    assert in_order(made) == in_order([row for row in complete if row["window"] < 2])
+    assert 20 < len(made) < len(complete)
+    assert same == evaluated
 
 
 def bots_of(views: Sequence[View], *, views_per_day: int | None, clicks_per_day: int | None) -> set[str]:
@@ -80,8 +80,8 @@ def bots_of(views: Sequence[View], *, views_per_day: int | None, clicks_per_day:
     for view in views:
         seen[view.user_id, view.time.date()] += 1
         clicks[view.user_id, view.time.date()] += sum(clicked for _, clicked in view.news if view.labelled)
-    told = ((seen, views_per_day), (clicks, clicks_per_day))
-    return {user for counts, most in told for (user, _), count in counts.items() if most is not None and count > most}
+    limits = ((seen, views_per_day), (clicks, clicks_per_day))
+    return {user for counts, most in limits for (user, _), count in counts.items() if most is not None and count > most}
 
 
 @pytest.mark.parametrize("rates", [(3, None), (None, 4), (4, 5)], ids=str)
@@ -126,8 +126,8 @@ def test_a_table_from_before_there_were_samples_stands(spark: SparkSession, tmp_
     lake, config = Lake(spark, str(tmp_path)), TrajectoryConfig(source="p")
     write_inputs(spark, lake, VIEWS)
     made = build_trajectories(lake, config)
-    told = json.loads(lake.notes(EVALUATION)["made_from.p"])["config"]
-    assert not {"evaluate_sample", "bot_views_per_day", "max_windows_per_user"} & told.keys()
+    noted = json.loads(lake.notes(EVALUATION)["made_from.p"])["config"]
+    assert not {"evaluate_sample", "bot_views_per_day", "max_windows_per_user"} & noted.keys()
     assert "bot_users" not in made.summary
     assert build_trajectories(lake, config).outputs == made.outputs
     other = build_trajectories(lake, TrajectoryConfig(source="p", max_evaluated_per_user=1))
@@ -137,7 +137,7 @@ def test_a_table_from_before_there_were_samples_stands(spark: SparkSession, tmp_
 def test_where_nothing_is_left_the_run_says_so_and_writes_nothing(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     write_inputs(spark, lake, VIEWS)
-    with pytest.raises(InputError, match=r"by --bot-views-per-day 1 all 3 users are bots. Set a higher one"):
+    with pytest.raises(InputError, match=r"with --bot-views-per-day 1 all 3 users are bots. Set it higher"):
         build_trajectories(lake, TrajectoryConfig(source="p", bot_views_per_day=1, bot_clicks_per_day=None))
     with pytest.raises(InputError, match=r"--evaluate-sample 1e-09 leaves no impression"):
         build_trajectories(lake, TrajectoryConfig(source="p", evaluate_sample=1e-9))

@@ -26,7 +26,7 @@ def test_where_histories_disagree_a_users_sequence_begins_with_the_earliest(spar
     assert row["logged"] == [False] * 3 + [True] * 3
 
 
-def test_the_earliest_impression_tells_the_history_even_without_a_click(spark: SparkSession) -> None:
+def test_the_earliest_impression_gives_the_history_even_without_a_click(spark: SparkSession) -> None:
     views = [View("a", "u", 0, "n1", "n2 n3"), View("b", "u", 1, "n1 n8", "n4* n5")]
     ((row,), _) = built(spark, views)
     assert (row["click_row"], row["candidate_row"]) == ([1, 4], [[], [4, 5]])  # n2 and n3 are no news of a click
@@ -38,24 +38,24 @@ def test_unlabelled_impressions_neither_train_nor_judge(spark: SparkSession) -> 
         View("b", "u", 1, "n1", "n4* n5"),
         View("c", "u", AFTER_SPLIT, "n1", "n4 n5", labelled=False),
     ]
-    ((row,), judged) = built(spark, views)
-    assert (row["click_row"], judged) == ([1, 4], [])
+    ((row,), evaluated) = built(spark, views)
+    assert (row["click_row"], evaluated) == ([1, 4], [])
 
 
-def test_unlabelled_ones_are_kept_with_their_whole_shown_list_where_they_are_asked_for(spark: SparkSession) -> None:
+def test_unlabelled_ones_are_kept_with_their_complete_shown_list_on_request(spark: SparkSession) -> None:
     views = [
         View("a", "u", 0, "n8 n9", "n2 n3", labelled=False),
         View("b", "u", 1, "n1", "n4* n5"),
         View("c", "u", AFTER_SPLIT, "x n1", "n7 x n5 y", labelled=False),
         View("d", "u", AFTER_SPLIT, "n1", "n4* x n5"),
     ]
-    ((row,), (unlabelled, judged)) = built(spark, views, unlabelled=True)
+    ((row,), (unlabelled, evaluated)) = built(spark, views, unlabelled=True)
     assert row["click_row"] == [1, 4]
     assert (unlabelled["shown_row"], unlabelled["clicked"]) == ([7, 0, 5, 0], None)
     assert (unlabelled["shown_id"], unlabelled["history_row"]) == (["n7", "x", "n5", "y"], [1])
     assert unlabelled["shown_age_hours"] == [0, 0, AFTER_SPLIT - 1, 0]
-    assert (judged["shown_row"], judged["clicked"]) == ([4, 5], [True, False])
-    assert built(spark, views) == ([row], [judged])
+    assert (evaluated["shown_row"], evaluated["clicked"]) == ([4, 5], [True, False])
+    assert built(spark, views) == ([row], [evaluated])
 
 
 def test_a_user_is_new_without_an_impression_that_trains(spark: SparkSession) -> None:
@@ -70,8 +70,8 @@ def test_a_user_is_new_without_an_impression_that_trains(spark: SparkSession) ->
 
 
 def test_the_other_ids_of_an_impression_travel_along(spark: SparkSession) -> None:
-    (judged,) = built(spark, [View("a", "u", AFTER_SPLIT, "n1", "n4* n5")])[1]
-    assert judged["also_seen_as"] == ["again-a"]
+    (evaluated,) = built(spark, [View("a", "u", AFTER_SPLIT, "n1", "n4* n5")])[1]
+    assert evaluated["also_seen_as"] == ["again-a"]
 
 
 def test_each_evaluated_impression_has_the_history_that_it_was_logged_with(spark: SparkSession) -> None:
@@ -80,5 +80,5 @@ def test_each_evaluated_impression_has_the_history_that_it_was_logged_with(spark
         View("b", "u", AFTER_SPLIT, "n1 n2", "n4* n5"),
         View("c", "u", AFTER_SPLIT + 1, "n2", "n6 n7*"),
     ]
-    _, judged = built(spark, views)
-    assert [row["history_row"] for row in judged] == [[1, 2], [2]]
+    _, evaluated = built(spark, views)
+    assert [row["history_row"] for row in evaluated] == [[1, 2], [2]]

@@ -23,4 +23,4 @@ def test_with_all_targets_each_click_is_a_target_once_in_windows_of_equal_length
         ("v", [20], [0.25]),
     ]
     assert [r["prefix"] for r in found] == [[0, 1], [0, 1], [0]] * 2
-    assert {r["time"] for r in found if r["user_id"] == "v"} == {found[3]["time"]}  # when the history was told
+    assert {r["time"] for r in found if r["user_id"] == "v"} == {found[3]["time"]}  # when the history was logged

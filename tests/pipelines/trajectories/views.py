@@ -1,4 +1,4 @@
-"""Impressions, histories and items of one source `p` in a few words, and what the stage makes of them."""
+"""A short notation for impressions, histories and items of one source `p`, and the stage's result for them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipelines.engine.scratch import scratch
 from pipelines.histories import hash_of
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.evaluate_from import start_of
-from pipelines.trajectories.flow import evaluation, known_views, split_by, trajectories
+from pipelines.trajectories.flow import evaluation, known_views, make_split, trajectories
 from pipelines.trajectories.recent_counts import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown
-from pipelines.trajectories.sampling import thinned, without_bots
+from pipelines.trajectories.sampling import sample_evaluation, without_bots
 from pipelines.trajectories.split import with_split
 from schemas.as_spark import spark_schema
 from schemas.impression import HISTORIES, IMPRESSIONS
@@ -68,7 +68,7 @@ def impressions(spark: SparkSession, views: Sequence[View]) -> tuple[DataFrame, 
         for v in views
     ]  # fmt: skip
     columns = "impression_id string, user_id string, time timestamp, history array<string>, "
-    told = spark.createDataFrame(data, columns + "shown array<string>, clicked array<boolean>").withColumns(
+    given = spark.createDataFrame(data, columns + "shown array<string>, clicked array<boolean>").withColumns(
         {
             "source": F.lit("p"),
             "date": F.to_date("time"),
@@ -82,10 +82,10 @@ def impressions(spark: SparkSession, views: Sequence[View]) -> tuple[DataFrame, 
     empty = {
         column.name: F.lit(None) if column.nullable else F.array() if column.dtype.startswith("array") else F.lit(0)
         for column in IMPRESSIONS.columns
-        if column.name not in told.columns
+        if column.name not in given.columns
     } | {"also_seen_as": F.array(F.concat(F.lit("again-"), "impression_id"))}
-    whole = told.withColumns(empty)  # what the stage does not read
-    return whole.select(*IMPRESSIONS.column_names), whole.select(*HISTORIES.column_names).distinct()
+    complete = given.withColumns(empty)  # what the stage does not read
+    return complete.select(*IMPRESSIONS.column_names), complete.select(*HISTORIES.column_names).distinct()
 
 
 def item_tokens(spark: SparkSession, items: Items) -> DataFrame:
@@ -100,7 +100,7 @@ def item_tokens(spark: SparkSession, items: Items) -> DataFrame:
 def built(
     spark: SparkSession, views: Sequence[View], items: Items | None = None, *, parts: int | None = None, **options: Any
 ) -> tuple[list[Row], list[Row]]:
-    """(TRAJECTORIES, EVALUATION) rows, in order; `parts` cuts the inputs into so many partitions."""
+    """(TRAJECTORIES, EVALUATION) rows, in order; `parts` is the number of partitions of the inputs."""
     seen, histories = impressions(spark, views)
     tokens = item_tokens(spark, items or Items())
     if parts is not None:
@@ -109,8 +109,8 @@ def built(
     with scratch() as keep:
         seen, _ = without_bots(seen, config, keep)
         first_shown = with_first_shown(tokens, seen)
-        split = keep(seen.transform(with_split, histories, split_by(config, start_of(SPLIT))))
-        known = thinned(keep(split.transform(known_views, first_shown)), config, keep)
+        split = keep(seen.transform(with_split, histories, make_split(config, start_of(SPLIT))))
+        known = sample_evaluation(keep(split.transform(known_views, first_shown)), config, keep)
         made = known.transform(trajectories, config).collect()
         shown = showings(seen, tokens, since=start_of(SPLIT))
         kept = known.transform(evaluation, config, first_shown).transform(with_recent, shown)

@@ -160,10 +160,12 @@ def test_only_a_regular_file_is_opened(state: Path, kind: str) -> None:
 def test_a_job_ends_with_2_and_one_line(state: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     sealed(state.parent, ranks=10**12)
     assert run(evaluate, ["--checkpoint", str(state.parent), "--data", str(tmp_path)]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(f"feedloop evaluate: {state.parent}: the checkpoint is damaged, state.json, at $.ranks")
-    assert told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(
+        f"feedloop evaluate: {state.parent}: the checkpoint is damaged, state.json, at $.ranks"
+    )
+    assert output.err.count("\n") == 1
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def best(state: Path) -> Path:
     return folder / "best.json"
 
 
-REMOVE = "Remove it: the newest checkpoint then stands for the best"
+REMOVE = "Remove it: the newest checkpoint then counts as the best"
 
 
 @pytest.mark.parametrize("name", damaged_texts(b'{"step": 3, "auc": 0.5}'))

@@ -33,18 +33,18 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
 def test_a_file_cut_short_anywhere_is_refused_by_name(tmp_path: Path) -> None:
     rng = random.Random(1)
     for file in sorted(saved(tmp_path / "c").iterdir()):
-        whole = file.read_bytes()
-        full = len(whole.rstrip())  # the last line's end says nothing
+        original = file.read_bytes()
+        full = len(original.rstrip())  # the last newline carries no content
         for length in {0, 1, 7, 8, 9, full - 1, *(rng.randrange(full) for _ in range(30))}:
-            file.write_bytes(whole[:length])
+            file.write_bytes(original[:length])
             with pytest.raises(ResumeError, match=r"c: the checkpoint is damaged"):
                 load_checkpoint(tmp_path / "c")
-        file.write_bytes(whole)
+        file.write_bytes(original)
         load_checkpoint(tmp_path / "c")
         file.unlink()
         with pytest.raises(ResumeError, match=r"/c: (the checkpoint is damaged|no state\.json)"):
             load_checkpoint(tmp_path / "c")
-        file.write_bytes(whole)
+        file.write_bytes(original)
 
 
 def test_with_any_byte_changed_it_is_refused_by_name_or_the_same(tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ def test_with_any_byte_changed_it_is_refused_by_name_or_the_same(tmp_path: Path)
     files = sorted(saved(tmp_path / "c").iterdir())
     for _ in range(400):
         file = rng.choice(files)
-        whole = file.read_bytes()
-        place = rng.randrange(len(whole))
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ rng.randrange(1, 256)]) + whole[place + 1 :])
+        original = file.read_bytes()
+        place = rng.randrange(len(original))
+        file.write_bytes(original[:place] + bytes([original[place] ^ rng.randrange(1, 256)]) + original[place + 1 :])
         said = str(tmp_path / "c")
         try:
             loaded = load_checkpoint(tmp_path / "c")
@@ -65,7 +65,7 @@ def test_with_any_byte_changed_it_is_refused_by_name_or_the_same(tmp_path: Path)
             assert torch.equal(loaded.tensors["model"]["a"], torch.arange(3.0))
             assert loaded.state["position"] == {"step": 3}
         assert str(tmp_path / "c") in said
-        file.write_bytes(whole)
+        file.write_bytes(original)
     assert refused > 350
 
 
@@ -93,7 +93,7 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
 
 
 def sealed(folder: Path, files: Mapping[str, bytes] = {}, **changes: Any) -> Path:
-    """The checkpoint with other state and files, and sums that say it is whole: what an attacker would write."""
+    """The checkpoint with other state and files, and valid checksums: what an attacker would write."""
     for name, content in files.items():
         (folder / name).write_bytes(content)
     if STATE_FILE not in files:
@@ -123,15 +123,15 @@ def test_parts_are_files_of_the_folder(tmp_path: Path, parts: Any) -> None:
 
 def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
     elsewhere = saved(tmp_path / "elsewhere")
-    for name, told in (("model.safetensors", "no plain file"), (STATE_FILE, "no state.json")):
+    for name, message in (("model.safetensors", "no plain file"), (STATE_FILE, "no state.json")):
         linked = saved(tmp_path / "c") / name
         linked.unlink()
         linked.symlink_to(elsewhere / name)
-        with pytest.raises(ResumeError, match=told):
+        with pytest.raises(ResumeError, match=message):
             load_checkpoint(tmp_path / "c")
         linked.unlink()
         os.mkfifo(linked)
-        with pytest.raises(ResumeError, match=told):
+        with pytest.raises(ResumeError, match=message):
             load_checkpoint(tmp_path / "c")
         linked.unlink()
 

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder is at the URL of --out, complete or absent, wherever sending it is broken off."""
+"""A run's files reach the URL of --out complete or not at all, wherever sending is interrupted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainer.checkpoint.mirror import Mirror
 from trainer.checkpoint.resolve import found_checkpoint
 from trainer.checkpoint.retention import Best, Checkpoints
 from trainer.checkpoint.turn import Turn
-from trainer.checkpoint.working_folder import working_in
+from trainer.checkpoint.working_folder import working_folder
 from trainer.ranks.process_group import ALONE
 
 CONFIG = {"config": {}, "frozen_sha256": "0" * 64}
@@ -39,7 +39,7 @@ def metrics(run: Path, step: int) -> None:
 
 
 def mirrored(tmp_path: Path, name: str, place: Place) -> tuple[Path, Mirror, Checkpoints]:
-    """A run's new folder, who sends it to the place, and its checkpoints, of which it keeps two and the best."""
+    """A run's new folder, its mirror to the place, and its checkpoints, of which it keeps two and the best."""
     run = tmp_path / name / "run"
     run.mkdir(parents=True)
     mirror = Mirror(run, place, tmp_path / name / "going")
@@ -51,7 +51,7 @@ def names(place: Place) -> list[str]:
 
 
 def story(run: Path, mirror: Mirror, checkpoints: Checkpoints) -> None:
-    """Steps 1 to 4 of a run; step 2 is the best, and is saved twice, as at the end of an epoch; 3 is saved anew."""
+    """Steps 1 to 4 of a run; step 2 is the best, and is saved twice, as at the end of an epoch; 3 is saved again."""
     (run / "config.json").write_text("{}")
     for step in (1, 2, 3, 4):
         metrics(run, step)
@@ -77,8 +77,10 @@ def test_the_place_holds_what_the_folder_holds(tmp_path: Path, bucket: str) -> N
     assert not list((tmp_path / "one" / "going").glob("*/*"))
 
 
-def test_wherever_sending_breaks_off_the_newest_complete_checkpoint_goes_on(tmp_path: Path, bucket: str) -> None:
-    """Every change at the store in turn is the one before which all ends."""
+def test_wherever_sending_stops_the_run_resumes_from_the_newest_complete_checkpoint(
+    tmp_path: Path, bucket: str
+) -> None:
+    """Kills the run before each change at the store in turn."""
     change, newest = 0, 0
     while True:
         place = Place(f"{bucket}/run-{change}")
@@ -88,7 +90,7 @@ def test_wherever_sending_breaks_off_the_newest_complete_checkpoint_goes_on(tmp_
                 story(run, mirror, checkpoints)
             made = asked[0]
         again, mirror, checkpoints = mirrored(tmp_path, f"again-{change}", place)
-        mirror.take_up()
+        mirror.fetch_run()
         found, passed = checkpoints.newest_intact()
         assert passed == []
         step = 0 if found is None else int(found.state["position"]["step"])
@@ -106,14 +108,14 @@ def test_wherever_sending_breaks_off_the_newest_complete_checkpoint_goes_on(tmp_
         change += 1
 
 
-def test_going_on_leaves_at_the_place_what_an_unbroken_run_leaves(tmp_path: Path, bucket: str) -> None:
+def test_resuming_leaves_at_the_place_what_an_unbroken_run_leaves(tmp_path: Path, bucket: str) -> None:
     place = Place(f"{bucket}/run")
-    with killed_at(17):  # amid the third checkpoint or so
+    with killed_at(17):  # about during the third checkpoint
         run, mirror, checkpoints = mirrored(tmp_path, "killed", place)
         with pytest.raises(InputError, match="what was trained could not be sent there"):
             story(run, mirror, checkpoints)
     run, mirror, checkpoints = mirrored(tmp_path, "again", place)
-    mirror.take_up()
+    mirror.fetch_run()
     found, _ = checkpoints.newest_intact()
     assert found is not None
     checkpoints.sweep()
@@ -128,7 +130,7 @@ def test_going_on_leaves_at_the_place_what_an_unbroken_run_leaves(tmp_path: Path
 def test_sending_does_not_look_where_the_run_renames_its_checkpoints(
     tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that goes while it is listed ends a listing, and with it the training run."""
+    """A folder that is removed while it is listed ends the listing, and with it the training run."""
     entered = []
     scandir = os.scandir
 
@@ -151,7 +153,7 @@ def test_only_what_is_read_is_fetched(tmp_path: Path, bucket: str) -> None:
     place = Place(f"{bucket}/run")
     story(*mirrored(tmp_path, "one", place))
     run, mirror, checkpoints = mirrored(tmp_path, "two", place)
-    mirror.take_up()
+    mirror.fetch_run()
     assert sorted(path.name for path in (run / "checkpoint").rglob("*.safetensors")) == []
     checkpoints.newest_intact()
     assert {path.parent.name for path in run.rglob("*.safetensors")} == {"step-00000004"}
@@ -162,7 +164,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_set_aside_there_too(tmp_path: P
     story(*mirrored(tmp_path, "one", place))
     write(place / "checkpoint/step-00000004/model.safetensors", b"no weights")
     run, mirror, checkpoints = mirrored(tmp_path, "two", place)
-    mirror.take_up()
+    mirror.fetch_run()
     found, passed = checkpoints.newest_intact()
     assert found is not None
     assert found.state["position"]["step"] == 3
@@ -179,7 +181,7 @@ def test_what_another_run_left_half_sent_is_no_checkpoint(tmp_path: Path, bucket
     write(place / "checkpoint/step-00000009/model.safetensors", b"half")
     write(place / "checkpoint/step-00000009/strange.safetensors", b"half")
     run, mirror, checkpoints = mirrored(tmp_path, "one", place)
-    mirror.take_up()
+    mirror.fetch_run()
     assert checkpoints.newest_intact() == (None, [])
     checkpoints.save(checkpoint(9), step=9)
     mirror.end()
@@ -189,13 +191,13 @@ def test_what_another_run_left_half_sent_is_no_checkpoint(tmp_path: Path, bucket
 
 def test_two_that_begin_at_once_do_not_both_train(tmp_path: Path, bucket: str) -> None:
     place = Place(f"{bucket}/run")
-    with working_in(place, ALONE, resume=False) as one, working_in(place, ALONE, resume=False) as other:
+    with working_folder(place, ALONE, resume=False) as one, working_folder(place, ALONE, resume=False) as other:
         for at in (one, other):
             (at.folder / "config.json").write_text("{}")
         one.config_written()
         with pytest.raises(InputError, match=f"{place}: holds a training run"):
             other.config_written()
-    with pytest.raises(InputError, match="holds a training run"), working_in(place, ALONE, resume=False):
+    with pytest.raises(InputError, match="holds a training run"), working_folder(place, ALONE, resume=False):
         pass
 
 
@@ -204,12 +206,12 @@ def test_a_working_folder_is_gone_afterwards_and_a_dead_ones_too(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     place = Place(f"{bucket}/run")
-    with working_in(place, ALONE, resume=True) as at:
+    with working_folder(place, ALONE, resume=True) as at:
         base = at.folder.parents[1]
         dead = base.with_name(base.name[:-4] + "dead")
         dead.mkdir()
         (dead / "lock").touch()
-        with working_in(place, ALONE, resume=True):
+        with working_folder(place, ALONE, resume=True):
             assert at.folder.is_dir()
             assert not dead.exists()
     assert list(tmp_path.iterdir()) == []
@@ -219,7 +221,7 @@ def test_errors_name_the_url(tmp_path: Path, bucket: str) -> None:
     place = Place(f"{bucket}/run")
     with (
         pytest.raises(InputError, match=f"^{place}/checkpoint/x is bad$"),
-        working_in(place, ALONE, resume=True) as at,
+        working_folder(place, ALONE, resume=True) as at,
     ):
         raise InputError(f"{at.folder}/checkpoint/x is bad")
 
@@ -236,14 +238,12 @@ def test_a_checkpoint_elsewhere_is_found_by_its_url(tmp_path: Path, bucket: str)
         assert not found.path.exists()
 
 
-def test_of_two_that_go_on_with_a_run_the_newest_does_and_the_other_leaves_it_alone(
-    tmp_path: Path, bucket: str
-) -> None:
+def test_of_two_that_resume_a_run_the_newest_continues_and_the_other_stops(tmp_path: Path, bucket: str) -> None:
     place = Place(f"{bucket}/run")
     story(*mirrored(tmp_path, "begun", place))
     older, newer = (mirrored(tmp_path, name, place) for name in ("older", "newer"))
     for run, mirror, checkpoints in (older, newer):
-        mirror.take_up()
+        mirror.fetch_run()
         checkpoints.newest_intact()
         (run / "config.json").write_text("{}")
         mirror.claim()
@@ -255,7 +255,7 @@ def test_of_two_that_go_on_with_a_run_the_newest_does_and_the_other_leaves_it_al
     run, mirror, checkpoints = older
     metrics(run, 99)
     checkpoints.save(checkpoint(99), step=99)
-    with pytest.raises(InputError, match="another process goes on with this training run"):
+    with pytest.raises(InputError, match="another process resumes this training run"):
         mirror.end()
     assert {name: read(place / name, largest=1 << 20) for name in names(place)} == there
     assert "checkpoint/step-00000005/state.json" in there

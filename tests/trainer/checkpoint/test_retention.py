@@ -1,4 +1,4 @@
-"""Retention: what is kept, what is found, what a killed process leaves."""
+"""Retention: which checkpoints are kept and found, also after a killed process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import REPOSITORY
 from trainer.checkpoint.files import STATE_FILE, Checkpoint, ResumeError, load_checkpoint
-from trainer.checkpoint.retention import Best, Checkpoints, load_chosen, resolve_checkpoint, run_folder_of
+from trainer.checkpoint.retention import Best, Checkpoints, load_resolved_checkpoint, resolve_checkpoint, run_folder_of
 
 
 def at(step: int) -> Checkpoint:
@@ -30,18 +30,18 @@ def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     checkpoints = filled(tmp_path / "c", 9, 10, 100)
     assert checkpoints.steps() == [10, 100]
     assert checkpoints.newest() == tmp_path / "c" / "step-00000100"
-    assert load_chosen(tmp_path / "c").state["position"]["step"] == 100
+    assert load_resolved_checkpoint(tmp_path / "c").state["position"]["step"] == 100
     assert Checkpoints(tmp_path / "none", keep=2).newest() is None
 
 
-def test_the_best_is_kept_and_chosen_but_a_run_goes_on_from_the_newest(tmp_path: Path) -> None:
+def test_the_best_is_kept_and_chosen_but_a_run_resumes_from_the_newest(tmp_path: Path) -> None:
     checkpoints = filled(tmp_path, 1)
     checkpoints.mark_best(Best(step=1, auc=0.7))
     for step in (2, 3, 4):
         checkpoints.save(at(step), step=step)
     assert checkpoints.steps() == [1, 3, 4]
     assert checkpoints.best() == Best(step=1, auc=0.7)
-    assert load_chosen(tmp_path).state["position"]["step"] == 1
+    assert load_resolved_checkpoint(tmp_path).state["position"]["step"] == 1
     assert checkpoints.newest() == checkpoints.path_of(4)
     assert resolve_checkpoint(checkpoints.path_of(3)) == checkpoints.path_of(3)
     checkpoints.mark_best(Best(step=4, auc=0.8))
@@ -103,14 +103,14 @@ def test_other_names_and_links_are_neither_found_nor_followed(tmp_path: Path) ->
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match="this is no checkpoint"):
-        load_chosen(tmp_path)
+        load_resolved_checkpoint(tmp_path)
 
 
 KILLED_ANYWHERE = """
 import os, sys
 from pathlib import Path
 from tests.trainer.checkpoint.test_retention import at, filled
-from trainer.checkpoint.retention import Checkpoints, load_chosen
+from trainer.checkpoint.retention import Checkpoints, load_resolved_checkpoint
 
 TOUCHED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.scandir", "shutil.rmtree")
 folder, left, kills = Path(sys.argv[1]), -1, 0
@@ -132,7 +132,7 @@ for step in (5, 5, 6):  # replaced, replaced after all that was left, and follow
             Checkpoints(folder, keep=1).save(at(100 * step + event), step=step)
             os._exit(0)
         ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        found = load_chosen(folder).state["position"]["step"]
+        found = load_resolved_checkpoint(folder).state["position"]["step"]
         assert found in (left, 5, 100 * step + event), (step, event, found)
         left = found
         if not ended:
@@ -145,7 +145,7 @@ print(kills)
 """
 
 
-def test_killed_at_any_moment_of_a_save_one_checkpoint_is_whole(tmp_path: Path) -> None:
+def test_killed_at_any_moment_of_a_save_one_checkpoint_is_complete(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILLED_ANYWHERE, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -157,7 +157,7 @@ def test_what_was_set_aside_is_found_and_gets_its_name_back(tmp_path: Path) -> N
     checkpoints = filled(tmp_path, 4, 5)
     checkpoints.path_of(5).rename(tmp_path / ".step-00000005.replaced")
     assert checkpoints.steps() == [4, 5]
-    assert load_chosen(tmp_path).state["position"]["step"] == 5
+    assert load_resolved_checkpoint(tmp_path).state["position"]["step"] == 5
     assert load_checkpoint(checkpoints.path_of(5)).state["position"]["step"] == 5
     checkpoints.sweep()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000004", "step-00000005"]
@@ -215,7 +215,7 @@ def test_if_all_are_damaged_each_is_named_and_nothing_is_touched(tmp_path: Path)
 
 def test_what_the_machine_refuses_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = filled(tmp_path, 4, 5)
-    for error, told in (
+    for error, message in (
         (PermissionError(13, "Permission denied"), "cannot be read .*Permission denied"),
         (OSError(24, "Too many open files"), "cannot be read .*Too many open files"),
         (OSError(5, "Input/output error"), "cannot be read .*Input/output error"),
@@ -227,7 +227,7 @@ def test_what_the_machine_refuses_is_no_damage(tmp_path: Path, monkeypatch: pyte
             raise error
 
         monkeypatch.setattr("trainer.checkpoint.files.load_file", refuse)
-        with pytest.raises(ResumeError, match=f"step-00000005: .*{told}") as refused:
+        with pytest.raises(ResumeError, match=f"step-00000005: .*{message}") as refused:
             checkpoints.newest_intact()
         assert not refused.value.damaged
     assert checkpoints.steps() == [4, 5]

@@ -1,4 +1,4 @@
-"""What a device can do: measured once, and without a draw from the generators of a run."""
+"""A device's peak FLOPs: measured once, without a draw from the generators of a run."""
 
 from __future__ import annotations
 

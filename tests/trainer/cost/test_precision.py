@@ -1,4 +1,4 @@
-"""Precision: what `auto` is on a device, and what is said of one that is emulated."""
+"""Precision: what `auto` resolves to on a device, and the warning for an emulated precision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from trainer.cost.precision import emulation, multiplies_bfloat16, resolved
 
 CPU = torch.device("cpu")
 PRESETS = sorted((REPOSITORY / "jobs" / "presets").glob("*.toml"))
-TELL = "import torch; from trainer.cost.precision import *; print(emulation('bfloat16', torch.device('cpu')))"
+PRINT_EMULATION = (
+    "import torch; from trainer.cost.precision import *; print(emulation('bfloat16', torch.device('cpu')))"
+)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +38,8 @@ def test_auto_is_what_the_device_multiplies_and_a_choice_stands(
 
 
 def test_torch_finds_in_the_processor_what_its_flags_say() -> None:
-    told = Path("/proc/cpuinfo")
-    flags = set(told.read_text().partition("flags")[2].partition("\n")[0].split()) if told.is_file() else set()
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().partition("flags")[2].partition("\n")[0].split()) if cpuinfo.is_file() else set()
     if not flags or any("MAX_CPU_ISA" in name for name in os.environ):
         pytest.skip("no flags of a processor to compare with, or oneDNN is held back")
     assert multiplies_bfloat16(CPU) == bool(flags & {"avx512_bf16", "amx_bf16"})
@@ -45,10 +47,12 @@ def test_torch_finds_in_the_processor_what_its_flags_say() -> None:
     assert emulation("float32", CPU) is None
 
 
-def test_a_processor_that_emulates_bfloat16_is_told_of() -> None:
+def test_a_processor_that_emulates_bfloat16_gets_a_warning() -> None:
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "DNNL_MAX_CPU_ISA": "AVX2"}
-    said = subprocess.run([sys.executable, "-c", TELL], env=env, capture_output=True, text=True, check=True).stdout
-    assert "bfloat16 is emulated here, for this cpu lacks avx512_bf16 or amx" in said
+    said = subprocess.run(
+        [sys.executable, "-c", PRINT_EMULATION], env=env, capture_output=True, text=True, check=True
+    ).stdout
+    assert "bfloat16 is emulated here, as this cpu lacks avx512_bf16 or amx" in said
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Work counted from integers is what the encoder really is given, and what torch counts that it multiplies."""
+"""Work counted from integers equals the tokens that the encoder is given and the FLOPs that torch counts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def trainer_of(data: Path, policy: Policy, *, frozen: int = 0, kept: int | None 
     trainer = start(config, data)
     upper: Any = trainer.prepared.encoder.split.upper  # torch counts what plain attention multiplies
     if not frozen:
-        upper.pooler = None  # it sees one token of each segment, and nobody looks at it
+        upper.pooler = None  # it sees one token of each segment, and its output is unused
     for module in upper.modules():
         if hasattr(module, "config"):
             module.config._attn_implementation = "eager"
@@ -78,7 +78,7 @@ def test_tokens_are_those_that_the_encoder_is_given(data: Path, policy: Policy) 
 
 @pytest.mark.parametrize("shape_steps", [1, 4])
 @pytest.mark.parametrize("row_tokens", [0, 24])
-def test_the_form_that_items_take_is_told_from_integers(tmp_path: Path, row_tokens: int, shape_steps: int) -> None:
+def test_the_shape_that_items_take_is_computed_from_integers(tmp_path: Path, row_tokens: int, shape_steps: int) -> None:
     """One segment or several, padded or in shared rows, as written or for a compiler."""
     plm = tiny_plm(tmp_path / "plm")
     encoder = TextEncoder(TextEncoderConfig(plm=plm, frozen_layers=0, row_tokens=row_tokens))
@@ -105,7 +105,7 @@ def test_items_of_several_segments_are_counted_as_they_are_computed() -> None:
     assert mask_CST.shape[:2] == (4, 2)
     chunk = Chunk(rows_C=rows_C, slots=np.arange(3), seed=1)
     real_C = [[int(length) for length in mask_CST[item].sum(-1)] for item in range(3)]
-    real_C[1] = real_C[1][:1]  # what shows a token beside the one segment is padding
+    real_C[1] = real_C[1][:1]  # the second segment's token is padding
     assert counter._computed([chunk]) == (mask_CST.numel(), 4 * 2 * mask_CST.shape[2] ** 2)
     assert counter._real([chunk]) == (
         sum(sum(lengths) for lengths in real_C),
@@ -114,7 +114,7 @@ def test_items_of_several_segments_are_counted_as_they_are_computed() -> None:
 
 
 def counted_by_torch(trainer: Trainer, step: PlannedStep) -> int:
-    """Of the language model alone, forward and backward of all that the step encodes or replays."""
+    """FLOPs of the language model alone, forward and backward of all that the step encodes or replays."""
     split = trainer.prepared.encoder.split
     total = 0
 
@@ -133,7 +133,7 @@ def counted_by_torch(trainer: Trainer, step: PlannedStep) -> int:
         return torch.as_tensor(trainer.prepared.encoder(row_C, trainer.prepared.items))
 
     trainer.table._encode = counting
-    trainer.take(step)
+    trainer.take_step(step)
     return total
 
 
@@ -151,8 +151,8 @@ def test_of_frozen_layers_nothing_counts(data: Path) -> None:
     step = next(iter(trainer.epoch_steps()))
     to_stored_input = 2 * 3 * 32**2 * step.work.computed_tokens  # through query, key and value: it owes no gradient
     assert counted_by_torch(trainer, step) == step.work.computed_flops - to_stored_input
-    whole = next(iter(trainer_of(data, "once").epoch_steps()))
-    assert step.work.computed_flops * 2 == whole.work.computed_flops
+    unfrozen = next(iter(trainer_of(data, "once").epoch_steps()))
+    assert step.work.computed_flops * 2 == unfrozen.work.computed_flops
 
 
 def test_a_replay_costs_one_more_forward(data: Path) -> None:

@@ -49,14 +49,14 @@ def test_results_come_in_order_and_the_error_in_its_turn() -> None:
 @pytest.mark.parametrize(
     ("bounds", "most"), [(Bounds(bytes=35), 3), (Bounds(tasks=5), 5), (Bounds(bytes=1), 1), (Bounds(bytes=0), 1)]
 )
-def test_no_more_is_on_its_way_than_the_bounds_say(bounds: Bounds, most: int) -> None:
+def test_the_bounds_limit_the_tasks_that_run_ahead(bounds: Bounds, most: int) -> None:
     made: list[Result] = []
     for number, _ in enumerate(done_ahead(tasks(40, made), bounds)):
         time.sleep(0.001)
         assert len(made) <= number + 1 + most
 
 
-def test_what_is_not_taken_is_closed_and_no_thread_stays() -> None:
+def test_results_not_taken_are_closed_and_no_thread_stays() -> None:
     made: list[Result] = []
     with closing(done_ahead(tasks(50, made))) as results:
         next(results).close()

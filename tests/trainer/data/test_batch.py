@@ -1,4 +1,4 @@
-"""StepBatch: merging, and the shapes that the naive policies ask for."""
+"""StepBatch: merging, and the shapes of the naive policies."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def steps(trajectories: list[Trajectory]) -> list[StepBatch]:
     return [check_batch(arrays, "test", rows=1000) for arrays in batches_of(trajectories, size=4)]
 
 
-def test_a_packed_batch_tells_each_target_what_it_may_see(trajectories: list[Trajectory]) -> None:
+def test_a_packed_batch_gives_each_target_its_clicks_and_candidates(trajectories: list[Trajectory]) -> None:
     assert [t for batch in steps(trajectories) for t in targets_of(batch)] == expected(trajectories)
 
 
@@ -60,7 +60,7 @@ def test_one_sample_per_target_keeps_prefix_and_candidates(trajectories: list[Tr
     assert targets_of(batch) == expected(trajectories)
 
 
-def test_occurrences_ask_for_an_item_as_often_as_it_stands(trajectories: list[Trajectory]) -> None:
+def test_occurrences_request_an_item_once_per_occurrence(trajectories: list[Trajectory]) -> None:
     batch = per_occurrence(merge(steps(trajectories)))
     asked = sum(len(clicks) + sum(map(len, lists)) for clicks, lists, _ in trajectories)
     assert len(batch.ask_M) == asked

@@ -1,4 +1,4 @@
-"""The cache: whole or absent, bounded, shared by processes, and no part of what is read."""
+"""The cache: entries are complete or absent, bounded, shared by processes, and do not change what is read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def content(number: int, size: int = 1000) -> bytes:
 
 
 class Source:
-    """Brings contents, and counts how often."""
+    """Writes contents, and counts how often."""
 
     def __init__(self) -> None:
         self.brought: list[int] = []
@@ -59,7 +59,7 @@ def entry_of(config: CacheConfig, number: int) -> Path:
     return config.cache_dir / "content" / name[:2] / name
 
 
-def test_what_was_used_longest_ago_goes_first_and_the_bound_holds(tmp_path: Path) -> None:
+def test_least_recently_used_entries_are_evicted_first_and_the_bound_holds(tmp_path: Path) -> None:
     config, source = cache_in(tmp_path, 10_000), Source()
     cache = Cache(config)
     for number in range(30):
@@ -71,7 +71,7 @@ def test_what_was_used_longest_ago_goes_first_and_the_bound_holds(tmp_path: Path
     assert not entry_of(config, 1).exists()
 
 
-def test_what_is_open_or_mapped_stays_and_without_any_room_all_is_read_all_the_same(tmp_path: Path) -> None:
+def test_open_or_mapped_entries_stay_and_reading_works_without_room(tmp_path: Path) -> None:
     config, source = cache_in(tmp_path, 0), Source()
     cache = Cache(config)
     first = content(0)
@@ -94,17 +94,17 @@ def test_a_damaged_entry_is_fetched_again(tmp_path: Path, damage: str, when: str
     config, source = cache_in(tmp_path), Source()
     cache = Cache(config)
     read(cache, source, 0)
-    whole = content(0)
+    intact = content(0)
     entry_of(config, 0).write_bytes(
-        {"flipped": b"\0" + whole[1:], "cut": whole[:-1], "emptied": b"", "longer": whole + b"1"}[damage]
+        {"flipped": b"\0" + intact[1:], "cut": intact[:-1], "emptied": b"", "longer": intact + b"1"}[damage]
     )
     if when == "before":
         cache = Cache(config)
-    assert read(cache, source, 0) == whole
+    assert read(cache, source, 0) == intact
     assert source.brought == [0, 0]
 
 
-def test_other_bytes_than_asked_for_are_refused_and_not_kept(tmp_path: Path) -> None:
+def test_bytes_with_another_sum_raise_an_error_and_are_not_kept(tmp_path: Path) -> None:
     config = cache_in(tmp_path)
     with pytest.raises(WrongSumError, match=r"sha256 .*the manifest says"):
         Cache(config).opened("0" * 64, 3, lambda to: to.write_bytes(b"abc") and None)
@@ -120,7 +120,7 @@ def test_threads_that_want_one_entry_fetch_it_once(tmp_path: Path) -> None:
     assert sorted(source.brought) == [0, 1, 2, 3]
 
 
-def test_a_full_disk_is_one_message_and_all_that_is_not_in_use_goes_first(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_message_after_entries_not_in_use_are_evicted(tmp_path: Path) -> None:
     config, source = cache_in(tmp_path), Source()
     cache = Cache(config)
     read(cache, source, 0)
@@ -151,7 +151,7 @@ Cache(CacheConfig(cache_dir=Path(sys.argv[1]) / "cache")).opened(sys.argv[2], 10
 """
 
 
-def test_a_process_killed_midway_leaves_nothing_that_counts_and_is_swept(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_entry_and_its_files_are_removed(tmp_path: Path) -> None:
     name = hashlib.sha256(content(0)).hexdigest()
     child = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), name], cwd=REPOSITORY)
     while not (tmp_path / "begun").exists():
@@ -160,18 +160,18 @@ def test_a_process_killed_midway_leaves_nothing_that_counts_and_is_swept(tmp_pat
     config, source = cache_in(tmp_path), Source()
     unfinished = tmp_path / "cache" / "unfinished"
     assert kept(config) == {}
-    read(Cache(config), source, 1)  # of a cache just opened: it looks at the whole folder
+    read(Cache(config), source, 1)  # a cache just opened checks the size of its folder
     assert len([*unfinished.iterdir()]) == 1, "it is at work"
     waits = threading.Timer(0.2, lambda: child.send_signal(signal.SIGKILL))
     waits.start()
-    assert read(Cache(config), source, 0) == content(0)  # waits for the other, who dies, and fetches it
+    assert read(Cache(config), source, 0) == content(0)  # waits for the other process, which dies, and fetches it
     waits.join()
     assert child.wait() == -signal.SIGKILL
     read(Cache(config), source, 2)
     assert [*unfinished.iterdir()] == []
 
 
-def test_where_the_file_system_has_no_locks_it_serves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_works_on_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -208,8 +208,8 @@ def test_a_tiny_cache_changes_no_batch(bucket: str, tmp_path: Path, size: int, b
     for epoch in range(2):
         assert same(list(steps(local, cache, backend, epoch=epoch)), list(steps(place, cache, backend, epoch=epoch)))  # type: ignore[arg-type]
     in_use = PackedDirectory.open(Packed(place, cache)).token_table()
-    whole = sum(array.nbytes + 128 for array in in_use.arrays().values())
-    assert sum(kept(cache).values()) <= size + whole + 9_000  # of the last look, what was open then
+    in_use_bytes = sum(array.nbytes + 128 for array in in_use.arrays().values())
+    assert sum(kept(cache).values()) <= size + in_use_bytes + 9_000  # in use at the last check
     assert len(kept(cache)) < 16
 
 

@@ -1,4 +1,4 @@
-"""Cells come back as np.save wrote them; anything else is refused, and nothing is unpickled."""
+"""Cells come back as np.save wrote them; anything else raises an error, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def saved(array: Any, **options: Any) -> bytes:
 
 @given(arrays.arrays(DTYPES, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0)))
 def test_an_array_comes_back_as_it_was_and_can_be_written_to(array: np.ndarray) -> None:
-    for _ in range(2):  # by a header seen before, too
+    for _ in range(2):  # the second time with a cached header
         found = decoded(saved(array))
         assert (found.dtype, found.shape) == (array.dtype, array.shape)
         assert found.tobytes() == array.tobytes()
@@ -96,7 +96,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_array_of_plain_numbers_is_refused_as_cell_and_as_file(name: str, tmp_path: Path) -> None:
+def test_only_arrays_of_plain_numbers_are_read_from_cells_and_files(name: str, tmp_path: Path) -> None:
     file = tmp_path / "a.npy"
     file.write_bytes(REFUSED[name])
     for read in (lambda: decoded(REFUSED[name]), lambda: mapped(file)):
@@ -104,7 +104,7 @@ def test_what_is_no_array_of_plain_numbers_is_refused_as_cell_and_as_file(name: 
             read()
 
 
-def test_a_cell_without_an_array_is_refused() -> None:
+def test_a_cell_without_an_array_raises_an_error() -> None:
     with pytest.raises(ValueError, match="a cell without an array"):
         decoded(None)
 

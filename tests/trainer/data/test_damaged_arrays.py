@@ -1,4 +1,4 @@
-"""Token arrays, batches and evaluation rows that cannot be: refused by file, though the manifest's sums fit them."""
+"""Invalid token arrays, batches and evaluation rows raise an error that names the file, even with matching sums."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def packed(tmp_path: Path) -> Path:
 
 
 def put(directory: Path, name: str, content: bytes) -> None:
-    """Replace a file, and its size and sum in the manifest, as a hostile hand would."""
+    """Replace a file, and its size and sum in the manifest, as an attacker would."""
     (directory / name).write_bytes(content)
     file = directory / MANIFEST_FILE
     manifest = json.loads(file.read_text())
@@ -60,7 +60,7 @@ class Hostile:
 
 
 def token_damage(directory: Path) -> dict[str, tuple[str, bytes, str]]:
-    """Name -> (array, its bytes, what the message says)."""
+    """Name -> (array, its bytes, part of the message)."""
     found = {path.stem: np.load(path) for path in (directory / "tokens").iterdir()}
 
     def other(name: str, change: Callable[[Any], Any]) -> tuple[str, bytes]:
@@ -85,14 +85,14 @@ def token_damage(directory: Path) -> dict[str, tuple[str, bytes, str]]:
     }
 
 
-def test_token_arrays_that_cannot_be_are_refused(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_token_arrays_raise_an_error(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for what, (name, content, says) in token_damage(packed).items():
-        whole = (packed / f"tokens/{name}.npy").read_bytes()
+        intact = (packed / f"tokens/{name}.npy").read_bytes()
         put(packed, f"tokens/{name}.npy", content)
         message = refusal(PackedDirectory.open(packed).token_table, "tokens", ADVICE)
         assert says in message, (what, message)
-        put(packed, f"tokens/{name}.npy", whole)
+        put(packed, f"tokens/{name}.npy", intact)
     assert not (tmp_path / "ran").exists()
     PackedDirectory.open(packed).token_table()
 
@@ -106,7 +106,7 @@ def first_batches(directory: Path, backend: BackendName = "arrow") -> None:
 
 
 def cell_damage() -> dict[str, tuple[str, Callable[[bytes], bytes | None], str]]:
-    """Name -> (field, its first cell changed, what the message says)."""
+    """Name -> (field, its first cell changed, part of the message)."""
 
     def other(change: Callable[[Any], Any]) -> Callable[[bytes], bytes]:
         def changed(cell: bytes) -> bytes:
@@ -135,13 +135,13 @@ def cell_damage() -> dict[str, tuple[str, Callable[[bytes], bytes | None], str]]
 
 
 @pytest.mark.parametrize("backend", ["arrow", "petastorm"])
-def test_cells_that_cannot_be_are_refused(
+def test_invalid_cells_raise_an_error(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: BackendName
 ) -> None:
     monkeypatch.chdir(tmp_path)
     name = "batches/part-0.parquet"
-    whole = (packed / name).read_bytes()
-    file = pq.ParquetFile(io.BytesIO(whole))
+    intact = (packed / name).read_bytes()
+    file = pq.ParquetFile(io.BytesIO(intact))
     groups = [file.read_row_group(number) for number in range(file.num_row_groups)]
     for what, (field, change, says) in cell_damage().items():
         cells = groups[0][field].to_pylist()
@@ -157,7 +157,7 @@ def test_cells_that_cannot_be_are_refused(
         message = refusal(lambda: first_batches(packed, backend), "part-0.parquet", ADVICE)
         assert says in message, (what, message)
     assert not (tmp_path / "ran").exists()
-    put(packed, name, whole)
+    put(packed, name, intact)
     first_batches(packed, backend)
 
 
@@ -165,7 +165,7 @@ def test_cells_that_cannot_be_are_refused(
 @pytest.mark.parametrize(
     "what", ["a missing column", "another file's Parquet", "row groups in another order", "no Parquet"]
 )
-def test_batch_files_that_are_none_are_refused(packed: Path, backend: BackendName, what: str) -> None:
+def test_invalid_batch_files_raise_an_error(packed: Path, backend: BackendName, what: str) -> None:
     name = "batches/part-0.parquet"
     file = pq.ParquetFile(packed / name)
     stream = io.BytesIO()
@@ -217,7 +217,7 @@ EVALUATION_DAMAGE: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
 
 
 @pytest.mark.parametrize("what", EVALUATION_DAMAGE)
-def test_evaluation_rows_that_cannot_be_are_refused(packed: Path, what: str) -> None:
+def test_invalid_evaluation_rows_raise_an_error(packed: Path, what: str) -> None:
     change, says = EVALUATION_DAMAGE[what]
     (path,) = (packed / "evaluation").iterdir()
     stream = io.BytesIO()
@@ -226,14 +226,14 @@ def test_evaluation_rows_that_cannot_be_are_refused(packed: Path, what: str) -> 
     assert says in refusal(PackedDirectory.open(packed).evaluation, path.name, ADVICE)
 
 
-def test_an_evaluation_file_of_another_kind_is_refused(packed: Path) -> None:
+def test_an_evaluation_file_of_another_kind_raises_an_error(packed: Path) -> None:
     (path,) = (packed / "evaluation").iterdir()
     for content in (b"", b"PAR1", path.read_bytes()[:-9], (packed / "batches/part-0.parquet").read_bytes()):
         put(packed, f"evaluation/{path.name}", content)
         refusal(PackedDirectory.open(packed).evaluation, path.name, ADVICE)
 
 
-def test_columns_that_came_later_may_be_absent(packed: Path) -> None:
+def test_columns_added_later_may_be_absent(packed: Path) -> None:
     (path,) = (packed / "evaluation").iterdir()
     older = pq.read_table(path).drop_columns(["shown_age_hours", "new_user", "also_seen_as"])
     stream = io.BytesIO()
@@ -256,7 +256,7 @@ def test_an_item_that_no_slot_uses_is_named_when_all_is_inspected(packed: Path) 
     table = pq.read_table(packed / name)
     cells = table["target_mask_BLK"].to_pylist()
     mask = np.load(io.BytesIO(cells[0]))
-    mask[:, :, 1:] = False  # negatives stand there no longer
+    mask[:, :, 1:] = False  # no negatives are left
     place = table.column_names.index("target_mask_BLK")
     changed = table.set_column(place, "target_mask_BLK", [[encoded(mask), *cells[1:]]])
     stream = io.BytesIO()

@@ -29,9 +29,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def manifest(packed: Path) -> Iterator[Path]:
     file = packed / MANIFEST_FILE
-    whole = file.read_bytes()
+    intact = file.read_bytes()
     yield file
-    file.write_bytes(whole)
+    file.write_bytes(intact)
 
 
 def _file(raw: Any, part: str) -> Any:
@@ -120,23 +120,23 @@ OWN: dict[str, tuple[Damage, str]] = {
 def refused(manifest: Path, text: bytes) -> str:
     manifest.write_bytes(text)
     message = refusal(lambda: PackedDirectory.open(manifest.parent), str(manifest.parent), ADVICE)
-    with pytest.raises(InputError):  # pack, which would write there, refuses as well
+    with pytest.raises(InputError):  # so does pack, which would write there
         existing_manifest(manifest.parent)
     return message
 
 
 @pytest.mark.parametrize("name", damaged_texts(b'{"format_version": 3, "files": []}'))
-def test_a_text_that_is_no_manifest_is_refused(manifest: Path, name: str) -> None:
+def test_a_text_that_is_no_manifest_raises_an_error(manifest: Path, name: str) -> None:
     assert str(manifest) in refused(manifest, damaged_texts(manifest.read_bytes())[name])
 
 
-def test_names_left_out_and_values_of_other_kinds_are_refused(manifest: Path) -> None:
+def test_missing_names_and_values_of_other_types_raise_an_error(manifest: Path) -> None:
     for text in wrong_values(manifest.read_bytes()).values():
         assert str(manifest) in refused(manifest, text)
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_sizes_and_relations_that_cannot_be_are_refused_before_anything_is_allocated(manifest: Path, name: str) -> None:
+def test_impossible_sizes_and_relations_raise_an_error_before_anything_is_allocated(manifest: Path, name: str) -> None:
     change, said = OWN[name]
     manifest.write_bytes(changed(manifest.read_bytes(), change))
     message = refusal(lambda: PackedDirectory.open(manifest.parent), str(manifest.parent), ADVICE)
@@ -151,7 +151,7 @@ def test_only_regular_files_are_opened(manifest: Path, name: str, kind: str) -> 
         refusal(lambda: PackedDirectory.open(manifest.parent), str(file), ADVICE)
 
 
-def test_a_link_to_a_file_elsewhere_is_refused(manifest: Path, tmp_path: Path) -> None:
+def test_a_link_to_a_file_elsewhere_raises_an_error(manifest: Path, tmp_path: Path) -> None:
     file = manifest.parent / "tokens/token_values.npy"
     (tmp_path / "copy").write_bytes(file.read_bytes())
     with in_place_of(file, lambda path: path.symlink_to(tmp_path / "copy")):
@@ -161,12 +161,12 @@ def test_a_link_to_a_file_elsewhere_is_refused(manifest: Path, tmp_path: Path) -
 def test_a_job_ends_with_2_and_one_line(manifest: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     manifest.write_bytes(changed(manifest.read_bytes(), OWN["a variant of 10^12"][0]))
     assert run(inspect_batches, ["--data", str(manifest.parent), "--plot", str(tmp_path / "plot.png")]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(f"feedloop inspect_batches: {manifest}, at $: variant 10")
-    assert told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"feedloop inspect_batches: {manifest}, at $: variant 10")
+    assert printed.err.count("\n") == 1
 
 
-def test_the_whole_manifest_still_opens(manifest: Path) -> None:
+def test_the_intact_manifest_still_opens(manifest: Path) -> None:
     assert PackedDirectory.open(manifest.parent).manifest == existing_manifest(manifest.parent)
     assert json.loads(manifest.read_bytes())["counts"]["targets"] > 0

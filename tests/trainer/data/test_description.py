@@ -1,4 +1,4 @@
-"""A packed directory told in figures: right ones, and none where it is not what its manifest says."""
+"""Descriptions of packed directories have the right figures; a directory that differs from its manifest is an error."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_figures_are_those_of_the_trajectories(directory: Path) -> None:
     assert summary["uses_of_an_item"] == pytest.approx(found.sum("item_occurrences") / found.sum("items"), abs=1e-3)
 
 
-def test_what_chance_would_hold_is_what_dealing_out_gives(directory: Path) -> None:
+def test_the_expected_items_are_those_of_random_batches(directory: Path) -> None:
     found = describe(PackedDirectory.open(directory))
     rng = np.random.default_rng(0)
     trajectories = [random_trajectory(rng, items=30) for _ in range(48)]
@@ -101,5 +101,5 @@ def test_a_superblock_with_other_trajectories_than_the_manifest_says_is_named(di
 
 
 def test_two_variants_are_both_described(tmp_path: Path) -> None:
-    whole = describe(PackedDirectory.open(packed_directory(tmp_path / "even", variants=2)))
-    assert set(whole.columns["variant"].tolist()) == {0, 1}
+    described = describe(PackedDirectory.open(packed_directory(tmp_path / "even", variants=2)))
+    assert set(described.columns["variant"].tolist()) == {0, 1}

@@ -1,4 +1,4 @@
-"""Both back ends deliver the same batches in our order, and nothing that the manifest does not vouch for."""
+"""Both back ends deliver the same batches in our order, and nothing that the manifest does not list."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_petastorm_and_arrow_deliver_the_same_steps(directory: Path) -> None:
         assert all(same(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True))
 
 
-def test_a_path_with_blanks_and_letters_of_any_kind_is_read(tmp_path: Path) -> None:
+def test_a_path_with_spaces_and_any_letters_is_read(tmp_path: Path) -> None:
     path = packed_directory(tmp_path / "meine Läufe" / "packed [1]")
     assert [len(step) for step in read(path, "petastorm")] == [2] * 6
 
@@ -78,19 +78,19 @@ def test_fifty_epochs_through_the_thread_lose_and_reorder_nothing(directory: Pat
 @pytest.mark.parametrize("backend", ["petastorm", "arrow"])
 def test_ranks_read_disjoint_batches_that_make_up_the_step(directory: Path, backend: BackendName) -> None:
     opened = PackedDirectory.open(directory)
-    whole = list(Reader(opened, Order(seed=5, batches_per_step=5), BACKENDS[backend]).steps(3))
+    full = list(Reader(opened, Order(seed=5, batches_per_step=5), BACKENDS[backend]).steps(3))
     ranks = [
         list(Reader(opened, Order(seed=5, batches_per_step=5, rank=rank, world=3), BACKENDS[backend]).steps(3))
         for rank in range(3)
     ]
-    for number, step in enumerate(whole):
+    for number, step in enumerate(full):
         for place, batch in enumerate(step):
             assert same(ranks[place % 3][number][place // 3], batch)
     assert [sum(len(rank[number]) for rank in ranks) for number in range(3)] == [5, 5, 2]
 
 
 @pytest.mark.parametrize("backend", ["petastorm", "arrow"])
-def test_epochs_take_turns_with_the_variants(tmp_path: Path, backend: BackendName) -> None:
+def test_epochs_use_the_variants_in_turn(tmp_path: Path, backend: BackendName) -> None:
     path = packed_directory(tmp_path / "packed", variants=2)
     opened = PackedDirectory.open(path)
     assert [list(opened.superblock_sizes(epoch)) for epoch in range(4)] == [[0, 1], [2, 3]] * 2
@@ -100,21 +100,21 @@ def test_epochs_take_turns_with_the_variants(tmp_path: Path, backend: BackendNam
 
 
 @pytest.mark.parametrize("backend", ["petastorm", "arrow"])
-def test_reading_goes_on_at_any_step(directory: Path, backend: BackendName) -> None:
-    whole = read(directory, backend, epoch=1)
-    for first in range(len(whole) + 1):
+def test_reading_resumes_at_any_step(directory: Path, backend: BackendName) -> None:
+    full = read(directory, backend, epoch=1)
+    for first in range(len(full) + 1):
         rest = read(directory, backend, epoch=1, first_step=first)
-        assert len(rest) == len(whole) - first
-        assert all(same(a, b) for x, y in zip(rest, whole[first:], strict=True) for a, b in zip(x, y, strict=True))
+        assert len(rest) == len(full) - first
+        assert all(same(a, b) for x, y in zip(rest, full[first:], strict=True) for a, b in zip(x, y, strict=True))
 
 
-def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no manifest\.json.*jobs\.pack"):
         PackedDirectory.open(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
-def test_a_damaged_file_is_refused_by_name(directory: Path, damage: str) -> None:
+def test_a_damaged_file_raises_an_error_that_names_it(directory: Path, damage: str) -> None:
     path = directory / "batches" / "part-1.parquet"
     content = path.read_bytes()
     if damage == "missing":
@@ -129,9 +129,7 @@ def test_a_damaged_file_is_refused_by_name(directory: Path, damage: str) -> None
 
 @pytest.mark.parametrize("backend", ["petastorm", "arrow"])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "garbled"])
-def test_a_file_that_is_damaged_while_training_is_told_by_name(
-    directory: Path, backend: BackendName, damage: str
-) -> None:
+def test_a_file_that_is_damaged_while_training_is_named(directory: Path, backend: BackendName, damage: str) -> None:
     reader = Reader(PackedDirectory.open(directory), Order(seed=5, batches_per_step=1), BACKENDS[backend])
     path = directory / "batches" / "part-1.parquet"
     content = path.read_bytes()
@@ -161,7 +159,7 @@ def test_a_directory_of_many_files_is_read_with_few_of_them_open(tmp_path: Path,
 
 
 @pytest.mark.parametrize("backend", ["petastorm", "arrow"])
-def test_too_many_open_files_are_no_damage(directory: Path, backend: BackendName) -> None:
+def test_too_many_open_files_are_not_reported_as_damage(directory: Path, backend: BackendName) -> None:
     opened = PackedDirectory.open(directory)
     blocks = BACKENDS[backend](opened, range(len(opened.superblocks)))
     next(blocks)
@@ -180,7 +178,7 @@ def test_too_many_open_files_are_no_damage(directory: Path, backend: BackendName
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENFILE])
-def test_what_the_machine_refuses_is_no_damage(directory: Path, number: int) -> None:
+def test_errors_of_the_machine_are_not_reported_as_damage(directory: Path, number: int) -> None:
     opened = PackedDirectory.open(directory)
     with pytest.raises(InputError, match=rf"part-0\.parquet.*{os.strerror(number)}") as refused, opened.reading(0):
         raise OSError(number, os.strerror(number))
@@ -188,7 +186,7 @@ def test_what_the_machine_refuses_is_no_damage(directory: Path, number: int) -> 
     assert "Pack again" not in str(refused.value)
 
 
-def test_another_format_version_is_refused_with_the_way_out(directory: Path) -> None:
+def test_another_format_version_raises_an_error_with_advice(directory: Path) -> None:
     file = directory / MANIFEST_FILE
     raw = json.loads(file.read_text()) | {"format_version": 99}
     file.write_text(json.dumps(raw))
@@ -197,7 +195,7 @@ def test_another_format_version_is_refused_with_the_way_out(directory: Path) -> 
 
 
 def rewrite_manifest(directory: Path, change: dict[str, str]) -> None:
-    """Put new hashes of changed files into the manifest, as someone who means harm would."""
+    """Put new hashes of changed files into the manifest, as an attacker would."""
     raw = json.loads((directory / MANIFEST_FILE).read_text())
     for entry in raw["files"]:
         content = (directory / entry["path"]).read_bytes()

@@ -1,4 +1,4 @@
-"""A file in pieces reads as the file itself, whatever is asked of it."""
+"""A file in pieces reads like the file itself, at any position and length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From behind a URL come the batches of the local directory, bit for bit; what is damaged there is named."""
+"""A directory behind a URL gives the local directory's batches bit for bit; errors name damaged files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def place(local: Path, bucket: str) -> Place:
 
 
 def change_manifest(place: Place, change: dict[str, object], *, of: str = "part-1") -> None:
-    """Change the entry of one file, as a hostile hand would."""
+    """Change the entry of one file, as an attacker would."""
     raw = json.loads(storage.read(place / MANIFEST_FILE, largest=1 << 20))
     next(entry for entry in raw["files"] if of in entry["path"]).update(change)
     storage.write(place / MANIFEST_FILE, json.dumps(raw).encode())
@@ -56,13 +56,13 @@ def test_the_same_steps_as_from_disk_in_any_order_and_from_any_step(
 ) -> None:
     cache = cache_in(tmp_path)
     for epoch in range(3):
-        whole = list(steps(local, cache, backend, epoch=epoch))
-        assert same(whole, list(steps(place, cache, backend, epoch=epoch)))
-        for first in range(1, len(whole) + 1):
-            assert same(whole[first:], list(steps(place, cache, backend, epoch=epoch, first_step=first)))
+        full = list(steps(local, cache, backend, epoch=epoch))
+        assert same(full, list(steps(place, cache, backend, epoch=epoch)))
+        for first in range(1, len(full) + 1):
+            assert same(full[first:], list(steps(place, cache, backend, epoch=epoch, first_step=first)))
 
 
-def test_all_else_is_the_same_too(local: Path, place: Place, tmp_path: Path) -> None:
+def test_everything_else_is_the_same_too(local: Path, place: Place, tmp_path: Path) -> None:
     here, there = PackedDirectory.open(local), PackedDirectory.open(Packed(place, cache_in(tmp_path)))
     assert (here.manifest, here.manifest_sha256) == (there.manifest, there.manifest_sha256)
     assert here.evaluation().equals(there.evaluation())
@@ -76,7 +76,7 @@ def test_all_else_is_the_same_too(local: Path, place: Place, tmp_path: Path) -> 
 
 
 class Counted:
-    """The ranges that a store is asked for."""
+    """The ranges that a store reads."""
 
     def __init__(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, int, int | None]] = []
@@ -130,7 +130,7 @@ def altered(place: Place, name: str, at: int) -> None:
 @pytest.mark.parametrize(
     ("at", "where"), [(50, "row group 0"), (-3_500, "row group 1"), (-100, "its footer")], ids=lambda value: str(value)
 )
-def test_changed_bytes_of_batches_are_told_with_the_row_group_when_they_are_read(
+def test_changed_bytes_of_batches_raise_an_error_with_the_row_group_when_they_are_read(
     place: Place, tmp_path: Path, backend: BackendName, at: int, where: str
 ) -> None:
     altered(place, BATCHES, at % storage.head(place / BATCHES).bytes)  # type: ignore[union-attr]
@@ -141,14 +141,16 @@ def test_changed_bytes_of_batches_are_told_with_the_row_group_when_they_are_read
 
 
 @pytest.mark.parametrize("name", ["tokens/token_values.npy", "evaluation/part-0.parquet", "batches/_common_metadata"])
-def test_changed_bytes_of_other_files_are_told_at_opening(place: Place, tmp_path: Path, name: str) -> None:
+def test_changed_bytes_of_other_files_raise_an_error_at_opening(place: Place, tmp_path: Path, name: str) -> None:
     altered(place, name, 100)
     with pytest.raises(ContractError, match=rf"s3://.*/{name}: sha256 .*the manifest says"):
         PackedDirectory.open(Packed(place, cache_in(tmp_path)))
 
 
 @pytest.mark.parametrize("name", [BATCHES, "tokens/token_values.npy"])
-def test_a_file_that_is_gone_or_of_another_size_is_told_at_opening(place: Place, tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_missing_or_of_another_size_raises_an_error_at_opening(
+    place: Place, tmp_path: Path, name: str
+) -> None:
     content = storage.read(place / name, largest=1 << 20)
     storage.write(place / name, content[:-1])
     with pytest.raises(ContractError, match=rf"{name}: {len(content) - 1} bytes, the manifest says {len(content)}"):
@@ -159,14 +161,14 @@ def test_a_file_that_is_gone_or_of_another_size_is_told_at_opening(place: Place,
 
 
 @both
-def test_a_file_that_goes_while_training_is_told_by_name(place: Place, tmp_path: Path, backend: BackendName) -> None:
+def test_a_file_that_vanishes_while_training_is_named(place: Place, tmp_path: Path, backend: BackendName) -> None:
     rest = steps(place, cache_in(tmp_path), backend, epoch=1)
     storage.remove(place / BATCHES)
     with pytest.raises(ContractError, match=rf"s3://.*/{BATCHES}, (row group \d|its footer): gone or damaged"):
         list(rest)
 
 
-def test_a_place_without_a_manifest_is_refused(bucket: str, tmp_path: Path) -> None:
+def test_a_place_without_a_manifest_raises_an_error(bucket: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"s3://.*/none: no manifest\.json.*jobs\.pack"):
         PackedDirectory.open(Packed(Place.of(bucket) / "none", cache_in(tmp_path)))
 
@@ -184,7 +186,7 @@ def test_a_place_without_a_manifest_is_refused(bucket: str, tmp_path: Path) -> N
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_hostile_manifest_is_refused_before_anything_is_fetched(
+def test_a_hostile_manifest_raises_an_error_before_anything_is_fetched(
     place: Place, tmp_path: Path, change: dict[str, object], said: str
 ) -> None:
     change_manifest(place, change)
@@ -197,12 +199,12 @@ def test_a_hostile_manifest_is_refused_before_anything_is_fetched(
 def test_footers_and_spans_that_do_not_fit_are_read_all_the_same(
     local: Path, place: Place, tmp_path: Path, backend: BackendName
 ) -> None:
-    """Spans are cuts of a file, whatever its footer says of row groups: a read may touch several of them."""
+    """Spans cut a file independently of its row groups: a read may need several of them."""
     content = storage.read(place / BATCHES, largest=1 << 20)
     ends = [0, 700, len(content) - 3_000, len(content)]
     spans = [content[a:b] for a, b in pairwise(ends)]
-    told = [{"bytes": len(span), "sha256": sha256(span).hexdigest()} for span in spans]
-    change_manifest(place, {"spans": told})
+    listed = [{"bytes": len(span), "sha256": sha256(span).hexdigest()} for span in spans]
+    change_manifest(place, {"spans": listed})
     cache = cache_in(tmp_path)
     assert same(list(steps(local, cache, backend, epoch=1)), list(steps(place, cache, backend, epoch=1)))
 
@@ -222,14 +224,14 @@ def test_a_store_that_dies_midway_is_one_plain_message_with_the_row_group(
         }
         for rest in begun.values():
             next(rest)
-        server.close()  # which kills it
+        server.close()  # which stops the store
         for rest in begun.values():
             with pytest.raises(
                 InputError, match=r"s3://.*part-\d+\.parquet, .*: cannot be read .*--resume auto"
-            ) as told:
+            ) as raised:
                 list(rest)
-            assert not isinstance(told.value, ContractError)
-            assert re.search("row group 0|its footer", str(told.value))
+            assert not isinstance(raised.value, ContractError)
+            assert re.search("row group 0|its footer", str(raised.value))
 
 
 class Payload:

@@ -1,4 +1,4 @@
-"""Validation: a part of the evaluation impressions chooses, another judges, and both are always the same."""
+"""One part of the evaluation impressions chooses a checkpoint, the other evaluates; both are always the same."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_users_are_on_one_side_only() -> None:
     assert not users[0] & users[1]
 
 
-def test_the_earliest_choose_and_the_later_judge() -> None:
+def test_the_earliest_choose_and_the_later_evaluate() -> None:
     validation, rest = parts(table(), "time:0.5")
     labelled = [row["time"] for row in rest if row["clicked"]]
     assert max(row["time"] for row in validation) < min(labelled)
@@ -62,19 +62,19 @@ def test_unlabelled_impressions_choose_nothing() -> None:
 
 
 @pytest.mark.parametrize("validate", ["user:0.9", "time:0.9"])
-def test_a_part_that_takes_all_is_refused(validate: str) -> None:
-    with pytest.raises(InputError, match=r"takes all 1 labelled impressions, and none is left to judge"):
+def test_a_part_that_takes_all_raises_an_error(validate: str) -> None:
+    with pytest.raises(InputError, match=r"takes all 1 labelled impressions, and none is left to evaluate"):
         validation_of(table(6), validate)
 
 
 @pytest.mark.parametrize("validate", ["", "user", "user:0", "user:1", "time:nan", "time:-1", "day:0.5", "user:a"])
-def test_what_is_no_rule_is_refused_with_one(validate: str) -> None:
+def test_an_invalid_rule_raises_an_error_with_one(validate: str) -> None:
     with pytest.raises(ValueError, match=r"use time:SHARE .*user:0\.2"):
         RunConfig(validate=validate)
     assert rule_of("user:0.25") == ("user", 0.25)
 
 
 @pytest.mark.parametrize("changed", [{"first": "yesterday"}, {"impressions": "9"}, {"users_up_to": 0.5}, {"rule": 1}])
-def test_a_record_of_no_choice_is_refused(changed: dict[str, Any]) -> None:
+def test_a_record_of_no_choice_raises_an_error(changed: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
         replace(validation_of(table(), "user:0.2")[1], **changed)

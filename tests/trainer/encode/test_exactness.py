@@ -13,7 +13,7 @@ from tests.packed import batches_of, random_trajectory, tiny_plm, token_table
 from trainer.data.batch import StepBatch, check_batch, merge, per_occurrence, per_target
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan
-from trainer.encode.planner import planner_of
+from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
 from trainer.model.item_input import ItemInput
@@ -60,7 +60,7 @@ class Bench:
     ) -> Tensor:
         """All gradients, end to end, of the last of `steps` steps on the same batch."""
         batch = batch or self.batch
-        planner, table = planner_of(config, rows=ITEMS + 1, seed=3), self.table(kept_chunks=kept_chunks)
+        planner, table = make_planner(config, rows=ITEMS + 1, seed=3), self.table(kept_chunks=kept_chunks)
         for step in range(steps):
             self.run(planner.plan(step, [batch.ask_M]), batch, table)
         return self.flat()
@@ -109,52 +109,52 @@ def noisy(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "plm", dropout=0.1)
 
 
-def off(left: Tensor, right: Tensor) -> float:
+def max_difference(left: Tensor, right: Tensor) -> float:
     return float((left - right).abs().max())
 
 
 def test_every_exact_policy_gives_the_plain_gradients(still: Bench) -> None:
     plain = still.plain()
     assert float(plain.abs().max()) > 1e-2
-    assert off(still.gradients(PlannerConfig(policy="once")), plain) < EXACT
+    assert max_difference(still.gradients(PlannerConfig(policy="once")), plain) < EXACT
     occurrences = per_occurrence(still.batch)
-    assert off(still.gradients(PlannerConfig(policy="naive"), batch=occurrences), plain) < EXACT
+    assert max_difference(still.gradients(PlannerConfig(policy="naive"), batch=occurrences), plain) < EXACT
     samples = per_occurrence(per_target(still.batch))
-    assert off(still.gradients(PlannerConfig(policy="naive_per_target"), batch=samples), plain) < EXACT
+    assert max_difference(still.gradients(PlannerConfig(policy="naive_per_target"), batch=samples), plain) < EXACT
 
 
 def test_cached_without_reuse_is_once_and_with_reuse_is_not(still: Bench) -> None:
     once = still.gradients(PlannerConfig(policy="once"), steps=3)
     never = PlannerConfig(policy="cached", max_reuse=0.0)
     always = PlannerConfig(policy="cached", max_reuse=1.0, warm_up_steps=1)
-    assert off(still.gradients(never, steps=3), once) < EXACT
-    assert off(still.gradients(PlannerConfig(policy="cached", max_age_steps=0), steps=3), once) < EXACT
-    assert off(still.gradients(always, steps=3), once) > 1e-4
+    assert max_difference(still.gradients(never, steps=3), once) < EXACT
+    assert max_difference(still.gradients(PlannerConfig(policy="cached", max_age_steps=0), steps=3), once) < EXACT
+    assert max_difference(still.gradients(always, steps=3), once) > 1e-4
 
 
-def test_chunks_of_any_size_give_the_whole_gradient(still: Bench) -> None:
-    whole = still.gradients(PlannerConfig(policy="once", chunk_sizes=(64,)))
+def test_chunks_of_any_size_give_the_same_gradient(still: Bench) -> None:
+    one_chunk = still.gradients(PlannerConfig(policy="once", chunk_sizes=(64,)))
     for sizes in [(1,), (7, 3), (16, 4)]:
-        assert off(still.gradients(PlannerConfig(policy="once", chunk_sizes=sizes)), whole) < EXACT
+        assert max_difference(still.gradients(PlannerConfig(policy="once", chunk_sizes=sizes)), one_chunk) < EXACT
 
 
 @pytest.mark.parametrize("kept_chunks", [0, 1, 3])
-def test_a_replayed_chunk_meets_the_same_dropout(noisy: Bench, kept_chunks: int) -> None:
+def test_a_replayed_chunk_has_the_same_dropout(noisy: Bench, kept_chunks: int) -> None:
     config = PlannerConfig(policy="once", chunk_sizes=(6,))
-    assert off(noisy.gradients(config, kept_chunks=kept_chunks), noisy.gradients(config)) < EXACT
+    assert max_difference(noisy.gradients(config, kept_chunks=kept_chunks), noisy.gradients(config)) < EXACT
 
 
-def test_another_seed_meets_other_dropout(noisy: Bench) -> None:
-    """The control of the test above: were dropout off or seeds equal, replay would prove nothing."""
+def test_another_seed_has_other_dropout(noisy: Bench) -> None:
+    """The control of the test above: without dropout or with equal seeds, replay would prove nothing."""
     config = PlannerConfig(policy="once", chunk_sizes=(6,))
     first = noisy.gradients(config)
-    planner = planner_of(config, rows=ITEMS + 1, seed=4)
+    planner = make_planner(config, rows=ITEMS + 1, seed=4)
     noisy.run(planner.plan(0, [noisy.batch.ask_M]), noisy.batch, noisy.table())
-    assert off(noisy.flat(), first) > 1e-4
+    assert max_difference(noisy.flat(), first) > 1e-4
 
 
 def test_a_looked_up_vector_is_the_one_that_was_encoded(still: Bench) -> None:
-    planner = planner_of(PlannerConfig(policy="cached", max_reuse=0.5, warm_up_steps=1), rows=ITEMS + 1, seed=3)
+    planner = make_planner(PlannerConfig(policy="cached", max_reuse=0.5, warm_up_steps=1), rows=ITEMS + 1, seed=3)
     table = still.table()
     first = planner.plan(0, [still.batch.ask_M])
     still.run(first, still.batch, table)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.errors import ContractError
 from trainer.encode.chunks import cut_chunks, hash64
 from trainer.encode.plan import NEVER, Plan, PlannerState
-from trainer.encode.planner import planner_of
+from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig, Policy
 
 V = 40
@@ -26,7 +26,7 @@ def chosen(plan: Plan) -> list[int]:
 
 
 def plans(config: PlannerConfig, batches: list[list[int]], *, seed: int = 7) -> list[Plan]:
-    planner = planner_of(config, rows=V, seed=seed)
+    planner = make_planner(config, rows=V, seed=seed)
     return [planner.plan(step, [np.array(batch, np.int32)]) for step, batch in enumerate(batches)]
 
 
@@ -41,7 +41,7 @@ def test_cached_encodes_what_the_rules_say(batches: list[list[int]], max_age: in
         coin="item" if coin == "item" else "batch",
     )
     encoded_at: dict[int, int] = {}
-    state = planner_of(config, rows=V, seed=7).state_dict()
+    state = make_planner(config, rows=V, seed=7).state_dict()
     for step, (batch, plan) in enumerate(zip(batches, plans(config, batches), strict=True)):
         p = max_reuse * (1 - math.exp(-2.3 / 3 * step))
         wanted = []
@@ -53,7 +53,7 @@ def test_cached_encodes_what_the_rules_say(batches: list[list[int]], max_age: in
                 encoded_at[row] = step
         assert chosen(plan) == wanted
         assert plan.backward == plan.encode
-        state.move_on(plan.change)
+        state.apply(plan.change)
         assert {row: int(at) for row, at in enumerate(state.last_encode_V) if at != NEVER} == encoded_at
 
 
@@ -74,22 +74,22 @@ def test_once_encodes_each_distinct_item_and_naive_each_occurrence(batches: list
 
 def test_reuse_approaches_its_limit_and_tosses_differ_by_row_and_step() -> None:
     config = PlannerConfig(policy="cached", max_age_steps=10**6, max_reuse=0.9, warm_up_steps=1)
-    planner = planner_of(config, rows=20_000, seed=1)
+    planner = make_planner(config, rows=20_000, seed=1)
     rows = [np.arange(1, 20_000)]
     shares = [planner.plan(step, rows).encoded / 19_999 for step in range(30)]
     assert shares[0] == 1.0
     assert abs(np.mean(shares[5:]) - 0.1) < 0.005
 
 
-def test_a_state_of_another_token_table_is_refused() -> None:
-    state = planner_of(PlannerConfig(), rows=5, seed=1).state_dict()
+def test_a_state_of_another_token_table_raises_an_error() -> None:
+    state = make_planner(PlannerConfig(), rows=5, seed=1).state_dict()
     with pytest.raises(ContractError, match="5 item rows, the token table has 6"):
-        planner_of(PlannerConfig(), rows=6, seed=1).load_state_dict(state)
+        make_planner(PlannerConfig(), rows=6, seed=1).load_state_dict(state)
 
 
 def test_ranks_plan_their_own_rows_with_their_own_seeds() -> None:
     asked = [np.array([1, 2, 3]), np.array([3, 4])]
-    plan_of = [planner_of(PlannerConfig(policy="once"), rows=V, seed=1, rank=rank).plan(0, asked) for rank in (0, 1)]
+    plan_of = [make_planner(PlannerConfig(policy="once"), rows=V, seed=1, rank=rank).plan(0, asked) for rank in (0, 1)]
     assert [chosen(plan) for plan in plan_of] == [[1, 2, 3], [3, 4]]
     assert plan_of[0].encode[0].seed != plan_of[1].encode[0].seed
 
@@ -109,7 +109,7 @@ def test_chunks_hold_every_row_once_in_the_sizes_allowed(count: int, sizes: list
     ("values", "advice"),
     [({"max_age_steps": -1}, "use 0"), ({"max_reuse": 1.5}, "0 to 1"), ({"warm_up_steps": 0}, "1 or more")],
 )
-def test_impossible_settings_are_refused_with_advice(values: dict[str, int], advice: str) -> None:
+def test_impossible_settings_raise_an_error_with_advice(values: dict[str, int], advice: str) -> None:
     with pytest.raises(ValueError, match=advice):
         PlannerConfig(**values)  # type: ignore[arg-type]
 
@@ -121,16 +121,16 @@ def test_policies_are_those_that_the_type_names() -> None:
 
     assert set(get_args(Policy)) == set(SHAPES)
     for policy in get_args(Policy):
-        planner_of(PlannerConfig(policy=policy), rows=V, seed=1).plan(0, [np.array([1, 2])])
+        make_planner(PlannerConfig(policy=policy), rows=V, seed=1).plan(0, [np.array([1, 2])])
 
 
 @settings(max_examples=60)
 @given(BATCHES, st.integers(1, 5), st.integers(1, 12))
-def test_accumulated_encodes_at_the_first_touch_and_sends_back_at_the_update(
+def test_accumulated_encodes_at_the_first_request_and_back_propagates_at_the_update(
     batches: list[list[int]], every: int, epoch: int
 ) -> None:
     config = PlannerConfig(policy="accumulated", accumulate_steps=every, chunk_sizes=(4, 2))
-    planner = planner_of(config, rows=V, seed=7)
+    planner = make_planner(config, rows=V, seed=7)
     touched: list[int] = []  # since the last update
     waiting: set[int] = set()
     begun = 0
@@ -162,9 +162,11 @@ def test_accumulated_encodes_at_the_first_touch_and_sends_back_at_the_update(
 
 @settings(max_examples=60)
 @given(BATCHES, st.integers(0, 6), st.integers(0, 6), st.integers(1, 12))
-def test_carried_takes_along_what_look_ups_left(batches: list[list[int]], max_age: int, carry: int, epoch: int) -> None:
+def test_carried_collects_the_gradients_of_look_ups(
+    batches: list[list[int]], max_age: int, carry: int, epoch: int
+) -> None:
     rules = {"max_age_steps": max_age, "max_reuse": 0.7, "warm_up_steps": 1}
-    planner = planner_of(PlannerConfig(policy="carried", carry_max_age_steps=carry, **rules), rows=V, seed=7)  # type: ignore[arg-type]
+    planner = make_planner(PlannerConfig(policy="carried", carry_max_age_steps=carry, **rules), rows=V, seed=7)  # type: ignore[arg-type]
     encoded_at: dict[int, int] = {}
     since: dict[int, int] = {}
     for step, batch in enumerate(batches):
@@ -198,11 +200,11 @@ def test_carried_takes_along_what_look_ups_left(batches: list[list[int]], max_ag
 
 
 @pytest.mark.parametrize("policy", ["once", "cached", "accumulated", "carried"])
-def test_a_plan_holds_no_more_where_there_are_more_items(policy: Policy) -> None:
-    """Steps cost the same whatever V is: nothing of its length is made in one."""
+def test_a_plan_does_not_grow_with_the_number_of_items(policy: Policy) -> None:
+    """A step costs the same for any V: it makes no array of that length."""
     sizes = []
     for rows in (50, 50_000):
-        planner = planner_of(PlannerConfig(policy=policy, chunk_sizes=(4,)), rows=rows, seed=7)
+        planner = make_planner(PlannerConfig(policy=policy, chunk_sizes=(4,)), rows=rows, seed=7)
         planner.plan(0, [np.arange(1, 30)])
         sizes.append(len(pickle.dumps(planner.plan(1, [np.arange(1, 30)]))))
     assert sizes[0] == sizes[1] < 10_000
@@ -210,20 +212,20 @@ def test_a_plan_holds_no_more_where_there_are_more_items(policy: Policy) -> None
 
 @pytest.mark.parametrize("policy", ["cached", "accumulated", "carried"])
 @pytest.mark.parametrize("at", [4, 5, 6])
-def test_a_planner_that_goes_on_from_its_state_decides_the_same(policy: Policy, at: int) -> None:
+def test_a_resumed_planner_decides_the_same(policy: Policy, at: int) -> None:
     rng = np.random.default_rng(0)
     batches = [rng.integers(1, V, 20) for _ in range(12)]
     config = PlannerConfig(policy=policy, max_age_steps=3, accumulate_steps=3, chunk_sizes=(4,))
-    first, again = planner_of(config, rows=V, seed=7), planner_of(config, rows=V, seed=7)
+    first, again = make_planner(config, rows=V, seed=7), make_planner(config, rows=V, seed=7)
     state = first.state_dict()
-    whole = [first.plan(step, [batch], last=step == 7) for step, batch in enumerate(batches)]
-    for plan in whole[: at + 1]:
-        state.move_on(plan.change)
-    again.load_state_dict(PlannerState.of(state.arrays()))
+    uninterrupted = [first.plan(step, [batch], last=step == 7) for step, batch in enumerate(batches)]
+    for plan in uninterrupted[: at + 1]:
+        state.apply(plan.change)
+    again.load_state_dict(PlannerState.from_arrays(state.arrays()))
     for step in range(at + 1, 12):
         plan = again.plan(step, [batches[step]], last=step == 7)
-        for mine, theirs in ((plan.encode, whole[step].encode), (plan.backward, whole[step].backward)):
+        for mine, theirs in ((plan.encode, uninterrupted[step].encode), (plan.backward, uninterrupted[step].backward)):
             assert [chunk.seed for chunk in mine] == [chunk.seed for chunk in theirs]
             assert [chunk.rows_C.tolist() for chunk in mine] == [chunk.rows_C.tolist() for chunk in theirs]
             assert [chunk.slots.tolist() for chunk in mine] == [chunk.slots.tolist() for chunk in theirs]
-        assert plan.rows_N.tolist() == whole[step].rows_N.tolist()
+        assert plan.rows_N.tolist() == uninterrupted[step].rows_N.tolist()

@@ -11,7 +11,7 @@ _LINE = re.compile(r"(\S+) \[(\d+(?:,\d+)*)\]")
 
 
 def complaints(predictions: Path, behaviours: Path) -> list[str]:
-    """What is wrong with the file and the .zip beside it, against the raw log, .tsv or .tsv.gz; none if all is well."""
+    """Faults of the file and the .zip next to it, compared with the raw log (.tsv or .tsv.gz); empty if none."""
     opened = gzip.open if behaviours.suffix == ".gz" else open
     with opened(behaviours, "rt", encoding="utf-8") as stream:
         fields = [line.rstrip("\n").split("\t") for line in stream]

@@ -1,4 +1,4 @@
-"""Baselines: recency and category match by hand; zero-shot stands in test_trainer, one impression at a time."""
+"""Baselines: recency and category match by hand; zero-shot is tested in test_trainer, one impression at a time."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def catalogue(*kinds: tuple[str, str]) -> Catalogue:
 
 
 def test_category_match_counts_the_history_alike() -> None:
-    told = catalogue(("sport", "golf"), ("sport", "tennis"), ("news", ""), ("", ""))
+    kinds = catalogue(("sport", "golf"), ("sport", "tennis"), ("news", ""), ("", ""))
     table = evaluation(
         {"history_row": [1, 1, 2, 3], "shown_row": [1, 2, 3, 4]},
         {"history_row": [], "shown_row": [1, 2]},
         {"history_row": [3, 4], "shown_row": [3, 1]},
     )
-    found = category_scores(told, Impressions.of(table))
+    found = category_scores(kinds, Impressions.of(table))
     assert found.tolist() == pytest.approx([3 / 4 + 2 / 4, 3 / 4 + 1 / 4, 1 / 4, 0, 0, 0, 1 / 2, 0])
 
 
@@ -40,7 +40,7 @@ def test_no_history_at_all_matches_nothing() -> None:
     assert category_scores(catalogue(("a", "b"), ("a", "c")), Impressions.of(evaluation({}))).tolist() == [0, 0]
 
 
-def test_the_newest_comes_first_and_old_directories_do_not_tell() -> None:
+def test_the_newest_comes_first_and_old_directories_have_no_ages() -> None:
     rows = ({"shown_age_hours": [2.0, 0.5]}, {"shown_age_hours": [1.0, 3.0]})
     found = recency_scores(evaluation(*rows))
     assert found is not None
@@ -64,7 +64,7 @@ def test_the_last_day_is_scored_by_clicks_and_by_clicks_per_showing() -> None:
     mean = 50 / 200
     wanted = [(clicks + 10 * mean) / (shown + 10) for shown, clicks in ((100, 30), (1, 1), (0, 0), (99, 19), (0, 0))]
     assert found["recent_rate"].tolist() == pytest.approx(wanted)
-    assert found["recent_rate"][2] == pytest.approx(mean)  # nobody has seen it: as good as the mean
+    assert found["recent_rate"][2] == pytest.approx(mean)  # never shown: scored as the mean
     assert recent_scores(evaluation(*rows, without=("recent_shown",))) == {}
     assert recent_scores(evaluation({"recent_shown": None})) == {}
     nobody = recent_scores(evaluation({"recent_shown": [0, 0], "recent_clicks": [0, 0]}))

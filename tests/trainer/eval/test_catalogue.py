@@ -1,4 +1,4 @@
-"""Catalogue: what a person knows an item by, from Delta tables without Spark."""
+"""Catalogue: ids, categories and titles of items, from Delta tables without Spark."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.errors import InputError
 from trainer.eval.catalogue import Catalogue
 
 
-def test_rows_are_told_by_their_own_source_and_texts_may_be_missing() -> None:
+def test_rows_have_the_texts_of_their_own_source_and_texts_may_be_missing() -> None:
     items = pa.table({"item_row": [3, 1], "item_id": ["c", "a"], "canonical_row": [1, 1]})
     news = pa.table({"news_id": ["a"], "category": ["sport"], "subcategory": ["golf"], "title": ["A putt"]})
     found = Catalogue._of("s", 4, items, news)

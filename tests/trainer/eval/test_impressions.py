@@ -1,4 +1,4 @@
-"""Impressions: which of them are judged, which are to be predicted, and when they were."""
+"""Impressions: which of them are evaluated, which are predicted, and their dates."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def impressions_of(*rows: dict[str, object]) -> Impressions:
     return Impressions.of(pa.Table.from_pylist(list(rows), EVALUATION_SCHEMA))
 
 
-def test_unlabelled_impressions_are_not_judged() -> None:
+def test_unlabelled_impressions_are_not_evaluated() -> None:
     found = impressions_of(UNLABELLED, LABELLED, UNLABELLED)
     assert (found.size, found.rows.tolist()) == (1, [1, 2, 3])
     assert (found.clicked_X.tolist(), found.shown_start_I1.tolist()) == ([True, False], [0, 2])
 
 
-def test_where_all_are_unlabelled_there_is_nothing_to_judge() -> None:
+def test_where_all_are_unlabelled_there_is_nothing_to_evaluate() -> None:
     assert impressions_of(UNLABELLED).size == 0
 
 
-def test_unlabelled_impressions_stand_apart_with_nothing_clicked() -> None:
+def test_unlabelled_impressions_are_separate_with_nothing_clicked() -> None:
     found = Impressions.without_labels(pa.Table.from_pylist([UNLABELLED, LABELLED], EVALUATION_SCHEMA))
     assert (found.size, found.shown_X.tolist(), found.history_Y.tolist()) == (1, [0, 6, 7], [4, 5])
     assert found.clicked_X.tolist() == [False, False, False]

@@ -10,7 +10,7 @@ from trainer.eval.intervals import compared, interval, resampled_means
 from trainer.eval.metrics import METRICS
 
 
-def test_means_are_those_of_impressions_drawn_again() -> None:
+def test_means_are_those_of_impressions_resampled() -> None:
     value = np.random.default_rng(0).normal(size=(13, 2))
     found = resampled_means(value, resamples=50, seed=3)
     draw = np.random.default_rng(3).integers(0, 13, (50, 13))
@@ -19,9 +19,9 @@ def test_means_are_those_of_impressions_drawn_again() -> None:
 
 def test_blocks_bound_memory_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     value = np.random.default_rng(0).normal(size=(13, 2))
-    whole = resampled_means(value, resamples=50)
+    in_one_block = resampled_means(value, resamples=50)
     monkeypatch.setattr(intervals, "_DRAWS_AT_ONCE", 40)
-    assert resampled_means(value, resamples=50) == pytest.approx(whole, abs=1e-12)
+    assert resampled_means(value, resamples=50) == pytest.approx(in_one_block, abs=1e-12)
 
 
 def test_an_interval_is_as_wide_as_normal_theory_says() -> None:

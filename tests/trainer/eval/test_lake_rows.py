@@ -27,7 +27,7 @@ def test_a_version_of_a_delta_table_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "column", "version"), [("no", "name", None), ("t", "no", None), ("t", "name", 7)])
-def test_what_is_not_there_is_named(tmp_path: Path, name: str, column: str, version: int | None) -> None:
+def test_missing_things_are_named(tmp_path: Path, name: str, column: str, version: int | None) -> None:
     table(tmp_path / "t", name=["a"])
     with pytest.raises(InputError, match=rf"{tmp_path / name}: no Delta table.*that can be read"):
         delta_rows(tmp_path / name, {column: pa.string()}, version=version)
@@ -50,7 +50,7 @@ def test_a_table_is_read_whatever_its_folder_is_called(tmp_path: Path, name: str
 @pytest.mark.parametrize(
     ("name", "found"), [("a%25b", "'%25'"), ("a%2Fb", "'%2F'"), ("a[b", r"'\['"), ("a\\b", r"'\\\\'")]
 )
-def test_a_path_that_delta_rs_reads_as_another_is_refused(tmp_path: Path, name: str, found: str) -> None:
+def test_a_path_that_delta_rs_reads_as_another_raises_an_error(tmp_path: Path, name: str, found: str) -> None:
     with pytest.raises(InputError, match=f"the path holds {found}.*Rename that folder"):
         delta_rows(tmp_path / name / "t", {"name": pa.string()})
     with pytest.raises(InputError, match=f"the path holds {found}"):

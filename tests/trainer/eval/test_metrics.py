@@ -58,10 +58,10 @@ def test_each_impression_has_the_slow_values_and_one_class_has_none() -> None:
 def test_metrics_equal_the_slow_ones_with_ties_one_class_and_single_candidates() -> None:
     made = impressions(np.random.default_rng(0), 1000)
     found = ranking_metrics(*flat(made))
-    judged = [(score, clicked) for score, clicked in made if any(clicked) and not all(clicked)]
-    wanted = np.mean([slow(score, clicked) for score, clicked in judged], axis=0)
+    evaluated = [(score, clicked) for score, clicked in made if any(clicked) and not all(clicked)]
+    wanted = np.mean([slow(score, clicked) for score, clicked in evaluated], axis=0)
     assert [found.auc, found.mrr, found.ndcg5, found.ndcg10] == pytest.approx(wanted.tolist(), abs=1e-12)
-    assert (found.impressions, found.skipped) == (len(judged), len(made) - len(judged))
+    assert (found.impressions, found.skipped) == (len(evaluated), len(made) - len(evaluated))
     assert found.skipped > 0
 
 
@@ -89,7 +89,7 @@ def test_minus_infinity_ties_with_itself_and_is_last() -> None:
     assert value_M[:2].tolist() == [0.25, 0.5]
 
 
-def test_nothing_to_judge_is_said_and_not_hidden() -> None:
+def test_nothing_to_evaluate_gives_nan_and_is_counted() -> None:
     found = ranking_metrics(np.array([1.0, 2.0]), np.array([True, True]), np.array([0, 2]))
     assert math.isnan(found.auc)
     assert (found.impressions, found.skipped) == (0, 1)

@@ -9,7 +9,7 @@ from trainer.eval.impressions import Impressions
 from trainer.eval.predictions import ids_in_order, prediction_lines, ranks_of, repeated_ids
 
 
-def test_ranks_stand_in_the_order_shown_and_ties_keep_it() -> None:
+def test_ranks_are_in_the_order_shown_and_ties_keep_it() -> None:
     found = ranks_of(np.array([0.1, 0.9, 0.5, 0.5, 0.5, -np.inf]), np.array([0, 3, 6]))
     assert found.tolist() == [3, 1, 2, 1, 2, 3]
 
@@ -25,12 +25,12 @@ def test_every_id_has_its_line_in_the_order_of_numbers() -> None:
     assert list(lines) == ["2 [2,1]", "9 [3,1,2]", "10 [3,1,2]", "x2 [3,1,2]"]
 
 
-def test_directories_without_other_ids_tell_their_own() -> None:
+def test_directories_without_other_ids_use_their_own() -> None:
     table = evaluation({"clicked": None}, without=("also_seen_as",))
     assert ids_in_order(table) == [("0", 0)]
 
 
-def test_an_id_of_several_users_is_said() -> None:
+def test_an_id_of_several_users_is_reported() -> None:
     table = evaluation({"clicked": None, "impression_id": "7"}, {"clicked": None, "impression_id": "7"}, {})
     (sentence,) = repeated_ids(ids_in_order(table))
     assert "1 ids of unlabelled impressions stand more than once" in sentence

@@ -23,7 +23,7 @@ def test_recall_is_what_sorting_each_days_pool_gives(monkeypatch: pytest.MonkeyP
     ]
     impressions, day_I = Impressions.of(evaluation(*rows)), np.arange(40) % 3
     vectors = ItemVectors(np.arange(200), torch.from_numpy(rng.integers(-2, 3, (200, 4)).astype(np.float64)))
-    user_ID = torch.from_numpy(rng.integers(-2, 3, (40, 4)).astype(np.float64))  # whole numbers: many ties
+    user_ID = torch.from_numpy(rng.integers(-2, 3, (40, 4)).astype(np.float64))  # integers: many ties
     wanted, sizes = [], []
     for day in range(3):
         pool = sorted({row for i in range(day, 40, 3) for row in rows[i]["shown_row"]})

@@ -36,10 +36,10 @@ def test_new_news_are_clicked_ones_that_no_batch_held() -> None:
     assert slices_of(Impressions.of(table), trained_V, None)["new users"] == {}
 
 
-def test_a_slice_tells_the_means_of_its_judged_impressions() -> None:
+def test_a_slice_has_the_means_of_its_evaluated_impressions() -> None:
     value_IM = np.array([[0.2, 0.1, 0.0, 0.4], [0.6, 0.3, 0.0, 0.8], [np.nan] * 4, [1.0, 1.0, 1.0, 1.0]])
     slices = {"a": np.array([1, 1, 1, 0], np.bool_), "b": np.array([0, 0, 1, 0], np.bool_)}
-    (told,) = figures_of(value_IM, slices)
-    assert (told["slice"], told["impressions"]) == ("a", 2)
-    assert [told[name] for name in ("auc", "mrr", "ndcg10")] == pytest.approx([0.4, 0.2, 0.6])
-    assert (told["auc_low"], told["auc_high"]) == pytest.approx((0.2, 0.6))
+    (figures,) = figures_of(value_IM, slices)
+    assert (figures["slice"], figures["impressions"]) == ("a", 2)
+    assert [figures[name] for name in ("auc", "mrr", "ndcg10")] == pytest.approx([0.4, 0.2, 0.6])
+    assert (figures["auc_low"], figures["auc_high"]) == pytest.approx((0.2, 0.6))

@@ -26,7 +26,7 @@ def encoder_of(plm: str, **options: object) -> TextEncoder:
 
 @pytest.mark.parametrize("frozen_layers", [0, 1])
 @pytest.mark.parametrize("row_tokens", [0, 64])
-def test_a_bus_that_nobody_trained_is_left_out(tmp_path: Path, frozen_layers: int, row_tokens: int) -> None:
+def test_an_untrained_bus_is_left_out(tmp_path: Path, frozen_layers: int, row_tokens: int) -> None:
     plm = tiny_plm(tmp_path / "plm")
     table = random_tokens(np.random.default_rng(1), ITEMS, vocabulary=VOCABULARY)
     items = ItemInput(table, device=torch.device("cpu"))
@@ -36,7 +36,7 @@ def test_a_bus_that_nobody_trained_is_left_out(tmp_path: Path, frozen_layers: in
     plain, bus = (encoder_of(plm, frozen_layers=frozen_layers, row_tokens=row_tokens, bus=bus) for bus in (False, True))
     rows = np.arange(1, ITEMS + 1)
     with torch.no_grad():
-        assert not torch.allclose(plain.pooled(rows, items), bus.pooled(rows, items), atol=1e-4)  # it is heard
+        assert not torch.allclose(plain.pooled(rows, items), bus.pooled(rows, items), atol=1e-4)  # it has an effect
     wanted = zero_shot_scores(plain, items, impressions)
     assert zero_shot_scores(bus, items, impressions) == pytest.approx(wanted, abs=1e-5)
     assert bus.split.bus

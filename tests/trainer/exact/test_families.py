@@ -1,4 +1,4 @@
-"""The exactness rules hold on families whose layers are not BERT's, those included that step down to float32 inside."""
+"""The exactness rules hold on families whose layers are not BERT's, including those that cast to float32 inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting: a checkpoint whose sums are right and whose contents are not, told by name before a step is taken."""
+"""Compatibility: a checkpoint with right checksums and wrong contents raises an error that names it before a step."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ Tensors = dict[str, dict[str, Tensor]]
 
 def run_of(tmp_path: Path, policy: Policy = "cached") -> tuple[TrainConfig, Path, Path]:
     """(config, packed directory, run folder) of a run that was stopped after its seventh step."""
-    told, data, out = config(tmp_path), packed_directory(tmp_path / "packed"), tmp_path / "run"
-    told = replace(told, planner=replace(told.planner, policy=policy))
+    settings, data, out = config(tmp_path), packed_directory(tmp_path / "packed"), tmp_path / "run"
+    settings = replace(settings, planner=replace(settings.planner, policy=policy))
     out.mkdir()
-    trainer = start(told, data)
-    keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step == 7)
-    keeping.go_on()
-    keeping.fit()
-    return told, data, out
+    trainer = start(settings, data)
+    session = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step == 7)
+    session.resume()
+    session.fit()
+    return settings, data, out
 
 
-def gone_on(told: TrainConfig, data: Path, out: Path) -> None:
-    """Go on for two steps."""
-    trainer = start(told, data)
-    keeping = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step >= 9)
-    keeping.go_on()
-    keeping.fit()
+def resumed(settings: TrainConfig, data: Path, out: Path) -> None:
+    """Resume for two steps."""
+    trainer = start(settings, data)
+    session = TrainingSession(trainer, out, asked_to_stop=lambda: trainer.step >= 9)
+    session.resume()
+    session.fit()
 
 
 def changed(out: Path, change: Callable[[Tensors, dict[str, Any]], None]) -> Path:
-    """The run's checkpoint with other contents, as whole as the real one; returns where it stands."""
+    """Write the run's checkpoint with other contents and valid checksums; returns its path."""
     place = resolve_checkpoint(out / "checkpoint")
     checkpoint = load_checkpoint(place)
     tensors, state = {part: dict(named) for part, named in checkpoint.tensors.items()}, deepcopy(dict(checkpoint.state))
@@ -98,13 +98,13 @@ def to(*keys: Any, value: Any) -> Callable[[Tensors, dict[str, Any]], None]:
 def test_contents_that_are_not_of_the_run_are_refused_by_name(
     tmp_path: Path, change: Callable[[Tensors, dict[str, Any]], None], said: str
 ) -> None:
-    told, data, out = run_of(tmp_path)
+    settings, data, out = run_of(tmp_path)
     place = changed(out, change)
-    for other in place.parent.glob("step-*"):  # an intact one would be gone on with
+    for other in place.parent.glob("step-*"):  # the run would resume from an intact one
         if other != place:
             shutil.rmtree(other)
     with pytest.raises(ResumeError, match=said) as refused:
-        gone_on(told, data, out)
+        resumed(settings, data, out)
     assert str(place) in str(refused.value)
 
 
@@ -141,22 +141,22 @@ def spoilt(rng: random.Random, tensors: Tensors, state: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("policy", ["cached", "carried", "accumulated"])
-def test_with_any_contents_a_run_goes_on_or_refuses_them_by_name(tmp_path: Path, policy: Policy) -> None:
-    told, data, out = run_of(tmp_path, policy)
+def test_with_any_contents_a_run_resumes_or_names_them_in_an_error(tmp_path: Path, policy: Policy) -> None:
+    settings, data, out = run_of(tmp_path, policy)
     place = resolve_checkpoint(out / "checkpoint")
-    whole, metrics = load_checkpoint(place), (out / "metrics.jsonl").read_bytes()
+    original, metrics = load_checkpoint(place), (out / "metrics.jsonl").read_bytes()
     rng, refused = random.Random(policy), 0
     for _ in range(15):
         changed(out, lambda tensors, state: spoilt(rng, tensors, state))
         said = str(place)
         try:
-            gone_on(told, data, out)
+            resumed(settings, data, out)
         except InputError as error:
             refused += 1
             said = str(error)
         assert str(place) in said
         for other in set((out / "checkpoint").iterdir()) - {place}:
             other.rename(tmp_path / f"{refused}-{rng.random()}")
-        save_checkpoint(whole, place)
+        save_checkpoint(original, place)
         (out / "metrics.jsonl").write_bytes(metrics)
     assert refused >= 3

@@ -46,7 +46,7 @@ def begun(folder: Path, policy: Policy, precision: str) -> tuple[Trainer, Planne
     trainer.model.train()
     steps = list(trainer.epoch_steps())
     for step in steps[:2]:
-        trainer.take(step)
+        trainer.take_step(step)
     assert steps[2].plan.update_encoder
     assert len(steps[2].plan.backward) > 1
     return trainer, steps[2], copy.deepcopy(trainer.checkpoint())
@@ -57,7 +57,7 @@ def taken(trainer: Trainer, step: PlannedStep, before: Checkpoint, *, full_at: i
     trainer.restore(copy.deepcopy(before))
     trainer.table._kept_chunks = None
     with FullAt(full_at) as full:
-        loss = trainer.take(step)
+        loss = trainer.take_step(step)
     return float(loss), full.left
 
 
@@ -93,10 +93,10 @@ def test_a_step_is_taken_once_whichever_operation_of_it_finds_the_memory_full(
     assert 0 < ended < 60
 
 
-def test_full_while_it_measures_or_judges_a_run_tells_what_leaves_that_out(tmp_path: Path) -> None:
+def test_full_memory_during_drift_or_evaluation_names_the_option_that_skips_it(tmp_path: Path) -> None:
     trainer, step, before = begun(tmp_path, "cached", "float32")
     trainer.restore(copy.deepcopy(before))
     trainer.config = replace(trainer.config, run=replace(trainer.config.run, drift_every_steps=1))
-    trainer.take(step)
+    trainer.take_step(step)
     with FullAt(0), pytest.raises(OutOfMemoryError, match=r"drift after step 2: .*run\.drift_every_steps = 0"):
-        trainer.drift(step)
+        trainer.evaluate_drift(step)

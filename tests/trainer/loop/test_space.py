@@ -1,4 +1,4 @@
-"""A full disk under each writer of the trainer: one message with path and bytes, and what was whole stays."""
+"""A full disk under each writer of the trainer: one message with path and bytes, and complete files stay."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_an_export_that_finds_no_room_leaves_nothing_behind(made: Path, disk: Pa
             device=CPU,
             progress=lambda *_: None,
         )
-    assert [path.name for path in disk.iterdir()] == [".out.lock"]  # empty, and free: it stays beside the folder
+    assert [path.name for path in disk.iterdir()] == [".out.lock"]  # empty and unlocked: it stays next to the folder
 
 
 @pytest.mark.parametrize("library", ["faiss", "arrow", "delta"])
@@ -100,11 +100,11 @@ def test_every_library_that_an_export_writes_with_is_understood(disk: Path, libr
 
 
 def test_lines_of_metrics_that_find_no_room_name_the_file_and_those_before_stay(disk: Path) -> None:
-    file, whole = disk / "metrics.jsonl", json.dumps({"step": 0}) + "\n"
+    file, line = disk / "metrics.jsonl", json.dumps({"step": 0}) + "\n"
     log = RunLog(file, every=1, total_steps=10**9)
-    file.write_text(whole * (65_536 // len(whole) - 2))
+    file.write_text(line * (65_536 // len(line) - 2))
     with pytest.raises(NoSpaceError, match=r"metrics\.jsonl: no space left there: [\d,]+ bytes are needed"):
         log._write(1, 0)
     with pytest.raises(NoSpaceError, match=r"metrics\.jsonl: no space left there"):
         log.load_state_dict(log.state_dict())
-    assert file.read_text().startswith(whole * 1000)
+    assert file.read_text().startswith(line * 1000)

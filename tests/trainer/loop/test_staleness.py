@@ -12,7 +12,7 @@ from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_trainer import fit, fit_in_two, start
 from trainer.config import TrainConfig
 from trainer.encode.plan import MaxAgeChange
-from trainer.encode.planner import planner_of
+from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig
 from trainer.loop.metrics_log import RunLog
 from trainer.loop.staleness import Drift, StalenessWatch
@@ -53,7 +53,7 @@ def test_still_weights_without_dropout_do_not_drift(data: Path, tmp_path: Path) 
     assert max(max(drift.looked_up, drift.encoded) for drift in found) < 1e-5
 
 
-def test_dropout_is_told_apart_from_drift(data: Path, tmp_path: Path) -> None:
+def test_dropout_is_distinguished_from_drift(data: Path, tmp_path: Path) -> None:
     found = drifts(start(config_of(tmp_path, dropout=0.2), data), tmp_path / "run")
     mean = torch.tensor([[drift.looked_up, drift.encoded] for drift in found]).mean(0)
     assert mean.min() > 0.05
@@ -71,7 +71,7 @@ def test_a_watched_run_takes_the_same_steps(data: Path, tmp_path: Path) -> None:
 
 def test_a_limit_halves_the_life_of_vectors_once_they_had_time() -> None:
     config = PlannerConfig(max_age_steps=8, drift_limit=0.5)
-    watch = StalenessWatch(config, planner_of(config, rows=3, seed=1), plan_ahead=2)
+    watch = StalenessWatch(config, make_planner(config, rows=3, seed=1), plan_ahead=2)
     watch.apply(Drift(looked_up=0.7, encoded=0.3), 0)  # .4 above what dropout does
     assert watch.changes == []
     watch.apply(Drift(looked_up=0.9, encoded=0.3), 1)
@@ -85,13 +85,13 @@ def test_a_limit_halves_the_life_of_vectors_once_they_had_time() -> None:
 
 
 @pytest.mark.parametrize("stop_at", [3, 6, 20])
-def test_a_shortened_run_goes_on_to_the_bit(data: Path, tmp_path: Path, stop_at: int) -> None:
+def test_a_run_with_a_shortened_age_resumes_to_the_bit(data: Path, tmp_path: Path, stop_at: int) -> None:
     config = config_of(tmp_path, rate=3e-2, limit=0.01)
-    whole = start(config, data)
-    losses = fit(whole, tmp_path / "whole")
-    assert whole.watch.max_age_steps < 8
+    unbroken = start(config, data)
+    losses = fit(unbroken, tmp_path / "unbroken")
+    assert unbroken.watch.max_age_steps < 8
     free = replace(config, planner=replace(config.planner, drift_limit=0.0))
     assert fit(start(free, data), tmp_path / "free") != losses
     second, in_two = fit_in_two(config, data, tmp_path, stop_at=stop_at)
     assert in_two == losses
-    assert second.watch.changes == whole.watch.changes
+    assert second.watch.changes == unbroken.watch.changes

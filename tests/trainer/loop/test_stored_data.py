@@ -1,4 +1,4 @@
-"""A training from behind a URL is the training from disk: the same losses, stopped and gone on with too."""
+"""Training from data behind a URL equals training from disk: the same losses, also stopped and resumed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def weights(found: dict[str, Any] | None) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("reader", ["petastorm", "arrow"])
-def test_trained_stopped_and_gone_on_with_from_a_url_as_from_disk(
+def test_trained_stopped_and_resumed_from_a_url_as_from_disk(
     local: Path, config: TrainConfig, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: Any
 ) -> None:
     place, cache = uploaded(local, bucket), cache_in(tmp_path, 20_000)
@@ -91,12 +91,12 @@ def test_other_jobs_read_a_url_as_they_read_a_folder(
     found = train(data=Place.of(local), out=Place.of(tmp_path / "run"), config=config)
     assert found is not None
     checkpoint = Path(found["checkpoint"])
-    told = [evaluate(checkpoint=Place.of(checkpoint), data=data, cache=cache) for data in (Place.of(local), place)]
-    assert told[0] is not None
-    assert told[1] is not None
-    assert told[0].pop("data") == str(local.resolve())
-    assert told[1].pop("data") == str(place)
-    assert told[0] == told[1]
+    results = [evaluate(checkpoint=Place.of(checkpoint), data=data, cache=cache) for data in (Place.of(local), place)]
+    assert results[0] is not None
+    assert results[1] is not None
+    assert results[0].pop("data") == str(local.resolve())
+    assert results[1].pop("data") == str(place)
+    assert results[0] == results[1]
     exports = [
         export_embeddings(
             checkpoint=Place.of(checkpoint), data=data, out=Place.of(tmp_path / f"export-{n}"), cache=cache

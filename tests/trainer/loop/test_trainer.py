@@ -1,4 +1,4 @@
-"""The run: it learns, goes on from a checkpoint to the bit, and refuses what is not its own."""
+"""The run: it learns, resumes from a checkpoint to the bit, and refuses checkpoints that are not its own."""
 
 from __future__ import annotations
 
@@ -66,21 +66,21 @@ def ready(config: TrainConfig, data: Path) -> Prepared:
 def fit(trainer: Trainer, folder: Path, *, stop_at: int | None = None) -> list[float]:
     """Loss sums of the steps taken."""
     losses: list[float] = []
-    take = trainer.take
+    take = trainer.take_step
 
     def noted(step):  # type: ignore[no-untyped-def]
         losses.append(float(loss := take(step)))
         return loss
 
-    trainer.take = noted  # type: ignore[method-assign]
+    trainer.take_step = noted  # type: ignore[method-assign]
     folder.mkdir(exist_ok=True)
     log = RunLog(path=folder / "metrics.jsonl", every=3, total_steps=trainer.total_steps)
-    trainer.fit(log, stop=lambda: trainer.step == stop_at)
+    trainer.fit(log, after_step=lambda: trainer.step == stop_at)
     return losses
 
 
 def fit_in_two(config: TrainConfig, data: Path, folder: Path, *, stop_at: int) -> tuple[Trainer, list[float]]:
-    """A run that is saved at `stop_at` and gone on with by another trainer: that one, and all losses."""
+    """A run that is saved at `stop_at` and resumed by another trainer: (the second trainer, all losses)."""
     first = start(config, data)
     begun = fit(first, folder / "first", stop_at=stop_at)
     save_checkpoint(first.checkpoint(), folder / "checkpoint")
@@ -109,15 +109,15 @@ def test_naive_and_once_take_the_same_first_step(config: TrainConfig, data: Path
     assert first["naive"] == pytest.approx(first["once"], rel=1e-4)
 
 
-def test_bfloat16_learns_as_float32_does_and_keeps_its_weights_whole(
+def test_bfloat16_learns_as_float32_does_and_keeps_its_weights_in_float32(
     config: TrainConfig, data: Path, tmp_path: Path
 ) -> None:
     config = replace(config, run=replace(config.run, epochs=6), planner=replace(config.planner, policy="once"))
     half = replace(config, run=replace(config.run, precision="bfloat16"))
     trainer = start(half, data)
-    losses = {"whole": fit(start(config, data), tmp_path / "whole"), "half": fit(trainer, tmp_path / "half")}
-    assert losses["half"] != losses["whole"]
-    assert losses["half"] == pytest.approx(losses["whole"], rel=0.05)
+    losses = {"unbroken": fit(start(config, data), tmp_path / "unbroken"), "half": fit(trainer, tmp_path / "half")}
+    assert losses["half"] != losses["unbroken"]
+    assert losses["half"] == pytest.approx(losses["unbroken"], rel=0.05)
     assert {tensor.dtype for tensor in trainer.model.state_dict().values() if tensor.is_floating_point()} == {
         torch.float32
     }
@@ -128,27 +128,27 @@ def test_bfloat16_learns_as_float32_does_and_keeps_its_weights_whole(
 @pytest.mark.parametrize(
     ("policy", "stop_at"), [("cached", 1), ("cached", 6), ("accumulated", 4), ("accumulated", 6), ("carried", 7)]
 )
-def test_a_run_that_goes_on_equals_one_that_never_stopped(
+def test_a_resumed_run_equals_one_that_never_stopped(
     config: TrainConfig, data: Path, tmp_path: Path, policy: Policy, stop_at: int
 ) -> None:
     config = replace(config, planner=replace(config.planner, policy=policy))
-    whole = start(config, data)
-    losses = fit(whole, tmp_path / "whole")
+    unbroken = start(config, data)
+    losses = fit(unbroken, tmp_path / "unbroken")
     second, in_two = fit_in_two(config, data, tmp_path, stop_at=stop_at)
     assert in_two == losses
-    ours, theirs = whole.model.state_dict(), second.model.state_dict()
+    ours, theirs = unbroken.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert torch.equal(whole.table.vector_VD, second.table.vector_VD)
+    assert torch.equal(unbroken.table.vector_VD, second.table.vector_VD)
 
 
-def test_variants_take_turns_and_the_run_goes_on_in_the_right_one(config: TrainConfig, tmp_path: Path) -> None:
+def test_variants_take_turns_and_the_run_resumes_in_the_right_one(config: TrainConfig, tmp_path: Path) -> None:
     data = packed_directory(tmp_path / "packed", variants=2)
     opened = PackedDirectory.open(data)
-    whole = start(config, data)
+    unbroken = start(config, data)
     targets = [sum(sum(b.targets) for _, _, b in opened.superblocks if b.variant == v) for v in (0, 1, 0)]
-    assert whole.total_steps == 9
-    losses = fit(whole, tmp_path / "whole")
-    assert [sum(epoch_targets(whole.reader, epoch)) for epoch in range(3)] == targets
+    assert unbroken.total_steps == 9
+    losses = fit(unbroken, tmp_path / "unbroken")
+    assert [sum(epoch_targets(unbroken.reader, epoch)) for epoch in range(3)] == targets
     assert fit_in_two(config, data, tmp_path, stop_at=4)[1] == losses
 
 
@@ -174,13 +174,13 @@ def test_a_file_that_breaks_while_training_stops_the_run_by_name(
         fit(trainer, tmp_path / "run")
 
 
-def test_superblocks_shorter_than_a_vectors_life_are_told(config: TrainConfig, tmp_path: Path) -> None:
-    def told(batches: int, policy: Policy) -> str | None:
+def test_superblocks_shorter_than_a_vectors_life_give_a_hint(config: TrainConfig, tmp_path: Path) -> None:
+    def hint(batches: int, policy: Policy) -> str | None:
         data = packed_directory(tmp_path / f"{batches}-{policy}", config={"superblock_batches": batches})
         return short_superblocks(ready(replace(config, planner=replace(config.planner, policy=policy)), data))
 
-    assert (told(10, "cached"), told(9, "once")) == (None, None)
-    assert "packed with --superblock-batches 10" in str(told(9, "cached"))
+    assert (hint(10, "cached"), hint(9, "once")) == (None, None)
+    assert "packed with --superblock-batches 10" in str(hint(9, "cached"))
 
 
 def test_a_checkpoint_of_other_data_or_config_is_refused(config: TrainConfig, data: Path, tmp_path: Path) -> None:
@@ -211,18 +211,20 @@ def test_a_non_finite_loss_leaves_everything_as_it_was(config: TrainConfig, data
         trainer.model["head"].user.start_D.fill_(float("inf"))  # type: ignore[union-attr]
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     with pytest.raises(NonFiniteError, match=r"step 0, epoch 0, .*part-\d+.*row group \d+, its batch \d+.*the loss is"):
-        trainer.take(step)
+        trainer.take_step(step)
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
     assert not trainer.table.vector_VD.any()
-    assert (trainer.step, trainer.at.epoch_step, trainer.optimiser.taken) == (0, 0, 0)
+    assert (trainer.step, trainer.position.epoch_step, trainer.optimiser.taken) == (0, 0, 0)
 
 
 def test_tokens_of_another_tokenizer_are_refused(config: TrainConfig, data: Path) -> None:
     (Path(config.encoder.plm) / "tokenizer.json").write_text("{}")
-    with pytest.raises(ContractError, match=r"tokens of tokenizer 'random'.*\./feedloop prepare_news --lake") as told:
+    with pytest.raises(
+        ContractError, match=r"tokens of tokenizer 'random'.*\./feedloop prepare_news --lake"
+    ) as refused:
         ready(config, data)
     options = f"--tokenizer {config.encoder.plm} --tokens-per-segment 10 --select text --fields title, then"
-    assert options in str(told.value)
+    assert options in str(refused.value)
 
 
 def test_a_tokenizer_that_was_saved_again_is_the_same(config: TrainConfig, data: Path) -> None:
@@ -265,9 +267,9 @@ def test_a_checkpoint_above_other_frozen_layers_is_refused(config: TrainConfig, 
 
 
 def test_frozen_output_is_stored_once_and_read_again(config: TrainConfig, data: Path) -> None:
-    told: list[int] = []
-    prepare(config, data, store=None, device=CPU, progress=lambda done, _: told.append(done))
-    assert sum(told) > 0
+    filled: list[int] = []
+    prepare(config, data, store=None, device=CPU, progress=lambda done, _: filled.append(done))
+    assert sum(filled) > 0
     (store,) = data.with_name("packed.frozen").iterdir()
     written = store.stat().st_mtime_ns
     prepare(config, data, store=None, device=CPU, progress=lambda done, _: pytest.fail(f"computed {done} rows again"))

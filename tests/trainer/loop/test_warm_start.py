@@ -28,7 +28,7 @@ def saved(config: TrainConfig, tmp_path: Path) -> Checkpoint:
     """A checkpoint after three steps on 30 items."""
     trainer = start(config, packed_directory(tmp_path / "today", items=30))
     for step, _ in zip(trainer.epoch_steps(packed_steps=3), range(3), strict=True):
-        trainer.take(step)
+        trainer.take_step(step)
     return trainer.checkpoint()
 
 
@@ -65,7 +65,7 @@ def test_tokens_that_changed_with_their_version_are_counted(
 
 @pytest.mark.parametrize(
     ("items", "seed", "message"),
-    [(20, 0, "knows 31 item rows, the token table has 21 only"), (30, 5, "rows hold other news")],
+    [(20, 0, "has 31 item rows, the token table only 21"), (30, 5, "rows hold other news")],
     ids=["fewer", "others"],
 )
 def test_a_token_table_that_does_not_extend_the_checkpoints_is_refused(
@@ -103,7 +103,7 @@ def test_rows_that_changed_places_are_found(config: TrainConfig, saved: Checkpoi
         begin_from(ready(config, packed_directory(tmp_path / "tomorrow", items=30)), place)
 
 
-def judged(checkpoint: Path, data: Path) -> None:
+def evaluate_with(checkpoint: Path, data: Path) -> None:
     saved = load_checkpoint(checkpoint)
     load_weights(prepare_again(saved, data, store=None, device=torch.device("cpu")).model, saved)
 
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_other_contents_is_refused_by_name(
         begin_from(prepared, place)
     if part in ("model", "config", "frozen_sha256"):
         with pytest.raises(ResumeError, match=f"{place}: "):
-            judged(place, tmp_path / "tomorrow")
+            evaluate_with(place, tmp_path / "tomorrow")
 
 
 def test_every_token_of_a_row_counts_and_its_place() -> None:

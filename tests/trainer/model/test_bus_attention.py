@@ -1,4 +1,4 @@
-"""The bus: equal to one long row under a mask, harmless for one segment, refused where a family ignores it."""
+"""The bus: equal to one long row under a mask, without effect on one segment, an error for families that ignore it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def segments(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def one_long_row(plm: Any, ids_XT: Tensor, mask_XT: Tensor) -> Tensor:
-    """The obvious form: an item's segments end to end, positions anew in each, a mask over all pairs of tokens."""
+    """The obvious form: an item's segments end to end, positions from 0 in each, a mask over all pairs of tokens."""
     items, tokens = PRESENT.shape[0], ids_XT.shape[1]
     long = ids_XT.reshape(items, -1)
     place = torch.arange(long.shape[1])
@@ -63,14 +63,14 @@ def test_it_equals_one_long_row_under_a_mask(tmp_path: Path) -> None:
 def test_one_minilm_segment_equals_the_library_with_the_bus_on_and_off() -> None:
     ids_XT, mask_XT = segments()
     plain = load_plm("minilm").eval()
-    whole = plain(input_ids=ids_XT, attention_mask=mask_XT.long()).last_hidden_state
+    reference = plain(input_ids=ids_XT, attention_mask=mask_XT.long()).last_hidden_state
     for bus in (False, True):
         split = SplitEncoder(load_plm("minilm"), frozen_layers=0, bus=bus).eval()
         hidden = split(ids_XT, mask_XT, torch.ones(6, 1, dtype=torch.bool))
-        assert (hidden - whole)[mask_XT].abs().max() < 1e-5
+        assert (hidden - reference)[mask_XT].abs().max() < 1e-5
 
 
-def test_a_sibling_changes_a_vector_and_another_item_never_does(tmp_path: Path) -> None:
+def test_another_segment_changes_a_vector_and_another_item_does_not(tmp_path: Path) -> None:
     table = random_tokens(np.random.default_rng(3), 12, vocabulary=VOCABULARY)
     many = [row for row in range(1, 13) if np.diff(table.segment_start_V1)[row] > 1][:2]
     (item, other), items = many, ItemInput(table, device=torch.device("cpu"))
@@ -87,7 +87,7 @@ def test_a_sibling_changes_a_vector_and_another_item_never_does(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("plm", families(), ids=name_of)
-def test_families_that_hear_the_bus(plm: Any) -> None:
+def test_families_that_support_the_bus(plm: Any) -> None:
     split = SplitEncoder(plm, frozen_layers=0, bus=True).eval()
     ids_XT, mask_XT = segments()
     before = split(ids_XT, mask_XT, PRESENT)
@@ -97,7 +97,7 @@ def test_families_that_hear_the_bus(plm: Any) -> None:
     moved = [(before - after)[x][mask_XT[x]].abs().max() > 1e-7 for x in range(6)]
     assert moved == [True, True, True, False, False, False]
     changed = ids_XT.clone()
-    changed[5, 0] += 1  # a segment that is not there
+    changed[5, 0] += 1  # an absent segment
     assert torch.allclose(split(changed, mask_XT, PRESENT)[:5], before[:5], atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""The program that travels with an export: alone, it gives the vectors that the trainer gives."""
+"""The program in an export gives the trainer's vectors without the rest of feedloop."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def bert(folder: Path) -> str:
 
 
 def trained(plm: str, *, frozen_layers: int, bus: bool) -> tuple[TextEncoder, TextEncoderConfig]:
-    """An encoder none of whose trained weights is what it began as."""
+    """An encoder whose trained weights all differ from their initial values."""
     config = TextEncoderConfig(plm=plm, frozen_layers=frozen_layers, vector_width=16, pooling_width=8, bus=bus)
     torch.manual_seed(1)
     encoder = TextEncoder(config).eval()
@@ -128,15 +128,15 @@ def check_vectors(tmp_path: Path, *, frozen_layers: int, bus: bool) -> None:
     assert not torch.allclose(without, wanted, atol=1e-3)  # keywords' frequency counts
 
 
-def test_the_bus_is_heard(tmp_path: Path) -> None:
+def test_the_bus_has_an_effect(tmp_path: Path) -> None:
     encoder, config = trained(bert(tmp_path / "plm"), frozen_layers=1, bus=True)
     write_encoder(tmp_path / "out", encoder, config, TOKENS)
     settings = json.loads((tmp_path / "out" / "feedloop.json").read_text())
     assert settings["first_bus_layer"] == 1
     items = as_lists(refined_table())[0]
-    heard = NewsEncoder(tmp_path / "out").encode(items)
+    with_bus = NewsEncoder(tmp_path / "out").encode(items)
     (tmp_path / "out" / "feedloop.json").write_text(json.dumps(settings | {"bus": False}))
-    assert float((NewsEncoder(tmp_path / "out").encode(items) - heard).abs().max()) > 1e-4
+    assert float((NewsEncoder(tmp_path / "out").encode(items) - with_bus).abs().max()) > 1e-4
 
 
 @pytest.mark.parametrize("frozen_layers", [0, 2])
@@ -151,7 +151,7 @@ def test_any_hugging_face_program_loads_the_language_model(tmp_path: Path, froze
         assert torch.allclose(found, encoder.split(below, mask), atol=1e-5)
 
 
-def test_texts_become_vectors_where_nothing_of_the_project_is(tmp_path: Path) -> None:
+def test_texts_become_vectors_without_the_project(tmp_path: Path) -> None:
     tiny_plm(tmp_path / "plm")
     tiny_tokenizer(tmp_path / "plm")
     encoder, config = trained(str(tmp_path / "plm"), frozen_layers=1, bus=True)
@@ -174,8 +174,8 @@ def test_texts_become_vectors_where_nothing_of_the_project_is(tmp_path: Path) ->
     assert torch.allclose(found, NewsEncoder(tmp_path / "out").encode(ids), atol=1e-6)
 
 
-def test_an_item_without_tokens_is_refused(tmp_path: Path) -> None:
+def test_an_item_without_tokens_raises_an_error(tmp_path: Path) -> None:
     encoder, config = trained(bert(tmp_path / "plm"), frozen_layers=0, bus=False)
     write_encoder(tmp_path / "out", encoder, config, TOKENS)
-    with pytest.raises(ValueError, match="give its special tokens at least"):
+    with pytest.raises(ValueError, match="pass at least its special tokens"):
         NewsEncoder(tmp_path / "out").encode([[[1, 2]], [[]]])

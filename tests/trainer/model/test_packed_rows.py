@@ -1,4 +1,4 @@
-"""Packed rows: every token once, items whole, and the padded form's vectors and gradients."""
+"""Packed rows hold every token once and complete items, and give the padded form's vectors and gradients."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def test_a_longer_item_makes_all_rows_wider(tmp_path: Path, items: ItemInput) ->
     assert segments.token_XT.shape[1] >= items.tokens_V.max()
 
 
-@pytest.mark.parametrize("hears", [False, True])
-def test_flex_attention_sees_what_the_mask_of_all_pairs_shows(monkeypatch: pytest.MonkeyPatch, *, hears: bool) -> None:
+@pytest.mark.parametrize("bus", [False, True])
+def test_flex_attention_sees_what_the_mask_of_all_pairs_shows(monkeypatch: pytest.MonkeyPatch, *, bus: bool) -> None:
     monkeypatch.setattr(packed_rows, "_FLEX", flex_attention)  # as written: its compiled form wants a GPU to train
     rng = np.random.default_rng(2)
     made = pack_rows(rng.integers(1, 20, (12, 2)), longest=20, width=128)
     source_RW = torch.from_numpy(made.source_RW)
     forms = [
-        PackedSegments(source_RW, segments=2, longest=20, first_layer=int(hears), bus=True, flex=flex)
+        PackedSegments(source_RW, segments=2, longest=20, first_layer=int(bus), bus=True, flex=flex)
         for flex in (True, False)
     ]
     query, key, value = torch.randn(3, len(source_RW), 2, 128, 16, generator=torch.Generator().manual_seed(0))

@@ -24,21 +24,21 @@ MASK = torch.tensor([[True] * 4 + [False] * 2, [True] * 6])
 
 def test_minilm_from_its_package_splits_exactly() -> None:
     plm = load_plm("minilm").eval()
-    whole = plm(input_ids=IDS, attention_mask=MASK.long()).last_hidden_state
+    reference = plm(input_ids=IDS, attention_mask=MASK.long()).last_hidden_state
     for frozen in (1, 5):
         split = SplitEncoder(plm, frozen_layers=frozen).eval()
-        assert (split(split.lower(IDS, MASK), MASK) - whole)[MASK].abs().max() < 1e-5
+        assert (split(split.lower(IDS, MASK), MASK) - reference)[MASK].abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_cut_at_any_layer_gives_its_librarys_output(name: str, tmp_path: Path) -> None:
+def test_a_family_split_at_any_layer_gives_its_librarys_output(name: str, tmp_path: Path) -> None:
     plm = load_plm(saved(name, tmp_path)).eval()
     with torch.no_grad():
-        whole = plm(input_ids=IDS, attention_mask=MASK.long()).last_hidden_state
+        reference = plm(input_ids=IDS, attention_mask=MASK.long()).last_hidden_state
         for frozen in (0, 1, 2) if in_file()[name]["frozen_layers"] == "yes" else (0,):
             split = SplitEncoder(plm, frozen_layers=frozen).eval()
             hidden = split(split.lower(IDS, MASK), MASK) if frozen else split(IDS, MASK)
-            assert (hidden - whole)[MASK].abs().max() < 1e-5
+            assert (hidden - reference)[MASK].abs().max() < 1e-5
             assert frozen == 0 or len(split.trained_layers) == 3 - frozen
 
 
@@ -50,24 +50,24 @@ def test_only_the_upper_layers_are_trained_and_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "reason"), [("ALBERT", "albert_layer_groups': 1"), ("XLM", "lists of layers are")])
-def test_a_family_without_a_list_of_its_own_layers_is_refused_with_the_way_out(name: str, reason: str) -> None:
+def test_a_family_without_a_list_of_its_own_layers_is_an_error_with_advice(name: str, reason: str) -> None:
     with pytest.raises(InputError, match=rf"{reason}.*Set encoder\.frozen_layers = 0"):
         SplitEncoder(FAMILIES[name](), frozen_layers=1)
 
 
-def test_layers_that_share_their_weights_are_not_parted(tmp_path: Path) -> None:
+def test_layers_that_share_their_weights_are_not_split(tmp_path: Path) -> None:
     plm = load_plm(tiny_plm(tmp_path))
     plm.encoder.layer[1] = plm.encoder.layer[0]
     with pytest.raises(InputError, match=r"share their weights.*Set encoder\.frozen_layers = 0"):
         SplitEncoder(plm, frozen_layers=1)
 
 
-def test_freezing_every_layer_is_refused(tmp_path: Path) -> None:
+def test_freezing_every_layer_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has 2 layers: leave one to train"):
         SplitEncoder(load_plm(tiny_plm(tmp_path)), frozen_layers=2)
 
 
-def test_weights_that_would_be_random_are_refused(tmp_path: Path) -> None:
+def test_weights_that_would_be_random_raise_an_error(tmp_path: Path) -> None:
     folder = Path(tiny_plm(tmp_path))
     weights = load_file(folder / "model.safetensors")
     lost = next(name for name in weights if name.endswith("layer.1.output.dense.weight"))
@@ -76,7 +76,7 @@ def test_weights_that_would_be_random_are_refused(tmp_path: Path) -> None:
         load_plm(str(folder))
 
 
-def test_weights_that_are_cut_short_are_refused(tmp_path: Path) -> None:
+def test_weights_that_are_cut_short_raise_an_error(tmp_path: Path) -> None:
     file = Path(tiny_plm(tmp_path)) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(InputError, match="does not load"):
@@ -132,7 +132,7 @@ def test_old_sentence_transformers_keep_the_model_in_a_folder_of_its_own(tmp_pat
     assert tokenizer_file(str(tmp_path / "old")) == tmp_path / "old" / "0_Transformer" / "tokenizer.json"
 
 
-def test_of_an_encoder_decoder_the_encoder_is_taken(tmp_path: Path) -> None:
+def test_an_encoder_decoder_gives_its_encoder(tmp_path: Path) -> None:
     t5 = FAMILIES["T5"]()
     t5.save_pretrained(tmp_path / "both")
     T5EncoderModel.from_pretrained(tmp_path / "both").save_pretrained(tmp_path / "encoder")  # as sentence-t5 has it
@@ -142,7 +142,7 @@ def test_of_an_encoder_decoder_the_encoder_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "longest"), [("RoBERTa", 510), ("XLM-RoBERTa", 510), ("BERT", 512), ("BART", 1024)])
-def test_positions_of_roberta_begin_behind_the_pad(name: str, longest: int) -> None:
+def test_positions_of_roberta_begin_after_the_pad(name: str, longest: int) -> None:
     plm = FAMILIES[name]()
     plm = plm.get_encoder() if name == "BART" else plm
     assert SplitEncoder(plm, frozen_layers=0).longest == longest
@@ -159,6 +159,6 @@ def test_a_config_without_a_limit_has_none() -> None:
     assert SplitEncoder(FAMILIES["XLNet"](), frozen_layers=0).longest > 1_000_000
 
 
-def test_attention_dropout_that_a_family_does_not_have_is_refused(tmp_path: Path) -> None:
+def test_attention_dropout_that_a_family_does_not_have_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has none to set\. Leave the option out"):
         load_plm(saved("XLNet", tmp_path), attention_dropout=0.0)

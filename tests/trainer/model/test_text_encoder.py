@@ -1,4 +1,4 @@
-"""What keywords of refined text add: their frequency, and where they stood."""
+"""The text encoder uses the frequency of refined text's keywords, and their positions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROWS = torch.arange(1, 7)
 
 
 def refined(table: TokenTable, *, frequency: int, stride: int) -> TokenTable:
-    """The same tokens; every even segment was refined from a text in which its keywords stood `stride` apart."""
+    """The same tokens; every even segment was refined from a text with `stride` tokens between its keywords."""
     refined_S = np.arange(len(table.refined_S)) % 2 == 0
     lengths = np.diff(table.token_start_S1)[refined_S]
     frequencies, positions = [], []
@@ -60,7 +60,7 @@ def vectors(encoder: TextEncoder, table: TokenTable) -> Tensor:
 
 
 @pytest.mark.parametrize("frozen_layers", [0, 1])
-def test_a_keywords_frequency_is_learnt_from_nothing(table: TokenTable, tmp_path: Path, frozen_layers: int) -> None:
+def test_a_keywords_frequency_is_learnt_from_zero(table: TokenTable, tmp_path: Path, frozen_layers: int) -> None:
     encoder = encoder_of(tiny_plm(tmp_path), frozen_layers=frozen_layers)
     assert encoder.frequency is not None
     plain, once = vectors(encoder, table), vectors(encoder, refined(table, frequency=1, stride=1))
@@ -79,7 +79,9 @@ def test_a_keywords_frequency_is_learnt_from_nothing(table: TokenTable, tmp_path
 
 
 @pytest.mark.parametrize("row_tokens", [0, 64])
-def test_what_is_not_stored_is_computed_and_rounded_alike(table: TokenTable, tmp_path: Path, row_tokens: int) -> None:
+def test_output_that_is_not_stored_is_computed_and_rounded_alike(
+    table: TokenTable, tmp_path: Path, row_tokens: int
+) -> None:
     encoder = encoder_of(tiny_plm(tmp_path, layers=3), frozen_layers=2, row_tokens=row_tokens)
     store = torch.zeros(len(table.token_values), encoder.split.hidden, dtype=torch.half)
     fill_store(encoder.split, ItemInput(table, device=CPU), ROWS.numpy(), store, lambda _: None)

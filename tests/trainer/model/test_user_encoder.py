@@ -1,4 +1,4 @@
-"""The user models against one target, and one click, at a time."""
+"""The user models equal a reference that takes one target and one click at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def user(request: pytest.FixtureRequest) -> UserEncoder:
 
 
 def seen_by(among: ClickAttention | None, keys: Tensor, earlier: list[int]) -> Tensor:
-    """Each key after it has looked at those that it may see, one at a time and head by head."""
+    """Each key after attention to the keys that it sees, one at a time and head by head."""
     if among is None:
         return keys
     rows = []
@@ -84,7 +84,7 @@ def test_nrms_starts_as_plain_attention() -> None:
     assert torch.allclose(*states, atol=1e-6)
 
 
-def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+def test_heads_that_do_not_divide_the_width_raise_an_error() -> None:
     with pytest.raises(InputError, match=r"user\.heads is 3, which does not divide encoder\.vector_width 8"):
         UserEncoder(UserEncoderConfig(model="nrms", heads=3), vector_width=D)
     UserEncoder(UserEncoderConfig(heads=3), vector_width=D)

@@ -1,4 +1,4 @@
-"""StepEncoder: bfloat16 multiplies, float32 remembers; compiled chunks replay to the bit and have few shapes."""
+"""StepEncoder: computes in bfloat16, sums in float32; compiled chunks replay to the bit and have few shapes."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_what_the_real_compiler_makes_replays_too(tmp_path: Path, items: ItemInp
     assert (compiled(ROWS).float() - plain).norm() < 0.02 * plain.norm()
 
 
-def test_a_bfloat16_run_learns_and_goes_on_to_the_bit(tmp_path: Path) -> None:
+def test_a_bfloat16_run_learns_and_resumes_to_the_bit(tmp_path: Path) -> None:
     data = packed_directory(tmp_path / "packed")
     config = TrainConfig(
         run=RunConfig(epochs=1, precision="bfloat16", seed=4),
@@ -144,16 +144,16 @@ def test_a_bfloat16_run_learns_and_goes_on_to_the_bit(tmp_path: Path) -> None:
         return Trainer(prepare(ready, data, store=None, device=CPU, progress=lambda *_: None))
 
     def losses(of: Trainer, steps: int) -> list[float]:
-        return [float(of.take(step)) for step in of.epoch_steps(packed_steps=steps)]
+        return [float(of.take_step(step)) for step in of.epoch_steps(packed_steps=steps)]
 
-    whole, first, second = trainer(), trainer(), trainer()
-    told = losses(whole, 6)
+    unbroken, first, second = trainer(), trainer(), trainer()
+    expected = losses(unbroken, 6)
     begun = losses(first, 3)
     second.restore(first.checkpoint())
-    assert begun + losses(second, 3) == told
-    for one, other in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+    assert begun + losses(second, 3) == expected
+    for one, other in zip(unbroken.model.parameters(), second.model.parameters(), strict=True):
         assert one.dtype == torch.float32
         assert torch.equal(one, other)
     exact = losses(trainer(precision="float32"), 6)
-    assert exact != told
-    assert told == pytest.approx(exact, rel=0.03)
+    assert exact != expected
+    assert expected == pytest.approx(exact, rel=0.03)

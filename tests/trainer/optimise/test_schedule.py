@@ -1,4 +1,4 @@
-"""Schedule: the rate rises and falls, and a run that is made longer goes on from where its rate stood."""
+"""Schedule: the rate rises and falls, and an extended run continues from its present rate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_rate_rises_then_falls_to_nothing() -> None:
 
 @pytest.mark.parametrize("first", [1, 3, 10, 19, 20])
 @pytest.mark.parametrize("steps", [21, 40, 200])
-def test_made_longer_it_goes_on_without_a_jump_and_joins_a_run_of_that_length(first: int, steps: int) -> None:
+def test_extended_it_continues_without_a_jump_and_joins_a_run_of_that_length(first: int, steps: int) -> None:
     longer = Schedule.of([(0, 20)], 0.25).extended(first, steps)
     factors = [longer.factor(step) for step in range(steps + 1)]
     assert factors[:first] == [longer.factor(step) for step in range(first)]
@@ -36,7 +36,7 @@ def test_made_longer_it_goes_on_without_a_jump_and_joins_a_run_of_that_length(fi
     assert f"falls to 0 at step {steps}" in longer.explained()
 
 
-def test_made_longer_twice_it_remembers_both() -> None:
+def test_extended_twice_it_keeps_both_stretches() -> None:
     once = Schedule.of([(0, 20)], 0.1).extended(20, 40)
     twice = once.extended(30, 100)
     assert [twice.factor(step) for step in range(30)] == [once.factor(step) for step in range(30)]

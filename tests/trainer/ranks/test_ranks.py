@@ -1,4 +1,4 @@
-"""Several processes are one: the same weights from unequal data, and a run goes on with more or fewer of them."""
+"""Several processes equal one: the same weights from unequal data; a run resumes with more or fewer processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from tests.conftest import REPOSITORY
 from tests.packed import packed_directory, tiny_plm
-from tests.trainer.loop.test_session import told
+from tests.trainer.loop.test_session import logged_losses
 from tests.trainer.loop.test_trainer import ready
 from trainer.checkpoint.files import ResumeError
 from trainer.checkpoint.retention import Checkpoints
@@ -56,17 +56,17 @@ def with_policy(config: TrainConfig, policy: Policy) -> TrainConfig:
 
 
 def train(config: TrainConfig, data: Path, out: Path, ranks: Ranks, stop_at: int | None) -> None:
-    """What is left of the run in `out`, in float64, up to `stop_at`."""
+    """Train what is left of the run in `out`, in float64, up to `stop_at`."""
     torch.set_num_threads(1)
     prepared = ready(config, data)
     prepared.model.double()
     trainer = Trainer(prepared, ranks)
-    keeping = TrainingSession(
+    session = TrainingSession(
         trainer, out, asked_to_stop=lambda: ranks.rank == ranks.world - 1 and trainer.step == stop_at
     )
-    keeping.go_on()
-    keeping.fit()
-    keeping.summary()
+    session.resume()
+    session.fit()
+    session.summary()
 
 
 def _rank(rank: int, world: int, folder: str, *rest: object) -> None:
@@ -106,8 +106,10 @@ def alone(config: TrainConfig, data: Path) -> Path:
 def test_two_ranks_with_unequal_data_are_one_process(config: TrainConfig, data: Path, alone: Path) -> None:
     two = run(config, data, data.parent / "two", world=2)
     assert furthest(alone, two) < 1e-12
-    assert [step for step, _ in told(two)] == [step for step, _ in told(alone)]
-    assert [loss for _, loss in told(two)] == pytest.approx([loss for _, loss in told(alone)], abs=1e-12)
+    assert [step for step, _ in logged_losses(two)] == [step for step, _ in logged_losses(alone)]
+    assert [loss for _, loss in logged_losses(two)] == pytest.approx(
+        [loss for _, loss in logged_losses(alone)], abs=1e-12
+    )
     ours, theirs = (json.loads((out / "metrics.jsonl").read_text().splitlines()[-1]) for out in (alone, two))
     assert ours["targets"] == theirs["targets"] > 0
     assert 0 < ours["tokens"] <= theirs["tokens"] < theirs["computed_tokens"]  # two encode an item that both hold
@@ -115,13 +117,15 @@ def test_two_ranks_with_unequal_data_are_one_process(config: TrainConfig, data: 
         assert ours[name] == pytest.approx(theirs[name], rel=1e-9)
 
 
-def test_a_run_goes_on_with_more_and_with_fewer_ranks(config: TrainConfig, data: Path, alone: Path) -> None:
+def test_a_run_resumes_with_more_and_with_fewer_ranks(config: TrainConfig, data: Path, alone: Path) -> None:
     out = data.parent / "changing"
     run(config, data, out, world=1, stop_at=3)
     run(config, data, out, world=2, stop_at=7)
     run(config, data, out, world=1)
     assert furthest(alone, out) < 1e-10
-    assert [loss for _, loss in told(out)] == pytest.approx([loss for _, loss in told(alone)], abs=1e-10)
+    assert [loss for _, loss in logged_losses(out)] == pytest.approx(
+        [loss for _, loss in logged_losses(alone)], abs=1e-10
+    )
 
 
 @pytest.mark.parametrize("policy", ["once", "cached"])
@@ -139,14 +143,14 @@ def test_ranks_that_share_encoding_are_one_process_and_encode_no_item_twice(
 
 
 @pytest.mark.parametrize("policy", ["cached", "accumulated"])
-def test_two_ranks_stopped_go_on_as_if_they_had_not_been(config: TrainConfig, data: Path, policy: Policy) -> None:
+def test_two_ranks_stopped_resume_as_if_they_had_not_been(config: TrainConfig, data: Path, policy: Policy) -> None:
     chosen = with_policy(config, policy)
-    whole = run(chosen, data, data.parent / f"{policy}-whole", world=2)
+    unbroken = run(chosen, data, data.parent / f"{policy}-unbroken", world=2)
     out = data.parent / f"{policy}-stopped"
     run(chosen, data, out, world=2, stop_at=6)
     run(chosen, data, out, world=2)
-    assert furthest(whole, out) == 0
-    assert told(whole) == told(out)
+    assert furthest(unbroken, out) == 0
+    assert logged_losses(unbroken) == logged_losses(out)
 
 
 def test_a_cache_is_taken_over_by_other_ranks_and_waiting_gradients_are_not(config: TrainConfig, data: Path) -> None:
@@ -154,7 +158,7 @@ def test_a_cache_is_taken_over_by_other_ranks_and_waiting_gradients_are_not(conf
     out = data.parent / "cached-changing"
     run(cached, data, out, world=2, stop_at=4)
     trainer = Trainer(ready(cached, data))
-    TrainingSession(trainer, out).go_on()
+    TrainingSession(trainer, out).resume()
     parts = Checkpoints(out / "checkpoint", keep=1).newest()
     assert parts is not None
     planners = [load_file(parts / f"planner-{rank}.safetensors")["last_encode_V"] for rank in range(2)]
@@ -165,8 +169,8 @@ def test_a_cache_is_taken_over_by_other_ranks_and_waiting_gradients_are_not(conf
     out = data.parent / "accumulated-changing"
     accumulated = with_policy(config, "accumulated")
     run(accumulated, data, out, world=2, stop_at=2)
-    with pytest.raises(ResumeError, match=r"of 2 processes, these are 1.*go on with 2"):
-        TrainingSession(Trainer(ready(accumulated, data)), out).go_on()
+    with pytest.raises(ResumeError, match=r"of 2 processes, these are 1.*resume with 2"):
+        TrainingSession(Trainer(ready(accumulated, data)), out).resume()
 
 
 def torchrun(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:
@@ -179,7 +183,7 @@ def torchrun(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def test_torchrun_trains_and_speaks_once(data: Path, alone: Path) -> None:
+def test_torchrun_trains_and_prints_once(data: Path, alone: Path) -> None:
     process = torchrun(data, data.parent / "torchrun")
     printed, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors

@@ -1,4 +1,4 @@
-"""Sharing: chunks of work by rank, put together again."""
+"""Work split into chunks by rank adds up to the full result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def squares(chunk: slice) -> Tensor:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_the_shares_of_all_ranks_add_up_to_the_whole(world: int) -> None:
+def test_the_shares_of_all_ranks_add_up_to_the_full_result(world: int) -> None:
     parts = [in_shares(10, 3, squares, Share(rank, world)) for rank in range(world)]
     assert torch.equal(torch.stack(parts).sum(0), NUMBERS**2)
     assert all(len(part) == 10 for part in parts)

@@ -9,7 +9,7 @@ import pytest
 from jobs.cli.command_line import run
 from jobs.recommend import recommend
 from tests.damage import HANG, ODD_FILES, changed, damaged_texts, in_place_of, refusal, wrong_values
-from tests.trainer.serve.test_export_files import TOLD
+from tests.trainer.serve.test_export_files import RECORDED
 from trainer.model.feedloop_encoder import NewsEncoder
 from trainer.serve.export_files import RECORD, Record, earlier_export, write_record
 from trainer.serve.export_folder import export_folder
@@ -22,7 +22,7 @@ ADVICE = "Remove .* and export again"
 @pytest.fixture
 def record(tmp_path: Path) -> Path:
     with export_folder(tmp_path / "out", needed=0) as folder:
-        write_record(folder, TOLD)
+        write_record(folder, RECORDED)
     return tmp_path / "out" / RECORD
 
 
@@ -33,11 +33,11 @@ def refused(record: Path, text: bytes) -> str:
 
 
 @pytest.mark.parametrize("name", damaged_texts(b'{"format_version": 2}'))
-def test_a_text_that_is_no_record_is_refused(record: Path, name: str) -> None:
+def test_a_text_that_is_no_record_raises_an_error(record: Path, name: str) -> None:
     refused(record, damaged_texts(record.read_bytes())[name])
 
 
-def test_names_left_out_and_values_of_other_kinds_are_refused(record: Path) -> None:
+def test_missing_names_and_values_of_other_types_raise_an_error(record: Path) -> None:
     for text in wrong_values(record.read_bytes()).values():
         refused(record, text)
 
@@ -61,12 +61,14 @@ def test_names_left_out_and_values_of_other_kinds_are_refused(record: Path) -> N
         ("source", "x" * 5000, r"at \$\.source"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused_by_place(record: Path, name: str, value: object, said: str) -> None:
+def test_impossible_numbers_raise_an_error_that_names_the_place(
+    record: Path, name: str, value: object, said: str
+) -> None:
     message = refused(record, changed(record.read_bytes(), lambda raw: raw.update({name: value})))
     assert re.search(said, message), message
 
 
-def test_another_format_version_is_told_apart(record: Path) -> None:
+def test_another_format_version_raises_an_error(record: Path) -> None:
     record.write_bytes(changed(record.read_bytes(), lambda raw: raw.update(format_version=9)))
     assert "format version 9, this code reads 2" in refusal(lambda: Record.read(record.parent), str(record))
 
@@ -80,10 +82,10 @@ def test_only_a_regular_file_is_opened(record: Path, kind: str) -> None:
 def test_a_job_ends_with_2_and_one_line(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record.write_bytes(changed(record.read_bytes(), lambda raw: raw.update(vector_width=10**12)))
     assert run(recommend, ["--export", str(record.parent), "--clicked", "n1"]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(f"feedloop recommend: {record}, at $.vector_width: Expected")
-    assert told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"feedloop recommend: {record}, at $.vector_width: Expected")
+    assert printed.err.count("\n") == 1
 
 
 SETTINGS = {
@@ -106,17 +108,19 @@ def settings(tmp_path: Path) -> Path:
 
 
 def encoder_refused(settings: Path) -> None:
-    with pytest.raises(ValueError, match=rf"^{re.escape(str(settings))}: not what an export holds .*\. Export again$"):
+    with pytest.raises(
+        ValueError, match=rf"^{re.escape(str(settings))}: no valid settings of an export .*\. Export again$"
+    ):
         NewsEncoder(settings.parent)
 
 
 @pytest.mark.parametrize("name", [name for name in damaged_texts(b"{}") if name != "half a surrogate"])
-def test_the_encoder_that_travels_refuses_settings_by_name(settings: Path, name: str) -> None:
+def test_the_exported_encoder_names_invalid_settings(settings: Path, name: str) -> None:
     settings.write_bytes(damaged_texts(settings.read_bytes())[name])
     encoder_refused(settings)
 
 
-def test_the_encoder_that_travels_refuses_values_of_other_kinds(settings: Path) -> None:
+def test_the_exported_encoder_rejects_values_of_other_types(settings: Path) -> None:
     texts = wrong_values(settings.read_bytes())
     read = ("bus", "first_bus_layer", "fields", "select", "tokens_per_segment")
     for name in (name for name in texts if name.removeprefix("without ").split(" is ")[0] in read):
@@ -128,6 +132,6 @@ def test_the_encoder_that_travels_refuses_values_of_other_kinds(settings: Path) 
 
 
 @pytest.mark.parametrize("kind", ODD_FILES)
-def test_the_encoder_that_travels_opens_only_a_regular_file(settings: Path, kind: str) -> None:
+def test_the_exported_encoder_opens_only_a_regular_file(settings: Path, kind: str) -> None:
     with in_place_of(settings, ODD_FILES[kind]):
         encoder_refused(settings)

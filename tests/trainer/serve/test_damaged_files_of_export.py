@@ -71,7 +71,7 @@ def export(tmp_path: Path) -> Path:
 
 
 def put(folder: Path, name: str, content: bytes) -> None:
-    """Replace a file, and its sum in the record, as a hostile hand would."""
+    """Replace a file, and its sum in the record, as an attacker would."""
     (folder / name).write_bytes(content)
     record = json.loads((folder / "export.json").read_text())
     record["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -157,7 +157,7 @@ DAMAGE: dict[str, tuple[str, Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_a_file_that_cannot_be_is_refused_by_name(
+def test_an_invalid_file_raises_an_error_that_names_it(
     export: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -175,7 +175,7 @@ def test_only_regular_files_are_opened(export: Path, name: str, kind: str) -> No
     Export.open(export)
 
 
-def test_a_file_that_changed_since_it_was_written_is_refused(export: Path) -> None:
+def test_a_file_that_changed_since_it_was_written_raises_an_error(export: Path) -> None:
     content = bytearray((export / INDEX).read_bytes())
     content[-1] ^= 1
     (export / INDEX).write_bytes(bytes(content))
@@ -200,7 +200,7 @@ def _in_a_child(path: str, answers: Any) -> None:
         answers.put("used")
 
 
-def test_a_process_that_was_forked_after_delta_rs_was_used_is_told_to_start_anew(tmp_path: Path) -> None:
+def test_a_process_that_was_forked_after_delta_rs_was_used_is_advised_to_start_again(tmp_path: Path) -> None:
     table_uri(tmp_path)
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()

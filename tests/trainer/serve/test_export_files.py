@@ -1,4 +1,4 @@
-"""The folder of an export: old or new, and whole; what is no export is never replaced."""
+"""The folder of an export is complete, old or new; other folders are never replaced."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from schemas.errors import InputError
 from tests.conftest import REPOSITORY
 from trainer.serve import export_folder as export_folder_module
 from trainer.serve.export_files import RECORD, Record, earlier_export, write_record
-from trainer.serve.export_folder import export_folder, only_export, standing
+from trainer.serve.export_folder import current_folder, export_folder, export_lock
 from trainer.serve.opened_export import Export
 
-TOLD = Record(
+RECORDED = Record(
     source="s",
     checkpoint="run/step-1",
     checkpoint_sha256="aa",
@@ -40,21 +40,21 @@ TOLD = Record(
 def make(out: Path, name: str) -> None:
     with export_folder(out, needed=0) as folder:
         (folder / name).touch()
-        write_record(folder, TOLD)
+        write_record(folder, RECORDED)
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_as_one_piece(tmp_path: Path) -> None:
     make(tmp_path / "out", "a")
     make(tmp_path / "out", "b")
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["b", RECORD]
 
 
-def test_the_vectors_of_an_earlier_export_come_along(tmp_path: Path) -> None:
+def test_the_vectors_of_an_earlier_export_are_kept(tmp_path: Path) -> None:
     make(tmp_path / "out", "a")
     (tmp_path / "out" / "embeddings").mkdir()
     (tmp_path / "out" / "embeddings" / "part").write_text("vectors")
@@ -62,7 +62,7 @@ def test_the_vectors_of_an_earlier_export_come_along(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "embeddings" / "part").read_text() == "vectors"
 
 
-def test_what_fails_halfway_leaves_the_old_and_is_swept_up_by_the_next(tmp_path: Path) -> None:
+def test_an_export_that_fails_leaves_the_old_one_and_is_removed_by_the_next(tmp_path: Path) -> None:
     make(tmp_path / "out", "a")
     with pytest.raises(OSError, match="full"), export_folder(tmp_path / "out", needed=0):
         raise OSError("full")
@@ -71,10 +71,10 @@ def test_what_fails_halfway_leaves_the_old_and_is_swept_up_by_the_next(tmp_path:
     assert names(tmp_path) == ["out"]
 
 
-def test_an_export_killed_between_its_two_renames_is_put_back(tmp_path: Path) -> None:
+def test_an_export_killed_between_its_two_renames_is_restored(tmp_path: Path) -> None:
     make(tmp_path / "out", "a")
     (tmp_path / "out").rename(tmp_path / ".out.replaced")
-    assert earlier_export(tmp_path / "out") == TOLD
+    assert earlier_export(tmp_path / "out") == RECORDED
     assert names(tmp_path) == ["out"]
 
 
@@ -83,11 +83,11 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert earlier_export(tmp_path / "mine") is None  # empty
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(InputError, match=r"something that is no export. Name another --out"):
+    with pytest.raises(InputError, match=r"exists and is no export. Name another --out"):
         earlier_export(tmp_path / "mine")
 
 
-def test_a_system_without_the_exchange_renames_twice_and_readers_find_what_stands_aside(
+def test_a_system_without_the_exchange_renames_twice_and_readers_find_the_folder_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -98,7 +98,7 @@ def test_a_system_without_the_exchange_renames_twice_and_readers_find_what_stand
 
     def watched(self: Path, target: Path) -> Path:
         found = rename(self, target)
-        seen.append(names(standing(out)))
+        seen.append(names(current_folder(out)))
         return found
 
     monkeypatch.setattr(Path, "rename", watched)
@@ -132,24 +132,24 @@ def test_a_second_export_into_one_folder_leaves_and_its_lock_ends_with_its_proce
     program = f"""
 import sys, time
 from pathlib import Path
-from trainer.serve.export_folder import only_export
-with only_export(Path({str(out)!r})):
+from trainer.serve.export_folder import export_lock
+with export_lock(Path({str(out)!r})):
     print("in", flush=True)
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "in\n"
-        with pytest.raises(InputError, match=r"another export writes this folder\. Run this again"), only_export(out):
+        with pytest.raises(InputError, match=r"another export writes this folder\. Run this again"), export_lock(out):
             pass
         other.kill()
         other.wait()
-    with only_export(out):
+    with export_lock(out):
         make(out, "a")
     assert names(out) == ["a", RECORD]
 
 
-def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no export\.json, so this is no export\. Make one with"):
         Export.open(tmp_path)
     make(tmp_path / "out", "a")

@@ -1,4 +1,4 @@
-"""An export behind a URL is old or new, and whole, wherever sending it is broken off."""
+"""An export behind a URL is complete, old or new, wherever sending it stops."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def names(place: Place) -> set[str]:
 
 
 @pytest.mark.parametrize("step", [pytest.param(5), pytest.param(1, marks=pytest.mark.slow)])
-def test_wherever_it_breaks_off_the_old_or_the_new_one_is_whole(made: Path, bucket: str, step: int) -> None:
+def test_wherever_sending_stops_the_old_or_the_new_one_is_complete(made: Path, bucket: str, step: int) -> None:
     change, ended = 0, False
     while not ended:
         place = Place(f"{bucket}/out-{change}")
@@ -74,7 +74,7 @@ def test_a_first_one_that_broke_off_is_absent_and_made_again(made: Path, bucket:
     assert Export.open(place).record.step == 7
 
 
-def test_what_is_damaged_there_is_told_by_its_url(made: Path, bucket: str) -> None:
+def test_a_damaged_file_is_named_by_its_url(made: Path, bucket: str) -> None:
     place = Place(f"{bucket}/out")
     exported(made, 0, place)
     write(place / "index.faiss", b"no index")

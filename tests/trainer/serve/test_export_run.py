@@ -1,4 +1,4 @@
-"""A checkpoint exported: every vector is the trainer's, wherever it is read; only what is new is encoded."""
+"""An exported checkpoint gives the trainer's vectors from every file; only new news are encoded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trainer.eval.lake_rows import delta_rows
 from trainer.model.feedloop_encoder import NewsEncoder
 from trainer.model.item_vectors import encode_rows
 from trainer.serve.embeddings import version_of
-from trainer.serve.encode_items import encode_any
+from trainer.serve.encode_items import encode_all
 from trainer.serve.export_run import export
 from trainer.serve.index import IndexKind, vectors_of
 from trainer.serve.opened_export import Export
@@ -92,9 +92,9 @@ def grown(made: Path, *, changed: int) -> None:
 def test_every_vector_is_the_trainers_wherever_it_is_read(made: Path) -> None:
     rows = np.arange(1, 31)
     wanted = trainers(made, rows)
-    told = exported(made)
-    assert (told["encoded"], told["written"], told["news"]) == (30, 30, 30)
-    assert (told["checkpoint"], told["step"]) == ("run/step-00000007", 7)
+    summary = exported(made)
+    assert (summary["encoded"], summary["written"], summary["news"]) == (30, 30, 30)
+    assert (summary["checkpoint"], summary["step"]) == ("run/step-00000007", 7)
     stored = table(made / "lake")
     assert stored["item_id"].to_pylist() == [f"n{row}" for row in rows]
     assert np.allclose(np.array(stored["vector"].to_pylist()), wanted, atol=1e-5)
@@ -107,7 +107,7 @@ def test_every_vector_is_the_trainers_wherever_it_is_read(made: Path) -> None:
     assert np.abs(wanted).max() > 0.1
 
 
-def test_rows_whose_frozen_output_is_not_stored_pass_the_whole_model(made: Path) -> None:
+def test_rows_whose_frozen_output_is_not_stored_pass_through_all_layers(made: Path) -> None:
     rows = np.arange(1, 31)
     wanted = trainers(made, rows)
     saved = load_checkpoint(made / "run" / "checkpoint" / "step-00000007")
@@ -116,13 +116,13 @@ def test_rows_whose_frozen_output_is_not_stored_pass_the_whole_model(made: Path)
     assert prepared.items.store_H is not None
     elsewhere, none = prepare_to_encode(saved, made / "packed", store=made / "nowhere", device=CPU)
     assert (len(none), elsewhere.items.store_H) == (0, None)
-    prepared.items.store_H = torch.zeros_like(prepared.items.store_H)  # of use to no row
+    prepared.items.store_H = torch.zeros_like(prepared.items.store_H)  # used by no row
     done: list[int] = []
-    found = encode_any(prepared.encoder, prepared.items, rows, stored=rows[:0], progress=done.append)
+    found = encode_all(prepared.encoder, prepared.items, rows, stored=rows[:0], progress=done.append)
     assert np.allclose(found, wanted, atol=1e-4)
     assert sum(done) == 30
     assert not np.allclose(
-        encode_any(prepared.encoder, prepared.items, rows, stored=rows, progress=done.append), wanted, atol=1e-2
+        encode_all(prepared.encoder, prepared.items, rows, stored=rows, progress=done.append), wanted, atol=1e-2
     )
 
 
@@ -138,8 +138,8 @@ def test_again_nothing_is_done(made: Path) -> None:
 
 def test_another_kind_of_index_encodes_nothing(made: Path) -> None:
     exported(made)
-    told = exported(made, kind="hnsw")
-    assert (told["encoded"], told["index"]["kind"], told["index"]["recall_at_10"]) == (0, "hnsw", 1.0)
+    summary = exported(made, kind="hnsw")
+    assert (summary["encoded"], summary["index"]["kind"], summary["index"]["recall_at_10"]) == (0, "hnsw", 1.0)
 
 
 @pytest.mark.parametrize("lake", [True, False])
@@ -148,8 +148,8 @@ def test_a_grown_catalogue_costs_what_is_new_or_has_changed(made: Path, lake: bo
     folder = made / "lake" if lake else made / "out"
     before = table(folder)["vector"].to_pylist()
     grown(made, changed=5)
-    told = exported(made, data="grown", lake=lake)
-    assert (told["encoded"], told["written"], told["news"]) == (7, 7, 36)
+    summary = exported(made, data="grown", lake=lake)
+    assert (summary["encoded"], summary["written"], summary["news"]) == (7, 7, 36)
     after = table(folder)
     assert after["item_row"].to_pylist() == list(range(1, 37))
     assert [row + 1 for row in range(30) if after["vector"][row].as_py() != before[row]] in ([], [5])
@@ -159,19 +159,19 @@ def test_a_grown_catalogue_costs_what_is_new_or_has_changed(made: Path, lake: bo
         exported(made, lake=lake)
 
 
-def test_another_checkpoint_makes_all_anew(made: Path) -> None:
+def test_another_checkpoint_encodes_all_again(made: Path) -> None:
     exported(made)
     before = np.array(table(made / "lake")["vector"].to_pylist())
     checkpoint_at(made / "next" / "checkpoint" / "step-00000008", config_of(str(made / "plm")), seed=1)
-    told = exported(made, run="next")
-    assert (told["encoded"], told["checkpoint"], told["step"]) == (30, "next/step-00000008", 8)
+    summary = exported(made, run="next")
+    assert (summary["encoded"], summary["checkpoint"], summary["step"]) == (30, "next/step-00000008", 8)
     assert np.abs(np.array(table(made / "lake")["vector"].to_pylist()) - before).max() > 1e-3
     assert version_of(made / "lake" / EMBEDDINGS.name) == 1
 
 
 def test_without_a_lake_news_have_their_rows_alone(made: Path) -> None:
-    told = exported(made, lake=False)
-    assert told["embeddings"] == EMBEDDINGS.name
+    summary = exported(made, lake=False)
+    assert summary["embeddings"] == EMBEDDINGS.name
     assert set(table(made / "out")["item_id"].to_pylist()) == {None}
     assert set(Export.open(made / "out").news["news_id"].tolist()) == {""}
 
@@ -179,8 +179,8 @@ def test_without_a_lake_news_have_their_rows_alone(made: Path) -> None:
 def test_folded_news_are_encoded_once_and_each_has_its_vector(made: Path) -> None:
     (made / "lake").rename(made / "unfolded")
     write_news(made / "lake", 30, canonical={9: 2, 12: 2})
-    told = exported(made)
-    assert (told["encoded"], told["vectors"], told["news"]) == (28, 28, 30)
+    summary = exported(made)
+    assert (summary["encoded"], summary["vectors"], summary["news"]) == (28, 28, 30)
     found = np.array(table(made / "lake")["vector"].to_pylist())
     assert np.array_equal(found[8], found[1])
     assert np.array_equal(found[11], found[1])
@@ -189,6 +189,6 @@ def test_folded_news_are_encoded_once_and_each_has_its_vector(made: Path) -> Non
 def test_a_lost_folder_is_made_again_from_the_table(made: Path) -> None:
     exported(made)
     shutil.rmtree(made / "out")
-    told = exported(made)
-    assert (told["encoded"], told["written"]) == (0, 0)
+    summary = exported(made)
+    assert (summary["encoded"], summary["written"]) == (0, 0)
     assert Export.open(made / "out").index.ntotal == 30

@@ -1,4 +1,4 @@
-"""Indexes: ids are item rows, flat is exact, the others tell what they miss."""
+"""Indexes: ids are item rows, flat is exact, the others report their recall."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_flat_index_finds_what_sorting_finds() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_an_approximate_index_tells_its_recall_and_keeps_its_setting(tmp_path: Path, kind: IndexKind) -> None:
+def test_an_approximate_index_reports_its_recall_and_keeps_its_setting(tmp_path: Path, kind: IndexKind) -> None:
     built = build_index(VECTORS, ROWS, kind, USERS)
     faiss.write_index(built.index, str(tmp_path / "index"))
     again = faiss.read_index(str(tmp_path / "index"))

@@ -27,7 +27,7 @@ def lake(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_pool_of_a_day_is_all_that_anyone_was_shown(lake: Path) -> None:
+def test_the_pool_of_a_day_is_all_that_any_user_was_shown(lake: Path) -> None:
     assert shown_on(opened(), lake, date(2026, 1, 1)).tolist() == [1, 2, 5]
     assert shown_on(opened(), lake, date(2026, 1, 2)).tolist() == [2, 3, 4, 20]
     with pytest.raises(InputError, match="show no news of the export on 2026-01-03"):

@@ -1,4 +1,4 @@
-"""What a user clicked, from the lake; and the news with the best scores."""
+"""Recommends the news with the best scores to users of the lake and of the command line."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def opened(*, named: bool = True) -> Export:
 
 
 def found(export: Export, clicked: list[int], *, count: int, exclude_seen: bool = True) -> list[str]:
-    told = recommend_to(export, np.array(clicked, np.int64), count=count, exclude_seen=exclude_seen)
-    assert [news.rank for news in told] == list(range(1, len(told) + 1))
-    return [news.news_id for news in told]
+    found = recommend_to(export, np.array(clicked, np.int64), count=count, exclude_seen=exclude_seen)
+    assert [news.rank for news in found] == list(range(1, len(found) + 1))
+    return [news.news_id for news in found]
 
 
 def test_the_best_are_those_that_sorting_finds_without_what_was_clicked() -> None:
@@ -66,7 +66,7 @@ def test_of_some_news_alone_the_best_are_those_that_sorting_finds() -> None:
     assert len(recommend_to(export, np.array(clicked), count=9, among=among)) == 4
 
 
-def test_a_text_under_two_ids_is_told_once() -> None:
+def test_a_text_under_two_ids_is_recommended_once() -> None:
     both = {"n5", "n20"}
     assert len(both & set(found(opened(), [1], count=40))) == 1
     assert not both & set(found(opened(), [20], count=40))
@@ -80,7 +80,7 @@ def test_the_latest_clicks_make_the_user() -> None:
     assert found(opened(), [2, 3, 4], count=9) != found(opened(), [4], count=9)
 
 
-def test_who_clicked_nothing_gets_news_too() -> None:
+def test_a_user_without_clicks_gets_news_too() -> None:
     assert len(found(opened(), [], count=3)) == 3
 
 

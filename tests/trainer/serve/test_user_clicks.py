@@ -1,4 +1,4 @@
-"""What a user clicked, as the lake holds it."""
+"""A user's clicks are read from the lake."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_log_that_keeps_the_last_clicks_gives_the_first_impression_its_own_his
         clicks_of(tmp_path, SOURCE, "u1")
 
 
-def test_an_unknown_user_is_named_beside_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_user_is_named_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_logs(tmp_path, [(user, 0, "n1", "") for user in ("u1", "u2", "u4", "u5", "u6", "a's")], {})
     handed_over = []
     real = user_clicks.query

@@ -1,4 +1,4 @@
-"""A user from a list of clicks, as the evaluation sees them."""
+"""A user's state from a list of clicks equals that of the evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit of a batch: what fails it leaves no trace, and is said by the file's name."""
+"""The audit of a batch: a batch that fails leaves no trace, and the error names the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FILES: dict[str, list[Line]] = {
 
 
 def run(lake: Lake, logs: Path, meanwhile: Callable[[], object] = lambda: None, **options: Any) -> dict[str, Any]:
-    """An ingest; `meanwhile` happens between the look at its files and their reading."""
+    """An ingest; `meanwhile` happens between the inspection of its files and their reading."""
 
     def find(known: Mapping[str, Known]) -> Found:
         found = find_new(log_paths(logs, "auto", None), logs, None, known)
@@ -45,7 +45,7 @@ def run(lake: Lake, logs: Path, meanwhile: Callable[[], object] = lambda: None, 
     return ingest_logs(lake, find, source="publisher", arrived_at=ARRIVED, **options)
 
 
-def told(summary: dict[str, Any]) -> tuple[int, int]:
+def new_counts(summary: dict[str, Any]) -> tuple[int, int]:
     """New files and lines."""
     return summary["new_files"], summary["lines"]
 
@@ -54,11 +54,11 @@ def cut(path: Path) -> None:
     path.write_bytes(b"\n".join(path.read_bytes().split(b"\n")[:4]) + b"\n")
 
 
-def test_a_file_that_shrinks_between_the_look_and_the_reading_fails_its_batch_and_the_next_run_reads_it_all(
+def test_a_file_that_shrinks_between_its_inspection_and_its_reading_fails_its_batch_and_the_next_run_reads_it_all(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     lake, logs = Lake(spark, str(tmp_path / "lake")), write_logs(tmp_path, FILES)
-    with pytest.raises(InputError, match=r"logs/b\.jsonl: it had 9 new lines when it was looked at, and 4 when.*again"):
+    with pytest.raises(InputError, match=r"logs/b\.jsonl: it had 9 new lines when it was inspected, and 4 when.*again"):
         run(lake, logs, lambda: cut(logs / "logs" / "b.jsonl"))
     assert not list((tmp_path / "lake").glob("*/_delta_log"))
     summary = run(lake, write_logs(tmp_path, FILES))
@@ -66,7 +66,7 @@ def test_a_file_that_shrinks_between_the_look_and_the_reading_fails_its_batch_an
     assert lake.read(RAW_LOG).count() == 12
 
 
-def test_a_file_that_goes_between_the_look_and_the_reading_is_named(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_file_that_goes_between_its_inspection_and_its_reading_is_named(spark: SparkSession, tmp_path: Path) -> None:
     lake, logs = Lake(spark, str(tmp_path / "lake")), write_logs(tmp_path, FILES)
     with pytest.raises(InputError, match=r"^logs/b\.jsonl: it was changed while it was read"):
         run(lake, logs, (logs / "logs" / "b.jsonl").unlink)
@@ -98,7 +98,7 @@ def test_changed_files_are_found_in_tasks_as_well(
     check_lines(raw_lines(spark, found.files), found.files)
     path = tmp_path / "logs" / "b.jsonl"
     path.write_bytes(path.read_bytes().replace(b"b7", b"c7"))
-    with pytest.raises(InputError, match=r"^logs/b\.jsonl: it was changed while it was read\. Something"):
+    with pytest.raises(InputError, match=r"^logs/b\.jsonl: it was changed while it was read\. It was cut"):
         check_lines(raw_lines(spark, found.files), found.files)
 
 
@@ -151,15 +151,17 @@ def test_a_file_that_grows_while_it_is_read_passes_with_the_lines_it_had(spark: 
     assert lines.count() == 12
 
 
-def test_lines_under_a_name_that_nobody_asked_for_are_an_error(spark: SparkSession, tmp_path: Path) -> None:
+def test_lines_under_a_name_that_the_batch_does_not_read_are_an_error(spark: SparkSession, tmp_path: Path) -> None:
     found = find_logs(write_logs(tmp_path, FILES))
     strange = spark.createDataFrame([("c.jsonl",)], "file string")
     lines = raw_lines(spark, found.files).select("file").union(strange)
-    with pytest.raises(ContractError, match=r"^c\.jsonl: lines of a file that nobody asked for"):
+    with pytest.raises(ContractError, match=r"^c\.jsonl: lines of a file that this batch does not read"):
         check_lines(lines, found.files)
 
 
-def test_two_names_of_one_file_are_told_where_they_would_double_its_lines(spark: SparkSession, tmp_path: Path) -> None:
+def test_two_names_of_one_file_are_refused_where_they_would_double_its_lines(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     (file,) = find_logs(write_logs(tmp_path, {"a.jsonl": FILES["a.jsonl"]})).files
     with pytest.raises(InputError, match=r"are one file\. Take one of the two names out"):
         raw_lines(spark, [file, file])
@@ -170,7 +172,7 @@ def late(count: int) -> dict[str, list[Line]]:
     return {"a.jsonl": [json_line(str(at), time="2026-03-02T25" if at else "") for at in range(count)]}
 
 
-def test_a_batch_with_too_many_refused_lines_says_the_first_and_leaves_no_trace(
+def test_a_batch_with_too_many_refused_lines_shows_the_first_and_leaves_no_trace(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     lake, logs = Lake(spark, str(tmp_path / "lake")), write_logs(tmp_path, late(21))
@@ -187,12 +189,12 @@ def test_a_batch_with_too_many_refused_lines_says_the_first_and_leaves_no_trace(
     assert rows(lake.read(REJECTS).groupBy("reason").count()) == [("bad_time", 20), ("missing_field", 1)]
 
 
-def test_refusals_in_a_run_of_a_few_lines_are_rejects_as_ever(spark: SparkSession, tmp_path: Path) -> None:
+def test_refusals_in_a_run_of_a_few_lines_are_still_rejects(spark: SparkSession, tmp_path: Path) -> None:
     summary = run(Lake(spark, str(tmp_path / "lake")), write_logs(tmp_path, late(20)))
     assert (summary["lines"], summary["rejected"]) == (20, 20)
 
 
-def test_the_earliest_time_of_a_run_holds_under_a_key_and_is_noted_for_whoever_completes_its_batch(
+def test_the_earliest_time_of_a_run_holds_under_a_key_and_is_noted_for_a_run_that_completes_its_batch(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
@@ -204,7 +206,7 @@ def test_the_earliest_time_of_a_run_holds_under_a_key_and_is_noted_for_whoever_c
 
 @pytest.fixture
 def elsewhere(spark: SparkSession) -> Any:
-    """Hadoop's configuration says that a path without a scheme lies on HDFS, as on every machine that has one."""
+    """Hadoop's configuration says that a path without a scheme is on HDFS, as on every machine with HDFS."""
     if is_embedded(spark):
         pytest.skip("only Spark asks Hadoop for paths")
     conf = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
@@ -217,23 +219,23 @@ def elsewhere(spark: SparkSession) -> Any:
 @pytest.mark.usefixtures("elsewhere")
 def test_no_line_is_lost_where_hadoop_takes_paths_for_its_own(spark: SparkSession, tmp_path: Path) -> None:
     lake, logs = Lake(spark, str(tmp_path / "my lake (1)+")), write_logs(tmp_path, FILES)
-    assert told(run(lake, logs)) == (2, 12)
+    assert new_counts(run(lake, logs)) == (2, 12)
     write_logs(tmp_path, {"a.jsonl": [*FILES["a.jsonl"], json_line("4")]})
     summary = run(lake, logs)
-    assert told(summary) == (1, 1)
+    assert new_counts(summary) == (1, 1)
     (report,) = sorted((tmp_path / "my lake (1)+" / "_versions" / "ingest").glob("*.json"))[1:]
     assert lake.versions_from(str(report)) == summary["inputs"] | summary["outputs"]
     assert lake.as_of(lake.versions_from(str(report))).read(RAW_LOG).count() == 13
 
 
-def test_a_lake_from_before_there_were_hashes_is_read_on(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_lake_from_before_hashes_can_still_be_read(spark: SparkSession, tmp_path: Path) -> None:
     lake, logs = Lake(spark, str(tmp_path / "lake")), write_logs(tmp_path, FILES)
     run(lake, logs)
     files = lake.read(INGEST_FILES).drop("text_bytes", "text_sha256", "stamp").toArrow()
     how: dict[str, Any] = {"mode": "overwrite", "schema_mode": "overwrite", "partition_by": ["source"]}
     write_deltalake(lake.path(INGEST_FILES), files, **how)
     write_logs(tmp_path, {"a.jsonl": [*FILES["a.jsonl"], json_line("4")]})
-    assert told(run(lake, logs)) == (1, 1)
+    assert new_counts(run(lake, logs)) == (1, 1)
     found = lake.read(INGEST_FILES).selectExpr("file", "batch", "lines", "text_sha256 IS NOT NULL")
     assert rows(found) == [
         ("logs/a.jsonl", 1, 3, False),

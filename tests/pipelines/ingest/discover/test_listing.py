@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.ingest.config import IngestConfig
-from pipelines.ingest.discover.find import finding
-from pipelines.ingest.discover.listing import Kind, Listed, Local, Parts, Since, is_hidden, listed
-from pipelines.ingest.discover.sources import Logs, logs_of, matching
+from pipelines.ingest.discover.find import discover
+from pipelines.ingest.discover.listing import Kind, Listed, LocalTree, Parts, Since, is_hidden, list_matching
+from pipelines.ingest.discover.sources import Logs, matching_files, require_logs
 from pipelines.ingest.parse.mapping import LogMapping
-from pipelines.ingest.stream import Growing
+from pipelines.ingest.stream import GrowingFolder
 from schemas.errors import InputError
 from tests.builders import json_line, write_logs
 
@@ -22,7 +22,7 @@ NAMES = ("a", "b", "ab", "dt=1", "_c", ".d", "[x]")
 PATTERNS = ("a", "*", "**", "a*", "?", "[ab]", "dt=*", "*.jsonl", "[[]x]", "ab.jsonl")
 
 
-class Recorded(Local):
+class Recorded(LocalTree):
     """A folder of this machine that remembers what was asked of it."""
 
     __slots__ = ("asked",)
@@ -73,7 +73,7 @@ def test_globs_find_what_those_of_pathlib_do_in_the_same_order(paths: list[list[
         (folder / "b.jsonl").symlink_to(folder / "nowhere")
         slow = {path for pattern in patterns for path in folder.glob(pattern)}
         slow = {path for path in slow if not any(is_hidden(part) for part in path.relative_to(folder).parts)}
-        assert matching(folder, patterns) == Logs(sorted(slow))
+        assert matching_files(folder, patterns) == Logs(sorted(slow))
 
 
 DAYS = [f"{month:02}/{day:02}/{hour}.jsonl" for month in (9, 10, 11) for day in (1, 2, 27) for hour in "ab"]
@@ -83,7 +83,7 @@ DAYS = [f"{month:02}/{day:02}/{hour}.jsonl" for month in (9, 10, 11) for day in 
 @pytest.mark.parametrize("pattern", ["*/*/*.jsonl", "**/*.jsonl"])
 def test_what_sorts_before_is_left_out_and_its_folders_are_not_listed(tmp_path: Path, since: str, pattern: str) -> None:
     tree, start = Recorded(made(tmp_path, DAYS)), tuple(since.rstrip("/").split("/"))
-    found, paths = listed(tree, [pattern], Since(since)), sorted(tuple(path.split("/")) for path in DAYS)
+    found, paths = list_matching(tree, [pattern], Since(since)), sorted(tuple(path.split("/")) for path in DAYS)
     assert found.files == [parts for parts in paths if parts >= start]
     assert found.older == sum(parts < start for parts in paths if parts[:2] == start[:2])
     assert sorted(tree.asked) == sorted({"/".join(p[:n]) for p in paths for n in range(3) if p[:n] >= start[:n]})
@@ -93,18 +93,18 @@ def test_what_sorts_before_is_left_out_and_its_folders_are_not_listed(tmp_path: 
 
 def test_without_it_each_folder_is_listed_once_and_no_other_one(tmp_path: Path) -> None:
     tree = Recorded(made(tmp_path, [*DAYS, "other/x/a.jsonl", "11/_tmp/c.jsonl", "11/02/x/y.jsonl"]))
-    assert len(listed(tree, ["[01]*/*/*.jsonl", "[01]*/*/*.jsonl.gz", "11/02/b.jsonl"]).files) == len(DAYS)
+    assert len(list_matching(tree, ["[01]*/*/*.jsonl", "[01]*/*/*.jsonl.gz", "11/02/b.jsonl"]).files) == len(DAYS)
     assert sorted(tree.asked) == sorted(["", *{p[:2] for p in DAYS}, *{p[:5] for p in DAYS}])
     tree.asked.clear()
-    assert listed(tree, ["11/02/b.jsonl", "11/03/b.jsonl", "12/*"]).files == [("11", "02", "b.jsonl")]
+    assert list_matching(tree, ["11/02/b.jsonl", "11/03/b.jsonl", "12/*"]).files == [("11", "02", "b.jsonl")]
     assert tree.asked == []
 
 
 @pytest.mark.parametrize("pattern", ["*.jsonl", "a.jsonl"])
 @pytest.mark.parametrize("to", ["a.jsonl", "nowhere"])
-def test_a_link_that_leads_nowhere_is_found_for_reading_it_tells_why(tmp_path: Path, pattern: str, to: str) -> None:
+def test_a_link_that_leads_nowhere_is_found_for_reading_it_reports_why(tmp_path: Path, pattern: str, to: str) -> None:
     (tmp_path / "a.jsonl").symlink_to(tmp_path / to)
-    assert listed(Local(tmp_path), [pattern]).files == [("a.jsonl",)]
+    assert list_matching(LocalTree(tmp_path), [pattern]).files == [("a.jsonl",)]
 
 
 def test_any_file_system_can_be_listed() -> None:
@@ -112,7 +112,7 @@ def test_any_file_system_can_be_listed() -> None:
     for path in DAYS:
         tree.files.pipe_file(f"{tree.root}/{path}", b"")
     try:
-        found = listed(tree, ["*/*/*.jsonl"], Since("10/02/b"))
+        found = list_matching(tree, ["*/*/*.jsonl"], Since("10/02/b"))
         files = [tuple(path.split("/")) for path in sorted(DAYS) if path >= "10/02/b"]
         assert found == Listed(files, folders=2, older=1)
     finally:
@@ -129,14 +129,14 @@ def test_any_file_system_can_be_listed() -> None:
     ],
 )
 def test_numbers_that_do_not_sort_by_date_are_refused(tmp_path: Path, names: list[str], since: str, other: str) -> None:
-    tree = Local(made(tmp_path, names))
+    tree = LocalTree(made(tmp_path, names))
     with pytest.raises(InputError, match=rf"there is {other}: numbers of \d and of \d digits do not sort by date"):
-        listed(tree, ["**/*"], Since(since))
+        list_matching(tree, ["**/*"], Since(since))
 
 
 def test_names_that_begin_alike_and_go_on_with_other_numbers_are_compared(tmp_path: Path) -> None:
     names = ["dt=2026-11-26", "dt=2026-11-27", "dt=2026-12-1x", "archive9", "x1", "dt=2025-1-1"]
-    found = listed(Local(made(tmp_path, names)), ["*"], Since("dt=2026-11-27"))
+    found = list_matching(LocalTree(made(tmp_path, names)), ["*"], Since("dt=2026-11-27"))
     assert (found.files, found.older) == ([("dt=2026-11-27",), ("dt=2026-12-1x",), ("x1",)], 3)
 
 
@@ -169,30 +169,30 @@ def test_a_replay_reads_no_new_logs(tmp_path: Path) -> None:
 def test_a_place_where_no_log_can_lie_is_refused(files: str, since: str, fits: bool) -> None:
     assert Since(since).fits([files]) == fits
     if not fits:
-        with pytest.raises(InputError, match="and logs are looked for as"):
+        with pytest.raises(InputError, match="and logs are named"):
             Since(since).check([files])
 
 
 def test_the_run_says_what_it_left_out(tmp_path: Path) -> None:
     days = {f"2026-11-{day}.jsonl": [json_line(str(day))] for day in (25, 26, 27, 28)}
     folder = write_logs(tmp_path, days)
-    told = {"older_logs": {"since": "logs/2026-11-27", "folders_not_listed": 0, "files_left_out": 2}}
+    older_logs = {"older_logs": {"since": "logs/2026-11-27", "folders_not_listed": 0, "files_left_out": 2}}
     since = Since("logs/2026-11-27")
     for format in ("auto", "jsonl"):
-        found = logs_of(folder, format, None, since)
-        assert ([path.name[8:10] for path in found.paths], found.left_out) == (["27", "28"], told)
-        assert Growing(folder, format, None, since=since).files() == found
-        assert finding(str(folder), format, None, since=since).left_out == told
-    assert finding(str(folder), "auto", None).left_out == {}
+        found = require_logs(folder, format, None, since)
+        assert ([path.name[8:10] for path in found.paths], found.left_out) == (["27", "28"], older_logs)
+        assert GrowingFolder(folder, format, None, since=since).files() == found
+        assert discover(str(folder), format, None, since=since).left_out == older_logs
+    assert discover(str(folder), "auto", None).left_out == {}
     with pytest.raises(InputError, match=r"no logs there from logs/2027 on \(--logs-since\)"):
-        logs_of(folder, "auto", None, Since("logs/2027"))
+        require_logs(folder, "auto", None, Since("logs/2027"))
     with pytest.raises(InputError, match="one file, and logs_since"):
-        logs_of(folder / "logs" / "2026-11-27.jsonl", "auto", None, since)
-    with pytest.raises(InputError, match="and logs are looked for as"):
-        logs_of(folder, "auto", None, Since("x/y/z"))
+        require_logs(folder / "logs" / "2026-11-27.jsonl", "auto", None, since)
+    with pytest.raises(InputError, match="and logs are named"):
+        require_logs(folder, "auto", None, Since("x/y/z"))
 
 
 @pytest.mark.parametrize("files", ["", "/data/*.json", "a**/*.json", "."])
 def test_a_glob_that_is_none_is_refused(tmp_path: Path, files: str) -> None:
     with pytest.raises(InputError, match=r"files is .*write a glob below --logs"):
-        logs_of(tmp_path, "auto", LogMapping(files=files))
+        require_logs(tmp_path, "auto", LogMapping(files=files))

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.ingest.discover import pieces
-from pipelines.ingest.discover.json_fault import json_fault, whole_json
+from pipelines.ingest.discover.json_fault import is_complete_json, json_fault
 from pipelines.ingest.discover.pieces import start_of, text_sha256
-from pipelines.ingest.discover.scan import Content, Look, mind_fault, scan_lines, scan_parquet
+from pipelines.ingest.discover.scan import Content, ScanOptions, mind_fault, scan_lines, scan_parquet
 from pipelines.ingest.parse.mapping import LogMapping
 from schemas.errors import InputError
 from tests.builders import json_line, mind_line
@@ -23,7 +23,7 @@ COLUMNS = {"impression_id": ("id",), "shown": ("page", "news")}
 
 
 def content(path: Path, text: bytes) -> tuple[int, bool, bool]:
-    """Lines, whether they are whole, and whether the first line's hash is that of the text."""
+    """Lines, whether the last one has a line end, and whether the first line's hash is that of the text."""
     path.write_bytes(text)
     found = scan_lines(path, lambda line: None if line else "is empty", lambda line: True)
     assert found is not None
@@ -34,7 +34,7 @@ def content(path: Path, text: bytes) -> tuple[int, bool, bool]:
 
 
 @pytest.mark.parametrize(
-    ("text", "lines", "whole"),
+    ("text", "lines", "complete"),
     [
         (b"a\nb\r\nc\rd", 4, False),
         (b"a\r\n", 1, True),
@@ -46,11 +46,11 @@ def content(path: Path, text: bytes) -> tuple[int, bool, bool]:
 )
 @pytest.mark.parametrize("chunk", [1, 2, 3, 1 << 20])
 def test_lines_end_with_line_feed_carriage_return_or_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, lines: int, whole: bool, chunk: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, lines: int, complete: bool, chunk: int
 ) -> None:
     if not (chunk < 3 and text.startswith(b"\xef")):  # the mark stands in one chunk, always
         monkeypatch.setattr(pieces, "_CHUNK_BYTES", chunk)
-    assert content(tmp_path / "a", text) == (lines, whole, True)
+    assert content(tmp_path / "a", text) == (lines, complete, True)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1 << 20])
@@ -60,12 +60,12 @@ def test_the_text_is_hashed_as_lines_whatever_ends_them_and_so_is_its_beginning(
     monkeypatch.setattr(pieces, "_CHUNK_BYTES", chunk)
     first, more = b"a\nbb\nc\n", b"dd\ne\nunended"
     (tmp_path / "a").write_bytes((first + more).replace(b"\n", b"\r\n"))
-    found = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, Look(mark=len(first)))
+    found = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, ScanOptions(mark=len(first)))
     assert found is not None
     assert found.begins == hashlib.sha256(first).hexdigest()
     assert found.text_sha256 == hashlib.sha256((first + more).removesuffix(b"unended")).hexdigest()
     assert (found.lines, found.waiting, found.text_bytes) == (5, 7, 12)
-    longer = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, Look(mark=99))
+    longer = scan_lines(tmp_path / "a", lambda line: None, lambda line: False, ScanOptions(mark=99))
     assert longer is not None
     assert longer.begins is None
 
@@ -82,11 +82,11 @@ def test_the_text_is_hashed_as_lines_whatever_ends_them_and_so_is_its_beginning(
         (json_line()[:-1], False, 0, len(json_line()) - 1),
     ],
 )
-def test_a_last_json_line_without_a_line_end_counts_if_it_is_whole(
+def test_a_last_json_line_without_a_line_end_counts_if_it_is_complete(
     tmp_path: Path, text: str, final: bool, lines: int, waiting: int
 ) -> None:
     (tmp_path / "a").write_text(text)
-    found = scan_lines(tmp_path / "a", JSON, whole_json, Look(final=final))
+    found = scan_lines(tmp_path / "a", JSON, is_complete_json, ScanOptions(final=final))
     assert found is not None
     assert (found.lines, found.waiting, found.bytes) == (lines, waiting, len(text) - waiting)
 
@@ -116,7 +116,7 @@ def test_a_parquet_file_is_cut_where_row_groups_begin(tmp_path: Path, monkeypatc
 
 def test_a_file_without_bytes_has_no_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
-    assert scan_lines(tmp_path / "a", JSON, whole_json) is None
+    assert scan_lines(tmp_path / "a", JSON, is_complete_json) is None
 
 
 def test_a_line_that_no_worker_could_hold_makes_the_file_unreadable(
@@ -125,10 +125,10 @@ def test_a_line_that_no_worker_could_hold_makes_the_file_unreadable(
     monkeypatch.setattr(pieces, "_LONGEST_LINE", 3 << 20)
     (tmp_path / "a").write_bytes(json_line().encode() + b"\n" + b"x" * (5 << 20))
     with pytest.raises(InputError, match="a line of over 3 MiB"):
-        scan_lines(tmp_path / "a", JSON, whole_json)
+        scan_lines(tmp_path / "a", JSON, is_complete_json)
 
 
-def test_an_impression_is_told_from_other_lines() -> None:
+def test_an_impression_is_distinguished_from_other_lines() -> None:
     assert JSON(json_line().encode()) is None
     assert "is not JSON" in str(JSON(mind_line().encode()))
     assert "is not JSON" in str(JSON(b"[" * 100_000))
@@ -156,7 +156,7 @@ def parquet(path: Path, **columns: object) -> Path:
     return path
 
 
-def test_a_parquet_file_tells_its_rows_and_types(tmp_path: Path) -> None:
+def test_a_parquet_file_has_its_rows_and_types(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", id=[1, 2], page=[{"news": ["a"]}, {"news": ["b"]}], other=[1, 2])
     found = look(path)
     assert found is not None
@@ -169,8 +169,8 @@ def test_a_parquet_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"rubbish" * 10)
     with pytest.raises(InputError, match="no readable Parquet file"):
         look(tmp_path / "a.parquet")
-    whole = parquet(tmp_path / "b.parquet", id=list(range(50_000)), page=[{"news": ["a"]}] * 50_000).read_bytes()
-    (tmp_path / "c.parquet").write_bytes(whole[:4] + b"\xff" * 2000 + whole[2004:])  # its footer is whole
+    complete = parquet(tmp_path / "b.parquet", id=list(range(50_000)), page=[{"news": ["a"]}] * 50_000).read_bytes()
+    (tmp_path / "c.parquet").write_bytes(complete[:4] + b"\xff" * 2000 + complete[2004:])  # its footer is complete
     with pytest.raises(InputError, match="no readable Parquet file"):
         look(tmp_path / "c.parquet")
 

@@ -37,12 +37,12 @@ def names(found: Found) -> list[str]:
 
 
 def known(file: LogFile) -> Known:
-    """What the lake tells of a file that was read."""
+    """The row of INGEST_FILES about a file that was read."""
     return Known(**{each.name: getattr(file, each.name) for each in fields(Known)})
 
 
 def known_of_old(file: LogFile) -> Known:
-    """What an older lake tells of it, from before there were hashes."""
+    """The row of an older lake, without hashes."""
     return replace(known(file), text_bytes=None, text_sha256=None, stamp=None)
 
 
@@ -54,13 +54,13 @@ def log_file(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def again(folder: Path, before: Found, tell: Callable[[LogFile], Known] = known, *, final: bool = False) -> Found:
-    """What a second run finds, told what the first one read."""
-    read = {file.name: tell(file) for file in before.files}
+def again(folder: Path, before: Found, as_known: Callable[[LogFile], Known] = known, *, final: bool = False) -> Found:
+    """The files that a second run finds, given those that the first one read."""
+    read = {file.name: as_known(file) for file in before.files}
     return find_new(log_paths(folder, "auto", None), folder, None, read, final=final)
 
 
-def test_the_folder_tells_the_format(tmp_path: Path) -> None:
+def test_the_folder_determines_the_format(tmp_path: Path) -> None:
     json_logs = write_logs(tmp_path / "a", {"2.jsonl": [json_line()], "1.jsonl.gz": [json_line()]})
     mind_logs = write_logs(tmp_path / "b", {"behaviors.tsv.gz": [mind_line()]})
     assert names(find_logs(json_logs)) == ["logs/1.jsonl.gz", "logs/2.jsonl"]
@@ -101,7 +101,7 @@ def test_a_folder_without_logs_says_what_was_looked_for(tmp_path: Path) -> None:
         find_logs(write_logs(tmp_path, {"a.jsonl": [json_line()]}), "mind")
 
 
-def test_two_formats_in_one_folder_must_be_told_apart(tmp_path: Path) -> None:
+def test_two_formats_in_one_folder_must_be_distinguished(tmp_path: Path) -> None:
     folder = write_logs(tmp_path, {"a.jsonl": [json_line()], "behaviors.tsv": [mind_line()]})
     with pytest.raises(InputError, match=r"jsonl and mind.*--format"):
         find_logs(folder)
@@ -123,12 +123,12 @@ def test_a_bad_file_is_named_and_the_others_are_found(tmp_path: Path) -> None:
     assert "Is a directory" in reasons["folder.jsonl"]
     assert "No such file" in reasons["gone.jsonl"]
     assert "Not a gzipped file" in reasons["plain.jsonl.gz"]
-    assert "not one line is an impression" in reasons["rubbish.jsonl"]
+    assert "no line is an impression" in reasons["rubbish.jsonl"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_that_is_still_being_compressed_is_read_when_it_is_whole(tmp_path: Path, suffix: str) -> None:
-    """The second of its archives is written by half; the lines of both come together, and then those of a third."""
+def test_a_file_that_is_still_being_compressed_is_read_when_it_is_complete(tmp_path: Path, suffix: str) -> None:
+    """Its second archive is incomplete at first; the lines of both are read together, then those of a third."""
     folder = write_logs(tmp_path, {"z.jsonl": [json_line("9")]})
     path, texts = folder / "logs" / f"a.jsonl{suffix}", [f"{json_line(id)}\n".encode() for id in "123"]
     path.write_bytes(packed(suffix, *texts[:2])[:-9])
@@ -136,16 +136,16 @@ def test_a_file_that_is_still_being_compressed_is_read_when_it_is_whole(tmp_path
     assert (names(first), list(first.unreadable)) == (["logs/z.jsonl"], [f"logs/{path.name}"])
     assert "cannot be read" in first.unreadable[f"logs/{path.name}"]
     path.write_bytes(packed(suffix, *texts[:2]))
-    whole = again(folder, first)
-    assert [(file.name, file.skip, file.lines) for file in whole.files] == [(f"logs/{path.name}", 0, 2)]
+    complete = again(folder, first)
+    assert [(file.name, file.skip, file.lines) for file in complete.files] == [(f"logs/{path.name}", 0, 2)]
     path.write_bytes(packed(suffix, *texts))
-    grown = again(folder, Found(files=[*first.files, *whole.files]))
+    grown = again(folder, Found(files=[*first.files, *complete.files]))
     assert [(file.skip, file.lines) for file in grown.files] == [(2, 3)]
 
 
 def test_a_folder_with_nothing_to_be_used_is_one_error(tmp_path: Path) -> None:
     folder = write_logs(tmp_path, {"a.jsonl": ["x"], "b.jsonl": ["y"]})
-    with pytest.raises(InputError, match=r"logs/a\.jsonl: not one line.*logs/b\.jsonl: not one line"):
+    with pytest.raises(InputError, match=r"logs/a\.jsonl: no line.*logs/b\.jsonl: no line"):
         find_logs(folder)
     assert sorted(find_new(log_paths(folder, "auto", None), folder, None, {}).unreadable) == [
         "logs/a.jsonl",
@@ -165,12 +165,14 @@ def test_files_with_no_line_at_all_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", with_compressed("a.jsonl"))
-@pytest.mark.parametrize("tell", [known, known_of_old])
-def test_a_grown_file_is_read_from_where_it_ended(tmp_path: Path, name: str, tell: Callable[[LogFile], Known]) -> None:
+@pytest.mark.parametrize("as_known", [known, known_of_old])
+def test_a_grown_file_is_read_from_where_it_ended(
+    tmp_path: Path, name: str, as_known: Callable[[LogFile], Known]
+) -> None:
     first = find_logs(write_logs(tmp_path, {name: [json_line("1"), json_line("2")]}))
-    assert again(tmp_path, first, tell) == Found(files=[])
+    assert again(tmp_path, first, as_known) == Found(files=[])
     write_logs(tmp_path, {name: [json_line("1"), json_line("2"), json_line("3")]})
-    (file,) = again(tmp_path, first, tell).files
+    (file,) = again(tmp_path, first, as_known).files
     assert (file.skip, file.lines) == (2, 3)
 
 
@@ -193,7 +195,7 @@ def test_a_last_line_that_is_half_written_waits_for_its_end(tmp_path: Path, name
     assert found.unfinished == []
 
 
-def test_a_line_of_mind_without_its_line_end_may_be_the_half_of_one_and_counts_when_told_so(tmp_path: Path) -> None:
+def test_a_line_of_mind_without_its_line_end_may_be_incomplete_and_counts_if_final(tmp_path: Path) -> None:
     """Cut behind a click mark, it has all five columns."""
     path = log_file(tmp_path, "behaviors.tsv", mind_line("1") + "\n" + mind_line("2"))
     found = find_logs(tmp_path)
@@ -209,7 +211,7 @@ def test_a_line_of_mind_without_its_line_end_may_be_the_half_of_one_and_counts_w
 
 @pytest.mark.parametrize("end", [b"", b"\n"])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_last_line_of_a_compressed_file_counts_for_it_is_whole(tmp_path: Path, end: bytes, suffix: str) -> None:
+def test_the_last_line_of_a_compressed_file_counts_for_it_is_complete(tmp_path: Path, end: bytes, suffix: str) -> None:
     path = log_file(tmp_path, f"behaviors.tsv{suffix}", "")
     path.write_bytes(packed(suffix, mind_line("1").encode() + end))
     found = find_logs(tmp_path)
@@ -223,13 +225,13 @@ def test_a_folder_with_nothing_but_the_beginning_of_a_line_says_how_to_go_on(tmp
         find_logs(tmp_path)
 
 
-@pytest.mark.parametrize("tell", [known, known_of_old])
-def test_an_only_line_without_a_line_end_may_go_on(tmp_path: Path, tell: Callable[[LogFile], Known]) -> None:
+@pytest.mark.parametrize("as_known", [known, known_of_old])
+def test_an_only_line_without_a_line_end_may_go_on(tmp_path: Path, as_known: Callable[[LogFile], Known]) -> None:
     path = write_logs(tmp_path, {"a.jsonl": []}) / "logs" / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json_line("1").encode())
     first = find_logs(tmp_path)
     path.write_bytes(b"\xef\xbb\xbf" + json_line("1").encode() + b" \n" + json_line("2").encode())
-    (file,) = again(tmp_path, first, tell).files
+    (file,) = again(tmp_path, first, as_known).files
     assert (file.skip, file.lines, file.whole_lines) == (0, 2, False)
 
 
@@ -256,7 +258,7 @@ def test_a_known_name_over_other_content_is_refused_and_the_others_are_read(
     found = again(write_logs(tmp_path, {name: [HEAD, *map(line, ids)], other: [line("9")]}), first)
     assert [file.split("/")[-1] for file in names(found)] == [other]
     ((_, reason),) = found.unreadable.items()
-    assert "not one line is an impression" in reason if not ids else "was rotated, replaced or edited" in reason
+    assert "no line is an impression" in reason if not ids else "was rotated, replaced or edited" in reason
     assert "--source" in reason or not ids
 
 
@@ -312,7 +314,7 @@ def test_a_file_that_an_older_lake_read_is_compared_by_its_size_and_first_line(
     assert "was longer then or began with another line" in found.unreadable["logs/a.jsonl"]
 
 
-def test_a_file_with_the_stamp_of_its_last_look_is_not_opened_again(
+def test_a_file_with_the_stamp_of_its_last_inspection_is_not_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fingerprint, "_FRESH_NS", 0)
@@ -350,7 +352,7 @@ def test_a_hidden_file_that_is_named_is_refused_for_spark_reads_none(tmp_path: P
         find_logs(tmp_path / name)
 
 
-def test_files_are_looked_at_in_tasks_as_in_this_process(
+def test_files_are_inspected_in_tasks_as_in_this_process(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spread, "_FEW_BYTES", -1)
@@ -361,8 +363,8 @@ def test_files_are_looked_at_in_tasks_as_in_this_process(
     write_logs(tmp_path, {os.fsdecode(b"\xff.jsonl"): [json_line("2")], "e.jsonl.gz": [json_line("5")], "f.jsonl": []})
     paths = log_paths(tmp_path, "auto", None)
     here = find_new(paths, tmp_path, None, read)
-    assert find_new(paths, tmp_path, None, read, each=partial(spread.each_of, spark)) == here
-    assert [len(told) for told in (here.files, here.unreadable, here.unfinished)] == [3, 3, 1]
+    assert find_new(paths, tmp_path, None, read, map_items=partial(spread.map_in_tasks, spark)) == here
+    assert [len(found) for found in (here.files, here.unreadable, here.unfinished)] == [3, 3, 1]
 
 
 def test_batches_hold_so_much_text_of_one_kind_and_one_file_at_least(tmp_path: Path) -> None:

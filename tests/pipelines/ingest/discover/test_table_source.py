@@ -17,14 +17,14 @@ from pyspark.sql import SparkSession
 
 from pipelines.ingest.discover.sources import Found
 from pipelines.ingest.discover.table_source import find_in_table
-from pipelines.ingest.parse.lines import TOLD
+from pipelines.ingest.parse.lines import PARSED_FIELDS
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from pipelines.session import is_embedded
 from schemas.errors import InputError
 from tests.builders import rows
 from tests.pipelines.ingest.discover.test_sources import known
-from tests.pipelines.ingest.read.test_rows import NINE, PRESETS, judged
+from tests.pipelines.ingest.read.test_rows import NINE, PRESETS, parsed
 
 DELTA = read_mapping(PRESETS / "delta.toml")
 B85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
@@ -58,7 +58,7 @@ def written(file: Path, actions: Sequence[object]) -> None:
 
 
 def deleted(*rows: int) -> dict[str, Any]:
-    """A deletion vector that stands in the log: a roaring bitmap of these rows, an even number of them."""
+    """A deletion vector that is inside of the log: a roaring bitmap of these rows, an even number of them."""
     head = struct.pack("<IQIIIHHI", 1681511377, 1, 0, 12346, 1, 0, len(rows) - 1, 16)
     vector = head + struct.pack(f"<{len(rows)}H", *rows)
     text = base64.b85encode(vector).decode().translate(str.maketrans(B85, Z85))
@@ -88,8 +88,8 @@ def test_a_delta_table_by_the_example_mapping_only_in_its_current_version(spark:
     delta_log(path, "i3", section=["s 2/é%20"])
     found = find_in_table(str(path), DELTA, {})
     delta_log(path, "later")
-    frame = judged(spark, found)
-    assert rows(frame, *TOLD, "section", "reason") == [
+    frame = parsed(spark, found)
+    assert rows(frame, *PARSED_FIELDS, "section", "reason") == [
         (name, "u1", NINE, ["n1"], ["n3", "n4"], ["n4"], section, None)
         for name, section in (("i1", "s0"), ("i2", "s1"), ("i3", "s 2/é%20"))
     ]
@@ -104,7 +104,7 @@ def test_rows_that_deletion_vectors_name_are_none(spark: SparkSession, tmp_path:
     (tmp_path / "t").rename(path)
     found = find_in_table(str(path), DELTA, {})
     assert [file.lines for file in found.files] == [3]
-    assert rows(judged(spark, found), "position", "impression_id") == [(0, "i1"), (1, "i4"), (2, "i5")]
+    assert rows(parsed(spark, found), "position", "impression_id") == [(0, "i1"), (1, "i4"), (2, "i5")]
 
 
 def test_rows_of_a_delta_table_without_statistics_are_counted(spark: SparkSession, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_rows_of_a_delta_table_without_statistics_are_counted(spark: SparkSessio
     written(file, actions)
     found = find_in_table(str(path), DELTA, {})
     assert sorted(file.lines for file in found.files) == [1, 2]
-    assert rows(judged(spark, found), "impression_id") == [("i1",), ("i2",), ("i3",)]
+    assert rows(parsed(spark, found), "impression_id") == [("i1",), ("i2",), ("i3",)]
 
 
 def test_of_a_delta_table_only_files_that_came_since_are_read(spark: SparkSession, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_of_a_delta_table_only_files_that_came_since_are_read(spark: SparkSessio
     before = {file.name: known(file) for file in find_in_table(table, DELTA, {}).files}
     assert find_in_table(table, DELTA, before) == Found(files=[])
     delta_log(tmp_path / "t", "i2")
-    assert rows(judged(spark, find_in_table(table, DELTA, before)), "impression_id") == [("i2",)]
+    assert rows(parsed(spark, find_in_table(table, DELTA, before)), "impression_id") == [("i2",)]
 
 
 def test_a_column_that_came_later_is_null_in_older_files(spark: SparkSession, tmp_path: Path) -> None:
@@ -134,10 +134,10 @@ def test_a_column_that_came_later_is_null_in_older_files(spark: SparkSession, tm
     delta_log(tmp_path / "t", "i3", page=[{"other": 1, "screen": {"width": 7}}])
     columns = {name: {"column": f"page.{column}"} for name, column in (("kind", "kind"), ("width", "screen.width"))}
     text = (PRESETS / "delta.toml").read_text()
-    for name, told in columns.items():
-        text += f'{name} = "{told["column"]}"\n'
+    for name, form in columns.items():
+        text += f'{name} = "{form["column"]}"\n'
     (tmp_path / "m.toml").write_text(text)
-    frame = judged(spark, find_in_table(table, read_mapping(tmp_path / "m.toml"), {}))
+    frame = parsed(spark, find_in_table(table, read_mapping(tmp_path / "m.toml"), {}))
     assert rows(frame, "impression_id", "kind", "width", "reason") == [
         ("i1", None, None, None),
         ("i2", "front", None, None),
@@ -149,7 +149,7 @@ def test_times_of_a_zone_are_those_of_its_own_clock(spark: SparkSession, tmp_pat
     """In New York the clock goes back from 2:00 to 1:00 on 1 November 2026, and on from 2:00 to 3:00 on 8 March."""
     local = [datetime(2026, 11, 1, 1, 30), datetime(2026, 3, 8, 2, 30), datetime(2026, 3, 2, 4, 15)]
     table = delta_log(tmp_path / "t", "i1", "i2", "i3", ts=pa.array(local, pa.timestamp("us")))
-    lines = [json.loads(line) for (line,) in rows(judged(spark, find_in_table(table, DELTA, {})), "line")]
+    lines = [json.loads(line) for (line,) in rows(parsed(spark, find_in_table(table, DELTA, {})), "line")]
     assert sorted((line["impression_id"], line["time"]) for line in lines) == [
         ("i1", "2026-11-01T05:30:00.000000Z"),
         ("i2", "2026-03-08T07:30:00.000000Z"),
@@ -164,7 +164,7 @@ def test_a_clone_whose_files_lie_elsewhere_is_refused(tmp_path: Path) -> None:
         if "add" in action:
             action["add"]["path"] = f"file:{table}/{action['add']['path']}"
     written(file, actions)
-    with pytest.raises(InputError, match=r"lies outside of it.*Name the table that holds it"):
+    with pytest.raises(InputError, match=r"lies outside the table.*Name the table that holds it"):
         find_in_table(table, DELTA, {})
 
 
@@ -206,7 +206,7 @@ def test_a_table_that_spark_wrote_with_deletion_vectors_and_renamed_columns(
     text = text.replace('shown = "articles"', 'shown = { column = "slate", field = "news" }')
     text = text.replace('clicked = "clicked_articles"\n', "").replace('section = "section"', 'day = "day"')
     (tmp_path / "m.toml").write_text(text)
-    frame = judged(spark, find_in_table(table, read_mapping(tmp_path / "m.toml"), {}))
+    frame = parsed(spark, find_in_table(table, read_mapping(tmp_path / "m.toml"), {}))
     assert rows(frame, "position", "impression_id", "user_id", "time", "shown", "day", "reason") == [
         (0, "i0", "u1", NINE, ["0"], "2026-03-02", None),
         (1, "i3", "u1", NINE, ["3"], "2026-03-02", None),

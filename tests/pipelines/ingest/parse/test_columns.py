@@ -1,4 +1,4 @@
-"""A log that brings new columns: they become columns of the tables, and what came before them lacks them."""
+"""A log that brings new columns: they become columns of the tables, null in earlier rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_new_columns_of_a_log_come_into_the_table_by_append_and_by_merge(spark: 
     write_logs(tmp_path, {"1.jsonl": [json_line("1"), json_line("2", shown=["n3", "n5"])]})
     run(lake, tmp_path)
     later = [
-        json_line("1", clicked=["n4"], seconds=7, device="phone"),  # told again: merged
+        json_line("1", clicked=["n4"], seconds=7, device="phone"),  # logged again: merged
         json_line("3", shown=["n3", "n6"], seconds="many", device="desk"),
     ]
     write_logs(tmp_path, {"2.jsonl": later})
@@ -49,8 +49,8 @@ def test_new_columns_of_a_log_come_into_the_table_by_append_and_by_merge(spark: 
     ]
 
 
-def test_a_batch_that_another_run_wrote_meanwhile_is_told(spark: SparkSession, tmp_path: Path) -> None:
-    """Where no lock parts two runs, as behind a URL: both take the same number, and Delta lets one of them in."""
+def test_a_batch_that_another_run_wrote_meanwhile_is_an_error(spark: SparkSession, tmp_path: Path) -> None:
+    """Where no lock separates two runs, as for a URL: both take the same number, and Delta lets one of them in."""
     lake, logs = (
         Lake(spark, str(tmp_path / "lake")),
         write_logs(tmp_path, {"1.jsonl": [json_line("1")], "2.jsonl": [json_line("2")]}),
@@ -58,9 +58,9 @@ def test_a_batch_that_another_run_wrote_meanwhile_is_told(spark: SparkSession, t
     files = find_logs(logs).files
 
     def append(*some: LogFile) -> None:
-        told = (f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at", "'publisher' AS source", "1L AS batch")
-        told += (f"DATE '{ARRIVED.date()}' AS arrived_on",)
-        lines = raw_lines(spark, [*some]).selectExpr("*", *told)
+        columns = (f"TIMESTAMP '{ARRIVED:%Y-%m-%d %H:%M:%S}' AS arrived_at", "'publisher' AS source", "1L AS batch")
+        columns += (f"DATE '{ARRIVED.date()}' AS arrived_on",)
+        lines = raw_lines(spark, [*some]).selectExpr("*", *columns)
         append_lines(lake, [*some], lines, source="publisher", batch=1, dates=Dates(ARRIVED.date()))
 
     append(files[0])
@@ -75,8 +75,8 @@ def test_an_impression_that_gets_another_key_keeps_its_extra_columns(spark: Spar
     run(lake, tmp_path, device=Extra("device"))
     write_logs(tmp_path, {"2.jsonl": [json_line("1", time="2026-03-02T09:15:30Z")]})
     run(lake, tmp_path)
-    told = rows(lake.read(IMPRESSIONS).selectExpr("date_format(time, 'ss')", "device"))
-    assert told == [("30", "phone")]
+    found = rows(lake.read(IMPRESSIONS).selectExpr("date_format(time, 'ss')", "device"))
+    assert found == [("30", "phone")]
     write_logs(tmp_path, {"3.jsonl": [json_line("2")]})
     with pytest.raises(InputError, match="extra column device is string there, and long in this run's mapping"):
         run(lake, tmp_path, device=Extra("device", "long"))

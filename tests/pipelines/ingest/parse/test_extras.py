@@ -25,7 +25,7 @@ def test_texts_become_values_of_a_type_or_null(type: str, values: dict[str | Non
 
 
 def test_a_value_of_json_is_kept_as_text() -> None:
-    told = {
+    texts = {
         '"a\\u00e9"': "aé",
         "null": None,
         "1.50": "1.50",
@@ -33,4 +33,4 @@ def test_a_value_of_json_is_kept_as_text() -> None:
         "true": "true",
         '{ "a" : [1, "b c"] }': '{"a":[1,"b c"]}',
     }
-    assert [text_of_value(msgspec.Raw(text.encode())) for text in told] == list(told.values())
+    assert [text_of_value(msgspec.Raw(text.encode())) for text in texts] == list(texts.values())

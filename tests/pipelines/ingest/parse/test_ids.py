@@ -38,7 +38,7 @@ def test_faults_are_found_row_by_row() -> None:
         *(("9007199254740992.0", None), ("1e999999999", None), ("0." + "9" * 3000, "1")),
     ],
 )
-def test_a_number_is_an_id_if_it_is_whole_and_exact(number: str, id: str | None) -> None:
+def test_a_number_is_an_id_if_it_is_an_exact_integer(number: str, id: str | None) -> None:
     assert id_of_number(number) == id
 
 

@@ -16,7 +16,7 @@ from jobs.cli.command_line import run
 from jobs.demo_spark import demo_spark
 from jobs.ingest import ingest
 from pipelines.ingest.discover.sources import find_logs
-from pipelines.ingest.parse.lines import TOLD, with_parsed
+from pipelines.ingest.parse.lines import PARSED_FIELDS, with_parsed
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.read.readers import raw_lines
 from pipelines.lake.tables import Lake
@@ -25,10 +25,10 @@ from tests.builders import json_line, raw_logs, rows, write_logs
 
 NINE = datetime(2026, 3, 2, 9, 15, 31)
 CLICKS = {"user_id": "user", "time": "at", "clicked": "news"}
-NAMES = [name for name in TOLD if name not in ("impression_id", "history")]
+NAMES = [name for name in PARSED_FIELDS if name not in ("impression_id", "history")]
 
 
-def told(spark: SparkSession, mapping: LogMapping, *lines: dict[str, Any]) -> list[tuple[Any, ...]]:
+def parsed_rows(spark: SparkSession, mapping: LogMapping, *lines: dict[str, Any]) -> list[tuple[Any, ...]]:
     raw = raw_logs(spark, *map(json.dumps, lines), format=mapping.as_format)
     return rows(with_parsed(raw, mapping.as_format).orderBy("position"), "position", *NAMES, "reason")
 
@@ -43,14 +43,14 @@ def test_a_click_shows_what_was_clicked(spark: SparkSession) -> None:
         {"user": "u", "at": "soon", "news": "n1"},
         {"user": "u", "at": at, "news": ["n1", "n2"]},
     ]
-    assert told(spark, mapping, *lines) == [
+    assert parsed_rows(spark, mapping, *lines) == [
         (0, "u", NINE, ["n1"], ["n1"], None),
         (1, "u", NINE, ["7"], ["7"], None),
         (2, "u", NINE, None, None, "missing_field"),
         (3, "u", None, ["n1"], ["n1"], "bad_time"),
         (4, "u", NINE, ['["n1","n2"]'], ['["n1","n2"]'], "missing_field"),
     ]
-    assert told(spark, LogMapping(columns=CLICKS), lines[4], lines[0]) == [
+    assert parsed_rows(spark, LogMapping(columns=CLICKS), lines[4], lines[0]) == [
         (0, "u", NINE, ["n1", "n2"], ["n1", "n2"], None),
         (1, "u", NINE, None, None, "missing_field"),
     ]
@@ -102,7 +102,7 @@ def test_a_click_counts_once_and_a_users_other_clicks_stay_others(spark: SparkSe
     logs = write_logs(tmp_path, {"1.jsonl": lines, "2.jsonl": [lines[0].replace(":31Z", ":40Z"), lines[3]]})
     options = ["--logs", str(logs), "--lake", str(tmp_path / "lake"), "--mapping", str(mapping)]
     (tmp_path / "key").write_text("k" * 32)
-    options += ["--user-key-file", str(tmp_path / "key")]  # lines are written anew, ids made before and kept
+    options += ["--user-key-file", str(tmp_path / "key")]  # lines are written again, with the ids made before
     assert run(ingest, options) == 0
     table = Lake(spark, str(tmp_path / "lake")).read(IMPRESSIONS)
     found = [(shown, clicked) for shown, clicked in rows(table, "shown", "clicked")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.ingest.parse.lines import TOLD, keep_parsed, keep_rejects, with_parsed
+from pipelines.ingest.parse.lines import PARSED_FIELDS, keep_parsed, keep_rejects, with_parsed
 from pipelines.ingest.parse.mapping import LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from schemas.raw_log import REJECT_REASONS, WITHHELD
@@ -135,54 +135,60 @@ MIND_REJECTS: dict[str, list[Any]] = {
     [pytest.param(JSON_REJECTS, "logs/a.jsonl", id="jsonl"), pytest.param(MIND_REJECTS, "behaviors.tsv", id="mind")],
 )
 def test_each_bad_line_is_refused_for_its_reason(spark: SparkSession, cases: dict[str, list[Any]], file: str) -> None:
-    told = [(reason, line) for reason, lines in cases.items() for line in lines]
-    judged = with_parsed(raw_logs(spark, *(line for _, line in told), file=file), "mind" if "tsv" in file else "jsonl")
-    found = dict(rows(judged, "position", "reason"))
-    wrong = [(told[at][1][:200], found[at], told[at][0]) for at in range(len(told)) if found[at] != told[at][0]]
+    expected = [(reason, line) for reason, lines in cases.items() for line in lines]
+    parsed = with_parsed(
+        raw_logs(spark, *(line for _, line in expected), file=file), "mind" if "tsv" in file else "jsonl"
+    )
+    found = dict(rows(parsed, "position", "reason"))
+    wrong = [
+        (expected[at][1][:200], found[at], expected[at][0])
+        for at in range(len(expected))
+        if found[at] != expected[at][0]
+    ]
     assert wrong == []
-    assert keep_parsed(judged).count() == 0
-    assert keep_rejects(judged).count() == len(told)
+    assert keep_parsed(parsed).count() == 0
+    assert keep_rejects(parsed).count() == len(expected)
 
 
 def test_every_reason_has_a_case() -> None:
     assert set(JSON_REJECTS) | set(MIND_REJECTS) == set(REJECT_REASONS)
 
 
-def told_by(spark: SparkSession, *lines: str | bytes, format: str = "jsonl") -> list[tuple[Any, ...]]:
-    return rows(keep_parsed(with_parsed(raw_logs(spark, *lines), format)), *TOLD)
+def parsed_by(spark: SparkSession, *lines: str | bytes, format: str = "jsonl") -> list[tuple[Any, ...]]:
+    return rows(keep_parsed(with_parsed(raw_logs(spark, *lines), format)), *PARSED_FIELDS)
 
 
-def test_a_good_line_tells_its_impression(spark: SparkSession) -> None:
-    assert told_by(spark, json_line()) == [GOOD]
-    assert told_by(spark, json_line(more={"a": [{"b": 1}]})) == [GOOD]
+def test_a_good_line_is_parsed_into_its_impression(spark: SparkSession) -> None:
+    assert parsed_by(spark, json_line()) == [GOOD]
+    assert parsed_by(spark, json_line(more={"a": [{"b": 1}]})) == [GOOD]
 
 
-def test_a_good_mind_line_tells_its_impression(spark: SparkSession) -> None:
-    assert told_by(spark, mind_line(), format="mind") == [GOOD_MIND]
-    assert told_by(spark, mind_line(time="11/9/2019 12:00:00 AM"), format="mind")[0][2] == datetime(2019, 11, 9)
+def test_a_good_mind_line_is_parsed_into_its_impression(spark: SparkSession) -> None:
+    assert parsed_by(spark, mind_line(), format="mind") == [GOOD_MIND]
+    assert parsed_by(spark, mind_line(time="11/9/2019 12:00:00 AM"), format="mind")[0][2] == datetime(2019, 11, 9)
 
 
 def test_an_empty_history_is_fine(spark: SparkSession) -> None:
-    assert [row[3] for row in told_by(spark, json_line(history=[]))] == [[]]
-    assert [row[3] for row in told_by(spark, mind_line(history=""), format="mind")] == [[]]
+    assert [row[3] for row in parsed_by(spark, json_line(history=[]))] == [[]]
+    assert [row[3] for row in parsed_by(spark, mind_line(history=""), format="mind")] == [[]]
 
 
 def test_absent_marks_are_not_the_same_as_no_click(spark: SparkSession) -> None:
     lines = (json_line(without=("clicked",)), json_line(clicked=None), json_line(clicked=[]))
-    assert sorted((row[5] for row in told_by(spark, *lines)), key=repr) == [None, None, []]
+    assert sorted((row[5] for row in parsed_by(spark, *lines)), key=repr) == [None, None, []]
     lines = (mind_line(shown="N3 N4"), mind_line(shown="N3-0 N4-0"))
-    found = [(row[4], row[5]) for row in told_by(spark, *lines, format="mind")]
+    found = [(row[4], row[5]) for row in parsed_by(spark, *lines, format="mind")]
     assert sorted(found, key=repr) == [(["N3", "N4"], None), (["N3", "N4"], [])]
 
 
 def test_a_news_shown_twice_is_one_candidate_clicked_if_either_was(spark: SparkSession) -> None:
-    assert told_by(spark, json_line(shown=["n4", "n3", "n4"], clicked=["n4"]))[0][4:] == (["n4", "n3"], ["n4"])
-    assert told_by(spark, mind_line(shown="N4-0 N3-0 N4-1"), format="mind")[0][4:] == (["N4", "N3"], ["N4"])
+    assert parsed_by(spark, json_line(shown=["n4", "n3", "n4"], clicked=["n4"]))[0][4:] == (["n4", "n3"], ["n4"])
+    assert parsed_by(spark, mind_line(shown="N4-0 N3-0 N4-1"), format="mind")[0][4:] == (["N4", "N3"], ["N4"])
 
 
 def test_numbers_are_read_as_ids_and_times_in_other_zones_as_utc(spark: SparkSession) -> None:
     line = json_line(7, user_id=8, history=[1], shown=[2, 3], clicked=[3], time="2026-03-02T11:15:31+02:00")  # type: ignore[arg-type]
-    assert told_by(spark, line) == [("7", "8", GOOD[2], ["1"], ["2", "3"], ["3"])]
+    assert parsed_by(spark, line) == [("7", "8", GOOD[2], ["1"], ["2", "3"], ["3"])]
 
 
 def test_what_looks_odd_may_be_fine(spark: SparkSession) -> None:
@@ -193,20 +199,22 @@ def test_what_looks_odd_may_be_fine(spark: SparkSession) -> None:
         json_line(text="\ud800 is half a letter of a title"),
         json_line(user_id="u1", text="Blåbærgrød"),
         json_line(other={"shown": 1, "x": 1}, shownx=1),
-        json_line()[:-1] + ', "more": 1, "more": 2}',  # not ours: which one counts is nobody's question
+        json_line()[:-1] + ', "more": 1, "more": 2}',  # not ours: which one counts does not matter
     ]
-    assert told_by(spark, *lines) == [GOOD] * len(lines)
+    assert parsed_by(spark, *lines) == [GOOD] * len(lines)
     ids = ["æøå", "a-b_c.d:e/f|g", "{}"[:1] * 0 + "x{y}", "[1]"[1:], "i" * 256, "é" * 128, "?", "😀"]
-    assert [row[0] for row in told_by(spark, *(json_line(id) for id in ids))] == sorted(ids, key=lambda id: repr((id,)))
+    assert [row[0] for row in parsed_by(spark, *(json_line(id) for id in ids))] == sorted(
+        ids, key=lambda id: repr((id,))
+    )
 
 
 def test_a_withheld_line_keeps_the_reason_for_which_it_was_refused(spark: SparkSession) -> None:
     line = '{"sha256":"ab","bytes":3,"reason":"bad_time"}'
     raw = raw_logs(spark, line, format=WITHHELD).unionByName(raw_logs(spark, json_line(), json_line(shown=[])))
-    judged = with_parsed(raw, "jsonl")
-    found = rows(judged, "impression_id", "reason")
+    parsed = with_parsed(raw, "jsonl")
+    found = rows(parsed, "impression_id", "reason")
     assert found == [("i1", "nothing_shown"), ("i1", None), (None, "bad_time")]
-    assert (line, "bad_time") in rows(keep_rejects(judged), "line", "reason")
+    assert (line, "bad_time") in rows(keep_rejects(parsed), "line", "reason")
 
 
 def by_mapping(spark: SparkSession, mapping: LogMapping, *records: dict[str, Any], more: Sequence[str] = ()) -> Any:
@@ -214,7 +222,7 @@ def by_mapping(spark: SparkSession, mapping: LogMapping, *records: dict[str, Any
     return [row[1:] for row in rows(with_parsed(lines, mapping.as_format), "position", *more, "reason")]
 
 
-def test_lines_of_the_example_mapping_tell_their_impressions(spark: SparkSession) -> None:
+def test_lines_of_the_example_mapping_are_parsed_into_their_impressions(spark: SparkSession) -> None:
     mapping = read_mapping(REPOSITORY / "jobs" / "presets" / "logs" / "jsonl.toml")
     user = {"id": "u1", "recent": ["n1", "n2"]}
     event = {"id": 1, "at": "2026-03-02 10:15:31", "user": user, "device": "phone"}
@@ -242,7 +250,7 @@ def test_lines_of_the_example_mapping_tell_their_impressions(spark: SparkSession
     ]
 
 
-def test_a_nested_field_that_stands_twice_is_refused(spark: SparkSession) -> None:
+def test_a_nested_field_given_twice_is_refused(spark: SparkSession) -> None:
     mapping = LogMapping(columns={"impression_id": "e.id", "user_id": "e.u.id", "time": "t", "shown": "s"})
     good = '{"e": {"id": 1, "u": {"id": 2, "x": 1, "x": 2}}, "t": "2026-03-02T09:15:31", "s": ["n"]}'
     bad = [
@@ -250,8 +258,8 @@ def test_a_nested_field_that_stands_twice_is_refused(spark: SparkSession) -> Non
         good.replace('"u"', '"id": 1, "u"'),
         good.replace('"t"', '"e": 1, "t"'),
     ]
-    judged = with_parsed(raw_logs(spark, good, *bad), mapping.as_format)
-    assert [reason for _, reason in rows(judged, "position", "reason")] == [None, *["duplicate_field"] * 3]
+    parsed = with_parsed(raw_logs(spark, good, *bad), mapping.as_format)
+    assert [reason for _, reason in rows(parsed, "position", "reason")] == [None, *["duplicate_field"] * 3]
 
 
 @pytest.mark.parametrize(
@@ -279,5 +287,5 @@ def test_times_of_each_format(spark: SparkSession, format: str, good: Sequence[A
 
 
 def test_a_reject_keeps_its_line_readable(spark: SparkSession) -> None:
-    judged = with_parsed(raw_logs(spark, b"ab\xffcd"), "jsonl")
-    assert rows(keep_rejects(judged), "line", "reason", "position") == [("ab\ufffdcd", "not_utf8", 0)]
+    parsed = with_parsed(raw_logs(spark, b"ab\xffcd"), "jsonl")
+    assert rows(keep_rejects(parsed), "line", "reason", "position") == [("ab\ufffdcd", "not_utf8", 0)]

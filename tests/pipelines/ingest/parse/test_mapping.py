@@ -14,7 +14,7 @@ COLUMNS = '[columns]\nimpression_id = "i"\nuser_id = "u"\ntime = "t"\nshown = "s
 LOG = '[log]\nformat = "jsonl"\nfiles = "*.json"\n'
 
 
-def told(tmp_path: Path, text: str) -> LogMapping:
+def mapping_from(tmp_path: Path, text: str) -> LogMapping:
     (tmp_path / "m.toml").write_text(text)
     return read_mapping(tmp_path / "m.toml")
 
@@ -34,18 +34,18 @@ def test_each_example_can_be_read() -> None:
 
 
 def test_history_and_clicks_may_be_absent(tmp_path: Path) -> None:
-    assert set(told(tmp_path, LOG + COLUMNS).columns) == set(FIELDS) - {"history", "clicked"}
+    assert set(mapping_from(tmp_path, LOG + COLUMNS).columns) == set(FIELDS) - {"history", "clicked"}
 
 
 def test_a_log_of_clicks_alone_keeps_what_its_lines_lack(tmp_path: Path) -> None:
     text = LOG.replace("jsonl", "parquet") + 'clicked_as = "id"\n[columns]\nuser_id = "u"\ntime = "t"\nclicked = "c"\n'
-    rows = told(tmp_path, text).of_rows(typed_time=True)
+    rows = mapping_from(tmp_path, text).of_rows(typed_time=True)
     assert set(rows.columns) == set(FIELDS) - {"impression_id", "shown"}
     assert (rows.clicked_as, mapping_of(rows.as_format)) == ("ids", rows)
 
 
 def test_raw_log_format_holds_all_that_parsing_needs(tmp_path: Path) -> None:
-    mapping = told(tmp_path, LOG + 'time_zone = "Europe/Oslo"\n' + COLUMNS + '[extra]\nx = "a.b"')
+    mapping = mapping_from(tmp_path, LOG + 'time_zone = "Europe/Oslo"\n' + COLUMNS + '[extra]\nx = "a.b"')
     again = mapping_of(mapping.as_format)
     assert (again.columns, again.extra, again.time_zone) == (mapping.columns, mapping.extra, "Europe/Oslo")
     assert again.as_format == mapping.as_format
@@ -65,14 +65,14 @@ shown = { column = "page.items", field = "news.id" }
 
 
 def test_lists_may_be_texts_or_hold_objects(tmp_path: Path) -> None:
-    mapping = told(tmp_path, LOG + COLUMNS.replace('shown = "s"\n', LISTS))
+    mapping = mapping_from(tmp_path, LOG + COLUMNS.replace('shown = "s"\n', LISTS))
     assert mapping.lists == {"history": ListForm(split=" "), "shown": ListForm(field="news.id")}
     assert mapping.paths["shown"] == ("page", "items", EACH, "news", "id")
     assert (mapping.is_list("history"), mapping.is_list("shown")) == (False, True)
     assert mapping_of(mapping.as_format).lists == mapping.lists
     assert mapping.of_rows(typed_time=True).lists == {
         "history": ListForm(split=" ")
-    }  # texts are cut when lines are parsed
+    }  # texts are split when lines are parsed
     assert mapping.parsed.as_format == "jsonl"
 
 
@@ -83,7 +83,7 @@ user_id = "user id"
 time = "@timestamp"
 shown = "Nyheter [vist]"
 """
-    mapping = told(tmp_path, "\ufeff" + LOG + columns)
+    mapping = mapping_from(tmp_path, "\ufeff" + LOG + columns)
     assert mapping.paths == {
         "impression_id": ("a.b", "c d", "e"),
         "user_id": ("user id",),
@@ -113,11 +113,11 @@ def test_rows_keep_what_their_lines_still_need() -> None:
         (LOG + COLUMNS + "[extras]\n", r"unknown key extras\. The nearest is extra"),
         (LOG + COLUMNS + '[extra]\nx = {column = "a", kind = "long"}', r"unknown key extra\.x\.kind"),
         (LOG + COLUMNS + '[extra]\nx = {column = "a", type = "int"}', r"one of string, long, double, boolean"),
-        (LOG + COLUMNS + '[extra]\ndate = "a"', r"\[extra\] date: use a name .* leave free"),
+        (LOG + COLUMNS + '[extra]\ndate = "a"', r"\[extra\] date: use a name .* that no column of feedloop has"),
         (LOG + COLUMNS + '[extra]\nX = "a"', r"\[extra\] X"),
         (LOG + COLUMNS + "[extra]\nx = 5", r'write x = "column"'),
         (LOG + '[columns]\nuser_id = "u"\n', r"lacks time: name the column"),
-        (LOG + '[columns]\nuser_id = "u"\ntime = "t"\n', r"lacks shown: name its column or, of a log of clicks alone"),
+        (LOG + '[columns]\nuser_id = "u"\ntime = "t"\n', r"lacks shown: name its column or, for a log of clicks alone"),
         (
             LOG + 'clicked_as = "marks"\n[columns]\nuser_id = "u"\ntime = "t"\nclicked = "c"\n',
             "'marks' of shown news, and .* lacks shown",
@@ -146,7 +146,7 @@ def test_rows_keep_what_their_lines_still_need() -> None:
         ),
         (LOG + 'clicked_as = "bits"\n' + COLUMNS, r"one of ids, id, marks, suffixes"),
         (LOG + "time_zone = 1\n" + COLUMNS, r"\[log\] time_zone: write a text in quotes"),
-        ('[log]\nformat = "jsonl"\n' + COLUMNS, "and files"),
+        ('[log]\nformat = "jsonl"\n' + COLUMNS, "unless that is delta, files"),
         (LOG.replace("jsonl", "delta") + COLUMNS, "unless that is delta"),
         ("log = 5\n" + COLUMNS, r"log is a table: write \[log\]"),
         ("[log\n", "no TOML"),
@@ -154,7 +154,7 @@ def test_rows_keep_what_their_lines_still_need() -> None:
 )
 def test_a_wrong_mapping_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        told(tmp_path, text)
+        mapping_from(tmp_path, text)
     assert "m.toml" in str(caught.value)
 
 

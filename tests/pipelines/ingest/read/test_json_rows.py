@@ -26,9 +26,9 @@ def test_each_row_is_one_json_object_on_one_line_without_its_nulls(
         "number": pa.array([row[2] for row in rows], pa.int64()).slice(skipped),
     }
     lines = json_lines(columns).to_pylist()
-    told = [dict(zip(columns, row, strict=True)) for row in rows[skipped:]]
+    expected = [dict(zip(columns, row, strict=True)) for row in rows[skipped:]]
     assert [json.loads(line) for line in lines] == [
-        {name: value for name, value in row.items() if value is not None} for row in told
+        {name: value for name, value in row.items() if value is not None} for row in expected
     ]
     assert not [line for line in lines if b"\n" in line or b" :" in line]
 

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
-from pipelines.ingest.parse.lines import TOLD, with_parsed
+from pipelines.ingest.parse.lines import PARSED_FIELDS, with_parsed
 from pipelines.ingest.parse.mapping import Extra, LogMapping
 from pipelines.ingest.read.privacy import store_user_key, user_key, with_replaced_users
 from pipelines.lake.tables import Lake
@@ -34,14 +34,14 @@ def stored(raw: DataFrame, format: str = "jsonl") -> DataFrame:
     return with_replaced_users(raw, format, KEY)
 
 
-def test_a_usable_line_tells_the_same_but_for_its_user(spark: SparkSession) -> None:
+def test_a_usable_line_stays_the_same_except_for_its_user(spark: SparkSession) -> None:
     raw = raw_logs(
         spark, json_line(shown=["n3", "n3"], time="2026-03-02T11:15:31.123456+02:00"), json_line(without=["clicked"])
     )
-    told = with_parsed(stored(raw), "jsonl")
-    others = [name for name in (*TOLD, "repeated_news", "reason", "position") if name != "user_id"]
-    assert rows(told, *others) == rows(with_parsed(raw, "jsonl"), *others)
-    assert rows(told, "user_id", "format") == [(replaced("u1"), "jsonl")] * 2
+    salted = with_parsed(stored(raw), "jsonl")
+    others = [name for name in (*PARSED_FIELDS, "repeated_news", "reason", "position") if name != "user_id"]
+    assert rows(salted, *others) == rows(with_parsed(raw, "jsonl"), *others)
+    assert rows(salted, "user_id", "format") == [(replaced("u1"), "jsonl")] * 2
 
 
 @pytest.mark.parametrize("user", ["u1", "æøå", "7", "i" * 256])
@@ -89,10 +89,10 @@ def test_nothing_of_an_unusable_line_is_kept(spark: SparkSession) -> None:
     lines: list[Line] = [BAD, b"\xff secret", json_line()]
     kept = stored(raw_logs(spark, *lines))
     withheld = [json.loads(line) for _, line in rows(kept.where(F.col("format") == WITHHELD), "position", "line")]
-    told = [line.encode() if isinstance(line, str) else line for line in lines[:2]]
+    raw = [line.encode() if isinstance(line, str) else line for line in lines[:2]]
     assert withheld == [
         {"hmac_sha256": hmac.digest(KEY, line, "sha256").hex(), "bytes": len(line), "reason": reason}
-        for line, reason in zip(told, ("nothing_shown", "not_utf8"), strict=True)
+        for line, reason in zip(raw, ("nothing_shown", "not_utf8"), strict=True)
     ]
     assert rows(with_parsed(kept, "jsonl"), "position", "reason") == [(0, "nothing_shown"), (1, "not_utf8"), (2, None)]
     assert not [line for (line,) in rows(kept, "line") if b"secret" in line]
@@ -101,13 +101,13 @@ def test_nothing_of_an_unusable_line_is_kept(spark: SparkSession) -> None:
 def test_the_key_is_in_no_plan(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     frame = stored(raw_logs(spark, json_line()))
     frame.explain(True)
-    told = capsys.readouterr().out
+    shown = capsys.readouterr().out
     if not is_embedded(spark):
         plan = frame._jdf.queryExecution()
-        told += plan.toString() + plan.simpleString() + plan.logical().toJSON()
-    assert "map" in told.lower()  # of one engine's plan without the names of columns
-    assert KEY.decode() not in told
-    assert KEY.hex() not in told.lower()
+        shown += plan.toString() + plan.simpleString() + plan.logical().toJSON()
+    assert "map" in shown.lower()  # of one engine's plan without the names of columns
+    assert KEY.decode() not in shown
+    assert KEY.hex() not in shown.lower()
 
 
 @pytest.mark.parametrize("text", [b"", b"\n", b"fifteen bytes..\r\n"])
@@ -136,7 +136,7 @@ def test_a_source_keeps_its_key(spark: SparkSession, tmp_path: Path) -> None:
     assert KEY.decode() not in str(lake.notes(RAW_LOG))
 
 
-def test_what_was_ingested_before_there_were_keys_had_none(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_source_ingested_before_keys_existed_had_none(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     lake.append(RAW_LOG, raw_logs(spark, json_line()), app_id="test", app_version=1)
     store_user_key(lake, "another", KEY)
@@ -168,7 +168,7 @@ def test_a_salted_run_gives_the_same_tables_but_for_the_ids(spark: SparkSession,
     assert summaries[KEY] == summaries[None]
     assert summaries[KEY]["rejected"] == 2
 
-    def told(lake: Lake, table: Table) -> list[tuple[object, ...]]:
+    def content(lake: Lake, table: Table) -> list[tuple[object, ...]]:
         salted = lake is lakes[KEY]
         names = [name for name in table.column_names if name != "user_id"]
         user = (
@@ -177,7 +177,7 @@ def test_a_salted_run_gives_the_same_tables_but_for_the_ids(spark: SparkSession,
         return rows(lake.read(table).select(user, *names))
 
     for table in WITH_USERS:
-        assert told(lakes[KEY], table) == told(lakes[None], table)
+        assert content(lakes[KEY], table) == content(lakes[None], table)
     places = [rows(lake.read(REJECTS), "file", "position", "reason") for lake in lakes.values()]
     assert places[0] == places[1]
     kept = [line for table in (RAW_LOG, REJECTS) for (line,) in rows(lakes[KEY].read(table).selectExpr("string(line)"))]

@@ -36,13 +36,13 @@ def test_each_line_keeps_its_bytes_file_and_number(spark: SparkSession, tmp_path
     ]
 
 
-def test_mixed_line_ends_part_lines_and_stand_in_none(spark: SparkSession, tmp_path: Path) -> None:
+def test_mixed_line_ends_separate_lines_and_are_in_none(spark: SparkSession, tmp_path: Path) -> None:
     path = write_logs(tmp_path, {"a.jsonl": []}) / "logs" / "a.jsonl"
     path.write_bytes(json_line().encode() + b"\r\nb\rc\n\r\r\nd")
     found = find_logs(tmp_path, final=True)
-    told = [json_line().encode(), b"b", b"c", b"", b"", b"d"]
-    assert read(spark, found) == [("logs/a.jsonl", at, line) for at, line in enumerate(told)]
-    assert found.files[0].lines == len(told)
+    expected = [json_line().encode(), b"b", b"c", b"", b"", b"d"]
+    assert read(spark, found) == [("logs/a.jsonl", at, line) for at, line in enumerate(expected)]
+    assert found.files[0].lines == len(expected)
 
 
 def test_numbers_are_exact_in_many_and_in_large_files(spark: SparkSession, tmp_path: Path) -> None:
@@ -51,11 +51,11 @@ def test_numbers_are_exact_in_many_and_in_large_files(spark: SparkSession, tmp_p
     }
     write_logs(tmp_path, files)
     lines = raw_lines(spark, find_logs(tmp_path).files)
-    told = lines.selectExpr(
-        "concat('logs/', get_json_object(string(line), '$.impression_id')) AS told", "file", "position"
+    expected = lines.selectExpr(
+        "concat('logs/', get_json_object(string(line), '$.impression_id')) AS expected", "file", "position"
     )
-    wrong = told.where("told != concat(replace(file, '.jsonl', ''), '-', position)")
-    assert (told.count(), wrong.count()) == (3030, 0)
+    wrong = expected.where("expected != concat(replace(file, '.jsonl', ''), '-', position)")
+    assert (expected.count(), wrong.count()) == (3030, 0)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line(spark: SparkSession, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_each_line_says_how_to_read_it(spark: SparkSession, tmp_path: Path) -> N
         assert rows(raw_lines(spark, found.files), "format") == [(format,)]
 
 
-def test_records_of_an_array_are_lines_beside_those_of_other_files(spark: SparkSession, tmp_path: Path) -> None:
+def test_records_of_an_array_are_lines_with_those_of_other_files(spark: SparkSession, tmp_path: Path) -> None:
     records = [json_line("1"), json_line("2", more={"a": [1, "]"]}), "7"]
     write_logs(
         tmp_path, {"a.json": [f"\ufeff [{records[0]},\n\n {records[1]} , 7]"], "b.json": ["\ufeff" + json_line()]}
@@ -126,12 +126,12 @@ def test_a_large_file_is_cut_for_several_tasks_and_each_line_keeps_its_number(
     assert len(cuts) > 10
     assert all(re.search(rb"[\r\n]$", (mark + text)[:at]) for at, _ in cuts)
     assert [line for _, line in cuts] == [len((mark + text)[:at].splitlines()) for at, _ in cuts]
-    told = [("logs/a.jsonl", at, line) for at, line in enumerate(lines)]
-    assert sorted(read(spark, found)) == [*told, ("logs/b.jsonl", 0, json_line().encode())]
+    expected = [("logs/a.jsonl", at, line) for at, line in enumerate(lines)]
+    assert sorted(read(spark, found)) == [*expected, ("logs/b.jsonl", 0, json_line().encode())]
     tasks = raw_lines(spark, found.files).selectExpr("spark_partition_id() AS task").distinct()
     assert len(rows(tasks)) > 3
     skip = cuts[5][1] + 1
-    assert sorted(read(spark, Found(files=[replace(found.files[0], skip=skip)]))) == told[skip:]
+    assert sorted(read(spark, Found(files=[replace(found.files[0], skip=skip)]))) == expected[skip:]
 
 
 def test_pieces_that_were_read_before_are_not_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,9 @@ def test_batches_do_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.M
     assert [line for batch in batches for line in batch.column("line").to_pylist()] == lines
 
 
-def test_a_last_line_that_goes_on_after_the_look_is_read_as_it_was_then(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_last_line_that_goes_on_after_the_inspection_is_read_as_it_was_then(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     path = write_logs(tmp_path, {"a.jsonl": []}) / "logs" / "a.jsonl"
     path.write_text(json_line())
     found = find_logs(tmp_path)
@@ -169,9 +171,9 @@ def test_tasks_get_shares_of_like_sizes_and_the_embedded_engine_not_too_many(
 ) -> None:
     monkeypatch.setattr(spread, "is_embedded", lambda _: False)
     mib = 1 << 20
-    assert spread.shared_out(spark, [1, 2, 3], [mib, mib, 40 * mib]) == [[1, 2], [3]]
-    many = spread.shared_out(spark, range(10_000), [8 * mib] * 10_000)
+    assert spread.in_shares(spark, [1, 2, 3], [mib, mib, 40 * mib]) == [[1, 2], [3]]
+    many = spread.in_shares(spark, range(10_000), [8 * mib] * 10_000)
     assert {len(share) for share in many} == {8}
     monkeypatch.setattr(spread, "is_embedded", lambda _: True)
     monkeypatch.setattr(spread.os, "cpu_count", lambda: 2)
-    assert len(spread.shared_out(spark, range(10_000), [8 * mib] * 10_000)) in (8, 9)
+    assert len(spread.in_shares(spark, range(10_000), [8 * mib] * 10_000)) in (8, 9)

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from pipelines.ingest.discover import spread
 from pipelines.ingest.discover.sources import Found, find_logs
-from pipelines.ingest.parse.lines import TOLD, with_parsed
+from pipelines.ingest.parse.lines import PARSED_FIELDS, with_parsed
 from pipelines.ingest.parse.mapping import Extra, LogMapping
 from pipelines.ingest.parse.mapping_file import read_mapping
 from pipelines.ingest.read.readers import raw_lines
@@ -22,12 +22,12 @@ from tests.builders import ARRIVED, rows
 from tests.conftest import REPOSITORY
 
 PRESETS = REPOSITORY / "jobs" / "presets" / "logs"
-NINE = datetime(2026, 3, 2, 9, 15, 31, 250_000)  # as Spark tells it: UTC without saying so
+NINE = datetime(2026, 3, 2, 9, 15, 31, 250_000)  # as Spark returns it: UTC without a zone
 GOOD = ("i1", "u1", NINE, ["n1", "n2"], ["n3", "n4"], ["n3"])
 
 
-def judged(spark: SparkSession, found: Found) -> DataFrame:
-    """What the rows tell, parsed from the lines that RAW_LOG would hold and by nothing else."""
+def parsed(spark: SparkSession, found: Found) -> DataFrame:
+    """The fields of the rows, parsed from the lines that RAW_LOG would hold."""
     lines = raw_lines(spark, found.files).withColumn("arrived_at", F.lit(ARRIVED))
     ((format,),) = rows(lines.select("format").distinct())
     assert format == found.files[0].lines_format
@@ -50,16 +50,16 @@ TWO: dict[str, list[Any]] = {
 
 def parquet_log(path: Path, **columns: Any) -> Path:
     """Two rows by the parquet preset; the columns given instead of its own."""
-    told: dict[str, Any] = TWO | {"view_id": [1, 2], "opened": [["n3"], None]}
-    return write(path, **(told | columns))
+    own: dict[str, Any] = TWO | {"view_id": [1, 2], "opened": [["n3"], None]}
+    return write(path, **(own | columns))
 
 
 def test_parquet_by_the_example_mapping(spark: SparkSession, tmp_path: Path) -> None:
     parquet_log(tmp_path / "day=1" / "part-0.parquet")
     parquet_log(tmp_path / "b.parquet", view_id=[3, 4])
     found = find_logs(tmp_path, mapping=read_mapping(PRESETS / "parquet.toml"))
-    frame = judged(spark, found)
-    assert rows(frame, "file", "position", *TOLD, "reason") == [
+    frame = parsed(spark, found)
+    assert rows(frame, "file", "position", *PARSED_FIELDS, "reason") == [
         ("b.parquet", 0, "3", "u1", NINE, [], ["n3", "n4"], ["n3"], None),
         ("b.parquet", 1, "4", "u2", NINE, [], ["n3"], None, None),
         ("day=1/part-0.parquet", 0, "1", "u1", NINE, [], ["n3", "n4"], ["n3"], None),
@@ -78,8 +78,8 @@ def test_a_parquet_file_is_read_by_several_tasks_and_each_row_keeps_its_number(
     ids = pa.array(range(10), pa.int64())
     pq.write_table(table.drop(["view_id"]).append_column("view_id", ids), tmp_path / "a.parquet", row_group_size=3)
     lines = raw_lines(spark, find_logs(tmp_path, mapping=read_mapping(PRESETS / "parquet.toml")).files)
-    told = [(at, json.loads(line)["impression_id"]) for at, line in rows(lines, "position", "line")]
-    assert told == [(at, str(at)) for at in range(10)]
+    ids = [(at, json.loads(line)["impression_id"]) for at, line in rows(lines, "position", "line")]
+    assert ids == [(at, str(at)) for at in range(10)]
     assert len(rows(lines.selectExpr("spark_partition_id()").distinct())) == 4
 
 
@@ -97,12 +97,10 @@ def test_a_column_of_times_needs_no_format(spark: SparkSession, tmp_path: Path) 
         parquet_log(tmp_path / name / "a.parquet", shown_at=times)
         found = find_logs(tmp_path / name, mapping=mapping)
         assert found.files[0].lines_format == "jsonl"
-        assert rows(judged(spark, found), "time") == [(NINE,), (NINE,)]
+        assert rows(parsed(spark, found), "time") == [(NINE,), (NINE,)]
 
 
-def test_rows_that_tell_no_impression_are_refused_and_extra_columns_carried(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_rows_without_an_impression_are_refused_and_extra_columns_kept(spark: SparkSession, tmp_path: Path) -> None:
     marks = [[1, 0], [0, 2]]
     parquet_log(tmp_path / "a.parquet", opened=marks, reader=["u1", None], seconds=["1.5", "many"])
     parquet_log(tmp_path / "b.parquet", opened=marks, slate=[[], ["n 1", "n2"]], seconds=["2", None])
@@ -114,7 +112,7 @@ def test_rows_that_tell_no_impression_are_refused_and_extra_columns_carried(
         time_format="epoch_milliseconds",
         clicked_as="marks",
     )
-    frame = judged(spark, find_logs(tmp_path, mapping=mapping))
+    frame = parsed(spark, find_logs(tmp_path, mapping=mapping))
     assert rows(frame, "file", "position", "clicked_ids", "seconds", "reason") == [
         ("a.parquet", 0, ["n3"], 1.5, None),
         ("a.parquet", 1, [], None, "missing_field"),
@@ -139,8 +137,8 @@ def ebnerd(folder: Path, user: int = 7) -> Path:
 def test_ebnerd_gets_each_users_history_and_keeps_nothing_personal(spark: SparkSession, tmp_path: Path) -> None:
     ebnerd(tmp_path / "train")
     ebnerd(tmp_path / "validation", user=8)
-    frame = judged(spark, find_logs(tmp_path))
-    assert rows(frame, "file", "position", *TOLD, "reason") == [
+    frame = parsed(spark, find_logs(tmp_path))
+    assert rows(frame, "file", "position", *PARSED_FIELDS, "reason") == [
         ("train/behaviors.parquet", 0, "10", "7", NINE, ["5", "6", "5"], ["1", "2"], ["2"], None),
         ("train/behaviors.parquet", 1, "11", "99", NINE, [], ["3"], [], None),
         ("validation/behaviors.parquet", 0, "10", "8", NINE, ["5", "6", "5"], ["1", "2"], ["2"], None),
@@ -161,10 +159,10 @@ def test_ebnerd_without_its_history_is_unreadable(tmp_path: Path) -> None:
     )
 
 
-def test_the_ebnerd_week_is_read_whole(spark: SparkSession, shared_data: Path) -> None:
-    frame = judged(spark, find_logs(shared_data / "ebnerd_demo"))
-    told = frame.selectExpr("count(*)", "count(reason)", "count(distinct user_id)", "count(distinct impression_id)")
-    assert rows(told) == [(24_724, 0, 1_590, 24_724)]
+def test_the_ebnerd_week_is_read_completely(spark: SparkSession, shared_data: Path) -> None:
+    frame = parsed(spark, find_logs(shared_data / "ebnerd_demo"))
+    counts = frame.selectExpr("count(*)", "count(reason)", "count(distinct user_id)", "count(distinct impression_id)")
+    assert rows(counts) == [(24_724, 0, 1_590, 24_724)]
     days = frame.selectExpr(
         "date_format(min(time), 'yyyy-MM-dd HH:mm:ss')",
         "date_format(max(time), 'yyyy-MM-dd HH:mm:ss')",
@@ -185,8 +183,8 @@ def test_the_test_split_of_ebnerd_is_unlabelled(spark: SparkSession, tmp_path: P
     write(path, impression_id=ids, user_id=users, impression_time=times, article_ids_inview=shown, **kinds)
     write(path.with_name("history.parquet"), user_id=pa.array([7], "uint32"), article_id_fixed=[[5, 6]])
     ebnerd(tmp_path / "train")
-    frame = judged(spark, find_logs(tmp_path)).where("file LIKE 'test%'")
-    assert rows(frame, "position", *TOLD, "reason") == [
+    frame = parsed(spark, find_logs(tmp_path)).where("file LIKE 'test%'")
+    assert rows(frame, "position", *PARSED_FIELDS, "reason") == [
         (0, "10", "7", NINE, ["5", "6"], ["1", "2"], None, None),
         (1, "0", "8", NINE, [], ["3", "4"], None, None),
         (2, "0", "9", NINE, [], ["3", "4"], None, None),
@@ -206,5 +204,5 @@ def test_a_single_clicked_news_is_a_list_of_one_and_none_is_none(tmp_path: Path)
     )
     (file,) = find_logs(tmp_path, mapping=mapping).files
     (batch,) = _parquet_lines(_pieces_of(file), mapping=mapping)
-    told = [json.loads(line).get("clicked") for line in batch.column("line").to_pylist()]
-    assert told == [["n3"], None, None, ["n4"]]
+    clicked = [json.loads(line).get("clicked") for line in batch.column("line").to_pylist()]
+    assert clicked == [["n3"], None, None, ["n4"]]

@@ -14,13 +14,13 @@ from pyspark.sql import SparkSession
 
 from pipelines.histories import with_history
 from pipelines.ingest import flow
-from pipelines.ingest.batch import replace_rows as exchanging
+from pipelines.ingest.batch import replace_rows as replacing
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.discover.sources import find_new, log_paths
 from pipelines.ingest.flow import ingest_logs
 from pipelines.ingest.parse.mapping import Extra, LogMapping
 from pipelines.ingest.replay import flow as replaying
-from pipelines.ingest.replay.batches import bytes_again, is_named
+from pipelines.ingest.replay.batches import is_named, replayed_bytes
 from pipelines.ingest.replay.flow import replay_logs
 from pipelines.lake.tables import Lake
 from schemas.errors import InputError
@@ -29,7 +29,7 @@ from schemas.raw_log import INGEST_FILES, INGEST_RUNS, RAW_LOG, REJECTS
 from tests.builders import Line, json_line, mind_line, rows, write_logs
 
 FIRST, SECOND, THIRD = (datetime(2026, 3, day, tzinfo=UTC) for day in (8, 9, 10))
-DAYS: list[tuple[datetime, list[Line]]] = [  # batches that tell of the same impressions, and lines that are refused
+DAYS: list[tuple[datetime, list[Line]]] = [  # batches that hold the same impressions, and lines that are refused
     (FIRST, [json_line("1", history=["a"]), json_line("2", time="2026-03-03T10:00:00Z", clicked=["n4"]), b"\xff"]),
     (
         SECOND,
@@ -80,7 +80,7 @@ def add(
 
 
 def made(lake: Lake, source: str = "publisher") -> list[list[tuple[Any, ...]]]:
-    """The source's rows of all tables but the times of the runs."""
+    """The source's rows of all tables without the times of the runs."""
     ours = f"source = '{source}'"
     return [rows(lake.read(table).drop("finished_at").where(ours)) if lake.exists(table) else [] for table in MADE]
 
@@ -106,7 +106,7 @@ def lake(spark: SparkSession, tmp_path: Path, two_sources: Path) -> Lake:
 
 @pytest.fixture(scope="module")
 def late(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> list[list[tuple[Any, ...]]]:
-    """What the same batches make where times before 3 March are impossible."""
+    """The rows of the same batches where times before 3 March are impossible."""
     folder = tmp_path_factory.mktemp("late")
     lake = Lake(spark, str(folder / "lake"))
     add(lake, folder, DAYS, earliest=LATE.earliest)
@@ -158,7 +158,7 @@ def test_too_many_refused_lines_change_nothing(spark: SparkSession, tmp_path: Pa
     assert (summary["impressions"], lake.read(IMPRESSIONS).count(), lake.read(HISTORIES).count()) == (0, 0, 0)
 
 
-def test_another_mapping_reads_the_lines_anew_and_stays_for_later_replays(spark: SparkSession, tmp_path: Path) -> None:
+def test_another_mapping_reads_the_lines_again_and_stays_for_later_replays(spark: SparkSession, tmp_path: Path) -> None:
     lake, new = Lake(spark, str(tmp_path / "lake")), Lake(spark, str(tmp_path / "new"))
     add(lake, tmp_path / "a", MAPPED, mapping=ZONED)
     placed = replace(MENDED, extra={"place": Extra("place")})
@@ -232,8 +232,8 @@ def test_a_source_that_is_not_there_is_an_error(lake: Lake, tmp_path: Path) -> N
         replay_logs(lake, CONFIG, source="nobody")
     for root, source in ((lake.root, "nobody"), (str(tmp_path / "nowhere"), "publisher")):
         with pytest.raises(InputError, match=f"nothing was ingested here from source '{source}'"):
-            bytes_again(root, source)
-    assert bytes_again(lake.root, "publisher") > 0
+            replayed_bytes(root, source)
+    assert replayed_bytes(lake.root, "publisher") > 0
 
 
 def test_lines_that_raw_log_has_lost_are_an_error(lake: Lake) -> None:
@@ -254,12 +254,12 @@ def test_a_killed_batch_is_completed_first(lake: Lake, tmp_path: Path, monkeypat
     assert [len(rows) for rows in made(lake)][-1] == 4
 
 
-STEPS: list[tuple[bool, Any, str, int]] = [  # whether the exchange has begun; what is killed, and at which call
-    *((False, replaying, step, 1) for step in ("write_rows", "write_book")),
+STEPS: list[tuple[bool, Any, str, int]] = [  # whether the replacement has begun; what is killed, and at which call
+    *((False, replaying, step, 1) for step in ("write_rows", "write_run_record")),
     (False, replaying, "write_note", 0),
     *((True, Lake, "overwrite", call) for call in range(6)),
-    (True, exchanging, "write_note", 0),
-    (True, exchanging, "remove_folder", 1),  # 0: what other killed replays left, before it begins
+    (True, replacing, "write_note", 0),
+    (True, replacing, "remove_folder", 1),  # 0: what other killed replays left, before it begins
 ]
 
 
@@ -295,7 +295,7 @@ def test_a_replay_killed_before_each_commit_is_finished_or_undone_by_the_next_ru
 
 
 @pytest.mark.parametrize("call", [1, 2, 5])
-def test_no_impression_lacks_its_history_while_rows_are_exchanged(
+def test_no_impression_lacks_its_history_while_rows_are_replaced(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
     replay_logs(lake, LATE, source="publisher")
@@ -307,7 +307,7 @@ def test_no_impression_lacks_its_history_while_rows_are_exchanged(
     assert len(found) == few + (call > 1)
 
 
-def test_what_a_killed_replay_made_and_somebody_removed_is_made_again(
+def test_the_removed_rows_of_a_killed_replay_are_made_again(
     lake: Lake, late: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as killed:
@@ -315,7 +315,7 @@ def test_what_a_killed_replay_made_and_somebody_removed_is_made_again(
         with pytest.raises(KeyboardInterrupt):
             replay_logs(lake, LATE, source="publisher")
     shutil.rmtree(next(Path(lake.root, "_replay").glob("*/histories")))
-    with pytest.raises(InputError, match=r"is gone or changed. Run ./feedloop ingest --replay --source publisher"):
+    with pytest.raises(InputError, match=r"are gone or changed. Run ./feedloop ingest --replay --source publisher"):
         ingest_logs(lake, partial(find_new, [], tmp_path, None), source="publisher", arrived_at=THIRD)
     replay_logs(lake, LATE, source="publisher")
     assert made(lake) == late

@@ -29,12 +29,12 @@ def observed(spark: SparkSession, *lines: str) -> DataFrame:
     return usable(keyed_lines(with_parsed(raw_logs(spark, *lines), "jsonl")))
 
 
-def told(spark: SparkSession, *lines: str) -> DataFrame:
+def grouped(spark: SparkSession, *lines: str) -> DataFrame:
     return per_observation(observed(spark, *lines))
 
 
 def linked(spark: SparkSession, *lines: str, stored: DataFrame | None = None, batch: int = 1) -> DataFrame:
-    return linked_impressions(told(spark, *lines), stored, batch=batch)
+    return linked_impressions(grouped(spark, *lines), stored, batch=batch)
 
 
 def counts(frame: DataFrame) -> dict[str, int]:
@@ -43,9 +43,9 @@ def counts(frame: DataFrame) -> dict[str, int]:
     return {name: value for name, value in total.items() if value}
 
 
-def test_a_unlinked_observation_becomes_the_row_that_linking_would_make_of_it(spark: SparkSession) -> None:
+def test_an_unlinked_observation_becomes_the_row_that_linking_would_make_of_it(spark: SparkSession) -> None:
     lines = [json_line("1"), json_line("1"), json_line("2", user_id="u2", clicked=[]), json_line("3", user_id="u3")]
-    alone = unlinked_impressions(told(spark, *lines), batch=1)
+    alone = unlinked_impressions(grouped(spark, *lines), batch=1)
     assert rows(alone) == rows(linked(spark, *lines).select(alone.columns))
     single = single_impressions(observed(spark, *lines[1:]), batch=1)
     assert rows(single) == rows(alone.select(single.columns))
@@ -55,7 +55,7 @@ def test_a_unlinked_observation_becomes_the_row_that_linking_would_make_of_it(sp
     ]
 
 
-def test_a_click_told_later_joins_the_earlier_one(spark: SparkSession) -> None:
+def test_a_click_logged_later_joins_the_earlier_one(spark: SparkSession) -> None:
     lines = [json_line(shown=["n5", "n3", "n4"], clicked=clicked) for clicked in (["n5"], [], ["n4"])]
     found = linked(spark, *lines)
     assert rows(found, "shown", "clicked") == [(["n5", "n3", "n4"], [True, False, True])]
@@ -112,7 +112,7 @@ def as_stored(keep: Keep, frame: DataFrame) -> DataFrame:
     return keep(conform(frame.withColumn("source", F.lit("x")), IMPRESSIONS))
 
 
-def test_a_stored_row_that_is_told_of_again_is_unchanged_and_its_lines_are_replays(
+def test_a_stored_row_that_is_logged_again_is_unchanged_and_its_lines_are_replays(
     spark: SparkSession, keep: Keep
 ) -> None:
     stored = as_stored(keep, linked(spark, json_line("b"), json_line("a"), json_line("a", time=LATER)))
@@ -147,14 +147,14 @@ def test_a_line_that_bridges_two_stored_rows_makes_one_of_them(spark: SparkSessi
 
 
 def test_an_id_of_another_view_in_the_first_second_does_not_take_its_key(spark: SparkSession, keep: Keep) -> None:
-    """A view told of for days, at its end under an id smaller than its own, which another one bore at its beginning."""
+    """A view logged for days, at its end under an id smaller than its own, which another view had at its beginning."""
     hours = [f"2026-03-0{1 + hour // 24}T{hour % 24:02}:00:00Z" for hour in (0, 20, 40, 60, 80)]
-    told_for_days = [json_line("b", time=time, shown=["n1"], clicked=[]) for time in hours]
+    logged_for_days = [json_line("b", time=time, shown=["n1"], clicked=[]) for time in hours]
     smaller = json_line("a", time=hours[-1], shown=["n1"], clicked=[])
     another = json_line("a", time=hours[0], shown=["n3"], clicked=[])
-    found = linked(spark, *told_for_days, smaller, another)
+    found = linked(spark, *logged_for_days, smaller, another)
     assert rows(found, "impression_id", "shown", "also_seen_as") == [("a", ["n3"], []), ("b", ["n1"], ["a"])]
-    stored = as_stored(keep, linked(spark, *told_for_days, smaller))
+    stored = as_stored(keep, linked(spark, *logged_for_days, smaller))
     later = linked(spark, another, stored=stored, batch=2)
     assert rows(later, "impression_id", "shown") == [("a", ["n3"])]
 
@@ -177,7 +177,7 @@ def test_uniting_line_by_line_gives_the_same_row_in_every_order(
     assert rows(stored, *content) == rows(linked(spark, *variants), *content)
 
 
-def test_extra_columns_take_the_greatest_told(spark: SparkSession) -> None:
-    observations = told(spark, json_line("1"), json_line("2")).withColumn("device", F.col("impression_id"))
+def test_extra_columns_take_the_greatest_value(spark: SparkSession) -> None:
+    observations = grouped(spark, json_line("1"), json_line("2")).withColumn("device", F.col("impression_id"))
     found: list[tuple[Any, ...]] = rows(linked_impressions(observations, None, batch=1, extra=["device"]), "device")
     assert found == [("2",)]

@@ -14,7 +14,7 @@ from schemas.history import hash_of_history
 from tests.builders import rows
 
 
-def told(spark: SparkSession, *histories: Iterable[str], user: str = "u1") -> DataFrame:
+def logged(spark: SparkSession, *histories: Iterable[str], user: str = "u1") -> DataFrame:
     texts = [(user, " ".join(history)) for history in histories]
     frame = spark.createDataFrame(texts, "user_id string, text string").distinct()
     return frame.withColumn("hash", hash_of(ids_of(F.col("text"))))
@@ -27,7 +27,7 @@ def stored(spark: SparkSession, *histories: Iterable[str], user: str = "u1") -> 
 
 
 def changes(found: DataFrame, *known: str) -> list[tuple[str, str | None]]:
-    """Each sequence to write, and which of the `known` ones it takes the place of."""
+    """Each sequence to write, and the one of the `known` ones that it replaces."""
     frame = history_changes(found)
     hashes = {hash_of_history(text): text for text in known}
     written = frame.select(text_of(F.col("clicks")), F.col(OLD).sequence_hash)
@@ -37,8 +37,8 @@ def changes(found: DataFrame, *known: str) -> list[tuple[str, str | None]]:
 def offsets(found: DataFrame, *histories: Iterable[str]) -> list[int]:
     """The offset of each history."""
     held = {hash: offset for hash, offset in rows(history_offsets(found), "history_hash", "history_offset")}
-    asked = told(found.sparkSession, *histories).select("text", "hash").collect()
-    by_text = {row["text"]: held.get(row["hash"], 0) for row in asked}
+    wanted = logged(found.sparkSession, *histories).select("text", "hash").collect()
+    by_text = {row["text"]: held.get(row["hash"], 0) for row in wanted}
     return [by_text[" ".join(history)] for history in histories]
 
 
@@ -47,7 +47,7 @@ def offsets(found: DataFrame, *histories: Iterable[str]) -> list[int]:
     [
         (["a", "ab", "abc"], ["a b c"]),  # a growing history is stored once
         (["abc", "bc", "c"], ["a b c"]),  # cut from the front: slices
-        (["abc", "bcd", "def"], ["a b c d e f"]),  # the last clicks, told again and again
+        (["abc", "bcd", "def"], ["a b c d e f"]),  # the last clicks, logged again and again
         (["def", "bcd", "abc"], ["a b c d e f"]),  # in whatever order
         (["abcd", "cd", "cde", "bcde"], ["a b c d e"]),  # two lengths in one log
         (["abc", "xyz"], ["a b c", "x y z"]),  # nothing in common
@@ -62,39 +62,39 @@ def offsets(found: DataFrame, *histories: Iterable[str]) -> list[int]:
 def test_histories_that_overlap_are_one_sequence(
     spark: SparkSession, histories: list[Iterable[str]], sequences: list[str]
 ) -> None:
-    found = placed_histories(told(spark, *histories), None)
+    found = placed_histories(logged(spark, *histories), None)
     assert [text for text, _ in changes(found)] == sorted(sequences, key=repr)
 
 
 def test_each_history_has_its_place_in_the_sequence(spark: SparkSession) -> None:
-    found = placed_histories(told(spark, "abc", "bcd", "def", "a", "cd"), None)
+    found = placed_histories(logged(spark, "abc", "bcd", "def", "a", "cd"), None)
     assert offsets(found, "abc", "bcd", "def", "a", "cd") == [0, 1, 3, 0, 2]
     assert rows(history_offsets(found), "history_length", "history_offset") == [(2, 2), (3, 1), (3, 3)]
 
 
 def test_a_stored_sequence_grows_at_its_end_alone(spark: SparkSession) -> None:
-    found = placed_histories(told(spark, "cde", "def", "yab"), stored(spark, "abcd", "xq"))
+    found = placed_histories(logged(spark, "cde", "def", "yab"), stored(spark, "abcd", "xq"))
     assert changes(found, "abcd") == [("a b c d e f", "abcd"), ("y a b", None)]
     assert offsets(found, "cde", "def", "yab") == [2, 3, 0]
 
 
 def test_an_empty_stored_history_becomes_the_first_one_with_clicks(spark: SparkSession) -> None:
-    found = placed_histories(told(spark, "xy", "ab"), stored(spark, ""))
+    found = placed_histories(logged(spark, "xy", "ab"), stored(spark, ""))
     assert changes(found, "") == [("a b", ""), ("x y", None)]
 
 
 def test_a_longer_history_takes_the_place_of_the_stored_ones_that_it_extends(spark: SparkSession) -> None:
-    found = placed_histories(told(spark, "abcd", "abc", "abce", "x", "b"), stored(spark, "ab", "xy", "xq"))
+    found = placed_histories(logged(spark, "abcd", "abc", "abce", "x", "b"), stored(spark, "ab", "xy", "xq"))
     assert changes(found, "ab") == [("a b c d", "ab"), ("a b c e", None)]
     assert offsets(found, "abcd", "b", "x") == [0, 1, 0]
 
 
 def test_what_is_stored_already_changes_nothing(spark: SparkSession) -> None:
-    found = placed_histories(told(spark, "ab", "a", "", "b"), stored(spark, "ab"))
+    found = placed_histories(logged(spark, "ab", "a", "", "b"), stored(spark, "ab"))
     assert changes(found) == []
     assert offsets(found, "ab", "a", "", "b") == [0, 0, 0, 1]
 
 
 def test_users_are_apart(spark: SparkSession) -> None:
-    found = placed_histories(told(spark, "ab"), stored(spark, "a", user="u2"))
+    found = placed_histories(logged(spark, "ab"), stored(spark, "a", user="u2"))
     assert changes(found) == [("a b", None)]

@@ -19,16 +19,16 @@ from pipelines.ingest.resolve.linking import (
 from tests.builders import rows
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
-Told = tuple[str, float, int]  # id, hours after START, what was shown
+Given = tuple[str, float, int]  # id, hours after START, what was shown
 
 
-def observations(spark: SparkSession, *told: Told, user: str = "u1") -> DataFrame:
-    made = [(user, name, START + timedelta(hours=hours), shown) for name, hours, shown in told]
+def observations(spark: SparkSession, *given: Given, user: str = "u1") -> DataFrame:
+    made = [(user, name, START + timedelta(hours=hours), shown) for name, hours, shown in given]
     return spark.createDataFrame(made, "user_id string, impression_id string, time timestamp, shown_hash long")
 
 
 def together(frame: DataFrame) -> list[list[str]]:
-    """The observations of each component, told as id@hours."""
+    """The observations of each component, printed as id@hours."""
     hours = (F.unix_seconds("time") - F.lit(int(START.timestamp()))) / 3600
     named = frame.transform(with_cluster).transform(with_component)
     name = F.concat("user_id", F.lit("/"), "impression_id", F.lit("@"), hours.cast("int"))
@@ -41,7 +41,7 @@ def test_one_id_is_one_impression_while_no_gap_exceeds_24_hours(spark: SparkSess
     assert together(chain) == [["u1/1@0", "u1/1@24", "u1/1@48"], ["u1/1@73"]]
 
 
-def test_a_observation_that_bridges_a_gap_links_what_was_apart(spark: SparkSession) -> None:
+def test_an_observation_that_bridges_a_gap_links_both_sides(spark: SparkSession) -> None:
     apart = [("1", 0, 1), ("1", 40, 2)]
     assert together(observations(spark, *apart)) == [["u1/1@0"], ["u1/1@40"]]
     assert together(observations(spark, *apart, ("1", 20, 3))) == [["u1/1@0", "u1/1@20", "u1/1@40"]]
@@ -75,8 +75,8 @@ def test_both_rules_together_connect_long_chains(spark: SparkSession) -> None:
         ([("1", 0, 1)], [("8", 0, 5), ("8", 1, 5)], []),
     ],
 )
-def test_only_sightings_that_share_a_key_with_another_one_are_linked(
-    spark: SparkSession, incoming: list[Told], stored: list[Told], linked: list[str]
+def test_only_observations_that_share_a_key_with_another_one_are_linked(
+    spark: SparkSession, incoming: list[Given], stored: list[Given], linked: list[str]
 ) -> None:
     fresh = observations(spark, *incoming).transform(with_keys)
     known = observations(spark, *stored).withColumn("row", F.struct("impression_id")).transform(with_keys)

@@ -23,7 +23,7 @@ def test_a_replayed_line_counts_once(spark: SparkSession) -> None:
     assert rows(found.selectExpr("impression_id", "lines", "size(variants)")) == [("1", 2, 1), ("2", 1, 1)]
 
 
-def test_lines_of_one_observation_that_tell_different_clicks_are_kept_apart_inside_it(spark: SparkSession) -> None:
+def test_lines_of_one_observation_with_different_clicks_stay_separate_variants(spark: SparkSession) -> None:
     lines = [json_line(clicked=["n3"]), json_line(clicked=[]), json_line(without=("clicked",))]
     found = observations(spark, *lines)
     assert rows(found.selectExpr("lines", "array_sort(variants.clicked)")) == [(3, ["", "n3", None])]

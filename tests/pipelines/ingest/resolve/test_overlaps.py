@@ -1,4 +1,4 @@
-"""Lists laid over each other: every list is found again, and a user's last clicks cost little more than his clicks."""
+"""Joining overlapping lists: each list is found again, and repeated last clicks cost little more than the clicks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.ingest.resolve import overlaps
-from pipelines.ingest.resolve.overlaps import Placed, placed
+from pipelines.ingest.resolve.overlaps import Placement, place_lists
 from pipelines.lists import Lists, bounds_of
 
 Users = list[list[list[int]]]
@@ -28,7 +28,7 @@ def distinct(users: Users) -> Users:
     return [[list(one) for one in sorted({tuple(one) for one in lists})] for lists in users]
 
 
-def after(stored: Users, found: Placed) -> list[list[list[int]]]:
+def after(stored: Users, found: Placement) -> list[list[list[int]]]:
     """Each user's sequences once the changes are written."""
     held: list[tuple[int, list[int]] | None] = [(owner, one) for owner, lists in enumerate(stored) for one in lists]
     made = found.sequences
@@ -45,8 +45,8 @@ def after(stored: Users, found: Placed) -> list[list[list[int]]]:
 
 @given(users=st.lists(st.tuples(some_lists, some_lists), min_size=1, max_size=3))
 def test_every_list_is_a_slice_of_a_sequence_of_its_owner(users: list[tuple[list[list[int]], list[list[int]]]]) -> None:
-    pieces, stored = distinct([told for told, _ in users]), distinct([held for _, held in users])
-    found = placed(lists_of(pieces), lists_of(stored))
+    pieces, stored = distinct([logged for logged, _ in users]), distinct([held for _, held in users])
+    found = place_lists(lists_of(pieces), lists_of(stored))
     sequences = after(stored, found)
     offset = iter(found.offset.tolist())
     for user, lists in enumerate(pieces):
@@ -54,22 +54,22 @@ def test_every_list_is_a_slice_of_a_sequence_of_its_owner(users: list[tuple[list
             at = next(offset)
             assert any(held[at : at + len(one)] == one for held in sequences[user])
         assert len(sequences[user]) == len({tuple(held) for held in sequences[user]})
-    again = placed(lists_of(pieces), lists_of(sequences))
+    again = place_lists(lists_of(pieces), lists_of(sequences))
     assert not len(again.sequences.owner), "what is stored is looked for, and found"
 
 
 def sliding(users: int, views: int, last: int) -> Lists:
     """The last clicks of each user, in the order of their numbers and not of time; a click is repeated now and then."""
     rng = np.random.default_rng(1)
-    told: Users = []
+    logged: Users = []
     for _ in range(users):
         clicks = rng.integers(0, 400, views + last)
-        told.append([clicks[at : at + last].tolist() for at in range(views)])
-    return lists_of(distinct(told))
+        logged.append([clicks[at : at + last].tolist() for at in range(views)])
+    return lists_of(distinct(logged))
 
 
 def test_the_last_fifty_clicks_of_each_view_are_stored_as_the_clicks() -> None:
-    found = placed(sliding(5, 2000, 50), lists_of([[]]))
+    found = place_lists(sliding(5, 2000, 50), lists_of([[]]))
     assert len(found.sequences.owner) == 5
     assert len(found.sequences.flat) == 5 * 2049
 
@@ -87,6 +87,6 @@ def test_the_work_grows_with_the_clicks(monkeypatch: pytest.MonkeyPatch) -> None
     costs = []
     for views in (500, 5000):
         counted[0] = 0
-        placed(sliding(1, views, 50), lists_of([[]]))
+        place_lists(sliding(1, views, 50), lists_of([[]]))
         costs.append(counted[0])
     assert costs[1] <= 13 * costs[0]
