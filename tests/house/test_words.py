@@ -36,7 +36,9 @@ _EXEMPT = {
     "tests/house/test_words.py",
 }
 # Strings that other programs or old data decide, by file.
-ALLOWED: dict[str, tuple[str, ...]] = {}
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "README.md": ("every-order-beside-random", "whole-steps-and-their-flatness"),  # anchors of LOG.md's entries
+}
 
 
 def found_in(text: str, allowed: tuple[str, ...] = ()) -> Iterator[tuple[int, str]]:

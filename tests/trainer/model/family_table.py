@@ -33,29 +33,30 @@ COLUMNS = {**CHEAP, **COMPILED}
 
 HEAD = f"""# Families of language models
 
-What `--encoder.plm` may name, and what a run can ask of it. *yes*: it gives the output of its own library, and trains;
-*no*: the run is refused before its first step, with the reason and the option to change. A family that is not listed
-is tried all the same, as every language model is at the start of every run, on a few of its own items.
+Each row is a family that `--encoder.plm` may name; each column is a feature that a run may ask of it. *yes*: the family
+gives the output of its own library, and trains. *no*: the run is refused before its first step, with the reason and the
+option to change. Families outside this list are tried too: every run starts with a trial of its language model on a few
+of its own items.
 
-*segment*: what of a segment's hidden states makes its vector: a learnt mean over its tokens or, of decoders, the last
-one. Of encoder-decoders (BART, T5) the encoder is taken, of models of texts and images (CLIP) the one of texts.
+*segment*: how the hidden states of a segment become its vector: a learned mean over its tokens or, for decoders, the
+last token. Encoder-decoders (BART, T5) use the encoder, models of texts and images (CLIP) the text model.
 
-Made by `{COMMAND}` of small random models of each family;
-`tests/trainer/setup/test_encoder_trial.py` fails where it is not up to date.
+`{COMMAND}` makes this table from small random models of each family;
+`tests/trainer/setup/test_encoder_trial.py` fails where it is out of date.
 
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Whether one family can do one thing; "" or why not."""
+    """Whether one family supports one feature: `refused` is "" or the reason why not."""
 
     refused: str
     causal: bool | None = None
 
 
 def tried(plm: str, **asked: Any) -> Found:
-    """What the trial says of the language model in the folder `plm`."""
+    """Return the result of the trial of the language model in the folder `plm`."""
     options = {name: value for name, value in asked.items() if name not in {"half", "compiled"}}
     config = TextEncoderConfig(**{"plm": plm, "frozen_layers": 0, "vector_width": 8, "pooling_width": 8, **options})
     table = random_tokens(np.random.default_rng(1), 12, vocabulary=VOCABULARY)
@@ -69,20 +70,20 @@ def tried(plm: str, **asked: Any) -> Found:
 
 
 def row_of(name: str, folder: Path, columns: dict[str, dict[str, Any]]) -> dict[str, Found]:
-    """One family in some of the columns."""
+    """Return the results of one family in the given columns."""
     plm = saved(name, folder)
     return {column: tried(plm, **asked) for column, asked in columns.items()}
 
 
 def cells(name: str, found: dict[str, Found]) -> str:
-    """A line of the table."""
+    """Return one line of the table."""
     causal = next((each.causal for each in found.values() if each.causal is not None), None)
     segment = "" if causal is None else "last token" if causal else "mean"
     return f"| {name} | {segment} | {' | '.join('no' if each.refused else 'yes' for each in found.values())} |"
 
 
 def in_file() -> dict[str, dict[str, str]]:
-    """The table as it stands: family -> column -> cell."""
+    """Read the table in FAMILIES.md: family -> column -> cell."""
     lines = [line.strip("| \n").split(" | ") for line in FILE.read_text().splitlines() if line.startswith("| ")]
     head, *rows = [line for line in lines if not line[0].startswith("-")]
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
