@@ -1,4 +1,4 @@
-// The JVM side: which Spark, Scala, Delta and Hadoop feedloop runs on, and the jars that spark-submit needs beside the zip.
+// The JVM side: which Spark, Scala, Delta and Hadoop feedloop runs on, and the jars that spark-submit needs with the zip.
 // Written to the plain Gradle API. check and test only call the door, which does the same alone.
 
 import org.gradle.jvm.tasks.Jar
@@ -15,12 +15,12 @@ pluginManager.apply("lifecycle-base")
 repositories.mavenCentral()
 
 configurations.create("sparkJars") {
-    // Spark brings its own Scala, its own modules, and what Hadoop and the SDK want beside them.
+    // Spark brings its own Scala, its own modules, and what Hadoop and the SDK also want.
     for (group in listOf("org.apache.spark", "org.scala-lang", "io.netty", "org.apache.httpcomponents",
         "commons-codec", "commons-logging", "org.slf4j", "org.wildfly.openssl")) {
         exclude(mapOf("group" to group))
     }
-    exclude(mapOf("group" to "software.amazon.awssdk", "module" to "bundle")) // the whole SDK, 500 MB
+    exclude(mapOf("group" to "software.amazon.awssdk", "module" to "bundle")) // the complete SDK, 500 MB
 }
 dependencies.add("sparkJars", "io.delta:delta-spark_$scalaVersion:$deltaVersion")
 dependencies.add("sparkJars", "org.apache.hadoop:hadoop-aws:$hadoopVersion")

@@ -50,8 +50,7 @@ def forget(
     packed
         Packed directories, or folders of them, to search for these users.
     runs
-        Folders of runs, exports and figures: records of these users are removed; checkpoints made of their rows are
-        listed.
+        Folders of runs, exports and figures: records of these users are removed, checkpoints of their rows listed.
     rebuild
         Pack those packed directories again, in place and with their own options.
     vacuum_now

@@ -65,12 +65,8 @@ def train(
 
 def _trained(trainer: Trainer, at: Working) -> dict[str, Any]:
     with terminal.run_folder(at.folder, trainer), watched(trainer, at.folder) as watch:
-        ways: dict[str, Any] = {
-            "asked_to_stop": watch.asked_to_stop,
-            "on_line": watch.line,
-            "on_evaluation": watch.evaluated,
-        }
-        session = TrainingSession(trainer, at.folder, follower=at.follower, **ways)
+        on: dict[str, Any] = dict(on_line=watch.line, on_evaluation=watch.evaluated, asked_to_stop=watch.asked_to_stop)
+        session = TrainingSession(trainer, at.folder, follower=at.follower, **on)
         resumed_from = terminal.resume_run(session, trainer, at)
         terminal.write_config(at, trainer)
         watch.begin()

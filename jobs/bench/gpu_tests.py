@@ -19,11 +19,11 @@ _COUNT = re.compile(r"(\d+) (passed|failed|skipped|errors?|deselected)")
 def gpu_tests() -> dict[str, Any]:
     """How many passed, failed and were skipped, and the files that were not looked into."""
     if find_spec("pytest") is None:
-        return {"told": "pytest is not installed"}
+        return {"skipped": "pytest is not installed"}
     marked = [path for path in sorted((ROOT / "tests").rglob("*.py")) if _MARK.search(path.read_text("utf-8"))]
     files = [str(path.relative_to(ROOT)) for path in marked if not _SPARK.search(path.read_text("utf-8"))]
     if not files:
-        return {"told": "no test is marked gpu"}
+        return {"skipped": "no test is marked gpu"}
     # Without conftest.py: it asks for libraries of development, and these tests for nothing of it.
     options = ["-m", "gpu", "--noconftest", "-p", "no:cacheprovider", "-q"]
     done = subprocess.run(

@@ -1,6 +1,6 @@
 """What earlier code wrote is read, added to and gone on with: a lake, a packed directory and a run with its checkpoint.
 
-The archives in tests/data/stored stay as they are; tests/data/stored/make.py tells how they were made.
+The archives in tests/data/stored stay as they are; tests/data/stored/make.py makes them.
 """
 
 from __future__ import annotations
@@ -128,12 +128,12 @@ def test_an_older_packed_directory_is_read_by_both_readers(folder: Path) -> None
 
 def digest(parts: Iterable[Mapping[str, NDArray[Any]]]) -> str:
     """The sha256 of all arrays: names, types, shapes and bytes."""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
         for name in sorted(part):
             array = np.ascontiguousarray(part[name])
-            whole.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
-    return whole.hexdigest()
+            digest.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 @pytest.mark.parametrize("reader", get_args(BackendName))
@@ -149,7 +149,7 @@ def recorded() -> dict[str, Any]:
 
 
 def losses(out: str) -> dict[int, float]:
-    """Step -> the loss that the run's metrics.jsonl tells."""
+    """Step -> the loss that the run's metrics.jsonl states."""
     lines = map(json.loads, Path(out, "metrics.jsonl").read_text().splitlines())
     return {line["step"]: line["loss"] for line in lines}
 
@@ -160,19 +160,19 @@ def test_a_run_goes_on_from_an_older_checkpoint(folder: Path) -> None:
     found = summary_of(train, *DATA, "--out", "run", *MODEL, "--resume", "auto")
     assert found["gone_on_from"] == f"run/checkpoint/step-{STOPPED_AT:08d}"
     assert (found["complete"], found["steps"], found.get("passed_over")) == (True, 39, None)
-    whole = {int(step): loss for step, loss in recorded()["loss"].items()}
+    unbroken = {int(step): loss for step, loss in recorded()["loss"].items()}
     after = losses("run")
-    assert after.keys() == whole.keys()
-    assert after[STOPPED_AT + 1] == pytest.approx(whole[STOPPED_AT + 1], abs=1e-5)
-    assert after == pytest.approx(whole, abs=1e-3)  # processors round differently, and steps add that up
+    assert after.keys() == unbroken.keys()
+    assert after[STOPPED_AT + 1] == pytest.approx(unbroken[STOPPED_AT + 1], abs=1e-5)
+    assert after == pytest.approx(unbroken, abs=1e-3)  # processors round differently, and steps add that up
 
 
-def test_an_older_checkpoint_is_judged_and_exported(folder: Path) -> None:
+def test_an_older_checkpoint_is_evaluated_and_exported(folder: Path) -> None:
     unpack("lake", "packed-3", "checkpoint-4")
     given = (*DATA, *LAKE, "--checkpoint", "run/checkpoint")
-    judged = summary_of(evaluate, *given)
-    assert judged["step"] == STOPPED_AT
-    assert judged["methods"]["model"]["auc"] == pytest.approx(recorded()["auc"], abs=1e-6)
+    evaluated = summary_of(evaluate, *given)
+    assert evaluated["step"] == STOPPED_AT
+    assert evaluated["methods"]["model"]["auc"] == pytest.approx(recorded()["auc"], abs=1e-6)
     found = summary_of(export_embeddings, *given, "--out", "export")
     assert (found["news"], found["encoded"]) == (36, 0), "the lake's table holds this checkpoint's vectors"
     assert np.allclose(exported(folder / "export"), recorded()["vectors"], atol=1e-5)

@@ -62,7 +62,7 @@ def imports(tree: ast.AST) -> list[Import]:
         if isinstance(node, ast.Import):
             found += [Import(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: a relative import; write the whole name"
+            assert node.level == 0, f"line {node.lineno}: a relative import; write the full name"
             base = node.module or ""
             inner = [f"{base}.{alias.name}" for alias in node.names]
             found += [Import(name if name in names() else base, node.lineno) for name in inner]

@@ -210,12 +210,12 @@ def test_only_jobs_speak_to_the_user() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_readme_tells_the_commands_that_ci_runs() -> None:
+def test_the_readme_names_the_commands_that_ci_runs() -> None:
     run = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     commands = re.findall(r"^\./feedloop .*$", run, flags=re.MULTILINE)
     assert commands == ["./feedloop check", "./feedloop test"]
     missing = [command for command in [*commands, "./feedloop demo"] if command not in document("README.md")]
-    assert not missing, f"README.md does not tell of {missing}"
+    assert not missing, f"README.md does not name {missing}"
 
 
 def test_no_todo_without_an_issue() -> None:

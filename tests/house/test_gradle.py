@@ -1,4 +1,4 @@
-"""build.gradle.kts evaluated for real, by Gradle's engine beside the project where there is one."""
+"""build.gradle.kts evaluated for real, by Gradle's engine next to the project, where there is one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENGINE = SHARED / "gradle" / "gradle.sh"
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the script and the Java source alone, so that nothing else can answer for it."""
     if not ENGINE.is_file():
-        pytest.skip("no Gradle engine: ../shared/gradle is absent beside this clone")
+        pytest.skip("no Gradle engine: ../shared/gradle is absent next to this clone")
     missing = [tool for tool in ("mvn", "javac", "java", "unzip") if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"the Gradle engine needs {', '.join(missing)} on PATH")

@@ -86,7 +86,7 @@ TOUCHES_THE_WORLD = [
     "pipelines/ingest/discover/fingerprint.py",  # whether a file changed but a moment ago
     "pipelines/lake/leases.py",  # a clock, and objects
     "pipelines/lake/locks.py",  # a file that the kernel locks
-    "pipelines/lake/versions.py",  # reports beside the tables
+    "pipelines/lake/versions.py",  # reports next to the tables
     "pipelines/news/*",  # the token table
     "pipelines/packing/write.py",
     "pipelines/packing/build_folder.py",  # where a directory is made

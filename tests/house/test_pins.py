@@ -100,7 +100,7 @@ def bounds_without_reason(text: str) -> list[str]:
     return wrong
 
 
-def test_every_upper_bound_tells_its_reason() -> None:
+def test_every_upper_bound_states_its_reason() -> None:
     wrong = bounds_without_reason((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     assert not wrong, f"say why behind these bounds in pyproject.toml, as in '# < 2: why': {wrong}"
     assert bounds_without_reason('"numpy>=1,<2",\n"a<3",  # < 3: because\n"b>=1",') == ['"numpy>=1,<2",']

@@ -3,7 +3,7 @@
 OUT gets lake.tar.xz, packed-N.tar.xz and checkpoint-N.tar.xz, N being the format that the jobs write. The data are
 synthetic (publisher.py) and always the same; names of files, times of commits and so the archives' bytes are not.
 Archives of a format are made once and kept: they are what code of that time wrote. They name no place of a machine:
-every job runs in the folder with relative paths, and what tells of the machine (about.json, pages, curves) is left out.
+every job runs in the folder with relative paths, and files on the machine (about.json, pages, curves) are left out.
 """
 
 from __future__ import annotations
@@ -87,18 +87,18 @@ def _lake() -> None:
 
 def _checkpoint() -> dict[str, Any]:
     """run/ as a kill after STOPPED_AT steps leaves it, and the figures of what follows from its checkpoint."""
-    summary_of(train, *DATA, "--out", "whole", *MODEL)
-    lines = [json.loads(line) for line in Path("whole", "metrics.jsonl").read_text().splitlines()]
+    summary_of(train, *DATA, "--out", "complete", *MODEL)
+    lines = [json.loads(line) for line in Path("complete", "metrics.jsonl").read_text().splitlines()]
     name = f"step-{STOPPED_AT:08d}"
-    shutil.copytree(f"whole/checkpoint/{name}", f"run/checkpoint/{name}")
-    shutil.copy("whole/config.json", "run")
+    shutil.copytree(f"complete/checkpoint/{name}", f"run/checkpoint/{name}")
+    shutil.copy("complete/config.json", "run")
     with Path("run", "metrics.jsonl").open("w") as stream:
         stream.writelines(f"{json.dumps(line)}\n" for line in lines if line["step"] <= STOPPED_AT)
-    judged = summary_of(evaluate, *DATA, "--checkpoint", "run/checkpoint", "--out", "evaluation.json")
+    evaluated = summary_of(evaluate, *DATA, "--checkpoint", "run/checkpoint", "--out", "evaluation.json")
     summary_of(export_embeddings, *DATA, *LAKE, "--checkpoint", "run/checkpoint", "--out", "export")
     return {
         "loss": {str(line["step"]): line["loss"] for line in lines},
-        "auc": judged["methods"]["model"]["auc"],
+        "auc": evaluated["methods"]["model"]["auc"],
         "vectors": exported(Path("export")),
     }
 
@@ -110,7 +110,7 @@ def exported(export: Path) -> list[list[float]]:
 
 
 def archive(file: Path, names: Sequence[str]) -> Path:
-    """These files and folders, without hidden checksum files and whatever tells who made them, in a .tar.xz."""
+    """These files and folders, without hidden checksum files and whatever names their maker, in a .tar.xz."""
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
         entry.uid = entry.gid = 0
