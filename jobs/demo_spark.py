@@ -12,9 +12,9 @@ from jobs.ingest import ingest
 from jobs.pack import pack
 from jobs.prepare_news import prepare_news
 from pipelines.engine.choice import EngineConfig, session_for
+from pipelines.ingest.batch.audit import check_usable
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.discover.sources import find_logs
-from pipelines.ingest.no_impressions import check_usable
 from pipelines.lake.tables import Lake
 from pipelines.news.readers import news_file
 from pipelines.packing.config import PackingConfig

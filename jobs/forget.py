@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli.command_line import run
-from jobs.cli.forgotten import WARNING, show_forgotten
+from jobs.cli.maintenance import VACUUM_NOW_WARNING, show_forgotten
 from pipelines.delta.table_ddl import TABLES
 from pipelines.engine.choice import EngineConfig, session_for
 from pipelines.forget.flow import forget_users
@@ -66,7 +66,7 @@ def forget(
             packs = [folder_of(finish_repack(each)) for each in packed or []]
             others = [folder_of(each) for each in runs or []]
             if vacuum_now:
-                print(WARNING, file=sys.stderr)
+                print(VACUUM_NOW_WARNING, file=sys.stderr)
             before = tables.versions(TABLES)
             summary = forget_users(tables, asked, key=key, at_once=vacuum_now)
             holdings = find_holdings(tables, packs, others, partial(repack, tables) if rebuild else None)

@@ -16,8 +16,8 @@ from jobs.cli.command_line import run
 from jobs.cli.progress import stage
 from jobs.make_sample import make_sample
 from pipelines.engine.local_spark import build_session
+from pipelines.lake.notes import noted_sources
 from pipelines.lake.tables import Lake
-from pipelines.lake.token_notes import noted_sources
 from pipelines.maintain.flow import state_of
 from pipelines.news.refine import words_of
 from pipelines.news.segmenting import Select

@@ -1,25 +1,45 @@
-"""A training run in an MLflow store: its options, its metrics by step, and which table versions it was made from."""
+"""A training run in an MLflow store: its options, its metrics by step, and which table versions it was made from.
+
+MLflow loads when it is first used.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from jobs.tracking.lazily import lazily
 from schemas.errors import InputError
 from schemas.regular_file import read_bytes
 from schemas.strict_json import ShortText, decoded
 from trainer.data.directory import PackedDirectory
 from trainer.loop.trainer import Trainer
+
+
+def lazily(name: str) -> ModuleType | None:
+    """The module, which loads at the first look into it; None where it is not installed."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        return None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it reports every run to its makers
 if TYPE_CHECKING:

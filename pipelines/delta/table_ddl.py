@@ -1,4 +1,4 @@
-"""Creates a contract's table with its rules, or brings a table that an older feedloop made up to its contract."""
+"""Creates a contract's table with its rules, brings an older feedloop's table up to it, and casts rows to it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from deltalake import DeltaTable, Field, Schema
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.delta.conform import conform
 from pipelines.delta.delta_errors import broken_rule
 from pipelines.delta.log import RULE, Snapshot, open_table, snapshot
 from pipelines.delta.reading import delta_frame
@@ -186,3 +186,23 @@ def _without_spaces(expression: str) -> str:
 def literal(text: str) -> str:
     """The text as a literal of Spark SQL."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def conform(frame: DataFrame, table: Table) -> DataFrame:
+    """The columns of `table` in contract order, cast to its types; other columns are dropped."""
+    missing = [name for name in table.column_names if name not in frame.columns]
+    if missing:
+        raise ContractError(
+            f"table {table.name}: the frame has no {missing}, its columns are {frame.columns}. "
+            "Add them in the stage that writes this table, or change its contract in schemas/"
+        )
+    try:
+        rows = frame.select([F.col(column.name).cast(column.dtype).alias(column.name) for column in table.columns])
+        assert rows.schema  # Spark Connect analyses a frame only on request
+    except AnalysisException as error:
+        found = {name: kind for name, kind in frame.dtypes if name in table.column_names}
+        raise ContractError(
+            f"table {table.name}: columns {found} cannot become the contract's types ({error.getCondition()}). "
+            "Cast them in the stage that writes this table"
+        ) from error
+    return rows

@@ -158,3 +158,12 @@ def _logged(value: Any) -> Any:
 def _text(value: Any) -> str | None:
     """A partition's value in the form of Delta's log."""
     return None if value is None else str(value)
+
+
+@dataclass(slots=True)
+class Staged:
+    """The computed rows; and, where the engine has written them as files of the table, these files."""
+
+    frame: DataFrame
+    files: DataFiles | None = None
+    committing: bool = False  # once set, only the table's log shows whether the table contains the files

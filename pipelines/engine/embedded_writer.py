@@ -21,11 +21,10 @@ from pipelines.delta.log import open_table
 from pipelines.delta.merge import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.delta.reading import delta_frame
 from pipelines.engine.committing import commit_files
-from pipelines.engine.data_files import as_stored, write_files
+from pipelines.engine.data_files import Staged, as_stored, write_files
 from pipelines.engine.region import Region
-from pipelines.engine.replacing import replace_rows
 from pipelines.engine.scratch import Keep, scratch
-from pipelines.engine.staged import Staged
+from pipelines.engine.stored_files import files_in, removals, rows_of
 from pipelines.engine.stream_writer import overwrite_by_stream, standard_sql
 from schemas.table import Table
 
@@ -133,3 +132,41 @@ def _pairs(stored: DataFrame, incoming: DataFrame, same: Mapping[str, str]) -> D
     """Stored rows joined with the incoming rows. `same`: stored column -> the incoming column with an equal value."""
     equal = [F.col(f"{STORED}.`{own}`") == F.col(f"{INCOMING}.{other}") for own, other in same.items()]
     return stored.alias(STORED).join(incoming.alias(INCOMING), reduce(Column.__and__, equal))
+
+
+def replace_rows(
+    table: Table,
+    at: DeltaTable,
+    path: str,
+    stored: DataFrame,
+    *,
+    removed: DataFrame,
+    added: DataFrame,
+    mark: Mark,
+    changes: Changes,
+) -> None:
+    """Replace the stored rows that have the key of a removed one by the added ones, in one commit: it exchanges the
+    files that can hold them for others. `stored`: the rows of the table at `path`.
+    """
+    columns = [*table.column_names]
+    files = files_in(at, Region.of(table, removed.select(*columns)))
+    same = reduce(Column.__and__, (F.col(f"a.`{n}`") == F.col(f"b.`{n}`") for n in (*table.partition_by, *table.key)))
+
+    def replaced(held: DataFrame) -> DataFrame:
+        others = held.alias("a").join(removed.alias("b"), same, how="left_anti")
+        return others.unionByName(added, allowMissingColumns=True)
+
+    if files is None:
+        # By delta-rs: it overwrites the rows of a predicate, and copies the other rows of these files.
+        region = Region.of(table, removed.select(*columns).unionByName(added, allowMissingColumns=True))
+        rows = replaced(stored.where(region.column()))
+        # One partition after another: the engine sorts each in memory.
+        values = region.values.get(table.partition_by[-1], []) if table.ordered_by and table.partition_by else []
+        parts = [rows.where(F.col(table.partition_by[-1]) == value) for value in values] or [rows]
+        overwrite_by_stream(table, at, parts, mark, predicate=region.sql(), changes=changes)
+        return
+    held, time = rows_of(files, stored, path), table.ordered_by
+    times = None if time is None else held.select(time).unionAll(added.select(time))
+    made = write_files(table, at, path, replaced(held), times)
+    # No retry: a row that another run adds meanwhile could have the key of a row that is changed here.
+    commit_files(at, [*removals(files), *made.adds], mark, changes, retries=0)

@@ -13,8 +13,8 @@ from pipelines.delta.commits import Changes, Mark, latest_commits
 from pipelines.delta.log import open_table
 from pipelines.delta.merge import GONE, INCOMING, OLD, STORED, Merge
 from pipelines.delta.table_ddl import literal
+from pipelines.engine.data_files import Staged
 from pipelines.engine.scratch import Keep
-from pipelines.engine.staged import Staged
 from pipelines.session import spark_uri, with_settings
 from schemas.table import Table
 

@@ -9,10 +9,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines.delta.commits import Changes, Mark
 from pipelines.delta.merge import Merge
+from pipelines.engine.data_files import Staged
 from pipelines.engine.embedded_writer import EmbeddedWriter
 from pipelines.engine.scratch import Keep
 from pipelines.engine.spark_writer import SparkWriter
-from pipelines.engine.staged import Staged
 from pipelines.session import is_embedded
 from schemas.table import Table
 

@@ -1,6 +1,7 @@
 """Erases users' rows from one table, source by source, in commits without ids, which a killed run can repeat.
 
-The partitions that hold such rows are rewritten without them. A predicate on ids would be stored in Delta's log.
+The partitions that hold such rows are rewritten without them. A predicate on ids would be stored in Delta's log. Then
+INGEST_RUNS gets the number of each batch's erased lines.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pipelines.ingest.discover.table_log import table_log
 from pipelines.lake.tables import Lake
 from schemas.errors import ContractError
 from schemas.impression import ALIASES, HISTORIES, IMPRESSIONS
-from schemas.raw_log import RAW_LOG, REJECTS
+from schemas.raw_log import INGEST_RUNS, RAW_LOG, REJECTS
 from schemas.table import Table
 from schemas.trajectory import EVALUATION, TRAJECTORIES
 
@@ -105,3 +106,35 @@ def _region(table: Table, source: str, partitions: Sequence[Mapping[str, Any]]) 
         either += [f"{name} IS NULL"] if None in values else []
         conditions.append(f"({' OR '.join(either)})")
     return " AND ".join(conditions)
+
+
+def update_counts(lake: Lake, run: str, *, since: Mapping[str, int]) -> None:
+    """Add to each batch's `forgotten` the lines that the run's commits removed from RAW_LOG, each commit once."""
+    if not lake.exists(INGEST_RUNS):
+        return
+    counted = _counted_version(lake, run, since.get(INGEST_RUNS.name, 0))
+    commits = [
+        (version, note)
+        for version, note in commits_of(lake, RAW_LOG, run, since=since.get(RAW_LOG.name, 0))
+        if version > counted
+    ]
+    gone: dict[tuple[str, int], int] = {}
+    for _, note in commits:
+        for batch, count in note["batches"]:
+            gone[note["of"], batch] = gone.get((note["of"], batch), 0) + count
+    if not gone:
+        return
+    lost = lake.spark.createDataFrame(
+        [(*at, count) for at, count in gone.items()], "source string, batch bigint, lost bigint"
+    )
+    batches = lake.read(INGEST_RUNS).join(lost, ["source", "batch"], how="left")
+    forgotten = F.when(F.col("lost").isNull(), F.col("forgotten")).otherwise(
+        F.coalesce("forgotten", F.lit(0)) + F.col("lost")
+    )
+    note = {"forget": run, "settled": commits[-1][0]}
+    lake.overwrite(INGEST_RUNS, batches.withColumn("forgotten", forgotten).drop("lost"), note=note)
+
+
+def _counted_version(lake: Lake, run: str, since: int) -> int:
+    """The latest version of RAW_LOG that INGEST_RUNS has counted, by the run's own commits; -1 if there is none."""
+    return max((note["settled"] for _, note in commits_of(lake, INGEST_RUNS, run, since=since)), default=-1)

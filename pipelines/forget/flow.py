@@ -15,8 +15,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from pipelines.engine.scratch import Keep
-from pipelines.forget.counts import update_counts
-from pipelines.forget.erase_rows import ERASED, OF_USERS, commits_of, erase, note_of
+from pipelines.forget.erase_rows import ERASED, OF_USERS, commits_of, erase, note_of, update_counts
 from pipelines.forget.requested_users import RequestedUser, stored_ids
 from pipelines.ingest.batch.replace_rows import finish_replacements
 from pipelines.ingest.batch.replace_rows import note_of as replay_note

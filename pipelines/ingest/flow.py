@@ -18,8 +18,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.delta.delta_errors import conflict
+from pipelines.engine.data_files import Staged
 from pipelines.engine.scratch import Keep
-from pipelines.engine.staged import Staged
 from pipelines.ingest.batch.audit import check_reject_share, read_lines
 from pipelines.ingest.batch.replace_rows import finish_replacements
 from pipelines.ingest.batch.run_records import (

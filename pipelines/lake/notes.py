@@ -1,16 +1,21 @@
-"""Reads the notes that stages leave on tables: JSON in a table's properties, where other programs can write too."""
+"""The notes that stages leave on tables: JSON in a table's properties, where other programs can write too."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.lake.tables import Lake
+from schemas.news import ITEM_TOKENS
 from schemas.strict_json import Count, converted, json_value
 from schemas.table import Table
 
 _Plain = dict[str, Any]
 _AGAIN = "Run the job that writes this table again"
+_MADE_FROM = "made_from"  # the note of ITEM_TOKENS
+_INPUT = "input"  # in it: what a source's last run read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,3 +83,38 @@ def read_note(lake: Lake, table: Table, name: str, kind: type[TrajectoriesNote |
     found: _Plain = json_value(text, where, advice=_AGAIN)
     converted(found, kind, where, advice=_AGAIN, unknown="ignored")
     return found
+
+
+def noted_sources(lake: Lake) -> dict[str, dict[str, Any]]:
+    """Source -> its settings (`tokens`, `tokenizer`, `language`, `near_duplicates`), `corpora`, the rows' `sha256`."""
+    return {
+        source: {name: value for name, value in made.items() if name != _INPUT}
+        for source, made in _sources(lake).items()
+    }
+
+
+def noted_inputs(lake: Lake) -> dict[str, dict[str, Any]]:
+    """Source -> its last run's inputs (`made_of`), the `versions` of the news tables that it left, the `summary` of a
+    run that finds them unchanged, and `texts`, the number of news with each field; empty for an older feedloop."""
+    return {source: made.get(_INPUT, {}) for source, made in _sources(lake).items()}
+
+
+def note_source(
+    lake: Lake, source: str, made: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Note by what the items of one source are made; notes of other sources stay, except those in `inputs`."""
+    known = _sources(lake)
+    kept = {_INPUT: known[source][_INPUT]} if _INPUT in known.get(source, {}) else {}
+    sources = known | {source: kept | dict(made)}
+    for name, found in (inputs or {}).items():
+        sources[name] = {**sources[name], _INPUT: dict(found)}
+    lake.note(ITEM_TOKENS, _MADE_FROM, json.dumps({"sources": sources}, sort_keys=True))
+
+
+def _sources(lake: Lake) -> dict[str, dict[str, Any]]:
+    found = read_note(lake, ITEM_TOKENS, _MADE_FROM, NewsNote) if lake.exists(ITEM_TOKENS) else {}
+    sources: dict[str, dict[str, Any]] = found.get("sources", {})
+    if "tokens" in found:  # an older feedloop made the items of all sources by the same settings
+        of_all = {"tokens": found["tokens"], "near_duplicates": found.get("near_duplicates")}
+        sources = {name: of_all | own for name, own in sources.items()}
+    return sources

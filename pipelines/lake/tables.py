@@ -16,9 +16,9 @@ from pipelines.delta.log import Snapshot, is_table, open_table, snapshot
 from pipelines.delta.merge import Merge
 from pipelines.delta.reading import delta_frame
 from pipelines.engine.commit_check import check_commits
+from pipelines.engine.data_files import Staged
 from pipelines.engine.one_machine import on_one_machine
 from pipelines.engine.scratch import Keep, scratch
-from pipelines.engine.staged import Staged
 from pipelines.engine.writer import writer_of
 from pipelines.lake import locks, versions
 from pipelines.lake.named_tables import lake_location, registrar

@@ -9,17 +9,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import Keep
+from pipelines.lake.notes import noted_sources
 from pipelines.lake.tables import Lake
-from pipelines.lake.token_notes import noted_sources
-from pipelines.news.affected import keep_changed
-from pipelines.news.category_prefix import text_sha256
-from pipelines.news.lines import COLUMNS
-from pipelines.news.logged_ids import news_of_log
-from pipelines.news.readers import news_file, read_news
+from pipelines.news.category_prefix import NO_TEXT_SHA256, text_sha256
+from pipelines.news.readers import COLUMNS, news_file, read_news
 from pipelines.news.segmenting import NewsConfig
 from pipelines.news.settings import ResolvedSettings, resolve_settings
 from pipelines.news.unchanged import RunStart, fingerprint, inspect_lake, note_run
-from pipelines.news.update import commit_once, stored_rows, update_items
+from pipelines.news.update import commit_once, keep_changed, stored_rows, update_items
 from schemas.errors import InputError
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import FIELDS, NEWS
@@ -116,3 +113,12 @@ def _count_and_check(read: DataFrame, file: Path) -> dict[str, int]:
         )
     repeated = counts["lines"] - counts["rejected"] - counts["news"]
     return {name: counts[name] for name in ("lines", "rejected", "news")} | {"repeated": repeated}
+
+
+def news_of_log(impressions: DataFrame, histories: DataFrame, held: DataFrame) -> DataFrame:
+    """NEWS rows, all text empty, of the shown or clicked ids that `held` (NEWS) lacks; its rows stay unchanged."""
+    shown = impressions.select("source", F.explode("shown").alias("news_id"))
+    clicked = histories.select("source", F.explode("clicks").alias("news_id"))
+    named = shown.unionByName(clicked).distinct().join(held, [*NEWS.key], how="left_anti")
+    empty = {column.name: F.lit("") for column in NEWS.columns if column.name not in NEWS.key}
+    return named.withColumns(empty | {"text_sha256": F.lit(NO_TEXT_SHA256)})

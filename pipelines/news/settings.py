@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.lake.notes import noted_sources
 from pipelines.lake.tables import Lake
-from pipelines.lake.token_notes import noted_sources
 from pipelines.news.segmenting import NewsConfig, Segmenting
 from pipelines.news.tokenizer_file import DEFAULT
 from schemas.errors import InputError

@@ -10,8 +10,8 @@ from typing import Any
 
 from pipelines.compressed import plain_name
 from pipelines.delta.table_ddl import TABLES_OF
+from pipelines.lake.notes import note_source, noted_inputs, noted_sources
 from pipelines.lake.tables import Lake
-from pipelines.lake.token_notes import note_source, noted_inputs, noted_sources
 from pipelines.news.provenance import noted_provenance
 from pipelines.news.settings import ResolvedSettings
 from schemas.news import ITEM_TOKENS

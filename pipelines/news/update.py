@@ -1,7 +1,8 @@
-"""Brings ITEM_TOKENS up to date with NEWS: rows for new items, tokens for new and changed ones."""
+"""Brings ITEM_TOKENS up to date with NEWS: finds the items that changes can affect, makes their rows and tokens."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -10,11 +11,11 @@ from pyspark.sql import functions as F
 from pipelines.delta.commits import Changes, Mark
 from pipelines.delta.delta_errors import conflict
 from pipelines.engine.scratch import Keep
+from pipelines.lake.notes import note_source
 from pipelines.lake.tables import Lake
-from pipelines.lake.token_notes import note_source
 from pipelines.news import report
-from pipelines.news.affected import affected_news, count_texts_now
-from pipelines.news.category_prefix import with_category_prefix
+from pipelines.news.category_prefix import NO_TEXT_SHA256, with_category_prefix
+from pipelines.news.corpus import count_texts
 from pipelines.news.items import assign_rows, changed_items, with_item, with_near_duplicates, with_rows
 from pipelines.news.near_duplicates import near_duplicates
 from pipelines.news.provenance import Provenance, resolve_provenance
@@ -23,7 +24,7 @@ from pipelines.news.stop_words import stop_words
 from pipelines.news.tokens import CHUNK_ITEMS, refined, tokenised
 from pipelines.news.unchanged import RunStart
 from schemas.as_spark import spark_schema
-from schemas.news import CORPUS_STATISTICS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
+from schemas.news import CORPUS_STATISTICS, FIELDS, ITEM_TOKENS, NEAR_DUPLICATES, NEWS
 from schemas.table import Table
 
 _APP = "prepare_news"
@@ -116,3 +117,36 @@ def _tokens_version() -> str:
     """SQL: one more if the tokens of a stored row change; rows of an older feedloop have no version yet."""
     same = "stored.segment_tokens <=> incoming.segment_tokens AND stored.segment_field <=> incoming.segment_field"
     return f"coalesce(stored.tokens_version, 1) + CASE WHEN {same} THEN 0 ELSE 1 END"
+
+
+def keep_changed(news: DataFrame, held: DataFrame) -> DataFrame:
+    """The news that NEWS lacks or holds with other values, with `old_sha256` of the stored text, null if none."""
+    values = ("category", "subcategory", "text_sha256")
+    before = held.select(*NEWS.key, F.struct(*values).alias("before"))
+    same = F.col("before").eqNullSafe(F.struct(*values))
+    found = news.join(before, [*NEWS.key], how="left").where(~same)
+    return found.withColumn("old_sha256", F.col("before.text_sha256")).drop("before")
+
+
+def affected_news(news: DataFrame, changed: DataFrame, *, keep: Keep) -> DataFrame:
+    """The changed news, and the news that share or shared their text: one canonical item serves all of them.
+
+    `news` are all present news of the source, `changed` is from `keep_changed`. If all other items are up to date, only
+    the items of these news can be new or differ.
+    """
+    texts = changed.select("text_sha256").union(changed.select(F.col("old_sha256")))
+    shared = texts.where(F.col("text_sha256") != NO_TEXT_SHA256).distinct()  # items without text share nothing
+    alike = news.select("news_id", "text_sha256").join(shared, "text_sha256", how="left_semi")
+    others = keep(alike.select("news_id").join(changed, "news_id", how="left_anti"))
+    own = changed.select(*NEWS.column_names)
+    if others.isEmpty():  # then the texts of all other news need not be read
+        return own
+    return own.unionByName(news.join(others, "news_id", how="left_semi").select(*NEWS.column_names))
+
+
+def count_texts_now(news: DataFrame, start: RunStart, changed: DataFrame) -> Mapping[str, int]:
+    """Field -> number of news with text there. Counts all news only if the number of the older ones is unknown."""
+    if not start.texts or not changed.where(F.col("old_sha256").isNotNull()).isEmpty():
+        return count_texts(news)
+    added = count_texts(changed)
+    return {field: start.texts[field] + added[field] for field in FIELDS}

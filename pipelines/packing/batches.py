@@ -13,7 +13,7 @@ from pipelines.packing import tasks
 from pipelines.packing.budget import Budget
 from pipelines.packing.budget import superblock_size as sized
 from pipelines.packing.config import PackingConfig
-from pipelines.packing.ordering import Recipe
+from pipelines.packing.orders import Recipe
 from pipelines.packing.sharding import Load, with_fingerprint, with_shard
 from pipelines.packing.token_files import RowTokens
 from schemas.manifest import FileEntry, Superblock

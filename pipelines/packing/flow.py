@@ -11,9 +11,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.engine.scratch import Keep, scratch
-from pipelines.lake.notes import TrajectoriesNote, read_note
+from pipelines.lake.notes import TrajectoriesNote, noted_sources, read_note
 from pipelines.lake.tables import Lake
-from pipelines.lake.token_notes import noted_sources
 from pipelines.packing import tasks
 from pipelines.packing.batches import pack_batches
 from pipelines.packing.build_folder import find_manifest, open_build, remove_other_builds, work_folder

@@ -18,7 +18,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pipelines.engine.groups import per_group, per_row
 from pipelines.packing.assemble import Arrays, assemble, facts_of
 from pipelines.packing.budget import TokenCounts
-from pipelines.packing.ordering import Recipe, items_in_time_order, order_and_cut
+from pipelines.packing.orders import Recipe, items_in_time_order, order_and_cut
 from pipelines.packing.shard import Shard
 from pipelines.packing.sharding import hour_of, in_time_order
 from pipelines.packing.spans import spans_of

@@ -14,18 +14,17 @@ from pyspark.sql import functions as F
 from pipelines.delta.table_ddl import literal
 from pipelines.lake.notes import TrajectoriesNote, read_note
 from pipelines.lake.tables import Lake
-from pipelines.trajectories.candidates import with_clicks, with_events
 from pipelines.trajectories.checks import count_and_check, resolve_negatives
 from pipelines.trajectories.config import TrajectoryConfig
 from pipelines.trajectories.day_negatives import clicks_of_days, with_negatives_of_day
 from pipelines.trajectories.evaluate_from import EvaluationBegin, evaluation_begin, labelled_of
+from pipelines.trajectories.events import per_window, with_arrays, with_clicks, with_events
 from pipelines.trajectories.recent_counts import showings, with_recent
 from pipelines.trajectories.resolve import with_first_shown, with_known_news
 from pipelines.trajectories.sampled_candidates import with_drawn_candidates
 from pipelines.trajectories.sampled_negatives import popularity, with_drawn_negatives
 from pipelines.trajectories.sampling import sample_evaluation, without_bots
 from pipelines.trajectories.split import Split, with_split
-from pipelines.trajectories.windows import per_window, with_arrays
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.news import ITEM_TOKENS
 from schemas.trajectory import EVALUATION, TRAJECTORIES

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from schemas.token_table import TokenTable
 from trainer.data.batch import StepBatch
@@ -17,7 +19,6 @@ from trainer.encode.plan import Plan
 from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
-from trainer.exact.in_double import InDouble
 from trainer.loop.step import train_step, trained_parameters
 from trainer.model.attention_pool import AdditiveAttention
 from trainer.model.item_input import ItemInput
@@ -182,3 +183,24 @@ def random_batch(
         prefix_BP=np.minimum(rng.integers(0, clicks + 1, (users, targets)), length_B[:, None]),
         weight_BP=weight_BP,
     )
+
+
+class InDouble(TorchFunctionMode):
+    """Inside, casts of float64 tensors to float32 have no effect: rounding would hide small differences."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if not args or not isinstance(args[0], Tensor) or args[0].dtype != torch.float64:
+            return func(*args, **given)
+        if func is Tensor.float:
+            return args[0]
+        if given.get("dtype") is torch.float32:  # softmax, and casts by name
+            given["dtype"] = torch.float64
+        stays = [torch.float64 if each is torch.float32 else each for each in args]
+        return func(*stays, **given)

@@ -17,7 +17,7 @@ from trainer.encode.plan import MaxAgeChange, PlannerState
 from trainer.loop.parts import Parts
 from trainer.loop.warm_start import token_identity
 from trainer.model.frozen import weights_sha256
-from trainer.optimise.optimiser_state import flat_optimiser, nested_optimiser
+from trainer.optimise.optimiser import flat_optimiser, nested_optimiser
 from trainer.setup.prepare import load_weights
 
 

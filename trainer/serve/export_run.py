@@ -48,7 +48,7 @@ from trainer.serve.export_files import (
 )
 from trainer.serve.export_folder import export_folder, export_lock
 from trainer.serve.index import Built, IndexKind, build_index
-from trainer.serve.user_states import histories, user_state
+from trainer.serve.user_clicks import histories, user_state
 from trainer.setup.prepare import Prepared, Progress, prepare_to_encode
 
 USERS = 512  # users of the evaluation impressions, whose searches measure an approximate index's recall

@@ -14,8 +14,7 @@ from schemas.errors import InputError
 from schemas.storage.place import Place
 from trainer.serve.index import search, vectors_of
 from trainer.serve.opened_export import Export
-from trainer.serve.user_clicks import clicks_of, nearest_ids
-from trainer.serve.user_states import user_state
+from trainer.serve.user_clicks import clicks_of, nearest_ids, user_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

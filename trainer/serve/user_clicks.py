@@ -1,17 +1,23 @@
-"""Reads a user's clicks from the lake without Spark."""
+"""Reads a user's clicks from the lake without Spark, and computes the user's state from clicks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.history import history_of
 from schemas.impression import HISTORIES, IMPRESSIONS
 from schemas.storage.place import Place
+from trainer.eval.impressions import Impressions
 from trainer.eval.lake_rows import delta_rows, query, quoted
+from trainer.model.user_encoder import UserEncoder
 
 _NEAREST = 2  # ids that a message names before and after an unknown one
 
@@ -56,3 +62,20 @@ def _nearest_users(lake: Path | Place, source: str, user_id: str) -> list[str]:
         )
         sides.append(query(lake / IMPRESSIONS.name, sql, {"user_id": pa.string()})["user_id"].to_pylist())
     return sides[0][::-1] + sides[1]
+
+
+@torch.no_grad()
+def user_state(user: UserEncoder, click_LD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The state (D,) after L clicks in order; each click sees all earlier ones. Without clicks: the start vector."""
+    clicks = torch.from_numpy(np.ascontiguousarray(click_LD))[None]
+    mask_BL = torch.ones(clicks.shape[:2], dtype=torch.bool)
+    earlier_BL = torch.arange(clicks.shape[1])[None]
+    state_BPD = user.eval()(clicks, mask_BL, earlier_BL, torch.tensor([[clicks.shape[1]]]))
+    return np.asarray(state_BPD[0, 0].numpy())
+
+
+def histories(impressions: Impressions, *, limit: int, latest: int) -> Iterator[NDArray[np.int64]]:
+    """The latest `latest` item rows of the histories of the first `limit` impressions."""
+    for number in range(min(limit, impressions.size)):
+        start, end = impressions.history_start_I1[number : number + 2]
+        yield np.asarray(impressions.history_Y[max(start, end - latest) : end], np.int64)

@@ -1,5 +1,6 @@
 """The audit of a batch before it is committed: its files are unchanged since they were inspected, each of their new
-lines is there, and not too many lines are refused. A batch that fails leaves no trace in the lake.
+lines is there, and not too many lines are refused. A batch that fails leaves no trace in the lake. After the last one,
+whether its source has any impression.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.compressed import UNREADABLE
-from pipelines.engine.staged import Staged
+from pipelines.engine.data_files import Staged
+from pipelines.ingest.batch.run_records import of_source
 from pipelines.ingest.discover.fingerprint import joined_stamps, stamp_of
 from pipelines.ingest.discover.formats import parts_of, sha256_now
 from pipelines.ingest.discover.log_file import LogFile
 from pipelines.ingest.discover.spread import map_in_tasks
+from pipelines.lake.tables import Lake
 from pipelines.session import SPARK_ERRORS
 from schemas.errors import ContractError, InputError
+from schemas.impression import IMPRESSIONS
+from schemas.raw_log import REJECTS
 
 _FEW_LINES = 20  # of a run: a share of so few means nothing
 _SHOWN = 300  # characters of a refused line that a message quotes
+_SHOWN_OF_FIRST = 200  # characters of the first refused line, where all are refused
 
 
 def read_lines(lines: DataFrame, files: Sequence[LogFile], stage: Callable[[DataFrame], Staged]) -> Staged:
@@ -128,3 +134,22 @@ def _still_holds(file: LogFile) -> bool:
         return sha256_now(file.path, file.format, file.mapping, file.text_bytes) == file.text_sha256
     except (*UNREADABLE, InputError):
         return False
+
+
+def check_usable(lake: Lake, source: str) -> None:
+    """InputError, with the reasons and the first refused line, if all lines of the source were refused."""
+    if lake.exists(IMPRESSIONS) and not of_source(lake, IMPRESSIONS, source).isEmpty():
+        return
+    rejects = of_source(lake, REJECTS, source)
+    counts = rejects.groupBy("reason").count().orderBy(F.desc("count"), "reason").collect()
+    if not counts:
+        raise InputError(f"source {source!r}: its log files hold no lines. Name a folder of logs that do")
+    first = rejects.orderBy("file", "position").first()
+    assert first is not None, "counted"
+    reasons = ", ".join(f"{row['count']} {row['reason']}" for row in counts)
+    raise InputError(
+        f"source {source!r}: all {sum(row['count'] for row in counts)} lines of its logs were refused ({reasons}), so "
+        f"there is nothing to learn from. The first is {first['file']}, line {first['position'] + 1}, "
+        f"{first['reason']}: {first['line'][:_SHOWN_OF_FIRST]!r}. Other columns, times or marks are read by "
+        "./feedloop ingest --mapping, with examples in jobs/presets/logs; ingest into another --out then"
+    )

@@ -1,8 +1,10 @@
-"""A run in a real MLflow store, in a SQLite file: read back by MLflow's own client."""
+"""A run in a real MLflow store, in a SQLite file: read back by MLflow's own client; and who needs no store loads no MLflow."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 import pytest
 
 from jobs.tracking import mlflow_run
-from jobs.tracking.mlflow_run import EXPERIMENT, RUN_FILE, MlflowRun, code_commit
+from jobs.tracking.mlflow_run import EXPERIMENT, RUN_FILE, MlflowRun, code_commit, lazily
 from schemas.errors import InputError
+from tests.conftest import REPOSITORY
 from tests.jobs.tracking.test_curves import line
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_trainer import start
@@ -19,6 +22,8 @@ from trainer.config import TrainConfig
 from trainer.loop.trainer import Trainer
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.run_config import RunConfig
+
+_LOADED = "import sys; print('mlflow.tracking' in sys.modules)"
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +144,22 @@ def test_a_missing_library_is_reported_with_the_way_to_install_it(monkeypatch: p
 def test_a_password_in_the_uri_is_refused() -> None:
     with pytest.raises(ValueError, match=r"run.mlflow holds a password"):
         RunConfig(mlflow="postgresql://me:secret@store/mlflow")
+
+
+def said(program: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_what_is_not_installed_is_none() -> None:
+    assert lazily("no_library_of_this_name") is None
+
+
+def test_what_is_loaded_is_taken_as_it_is() -> None:
+    assert lazily("subprocess") is subprocess
+
+
+def test_mlflow_loads_when_it_is_used_and_reports_nothing_to_its_makers() -> None:
+    used = "job.mlflow.MlflowClient; from mlflow.telemetry import get_telemetry_client as client; print(client())"
+    program = f"import jobs.train, jobs.tracking.mlflow_run as job; {_LOADED}; {used}; {_LOADED.partition(';')[2]}"
+    assert said(program) == ["False", "None", "True"]

@@ -135,7 +135,7 @@ def test_tasks_load_no_engine() -> None:
     """Executors have no use for the embedded one, and their archive leaves it out."""
     words = (
         "import sys, pipelines.ingest.resolve.histories, pipelines.ingest.parse.lines, pipelines.news.tokens, "
-        "pipelines.packing.tasks, pipelines.packing.shared_output, pipelines.trajectories.windows, "
+        "pipelines.packing.tasks, pipelines.packing.shared_output, pipelines.trajectories.events, "
         "pipelines.engine.shared_places;"
         "print(sorted({'pysail', 'matplotlib', 'plotly', 'torch'} & set(sys.modules)))"
     )

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 
 from pipelines.delta.commits import Changes
 from pipelines.delta.log import open_table
-from pipelines.engine import replacing
+from pipelines.engine import embedded_writer
 from pipelines.engine.data_files import write_files
 from pipelines.lake.tables import Lake
 from pipelines.session import is_embedded
@@ -212,16 +212,17 @@ def test_a_row_that_comes_in_while_others_change_makes_the_change_fail(
 ) -> None:
     """It could have the key of one that is changed: the run's error asks for another try."""
     lake.append(SEEN, frame(lake, *ROWS), app_id="t", app_version=1)
-    write, late = replacing.write_files, ("q", DAY, "late", *ROWS[0][3:])
+    write, late = embedded_writer.write_files, ("q", DAY, "late", *ROWS[0][3:])
 
     def meanwhile(*args: Any) -> Any:
+        broken.setattr(embedded_writer, "write_files", write)  # for the other run
         made = write(*args)
         Lake(lake.spark, lake.root).append(SEEN, frame(lake, late), app_id="other", app_version=1)
         return made
 
     incoming = frame(lake, ("q", DAY, "e", b"new", *ROWS[4][4:]))
     with monkeypatch.context() as broken:
-        broken.setattr(replacing, "write_files", meanwhile)
+        broken.setattr(embedded_writer, "write_files", meanwhile)
         with pytest.raises(InputError, match="another run wrote table seen at the same time"):
             lake.merge(SEEN, incoming, set_on_match={"line": "incoming.line"})
     assert rows(lake.read(SEEN).where("word = 'e'"), "line") == [(b"x",)]

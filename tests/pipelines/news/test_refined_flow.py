@@ -13,8 +13,8 @@ from pyspark.sql import SparkSession
 from tokenizers import Tokenizer
 
 from pipelines.delta.table_ddl import TABLES_OF
+from pipelines.lake.notes import noted_sources
 from pipelines.lake.tables import Lake
-from pipelines.lake.token_notes import noted_sources
 from pipelines.news.flow import prepare_news
 from pipelines.news.segmenting import NewsConfig, Segmenting, Select
 from pipelines.news.stop_words import stop_words

@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 
 from jobs.cli.command_line import run
 from jobs.prepare_news import prepare_news
+from pipelines.lake.notes import noted_sources
 from pipelines.lake.tables import Lake
-from pipelines.lake.token_notes import noted_sources
 from pipelines.news.segmenting import DEFAULTS, NewsConfig
 from pipelines.news.tokenizer_file import default_tokenizer_file
 from schemas.news import ITEM_TOKENS, NEAR_DUPLICATES

@@ -12,8 +12,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.delta.table_ddl import TABLES_OF
+from pipelines.lake.notes import noted_inputs
 from pipelines.lake.tables import Lake
-from pipelines.lake.token_notes import noted_inputs
 from pipelines.news.flow import prepare_news
 from pipelines.news.segmenting import NewsConfig
 from schemas.news import ITEM_TOKENS, NEWS

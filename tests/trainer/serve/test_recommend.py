@@ -13,7 +13,7 @@ from trainer.serve.export_files import Record
 from trainer.serve.index import build_index
 from trainer.serve.opened_export import Export
 from trainer.serve.recommend import known_rows, recommend_to, rows_of
-from trainer.serve.user_states import user_state
+from trainer.serve.user_clicks import user_state
 
 ROWS = np.arange(1, 41)
 VECTORS = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.delta.conform import conform
+from pipelines.delta.table_ddl import conform
 from pipelines.engine.scratch import Keep
 from pipelines.histories import hash_of
 from pipelines.ingest.parse.lines import with_parsed
