@@ -1,4 +1,4 @@
-"""A run in a real MLflow store, in a SQLite file, read back by MLflow's own client; without a store nothing loads MLflow."""
+"""A run in a real MLflow store, in a SQLite file, read back by MLflow's own client; no other run loads MLflow."""
 
 from __future__ import annotations
 
