@@ -1,4 +1,4 @@
-"""Lazily: a library that few runs need, loaded when it is first used and not when a job starts."""
+"""Imports a library lazily: it loads on first use, not when a job starts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from types import ModuleType
 
 
-def lazily(name: str) -> ModuleType | None:
-    """The module, which loads at the first look into it; None where it is not installed."""
+def lazy_module(name: str) -> ModuleType | None:
+    """The module, which loads at the first access to an attribute; None if it is not installed."""
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.find_spec(name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.bench.device import BatteryConfig, benchmarks
+from jobs.bench.device import DeviceConfig, benchmarks
 from jobs.bench.one_by_one import RECORD
 from tests.conftest import REPOSITORY
 from tests.jobs.bench.bare import bench
@@ -70,10 +70,10 @@ def test_each_benchmark_is_a_module_that_knows_its_options(size: str) -> None:
 )
 def test_what_cannot_be_run_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        BatteryConfig(**options)
+        DeviceConfig(**options)
 
 
 def test_an_earlier_record_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / RECORD).write_text("{}")
     with pytest.raises(ValueError, match="holds a record: name another folder"):
-        BatteryConfig(out=str(tmp_path))
+        DeviceConfig(out=str(tmp_path))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.bench.log_parts import copied_lake, count_lines, cut_logs, linked
+from jobs.bench.log_parts import copy_lake, count_lines, cut_logs, link_files
 from schemas.errors import InputError
 
 
@@ -34,8 +34,8 @@ def test_too_few_lines_are_refused(tmp_path: Path) -> None:
 
 def test_a_linked_folder_takes_no_room_and_holds_only_the_new_files(tmp_path: Path) -> None:
     files = sorted((sample(tmp_path / "sample", 1, 2) / "logs").iterdir())
-    linked(files[:1], tmp_path / "some")
-    (again,) = (linked(files[1:], tmp_path / "some") / "logs").iterdir()
+    link_files(files[:1], tmp_path / "some")
+    (again,) = (link_files(files[1:], tmp_path / "some") / "logs").iterdir()
     assert again.stat().st_ino == files[1].stat().st_ino
     assert count_lines(again) == 2
 
@@ -45,7 +45,7 @@ def test_a_copied_lake_shares_its_data_files_and_nothing_that_is_written_again(t
     (table / "_delta_log").mkdir(parents=True)
     for name in ("part-0.parquet", "_delta_log/0.json", "_delta_log/1.checkpoint.parquet", "_delta_log/_last"):
         (table / name).write_text("old")
-    copy = copied_lake(tmp_path / "lake", tmp_path / "copy") / "impressions"
+    copy = copy_lake(tmp_path / "lake", tmp_path / "copy") / "impressions"
     assert os.path.samefile(table / "part-0.parquet", copy / "part-0.parquet")
     (copy / "_delta_log/_last").write_text("new")
     assert (table / "_delta_log/_last").read_text() == "old"

@@ -1,4 +1,4 @@
-"""Benchmarks one by one: what was measured is on disk at every moment, whatever becomes of the next one."""
+"""Benchmarks one by one: finished results are on disk at every moment, whatever the next benchmark does."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_what_fails_is_recorded_with_its_error_and_the_next_one_runs(tmp_path: P
     assert "exit code 1" in found["bad"]["error"]
     assert "the card is gone" in found["bad"]["error"]
     assert "no object" in found["silent"]["error"]
-    assert found["endless"]["error"] == "stopped after 3 s; it had said: so far"
+    assert found["endless"]["error"] == "stopped after 3 s; last output: so far"
     assert (record["device"], record["complete"]) == ("x", True)
     assert json.loads((tmp_path / RECORD).read_text()) == record
     log = (tmp_path / LOG).read_text()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.bench.policy_speed import Portion, trainer_of, with_policy
-from jobs.bench.rounds import Ratio, Round, compared, figures, in_turns, measure_of, ratio
+from jobs.bench.rounds import Ratio, Round, figures, measure_of, ratio, ratio_fields, time_alternately
 from tests.jobs.bench.test_policy_speed import prepared as prepared
 from trainer.encode.policies import Policy
 from trainer.loop.trainer import Trainer
@@ -34,7 +34,7 @@ def test_rounds_hold_complete_cycles_and_what_was_kept_before(trainers: dict[str
 
         trainer.take_step = noted  # type: ignore[method-assign]
     reported: list[tuple[int, int]] = []
-    found = in_turns(trainers, 2, steps=1, progress=lambda done, of: reported.append((done, of)))
+    found = time_alternately(trainers, 2, steps=1, progress=lambda done, of: reported.append((done, of)))
     assert reported == [(done, 12) for done in range(1, 13)]
     packed = {name: [each.timed.packed_steps for each in every] for name, every in found.items()}
     assert packed == {"naive_per_target": [1, 1], "once": [1, 1], "cached": [3, 3], "accumulated": [3, 3]}
@@ -47,7 +47,7 @@ def test_rounds_hold_complete_cycles_and_what_was_kept_before(trainers: dict[str
 
 
 def test_what_naive_per_target_does_not_take_is_counted_all_the_same(trainers: dict[str, Trainer]) -> None:
-    found = in_turns(trainers, 2, steps=1, progress=lambda *_: None)
+    found = time_alternately(trainers, 2, steps=1, progress=lambda *_: None)
     for alone, once in zip(found["naive_per_target"], found["once"], strict=True):
         assert alone.timed.targets == 5 < alone.targets == once.targets  # run.samples_per_step of the same clicks
         assert alone.timed.encoded < alone.encoded
@@ -67,8 +67,8 @@ def test_a_burst_of_other_work_does_not_move_the_median() -> None:
     found = ratio(burst, slow, "wall")
     assert found.median == 10.0
     assert not found.clear
-    assert compared(found, "wall")["speed_up"] is None
-    assert compared(found, "wall")["speed_up_low"] == pytest.approx(1 / 3)
+    assert ratio_fields(found, "wall")["speed_up"] is None
+    assert ratio_fields(found, "wall")["speed_up_low"] == pytest.approx(1 / 3)
 
 
 def test_processor_seconds_hold_where_the_clock_does_not() -> None:

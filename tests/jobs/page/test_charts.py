@@ -50,4 +50,4 @@ def test_every_colour_of_a_chart_has_a_tone_for_the_night() -> None:
     plots = [bars(ROWS), dots(ROWS, axis="x", reference=(1.0, "all")), columns([1], [2], x="a", y="b")]
     used = {word for word in json.dumps(plots).replace('"', " ").split() if word.startswith("#")}
     assert used
-    assert used <= set(palette.by_night())
+    assert used <= set(palette.dark_tones())

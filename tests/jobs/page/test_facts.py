@@ -16,7 +16,7 @@ def test_everything_is_found_from_the_run_alone(tmp_path: Path) -> None:
     facts = facts_of(run_folder(tmp_path))
     assert facts.parts["ingest"] == INGEST  # of the summary next to the run, which describes this run
     assert facts.evaluation == EVALUATION
-    assert (facts.source, facts.policy, facts.here) == ("paper", "cached", False)
+    assert (facts.source, facts.policy, facts.about_is_local) == ("paper", "cached", False)
     assert facts.parts["pack"]["batches"] == 12
     assert facts.parts["pack"]["distinct_items_per_epoch"] == sum(
         sum(block.items)
@@ -42,11 +42,11 @@ def test_a_plain_training_run_says_what_would_bring_the_rest(tmp_path: Path) -> 
     again = f"./feedloop report --run {run}"
     evaluate = f"./feedloop evaluate --checkpoint {run}/checkpoint --data PACKED --lake LAKE then {again}"
     assert lacking == {
-        "how good the model is, its slices": evaluate,
-        "users to look at": evaluate,
-        "random order, padding and reuse, for which every batch is read": f"{again} --data {tmp_path / 'packed'}",
-        "what the logs held": f"{again} --lake LAKE",
-        "what the news held": f"{again} --lake LAKE",
+        "figures and slices of the model's quality": evaluate,
+        "example users": evaluate,
+        "random order, padding and reuse, which are computed from all batches": f"{again} --data {tmp_path / 'packed'}",
+        "counts of the logs": f"{again} --lake LAKE",
+        "counts of the news": f"{again} --lake LAKE",
     }
     training = facts.parts["training"]
     assert (training["targets"], training["encoded"], training["steps"], training["complete"]) == (140, 105, 24, True)
@@ -62,9 +62,9 @@ def test_the_batches_are_read_where_asked_for(tmp_path: Path) -> None:
 
 def test_a_run_that_kept_nothing_about_itself_is_shown_with_this_machine(tmp_path: Path) -> None:
     facts = facts_of(run_folder(tmp_path, without=("about.json", "summary.json")))
-    assert facts.here
+    assert facts.about_is_local
     assert facts.about["versions"]["python"].startswith("3.")
-    assert "what was packed" in {each.what for each in facts.lacking}
+    assert "the packed data" in {each.what for each in facts.lacking}
 
 
 def test_a_lake_that_cannot_be_read_is_left_out_with_the_reason(tmp_path: Path) -> None:

@@ -120,9 +120,9 @@ def test_sections_stand_in_their_order(facts: Facts) -> None:
 def test_a_page_of_next_to_nothing_lists_what_is_lacking(bare: Facts) -> None:
     found = Elements(html_page(bare))
     texts = "".join(found.words)
-    assert "What is not here" in texts
+    assert "Missing from this page" in texts
     assert "./feedloop evaluate --checkpoint" in texts
-    assert "No alarms" not in texts  # nobody looked
+    assert "No alarms" not in texts  # not evaluated
 
 
 def test_a_page_is_complete_or_not_there(run: Path, tmp_path: Path) -> None:

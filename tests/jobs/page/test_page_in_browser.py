@@ -167,7 +167,7 @@ def test_a_user_is_found_and_looked_at_by_keyboard(page: Page) -> None:
     assert page.locator("#found").inner_text() == "1 of 3 impressions"
     assert "User bert" in page.locator("#looked-at").inner_text()
     page.keyboard.type(" nobody")
-    assert "None holds these words" in page.locator("#looked-at").inner_text()
+    assert "No impression matches" in page.locator("#looked-at").inner_text()
     page.keyboard.press("Escape")
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
@@ -186,6 +186,6 @@ def test_numbers_stand_below_each_chart_without_any_script(browser: Browser, fil
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(file.as_uri())
-    page.locator("summary", has_text="What became of the lines").click()
+    page.locator("summary", has_text="Outcome of the log lines").click()
     assert page.get_by_role("cell", name="1,200").is_visible()
     context.close()

@@ -40,5 +40,5 @@ def test_versions_machine_and_tables_are_shown(facts: Facts) -> None:
 def test_a_run_that_kept_no_defaults_marks_none_and_says_whose_versions_these_are(bare: Facts) -> None:
     section = setting(bare)
     assert not any(table.strong or table.title.startswith("Options that") for table in section.tables)
-    assert section.notes == ["The run kept no about.json: versions and machine are those that wrote this page."]
+    assert section.notes == ["The run has no about.json: versions and machine are those of this page's writer."]
     assert stages(bare) is None

@@ -42,7 +42,7 @@ def test_a_ratio_that_cannot_be_measured_is_a_sentence_and_no_number(facts: Fact
     assert section is not None
     (note,) = section.notes
     assert note.startswith(
-        "How much faster vectors kept for some steps (cached) is cannot be measured: its 5 rounds reach"
+        "The speed-up of vectors kept for some steps (cached) cannot be measured: its 5 rounds range"
     )
     assert "from 3.0 × to 60.0 ×. Measure it again" in note
     chain = section.charts[0]
@@ -66,7 +66,7 @@ def test_speeds_that_were_not_measured_in_turns_are_not_compared(facts: Facts) -
     section = speed(found)
     assert section is not None
     assert [chart.key for chart in section.charts] == ["encodes"]
-    assert "by an earlier feedloop" in section.notes[0]
+    assert "An earlier feedloop" in section.notes[0]
     assert "Speed-up of training" not in {tile.label for tile in headline_tiles(found)}
 
 

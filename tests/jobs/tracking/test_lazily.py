@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from jobs.tracking.lazily import lazily
+from jobs.tracking.lazily import lazy_module
 from tests.conftest import REPOSITORY
 
 _LOADED = "import sys; print('mlflow.tracking' in sys.modules)"
@@ -17,11 +17,11 @@ def said(program: str) -> list[str]:
 
 
 def test_what_is_not_installed_is_none() -> None:
-    assert lazily("no_library_of_this_name") is None
+    assert lazy_module("no_library_of_this_name") is None
 
 
 def test_what_is_loaded_is_taken_as_it_is() -> None:
-    assert lazily("subprocess") is subprocess
+    assert lazy_module("subprocess") is subprocess
 
 
 def test_mlflow_loads_when_it_is_used_and_reports_nothing_to_its_makers() -> None:

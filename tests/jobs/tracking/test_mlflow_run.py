@@ -125,7 +125,7 @@ def test_another_store_gets_a_run_of_its_own(trainer: Trainer, out: Path, tmp_pa
 
 def test_a_run_that_the_store_has_lost_is_reported_with_the_way_on(trainer: Trainer, out: Path) -> None:
     (out / RUN_FILE).write_text(json.dumps({"tracking_uri": trainer.config.run.mlflow, "run_id": "0" * 32}))
-    with pytest.raises(InputError, match=r"store sqlite:.* refuses: .*0{32}.*leave run.mlflow empty"):
+    with pytest.raises(InputError, match=r"store sqlite:.* reports: .*0{32}.*leave run.mlflow empty"):
         MlflowRun(trainer, out)
 
 
