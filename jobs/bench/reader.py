@@ -69,9 +69,9 @@ def reader(
         ways, size = {}, {}
         for place in filter(None, (data, beside)):
             directory = PackedDirectory.open(Packed.of(place, CacheConfig(cache_dir=Path(scratch, "full"))))
-            named = f"{'here' if place.is_local else 'there'}, " if beside else ""
+            prefix = f"{'here' if place.is_local else 'there'}, " if beside else ""
             for name, way in _ways(directory, order, epochs, plan_ahead, Path(scratch)).items():
-                ways[named + name], size[named + name] = way, _decoded_bytes(directory, order, way.epochs)
+                ways[prefix + name], size[prefix + name] = way, _decoded_bytes(directory, order, way.epochs)
         every = _time_ways(ways, repeats)
     speed = {name: size[name] / statistics.median(seconds) / 1e6 for name, seconds in every.items()}
     _print(speed, every)
@@ -98,14 +98,16 @@ def _time_ways(ways: dict[str, _Way], repeats: int) -> dict[str, list[float]]:
 
 def _ways(directory: PackedDirectory, order: Order, epochs: int, depth: int, scratch: Path) -> dict[str, _Way]:
     loaders = {str(name): Reader(directory, order, backend) for name, backend in BACKENDS.items()}
-    kept = {name: _Way(partial(_read_epochs, loader, epochs, depth), epochs) for name, loader in loaders.items()}
+    cached = {name: _Way(partial(_read_epochs, loader, epochs, depth), epochs) for name, loader in loaders.items()}
     if directory.place.is_local:
-        return {"raw": _Way(partial(_read_raw, directory, order, epochs), epochs), **kept}
+        return {"raw": _Way(partial(_read_raw, directory, order, epochs), epochs), **cached}
     ways = {}
     for name, backend in BACKENDS.items():
-        anew = partial(_read_uncached, directory.place, scratch)
-        ways[f"{name}, empty cache"] = _Way(partial(anew, partial(Reader, order=order, backend=backend), depth), 1)
-        ways[f"{name}, full cache"] = kept[str(name)]
+        read_uncached = partial(_read_uncached, directory.place, scratch)
+        ways[f"{name}, empty cache"] = _Way(
+            partial(read_uncached, partial(Reader, order=order, backend=backend), depth), 1
+        )
+        ways[f"{name}, full cache"] = cached[str(name)]
     return ways
 
 

@@ -67,10 +67,10 @@ def resumed(config: ResumedConfig, where: DeviceName) -> dict[str, Any]:
     if config.folder:
         return _train(config, Path(config.folder), where)
     with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
-        here = replace(config, folder=folder)
+        in_folder = replace(config, folder=folder)
         for name in ("unbroken", "again"):
-            _wait(_start(replace(here, run=name), where))
-        killed = replace(here, run="killed")
+            _wait(_start(replace(in_folder, run=name), where))
+        killed = replace(in_folder, run="killed")
         kill_at = 2 * config.save_every - 1
         _kill(_start(killed, where), lambda: _lines(Path(folder, "killed")) >= kill_at)
         finished = _wait(_start(killed, where))
@@ -104,7 +104,7 @@ def _train(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str, 
         saved = load_checkpoint(newest)
         trainer.restore(saved)
         log.load_state_dict(saved.state["log"])
-    gone_on_from = trainer.step
+    resumed_from = trainer.step
 
     def save_in_between() -> bool:
         if trainer.step % config.save_every == 0:
@@ -117,7 +117,7 @@ def _train(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str, 
     out.mkdir(exist_ok=True)
     trainer.fit(log, after_step=save_in_between)
     save()
-    return {"gone_on_from_step": gone_on_from, "steps": trainer.step}
+    return {"gone_on_from_step": resumed_from, "steps": trainer.step}
 
 
 def _start(config: ResumedConfig, where: DeviceName) -> subprocess.Popen[str]:

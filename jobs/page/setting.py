@@ -32,9 +32,7 @@ def stages(facts: Facts) -> Section | None:
 def setting(facts: Facts) -> Section:
     """The section on options, versions, tables and machine."""
     own = (
-        ""
-        if not facts.about_is_local
-        else "The run has no about.json: versions and machine are those of this page's writer."
+        "" if not facts.about_is_local else "The run has no about.json: the versions and machine below wrote this page."
     )
     tables = [*_changed(facts), *_versions(facts), *_tables(facts), *_options(facts)]
     return Section(key="setting", title="Config, versions, machine", notes=[own] if own else [], tables=tables)

@@ -183,7 +183,9 @@ def headline_tiles(facts: Facts) -> Iterator[Tile]:
         yield Tile(label="Speed-up of training", value=times(pace[facts.policy] / pace[CHAIN[0]]), caption=caption)
     elif "speed_up_by" in own:
         reach = f"rounds from {times(own['speed_up_low'])} to {times(own['speed_up_high'])}"
-        yield Tile(label="Speed-up of training", value="not measurable", caption=f"{reach}: other work on the machine")
+        yield Tile(
+            label="Speed-up of training", value="not measurable", caption=f"{reach}: too much other work on the machine"
+        )
     elif training:
         caption = f"in {integer(training['steps'])} steps ({facts.policy}), waiting for data included"
         yield Tile(label="Clicks per second", value=rate(training["clicks_per_second"]), caption=caption)

@@ -117,7 +117,9 @@ def _drift(facts: Facts) -> Iterator[Chart]:
     measured = list(_measured(facts.metrics))
     looked_up, encoded = _points(measured, "drift_looked_up"), _points(measured, "drift_encoded")
     if looked_up:
-        caption = "Distance of stored vectors from fresh ones. Hollow points: the part due to dropout; the rest is due to age."
+        caption = (
+            "Distance of stored vectors from fresh ones. Hollow points: dropout's part of it; the rest is due to age."
+        )
         curve = Curve("drift", "Drift of looked-up vectors", "distance", caption, {})
         yield _over_steps(curve, {"looked up": looked_up, "encoded in this step": encoded}, facts)
 

@@ -32,27 +32,27 @@ def test_speeds_are_compared() -> None:
     assert found["speed_to_duckdb"] == 0.8
 
 
-def test_a_speed_without_the_right_result_is_refused() -> None:
+def test_speeds_with_wrong_results_are_rejected() -> None:
     truth = {"lines": 9, "impressions": 5, "merged": 3, "rejected": 1, "rejected_by_reason": {"duplicate_field": 1}}
     _check(truth, {"impressions": 5}, truth)
-    _check(truth, {"impressions": 6}, truth)  # of a field that stands twice, DuckDB takes the last
+    _check(truth, {"impressions": 6}, truth)  # DuckDB accepts a repeated field
     with pytest.raises(ContractError, match="ingest finds 6 impressions, the publisher's truth is 5"):
         _check(truth | {"impressions": 6, "merged": 2}, {"impressions": 5}, truth)
     with pytest.raises(ContractError, match="DuckDB finds 4"):
         _check(truth, {"impressions": 4}, truth)
 
 
-def test_numbers_are_printed_in_short() -> None:
+def test_numbers_are_abbreviated() -> None:
     assert [_short(lines) for lines in (5_000_000, 100_000, 400, 1_200)] == ["5m", "100k", "400", "1200"]
 
 
-def test_too_few_lines_are_refused() -> None:
+def test_too_few_lines_are_rejected() -> None:
     with pytest.raises(InputError, match="--lines is 100"):
         ingest(lines=100)
 
 
 @pytest.mark.slow
-def test_the_complete_benchmark_runs_small_and_ends_in_one_json_object(tmp_path: Path) -> None:
+def test_the_complete_benchmark_runs_on_small_data_and_prints_one_json_object_last(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.bench.ingest", "--work", tmp_path, "--lines", "10000", "--repeats", "1"]
     ebnerd = SHARED / "data/ebnerd_demo"
     options = ["--ebnerd", ebnerd] if ebnerd.is_dir() else []

@@ -17,7 +17,7 @@ def sample(folder: Path, *lines: int) -> Path:
     return folder
 
 
-def test_the_last_hours_are_added_to_those_before_them_and_what_came_after_is_left_out(tmp_path: Path) -> None:
+def test_the_last_hours_are_the_added_part_and_late_arrivals_are_left_out(tmp_path: Path) -> None:
     parts = cut_logs(sample(tmp_path / "sample", 5, 5, 3, 3, 2, 2, 9), tmp_path / "parts", small=4, added=3)
     assert (parts.large.lines, parts.small.lines, parts.added.lines) == (16, 6, 4)
     hours = {
@@ -27,12 +27,12 @@ def test_the_last_hours_are_added_to_those_before_them_and_what_came_after_is_le
     assert hours == {"large": ["00", "01", "02", "03"], "small": ["02", "03"], "added": ["04", "05"]}
 
 
-def test_too_few_lines_are_refused(tmp_path: Path) -> None:
+def test_too_few_lines_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"4 lines are too few for parts of 3 and 3"):
         cut_logs(sample(tmp_path / "sample", 2, 2, 9), tmp_path / "parts", small=3, added=3)
 
 
-def test_a_linked_folder_takes_no_room_and_holds_only_the_new_files(tmp_path: Path) -> None:
+def test_a_linked_folder_uses_no_space_and_has_only_the_new_files(tmp_path: Path) -> None:
     files = sorted((sample(tmp_path / "sample", 1, 2) / "logs").iterdir())
     link_files(files[:1], tmp_path / "some")
     (again,) = (link_files(files[1:], tmp_path / "some") / "logs").iterdir()
@@ -40,7 +40,7 @@ def test_a_linked_folder_takes_no_room_and_holds_only_the_new_files(tmp_path: Pa
     assert count_lines(again) == 2
 
 
-def test_a_copied_lake_shares_its_data_files_and_nothing_that_is_written_again(tmp_path: Path) -> None:
+def test_a_copied_lake_shares_only_files_that_never_change(tmp_path: Path) -> None:
     table = tmp_path / "lake/impressions"
     (table / "_delta_log").mkdir(parents=True)
     for name in ("part-0.parquet", "_delta_log/0.json", "_delta_log/1.checkpoint.parquet", "_delta_log/_last"):

@@ -1,4 +1,4 @@
-"""Where and with what a run was made is kept with it and read again."""
+"""about.json stores a run's machine and versions and is read again."""
 
 from __future__ import annotations
 

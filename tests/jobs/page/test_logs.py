@@ -1,4 +1,4 @@
-"""The input section: counts that balance or say that they do not, reasons and rules, tokens and targets."""
+"""The input section: whether counts balance, reasons and rules, tokens and targets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jobs.page.logs import balance, input_section
 from tests.jobs.page.runs import INGEST
 
 
-def test_counts_that_balance_say_so_and_others_too() -> None:
+def test_the_sentence_states_whether_counts_balance() -> None:
     assert balance(INGEST) == "1,400 lines in = 1,200 impressions + 150 merged + 50 rejected. ✓ No line is lost."
     assert balance({**INGEST, "lines": 1401}).endswith("✗ The right side sums to 1,400.")
 
@@ -33,5 +33,5 @@ def test_tokens_trajectories_and_targets_are_shown(facts: Facts) -> None:
     assert tiles["Trajectories"] == ("48", f"of 47 users, {counts['clicks']} clicks in all")
 
 
-def test_without_any_of_it_there_is_no_section(bare: Facts) -> None:
+def test_without_figures_there_is_no_section(bare: Facts) -> None:
     assert input_section(bare) is None

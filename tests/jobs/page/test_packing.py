@@ -1,4 +1,4 @@
-"""Packing compared with random and time order, and what the batches hold."""
+"""The packing section: comparison with random and time order, and the contents of batches."""
 
 from __future__ import annotations
 

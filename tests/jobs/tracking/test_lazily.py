@@ -1,4 +1,4 @@
-"""A library that few runs need costs the others nothing."""
+"""A lazily imported library loads only when it is used."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def said(program: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_what_is_not_installed_is_none() -> None:
+def test_a_missing_library_is_none() -> None:
     assert lazy_module("no_library_of_this_name") is None
 
 
-def test_what_is_loaded_is_taken_as_it_is() -> None:
+def test_a_loaded_module_is_returned_unchanged() -> None:
     assert lazy_module("subprocess") is subprocess
 
 
-def test_mlflow_loads_when_it_is_used_and_reports_nothing_to_its_makers() -> None:
+def test_mlflow_loads_on_first_use_with_telemetry_off() -> None:
     used = "job.mlflow.MlflowClient; from mlflow.telemetry import get_telemetry_client as client; print(client())"
     program = f"import jobs.train, jobs.tracking.mlflow_run as job; {_LOADED}; {used}; {_LOADED.partition(';')[2]}"
     assert said(program) == ["False", "None", "True"]

@@ -1,4 +1,4 @@
-"""A run in a real MLflow store, in a SQLite file: read back by MLflow's own client."""
+"""A run in a real MLflow store in a SQLite file, read by MLflow's own client."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def points(trainer: Trainer, out: Path, name: str) -> list[tuple[int, float]]:
     return [(metric.step, metric.value) for metric in client(trainer).get_metric_history(run_id, name)]
 
 
-def test_a_run_is_logged_with_its_options_and_what_it_was_made_from(trainer: Trainer, out: Path) -> None:
+def test_a_run_is_logged_with_its_options_metrics_and_tags(trainer: Trainer, out: Path) -> None:
     logged = MlflowRun(trainer, out)
     assert stored(trainer, out).info.status == "RUNNING"
     logged.line(line(2, cache_age_mean=1.5))
@@ -103,13 +103,13 @@ def test_a_resumed_run_is_the_same_run_and_logs_each_step_once(trainer: Trainer,
     assert stored(trainer, out).info.status == "KILLED"
 
 
-def test_a_run_that_ended_is_running_again_when_it_goes_on(trainer: Trainer, out: Path) -> None:
+def test_an_ended_run_is_running_again_when_it_resumes(trainer: Trainer, out: Path) -> None:
     MlflowRun(trainer, out).end("KILLED")
     MlflowRun(trainer, out)
     assert stored(trainer, out).info.status == "RUNNING"
 
 
-def test_another_store_gets_a_run_of_its_own(trainer: Trainer, out: Path, tmp_path: Path) -> None:
+def test_another_store_gets_a_separate_run(trainer: Trainer, out: Path, tmp_path: Path) -> None:
     MlflowRun(trainer, out)
     first = stored(trainer, out).info.run_id
     kept, trainer.config = (
@@ -123,7 +123,7 @@ def test_another_store_gets_a_run_of_its_own(trainer: Trainer, out: Path, tmp_pa
         trainer.config = kept
 
 
-def test_a_run_that_the_store_has_lost_is_reported_with_the_way_on(trainer: Trainer, out: Path) -> None:
+def test_a_run_that_the_store_has_lost_is_reported_with_advice(trainer: Trainer, out: Path) -> None:
     (out / RUN_FILE).write_text(json.dumps({"tracking_uri": trainer.config.run.mlflow, "run_id": "0" * 32}))
     with pytest.raises(InputError, match=r"store sqlite:.* reports: .*0{32}.*leave run.mlflow empty"):
         MlflowRun(trainer, out)
@@ -136,6 +136,6 @@ def test_a_missing_library_is_reported_with_the_way_to_install_it(monkeypatch: p
         mlflow_run.check()
 
 
-def test_a_password_in_the_uri_is_refused() -> None:
+def test_a_password_in_the_uri_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"run.mlflow holds a password"):
         RunConfig(mlflow="postgresql://me:secret@store/mlflow")
