@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.bench.children import Measured
-from jobs.bench.ingest import _check, _compared_with, _costs, _short, ingest
+from jobs.bench.ingest import _check, _compare_with, _growth, _short, ingest
 from schemas.errors import ContractError, InputError
 from tests.conftest import REPOSITORY, SHARED
 
@@ -20,14 +20,14 @@ def run(seconds: float, lines: int = 0, **summary: Any) -> Measured:
 
 def test_costs_are_seconds_per_million_lines_and_their_ratios() -> None:
     runs = {"100k": run(4.0, 100_000), "1m": run(20.0, 1_000_000), "5m": run(110.0, 5_000_000)}
-    found = _costs(runs, {"100k": run(8.0), "5m": run(10.0)}, 100_000)
+    found = _growth(runs, {"100k": run(8.0), "5m": run(10.0)}, 100_000)
     assert found["seconds_per_million"] == {"100k": 40.0, "1m": 20.0, "5m": 22.0}
     assert found["large_to_middle"] == 1.1
     assert found["adding_to_large_to_small"] == 1.25
 
 
 def test_speeds_are_compared() -> None:
-    found = _compared_with(run(50.0, 1_000_000), run(40.0))
+    found = _compare_with(run(50.0, 1_000_000), run(40.0))
     assert found["lines_per_second"] == {"ingest": 20_000, "duckdb": 25_000}
     assert found["speed_to_duckdb"] == 0.8
 
