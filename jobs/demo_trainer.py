@@ -10,7 +10,7 @@ from jobs.cli.command_line import run
 from jobs.cli.progress import quiet, seconds_of_stages, stage
 from jobs.evaluate import evaluate
 from jobs.page.contracts import Example
-from jobs.page.reading import json_file, there
+from jobs.page.reading import json_file, name_exists
 from jobs.train import train
 from schemas.storage.place import Place
 from trainer.config import TrainConfig
@@ -66,7 +66,7 @@ def _place(path: Path | None) -> Place | None:
 
 def _reader(examples: Path) -> dict[str, Any] | None:
     """The user of the recommendations on the last screen: that of the first example with a few clicks."""
-    found = json_file(examples, list[Example]) if there(examples) else []
+    found = json_file(examples, list[Example]) if name_exists(examples) else []
     return next((example for example in found if len(example["history"]) > 2), None)
 
 

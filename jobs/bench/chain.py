@@ -1,4 +1,4 @@
-"""Benchmark: the chain of speed-ups, one idea after the other: clicks per second, items encoded, AUC over seeds."""
+"""Benchmark: clicks per second, items encoded and AUC over seeds for each step of the chain of speed-ups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from jobs.bench.trials import Trial, compared
+from jobs.bench.trials import Trial, compare_auc
 from jobs.cli.command_line import run
 from schemas.errors import InputError
 from trainer.encode.policies import Policy
@@ -48,22 +48,22 @@ def chain(
     epochs: int = 1,
     truth: Path | None = None,
 ) -> dict[str, Any]:
-    """Train each arm over the same clicks with each seed, and judge on the same impressions.
+    """Train each arm on the same clicks with each seed, and evaluate all on the same impressions.
 
     Parameters
     ----------
     full
         Packed directory with full texts.
     out
-        Folder for the runs; complete ones that are there already are not made again.
+        Folder for the runs; existing complete runs are not repeated.
     preset
         TOML of the training.
     refined
-        Packed directory of the same trajectories with refined segments; without it, arms keep full texts.
+        Packed directory of the same trajectories with refined segments; without it, all arms use full texts.
     arms
-        Which to train, in order; the first is what the others are compared with.
+        Arms to train, in order; the others are compared with the first.
     seeds
-        Seeds of training, from 1 on.
+        Number of training seeds: 1, 2, and so on.
     epochs
         Passes over the clicks.
     truth
@@ -95,7 +95,7 @@ def _report(found: dict[str, dict[str, Any]], first: str) -> dict[str, Any]:
     slowest = median(found[first]["clicks_per_second"])
     for name, figures in found.items():
         speed = median(figures["clicks_per_second"])
-        figures |= compared(figures["auc"], found[first]["auc"]) | {"speed_up": round(speed / slowest, 2)}
+        figures |= compare_auc(figures["auc"], found[first]["auc"]) | {"speed_up": round(speed / slowest, 2)}
         table.add_row(
             name,
             f"{speed:,.1f}",

@@ -1,4 +1,4 @@
-"""Seconds of a job in processes of its own, as a user starts it."""
+"""Times a job in child processes, started as a user starts it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from jobs.cli.progress import stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Seconds of a process: the median of `every` without those that Spark takes to start, and its last report."""
+    """Median seconds of a job, without the start of its engine; `every` has each run, `summary` is of the last."""
 
     seconds: float
     every: list[float]
     summary: dict[str, Any]
 
 
-def measured(
+def time_job(
     words: str, module: str, options: Sequence[object], before: Callable[[], object], *, repeats: int, start: float
 ) -> Measured:
-    """`python -m module options` so many times, each after a call of `before`; `start` seconds are taken off each."""
+    """Time `python -m module options` `repeats` times, each after `before()`; `start` seconds are subtracted."""
     every = []
     for _ in range(repeats):
         before()

@@ -1,7 +1,7 @@
-"""Benchmark: all that is measured on a GPU, by one command, in order of worth. Needs what `steps` needs.
+"""Benchmark: runs all GPU benchmarks with one command, the most important first. Needs what `steps` needs.
 
-The folder --out gets device.json, which is complete at every moment, and device.log. A benchmark that fails is recorded
-with its error, and the next one runs.
+Writes device.json, which is valid JSON at every moment, and device.log to the folder --out. A benchmark that fails is
+recorded with its error, and the next one runs.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from jobs.page.about import this_machine
 from schemas.errors import InputError
 from trainer.setup.prepare import DeviceName, device_of
 
-_HALF = ("--bfloat16", "--row-tokens", "128", "--attention-dropout", "0")  # as a GPU is used
-_REPLAYED = ("--kept-chunks", "0", "--policies", "naive", "once", "cached", "accumulated")
-# Name -> module and options, in order of worth. Segments of 32 tokens are full; titles have 15.9 on average.
+_GPU_OPTIONS = ("--bfloat16", "--row-tokens", "128", "--attention-dropout", "0")  # usual settings on a GPU
+_MEMORY = ("--kept-chunks", "0", "--policies", "naive", "once", "cached", "accumulated")
+# Name -> module and options, the most important first. Segments of 32 tokens are full; titles have 15.9 on average.
 _FULL = {
     "encoder_base": ("encoder", "--size", "base", "--segments", "1024", "--tokens", "32", "--row-tokens", "128"),
     "encoder_base_compiled": ("encoder", "--size", "base", "--compiled"),
-    "steps_base": ("steps", "--size", "base", *_HALF, "--chunk-size", "512"),
-    "memory_base": ("steps", "--size", "base", *_HALF, "--chunk-size", "512", "--repeats", "2", *_REPLAYED),
-    "resumed": ("resumed", "--size", "minilm", *_HALF, "--trajectories", "8192", "--save-every", "20"),
+    "steps_base": ("steps", "--size", "base", *_GPU_OPTIONS, "--chunk-size", "512"),
+    "memory_base": ("steps", "--size", "base", *_GPU_OPTIONS, "--chunk-size", "512", "--repeats", "2", *_MEMORY),
+    "resumed": ("resumed", "--size", "minilm", *_GPU_OPTIONS, "--trajectories", "8192", "--save-every", "20"),
     "tests": (),
     "steps_minilm": ("steps", "--size", "minilm", "--frozen-layers", "5", "--bfloat16", "--chunk-size", "512"),
     "encoder_minilm": ("encoder", "--size", "minilm", "--segments", "4096"),
-    "steps_base_compiled": ("steps", "--size", "base", *_HALF, "--chunk-size", "512", "--compiled"),
+    "steps_base_compiled": ("steps", "--size", "base", *_GPU_OPTIONS, "--chunk-size", "512", "--compiled"),
     "flatness": ("flatness", "--size", "minilm", "--bfloat16"),
 }
 _SMALL = ("--items", "128", "--trajectories", "12", "--batch-trajectories", "1", "--chunk-size", "32", "--repeats", "1")
 _TINY = {
     "encoder_base": ("encoder", "--size", "tiny", "--segments", "64", "--repeats", "2"),
     "steps_base": ("steps", *_SMALL),
-    "memory_base": ("steps", *_SMALL, *_REPLAYED),
+    "memory_base": ("steps", *_SMALL, *_MEMORY),
     "resumed": ("resumed", "--items", "128", "--trajectories", "24", "--batch-trajectories", "2", "--save-every", "3"),
     "tests": (),
     "flatness": ("flatness", "--trajectories", "32", "64", "--items", "130", "256", "--batch-trajectories", "2",
@@ -47,17 +47,17 @@ _SIZES = {"full": _FULL, "tiny": _TINY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatteryConfig:
-    """What is run, and where it is recorded."""
+class DeviceConfig:
+    """Which benchmarks run, and where the record is written."""
 
     out: str = ""
     """folder for device.json and device.log"""
     minutes: float = 8.0
-    """in all; what does not fit is recorded as not run"""
+    """time limit of all benchmarks together; those that do not fit are recorded as not run"""
     size: str = "full"
-    """full, or tiny: seconds on a CPU, to see that all of it runs"""
+    """full, or tiny, which takes seconds on a CPU and only shows that everything runs"""
     only: tuple[str, ...] = tuple(_FULL)
-    """which benchmarks"""
+    """names of the benchmarks to run"""
 
     def __post_init__(self) -> None:
         if not self.out:
@@ -72,14 +72,14 @@ class BatteryConfig:
             raise InputError(f"--only names {unknown}: use {', '.join(_FULL)}")
 
 
-def device(config: BatteryConfig, where: DeviceName) -> dict[str, Any]:
-    """The record of every benchmark; its last line is the complete record."""
+def device(config: DeviceConfig, where: DeviceName) -> dict[str, Any]:
+    """Run the chosen benchmarks and return the record of all of them."""
     stop_on_sigterm()
     about = {
         "device": str(device_of(where)),
         "size": config.size,
         "minutes": config.minutes,
-        "graphics": graphics(),
+        "graphics": nvidia_gpus(),
         **this_machine(),
     }
     chosen = [each for each in benchmarks(config.size, where) if each.name in config.only]
@@ -87,7 +87,7 @@ def device(config: BatteryConfig, where: DeviceName) -> dict[str, Any]:
 
 
 def benchmarks(size: str, where: DeviceName) -> Iterator[Benchmark]:
-    """Those of a size, in order of worth."""
+    """The benchmarks of a size, the most important first."""
     for name, (*words,) in _SIZES[size].items():
         if name == "tests":
             yield Benchmark(name=name, command=["-m", "jobs.bench.gpu_tests"])
@@ -96,15 +96,15 @@ def benchmarks(size: str, where: DeviceName) -> Iterator[Benchmark]:
             yield Benchmark(name=name, command=["-m", f"jobs.bench.{module}", *options, "--device", where])
 
 
-def graphics() -> list[str]:
-    """Name, driver and memory of each NVIDIA GPU, as reported by its own tool."""
+def nvidia_gpus() -> list[str]:
+    """Name, driver and memory of each NVIDIA GPU, as nvidia-smi reports them; empty without a GPU."""
     asked = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):  # there is none, or it hangs
+    except (OSError, subprocess.TimeoutExpired):  # no such tool, or it hangs
         return []
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_plain("device", __doc__, BatteryConfig, device))
+    raise SystemExit(run_plain("device", __doc__, DeviceConfig, device))

@@ -1,8 +1,9 @@
-"""Drawn directory: a packed directory of random trajectories shaped like a news log's. Needs numpy and pyarrow alone.
+"""Writes a packed directory of random trajectories shaped like those of a news log. Needs only numpy and pyarrow.
 
-Readers choose among the news of the moment, the newest first, by an appeal that follows Zipf's law. A news item appears
-for each trajectory, and the first ones come again when all have been: a batch holds about as many items whatever the
-numbers of trajectories and of items are, where these are more than the news of a moment. Batches are in time order.
+Readers choose among the news of the moment. Newer news are more likely, and the appeal of news follows Zipf's law. One
+news item is published per trajectory; after the last one, the first is published again. So the number of items in a
+batch hardly depends on the numbers of trajectories and items, as long as there are more items than news of a moment.
+Batches are in time order.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class DrawnConfig:
     """Sizes of the directory."""
 
     trajectories: int = 4096
-    """windows of clicks, in all"""
+    """total windows of clicks"""
     items: int = 8192
     """V: item rows, the pad included"""
     batch_trajectories: int = 64
@@ -51,15 +52,15 @@ class DrawnConfig:
     superblock_batches: int = 24
     """packed batches that are read and shuffled together"""
     live_items: int = 4000
-    """news of a moment that readers choose among"""
+    """news that readers choose among at a moment"""
     candidates: int = 5
-    """K: the clicked item and others"""
+    """K: the clicked item and the others shown"""
     tokens: int = 32
-    """T: longest segment"""
+    """T: tokens of the longest segment"""
     vocabulary: int = 30_522
-    """of the random words"""
+    """vocabulary size of the random words"""
     seed: int = 1
-    """decides everything"""
+    """seed of all random draws"""
 
     def __post_init__(self) -> None:
         if min(self.trajectories, self.batch_trajectories, self.superblock_batches) < 1 or self.items < 64:
@@ -74,14 +75,14 @@ def drawn_directory(out: Path, config: DrawnConfig, length_V: IntArray) -> Path:
     facts: list[dict[str, float]] = []
     with build_directory(out) as folder:
         path = folder / BATCH_FOLDER / "part-0.parquet"
-        write_batches(path, _noted(_batches(config), facts), superblock_batches=config.superblock_batches)
+        write_batches(path, _collecting_facts(_batches(config), facts), superblock_batches=config.superblock_batches)
         starts = range(0, len(facts), config.superblock_batches)
         blocks = tuple(_superblock(start, facts[start : start + config.superblock_batches]) for start in starts)
         table = _token_table(config, length_V)
         entries = [
             entry_of(folder, path, rows=len(facts), superblocks=blocks),
             *write_tokens(folder, table),
-            _no_evaluation(folder),
+            _write_empty_evaluation(folder),
         ]
         counts = {name: int(sum(fact[name] for fact in facts)) for name in FACTS}
         write_manifest(
@@ -89,7 +90,7 @@ def drawn_directory(out: Path, config: DrawnConfig, length_V: IntArray) -> Path:
             Manifest(
                 format_version=FORMAT_VERSION,
                 files=tuple(entries),
-                tokens=_described(config),
+                tokens=_tokens_entry(config),
                 inputs={},
                 config={"drawn": asdict(config), "superblock_batches": config.superblock_batches},
                 counts=counts,
@@ -99,7 +100,7 @@ def drawn_directory(out: Path, config: DrawnConfig, length_V: IntArray) -> Path:
     return out
 
 
-def _noted(batches: Iterator[Arrays], facts: list[dict[str, float]]) -> Iterator[Arrays]:
+def _collecting_facts(batches: Iterator[Arrays], facts: list[dict[str, float]]) -> Iterator[Arrays]:
     for batch in batches:
         facts.append(facts_of(batch))
         yield batch
@@ -108,7 +109,7 @@ def _noted(batches: Iterator[Arrays], facts: list[dict[str, float]]) -> Iterator
 def _batches(config: DrawnConfig) -> Iterator[Arrays]:
     live = min(config.live_items, config.items - 1)
     ranks = np.random.default_rng(config.seed).permutation(live)
-    appeal_V = (1 + ranks[np.arange(config.items) % live]) ** -_ZIPF  # so that every moment has the same ones
+    appeal_V = (1 + ranks[np.arange(config.items) % live]) ** -_ZIPF  # so every moment has the same set of appeals
     fading = np.exp(-4 * np.arange(live) / live)
     for number, first in enumerate(range(0, config.trajectories, config.batch_trajectories)):
         rng = np.random.default_rng([config.seed, number])
@@ -121,7 +122,7 @@ def _batches(config: DrawnConfig) -> Iterator[Arrays]:
 def _shard(
     config: DrawnConfig, rng: np.random.Generator, row_of_age: IntArray, chance: NDArray[np.float64], trajectories: int
 ) -> Shard:
-    """Trajectories of one batch: each click sees all before it, and each has a target at its end."""
+    """Trajectories of one batch. Each click sees all clicks before it; the last click of each is always a target."""
 
     def chosen(count: int) -> IntArray:
         rows: IntArray = row_of_age[np.searchsorted(chance, rng.random(count) * chance[-1])].astype(np.int32)
@@ -157,7 +158,7 @@ def _superblock(start: int, facts: list[dict[str, float]]) -> Superblock:
 
 
 def _token_table(config: DrawnConfig, length_V: IntArray) -> TokenTable:
-    """Random words, one segment for each item but the pad."""
+    """Random words: one segment for each item except the pad."""
     length_S = length_V[1:]
     ends = np.cumsum(length_S)
     words = np.random.default_rng([config.seed, 1]).integers(_FIRST_WORD, config.vocabulary, ends[-1])
@@ -175,7 +176,7 @@ def _token_table(config: DrawnConfig, length_V: IntArray) -> TokenTable:
     )
 
 
-def _described(config: DrawnConfig) -> Tokens:
+def _tokens_entry(config: DrawnConfig) -> Tokens:
     return Tokens(
         tokenizer="random words",
         tokenizer_sha256="0" * 64,
@@ -190,7 +191,7 @@ def _described(config: DrawnConfig) -> Tokens:
     )
 
 
-def _no_evaluation(folder: Path) -> FileEntry:
+def _write_empty_evaluation(folder: Path) -> FileEntry:
     path = folder / EVALUATION_FOLDER / "part-0.parquet"
     write_plain(path, [], arrow_schema(EVALUATION))
     return entry_of(folder, path)

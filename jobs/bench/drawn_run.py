@@ -1,4 +1,4 @@
-"""Drawn run: random trajectories and a language model with random weights, prepared for the real trainer."""
+"""Prepares random trajectories and a language model with random weights for the real trainer."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """The model, and how it is computed: the same for all that a benchmark compares."""
+    """Model and computation options, the same for everything that a benchmark compares."""
 
     size: str = "tiny"
-    """tiny, minilm or base: the encoder's shape; its weights are random, which costs the same"""
+    """tiny, minilm or base: the encoder's shape; random weights cost the same time as trained ones"""
     frozen_layers: int = 0
-    """lower layers that are not trained"""
+    """number of lower layers that are not trained"""
     chunk_size: int = 128
-    """items that are encoded together, and a quarter of it for what is left over"""
+    """items that are encoded together; the remaining items are encoded in chunks of a quarter of it"""
     bfloat16: bool = False
-    """multiply in bfloat16, with float32 weights"""
+    """multiply in bfloat16; weights stay float32"""
     compiled: bool = False
-    """torch.compile the encoder"""
+    """compile the encoder with torch.compile"""
     row_tokens: int = 0
-    """items share rows of so many tokens; 0 = a row for each, padded"""
+    """items share rows of this number of tokens; 0 = one padded row per item"""
     attention_dropout: float = -1.0
-    """of attention weights; shared rows on a GPU want 0; -1 = the model's own"""
+    """dropout of attention weights; use 0 for shared rows on a GPU; -1 = as in the model"""
     seed: int = 1
-    """decides data, weights and dropout"""
+    """seed of data, weights and dropout"""
 
     def training(self, plm: Path) -> TrainConfig:
-        """Of one epoch, with the language model in the folder `plm`."""
+        """The training options, with the language model in the folder `plm`."""
         sizes = (self.chunk_size, max(1, self.chunk_size // 4))
         precision: Literal["bfloat16", "float32"] = "bfloat16" if self.bfloat16 else "float32"
         return TrainConfig(
@@ -55,7 +55,7 @@ class ModelConfig:
 
 
 def prepared_run(folder: Path, model: ModelConfig, drawn: DrawnConfig, where: DeviceName) -> Prepared:
-    """Draw and write what is not yet in `folder`, and prepare it on the device."""
+    """Write the random data and model to `folder` unless they exist, and prepare the run on the device."""
     data, plm = folder / f"packed-{drawn.trajectories}-{drawn.items}", folder / "plm"
     if not plm.exists():
         random_plm(plm, model.size, seed=model.seed)

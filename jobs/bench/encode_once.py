@@ -1,4 +1,4 @@
-"""Benchmark: clicks per second of every policy with the same model and frozen store, timed in turns."""
+"""Benchmark: clicks per second of every policy with the same model and frozen store, timed alternately."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from jobs.bench.policy_speed import going_on
-from jobs.bench.rounds import compared, figures, in_turns, measure_of, ratio
+from jobs.bench.policy_speed import resumed_trainer
+from jobs.bench.rounds import figures, measure_of, ratio, ratio_fields, time_alternately
 from jobs.cli.command_line import run
 from jobs.cli.progress import stage
 from schemas.errors import InputError
@@ -20,7 +20,7 @@ from trainer.encode.policies import Policy
 from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare_again
 
 ALL: tuple[Policy, ...] = get_args(Policy)
-FIRST: Policy = "naive_per_target"  # what the others are compared with
+FIRST: Policy = "naive_per_target"  # the others are compared with this one
 
 
 def encode_once(
@@ -34,27 +34,27 @@ def encode_once(
     device: DeviceName = "auto",
     cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
-    """Clicks per second of each policy on the steps that would come next in training, and how many times those of
-    naive_per_target that is: by processor seconds, which other work on the machine hardly changes; on a GPU by the
-    clock. Where the rounds do not agree, the ratio is null.
+    """Measure the clicks per second of each policy on the next steps of training, and the speed-up over
+    naive_per_target. The speed-up is by processor seconds, which other work on the machine hardly changes; on a GPU by
+    wall time. It is null if the rounds do not agree.
 
     Parameters
     ----------
     checkpoint
-        A checkpoint that `train` wrote: every policy goes on from its weights, `cached` from its vectors and ages too.
+        A checkpoint that `train` wrote. Every policy starts from its weights; `cached` also from its vectors and ages.
     data
         The packed directory that it was trained on.
     rounds
-        Rounds of each policy, in turns; the median counts.
+        Rounds of each policy, alternating; the median is reported.
     steps
-        Packed steps of a round; times planner.accumulate_steps for cached, carried and accumulated, and optimisation
-        steps for naive_per_target.
+        Packed steps per round; for cached, carried and accumulated multiplied by planner.accumulate_steps, for
+        naive_per_target optimisation steps.
     policies
-        Which to measure.
+        Policies to measure.
     store
-        Folder that keeps the frozen layers' output; by default `<data>.frozen`.
+        Folder for the frozen layers' output; by default `<data>.frozen`.
     device
-        Where to train.
+        Device to train on.
     """
     if min(rounds, steps) < 1:
         raise InputError(f"--rounds is {rounds} and --steps {steps}: use 1 or more")
@@ -66,15 +66,15 @@ def encode_once(
 def measure(
     prepared: Prepared, saved: Checkpoint, *, rounds: int, steps: int, policies: Sequence[Policy]
 ) -> dict[str, Any]:
-    """The figures of each policy; the model is left as it was."""
-    trainers = {str(policy): going_on(prepared, saved, policy) for policy in policies}
-    with stage("speed of each policy, in turns") as bar:
-        found = in_turns(trainers, rounds, steps=steps, progress=bar.at)
+    """Return the figures of each policy. The model is not changed."""
+    trainers = {str(policy): resumed_trainer(prepared, saved, policy) for policy in policies}
+    with stage("speed of each policy") as bar:
+        found = time_alternately(trainers, rounds, steps=steps, progress=bar.at)
     measured = {policy: figures(every) for policy, every in found.items()}
     if FIRST in found:
         by = measure_of(trainers[FIRST])
         for policy, every in found.items():
-            measured[policy] |= compared(ratio(every, found[FIRST], by), by)
+            measured[policy] |= ratio_fields(ratio(every, found[FIRST], by), by)
     return measured
 
 

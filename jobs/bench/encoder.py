@@ -1,17 +1,17 @@
-"""Benchmark: the encoder's forward and backward in chunks, with MFU. Needs torch, transformers and numpy alone."""
+"""Benchmark: the encoder's forward and backward in chunks, with MFU. Needs only torch, transformers and numpy."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from jobs.bench.plain_options import run_plain, tell_emulation
+from jobs.bench.plain_options import run_plain, warn_if_emulated
 from trainer.cost.encoder_speed import SpeedConfig, encoder_speed
 from trainer.setup.prepare import DeviceName, device_of
 
 
 def encoder(config: SpeedConfig, device: DeviceName) -> dict[str, Any]:
-    """The figures of full segments, of titles padded, and of titles that share rows; printed as a table too."""
-    tell_emulation(device, bfloat16=config.bfloat16)
+    """Measure full segments, padded titles, and titles that share rows; print a table and return the figures."""
+    warn_if_emulated(device, bfloat16=config.bfloat16)
     found = encoder_speed(config, device_of(device))
     for load in ("full", "titles", "rows"):
         figures = found[load]

@@ -1,4 +1,4 @@
-"""Benchmark: a step costs the same whatever the numbers of trajectories and of items are. Needs what `steps` needs."""
+"""Benchmark: how step time depends on the numbers of trajectories and items. Needs what `steps` needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
 from jobs.bench.plain_options import run_plain
-from jobs.bench.policy_speed import Portion, aged, portions, trainer_of, with_policy
+from jobs.bench.policy_speed import Portion, skip_steps, time_portions, trainer_of, with_policy
 from trainer.cost.flops import device_name
 from trainer.data.directory import PackedDirectory
 from trainer.encode.policies import Policy
@@ -26,18 +26,18 @@ _PORTION = 4  # packed steps that are timed as one
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatnessConfig(ModelConfig):
-    """Which sizes; the middle ones stand where the others vary."""
+    """Sizes to measure. While one size varies, the other has its middle value."""
 
     trajectories: tuple[int, ...] = (1_000, 10_000, 100_000)
-    """windows of clicks, in all"""
+    """total windows of clicks"""
     items: tuple[int, ...] = (2_048, 8_192, 65_536)
-    """V: item rows"""
+    """V: number of item rows"""
     batch_trajectories: int = 16
-    """of a packed batch; a step takes one"""
+    """trajectories of a packed batch; a step takes one batch"""
     live_items: int = 1_500
-    """news of a moment: what a step holds depends on it, and not on the sizes"""
+    """news of a moment; the content of a step depends on it, not on the sizes"""
     portions: int = 12
-    """of four steps, timed for each size, in turns"""
+    """portions of four steps that are timed for each size, alternating"""
 
     def __post_init__(self) -> None:
         packed = min(self.trajectories) // self.batch_trajectories
@@ -46,7 +46,7 @@ class FlatnessConfig(ModelConfig):
                 f"--portions is {self.portions}: use 1 or more, at most {packed // _PORTION - 1} for these trajectories"
             )
         if min(self.items) <= self.live_items:
-            raise ValueError(f"--items names {min(self.items)}: use more than the {self.live_items} of a moment")
+            raise ValueError(f"--items names {min(self.items)}: use more than the {self.live_items} of --live-items")
 
 
 class _Size(NamedTuple):
@@ -55,7 +55,7 @@ class _Size(NamedTuple):
 
 
 def flatness(config: FlatnessConfig, where: DeviceName) -> dict[str, Any]:
-    """Seconds of a step for each size and policy, the slowest ÷ the fastest, and what a run costs before its first."""
+    """Measure seconds per step for each size and policy, their largest ratio, and the seconds before the first step."""
     middle = _Size(*(sorted(every)[len(every) // 2] for every in (config.trajectories, config.items)))
     sweeps = {
         "trajectories": [_Size(number, middle.items) for number in config.trajectories],
@@ -66,16 +66,18 @@ def flatness(config: FlatnessConfig, where: DeviceName) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
         runs: dict[_Size, Prepared] = {}
         for size in dict.fromkeys(size for sizes in sweeps.values() for size in sizes):
-            runs[size], found["start"][_name(size)] = _started(config, size, Path(folder), where)
+            runs[size], found["start"][_name(size)] = _prepare(config, size, Path(folder), where)
         for sweep, sizes in sweeps.items():
-            found[sweep] = {policy: _swept({size: runs[size] for size in sizes}, policy, config) for policy in POLICIES}
+            found[sweep] = {
+                policy: _time_sweep({size: runs[size] for size in sizes}, policy, config) for policy in POLICIES
+            }
             for policy in POLICIES:
                 print(_table(sweep, policy, found[sweep][policy]), flush=True)
     return found
 
 
-def _started(config: FlatnessConfig, size: _Size, folder: Path, where: DeviceName) -> tuple[Prepared, dict[str, float]]:
-    """A run that is ready for its first step, and the seconds of that."""
+def _prepare(config: FlatnessConfig, size: _Size, folder: Path, where: DeviceName) -> tuple[Prepared, dict[str, float]]:
+    """Prepare a run up to its first step, and return the seconds of each part of that."""
     drawn = DrawnConfig(
         trajectories=size.trajectories,
         items=size.items,
@@ -95,14 +97,14 @@ def _started(config: FlatnessConfig, size: _Size, folder: Path, where: DeviceNam
     return prepared, seconds
 
 
-def _swept(runs: dict[_Size, Prepared], policy: Policy, config: FlatnessConfig) -> dict[str, Any]:
-    """Each size's steps, in turns, so that what else the machine does meets all of them."""
+def _time_sweep(runs: dict[_Size, Prepared], policy: Policy, config: FlatnessConfig) -> dict[str, Any]:
+    """Time the steps of each size, alternating, so that other work on the machine affects all sizes."""
     trainers = []
     for prepared in runs.values():
         trainer = trainer_of(prepared, with_policy(prepared.config, policy))
         if policy == "cached":
-            aged(trainer)
-        trainers.append(portions(trainer, [_PORTION] * (config.portions + 1)))
+            skip_steps(trainer)
+        trainers.append(time_portions(trainer, [_PORTION] * (config.portions + 1)))
     turns = list(zip(*trainers, strict=True))[1:]
     sizes = {_name(size): _figures(mine) for size, mine in zip(runs, zip(*turns, strict=True), strict=True)}
     return {

@@ -1,4 +1,4 @@
-"""Benchmark: the tests marked `gpu`, by pytest where it is installed; of their files, those that ask for no Spark."""
+"""Benchmark: runs the tests marked `gpu`, except files that import Spark, if pytest is installed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _COUNT = re.compile(r"(\d+) (passed|failed|skipped|errors?|deselected)")
 
 
 def gpu_tests() -> dict[str, Any]:
-    """How many passed, failed and were skipped, and the files that were not looked into."""
+    """Run the tests; return the counts by outcome, the files, and the number of files left out."""
     if find_spec("pytest") is None:
         return {"skipped": "pytest is not installed"}
     marked = [path for path in sorted((ROOT / "tests").rglob("*.py")) if _MARK.search(path.read_text("utf-8"))]
     files = [str(path.relative_to(ROOT)) for path in marked if not _SPARK.search(path.read_text("utf-8"))]
     if not files:
         return {"skipped": "no test is marked gpu"}
-    # Without conftest.py: it asks for libraries of development, and these tests for nothing of it.
+    # Without conftest.py: it imports development libraries, and these tests use nothing of it.
     options = ["-m", "gpu", "--noconftest", "-p", "no:cacheprovider", "-q"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *files], cwd=ROOT, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Graphs that packing is measured on: a study's hypergraph, or the trajectories of a packed directory."""
+"""Reads the graph for the packing benchmark: a study's hypergraph, or the trajectories of a packed directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES = ("indptr", "indices", "last_slot")
 
 
 def graph_of(path: Path) -> Graph:
-    """Trajectories in time order. InputError unless `path` is an .npz of a graph, or packed in time order."""
+    """Read trajectories in time order. InputError unless `path` is an .npz of a graph, or packed in time order."""
     return _of_directory(path) if path.is_dir() else _of_npz(path)
 
 
@@ -39,7 +39,7 @@ def _of_directory(path: Path) -> Graph:
     directory = PackedDirectory.open(path)
     order = directory.manifest.config.get("order")
     if order != "time":
-        raise InputError(f"--graph {path}: packed in order {order!r}. Pack it with --order time, so that time is known")
+        raise InputError(f"--graph {path}: packed in order {order!r}. Pack it with --order time")
     blocks = [number for number, (_, _, block) in enumerate(directory.superblocks) if block.variant == 0]
     pins = []
     for superblock in arrow_superblocks(directory, blocks):

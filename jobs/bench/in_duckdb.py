@@ -1,4 +1,4 @@
-"""Ingest's rules 1 to 4 as one would write them in DuckDB: the rival of `bench ingest`."""
+"""Implements ingest's rules 1 to 4 in DuckDB, as a comparison for `bench ingest`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import duckdb
 
 _ISO = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-](0\d|1[0-8]):[0-5]\d)?"
 
-# Parsed fields of each line, or why it is rejected. A line that DuckDB cannot read is a row of nulls: its text is lost.
-# Of a repeated field it takes the last value, where ingest rejects the line.
+# Parsed fields of each line, or the reason for its rejection. A line that DuckDB cannot read becomes a row of nulls
+# without its text. DuckDB takes the last value of a repeated field; ingest rejects such a line.
 _PARSED = rf"""
 CREATE TEMP TABLE parsed AS
 SELECT row_number() OVER () AS row, * EXCLUDE (time, shown), time AS logged_time, try_cast(time AS TIMESTAMPTZ) AS t,
@@ -27,8 +27,8 @@ FROM read_json($files, format = 'newline_delimited', ignore_errors = true, colum
   user_id: 'VARCHAR', time: 'VARCHAR', history: 'VARCHAR[]', shown: 'VARCHAR[]', clicked: 'VARCHAR[]'}})
 """
 
-# Rule 2: lines of one id and user, as long as no gap between their times is over 24 h, are one chain. Rule 3: lines of
-# one user, second and set of shown news are one sight. An impression is what chains and sights join.
+# Rule 2: lines with the same id and user form one chain while no gap between their times exceeds 24 h. Rule 3: lines
+# with the same user, second and set of shown news form one sight. An impression is a connected component of both.
 _NODES = """
 CREATE TEMP TABLE spaced AS
 SELECT row, user_id, impression_id, t, hash(list_sort(shown)) AS shown_set,
@@ -76,7 +76,7 @@ FROM (
   FROM parts SEMI JOIN joined USING (impression) GROUP BY impression);
 """
 
-# Each user's histories once: nearly all of them are a prefix of the longest one.
+# Stores each user's histories once: nearly all are a prefix of the longest one.
 _HISTORIES = """
 CREATE TEMP TABLE longest AS
 SELECT user_id, arg_max(history, len(history)) AS clicks FROM impressions GROUP BY user_id;
@@ -103,27 +103,27 @@ _WRITTEN = {
 
 
 def dedupe(files: list[str], out: Path, *, threads: int) -> dict[str, int]:
-    """Write impressions, histories and rejects of the log files as Parquet into `out`; the rows of each."""
-    with duckdb.connect(str(out / "work.duckdb")) as base:  # on disk, so that what memory cannot hold is spilt
+    """Write impressions, histories and rejects of the log files as Parquet into `out`; return the row count of each."""
+    with duckdb.connect(str(out / "work.duckdb")) as base:  # on disk, so that it can spill
         base.execute(f"SET threads = {threads}; SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
         base.execute("SET enable_progress_bar = false")
         base.execute(_PARSED, {"files": files})
         base.execute(_NODES)
         before, now = -1, 0
-        while now != before:  # chains that share a sight take the smallest label, until none changes
+        while now != before:  # connected chains take the smallest label, until none changes
             base.execute(_RELABEL)
-            before, now = now, _number(base, "SELECT coalesce(sum(label), 0) FROM links")
+            before, now = now, _single_value(base, "SELECT coalesce(sum(label), 0) FROM links")
         base.execute(_IMPRESSIONS)
         base.execute(_HISTORIES)
         rows = {}
         for name, query in _WRITTEN.items():
             base.execute(f"COPY ({query}) TO '{out / name}.parquet' (FORMAT parquet, COMPRESSION zstd)")
-            rows[name] = _number(base, f"SELECT count(*) FROM '{out / name}.parquet'")
+            rows[name] = _single_value(base, f"SELECT count(*) FROM '{out / name}.parquet'")
     (out / "work.duckdb").unlink()
     return rows
 
 
-def _number(base: duckdb.DuckDBPyConnection, query: str) -> int:
+def _single_value(base: duckdb.DuckDBPyConnection, query: str) -> int:
     row = base.execute(query).fetchone()
     assert row is not None, "an aggregate has one row"
     return int(row[0])

@@ -1,4 +1,4 @@
-"""Benchmark: what a line costs ingest as the table grows, on each engine and in DuckDB; how small histories get."""
+"""Benchmark: ingest time per line as the table grows, on each engine and in DuckDB; bytes of stored histories."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.bench.children import Measured, measured
-from jobs.bench.log_parts import Part, copied_lake, cut_logs, removed
+from jobs.bench.children import Measured, time_job
+from jobs.bench.log_parts import Part, copy_lake, cut_logs, remove_folder
 from jobs.cli.command_line import run
 from jobs.cli.progress import stage
 from jobs.make_sample import make_sample
@@ -16,7 +16,7 @@ from pipelines.history_bytes import history_bytes
 from pipelines.lake.tables import Lake
 from schemas.errors import ContractError, InputError
 
-LINES_PER_IMPRESSION = 1.16  # of the publisher, about
+LINES_PER_IMPRESSION = 1.16  # of the synthetic publisher, about
 _COUNTS = ("lines", "impressions", "merged", "rejected")
 
 
@@ -29,23 +29,23 @@ def ingest(
     engines: tuple[str, ...] = ("embedded", "spark"),
     ebnerd: Path | None = None,
 ) -> dict[str, Any]:
-    """Seconds per million lines at three sizes, adding to a small and a large table, rivals, bytes of histories.
+    """Measure ingest at three sizes, adding to a small and a large table, DuckDB, and the bytes of histories.
 
-    Every measurement is a process of its own, as ./feedloop ingest is, the engines in turns; the seconds that an engine
-    takes to start are measured apart and taken off. Repeated measurements report their median.
+    Every measurement is a separate process, as ./feedloop ingest is, and engines alternate. The start of an engine is
+    measured separately and subtracted. Repeated measurements report their median.
 
     Parameters
     ----------
     work
-        Folder for logs and lakes, some 3 KB a line; logs that are there are used again.
+        Folder for logs and lakes, about 3 KB per line; existing logs are reused.
     lines
-        Of the largest table. The middle one has a fifth of them; the small one, and what is added, a fiftieth.
+        Lines of the largest table. The middle one has a fifth of them, the small one and the added part a fiftieth.
     repeats
-        How often all but the largest ingest is measured.
+        Measurements of each ingest, except the largest.
     seed
         Seed of the synthetic publisher.
     engines
-        Which engines: embedded, spark.
+        Engines to measure: embedded, spark.
     ebnerd
         An EB-NeRD folder (behaviors.parquet, history.parquet), for the bytes of its histories.
     """
@@ -65,29 +65,29 @@ def ingest(
 def _figures(
     work: Path, logs: dict[str, Path], added: Part, *, repeats: int, truth: dict[str, Any], engines: tuple[str, ...]
 ) -> dict[str, Any]:
-    """All that is measured in seconds; `logs` are the small, the middle and the large ones."""
+    """All figures measured in seconds; `logs` are the small, the middle and the large ones."""
     small, middle, large = logs
-    rival = partial(_rival, work, repeats)
+    rival = partial(_time_rival, work, repeats)
     start = {engine: rival(f"start_{engine}", 0.0) for engine in engines}
     runs: dict[str, dict[str, Measured]] = {engine: {} for engine in engines}
     adding: dict[str, dict[str, Measured]] = {engine: {} for engine in engines}
     for name, folder in logs.items():
         for engine in engines:
             lake, often = work / "lakes" / engine / name, 1 if name == large else repeats
-            runs[engine][name] = _ingested(engine, folder, lake, repeats=often, start=start[engine].seconds)
+            runs[engine][name] = _time_ingest(engine, folder, lake, repeats=often, start=start[engine].seconds)
     for name in (small, large):
         for engine in engines:
             lakes, ready = work / "lakes" / engine, start[engine].seconds
             copy = lakes / "copy"
-            adding[engine][name] = _ingested(
+            adding[engine][name] = _time_ingest(
                 engine, added.folder, copy, base=lakes / name, repeats=repeats, start=ready
             )
     duckdb = rival("duckdb", 0.0)
     found = {}
     for engine in engines:
         _check(runs[engine][middle].summary, duckdb.summary, truth)
-        costs = _costs(runs[engine], adding[engine], added.lines)
-        found[engine] = {"start_seconds": start[engine].every, **costs, **_compared_with(runs[engine][middle], duckdb)}
+        costs = _growth(runs[engine], adding[engine], added.lines)
+        found[engine] = {"start_seconds": start[engine].every, **costs, **_compare_with(runs[engine][middle], duckdb)}
     return {
         "lines_per_second_vs_duckdb": {engine: figures["speed_to_duckdb"] for engine, figures in found.items()},
         "engines": found,
@@ -100,24 +100,24 @@ def _sample(folder: Path, lines: int, seed: int) -> dict[str, Any]:
     return make_sample(out=folder, size="million", seed=seed, impressions=impressions, logs_only=True)
 
 
-def _ingested(
+def _time_ingest(
     engine: str, logs: Path, lake: Path, *, base: Path | None = None, repeats: int = 1, start: float = 0.0
 ) -> Measured:
     """Ingest into a new lake, or into a copy of `base`."""
-    before = partial(removed, lake) if base is None else partial(copied_lake, base, lake)
+    before = partial(remove_folder, lake) if base is None else partial(copy_lake, base, lake)
     words = f"{engine}: ingest {lake.name}" if base is None else f"{engine}: add to {base.name}"
     options = ["--logs", logs, "--lake", lake, "--engine", engine]
-    return measured(words, "jobs.ingest", options, before, repeats=repeats, start=start)
+    return time_job(words, "jobs.ingest", options, before, repeats=repeats, start=start)
 
 
-def _rival(work: Path, repeats: int, rival: str, start: float) -> Measured:
+def _time_rival(work: Path, repeats: int, rival: str, start: float) -> Measured:
     out = work / "rival"
     options = ["--logs", work / "middle", "--out", out, "--rival", rival]
-    return measured(rival, "jobs.bench.rivals", options, partial(removed, out), repeats=repeats, start=start)
+    return time_job(rival, "jobs.bench.rivals", options, partial(remove_folder, out), repeats=repeats, start=start)
 
 
-def _costs(runs: dict[str, Measured], adding: dict[str, Measured], added_lines: int) -> dict[str, Any]:
-    """Seconds per million lines, and the two ratios that say whether a line costs more where there are more of them."""
+def _growth(runs: dict[str, Measured], adding: dict[str, Measured], added_lines: int) -> dict[str, Any]:
+    """Seconds per million lines, and two ratios that show whether a line costs more in a larger table."""
     per_million = {name: found.seconds / found.summary["lines"] * 1e6 for name, found in runs.items()}
     small, middle, large = runs
     return {
@@ -129,8 +129,8 @@ def _costs(runs: dict[str, Measured], adding: dict[str, Measured], added_lines: 
     }
 
 
-def _compared_with(ours: Measured, duckdb: Measured) -> dict[str, Any]:
-    """Lines a second of both on the same logs."""
+def _compare_with(ours: Measured, duckdb: Measured) -> dict[str, Any]:
+    """Lines per second of both on the same logs."""
     both, lines = {"ingest": ours, "duckdb": duckdb}, ours.summary["lines"]
     speeds = {name: round(lines / found.seconds) for name, found in both.items()}
     every = {name: found.every for name, found in both.items()}
@@ -139,9 +139,9 @@ def _compared_with(ours: Measured, duckdb: Measured) -> dict[str, Any]:
 
 
 def _check(ours: dict[str, Any], duckdb: dict[str, Any], truth: dict[str, Any]) -> None:
-    """Speed counts only where all come to the same impressions.
+    """ContractError unless all find the same impressions: otherwise speeds do not compare.
 
-    DuckDB may have some more: it does not see that a field stands twice, and so takes such lines for good.
+    DuckDB may find some more, because it accepts lines with a repeated field.
     """
     for name in _COUNTS:
         if ours[name] != truth[name]:
@@ -152,11 +152,11 @@ def _check(ours: dict[str, Any], duckdb: dict[str, Any], truth: dict[str, Any]) 
 
 
 def _histories(work: Path, lake: Path, ebnerd: Path | None) -> dict[str, Any]:
-    """Bytes of the publisher's histories, and of EB-NeRD's where that is given: its ratio is then the one to quote."""
+    """Bytes of the publisher's histories, and of EB-NeRD's if given: then `history_ratio` is EB-NeRD's."""
     lakes = {"publisher": lake}
     if ebnerd is not None:
         lakes["ebnerd"] = work / "lakes/ebnerd"
-        _ingested("embedded", ebnerd, lakes["ebnerd"])
+        _time_ingest("embedded", ebnerd, lakes["ebnerd"])
     with stage("bytes of histories"):
         session = embedded_session()
         found = {name: history_bytes(Lake(session, str(where))) for name, where in lakes.items()}
@@ -164,7 +164,7 @@ def _histories(work: Path, lake: Path, ebnerd: Path | None) -> dict[str, Any]:
 
 
 def _short(lines: int) -> str:
-    """5m, 100k or 400."""
+    """For example 5m, 100k or 400."""
     for unit, letter in ((1_000_000, "m"), (1_000, "k")):
         if lines % unit == 0:
             return f"{lines // unit}{letter}"

@@ -1,4 +1,4 @@
-"""The publisher's hourly logs cut into what a benchmark ingests first, and what it adds to that."""
+"""Divides the publisher's hourly logs into parts that a benchmark ingests first and parts that it adds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A folder of logs with so many lines."""
+    """A folder of logs, and its number of lines."""
 
     folder: Path
     lines: int
@@ -21,7 +21,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """`added` is what came after both: `large` is all logs before it, `small` the last hours of those."""
+    """`added` has the last hours, `large` all logs before them, `small` the last hours of `large`."""
 
     large: Part
     small: Part
@@ -29,48 +29,48 @@ class Parts:
 
 
 def cut_logs(sample: Path, work: Path, *, small: int, added: int) -> Parts:
-    """The logs of a sample by hours: at least `added` lines of the last ones, `small` of those before them.
+    """Divide the logs of a sample by hours: at least `added` lines in the last part, `small` in the part before it.
 
-    The file after the last day is left out: it holds what arrived in the days after, and no hour of its own.
+    The file after the last day is left out: it holds late arrivals of several days, not those of one hour.
     """
     files = sorted((sample / "logs").glob("*.jsonl"))[:-1]
     lines = [count_lines(path) for path in files]
-    cut = _reach(lines, len(files), added)
-    begin = _reach(lines, cut, small)
+    cut = _first_of_last(lines, len(files), added)
+    begin = _first_of_last(lines, cut, small)
     if begin == 0:
         raise InputError(f"{sample}: its {sum(lines)} lines are too few for parts of {small} and {added}")
     spans = {"large": (0, cut), "small": (begin, cut), "added": (cut, len(files))}
     return Parts(
         **{
-            name: Part(folder=linked(files[first:end], work / name), lines=sum(lines[first:end]))
+            name: Part(folder=link_files(files[first:end], work / name), lines=sum(lines[first:end]))
             for name, (first, end) in spans.items()
         }
     )
 
 
 def count_lines(path: Path) -> int:
-    """Line feeds in the file."""
+    """The number of line feeds in the file."""
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 24), b""))
 
 
-def linked(files: Sequence[Path], folder: Path) -> Path:
-    """A folder of logs that holds these files, without another copy of their bytes."""
-    removed(folder)
+def link_files(files: Sequence[Path], folder: Path) -> Path:
+    """Make a folder of logs with hard links to these files, without a copy of their bytes."""
+    remove_folder(folder)
     (folder / "logs").mkdir(parents=True)
     for path in files:
         os.link(path, folder / "logs" / path.name)
     return folder
 
 
-def removed(folder: Path) -> None:
-    """Nothing is left below that name."""
+def remove_folder(folder: Path) -> None:
+    """Remove the folder if it exists."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def copied_lake(lake: Path, copy: Path) -> Path:
-    """The same tables in another place: data files, which never change, are shared."""
-    removed(copy)
+def copy_lake(lake: Path, copy: Path) -> Path:
+    """Copy the tables to another folder; data files, which never change, are hard links."""
+    remove_folder(copy)
     shutil.copytree(lake, copy, copy_function=_shared)
     return copy
 
@@ -82,8 +82,8 @@ def _shared(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _reach(lines: Sequence[int], end: int, wanted: int) -> int:
-    """Where the last of `lines` before `end` begin that are `wanted` together."""
+def _first_of_last(lines: Sequence[int], end: int, wanted: int) -> int:
+    """Index of the first of the last files before `end` that together have `wanted` lines."""
     begin = end
     while begin > 0 and sum(lines[begin:end]) < wanted:
         begin -= 1

@@ -1,4 +1,4 @@
-"""Benchmark: peak memory above weights and optimiser, and clicks per second, of each policy on the same batches."""
+"""Benchmark: peak memory beyond weights and optimiser, and clicks per second, of each policy on the same batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from jobs.bench.policy_speed import going_on, peak_bytes, portions
+from jobs.bench.policy_speed import peak_bytes, resumed_trainer, time_portions
 from jobs.bench.rounds import Ratio, Round, clicks_per_second, measure_of, ratio
 from jobs.cli.command_line import run
 from jobs.cli.progress import stage
@@ -39,7 +39,7 @@ ARMS = {
 def memory(
     *, checkpoint: Path, data: Path, repeats: int = 5, store: Path | None = None, device: DeviceName = "auto"
 ) -> dict[str, Any]:
-    """Peak memory of a window of steps (planner.accumulate_steps) by what the allocator gave out, and its speed.
+    """Measure the peak allocated memory and the speed of a window of planner.accumulate_steps steps.
 
     Parameters
     ----------
@@ -48,24 +48,26 @@ def memory(
     data
         The packed directory that it was trained on.
     repeats
-        Windows that are timed for each policy, in turns; medians are reported.
+        Windows that are timed for each policy, alternating; medians are reported.
     store
-        Folder that keeps the frozen layers' output; by default `<data>.frozen`.
+        Folder for the frozen layers' output; by default `<data>.frozen`.
     device
-        Where to train.
+        Device to train on.
     """
     if repeats < 1:
         raise InputError(f"--repeats is {repeats}: use 1 or more")
     saved = load_resolved_checkpoint(checkpoint)
     prepared = prepare_again(saved, data, store=store, device=device_of(device))
-    trainers = {name: going_on(prepared, saved, arm.policy, kept_chunks=arm.kept_chunks) for name, arm in ARMS.items()}
+    trainers = {
+        name: resumed_trainer(prepared, saved, arm.policy, kept_chunks=arm.kept_chunks) for name, arm in ARMS.items()
+    }
     peaks, rounds = {}, {name: [] for name in ARMS}  # type: dict[str, int], dict[str, list[Round]]
     for name, trainer in trainers.items():
         with stage(f"memory of {name}"):
-            _window(trainer)  # moments and kernels are there from now on
+            _window(trainer)  # allocates moments, chooses kernels
             trainer.position.epoch_step = 0
             peaks[name] = peak_bytes(trainer, trainer.config.planner.accumulate_steps)
-    with stage("speed of all, in turns") as bar:
+    with stage("speed of each policy") as bar:
         for repeat in range(repeats):
             for name, trainer in trainers.items():
                 rounds[name].append(_window(trainer))
@@ -76,14 +78,14 @@ def memory(
 
 
 def _window(trainer: Trainer) -> Round:
-    """The first packed steps of the epoch, as many as accumulated waits for."""
+    """Time the first planner.accumulate_steps packed steps of the epoch."""
     trainer.position.epoch_step = 0
-    (found,) = portions(trainer, [trainer.config.planner.accumulate_steps])
+    (found,) = time_portions(trainer, [trainer.config.planner.accumulate_steps])
     return Round(timed=found, targets=found.targets, encoded=found.encoded)
 
 
 def _report(peaks: dict[str, int], speeds: dict[str, float], ratios: dict[str, Ratio]) -> dict[str, Any]:
-    table = Table("policy", title="Memory above weights and optimiser")
+    table = Table("policy", title="Memory beyond weights and optimiser")
     for name in ("peak MB", "÷ naive", "clicks/s", "÷ once"):
         table.add_column(name, justify="right")
     for name in ARMS:

@@ -1,4 +1,4 @@
-"""Benchmark: news a second into tokens, a second run with few new ones, bytes a news, tokens kept by refinement."""
+"""Benchmark: speed of prepare_news with all and with few new news, bytes per news, tokens kept by refinement."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jobs.bench.children import Measured, measured
-from jobs.bench.log_parts import copied_lake, removed
+from jobs.bench.children import Measured, time_job
+from jobs.bench.log_parts import copy_lake, remove_folder
 from jobs.cli.command_line import run
 from jobs.cli.progress import stage
 from jobs.make_sample import make_sample
@@ -35,22 +35,22 @@ def news(
     fields: tuple[str, ...] = FIELDS,
     select: Select = "text",
 ) -> dict[str, Any]:
-    """Measure prepare_news on news files, each in lakes of its own; every run is a process, Spark's start included.
+    """Measure prepare_news on news files, each in separate lakes. Every run is a process; Spark's start is included.
 
     Parameters
     ----------
     news
-        News files or folders as prepare_news takes them; left out, the synthetic publisher's.
+        News files or folders as prepare_news takes them; by default those of the synthetic publisher.
     work
         Folder for lakes and samples.
     added
-        How many news the second run finds in addition to those it knows.
+        Number of new news that the second run finds.
     repeats
-        How often each run is measured.
+        Measurements of each run.
     fields
-        Which of title, abstract and body become segments.
+        Fields that become segments: title, abstract, body.
     select
-        What is kept of a field that is too long.
+        Which part of a field that is too long is kept.
     """
     if added < 1 or repeats < 1:
         raise InputError(f"--added is {added} and --repeats {repeats}: use 1 or more")
@@ -64,13 +64,13 @@ def news(
 def _figures(file: Path, work: Path, options: list[str], added: int, repeats: int) -> dict[str, Any]:
     """The figures of one news file."""
     lake, copy = work / "lake", work / "copy"
-    first = _prepared("all news", [*options, "--news", file, "--lake", lake], partial(removed, lake), repeats)
+    first = _time_prepare("all news", [*options, "--news", file, "--lake", lake], partial(remove_folder, lake), repeats)
     with stage("bytes, words, new news"):
         tables = Lake(build_session("feedloop bench"), str(lake))
         more = _write_more(tables, work / "more" / "news.jsonl", added)
-        facts = _words(tables) | _stored(tables, first.summary["news"])
+        facts = _word_count(tables) | _stored_bytes(tables, first.summary["news"])
     again = [*options, "--news", more, "--lake", copy]
-    second = _prepared(f"{added} news more", again, partial(copied_lake, lake, copy), repeats)
+    second = _time_prepare(f"{added} news more", again, partial(copy_lake, lake, copy), repeats)
     summary = first.summary
     return {
         "news": summary["news"],
@@ -87,13 +87,13 @@ def _figures(file: Path, work: Path, options: list[str], added: int, repeats: in
     }
 
 
-def _prepared(words: str, options: Sequence[object], before: Callable[[], object], repeats: int) -> Measured:
-    return measured(words, "jobs.prepare_news", options, before, repeats=repeats, start=0.0)
+def _time_prepare(words: str, options: Sequence[object], before: Callable[[], object], repeats: int) -> Measured:
+    return time_job(words, "jobs.prepare_news", options, before, repeats=repeats, start=0.0)
 
 
-def _stored(lake: Lake, count: int) -> dict[str, Any]:
-    """Bytes a news in Delta and in the token table that travels with packed batches; how much of that is padding."""
-    made = _made(lake)
+def _stored_bytes(lake: Lake, count: int) -> dict[str, Any]:
+    """Bytes per news in Delta and in the token table of packed directories, and the shares of padding."""
+    made = _token_settings(lake)
     table = token_table(lake.read(ITEM_TOKENS).select(*COLUMNS).toArrow(), vocabulary=made["vocabulary"])
     sizes = {each.name: state_of(lake, each)["bytes"] for each in (NEWS, ITEM_TOKENS)}
     sizes["token_table"] = sum(array.nbytes for array in table.arrays().values())
@@ -105,20 +105,20 @@ def _stored(lake: Lake, count: int) -> dict[str, Any]:
     }
 
 
-def _words(lake: Lake) -> dict[str, int]:
+def _word_count(lake: Lake) -> dict[str, int]:
     """Words and punctuation marks in the fields that became segments."""
-    rows = lake.read(NEWS).select(*_made(lake)["fields"]).toLocalIterator()
+    rows = lake.read(NEWS).select(*_token_settings(lake)["fields"]).toLocalIterator()
     return {"words": sum(len(words_of(text)) for row in rows for text in row)}
 
 
-def _made(lake: Lake) -> dict[str, Any]:
-    """By which tokenizer and settings the tokens were made."""
+def _token_settings(lake: Lake) -> dict[str, Any]:
+    """The tokenizer and settings that made the tokens."""
     (made,) = noted_sources(lake).values()  # the bench prepares one source
     return dict(made["tokens"])
 
 
 def _write_more(lake: Lake, file: Path, count: int) -> Path:
-    """A news file of `count` news that the lake does not hold, as long as those that it holds."""
+    """Write a news file of `count` news that are new to the lake and about as long as its own."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8") as out:
         for row in lake.read(NEWS).orderBy("source", "news_id").limit(count).collect():

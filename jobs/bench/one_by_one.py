@@ -1,6 +1,6 @@
-"""One by one: benchmarks in processes of their own within a time, each result on disk as soon as it is there.
+"""Runs benchmarks one by one in child processes within a time limit, and writes each result to disk at once.
 
-DIR/device.json is complete at every moment, and DIR/device.log holds what the benchmarks print, as they print it.
+DIR/device.json is valid JSON at every moment. DIR/device.log receives the output of the benchmarks as they print it.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from typing import Any, Literal
 
 RECORD, LOG = "device.json", "device.log"
 ROOT = Path(__file__).resolve().parents[2]
-_KEPT_BYTES = 1 << 20  # of what one benchmark prints
-_TOO_LATE = 5.0  # seconds left in which nothing is begun any more
+_KEPT_BYTES = 1 << 20  # of the output of one benchmark
+_MIN_SECONDS_LEFT = 5.0  # with fewer seconds left no benchmark is started
 
 State = Literal["done", "failed", "out of time", "not run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """A process whose last line is one JSON object."""
+    """A process that prints one JSON object as its last line."""
 
     name: str
     command: Sequence[str]
-    """after the interpreter"""
+    """arguments of the Python interpreter"""
     limit_seconds: float = 240.0
-    """after which it is stopped"""
+    """it is stopped after this time"""
 
 
 def run_one_by_one(
     benchmarks: Sequence[Benchmark], out: Path, *, seconds: float, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run them in this order while there is time; returns the record, which is written to `out` with `about`."""
+    """Run the benchmarks in this order while time is left. Returns the record with `about`, also written to `out`."""
     ends, results = time.monotonic() + seconds, []  # type: float, list[dict[str, Any]]
     out.mkdir(parents=True, exist_ok=True)
     record = {**about, "complete": False, "results": results}
     _write(out / RECORD, record)
     for benchmark in benchmarks:
         left = ends - time.monotonic()
-        if left < _TOO_LATE:
+        if left < _MIN_SECONDS_LEFT:
             results.append({"name": benchmark.name, "state": "not run", "error": "no time was left"})
         else:
             results.append(_run(benchmark, out / LOG, min(left, benchmark.limit_seconds)))
-        print(_line(results[-1]), flush=True)
+        print(_result_line(results[-1]), flush=True)
         _write(out / RECORD, record)
     record["complete"] = True
     _write(out / RECORD, record)
@@ -65,19 +65,19 @@ def _run(benchmark: Benchmark, log: Path, limit: float) -> dict[str, Any]:
         stream.flush()
         start = stream.tell()
         code = _exit_code(command, stream.fileno(), limit)
-    said = _shortened(log, start)
-    found = _last_object(said)
+    output = _read_output(log, start)
+    found = _last_object(output)
     state: State = "out of time" if code is None else "done" if code == 0 and found is not None else "failed"
     result = {"name": benchmark.name, "state": state, "seconds": round(time.monotonic() - began, 1), "found": found}
     if state == "out of time":
-        result["error"] = f"stopped after {limit:.0f} s; it had said: {_end_of(said)}"
+        result["error"] = f"stopped after {limit:.0f} s; last output: {_last_lines(output)}"
     elif state == "failed":
-        result["error"] = f"exit code {code}: {_end_of(said)}"
+        result["error"] = f"exit code {code}: {_last_lines(output)}"
     return {**result, "command": list(benchmark.command)}
 
 
 def _exit_code(command: Sequence[str], output: int, limit: float) -> int | None:
-    """None where it had to be stopped. It and what it started end with this."""
+    """The exit code, or None if it was stopped at the limit. Processes that it started are killed too."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
@@ -93,22 +93,22 @@ def _exit_code(command: Sequence[str], output: int, limit: float) -> int | None:
             process.wait()
 
 
-def _shortened(log: Path, start: int) -> str:
-    """What stands in the log from `start` on; of very much, only the end is kept there."""
+def _read_output(log: Path, start: int) -> str:
+    """The log from `start` on. If that is longer than the limit, the log keeps only its end."""
     with log.open("r+b") as stream:
         stream.seek(start)
-        said = stream.read()
-        if len(said) > _KEPT_BYTES:
-            said = b"[the beginning is left out]\n" + said[-_KEPT_BYTES:]
+        output = stream.read()
+        if len(output) > _KEPT_BYTES:
+            output = b"[the beginning is left out]\n" + output[-_KEPT_BYTES:]
             stream.seek(start)
-            stream.write(said)
+            stream.write(output)
             stream.truncate()
-    return said.decode("utf-8", "replace")
+    return output.decode("utf-8", "replace")
 
 
-def _last_object(said: str) -> dict[str, Any] | None:
-    """The last line that is one JSON object: warnings may come after it."""
-    for line in reversed(said.splitlines()):
+def _last_object(output: str) -> dict[str, Any] | None:
+    """The last line that is a JSON object; warnings may follow it. None without one."""
+    for line in reversed(output.splitlines()):
         if line.startswith("{"):
             try:
                 found = json.loads(line)
@@ -118,25 +118,25 @@ def _last_object(said: str) -> dict[str, Any] | None:
     return None
 
 
-def _end_of(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _last_lines(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     return " | ".join(lines[-3:])[-600:]
 
 
-def _line(result: dict[str, Any]) -> str:
+def _result_line(result: dict[str, Any]) -> str:
     spent = f" in {result['seconds']} s" if "seconds" in result else ""
     return f"{result['name']}: {result['state']}{spent}" + (f" ({result['error']})" if "error" in result else "")
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    """Write the file complete or leave it as before."""
+    """Replace the file atomically."""
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     unfinished.replace(path)
 
 
 def stop_on_sigterm() -> None:
-    """From now on SIGTERM ends this process in order, and with it the benchmark that runs."""
+    """Make SIGTERM end this process cleanly, together with the running benchmark."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(143)

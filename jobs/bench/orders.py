@@ -1,11 +1,11 @@
-"""Benchmark: what the order of packing costs or wins: AUC over seeds, items encoded, clicks per second of training."""
+"""Benchmark: effect of the packing order on AUC over seeds, items encoded, and clicks per second of training."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs.bench.trials import Trial, compared
+from jobs.bench.trials import Trial, compare_auc
 from jobs.cli.child import run_child
 from jobs.cli.command_line import run
 from jobs.cli.progress import console, stage
@@ -23,7 +23,7 @@ class Arm(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Arm:
-        """InputError unless it names an order and a share."""
+        """Parse `text`; InputError unless it names a known order."""
         order, _, mixing = text.partition("+")
         if order not in ORDERS:
             raise InputError(f"--arms names {order!r}: use {', '.join(ORDERS)}, with +0.25 for a mixing of 0.25")
@@ -40,22 +40,22 @@ def orders(
     seeds: int = 3,
     truth: Path | None = None,
 ) -> dict[str, Any]:
-    """Pack by each order, train with each seed on the same clicks, and judge on the same impressions.
+    """Pack by each order, train with each seed on the same clicks, and evaluate on the same impressions.
 
     Parameters
     ----------
     lake
         Folder of the Delta tables, with trajectories.
     out
-        Folder for packed directories and runs; complete runs that are there already are not made again.
+        Folder for packed directories and runs; existing complete runs are not repeated.
     preset
         TOML of the training.
     source
-        Which publisher's trajectories.
+        The publisher whose trajectories are packed.
     arms
-        Orders, each with +SHARE if trajectories are to be mixed.
+        Orders; add +SHARE to one to place that share of its trajectories at random.
     seeds
-        Seeds of training, from 1 on.
+        Number of training seeds: 1, 2, and so on.
     truth
         Parquet with the probabilities that drew the clicks (synthetic data only).
     """
@@ -64,7 +64,7 @@ def orders(
     found = {text: _figures(arm, where, trial) for text, arm in {text: Arm.of(text) for text in arms}.items()}
     first = found[arms[0]]["auc"]
     for figures in found.values():
-        figures |= compared(figures["auc"], first)
+        figures |= compare_auc(figures["auc"], first)
     return {"seeds": seeds, "compared_with": arms[0], "arms": found}
 
 

@@ -1,4 +1,4 @@
-"""Benchmark: items encoded under every order of packing, compared with random order, with its speed and its memory."""
+"""Benchmark: items encoded under each packing order relative to random order, and the order's speed and memory."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pipelines.packing.orders import ORDERS, Leaves, Order, shuffle_share
 from pipelines.packing.quality import configuration_model, count_encodes, distinct_items, training_batch_order
 from pipelines.packing.shard import IntArray
 
-_AGES = (2, 20, 100)  # steps that a cached vector lives
+_AGES = (2, 20, 100)  # steps for which a cached vector is valid
 _LINES = 5  # shuffles of superblocks over which cached figures are averaged
 
 
-class Tried(NamedTuple):
-    """An order of a graph, and into how many time ranges the graph is cut first, each with batches of its own."""
+class MeasuredOrder(NamedTuple):
+    """An order to measure, its graph, and the number of time ranges that are ordered and batched separately."""
 
     graph: Graph
     order: Order
@@ -33,7 +33,7 @@ class Tried(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """Of one order at one batch size."""
+    """The figures of one order at one batch size."""
 
     items: int
     spread: float  # items of the largest full batch / mean
@@ -53,7 +53,7 @@ def packing(
     repeats: int = 3,
     seed: int = 1,
 ) -> dict[str, Any]:
-    """Sum of distinct items over batches, relative to random order, of every order that `pack` knows.
+    """Measure the sum of distinct items over batches, relative to random order, of every order of `pack`.
 
     Parameters
     ----------
@@ -61,17 +61,17 @@ def packing(
         An .npz with indptr, indices (items of each trajectory) and last_slot (its time), or a directory that `pack`
         wrote with --order time.
     batches
-        Trajectories of a batch.
+        Batch sizes, in trajectories.
     superblock
-        Batches of a superblock: training shuffles complete superblocks.
+        Batches per superblock; training shuffles superblocks.
     mixing
-        Shares of trajectories placed at random, tried on shp_balanced.
+        Shares of trajectories placed at random, measured with shp_balanced.
     shards
-        Time ranges ordered one by one, to see how much of the saving they keep.
+        Number of time ranges that are ordered one by one, to measure how much of the saving remains.
     repeats
         Runs of each order; seconds are the median, on one core.
     seed
-        Of all draws.
+        Seed of all random draws.
     """
     with stage("reading the graph"):
         full_graph = graph_of(graph)
@@ -80,10 +80,10 @@ def packing(
     for batch in batches:
         leaves = Leaves(batch=batch, superblock=superblock)
         with stage(f"batches of {batch}") as bar:
-            tried = _tried(full_graph, null, mixing, shards)
+            tried = _orders_to_measure(full_graph, null, mixing, shards)
             for done, (name, one) in enumerate(tried.items(), start=1):
                 bar.at(done, len(tried), name)
-                found[name, batch] = _measured(one, leaves, seed, repeats)
+                found[name, batch] = _measure(one, leaves, seed, repeats)
     for batch in batches:
         _print(found, batch)
     return {"graph": graph.name, "trajectories": full_graph.trajectories, "pins": len(full_graph.item)} | _summary(
@@ -91,12 +91,14 @@ def packing(
     )
 
 
-def _tried(full_graph: Graph, null: Graph, mixing: tuple[float, ...], shards: int) -> dict[str, Tried]:
-    """By name. `null ...` stand for the graph whose pins are drawn anew."""
-    found = {name: Tried(full_graph, order) for name, order in ORDERS.items()}
-    found |= {f"shp_balanced+{share}": Tried(full_graph, _mixing(share)) for share in mixing}
-    found["shp, sharded"] = Tried(full_graph, _sharded(shards), shards)
-    return found | {"null random": Tried(null, ORDERS["random"]), "null": Tried(null, ORDERS["shp"])}
+def _orders_to_measure(
+    full_graph: Graph, null: Graph, mixing: tuple[float, ...], shards: int
+) -> dict[str, MeasuredOrder]:
+    """Orders to measure by name. Those named `null` use the graph with randomly redrawn pins."""
+    found = {name: MeasuredOrder(full_graph, order) for name, order in ORDERS.items()}
+    found |= {f"shp_balanced+{share}": MeasuredOrder(full_graph, _mixing(share)) for share in mixing}
+    found["shp, sharded"] = MeasuredOrder(full_graph, _sharded(shards), shards)
+    return found | {"null random": MeasuredOrder(null, ORDERS["random"]), "null": MeasuredOrder(null, ORDERS["shp"])}
 
 
 def _mixing(share: float) -> Order:
@@ -106,7 +108,7 @@ def _mixing(share: float) -> Order:
 
 
 def _sharded(shards: int) -> Order:
-    """SHP of each of so many time ranges."""
+    """SHP within each of `shards` time ranges."""
 
     def order(graph: Graph, leaves: Leaves, seed: int) -> IntArray:
         parts = np.array_split(np.arange(graph.trajectories), shards)
@@ -115,12 +117,12 @@ def _sharded(shards: int) -> Order:
     return order
 
 
-def _measured(tried: Tried, leaves: Leaves, seed: int, repeats: int) -> Figures:
+def _measure(tried: MeasuredOrder, leaves: Leaves, seed: int, repeats: int) -> Figures:
     graph, order, shards = tried
     order(graph.subgraph(np.arange(min(graph.trajectories, 3 * leaves.batch))), leaves, seed)  # compiles
     runs = [in_child(graph, leaves, order, seed) for _ in range(repeats)]
     found = runs[0][0]
-    starts = _starts(len(found), leaves.batch, shards)
+    starts = _batch_starts(len(found), leaves.batch, shards)
     items = distinct_items(graph, found, starts)
     full = items[np.diff(starts) == leaves.batch]
     lines = [training_batch_order(len(items), superblock=leaves.superblock, seed=seed + n) for n in range(_LINES)]
@@ -137,14 +139,14 @@ def _measured(tried: Tried, leaves: Leaves, seed: int, repeats: int) -> Figures:
     )
 
 
-def _starts(trajectories: int, batch: int, shards: int) -> IntArray:
-    """Of the batches; only the last of a shard is short."""
+def _batch_starts(trajectories: int, batch: int, shards: int) -> IntArray:
+    """Starts of the batches; only the last batch of a shard can be short."""
     parts = np.array_split(np.arange(trajectories), shards)
     return np.append(np.concatenate([part[::batch] for part in parts]), trajectories)
 
 
 def in_child(graph: Graph, leaves: Leaves, order: Order, seed: int) -> tuple[IntArray, float, int]:
-    """(order, seconds, peak bytes) of one call in a forked process: its peak memory is its own."""
+    """(order, seconds, peak bytes) of one call in a forked process, so that its peak memory is measured alone."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
 
@@ -176,7 +178,7 @@ def _names(found: dict[tuple[str, int], Figures]) -> list[str]:
 def _print(found: dict[tuple[str, int], Figures], batch: int) -> None:
     table = Table(
         title=f"Items / random order's {found['random', batch].items:,}, batches of {batch}",
-        caption="age n: encoded with a cache of n steps; 1,000 trajectories a second, one core; peak memory",
+        caption="age n: encoded with a cache of n steps; 1,000 trajectories per second on one core; peak memory",
     )
     for column in ("order", "ratio", "spread", *(f"age {age}" for age in _AGES), "1,000/s", "MB"):
         table.add_column(column, justify="left" if column == "order" else "right", no_wrap=True)
@@ -199,7 +201,7 @@ def _summary(found: dict[tuple[str, int], Figures], batches: tuple[int, ...]) ->
     def each(figure: Any) -> dict[str, dict[str, Any]]:
         return {name: {str(batch): figure(name, batch) for batch in batches} for name in _names(found)}
 
-    kept = {str(batch): _kept(found, batch) for batch in batches}
+    kept = {str(batch): _share_kept(found, batch) for batch in batches}
     return {
         "ratio": each(lambda name, batch: _ratio(found, name, batch)),
         "cached_ratio": each(lambda name, batch: _ratio(found, name, batch, 20)),
@@ -213,10 +215,10 @@ def _summary(found: dict[tuple[str, int], Figures], batches: tuple[int, ...]) ->
     }
 
 
-def _kept(found: dict[tuple[str, int], Figures], batch: int) -> float:
-    """Share of SHP's saving that is left when time ranges are ordered one by one."""
-    full_graph = 1 - _ratio(found, "shp", batch)
-    return round((1 - _ratio(found, "shp, sharded", batch)) / full_graph, 3) if full_graph > 0 else 1.0
+def _share_kept(found: dict[tuple[str, int], Figures], batch: int) -> float:
+    """Share of SHP's saving that remains when time ranges are ordered one by one."""
+    saving = 1 - _ratio(found, "shp", batch)
+    return round((1 - _ratio(found, "shp, sharded", batch)) / saving, 3) if saving > 0 else 1.0
 
 
 if __name__ == "__main__":

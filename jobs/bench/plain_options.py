@@ -1,4 +1,4 @@
-"""Plain options: dataclass -> command line, for benchmarks on machines that lack the usual one's libraries."""
+"""Builds a command line from a dataclass with argparse, for machines without the libraries of jobs.cli."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from trainer.setup.prepare import DeviceName, device_of
 Config = TypeVar("Config")
 
 
-def tell_emulation(device: DeviceName, *, bfloat16: bool) -> None:
-    """Say on the standard error that a precision is measured which the device emulates."""
+def warn_if_emulated(device: DeviceName, *, bfloat16: bool) -> None:
+    """Warn on standard error if the device only emulates the measured precision."""
     if warning := emulation("bfloat16" if bfloat16 else "float32", device_of(device)):
         print(f"{warning}. --no-bfloat16 measures float32", file=sys.stderr)
 
@@ -24,7 +24,7 @@ def tell_emulation(device: DeviceName, *, bfloat16: bool) -> None:
 def run_plain(
     name: str, doc: str | None, config: Callable[..., Config], bench: Callable[[Config, DeviceName], dict[str, Any]]
 ) -> int:
-    """Parse the fields of `config` and --device, call `bench`, print what it found as the last line, one JSON object.
+    """Parse the fields of `config` and --device, call `bench`, print its result as the last line, one JSON object.
 
     Invalid options exit with code 2 and one message on standard error.
     """

@@ -1,6 +1,6 @@
-"""Policy speed: what a trainer with some policy does, and how long it takes; every benchmark of steps measures with it.
+"""Times packed steps of a trainer with a given policy; shared by all benchmarks of steps.
 
-Needs none of the command line's libraries, so that it runs on any machine with torch.
+Uses no library of the command line, so that it runs on any machine with torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainer.setup.prepare import Prepared
 
 @dataclass(slots=True, kw_only=True)
 class Portion:
-    """What was done in some consecutive packed steps."""
+    """Work and time of some consecutive packed steps."""
 
     packed_steps: int = 0
     targets: int = 0
@@ -31,32 +31,34 @@ class Portion:
     encoded: int = 0
     seconds: float = 0.0
     waited: float = 0.0
-    """of them, until the loader had a step ready"""
+    """part of `seconds` spent waiting for the loader"""
     processor_seconds: float = 0.0
-    """of all threads of this process, which other work on the machine hardly touches"""
+    """of all threads of this process; hardly affected by other work on the machine"""
     work: Work = NO_WORK
 
     @property
     def clicks_per_second(self) -> float:
-        """Targets a second, data wait included."""
+        """Targets per second, data wait included."""
         return self.targets / self.seconds
 
 
 def with_policy(config: TrainConfig, policy: Policy, *, kept_chunks: int | None = None) -> TrainConfig:
-    """The same training by another policy; its loader is one step ahead, for others are timed meanwhile."""
+    """The same options with another policy. The loader plans one step ahead, as other trainers are timed meanwhile."""
     planner = replace(config.planner, policy=policy)
     run = replace(config.run, kept_chunks=kept_chunks, plan_ahead=1)
     return replace(config, planner=planner, run=run)
 
 
 def trainer_of(prepared: Prepared, config: TrainConfig) -> Trainer:
-    """A trainer by this config on a copy of the model, dropout on: it costs time too."""
+    """A trainer with this config on a copy of the model. Dropout is on, as it costs time too."""
     trainer = Trainer(replace(prepared, config=config, model=copy.deepcopy(prepared.model)))
     trainer.model.train()
     return trainer
 
 
-def going_on(prepared: Prepared, saved: Checkpoint, policy: Policy, *, kept_chunks: int | None = None) -> Trainer:
+def resumed_trainer(
+    prepared: Prepared, saved: Checkpoint, policy: Policy, *, kept_chunks: int | None = None
+) -> Trainer:
     """A trainer with this policy, at the start of the epoch that would follow the checkpoint's last."""
     config = with_policy(prepared.config, policy, kept_chunks=kept_chunks)
     trainer = trainer_of(prepared, config)
@@ -66,16 +68,16 @@ def going_on(prepared: Prepared, saved: Checkpoint, policy: Policy, *, kept_chun
     return trainer
 
 
-def aged(trainer: Trainer, packed_steps: int = 128) -> None:
-    """Go to an epoch's start, ages and coins as after so many steps; nothing is encoded, and the vectors stay zeros."""
+def skip_steps(trainer: Trainer, packed_steps: int = 128) -> None:
+    """Plan at least this number of steps, up to the start of an epoch, without encoding: only ages and coins change."""
     while trainer.step < packed_steps:
         for step in trainer.epoch_steps(packed_steps=packed_steps - trainer.step):
             trainer.position.step = step.plan.step + 1
         trainer.position.epoch, trainer.position.epoch_step = trainer.position.epoch + 1, 0
 
 
-def portions(trainer: Trainer, sizes: Sequence[int]) -> Iterator[Portion]:
-    """The epoch's next packed steps in portions of these sizes, the loader ahead all the while as in training."""
+def time_portions(trainer: Trainer, sizes: Sequence[int]) -> Iterator[Portion]:
+    """Time the epoch's next packed steps in portions of these sizes; the loader works ahead as in training."""
     with closing(trainer.epoch_steps(packed_steps=sum(sizes))) as steps:
         for size in sizes:
             yield timed_portion(trainer, _next(steps, size))
@@ -89,7 +91,7 @@ def _next(steps: Iterator[PlannedStep], packed_steps: int) -> Iterator[PlannedSt
 
 
 def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
-    """Take these steps, and what that took."""
+    """Take these steps, and measure their work and time."""
     found, began, used = Portion(), time.perf_counter(), time.process_time()
     while True:
         asked = time.perf_counter()
@@ -109,8 +111,8 @@ def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
 
 
 def peak_bytes(trainer: Trainer, packed_steps: int) -> int:
-    """Most bytes given out during the epoch's next packed steps, above weights, moments and what else stays."""
+    """Peak bytes allocated during the epoch's next packed steps, beyond weights, moments and other lasting memory."""
     with peak_memory(trainer.device) as peak:
-        for _ in portions(trainer, [packed_steps]):
+        for _ in time_portions(trainer, [packed_steps]):
             pass
     return peak[0]

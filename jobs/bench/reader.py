@@ -1,4 +1,4 @@
-"""Benchmark: megabytes a second of both readers, as training reads, next to raw pyarrow and numpy on the same bytes."""
+"""Benchmark: megabytes per second of both readers as in training, and of raw pyarrow and numpy on the same bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trainer.data.reader import Reader, arrow_superblocks
 
 
 class _Way(NamedTuple):
-    """A way to read, and how many epochs of it are one reading."""
+    """A way to read, and the number of epochs in one reading."""
 
     read: Callable[[], None]
     epochs: int
@@ -43,24 +43,24 @@ def reader(
     batches_per_step: int = 1,
     plan_ahead: int = 4,
 ) -> dict[str, Any]:
-    """Decoded megabytes a second: raw pyarrow + np.load, the Arrow reader, the Petastorm reader.
+    """Measure decoded megabytes per second: raw pyarrow + np.load, the Arrow reader, the Petastorm reader.
 
-    From behind a URL each reader twice: an epoch with an empty cache, and all epochs with a full one.
+    Behind a URL, each reader is measured twice: one epoch with an empty cache, and all epochs with a full one.
 
     Parameters
     ----------
     data
         A packed directory.
     beside
-        Another, such as the same on this machine's disk and one behind a URL: its readings take turns with these.
+        A second packed directory, such as the same data behind a URL; its readings alternate with those of the first.
     epochs
-        Read in one go.
+        Epochs per reading.
     repeats
-        Of each way, in turns; medians are reported.
+        Readings of each kind, alternating; medians are reported.
     batches_per_step
-        As in training.
+        Packed batches per step, as in training.
     plan_ahead
-        Steps that the loader's thread is ahead, as in training.
+        Steps that the loader's thread works ahead, as in training.
     """
     if min(epochs, repeats) < 1:
         raise InputError(f"--epochs is {epochs} and --repeats {repeats}: use 1 or more")
@@ -69,10 +69,10 @@ def reader(
         ways, size = {}, {}
         for place in filter(None, (data, beside)):
             directory = PackedDirectory.open(Packed.of(place, CacheConfig(cache_dir=Path(scratch, "full"))))
-            named = f"{'here' if place.is_local else 'there'}, " if beside else ""
+            prefix = f"{'here' if place.is_local else 'there'}, " if beside else ""
             for name, way in _ways(directory, order, epochs, plan_ahead, Path(scratch)).items():
-                ways[named + name], size[named + name] = way, _decoded_bytes(directory, order, way.epochs)
-        every = _timed(ways, repeats)
+                ways[prefix + name], size[prefix + name] = way, _decoded_bytes(directory, order, way.epochs)
+        every = _time_ways(ways, repeats)
     speed = {name: size[name] / statistics.median(seconds) / 1e6 for name, seconds in every.items()}
     _print(speed, every)
     return {
@@ -83,8 +83,8 @@ def reader(
     }
 
 
-def _timed(ways: dict[str, _Way], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each reading, in turns."""
+def _time_ways(ways: dict[str, _Way], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each reading; the ways to read alternate."""
     every: dict[str, list[float]] = {name: [] for name in ways}
     with stage("reading") as bar:
         for repeat in range(repeats):
@@ -98,32 +98,34 @@ def _timed(ways: dict[str, _Way], repeats: int) -> dict[str, list[float]]:
 
 def _ways(directory: PackedDirectory, order: Order, epochs: int, depth: int, scratch: Path) -> dict[str, _Way]:
     loaders = {str(name): Reader(directory, order, backend) for name, backend in BACKENDS.items()}
-    kept = {name: _Way(partial(_through, loader, epochs, depth), epochs) for name, loader in loaders.items()}
+    cached = {name: _Way(partial(_read_epochs, loader, epochs, depth), epochs) for name, loader in loaders.items()}
     if directory.place.is_local:
-        return {"raw": _Way(partial(_raw, directory, order, epochs), epochs), **kept}
+        return {"raw": _Way(partial(_read_raw, directory, order, epochs), epochs), **cached}
     ways = {}
     for name, backend in BACKENDS.items():
-        anew = partial(_with_empty_cache, directory.place, scratch)
-        ways[f"{name}, empty cache"] = _Way(partial(anew, partial(Reader, order=order, backend=backend), depth), 1)
-        ways[f"{name}, full cache"] = kept[str(name)]
+        read_uncached = partial(_read_uncached, directory.place, scratch)
+        ways[f"{name}, empty cache"] = _Way(
+            partial(read_uncached, partial(Reader, order=order, backend=backend), depth), 1
+        )
+        ways[f"{name}, full cache"] = cached[str(name)]
     return ways
 
 
-def _with_empty_cache(place: Place, scratch: Path, made: Callable[[PackedDirectory], Reader], depth: int) -> None:
-    """One epoch, all of it fetched, the token table and the evaluation impressions too."""
+def _read_uncached(place: Place, scratch: Path, made: Callable[[PackedDirectory], Reader], depth: int) -> None:
+    """Read one epoch from an empty cache; the token table and the evaluation impressions are fetched too."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        _through(made(PackedDirectory.open(Packed(place, CacheConfig(cache_dir=Path(folder))))), 1, depth)
+        _read_epochs(made(PackedDirectory.open(Packed(place, CacheConfig(cache_dir=Path(folder))))), 1, depth)
 
 
-def _through(loader: Reader, epochs: int, depth: int) -> None:
-    """As training reads: in the loader's thread, checked, in steps."""
+def _read_epochs(loader: Reader, epochs: int, depth: int) -> None:
+    """Read as training does: in the loader's thread, with checks, in steps."""
     for epoch in range(epochs):
         for _ in prefetch(loader.steps(epoch), depth=depth):
             pass
 
 
-def _raw(directory: PackedDirectory, order: Order, epochs: int) -> None:
-    """Nothing but decoding, in one thread: row groups in the same order, each cell by np.load."""
+def _read_raw(directory: PackedDirectory, order: Order, epochs: int) -> None:
+    """Only decode, in one thread: row groups in the same order, each cell by np.load."""
     files = {path: pq.ParquetFile(directory.root.path / path) for path, _, _ in directory.superblocks}
     for epoch in range(epochs):
         for block in _blocks(directory, order, epoch):
@@ -139,7 +141,7 @@ def _blocks(directory: PackedDirectory, order: Order, epoch: int) -> list[int]:
 
 
 def _decoded_bytes(directory: PackedDirectory, order: Order, epochs: int) -> int:
-    """Bytes of all arrays that these epochs deliver."""
+    """Total bytes of the arrays of these epochs."""
     blocks = [block for epoch in range(epochs) for block in _blocks(directory, order, epoch)]
     size = {}
     for block, batches in zip(sorted(set(blocks)), arrow_superblocks(directory, sorted(set(blocks))), strict=True):

@@ -1,7 +1,7 @@
-"""Benchmark: a training that is killed and resumed equals one that never stopped. Needs what `steps` needs.
+"""Benchmark: whether a run that is killed and resumed equals an uninterrupted one. Needs what `steps` needs.
 
-Three runs on drawn data in processes of their own: one to its end; the same again, which shows whether the device
-repeats itself to the bit; and one that is killed by SIGKILL and goes on from its newest checkpoint.
+Trains three runs on random data in child processes: one to its end; the same again, which shows whether the device
+computes bit-identical results; and one that is killed by SIGKILL and resumes from its newest checkpoint.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumedConfig(ModelConfig):
-    """The run that is killed."""
+    """Options of the runs."""
 
     trajectories: int = 2048
-    """windows of clicks, in all"""
+    """total windows of clicks"""
     items: int = 4096
-    """V: item rows"""
+    """V: number of item rows"""
     batch_trajectories: int = 64
-    """of a packed batch; a step takes one"""
+    """trajectories of a packed batch; a step takes one batch"""
     policy: str = "cached"
-    """how often an item is encoded"""
+    """encoding policy of the runs"""
     save_every: int = 5
-    """steps between two checkpoints"""
+    """steps between checkpoints"""
     folder: str = ""
-    """train one run in this folder and leave it there; empty = all three, in a folder that is removed"""
+    """train one run in this folder and keep it; empty = train all three in a temporary folder"""
     run: str = "unbroken"
-    """with --folder: the name of that run, which goes on where it stood"""
+    """with --folder: the name of that run, which resumes from its newest checkpoint"""
 
     def __post_init__(self) -> None:
         if self.policy not in get_args(Policy):
@@ -62,21 +62,21 @@ class ResumedConfig(ModelConfig):
 
 
 def resumed(config: ResumedConfig, where: DeviceName) -> dict[str, Any]:
-    """Whether losses and every part of the last checkpoint are equal to the bit, between runs that were not stopped
-    and between one of them and the killed one."""
+    """Compare losses and every part of the last checkpoint bit by bit, between the two uninterrupted runs and between
+    one of them and the killed one."""
     if config.folder:
-        return _trained(config, Path(config.folder), where)
+        return _train(config, Path(config.folder), where)
     with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
-        here = replace(config, folder=folder)
+        in_folder = replace(config, folder=folder)
         for name in ("unbroken", "again"):
-            _finished(_begun(replace(here, run=name), where))
-        killed = replace(here, run="killed")
+            _wait(_start(replace(in_folder, run=name), where))
+        killed = replace(in_folder, run="killed")
         kill_at = 2 * config.save_every - 1
-        _kill(_begun(killed, where), lambda: _lines(Path(folder, "killed")) >= kill_at)
-        finished = _finished(_begun(killed, where))
+        _kill(_start(killed, where), lambda: _lines(Path(folder, "killed")) >= kill_at)
+        finished = _wait(_start(killed, where))
         found = {
-            "repeats_itself": _compared(Path(folder), "unbroken", "again"),
-            "goes_on": _compared(Path(folder), "unbroken", "killed"),
+            "repeats_itself": _compare(Path(folder), "unbroken", "again"),
+            "goes_on": _compare(Path(folder), "unbroken", "killed"),
         }
     for name, each in found.items():
         print(f"{name}: losses {'equal' if each['losses_equal'] else 'differ'}, parts that differ: {each['differ']}")
@@ -84,8 +84,8 @@ def resumed(config: ResumedConfig, where: DeviceName) -> dict[str, Any]:
     return {"config": asdict(config), "device": device, "gone_on_from_step": finished["gone_on_from_step"], **found}
 
 
-def _trained(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str, Any]:
-    """Train the run to its end, from its newest checkpoint where it has one."""
+def _train(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str, Any]:
+    """Train the run to its end, from its newest checkpoint if there is one."""
     drawn = DrawnConfig(
         trajectories=config.trajectories,
         items=config.items,
@@ -104,7 +104,7 @@ def _trained(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str
         saved = load_checkpoint(newest)
         trainer.restore(saved)
         log.load_state_dict(saved.state["log"])
-    gone_on_from = trainer.step
+    resumed_from = trainer.step
 
     def save_in_between() -> bool:
         if trainer.step % config.save_every == 0:
@@ -117,10 +117,10 @@ def _trained(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str
     out.mkdir(exist_ok=True)
     trainer.fit(log, after_step=save_in_between)
     save()
-    return {"gone_on_from_step": gone_on_from, "steps": trainer.step}
+    return {"gone_on_from_step": resumed_from, "steps": trainer.step}
 
 
-def _begun(config: ResumedConfig, where: DeviceName) -> subprocess.Popen[str]:
+def _start(config: ResumedConfig, where: DeviceName) -> subprocess.Popen[str]:
     options = ["--device", where]
     for field in fields(config):
         value, option = getattr(config, field.name), field.name.replace("_", "-")
@@ -132,10 +132,10 @@ def _begun(config: ResumedConfig, where: DeviceName) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
-def _finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+def _wait(process: subprocess.Popen[str]) -> dict[str, Any]:
     printed, _ = process.communicate()
     if process.returncode != 0:
-        raise ValueError(f"a run ended with exit code {process.returncode}; what it said stands above")
+        raise ValueError(f"a run ended with exit code {process.returncode}; its messages are above")
     return dict(json.loads(printed.splitlines()[-1]))
 
 
@@ -153,14 +153,14 @@ def _lines(out: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
-def _compared(folder: Path, one: str, other: str) -> dict[str, Any]:
-    """Losses of every step, and the parts of the last checkpoint by their sums."""
+def _compare(folder: Path, one: str, other: str) -> dict[str, Any]:
+    """Compare the losses of every step, and the checksums of the parts of the last checkpoint."""
     losses, sums = [], []
     for name in (one, other):
         lines = (folder / name / _METRICS).read_text().splitlines()
         losses.append([(line["step"], line["loss"]) for line in map(json.loads, lines)])
         newest = Checkpoints(folder / name / "checkpoint", keep=2).newest()
-        assert newest is not None, "a run that ended has saved"
+        assert newest is not None, "a finished run has a checkpoint"
         sums.append(load_checkpoint(newest).state["sha256"])
     differ = sorted(part for part in sums[0] if sums[0][part] != sums[1].get(part))
     return {"losses_equal": losses[0] == losses[1], "steps": len(losses[0]), "differ": differ}

@@ -1,4 +1,4 @@
-"""Benchmark: one rival of ingest on the same logs: DuckDB with its rules, or an engine that starts and does nothing."""
+"""Benchmark: times ingest's rules in DuckDB on the same logs, or the start of an engine that then does nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.errors import InputError
 def rivals(
     *, logs: Path, out: Path, rival: Literal["start_embedded", "start_spark", "duckdb"] = "duckdb", threads: int = 2
 ) -> dict[str, Any]:
-    """The rows that a rival makes of the logs, and its seconds.
+    """Run a rival on the logs; report the rows that it writes, and its seconds.
 
     Parameters
     ----------
@@ -24,13 +24,13 @@ def rivals(
     out
         Folder for the Parquet files; it must not exist.
     rival
-        start_embedded and start_spark (a session and nothing else), or duckdb (ingest's rules).
+        start_embedded and start_spark (only start a session), or duckdb (ingest's rules).
     threads
-        How many threads DuckDB may use.
+        Number of threads for DuckDB.
     """
     files = sorted(map(str, logs.glob("logs/*.jsonl*")))
     if not files or out.exists():
-        raise InputError(f"{logs}/logs/*.jsonl must be there, and {out} must not. Name other folders")
+        raise InputError(f"{logs}/logs/*.jsonl must exist, and {out} must not. Name other folders")
     out.mkdir(parents=True)
     began = time.perf_counter()
     rows: dict[str, int] = {}

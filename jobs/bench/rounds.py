@@ -1,7 +1,7 @@
-"""Rounds: policies timed in turns, so that other work on the machine meets all of them; ratios from paired rounds.
+"""Times policies in alternating rounds, so that other work on the machine affects all of them; compares paired rounds.
 
-What a click costs in encodes is counted, what an encode costs in seconds is timed. So rounds of different content can
-be compared, and of a packed step that naive_per_target cuts into several steps a few are timed and the rest planned.
+Encodes per click are counted, seconds per encode are timed. So rounds of different content can be compared, and when
+naive_per_target divides a packed step into several steps, only a few are timed and the others are only planned.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from jobs.bench.policy_speed import Portion, timed_portion
 from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
 
-By = Literal["processor", "wall"]
-WORTHLESS = 1 / 3  # of the median: where a round is further away, the rounds tell nothing
-_BOUND = {"cached", "carried", "accumulated"}  # what a step of these encodes depends on the steps before it
+Clock = Literal["processor", "wall"]
+MAX_DEVIATION = 1 / 3  # of the median; if a round deviates more, the rounds have no result
+_SEQUENTIAL = {"cached", "carried", "accumulated"}  # policies whose encodes in a step depend on earlier steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Some packed steps of a policy."""
+    """Figures of some packed steps of a policy."""
 
     timed: Portion
     targets: int
-    """of all its steps, timed or planned"""
+    """of all its steps, timed or only planned"""
     encoded: int
-    """the same"""
+    """of all its steps, timed or only planned"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """How much faster than another policy: the median of paired rounds, and how far these reach."""
+    """Speed-up over another policy: median, lowest and highest of the paired rounds."""
 
     median: float
     low: float
@@ -42,26 +42,26 @@ class Ratio:
 
     @property
     def clear(self) -> bool:
-        """Whether the rounds agree so well that the median means something."""
-        return self.low >= (1 - WORTHLESS) * self.median and self.high <= (1 + WORTHLESS) * self.median
+        """Whether the rounds agree well enough for the median to be meaningful."""
+        return self.low >= (1 - MAX_DEVIATION) * self.median and self.high <= (1 + MAX_DEVIATION) * self.median
 
 
-def measure_of(trainer: Trainer) -> By:
-    """The seconds that compare policies. Processor seconds hardly depend on other work, but know nothing of a GPU."""
+def measure_of(trainer: Trainer) -> Clock:
+    """The clock to compare policies by. Processor seconds hardly depend on other work, but exclude a GPU's time."""
     return "processor" if trainer.device.type == "cpu" else "wall"
 
 
-def in_turns(
+def time_alternately(
     trainers: Mapping[str, Trainer], rounds: int, *, steps: int, progress: Callable[[int, int], None]
 ) -> dict[str, list[Round]]:
-    """`rounds` rounds of each, after a warm-up one; the first policy alternates by round. `progress`: (done, of).
+    """Time `rounds` rounds of each policy after a warm-up round; the first policy changes by round.
 
-    A round has `steps` packed steps; where vectors or gradients are kept from step to step, planner.accumulate_steps
-    times as many, to the next update of the encoder.
+    A round has `steps` packed steps. For policies that keep vectors or gradients between steps, it has
+    planner.accumulate_steps times as many, up to the next update of the encoder. `progress(done, total)` is called.
     """
     names, found = list(trainers), {name: [] for name in trainers}  # type: list[str], dict[str, list[Round]]
     with ExitStack() as opened:
-        ahead = {name: opened.enter_context(closing(_without_end(trainers[name]))) for name in names}
+        ahead = {name: opened.enter_context(closing(_endless_steps(trainers[name]))) for name in names}
         for number in range(rounds + 1):
             first = number % len(names)
             for place, name in enumerate([*names[first:], *names[:first]], start=1):
@@ -70,8 +70,8 @@ def in_turns(
     return {name: every[1:] for name, every in found.items()}
 
 
-def _without_end(trainer: Trainer) -> Generator[PlannedStep, None, None]:
-    """The steps from where the trainer stands on, epoch after epoch."""
+def _endless_steps(trainer: Trainer) -> Generator[PlannedStep, None, None]:
+    """Steps from the trainer's position on, epoch after epoch."""
     while True:
         with closing(trainer.epoch_steps()) as steps:
             yield from steps
@@ -80,11 +80,11 @@ def _without_end(trainer: Trainer) -> Generator[PlannedStep, None, None]:
 
 def _round(trainer: Trainer, ahead: Iterator[PlannedStep], steps: int) -> Round:
     planner = trainer.config.planner
-    packed_steps = steps * (planner.accumulate_steps if planner.policy in _BOUND else 1)
-    few = planner.policy == "naive_per_target"  # keeps nothing: steps may be left out
+    packed_steps = steps * (planner.accumulate_steps if planner.policy in _SEQUENTIAL else 1)
+    few = planner.policy == "naive_per_target"  # keeps no state, so steps may be left out
     taken = timed_portion(trainer, _first(ahead, packed_steps, at_most=steps if few else None))
     targets, encoded = taken.targets, taken.encoded
-    while taken.packed_steps < packed_steps:  # planned alone
+    while taken.packed_steps < packed_steps:  # only planned
         step = next(ahead)
         targets, encoded = targets + step.targets, encoded + step.plan.encoded
         taken.packed_steps += step.completes
@@ -92,7 +92,7 @@ def _round(trainer: Trainer, ahead: Iterator[PlannedStep], steps: int) -> Round:
 
 
 def _first(ahead: Iterator[PlannedStep], packed_steps: int, *, at_most: int | None) -> Iterator[PlannedStep]:
-    """Steps until so many packed ones are complete and the encoder updated, or until `at_most` have come."""
+    """Steps until `packed_steps` are complete and the encoder is updated, or `at_most` steps were taken."""
     complete = came = 0
     for step in ahead:
         yield step
@@ -101,21 +101,21 @@ def _first(ahead: Iterator[PlannedStep], packed_steps: int, *, at_most: int | No
             return
 
 
-def clicks_per_second(every: Sequence[Round], by: By) -> list[float]:
-    """Of each round, were its encodes per click those of all rounds."""
+def clicks_per_second(every: Sequence[Round], by: Clock) -> list[float]:
+    """Clicks per second of each round, as if it had the mean encodes per click of all rounds."""
     encodes_per_click = max(1, sum(each.encoded for each in every)) / sum(each.targets for each in every)
     return [max(1, each.timed.encoded) / _seconds(each, by) / encodes_per_click for each in every]
 
 
-def ratio(mine: Sequence[Round], first: Sequence[Round], by: By) -> Ratio:
-    """Clicks per second ÷ the other policy's of the same round."""
+def ratio(mine: Sequence[Round], first: Sequence[Round], by: Clock) -> Ratio:
+    """Clicks per second divided by those of the other policy in the same round."""
     pairs = zip(clicks_per_second(mine, by), clicks_per_second(first, by), strict=True)
     every = [own / other for own, other in pairs]
     return Ratio(median=median(every), low=min(every), high=max(every))
 
 
 def figures(every: Sequence[Round]) -> dict[str, Any]:
-    """What the rounds of one policy say by themselves."""
+    """Figures from the rounds of one policy."""
     seconds, processor = (sum(_seconds(each, by) for each in every) for by in ("wall", "processor"))
     return {
         "clicks_per_second": median(clicks_per_second(every, "wall")),
@@ -129,8 +129,8 @@ def figures(every: Sequence[Round]) -> dict[str, Any]:
     }
 
 
-def compared(found: Ratio, by: By) -> dict[str, Any]:
-    """A ratio as it is kept: without the number where it is worthless."""
+def ratio_fields(found: Ratio, by: Clock) -> dict[str, Any]:
+    """The reported fields of a ratio; `speed_up` is None unless the rounds agree."""
     return {
         "speed_up": found.median if found.clear else None,
         "speed_up_low": found.low,
@@ -139,5 +139,5 @@ def compared(found: Ratio, by: By) -> dict[str, Any]:
     }
 
 
-def _seconds(each: Round, by: By) -> float:
+def _seconds(each: Round, by: Clock) -> float:
     return each.timed.processor_seconds if by == "processor" else each.timed.seconds

@@ -1,4 +1,4 @@
-"""Benchmark: seconds of complete processes with little new data, on each engine: the wait of an hourly run."""
+"""Benchmark: seconds of complete processes with little new data, as in an hourly run, on each engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.bench.log_parts import linked, removed
+from jobs.bench.log_parts import link_files, remove_folder
 from jobs.cli.child import run_child
 from jobs.cli.command_line import run
 from jobs.cli.progress import stage
@@ -18,7 +18,7 @@ from jobs.synthetic.sizes import SizeName
 from schemas.errors import InputError
 
 _ENGINES = ("embedded", "spark")
-_NEWS = 3  # that come later
+_NEWS = 3  # number of news added later
 
 
 def small_runs(
@@ -29,20 +29,20 @@ def small_runs(
     seed: int = 1,
     engines: tuple[str, ...] = _ENGINES,
 ) -> dict[str, Any]:
-    """Median seconds of a first small ingest, one more file, nothing new, three more news, nothing changed, maintain.
+    """Measure a first small ingest, one more file, nothing new, three more news, nothing changed, and maintain.
 
     Parameters
     ----------
     work
         Folder for the sample and the lakes.
     size
-        Of the synthetic publisher.
+        Size of the synthetic publisher.
     repeats
-        How often each is measured, the engines in turns.
+        Measurements of each, with alternating engines; medians are reported.
     seed
         Seed of the synthetic publisher.
     engines
-        Which engines.
+        Engines to measure: embedded, spark.
     """
     if repeats < 1:
         raise InputError(f"--repeats is {repeats}: use 1 or more")
@@ -58,16 +58,16 @@ def small_runs(
 
 
 def _round(work: Path, engine: str) -> Iterator[tuple[str, float]]:
-    """What each run of one lake's life takes, from its beginning on."""
+    """Time each run on a new lake, in order."""
     lake, sample = work / "lake", work / "sample"
-    removed(lake)
+    remove_folder(lake)
     files = sorted((sample / "logs").glob("*.jsonl"))
     news = _fewer_news(sample / "news.jsonl", work / "news")
     ingest: list[object] = ["jobs.ingest", "--lake", lake, "--engine", engine, "--logs"]
     prepare: list[object] = ["jobs.prepare_news", "--lake", lake, "--engine", engine, "--news"]
-    some = linked(files[:-1], work / "logs")
+    some = link_files(files[:-1], work / "logs")
     yield _timed(engine, "first small ingest", [*ingest, some])
-    more = linked(files, work / "logs")
+    more = link_files(files, work / "logs")
     yield _timed(engine, "one more file", [*ingest, more])
     yield _timed(engine, "nothing new", [*ingest, more])
     yield _timed(engine, "first news", [*prepare, news])
@@ -77,7 +77,7 @@ def _round(work: Path, engine: str) -> Iterator[tuple[str, float]]:
 
 
 def _fewer_news(news: Path, folder: Path) -> Path:
-    """A folder with the news file but for its last news."""
+    """A folder with a copy of the news file without its last news."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / news.name).write_text("".join(news.read_text().splitlines(keepends=True)[:-_NEWS]))

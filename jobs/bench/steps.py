@@ -1,7 +1,7 @@
-"""Benchmark: steps of each policy on drawn data. Needs torch, transformers, numpy, pyarrow, safetensors, msgspec alone.
+"""Benchmark: steps of each policy on random data. Needs torch, transformers, numpy, pyarrow, safetensors, msgspec only.
 
-MFU counts the trained layers' multiplications (trainer/cost/flops.py has the formula, work.py what is useful and what
-hardware did in addition) against the wall time of complete steps: loader, head, optimiser and all.
+MFU relates the trained layers' multiplications to the wall time of complete steps, loader, head and optimiser included.
+The formula is in trainer/cost/flops.py; trainer/cost/work.py distinguishes useful work from all that hardware did.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, cast, get_args
 
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
-from jobs.bench.plain_options import run_plain, tell_emulation
-from jobs.bench.policy_speed import Portion, aged, peak_bytes, portions, trainer_of, with_policy
-from jobs.bench.rounds import By, Round, compared, measure_of, ratio
+from jobs.bench.plain_options import run_plain, warn_if_emulated
+from jobs.bench.policy_speed import Portion, peak_bytes, skip_steps, time_portions, trainer_of, with_policy
+from jobs.bench.rounds import Clock, Round, measure_of, ratio, ratio_fields
 from trainer.cost.flops import device_name, peak_flops
 from trainer.cost.work import Work
 from trainer.encode.policies import Policy
@@ -29,22 +29,22 @@ _ALL = ("naive_per_target", "naive", "once", "cached", "accumulated")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepsConfig(ModelConfig):
-    """What is measured."""
+    """Options of the measurement."""
 
     trajectories: int = 4096
-    """windows of clicks, in all"""
+    """total windows of clicks"""
     items: int = 8192
-    """V: item rows"""
+    """V: number of item rows"""
     batch_trajectories: int = 64
-    """of a packed batch; a step takes one"""
+    """trajectories of a packed batch; a step takes one batch"""
     policies: tuple[str, ...] = _ALL
-    """which to measure; the first is what the others are compared with"""
+    """policies to measure; the others are compared with the first"""
     steps: int = 4
-    """packed steps that are timed as one; a multiple of planner.accumulate_steps"""
+    """packed steps that are timed together; a multiple of planner.accumulate_steps"""
     repeats: int = 5
-    """how often that, policies in turns; medians are reported"""
+    """measurements of each policy, alternating; medians are reported"""
     kept_chunks: int = -1
-    """chunks that keep their graph, the others are replayed; -1 = all"""
+    """chunks that keep their graph; the others are replayed; -1 = all"""
 
     def __post_init__(self) -> None:
         unknown = set(self.policies) - set(get_args(Policy))
@@ -63,14 +63,14 @@ class StepsConfig(ModelConfig):
 
     @property
     def needed_steps(self) -> int:
-        """Packed steps that a policy takes: one portion to begin with, those that are timed, one for its memory."""
+        """Packed steps of a policy: a warm-up portion, the timed portions, and one to measure memory."""
         return self.steps * (self.repeats + 2)
 
 
 def steps(config: StepsConfig, where: DeviceName) -> dict[str, Any]:
-    """The figures of each policy, printed as a table too."""
+    """Measure each policy; print a table and return the figures."""
     device = device_of(where)
-    tell_emulation(where, bfloat16=config.bfloat16)
+    warn_if_emulated(where, bfloat16=config.bfloat16)
     drawn = DrawnConfig(
         trajectories=config.trajectories,
         items=config.items,
@@ -95,33 +95,33 @@ def _trainer(prepared: Prepared, config: StepsConfig, policy: Policy) -> Trainer
     kept = None if config.kept_chunks < 0 else config.kept_chunks
     trainer = trainer_of(prepared, with_policy(prepared.config, policy, kept_chunks=kept))
     if policy in ("cached", "carried"):
-        aged(trainer)
+        skip_steps(trainer)
     return trainer
 
 
 def _in_turns(trainers: dict[str, Trainer], config: StepsConfig) -> dict[str, list[Portion]]:
-    """Portions of every policy: what else the machine does meets all of them. The first of each is not kept."""
+    """Time the policies alternately, so that other work affects all. The first portion of each is dropped."""
     names = list(trainers)
-    ahead = {name: portions(trainers[name], [config.steps] * (config.repeats + 1)) for name in names}
+    ahead = {name: time_portions(trainers[name], [config.steps] * (config.repeats + 1)) for name in names}
     found: dict[str, list[Portion]] = {name: [] for name in names}
     for number in range(config.repeats + 1):
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
             found[name].append(next(ahead[name]))
     for name in names:
-        assert next(ahead[name], None) is None, "its loader ends with it"
+        assert next(ahead[name], None) is None, "the loader ends after the last portion"
     return {name: every[1:] for name, every in found.items()}
 
 
-def _compare(policies: dict[str, dict[str, Any]], timed: dict[str, list[Portion]], by: By) -> None:
-    """Add each policy's ratio to the first one, from paired portions."""
+def _compare(policies: dict[str, dict[str, Any]], timed: dict[str, list[Portion]], by: Clock) -> None:
+    """Add each policy's speed-up over the first one, from paired portions."""
     rounds = {
         name: [Round(timed=each, targets=each.targets, encoded=each.encoded) for each in every]
         for name, every in timed.items()
     }
     first = next(iter(rounds.values()))
     for name, found in policies.items():
-        found |= compared(ratio(rounds[name], first, by), by)
+        found |= ratio_fields(ratio(rounds[name], first, by), by)
 
 
 def _figures(timed: list[Portion], steps: int, peak: float) -> dict[str, Any]:

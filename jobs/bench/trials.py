@@ -1,4 +1,4 @@
-"""Trials: train and evaluate with a seed, in own processes; an interrupted benchmark continues where it stopped."""
+"""Trains and evaluates with given seeds in child processes. An interrupted benchmark resumes with the next run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jobs.cli.child import run_child
 from schemas.regular_file import read_bytes
 from schemas.strict_json import decoded
 
-_AUC_OF = {"auc": "model", "zero_shot": "zero_shot"}  # figure of a trial, whose AUC it is
+_AUC_OF = {"auc": "model", "zero_shot": "zero_shot"}  # name of a trial's figure -> evaluated method
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """What all arms of a comparison have in common."""
+    """Options shared by all arms of a comparison."""
 
     out: Path
     preset: Path
@@ -27,13 +27,13 @@ class Trial:
     truth: Path | None
 
     def trained(self, name: str, packed: Path, options: Sequence[object] = ()) -> list[dict[str, Any]]:
-        """AUC and training figures for each seed from 1 on; existing runs are not repeated."""
+        """Train and evaluate with each seed; return AUC and training figures. Existing runs are not repeated."""
         return [self._with_seed(f"{name}-{seed}", packed, options, seed) for seed in range(1, self.seeds + 1)]
 
     def _with_seed(self, name: str, packed: Path, options: Sequence[object], seed: int) -> dict[str, Any]:
         out, kept = self.out / name, self.out / f"{name}.json"  # the file is written when a run is complete
         if kept.is_file():
-            advice = "Remove it: the trial is then made again"
+            advice = "Remove it: the trial is then repeated"
             return decoded(read_bytes(kept, largest=1 << 24, advice=advice), dict[str, Any], str(kept), advice=advice)
         shutil.rmtree(out, ignore_errors=True)
         common: list[object] = ["--data", packed, "--store", self.out / "store"]
@@ -46,7 +46,7 @@ class Trial:
         return figures
 
 
-def compared(mine: Sequence[float], first: Sequence[float]) -> dict[str, float]:
+def compare_auc(mine: Sequence[float], first: Sequence[float]) -> dict[str, float]:
     """Mean AUC, and mean and standard deviation of the differences from the first arm's, seed by seed."""
     differences = [a - b for a, b in zip(mine, first, strict=True)]
     return {

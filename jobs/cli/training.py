@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table as Screen
 
 from jobs.cli.progress import console, seconds_of_stages, stage
-from jobs.page.about import keep_about
+from jobs.page.about import write_about
 from jobs.page.facts import Places
 from jobs.page.page import PAGE, write_page
 from jobs.tracking.step_profile import Profiled
@@ -160,7 +160,7 @@ def write_report(at: Working, data: Place, trainer: Trainer, *, dry_run: bool) -
     computed = {"device": device_name(trainer.device), "precision": trainer.config.run.precision}
     about = {"data": str(data), **computed, "defaults": TrainConfig().to_dict()}
     try:
-        keep_about(at.folder, {**about, "stages": seconds_of_stages})
+        write_about(at.folder, {**about, "stages": seconds_of_stages})
         page = at.with_place(write_page(Places(run=at.folder, named=at.place), at.folder / PAGE)["page"])
     except (InputError, OSError) as error:
         console.print(

@@ -1,4 +1,4 @@
-"""Writes and reads about.json: where and with what a run was made, for a page that is written later or elsewhere."""
+"""Writes and reads about.json: machine and versions of a run, for a page that is written later or elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.page.contracts import About
-from jobs.page.reading import json_file, there
+from jobs.page.reading import json_file, name_exists
 
 ABOUT_FILE = "about.json"
 LIBRARIES = (
@@ -24,18 +24,18 @@ LIBRARIES = (
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def keep_about(run: Path, facts: Mapping[str, Any]) -> None:
+def write_about(run: Path, facts: Mapping[str, Any]) -> None:
     """Write `run`/about.json: `facts` (data, device, precision, defaults, stages), machine and versions."""
     (run / ABOUT_FILE).write_text(json.dumps({**facts, **this_machine()}, indent=1) + "\n")
 
 
-def kept_about(run: Path) -> dict[str, Any]:
-    """What `keep_about` wrote; nothing where the run was killed, or an older feedloop made it."""
-    return json_file(run / ABOUT_FILE, About) if there(run / ABOUT_FILE) else {}
+def read_about(run: Path) -> dict[str, Any]:
+    """The content of about.json; empty if the run was killed or an older feedloop made it."""
+    return json_file(run / ABOUT_FILE, About) if name_exists(run / ABOUT_FILE) else {}
 
 
 def this_machine() -> dict[str, Any]:
-    """Versions, cores and memory of this process, and when it looked."""
+    """Versions, cores and memory of this process, and the time now."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -70,7 +70,7 @@ def _own_version() -> str:
 
 
 def _commit() -> str | None:
-    """The git commit of this code, marked where files differ from it; None where this is no clone."""
+    """The git commit of this code, marked if files differ from it; None if this is no clone."""
     git = ["git", "-C", str(ROOT)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,20 +1,20 @@
 "use strict";
-// Draws every chart, in the colours of the theme, and draws it again when that changes.
+// Draws every chart in the colours of the theme, and redraws it when the theme or the width changes.
 {
   const { charts, night } = JSON.parse(document.getElementById("chart-data").textContent);
   const config = { responsive: true, displayModeBar: false, scrollZoom: false, doubleClick: false };
 
-  // A deep copy, each tone of the day exchanged for the night's.
-  const toned = (value, tones) => {
+  // Returns a deep copy with each colour replaced according to `tones`.
+  const recoloured = (value, tones) => {
     if (typeof value === "string") return tones[value] ?? value;
-    if (Array.isArray(value)) return value.map((inner) => toned(inner, tones));
+    if (Array.isArray(value)) return value.map((inner) => recoloured(inner, tones));
     if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, toned(inner, tones)]));
+      return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, recoloured(inner, tones)]));
     }
     return value;
   };
-  // Where the page is narrow, a row's label and its value stand below each other, in rows that are as much higher.
-  const fitted = (layout, width) => {
+  // On a narrow page, puts each row's value below its label and makes the rows higher.
+  const wrapLabels = (layout, width) => {
     const labels = (layout.annotations ?? []).filter((each) => each.text.includes("  <b>"));
     if (!labels.some((each) => each.text.replace(/<.*?>|&\w+;/g, "").length * 7.2 > width)) return;
     for (const each of labels) each.text = each.text.replace("  <b>", "<br><b>");
@@ -23,15 +23,15 @@
   const draw = () => {
     const tones = theme.isDark() ? night : {};
     for (const [key, plot] of Object.entries(charts)) {
-      const { data, layout } = toned(plot, tones);
+      const { data, layout } = recoloured(plot, tones);
       const at = document.getElementById(`chart-${key}`);
-      fitted(layout, at.clientWidth);
+      wrapLabels(layout, at.clientWidth);
       Plotly.react(at, data, layout, config);
     }
   };
   const button = document.getElementById("theme");
-  const name = () => { button.textContent = theme.isDark() ? "Light" : "Dark"; };
-  const changed = () => { name(); draw(); };
+  const showName = () => { button.textContent = theme.isDark() ? "Light" : "Dark"; };
+  const changed = () => { showName(); draw(); };
   button.setAttribute("aria-label", "Change between light and dark");
   button.hidden = false;
   button.addEventListener("click", () => { theme.choose(theme.isDark() ? "light" : "dark"); changed(); });

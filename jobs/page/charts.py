@@ -1,4 +1,4 @@
-"""Charts: numbers -> pictures for plotly.js. Every row carries its own label and value, so none depends on colour."""
+"""Builds figures for plotly.js from numbers. Every row has its label and value as text, so none depends on colour."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BARE = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row of a picture: a bar that ends at `value`, or a point there."""
+    """One row of a figure: a bar that ends at `value`, or a point there."""
 
     label: str
     value: float
     caption: str
-    """its value in words, next to the label"""
+    """the value as text, next to the label"""
     role: str = "main"
     start: float = 0.0
     """where the bar begins"""
@@ -44,9 +44,9 @@ class Series:
 
 
 def bars(rows: Sequence[Row], *, axis: str = "", log: bool = False) -> dict[str, Any]:
-    """A horizontal bar per row, its label above it; with `log` bars must not begin at 0."""
+    """A horizontal bar per row, with its label above. With `log`, bars must not start at 0."""
     traces = []
-    for role, places in _by_role(rows).items():  # plotly.js wants one colour per trace to draw patterns
+    for role, places in _by_role(rows).items():  # plotly.js draws patterns only with one colour per trace
         tone, pattern = ROLES[role].tone.light, ROLES[role].pattern
         striped = {"shape": pattern, "fgcolor": PAPER.light, "fillmode": "overlay", "size": 6, "solidity": 0.35}
         trace = go.Bar(
@@ -66,7 +66,7 @@ def bars(rows: Sequence[Row], *, axis: str = "", log: bool = False) -> dict[str,
 
 
 def dots(rows: Sequence[Row], *, axis: str, reference: tuple[float, str] | None = None) -> dict[str, Any]:
-    """A point per row with its interval, the label above it; `reference` is a line across all, and what it is."""
+    """A point per row with its interval and its label above. `reference` is a line across all rows, with its name."""
     trace = go.Scatter(
         mode="markers",
         cliponaxis=False,
@@ -92,9 +92,9 @@ def dots(rows: Sequence[Row], *, axis: str, reference: tuple[float, str] | None 
     )
     plot = _rows_plot([trace], rows, _axis(axis))
     if reference is not None:
-        plot["layout"]["shapes"] = [_upright(reference[0])]
+        plot["layout"]["shapes"] = [_vertical(reference[0])]
         where = {"x": reference[0], "xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
-        plot["layout"]["annotations"].append({**where, "text": _plain(reference[1]), "font": _font(SOFT, 12)})
+        plot["layout"]["annotations"].append({**where, "text": _escaped(reference[1]), "font": _font(SOFT, 12)})
         plot["layout"]["margin"]["t"] += 22
         plot["layout"]["height"] += 22
     return plot
@@ -109,21 +109,21 @@ def lines(
     end: float | None = None,
     from_zero: bool = True,
 ) -> dict[str, Any]:
-    """A line per series over one axis, which reaches from 0 to `end` if that is given; `edges` are marked upright."""
+    """A line per series over one axis, from 0 to `end` if that is given. Vertical lines mark `edges`."""
     traces = [
         go.Scatter(
-            name=_plain(one.name),
+            name=_escaped(one.name),
             x=list(one.xs),
             y=list(one.ys),
             mode="lines+markers",
             line={"color": ROLES[one.role].tone.light, "dash": ROLES[one.role].dash, "width": 2},
             marker={"symbol": ROLES[one.role].symbol, "size": 7, "color": ROLES[one.role].tone.light},
-            hovertemplate=f"{_plain(x)} %{{x:,}}<br>{_plain(one.name)} %{{y:,.4~g}}<extra></extra>",
+            hovertemplate=f"{_escaped(x)} %{{x:,}}<br>{_escaped(one.name)} %{{y:,.4~g}}<extra></extra>",
         )
         for one in series
     ]
-    plot = _plot(traces, PLOT_PIXELS, _axis(x), _axis(y, upright=True))
-    plot["layout"]["shapes"] = [_upright(edge) for edge in edges]
+    plot = _plot(traces, PLOT_PIXELS, _axis(x), _axis(y, vertical=True))
+    plot["layout"]["shapes"] = [_vertical(edge) for edge in edges]
     if not from_zero:
         plot["layout"]["yaxis"]["rangemode"] = "normal"
     if end is not None:
@@ -135,20 +135,20 @@ def lines(
 
 
 def columns(xs: Sequence[float | str], ys: Sequence[float], *, x: str, y: str) -> dict[str, Any]:
-    """An upright bar per x."""
+    """A vertical bar per x."""
     trace = go.Bar(
         x=list(xs),
         y=list(ys),
         marker={"color": ROLES["main"].tone.light},
-        hovertemplate=f"{_plain(x)} %{{x}}<br>{_plain(y)} %{{y:,.4~g}}<extra></extra>",
+        hovertemplate=f"{_escaped(x)} %{{x}}<br>{_escaped(y)} %{{y:,.4~g}}<extra></extra>",
     )
-    plot = _plot([trace], PLOT_PIXELS, _axis(x) | {"type": "category", "nticks": 12}, _axis(y, upright=True))
+    plot = _plot([trace], PLOT_PIXELS, _axis(x) | {"type": "category", "nticks": 12}, _axis(y, vertical=True))
     plot["layout"]["bargap"] = 0.25
     return plot
 
 
 def _by_role(rows: Sequence[Row]) -> dict[str, list[int]]:
-    """Places of the rows of each role."""
+    """Indices of the rows of each role."""
     found: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         found.setdefault(row.role, []).append(place)
@@ -157,12 +157,12 @@ def _by_role(rows: Sequence[Row]) -> dict[str, list[int]]:
 
 def _rows_plot(traces: Sequence[Any], rows: Sequence[Row], xaxis: dict[str, Any]) -> dict[str, Any]:
     height = ROW_PIXELS * len(rows) + (AXIS_PIXELS if "title" in xaxis else 8)
-    upright = {**_BARE, "range": [len(rows) - 0.5, -0.5]}
-    plot = _plot(traces, height, xaxis, upright)
+    vertical = {**_BARE, "range": [len(rows) - 0.5, -0.5]}
+    plot = _plot(traces, height, xaxis, vertical)
     where = {"xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False}
-    where |= {"bgcolor": PAPER.light, "borderpad": 0, "align": "left"}  # no line of the grid goes through a label
+    where |= {"bgcolor": PAPER.light, "borderpad": 0, "align": "left"}  # hides grid lines behind labels
     plot["layout"]["annotations"] = [
-        {**where, "y": place, "text": f"{_plain(row.label)}  <b>{_plain(row.caption)}</b>"}
+        {**where, "y": place, "text": f"{_escaped(row.label)}  <b>{_escaped(row.caption)}</b>"}
         for place, row in enumerate(rows)
     ]
     return plot
@@ -183,13 +183,13 @@ def _plot(traces: Sequence[Any], height: int, xaxis: dict[str, Any], yaxis: dict
         "yaxis": yaxis,
     }
     made: dict[str, Any] = go.Figure(data=list(traces), layout=layout).to_plotly_json()
-    made["layout"].pop("template", None)  # ours says all that it needs
+    made["layout"].pop("template", None)  # this layout is complete without it
     return made
 
 
-def _axis(title: str, *, log: bool = False, upright: bool = False) -> dict[str, Any]:
+def _axis(title: str, *, log: bool = False, vertical: bool = False) -> dict[str, Any]:
     axis: dict[str, Any] = {
-        "title": {"text": _plain(title), "font": _font(SOFT, 12), "standoff": 8},
+        "title": {"text": _escaped(title), "font": _font(SOFT, 12), "standoff": 8},
         "tickfont": _font(SOFT, 12),
         "gridcolor": GRID.light,
         "zeroline": False,
@@ -199,12 +199,12 @@ def _axis(title: str, *, log: bool = False, upright: bool = False) -> dict[str, 
     }
     if log:
         axis |= {"type": "log", "dtick": "D2", "tickformat": ",~r"}
-    if upright:
+    if vertical:
         axis |= {"rangemode": "tozero", "tickformat": ",~r"}
     return axis
 
 
-def _upright(x: float) -> dict[str, Any]:
+def _vertical(x: float) -> dict[str, Any]:
     line = {"color": SOFT.light, "width": 1.5, "dash": "dot"}
     return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line, "layer": "between"}
 
@@ -214,9 +214,9 @@ def _font(tone: Any, size: int) -> dict[str, Any]:
 
 
 def _hover(row: Row) -> str:
-    return f"{_plain(row.label)}<br>{_plain(row.caption)}"
+    return f"{_escaped(row.label)}<br>{_escaped(row.caption)}"
 
 
-def _plain(text: str) -> str:
-    """The text as plotly.js shows it as it is: it reads some tags and entities, though never attributes that act."""
+def _escaped(text: str) -> str:
+    """Escape a text, as plotly.js interprets some tags and entities (but never attributes with scripts)."""
     return html.escape(text, quote=False)

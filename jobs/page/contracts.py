@@ -1,5 +1,5 @@
-"""Contracts: what the page takes from a run's JSON files, in types and bounds. Other names in them are let through:
-a file is shown to people, and an older page shows a newer run."""
+"""Types and bounds of the values that the page reads from a run's JSON files. Other names are ignored, so that an older
+feedloop can show a newer run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from schemas.strict_json import Count, Finite, Positive, ShortText, between
 
-Figure = Finite | None  # None: nothing to divide by
+Figure = Finite | None  # None: undefined, such as a mean of nothing
 Share = Annotated[float, between(0, 1)] | None
 Seconds = Annotated[float, between(0, 1e12)]
 Speed = Annotated[float, between(1e-9, 1e15)]
@@ -17,7 +17,7 @@ Options = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Of the options, the part `run`."""
+    """The part `run` of the options."""
 
     epochs: Positive
 
@@ -45,7 +45,7 @@ class About:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line of metrics.jsonl; every other value in it is a number, a list of counts or nothing."""
+    """A line of metrics.jsonl; every other value is a number, a list of counts or null."""
 
     step: Positive
     steps: Positive
@@ -69,7 +69,7 @@ Figures = dict[str, Finite | list[Count] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """Figures of one method, with the ends of their intervals."""
+    """Figures of one method, with the bounds of their intervals."""
 
     auc: Share = None
     mrr: Share = None
@@ -83,7 +83,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The model less another method."""
+    """The model's figure minus that of another method."""
 
     mean: Figure
     low: Figure
@@ -92,7 +92,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """Part of the impressions."""
+    """Figures of a subset of the impressions."""
 
     slice: str | float
     impressions: Count
@@ -137,7 +137,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """As a person knows it."""
+    """A news as the page shows it."""
 
     id: str
     title: str | None

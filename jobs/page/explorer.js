@@ -1,11 +1,11 @@
 "use strict";
-// One user at a time: a list to search, by mouse and by keyboard, and what the model made of one impression.
+// Shows one user at a time: a searchable list, for mouse and keyboard, and the model's ranking of one impression.
 {
   const examples = JSON.parse(document.getElementById("example-data").textContent);
   const box = document.getElementById("explorer-box");
 
-  // Texts come from logs: they are only ever set as text, never as markup.
-  const made = (tag, kind, text) => {
+  // Texts come from logs, so they are only set as text, never as markup.
+  const create = (tag, kind, text) => {
     const element = document.createElement(tag);
     if (kind) element.className = kind;
     if (text !== undefined) element.textContent = text;
@@ -35,7 +35,7 @@
       const above = item.offsetTop - list.offsetTop;
       if (above < list.scrollTop) list.scrollTop = above;
       else if (above + item.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = above + item.offsetHeight - list.clientHeight;
-      tell(shown[chosen]);
+      show(shown[chosen]);
     };
     const fill = () => {
       const asked = search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
@@ -45,10 +45,10 @@
         shown.sort((one, other) => sign * ((one.auc ?? 0.5) - (other.auc ?? 0.5)));
       }
       list.replaceChildren(...shown.map((one, at) => {
-        const item = made("li", "", one.user_id);
+        const item = create("li", "", one.user_id);
         item.id = `user-${at}`;
         item.setAttribute("role", "option");
-        item.append(made("span", "", `AUC ${figure(one.auc)} · ${one.history.length} read · ${one.candidates.length} shown`));
+        item.append(create("span", "", `AUC ${figure(one.auc)} · ${one.history.length} read · ${one.candidates.length} shown`));
         item.addEventListener("click", () => choose(at));
         return item;
       }));
@@ -56,10 +56,10 @@
       if (shown.length) choose(0);
       else {
         for (const each of [list, search]) each.removeAttribute("aria-activedescendant");
-        document.getElementById("looked-at").replaceChildren(made("p", "soft", "None holds these words."));
+        document.getElementById("looked-at").replaceChildren(create("p", "soft", "No impression matches."));
       }
     };
-    const moved = (event) => {
+    const handleKey = (event) => {
       const page = 10;
       const places = { ArrowDown: chosen + 1, ArrowUp: chosen - 1, PageDown: chosen + page, PageUp: chosen - page };
       if (event.currentTarget === list) Object.assign(places, { Home: 0, End: shown.length - 1 });
@@ -69,41 +69,41 @@
       choose(places[event.key]);
     };
 
-    const tell = (one) => {
+    const show = (one) => {
       const at = document.getElementById("looked-at");
       const clicks = one.candidates.filter((news) => news.clicked);
-      const head = made("h3", "", `User ${one.user_id}`);
+      const head = create("h3", "", `User ${one.user_id}`);
       const best = clicks.length ? Math.min(...clicks.map((news) => news.rank)) : null;
       const ranks = best === null ? "nothing was clicked" : `first clicked news at rank ${best} of ${one.candidates.length}`;
-      const summary = made("p", "soft", `Impression ${one.impression_id} · ${day(one.time)} · AUC ${figure(one.auc)} · ${ranks}`);
-      const read = made("ol", "history");
+      const summary = create("p", "soft", `Impression ${one.impression_id} · ${day(one.time)} · AUC ${figure(one.auc)} · ${ranks}`);
+      const read = create("ol", "history");
       read.append(...[...one.history].reverse().map((news) => {
-        const item = made("li", "", "");
-        item.append(made("span", "", news.title || news.id), " ", made("span", "tag", news.category));
+        const item = create("li", "", "");
+        item.append(create("span", "", news.title || news.id), " ", create("span", "tag", news.category));
         return item;
       }));
-      if (!one.history.length) read.append(made("li", "soft", "Nothing: the user is new."));
+      if (!one.history.length) read.append(create("li", "soft", "Nothing: the user is new."));
       read.tabIndex = 0;
       read.setAttribute("aria-label", "What the user had read");
-      at.replaceChildren(head, summary, made("h3", "", `Read before, newest first (${one.history.length})`), read,
-        made("h3", "", "Shown, as the model ranks them"), ranked(one));
+      at.replaceChildren(head, summary, create("h3", "", `Read before, newest first (${one.history.length})`), read,
+        create("h3", "", "Shown, as the model ranks them"), rankedList(one));
     };
-    const ranked = (one) => {
+    const rankedList = (one) => {
       const scores = one.candidates.map((news) => news.score).filter((score) => score !== null);
       const low = Math.min(...scores);
       const span = Math.max(...scores) - low || 1;
-      const rows = made("ol", "ranked");
+      const rows = create("ol", "ranked");
       for (const news of [...one.candidates].sort((a, b) => a.rank - b.rank)) {
-        const row = made("li", news.clicked ? "candidate clicked" : "candidate");
-        const title = made("span", "title", news.title || news.id);
-        title.append(" ", made("span", "tag", news.category));
-        if (news.clicked) title.append(" ", made("span", "mark", "✓ clicked"));
-        const bar = made("span", "bar");
+        const row = create("li", news.clicked ? "candidate clicked" : "candidate");
+        const title = create("span", "title", news.title || news.id);
+        title.append(" ", create("span", "tag", news.category));
+        if (news.clicked) title.append(" ", create("span", "mark", "✓ clicked"));
+        const bar = create("span", "bar");
         bar.setAttribute("aria-hidden", "true");
-        const fill = made("i");
+        const fill = create("i");
         fill.style.width = news.score === null ? "0" : `${4 + 96 * (news.score - low) / span}%`;
         bar.append(fill);
-        row.append(made("span", "rank", `${news.rank}.`), title, bar, made("span", "score", signed(news.score)));
+        row.append(create("span", "rank", `${news.rank}.`), title, bar, create("span", "score", signed(news.score)));
         rows.append(row);
       }
       rows.tabIndex = 0;
@@ -113,8 +113,8 @@
 
     search.addEventListener("input", fill);
     order.addEventListener("change", fill);
-    search.addEventListener("keydown", moved);
-    list.addEventListener("keydown", moved);
+    search.addEventListener("keydown", handleKey);
+    list.addEventListener("keydown", handleKey);
     box.hidden = false;
     fill();
   }

@@ -1,4 +1,4 @@
-"""Gathers from the files of a run all facts for the page; lists what is missing."""
+"""Reads all figures for the page from the files of a run, and lists the missing ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs.page.about import kept_about, this_machine
+from jobs.page.about import read_about, this_machine
 from jobs.page.contracts import Config, Evaluation, Example, Figures, Line, Method, Options
 from jobs.page.lake import ingest_counts, news_counts
-from jobs.page.reading import SUMMARY, check, json_file, lines_file, there
+from jobs.page.reading import SUMMARY, check, json_file, lines_file, name_exists
 from jobs.page.summary_contract import Summary
 from schemas.errors import InputError
 from schemas.manifest import Manifest
@@ -28,30 +28,30 @@ EVALUATION_FILE, EXAMPLES_FILE = "evaluation.json", "examples.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where to look; None: not given."""
+    """Locations of the run and its inputs; None: not given."""
 
     run: Path
     named: Place | None = None
-    """the run's given name, if `run` is a local copy of another place"""
+    """the run's original place, if `run` is a local copy"""
     summary: Path | None = None
     lake: Path | Place | None = None
     data: Place | None = None
     cache: CacheConfig = field(default_factory=CacheConfig)
 
     @property
-    def called(self) -> Place:
-        """The run's folder as the page names it."""
+    def shown_place(self) -> Place:
+        """The run's folder as the page shows it."""
         return self.named or Place(str(self.run))
 
     def holds(self, checkpoint: str) -> bool:
-        """Whether a checkpoint is one of the run."""
-        if not self.called.is_local:
-            return checkpoint.startswith(f"{self.called}/")
+        """Whether a checkpoint belongs to the run."""
+        if not self.shown_place.is_local:
+            return checkpoint.startswith(f"{self.shown_place}/")
         return self.run.resolve() in Path(checkpoint).resolve().parents
 
 
 class Lacking(NamedTuple):
-    """What is missing on the page, and the commands that add it, or the reason why it is unavailable."""
+    """A missing part of the page, with the commands that add it or the reason why it is unavailable."""
 
     what: str
     commands: tuple[str, ...] = ()
@@ -72,42 +72,42 @@ class Facts:
     manifest: Manifest | None = None
     manifest_sha256: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
-    here: bool = False
-    """whether `about` is this machine's, since the run has none"""
+    about_is_local: bool = False
+    """whether `about` describes this machine, because the run has no about.json"""
     lacking: list[Lacking] = field(default_factory=list)
 
     @property
     def source(self) -> str:
-        """Which publisher's logs these are; empty where that is not known."""
+        """The publisher of the logs; empty if unknown."""
         return str(self.manifest.config.get("source", "")) if self.manifest else ""
 
     @property
     def policy(self) -> str:
-        """How often the run encoded its items."""
+        """The run's encoding policy."""
         return str(self.config.get("planner", {}).get("policy", ""))
 
     @property
-    def again(self) -> str:
-        """The command that writes this page again."""
-        return f"./feedloop report --run {_word(self.places.called)}"
+    def report_command(self) -> str:
+        """The command that writes this page report_command."""
+        return f"./feedloop report --run {_quoted(self.places.shown_place)}"
 
 
 def read_facts(places: Places, *, read_batches: bool) -> Facts:
-    """All facts at these places. `read_batches`: also read the complete packed directory if no summary describes it.
+    """Read all facts at these places. `read_batches`: also read all packed batches if no summary describes them.
 
     InputError if `places.run` is no training run, or a file of it cannot be read.
     """
     run = places.run
-    if not there(run / "config.json"):
+    if not name_exists(run / "config.json"):
         raise InputError(f"--run {run}: no config.json, so it is no training run. Name the --out of ./feedloop train")
     metrics = run / "metrics.jsonl"
-    about = kept_about(run)
+    about = read_about(run)
     facts = Facts(
         places=places,
         config=json_file(run / "config.json", Options, Config),
-        metrics=lines_file(metrics, Line, Figures) if there(metrics) else [],
+        metrics=lines_file(metrics, Line, Figures) if name_exists(metrics) else [],
         about=about or this_machine(),
-        here=not about,
+        about_is_local=not about,
         parts=_summary(places),
     )
     facts.parts["stages"] = facts.parts.get("stages") or about.get("stages", {})
@@ -119,7 +119,7 @@ def read_facts(places: Places, *, read_batches: bool) -> Facts:
 
 
 def ages(facts: Facts) -> list[int]:
-    """Index n: vectors that were n steps old when looked up, in the entire run."""
+    """Entry n: number of vectors of the entire run that were n steps old when looked up."""
     lists = [line.get("looked_up_by_age") or [] for line in facts.metrics]
     summed = np.zeros(max(map(len, lists), default=0), np.int64)
     for one in lists:
@@ -128,11 +128,11 @@ def ages(facts: Facts) -> list[int]:
 
 
 def _summary(places: Places) -> dict[str, Any]:
-    """The demo's facts: from the named file, or from one next to the run that describes this run."""
+    """The demo's summary: the given file, or one next to the run if that describes this run."""
     next_to_run = places.run.parent / SUMMARY
     if places.summary is not None:
         return _read_summary(places.summary)
-    found = _read_summary(next_to_run) if there(next_to_run) else {}
+    found = _read_summary(next_to_run) if name_exists(next_to_run) else {}
     return found if places.holds(str(found.get("training", {}).get("checkpoint", ""))) else {}
 
 
@@ -145,17 +145,17 @@ def _read_summary(summary: Path) -> dict[str, Any]:
 
 def _add_evaluation(facts: Facts) -> None:
     run = facts.places.run
-    checkpoint = _word(facts.places.called / "checkpoint")
-    evaluate = (f"./feedloop evaluate --checkpoint {checkpoint} --data PACKED --lake LAKE", facts.again)
-    if there(run / EVALUATION_FILE):
+    checkpoint = _quoted(facts.places.shown_place / "checkpoint")
+    evaluate = (f"./feedloop evaluate --checkpoint {checkpoint} --data PACKED --lake LAKE", facts.report_command)
+    if name_exists(run / EVALUATION_FILE):
         facts.evaluation = json_file(run / EVALUATION_FILE, Evaluation)
     else:
-        lacking = "intervals of the quality" if "quality" in facts.parts else "how good the model is"
-        facts.lacking.append(Lacking(f"{lacking}, its slices", evaluate))
-    if there(run / EXAMPLES_FILE):
+        lacking = "intervals" if "quality" in facts.parts else "figures"
+        facts.lacking.append(Lacking(f"{lacking} and slices of the model's quality", evaluate))
+    if name_exists(run / EXAMPLES_FILE):
         facts.examples = json_file(run / EXAMPLES_FILE, list[Example])
     if not facts.examples:
-        facts.lacking.append(Lacking("users to look at", evaluate))
+        facts.lacking.append(Lacking("example users", evaluate))
 
 
 def _add_packed(facts: Facts, *, read_batches: bool) -> None:
@@ -167,7 +167,7 @@ def _add_packed(facts: Facts, *, read_batches: bool) -> None:
     if data is None:
         if not all(facts.parts.get("pack", {}).get(name) for name in ("trajectories", "clicks", "targets")):
             facts.parts.pop("pack", None)
-        facts.lacking.append(Lacking("what was packed", (f"{facts.again} --data PACKED",)))
+        facts.lacking.append(Lacking("the packed data", (f"{facts.report_command} --data PACKED",)))
         return
     facts.manifest, facts.manifest_sha256 = read_manifest(data)
     blocks = [block for _, _, block in facts.manifest.superblocks]
@@ -183,22 +183,22 @@ def _add_packed(facts: Facts, *, read_batches: bool) -> None:
     if read_batches:
         facts.parts["batches"] = describe(PackedDirectory.open(Packed.of(data, facts.places.cache))).summary
     else:
-        commands = (f"{facts.again} --data {_word(data)}",)
-        facts.lacking.append(Lacking("random order, padding and reuse, for which every batch is read", commands))
+        commands = (f"{facts.report_command} --data {_quoted(data)}",)
+        facts.lacking.append(Lacking("random order, padding and reuse, which are computed from all batches", commands))
 
 
 def _add_lake(facts: Facts) -> None:
-    """Counts of the entire lake where the summary has none, or describes a run that found nothing new."""
+    """Add counts of the entire lake if the summary has none, or describes a run without new data."""
     wanted: dict[str, tuple[Callable[[Facts, Path | Place], dict[str, Any]], str, str]] = {
-        "ingest": (_ingest, "lines", "what the logs held"),
-        "news": (_news, "full_tokens", "what the news held"),
+        "ingest": (_ingest, "lines", "counts of the logs"),
+        "news": (_news, "full_tokens", "counts of the news"),
     }
     for part, (read, figure, what) in wanted.items():
         if facts.parts.get(part, {}).get(figure):
             continue
         facts.parts.pop(part, None)
         if facts.places.lake is None or facts.manifest is None:
-            facts.lacking.append(Lacking(what, (f"{facts.again} --lake LAKE",)))
+            facts.lacking.append(Lacking(what, (f"{facts.report_command} --lake LAKE",)))
             continue
         try:
             facts.parts[part] = read(facts, facts.places.lake)
@@ -211,7 +211,7 @@ def _ingest(facts: Facts, lake: Path | Place) -> dict[str, Any]:
 
 
 def _news(facts: Facts, lake: Path | Place) -> dict[str, Any]:
-    assert facts.manifest is not None, "asked before"
+    assert facts.manifest is not None, "checked by _add_lake"
     found = news_counts(lake, facts.manifest)
     if len(facts.manifest.config.get("news", {}).get("sources", {})) == 1:  # the token table holds all sources' items
         found["tokens"] = sum(e.rows for e in facts.manifest.files if e.path == file_of("token_values"))
@@ -219,7 +219,7 @@ def _news(facts: Facts, lake: Path | Place) -> dict[str, Any]:
 
 
 def _add_training(facts: Facts) -> None:
-    """The run's sums from its own lines, if no summary has them."""
+    """Add the run's totals from metrics.jsonl, if no summary has them."""
     if "training" in facts.parts or not facts.metrics:
         return
     names = ("targets", "asked", "encoded", "looked_up", "seconds", "data_wait_seconds")
@@ -237,12 +237,12 @@ def _add_training(facts: Facts) -> None:
 
 
 def _may_have_manifest(place: Place) -> bool:
-    """As `has_manifest`, but False for a store that does not answer."""
+    """Like `has_manifest`, but False for a store that does not answer."""
     try:
         return has_manifest(place)
     except InputError:
         return False
 
 
-def _word(path: Path | Place) -> str:
+def _quoted(path: Path | Place) -> str:
     return shlex.quote(str(path))

@@ -1,4 +1,4 @@
-"""Labels: the words that a person reads for the names that jobs and files use."""
+"""Labels on the page for the names that jobs and files use."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ MERGED = {
 
 
 def method(name: str) -> str:
-    """What scored the impressions."""
+    """The label of a method that scored the impressions."""
     return METHODS.get(name, name.replace("_", " "))
 
 
 def policy(name: str) -> str:
-    """What a policy does, with its name."""
+    """The label of a policy, with its name."""
     return f"{POLICIES[name]} ({name})" if name in POLICIES else name

@@ -1,4 +1,4 @@
-"""Lake: reads the counts of ingest and the counts of the news, from the lake's Delta tables without Spark."""
+"""Reads the counts of ingest and of the news from the lake's Delta tables, without Spark."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ingest_counts(lake: Path | Place, source: str) -> dict[str, Any]:
 
 
 def news_counts(lake: Path | Place, manifest: Manifest) -> dict[str, Any]:
-    """Items of the packed source, items folded into another, tokens of all their text, at the packed version."""
+    """Items of the packed source, items with the text of another, tokens of all text, at the packed version."""
     columns = {"item_row": pa.int64(), "canonical_row": pa.int64(), "segment_full_tokens": pa.list_(pa.int64())}
     items = delta_rows(
         lake / ITEM_TOKENS.name,

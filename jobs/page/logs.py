@@ -12,8 +12,8 @@ from jobs.page.parts import Chart, Section, Table, Tile, integer, percent, plura
 _ENDS = (("impressions", "main"), ("merged", "rival"), ("rejected", "other"))
 
 
-def went_in(facts: Facts) -> Section | None:
-    """From the logs' lines to targets; None where nothing of it is known."""
+def input_section(facts: Facts) -> Section | None:
+    """The section from log lines to targets; None if no figure of it is known."""
     parts = facts.parts
     ingest = parts.get("ingest")
     tiles = [*_news_tiles(parts.get("news")), *_target_tiles(parts.get("pack"), parts.get("trajectories"))]
@@ -21,7 +21,7 @@ def went_in(facts: Facts) -> Section | None:
         return None
     return Section(
         key="logs",
-        title="What went in",
+        title="Input",
         caption=balance(ingest) if ingest else "",
         tiles=tiles,
         charts=_charts(ingest) if ingest else (),
@@ -29,9 +29,9 @@ def went_in(facts: Facts) -> Section | None:
 
 
 def balance(ingest: dict[str, Any]) -> str:
-    """The counts of ingest in one sentence, and whether they balance."""
+    """One sentence with the counts of ingest and whether they balance."""
     sides = ingest["lines"], ingest["impressions"] + ingest["merged"] + ingest["rejected"]
-    verdict = "✓ Nothing disappeared." if sides[0] == sides[1] else f"✗ The right side sums to {integer(sides[1])}."
+    verdict = "✓ No line is lost." if sides[0] == sides[1] else f"✗ The right side sums to {integer(sides[1])}."
     return (
         f"{integer(sides[0])} lines in = {integer(ingest['impressions'])} impressions"
         f" + {integer(ingest['merged'])} merged + {integer(ingest['rejected'])} rejected. {verdict}"
@@ -43,12 +43,12 @@ def _charts(ingest: dict[str, Any]) -> list[Chart]:
     labels_of = {"impressions": "new impressions", "merged": "merged into one already known", "rejected": "rejected"}
     rows = [(labels_of[name], ingest[name], role) for name, role in _ENDS]
     charts = [
-        _counted("ends", "What became of the lines", _shares(ingest), rows, lines),
+        _counted("ends", "Outcome of the log lines", _shares(ingest), rows, lines),
     ]
     reasons = sorted(ingest.get("rejected_by_reason", {}).items(), key=lambda pair: (-pair[1], pair[0]))
     refused = [(name, count, "other") for name, count in reasons if count]
     if refused:
-        text = "Each is kept in the table rejects with its reason, file and place."
+        text = "Each is stored in the table rejects with its reason, file and position."
         charts.append(_counted("rejected", "Rejected, by reason", text, refused, ingest["rejected"]))
     merged = [(labels.MERGED[rule], ingest[rule], "rival") for rule in labels.MERGED if ingest.get(rule)]
     if merged:
@@ -59,7 +59,7 @@ def _charts(ingest: dict[str, Any]) -> list[Chart]:
 
 def _shares(ingest: dict[str, Any]) -> str:
     new, merged, rejected = (percent(ingest[name] / max(1, ingest["lines"])) for name, _ in _ENDS)
-    return f"{new} report a new impression, {merged} of one already known, {rejected} of none that can be used."
+    return f"{new} report a new impression, {merged} one already known, {rejected} cannot be used."
 
 
 def _counted(key: str, title: str, caption: str, rows: list[tuple[str, int, str]], total: int) -> Chart:
@@ -109,6 +109,6 @@ def _target_tiles(pack: dict[str, Any] | None, trajectories: dict[str, Any] | No
         Tile(label="Clicks to predict", value=integer(pack["targets"]), caption="targets, each with its candidates"),
     ]
     if "evaluation_impressions" in pack:
-        caption = f"from {from_day} on, never trained on" if from_day else "later than all that is trained on"
+        caption = f"from {from_day} on, never trained on" if from_day else "later than all training data"
         tiles.append(Tile(label="Kept for evaluation", value=integer(pack["evaluation_impressions"]), caption=caption))
     return tiles

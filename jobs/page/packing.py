@@ -1,4 +1,4 @@
-"""Packing: how many items an epoch encodes as packed and in rival orders, and how even and full the batches are."""
+"""Builds the page section on packing: items encoded per epoch by order, and the size and padding of batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.page.parts import Chart, Section, Table, Tile, integer, percent, plura
 
 
 def packing(facts: Facts) -> Section | None:
-    """None without a manifest."""
+    """The section; None without a manifest."""
     if facts.manifest is None:
         return None
     counts, worth = facts.parts["pack"], facts.parts.get("batches") or {}
@@ -30,14 +30,14 @@ def packing(facts: Facts) -> Section | None:
 
 
 def _orders(counts: dict[str, Any], worth: dict[str, Any], order: str) -> Iterator[Chart]:
-    """As packed and by rivals, largest first; nothing where no rival is known."""
-    variants = counts.get("variants", 1)  # an epoch reads one of them
+    """Items per epoch as packed and in other orders, largest first; nothing if no other order is known."""
+    variants = counts.get("variants", 1)  # an epoch reads one variant
     packed = counts["distinct_items_per_epoch"] / variants
     found = [(f"as packed{f' ({order})' if order else ''}", packed, "main")]
     if "distinct_items_time_order" in counts:
-        found.append(("in order of time", counts["distinct_items_time_order"] / variants, "rival"))
+        found.append(("in time order", counts["distinct_items_time_order"] / variants, "rival"))
     if "ratio_to_random" in worth:
-        found.append(("dealt out at random (expected)", packed / worth["ratio_to_random"], "rival"))
+        found.append(("in random order (expected)", packed / worth["ratio_to_random"], "rival"))
     if len(found) == 1:
         return
     rows = sorted(found, key=lambda row: -row[1])
@@ -47,7 +47,7 @@ def _orders(counts: dict[str, Any], worth: dict[str, Any], order: str) -> Iterat
         key="orders",
         title="News encoded per epoch, by order of packing",
         caption=f"As packed, {' and '.join(spared)}; the same trajectories, the same budgets." if packed < most else
-        "The same trajectories, cut by the same budgets. Packing saved nothing here.",
+        "The same trajectories, the same budgets. Packing saved nothing here.",
         plot=bars([Row(label=label, value=value, caption=integer(value), role=role) for label, value, role in rows]),
         table=Table(
             columns=("order", "distinct news, summed over batches", "of the most"),
@@ -58,7 +58,7 @@ def _orders(counts: dict[str, Any], worth: dict[str, Any], order: str) -> Iterat
 
 def _sizes(facts: Facts) -> Chart:
     """Distinct items and targets of each batch, in packed order."""
-    assert facts.manifest is not None, "asked before"
+    assert facts.manifest is not None, "checked by packing"
     blocks = [block for _, _, block in facts.manifest.superblocks]
     items = [count for block in blocks for count in block.items]
     targets = [count for block in blocks for count in block.targets]
@@ -79,13 +79,13 @@ def _sizes(facts: Facts) -> Chart:
 
 
 def _thinned(series: list[Series], most: int = 400) -> list[Series]:
-    """At most so many points: of many batches every n-th is drawn."""
+    """At most `most` points: every n-th batch."""
     step = -(-len(series[0].xs) // most)
     return [Series(name=one.name, xs=one.xs[::step], ys=one.ys[::step], role=one.role) for one in series]
 
 
 def _ends(rows: Sequence[tuple[str, ...]], most: int = 60) -> Sequence[tuple[str, ...]]:
-    """The first and last of many rows."""
+    """At most `most` rows, the first and the last ones."""
     return rows if len(rows) <= most else [*rows[: most // 2], ("…",) * len(rows[0]), *rows[-most // 2 :]]
 
 
@@ -94,8 +94,8 @@ def _tiles(facts: Facts, worth: dict[str, Any]) -> Iterator[Tile]:
         caption = "clicks and candidates that share one encode within a batch"
         yield Tile(label="Uses of a news", value=f"{worth['uses_of_an_item']:.2f}", caption=caption)
     if "of_batch_before" in worth:
-        caption = "of a batch's news stood in the batch before: what a cache lives on"
-        yield Tile(label="Held by the batch before", value=percent(worth["of_batch_before"]), caption=caption)
+        caption = "of a batch's news are in the batch before too, where a cache saves encodes"
+        yield Tile(label="Shared with the batch before", value=percent(worth["of_batch_before"]), caption=caption)
     if "click_padding" in worth:
         caption = f"of click cells are padding; of candidate cells {percent(worth['candidate_padding'])}"
         yield Tile(label="Padding", value=percent(worth["click_padding"]), caption=caption)

@@ -1,4 +1,4 @@
-"""Page: facts -> one HTML page that holds all it needs: styles, scripts, charts, numbers; nothing leaves it."""
+"""Renders the facts of a run as one self-contained HTML file, which fetches nothing and sends nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from jobs.page import palette, quality, speed
 from jobs.page.facts import Facts, Places, read_facts
-from jobs.page.logs import went_in
+from jobs.page.logs import input_section
 from jobs.page.packing import packing
 from jobs.page.parts import Section, Tile, arranged
 from jobs.page.setting import setting, stages
@@ -27,9 +27,9 @@ SCRIPTS = ("charts.js", "explorer.js")
 
 
 def write_page(places: Places, out: Path, *, read_batches: bool = False) -> dict[str, Any]:
-    """Write the page of a run to `out`, complete or not at all; returns its path, and what is missing on it.
+    """Write the page of a run to `out` atomically; return its path, its size, and what is missing on it.
 
-    `read_batches`: see read_facts, which also says what is an InputError.
+    `read_batches` and InputError: see read_facts.
     """
     facts = read_facts(places, read_batches=read_batches)
     unfinished = out.with_name(f".{out.name}.new")
@@ -39,13 +39,21 @@ def write_page(places: Places, out: Path, *, read_batches: bool = False) -> dict
 
 
 def html_page(facts: Facts) -> str:
-    """The complete page. User text is escaped everywhere, and only our scripts may run."""
+    """The complete page. User text is escaped everywhere, and only the page's own scripts may run."""
     found = list(sections(facts))
     charts = {chart.key: chart.plot for section in found for chart in section.charts}
-    theme, scripts = _own("theme.js"), [get_plotlyjs(), *(_own(name) for name in SCRIPTS)]
-    ended = "" if facts.here else "ended " + str(facts.about["ended_at"]).replace("T", " ").replace("+00:00", " UTC")
+    theme, scripts = _package_text("theme.js"), [get_plotlyjs(), *(_package_text(name) for name in SCRIPTS)]
+    ended = (
+        ""
+        if facts.about_is_local
+        else "ended " + str(facts.about["ended_at"]).replace("T", " ").replace("+00:00", " UTC")
+    )
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_own), trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=FunctionLoader(_package_text),
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("template.html.j2").render(
         name=" · ".join(filter(None, [facts.source, facts.places.run.name])),
@@ -57,20 +65,20 @@ def html_page(facts: Facts) -> str:
         arranged=arranged,
         lacking=facts.lacking,
         policy=content_policy([theme, *scripts]),
-        style=Markup(_own("page.css")),
+        style=Markup(_package_text("page.css")),
         theme=Markup(theme),
         scripts=[Markup(script) for script in scripts],
-        charts=json_for_html({"charts": charts, "night": palette.by_night()}),
+        charts=json_for_html({"charts": charts, "night": palette.dark_tones()}),
         examples=json_for_html(facts.examples),
     )
 
 
 def sections(facts: Facts) -> Iterator[Section]:
-    """In the order of the page; what has no figures is left out."""
-    made = (went_in(facts), packing(facts), speed.speed(facts), training(facts), quality.quality(facts))
+    """The sections in the order of the page, without those that have no figures."""
+    made = (input_section(facts), packing(facts), speed.speed(facts), training(facts), quality.quality(facts))
     yield from (section for section in made if section is not None)
     if facts.examples:
-        caption = "Evaluation impressions: what a user had read, how the model ranks what was shown, what was clicked."
+        caption = "Evaluation impressions: news that the user had read, shown news in the model's order, and clicks."
         yield Section(key="explorer", title="One user at a time", caption=caption, explorer=True)
     spent = stages(facts)
     if spent is not None:
@@ -79,12 +87,12 @@ def sections(facts: Facts) -> Iterator[Section]:
 
 
 def headline(facts: Facts) -> list[Tile]:
-    """The few figures at the top."""
+    """The figures at the top of the page."""
     return [*quality.headline_tiles(facts), *speed.headline_tiles(facts)]
 
 
 def json_for_html(value: Any) -> Markup:
-    """JSON that can stand in a script element: nothing in it ends that element or begins another."""
+    """JSON for a script element, escaped so that it cannot end that element or start another."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -92,7 +100,7 @@ def json_for_html(value: Any) -> Markup:
 
 
 def content_policy(scripts: list[str]) -> str:
-    """The Content-Security-Policy: these scripts by their hash, styles inside the page, nothing from elsewhere."""
+    """The Content-Security-Policy: allows these scripts by hash and inline styles, and nothing else."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
@@ -101,6 +109,6 @@ def content_policy(scripts: list[str]) -> str:
     )
 
 
-def _own(name: str) -> str:
-    """A file of this package, from a folder or a zip."""
+def _package_text(name: str) -> str:
+    """The text of a file of this package, in a folder or a zip."""
     return files("jobs.page").joinpath(name).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Palette: the page's few colours, each in a light and a dark tone; patterns and symbols say the same without them."""
+"""The page's colours, each in a light and a dark tone; patterns and symbols carry the same meaning without colour."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Tone(NamedTuple):
-    """One colour by day and by night."""
+    """One colour in the light and the dark theme."""
 
     light: str
     dark: str
@@ -25,15 +25,15 @@ CLEAR = "rgba(0,0,0,0)"
 
 
 class Role(NamedTuple):
-    """How marks of one meaning are drawn."""
+    """How marks with one meaning are drawn."""
 
     tone: Tone
     pattern: str
-    """of bars"""
+    """fill pattern of bars"""
     symbol: str
-    """of points"""
+    """marker symbol of points"""
     dash: str
-    """of lines"""
+    """dash style of lines"""
 
 
 ROLES = {
@@ -43,6 +43,6 @@ ROLES = {
 }
 
 
-def by_night() -> dict[str, str]:
-    """Light tone -> dark tone: what the page's script exchanges in a chart."""
+def dark_tones() -> dict[str, str]:
+    """Light tone -> dark tone, which the page's script replaces in charts."""
     return {tone.light: tone.dark for tone in ALL}

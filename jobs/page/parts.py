@@ -1,4 +1,4 @@
-"""Parts: what the page is made of, before it is HTML; and how its numbers are written."""
+"""Defines the parts of the page before they become HTML, and formats its numbers."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ MINUS, TIMES, DASH = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of cells as they are shown; the first of each row names it."""
+    """Rows of formatted cells; the first cell of each row is its heading."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
     strong: frozenset[int] = frozenset()
-    """places of the rows that stand out"""
+    """indices of highlighted rows"""
     open: bool = False
-    """of tables without a chart: whether it can be seen at once"""
+    """whether a table without a chart is expanded at first"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A picture, the sentence that says what it shows, and the same numbers as a table."""
+    """A figure, a sentence that describes it, and the same numbers as a table."""
 
     key: str
     """its id on the page"""
     title: str
     caption: str
     plot: dict[str, Any]
-    """data and layout, as plotly.js takes them"""
+    """data and layout for plotly.js"""
     table: Table
     shape: Literal["", "wide", "tall"] = ""
     """wide: across the page; tall: as high as two stacked charts"""
@@ -49,7 +49,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A heading of the page and what stands below it."""
+    """A heading of the page and the content below it."""
 
     key: str
     title: str
@@ -62,7 +62,7 @@ class Section:
 
 
 def arranged(charts: Sequence[Chart]) -> list[Chart]:
-    """The charts for a page of two columns: one that would stand alone in its row is as wide as the page."""
+    """Lay charts out in two columns: one that would be alone in its row becomes as wide as the page."""
     found: list[Chart] = []
     columns = 0
     for at, chart in enumerate(charts):
@@ -80,17 +80,17 @@ def integer(number: float) -> str:
 
 
 def rate(number: float) -> str:
-    """1,826 and 41.7: three figures at least."""
+    """1,826 and 41.7: at least three digits."""
     return integer(number) if abs(number) >= 100 else f"{number:.1f}"
 
 
 def times(factor: float) -> str:
-    """43.8 ×, and 1.03 × where a decimal would hide it."""
+    """43.8 ×; two decimals for small factors, such as 1.03 ×."""
     return f"{factor:.1f} {TIMES}" if factor >= 1.95 else f"{factor:.2f} {TIMES}"
 
 
 def score(value: float | None) -> str:
-    """0.820; a dash where there is none."""
+    """0.820; a dash for None."""
     return DASH if value is None else f"{value:.3f}"
 
 
@@ -105,12 +105,12 @@ def percent(share: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """35.6 s, and 2 min 38 s from 100 seconds on."""
+    """35.6 s; from 100 seconds on 2 min 38 s."""
     return f"{value:.1f} s" if value < 100 else f"{int(value) // 60:,} min {int(value) % 60} s"
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """[0.812, 0.829]; nothing where it was not measured."""
+    """[0.812, 0.829]; empty if not measured."""
     return "" if low is None or high is None else f"[{score(low)}, {score(high)}]".replace("-", MINUS)
 
 

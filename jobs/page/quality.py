@@ -1,4 +1,4 @@
-"""Quality: how well impressions that the model never saw are ranked, next to baselines, with intervals and slices."""
+"""Builds the page section on quality: ranking of unseen impressions by model and baselines, intervals and slices."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _FIRST, _LAST = ("model", "zero_shot", "popularity"), "oracle"
 
 
 def quality(facts: Facts) -> Section | None:
-    """None if the model was not evaluated."""
+    """The section; None if the model was not evaluated."""
     found = methods(facts)
     if not found:
         return None
     evaluation = facts.evaluation or {}
-    drawn = _drawn(facts)
+    drawn = _drawn_suffix(facts)
     charts = [_of_metric(name, found, drawn) for name in labels.METRICS if found["model"].get(name) is not None]
     if evaluation.get("paired"):
         charts += _paired(evaluation["paired"])
@@ -32,14 +32,14 @@ def quality(facts: Facts) -> Section | None:
     return Section(
         key="quality",
         title="Quality",
-        caption=_on_what(facts, found),
+        caption=_impressions_caption(facts, found),
         charts=charts,
         notes=[f"Left out: {sentence}" for sentence in evaluation.get("left_out", [])],
     )
 
 
 def methods(facts: Facts) -> dict[str, Mapping[str, Any]]:
-    """Figures of each method, the model first, the oracle last; the demo's own, without intervals, if need be."""
+    """Figures of each method, model first, oracle last. Without an evaluation, those of the demo, without intervals."""
     evaluation = facts.evaluation or facts.parts.get("quality") or {}
     found = evaluation.get("methods", evaluation)
     names = [*(name for name in _FIRST if name in found), *sorted(set(found) - {*_FIRST, _LAST}), _LAST]
@@ -52,7 +52,7 @@ def bounds(figures: Mapping[str, Any], metric: str) -> tuple[float | None, float
 
 
 def headline_tiles(facts: Facts) -> Iterator[Tile]:
-    """AUC with its interval against the untrained language model."""
+    """The model's AUC with its interval, compared with the untrained language model."""
     found = methods(facts)
     if not found:
         return
@@ -63,11 +63,11 @@ def headline_tiles(facts: Facts) -> Iterator[Tile]:
     difference = ((facts.evaluation or {}).get("paired") or {}).get("zero_shot", {}).get("auc")
     if difference:
         messages.append(f"gain {signed(difference['mean'])} {interval(difference['low'], difference['high'])}")
-    yield Tile(label=f"AUC{_drawn(facts)}", value=score(found["model"].get("auc")), caption="\n".join(messages))
+    yield Tile(label=f"AUC{_drawn_suffix(facts)}", value=score(found["model"].get("auc")), caption="\n".join(messages))
 
 
 def alarms(facts: Facts) -> list[str]:
-    """What the evaluation warns of; without one, what the figures say by themselves."""
+    """Alarms of the evaluation; without any, those that follow from the figures."""
     messages = [str(alarm) for alarm in (facts.evaluation or {}).get("alarms", [])]
     auc = methods(facts).get("model", {}).get("auc")
     if not messages and auc is not None and abs(auc - 0.5) < 0.02:
@@ -79,7 +79,7 @@ def alarms(facts: Facts) -> list[str]:
     return messages
 
 
-def _on_what(facts: Facts, found: Mapping[str, Mapping[str, Any]]) -> str:
+def _impressions_caption(facts: Facts, found: Mapping[str, Mapping[str, Any]]) -> str:
     evaluation = facts.evaluation or {}
     count = evaluation.get("impressions", found["model"].get("impressions"))
     skipped = evaluation.get("skipped", found["model"].get("skipped", 0))
@@ -94,18 +94,18 @@ def _on_what(facts: Facts, found: Mapping[str, Mapping[str, Any]]) -> str:
         else "On impressions never trained on"
     )
     if skipped:
-        sentence += f"; {integer(skipped)} were skipped, for all or none of their news were clicked"
-    if _drawn(facts):
+        sentence += f"; {integer(skipped)} were skipped, because all or none of their news were clicked"
+    if _drawn_suffix(facts):
         sentence += (
             ". The log does not record what else was shown: each click is ranked among news drawn from what others "
-            "clicked on its day, so these figures compare with each other alone"
+            "clicked on its day, so these figures are only comparable with each other"
         )
     shown = any(bounds(figures, "auc")[0] is not None for figures in found.values())
     return f"{sentence}. " + ("Bars are 95% intervals." if shown else "No intervals were measured.")
 
 
-def _drawn(facts: Facts) -> str:
-    """What to say behind a metric's name where clicks were ranked among drawn news."""
+def _drawn_suffix(facts: Facts) -> str:
+    """Suffix of a metric's name if clicks were ranked among drawn news; else empty."""
     evaluation = facts.evaluation or facts.parts.get("quality") or {}
     return " against drawn news" if evaluation.get("negatives") == "drawn" else ""
 
@@ -126,13 +126,13 @@ def _of_metric(metric: str, found: Mapping[str, Mapping[str, Any]], drawn: str) 
     return Chart(
         key=f"metric-{metric}",
         title=title,
-        caption=_against(metric, found),
+        caption=_comparison(metric, found),
         plot=dots(rows, axis=title, reference=(0.5, "chance") if metric == "auc" else None),
         table=Table(columns=("method", title, "low", "high"), rows=cells),
     )
 
 
-def _against(metric: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+def _comparison(metric: str, found: Mapping[str, Mapping[str, Any]]) -> str:
     own, best = found["model"][metric], None
     rivals = {
         name: figures[metric]
@@ -151,7 +151,7 @@ def _against(metric: str, found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _paired(paired: Mapping[str, Mapping[str, Any]]) -> Iterator[Chart]:
-    """The model less each baseline, impression by impression: one chart per baseline but the oracle."""
+    """A chart of the model minus each baseline, impression by impression."""
     rows, cells = [], []
     for baseline, metrics in paired.items():
         for metric, found in metrics.items():
@@ -169,8 +169,8 @@ def _paired(paired: Mapping[str, Mapping[str, Any]]) -> Iterator[Chart]:
     if rows:
         yield Chart(
             key="paired",
-            title="This model less each other method, impression by impression",
-            caption="An interval that leaves out 0 distinguishes the two; hollow points do not.",
+            title="This model minus each other method, impression by impression",
+            caption="An interval without 0 distinguishes the two methods; hollow points do not.",
             plot=dots(rows, axis="difference", reference=(0.0, "no difference")),
             table=Table(columns=("", "difference", "low", "high", "verdict"), rows=cells),
             shape="wide",

@@ -1,4 +1,4 @@
-"""Reading: the JSON files of a run, as the page's contracts have them."""
+"""Reads the JSON files of a run and validates them against the page's contracts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ADVICE = "Remove it, or run the job that made it again"
 
 @contextmanager
 def local_run(run: Place) -> Iterator[Path]:
-    """Inside, a local folder with the files of a run that the page reads: the run's own, or a copy from a URL.
+    """Provide a local folder with the JSON files of a run: the run's own folder, or a temporary copy from a URL.
 
-    The summary of the folder above lies next to it.
+    The summary of the folder above is copied next to it.
     """
     if run.is_local:
         yield run.path
@@ -40,14 +40,14 @@ def local_run(run: Place) -> Iterator[Path]:
 
 
 def json_file(path: Path, *kinds: Any) -> Any:
-    """The file's value; InputError names the file and the place unless it can be taken for each of the kinds."""
+    """The file's value. InputError names the file and the position unless the value fits each of the kinds."""
     value = json_value(_text(path), str(path), advice=_ADVICE, error=InputError)
     check(value, str(path), *kinds)
     return value
 
 
 def lines_file(path: Path, *kinds: Any) -> list[dict[str, Any]]:
-    """The values of a file of JSON lines, each of the kinds; a last line that was cut short by a kill is left out."""
+    """The values of a JSON lines file, validated for each of the kinds. A truncated last line is left out."""
     values = json_lines(_text(path), str(path), advice=_ADVICE, error=InputError)
     for number, value in enumerate(values, start=1):
         check(value, f"{path}, line {number}", *kinds)
@@ -55,13 +55,13 @@ def lines_file(path: Path, *kinds: Any) -> list[dict[str, Any]]:
 
 
 def check(value: Any, where: str, *kinds: Any) -> None:
-    """InputError, by place, unless the value can be taken for each of the kinds."""
+    """InputError, with the position, unless the value fits each of the kinds."""
     for kind in kinds:
         converted(value, kind, where, advice=_ADVICE, error=InputError, unknown="ignored")
 
 
-def there(path: Path) -> bool:
-    """Whether anything has that name, be it a file that cannot be read."""
+def name_exists(path: Path) -> bool:
+    """Whether the name exists, even as a file that cannot be read."""
     return os.path.lexists(path)
 
 

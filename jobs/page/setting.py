@@ -1,4 +1,4 @@
-"""Setting: where the time went, by which options, with what versions, on which machine."""
+"""Builds the page sections on the time of each stage, the options, the versions and the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.page.parts import Chart, Section, Table, percent, seconds
 
 
 def stages(facts: Facts) -> Section | None:
-    """Seconds of each stage, the slowest first."""
+    """The section on seconds of each stage, the slowest first."""
     found = sorted(facts.parts.get("stages", {}).items(), key=lambda pair: -pair[1])
     if not found:
         return None
@@ -30,14 +30,16 @@ def stages(facts: Facts) -> Section | None:
 
 
 def setting(facts: Facts) -> Section:
-    """Options, versions, tables and machine."""
-    own = "" if not facts.here else "The run kept no about.json: versions and machine are those that wrote this page."
+    """The section on options, versions, tables and machine."""
+    own = (
+        "" if not facts.about_is_local else "The run has no about.json: the versions and machine below wrote this page."
+    )
     tables = [*_changed(facts), *_versions(facts), *_tables(facts), *_options(facts)]
     return Section(key="setting", title="Config, versions, machine", notes=[own] if own else [], tables=tables)
 
 
 def _changed(facts: Facts) -> Iterator[Table]:
-    """Options that differ from the defaults of the feedloop that trained; none where it kept no defaults."""
+    """Options that differ from the defaults stored with the run; none if it has no stored defaults."""
     usual = facts.about.get("defaults", {})
     rows = [
         (f"{part}.{name}", _text(facts.config[part][name]), _text(default))
@@ -74,7 +76,7 @@ def _versions(facts: Facts) -> Iterator[Table]:
 
 
 def _tables(facts: Facts) -> Iterator[Table]:
-    """Versions of the Delta tables: what was packed, and what the demo's other jobs wrote."""
+    """Versions of the Delta tables: those that were packed, and those that the demo's other jobs wrote."""
     written = [facts.parts.get(part, {}).get("outputs") or {} for part in ("ingest", "news", "trajectories")]
     versions = {name: version for outputs in written for name, version in outputs.items()}
     versions |= dict(facts.manifest.inputs) if facts.manifest else {}
@@ -88,7 +90,7 @@ def _tables(facts: Facts) -> Iterator[Table]:
 
 
 def _text(value: Any) -> str:
-    """As TOML would have it, near enough; tuples and the lists that JSON makes of them are the same."""
+    """A value much as in TOML; tuples and lists, which JSON does not distinguish, look the same."""
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

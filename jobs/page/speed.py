@@ -1,4 +1,4 @@
-"""Speed: the chain from one sample per click to cached vectors, in clicks per second and in encodes per epoch."""
+"""Builds the page section on speed: from one sample per click to cached vectors, in clicks/s and encodes per epoch."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ AGAIN = "./feedloop bench encode_once --checkpoint CHECKPOINT --data PACKED"
 
 
 def speed(facts: Facts) -> Section | None:
-    """None where neither speeds nor encodes are known."""
+    """The section; None if neither speeds nor encodes are known."""
     measured = facts.parts.get("speed") or {}
-    pace = paces(measured)
-    charts = [*_waterfall(measured, pace), *_encodes(facts), *_others(measured, pace)]
-    notes = list(_doubts(measured))
+    pace = policy_speeds(measured)
+    charts = [*_waterfall(measured, pace), *_encodes(facts), *_other_policies(measured, pace)]
+    notes = list(_notes(measured))
     if not charts and not notes:
         return None
-    caption = "The same model, clicks, kernels and frozen store throughout: what differs is how often news are encoded."
+    caption = "Model, clicks, kernels and frozen store are always the same; only the number of encodes differs."
     return Section(key="speed", title="Encode once", caption=caption if measured else "", charts=charts, notes=notes)
 
 
-def paces(measured: Mapping[str, Any]) -> dict[str, float]:
-    """Clicks per second of each policy whose ratio to the first is measurable: what the charts compare.
+def policy_speeds(measured: Mapping[str, Any]) -> dict[str, float]:
+    """Clicks per second of each policy whose speed-up over the first is measurable, for comparison in charts.
 
-    By processor seconds or by the clock, as the ratios were measured.
+    By processor seconds or wall time, as the speed-ups were measured.
     """
     first = measured.get(CHAIN[0], {})
     if "speed_up_by" not in first:
@@ -39,24 +39,24 @@ def paces(measured: Mapping[str, Any]) -> dict[str, float]:
     return {name: base * found["speed_up"] for name, found in measured.items() if found.get("speed_up") is not None}
 
 
-def _doubts(measured: Mapping[str, Any]) -> Iterator[str]:
+def _notes(measured: Mapping[str, Any]) -> Iterator[str]:
     """Notes on speeds that the measurement does not determine."""
     if measured and "speed_up_by" not in measured.get(CHAIN[0], {}):
         yield (
-            "How fast each policy is was measured by an earlier feedloop, one after the other. Measure it again: "
+            "An earlier feedloop timed the policies one after the other: their speeds do not compare. Measure again: "
             + AGAIN
         )
     for name, found in measured.items():
         if "speed_up_by" in found and found["speed_up"] is None:
             reach = f"from {times(found['speed_up_low'])} to {times(found['speed_up_high'])}"
             yield (
-                f"How much faster {labels.policy(name)} is cannot be measured: its {integer(found['rounds'])} rounds "
-                f"reach {reach}. Measure it again when the machine does less else: {AGAIN}"
+                f"The speed-up of {labels.policy(name)} cannot be measured: its {integer(found['rounds'])} rounds "
+                f"range {reach}. Measure it again while the machine is less busy: {AGAIN}"
             )
 
 
 def _waterfall(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[Chart]:
-    """Each step of the chain as a bar from the speed before it to its own, on an axis of equal factors."""
+    """A bar for each step of the chain, from the previous speed to its own, on a logarithmic axis."""
     there = [name for name in CHAIN if name in pace]
     if len(there) < 2:
         return
@@ -82,7 +82,7 @@ def _waterfall(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterat
         key="chain",
         title="From one sample per click to cached vectors",
         caption=f"{times(total_factor)} as many {unit}, step by step. Equal lengths are equal factors. Policies were "
-        f"timed in turns; ratios are medians of {integer(measured[first]['rounds'])} rounds.",
+        f"timed alternately; ratios are medians of {integer(measured[first]['rounds'])} rounds.",
         plot=bars(rows, axis=f"{unit}, logarithmic", log=True),
         table=_figures(measured, first),
     )
@@ -94,7 +94,7 @@ def _unit(measured: Mapping[str, Any]) -> str:
 
 
 def _figures(measured: Mapping[str, Any], first: str) -> Table:
-    """Every policy's figures, by the clock too."""
+    """Every policy's figures, by wall time and by processor time."""
     cells = []
     for name, found in measured.items():
         reach = f"{times(found['speed_up_low'])} to {times(found['speed_up_high'])}"
@@ -103,12 +103,12 @@ def _figures(measured: Mapping[str, Any], first: str) -> Table:
         cells.append(
             (labels.policy(name), *speeds, caption, reach, integer(found["encoded"]), integer(found["targets"]))
         )
-    columns = ("policy", "clicks/s by the clock", "per processor", f"of {first}", "rounds", "items encoded", "clicks")
+    columns = ("policy", "clicks/s by wall time", "per processor", f"of {first}", "rounds", "items encoded", "clicks")
     return Table(columns=columns, rows=cells)
 
 
-def _others(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[Chart]:
-    """Policies outside the chain, if the ratio of any is measurable."""
+def _other_policies(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[Chart]:
+    """A chart of policies outside the chain, if the speed-up of any is measurable."""
     others = [name for name in pace if name not in CHAIN]
     if not others:
         return
@@ -126,7 +126,7 @@ def _others(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[
     yield Chart(
         key="policies",
         title="Other policies",
-        caption="GRAM's multi-step policy updates the encoder rarely; it is memory that speaks for it.",
+        caption="GRAM's multi-step policy updates the encoder rarely; its advantage is low memory.",
         plot=bars(rows),
         table=Table(
             columns=("policy", _unit(measured)), rows=[(labels.policy(name), rate(own)) for name, own in found]
@@ -135,7 +135,7 @@ def _others(measured: Mapping[str, Any], pace: Mapping[str, float]) -> Iterator[
 
 
 def encodes_per_epoch(facts: Facts) -> list[tuple[str, float, str]]:
-    """(how, items encoded per epoch, role) along the chain, this run at its end; empty where nothing is known."""
+    """(label, items encoded per epoch, role) along the chain, with this run last; empty if nothing is known."""
     pack = facts.parts.get("pack")
     if pack is None:
         return []
@@ -174,17 +174,17 @@ def _encodes(facts: Facts) -> Iterator[Chart]:
 
 
 def headline_tiles(facts: Facts) -> Iterator[Tile]:
-    """Clicks per second and encodes saved."""
+    """Tiles with the speed-up or clicks per second, and the encodes saved."""
     measured, training = facts.parts.get("speed") or {}, facts.parts.get("training")
-    pace, own = paces(measured), measured.get(facts.policy, {})
+    pace, own = policy_speeds(measured), measured.get(facts.policy, {})
     if facts.policy in pace and CHAIN[0] in pace:
         speeds = [rate(measured[name]["clicks_per_second"]) for name in (facts.policy, CHAIN[0])]
-        caption = f"{speeds[0]} clicks/s by the clock ({facts.policy})\none sample per click: {speeds[1]}"
+        caption = f"{speeds[0]} clicks/s by wall time ({facts.policy})\none sample per click: {speeds[1]}"
         yield Tile(label="Speed-up of training", value=times(pace[facts.policy] / pace[CHAIN[0]]), caption=caption)
     elif "speed_up_by" in own:
         reach = f"rounds from {times(own['speed_up_low'])} to {times(own['speed_up_high'])}"
         yield Tile(
-            label="Speed-up of training", value="not measurable", caption=f"{reach}: the machine did other work too"
+            label="Speed-up of training", value="not measurable", caption=f"{reach}: too much other work on the machine"
         )
     elif training:
         caption = f"in {integer(training['steps'])} steps ({facts.policy}), waiting for data included"

@@ -1,4 +1,4 @@
-"""What the page takes from a demo's summary.json, in types and bounds. Other names in it are let through."""
+"""Types and bounds of the values that the page reads from a demo's summary.json. Other names are ignored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewsCounts:
-    """What the news held."""
+    """The counts of prepare_news."""
 
     items: Count
     folded_items: Count = 0
@@ -34,7 +34,7 @@ class NewsCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectories:
-    """What was built."""
+    """Users and evaluation split of the trajectories."""
 
     users: Count | None = None
     evaluate_from: str | None = None
@@ -43,7 +43,7 @@ class Trajectories:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """What was packed; if the directory exists, its manifest has this instead."""
+    """Counts of the packed directory; if that exists, its manifest is used instead."""
 
     trajectories: Positive | None = None
     clicks: Count | None = None
@@ -54,7 +54,7 @@ class Pack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """What the run did in all."""
+    """Totals of the run."""
 
     checkpoint: ShortText
     steps: Count
@@ -71,7 +71,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """A policy's speed; a feedloop that timed policies in turns also wrote how it compares with the first one."""
+    """A policy's speed; since policies are timed alternately, also its speed-up over the first one."""
 
     clicks_per_second: Speed
     encoded: Count
@@ -86,7 +86,7 @@ class Timed:
     def __post_init__(self) -> None:
         compared = (self.clicks_per_processor_second, self.rounds, self.speed_up_low, self.speed_up_high)
         if self.speed_up_by is not None and None in compared:
-            raise ValueError("speed_up_by without the rounds, the speeds or the ends of what it compares")
+            raise ValueError("speed_up_by without the number of rounds, the speeds or the bounds of the speed-up")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

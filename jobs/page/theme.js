@@ -1,5 +1,5 @@
 "use strict";
-// Light or dark: as the system says until someone chooses. Runs before anything is drawn.
+// Light or dark theme: the system's until the user chooses one. Runs before anything is drawn.
 const theme = {
   asked: window.matchMedia("(prefers-color-scheme: dark)"),
   isDark() {
@@ -8,7 +8,7 @@ const theme = {
   },
   choose(name) {
     document.documentElement.dataset.theme = name;
-    try { localStorage.setItem("feedloop-theme", name); } catch { /* a page from a file may keep nothing */ }
+    try { localStorage.setItem("feedloop-theme", name); } catch { /* a page from a file may have no storage */ }
   },
 };
 try {

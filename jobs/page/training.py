@@ -1,4 +1,4 @@
-"""Training: the run step by step: loss, speed, what was encoded, how old and how far off looked-up vectors were."""
+"""Builds the page section on training: loss, speed, encodes, and age and drift of looked-up vectors by step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.page.parts import DASH, Chart, Section, Table, Tile, integer, percent,
 
 
 class Curve(NamedTuple):
-    """Fields of metrics.jsonl that are drawn together over steps, by the name of each line, if the run has them."""
+    """A chart over steps. `fields`: label of each line -> field of metrics.jsonl, drawn if the run has it."""
 
     key: str
     title: str
@@ -32,7 +32,7 @@ CURVES = (
         {"of text": "tokens_per_second", "with padding": "computed_tokens_per_second"},
     ),
     Curve(
-        "padding", "Padding of text", "share of tokens", "Share of the encoder's tokens that stand for nothing.",
+        "padding", "Padding of text", "share of tokens", "Share of the encoder's tokens that are padding.",
         {"padding": "padding_share"},
     ),
     Curve(
@@ -40,7 +40,7 @@ CURVES = (
         {"useful": "useful_mfu", "with padding": "hardware_mfu"},
     ),
     Curve(
-        "norms", "Norm of the gradient", "norm", "Before clipping, mean since the line before.",
+        "norms", "Norm of the gradient", "norm", "Before clipping; mean since the previous logged line.",
         {"encoder": "gradient_norm_encoder", "head": "gradient_norm_head"},
     ),
     Curve("rate", "Learning rate", "share of the peak", "Warm-up, then decay.", {"rate": "learning_rate_factor"}),
@@ -48,13 +48,13 @@ CURVES = (
 
 
 def training(facts: Facts) -> Section | None:
-    """None before the first line of metrics.jsonl."""
+    """The section; None before the first line of metrics.jsonl."""
     if not facts.metrics:
         return None
     last = facts.metrics[-1]
-    there = f" The run stands at step {integer(last['step'])} of {integer(last['steps'])}."
+    there = f" The run is at step {integer(last['step'])} of {integer(last['steps'])}."
     stopped = there if last["step"] < last["steps"] else ""
-    epochs = " Dotted lines stand where another epoch began." if last["epoch"] else ""
+    epochs = " Dotted lines mark the start of another epoch." if last["epoch"] else ""
     so_far = f"{plural(last['epoch'] + 1, 'epoch')}, {plural(last['step'], 'step')}"
     return Section(
         key="training",
@@ -118,14 +118,14 @@ def _drift(facts: Facts) -> Iterator[Chart]:
     looked_up, encoded = _points(measured, "drift_looked_up"), _points(measured, "drift_encoded")
     if looked_up:
         caption = (
-            "Distance of stored vectors from fresh ones. The hollow points are dropout's: what lies above them is age."
+            "Distance of stored vectors from fresh ones. Hollow points: dropout's part of it; the rest is due to age."
         )
         curve = Curve("drift", "Drift of looked-up vectors", "distance", caption, {})
         yield _over_steps(curve, {"looked up": looked_up, "encoded in this step": encoded}, facts)
 
 
 def _measured(metrics: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Lines with a new drift: it is measured on some steps, and logged again until the next."""
+    """Lines with a new drift. It is measured on some steps and repeated in the log until the next one."""
     before = None
     for line in metrics:
         now = (line.get("drift_looked_up"), line.get("drift_encoded"))
@@ -139,7 +139,7 @@ def _points(metrics: list[dict[str, Any]], field: str) -> list[tuple[float, floa
 
 
 def _over_steps(curve: Curve, named: dict[str, list[tuple[float, float]]], facts: Facts) -> Chart:
-    """One or two lines over steps; the ends of epochs are marked."""
+    """A chart of one or two lines over steps; the ends of epochs are marked."""
     roles = ("main", "rival")
     series = [
         Series(name=name, xs=[x for x, _ in points], ys=[y for _, y in points], role=role)

@@ -1,4 +1,4 @@
-"""Curves: writes a run's metrics as event files for TensorBoard, below its folder."""
+"""Writes a run's metrics as TensorBoard event files below the run's folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.errors import InputError
 
 try:
     from torch.utils.tensorboard import SummaryWriter
-except ImportError as error:  # torch brings the writer, and not the package that it needs
+except ImportError as error:  # torch has the writer, but not the package that it needs
     MISSING: ImportError | None = error
 else:
     MISSING = None
@@ -33,7 +33,7 @@ _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}
 
 
 def check() -> None:
-    """InputError where TensorBoard's package is not installed."""
+    """InputError if tensorboard is not installed."""
     if MISSING is not None:
         raise InputError(
             "run.tensorboard is on, and tensorboard is not installed: uv pip install -r requirements/train.txt, or "
@@ -42,14 +42,14 @@ def check() -> None:
 
 
 class Curves:
-    """Writes a scalar for each number of a line, and how old looked-up vectors were as a histogram."""
+    """Writes a scalar for each number of a line, and a histogram of the ages of looked-up vectors."""
 
     def __init__(self, out: Path, *, step: int) -> None:
-        """`step`: the run's step at its start; points of later steps that an earlier attempt wrote are not shown."""
+        """`step`: the step from which the run starts or resumes. Later points of an earlier attempt are hidden."""
         self._writer = SummaryWriter(str(out / FOLDER), purge_step=step + 1)
 
     def line(self, line: dict[str, Any]) -> None:
-        """Write a line of metrics.jsonl, all of it before the next checkpoint can be saved."""
+        """Write and flush a line of metrics.jsonl, so that it is on disk before the next checkpoint."""
         step = line["step"]
         for name, value in line.items():
             if name not in {"step", "steps"} and isinstance(value, int | float):
@@ -64,23 +64,23 @@ class Curves:
         self._writer.flush()
 
     def end(self, status: str) -> None:
-        """Nothing more comes, whatever the reason."""
+        """Close the event file."""
         self._writer.close()
 
     def _ages(self, looked_up_by_age: list[int], step: int) -> None:
         ages = np.flatnonzero(looked_up_by_age)
         if not len(ages):
             return
-        many = np.asarray(looked_up_by_age)[ages[0] : ages[-1] + 1]
+        counts = np.asarray(looked_up_by_age)[ages[0] : ages[-1] + 1]
         age = np.arange(ages[0], ages[-1] + 1)
         self._writer.add_histogram_raw(
             "encoding/cache_age",
             min=int(age[0]),
             max=int(age[-1]),
-            num=int(many.sum()),
-            sum=int((age * many).sum()),
-            sum_squares=int((age**2 * many).sum()),
+            num=int(counts.sum()),
+            sum=int((age * counts).sum()),
+            sum_squares=int((age**2 * counts).sum()),
             bucket_limits=(age + 0.5).tolist(),
-            bucket_counts=many.tolist(),
+            bucket_counts=counts.tolist(),
             global_step=step,
         )

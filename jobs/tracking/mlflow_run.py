@@ -1,4 +1,4 @@
-"""A training run in an MLflow store: its options, its metrics by step, and which table versions it was made from.
+"""Logs a training run to an MLflow store: its options, its metrics by step, and the table versions of its data.
 
 MLflow loads when it is first used.
 """
@@ -27,7 +27,7 @@ from trainer.data.directory import PackedDirectory
 from trainer.loop.trainer import Trainer
 
 
-def lazily(name: str) -> ModuleType | None:
+def lazy_module(name: str) -> ModuleType | None:
     """The module, which loads at the first look into it; None where it is not installed."""
     if name in sys.modules:
         return sys.modules[name]
@@ -41,29 +41,29 @@ def lazily(name: str) -> ModuleType | None:
     return module
 
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it reports every run to its makers
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # otherwise MLflow reports every run to its makers
 if TYPE_CHECKING:
     import mlflow
 else:
-    mlflow = lazily("mlflow")  # two seconds that only its users wait for
+    mlflow = lazy_module("mlflow")  # loading takes two seconds
 
 EXPERIMENT = "feedloop"
 RUN_FILE = "mlflow.json"
-_LONGEST = 1 << 16  # bytes of it
+_MAX_BYTES = 1 << 16  # bytes of mlflow.json
 _CODE = Path(__file__).resolve().parents[2]
-_DIGEST = 36  # characters that a store has room for
+_MAX_DIGEST = 36  # characters of a digest that a store accepts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """What stands in mlflow.json."""
+class _RunFile:
+    """The content of mlflow.json."""
 
     tracking_uri: ShortText
     run_id: ShortText
 
 
 def check() -> None:
-    """InputError where MLflow is not installed."""
+    """InputError if MLflow is not installed."""
     if mlflow is None:
         raise InputError(
             "run.mlflow names a store, and mlflow is not installed: uv pip install -r requirements/mlflow.txt, or "
@@ -72,36 +72,36 @@ def check() -> None:
 
 
 class MlflowRun:
-    """One run of the store, which a run that is resumed goes on with: its id is kept in the run's folder."""
+    """One run in the store. A resumed run continues it: its id is stored in the run's folder."""
 
     def __init__(self, trainer: Trainer, out: Path) -> None:
-        """Begin, or go on; InputError if the store cannot be used."""
+        """Create the run in the store, or continue it; InputError if the store cannot be used."""
         self._uri = trainer.config.run.mlflow
         with self._store():
             client = mlflow.MlflowClient  # loads the library, which sets its loggers
             logging.getLogger("mlflow").setLevel(logging.WARNING)  # for a new database it logs its tables
-            self._client = client(tracking_uri=_made(self._uri))
-            known = _known(out / RUN_FILE, self._uri)
-            self._id = known or self._begun(trainer, out)
+            self._client = client(tracking_uri=_with_folder(self._uri))
+            known = _stored_run_id(out / RUN_FILE, self._uri)
+            self._id = known or self._create_run(trainer, out)
             if known:
                 self._client.update_run(known, status="RUNNING")
             self._logged_steps = {key: self._last_step(key) for key in ("loss", "auc")}
 
     def line(self, line: dict[str, Any]) -> None:
-        """Log the numbers of a line of metrics.jsonl, unless the run logged that step before it was killed."""
+        """Log the numbers of a line of metrics.jsonl, unless that step is logged already."""
         numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
-        self._tell({key: value for key, value in numbers.items() if key not in {"step", "steps"}}, line["step"], "loss")
+        self._log({key: value for key, value in numbers.items() if key not in {"step", "steps"}}, line["step"], "loss")
 
     def evaluated(self, step: int, auc: float) -> None:
-        """Tell an epoch's AUC."""
-        self._tell({"auc": auc}, step, "auc")
+        """Log an epoch's AUC."""
+        self._log({"auc": auc}, step, "auc")
 
     def end(self, status: str) -> None:
-        """The run is FINISHED, KILLED (asked to stop) or FAILED."""
+        """Set the status: FINISHED, KILLED (asked to stop) or FAILED."""
         with self._store():
             self._client.set_terminated(self._id, status)
 
-    def _tell(self, numbers: dict[str, float], step: int, key: str) -> None:
+    def _log(self, numbers: dict[str, float], step: int, key: str) -> None:
         if step <= self._logged_steps[key]:
             return
         now = int(time.time() * 1000)
@@ -113,7 +113,7 @@ class MlflowRun:
     def _last_step(self, key: str) -> int:
         return max((metric.step for metric in self._client.get_metric_history(self._id, key)), default=-1)
 
-    def _begun(self, trainer: Trainer, out: Path) -> str:
+    def _create_run(self, trainer: Trainer, out: Path) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
         tags = {"mlflow.source.name": "feedloop train", "packed_manifest_sha256": trainer.directory.manifest_sha256}
@@ -128,26 +128,26 @@ class MlflowRun:
 
     @contextmanager
     def _store(self) -> Iterator[None]:
-        """Turns an error of the store into one that says how to continue."""
+        """Turn an error of the store into an InputError that says how to continue."""
         try:
             yield
         except mlflow.exceptions.MlflowException as error:
             first = str(error).partition("\n")[0]
             raise InputError(
-                f"the MLflow store {self._uri} refuses: {first} Make it reachable, or leave run.mlflow empty; "
-                "--resume auto goes on with a run that had begun"
+                f"the MLflow store {self._uri} reports: {first} Make it reachable, or leave run.mlflow empty; "
+                "--resume auto resumes the run"
             ) from error
 
 
 def inputs(directory: PackedDirectory) -> Iterator[Any]:
-    """MLflow's data set inputs: the packed directory, and each lake table at the Delta version that was packed."""
+    """MLflow's dataset inputs: the packed directory, and each lake table at the packed Delta version."""
     registry = mlflow.data.dataset_source_registry
     folder = registry.get_dataset_source_from_json(json.dumps({"uri": str(directory.place)}), "local")
-    yield _input(folder, directory.place.name, directory.manifest_sha256[:_DIGEST], "training")
+    yield _input(folder, directory.place.name, directory.manifest_sha256[:_MAX_DIGEST], "training")
     ids = directory.manifest.config.get("table_ids", {})
     for table, version in sorted(directory.manifest.inputs.items()):
         source = mlflow.data.delta_dataset_source.DeltaDatasetSource(path=table, delta_table_version=version)
-        yield _input(source, f"{table}@v{version}", ids.get(table, f"{table}-v{version}")[:_DIGEST], "lake")
+        yield _input(source, f"{table}@v{version}", ids.get(table, f"{table}-v{version}")[:_MAX_DIGEST], "lake")
 
 
 def _input(source: Any, name: str, digest: str, context: str) -> Any:
@@ -165,17 +165,17 @@ def code_commit() -> str | None:
     return git.stdout.strip() if git.returncode == 0 else None
 
 
-def _made(uri: str) -> str:
-    """The URI; a SQLite file's folder is there afterwards."""
+def _with_folder(uri: str) -> str:
+    """The URI, after the folder of a SQLite file is made."""
     if uri.startswith("sqlite:///"):
         Path(urlsplit(uri).path[1:]).parent.mkdir(parents=True, exist_ok=True)
     return uri
 
 
-def _known(file: Path, uri: str) -> str | None:
-    """The id under which the run in this folder began in that store."""
+def _stored_run_id(file: Path, uri: str) -> str | None:
+    """The id of this folder's run in that store; None if it has none."""
     if not os.path.lexists(file):
         return None
     error_options: dict[str, Any] = {"advice": "Remove it: the run then starts again in the store", "error": InputError}
-    kept = decoded(read_bytes(file, largest=_LONGEST, **error_options), _Kept, str(file), **error_options)
+    kept = decoded(read_bytes(file, largest=_MAX_BYTES, **error_options), _RunFile, str(file), **error_options)
     return kept.run_id if kept.tracking_uri == uri else None

@@ -1,4 +1,4 @@
-"""Step profile: where the time of a few steps goes, operator by operator, and their trace for a browser."""
+"""Profiles a few training steps: time by operator, and a trace file for a browser."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 FOLDER = "profile"
-AFTER_STEPS = 3  # of this process, in which memory is first allocated and kernels are chosen
+AFTER_STEPS = 3  # of this process, which allocate memory and choose kernels
 _TOP = 12
 
 
 class Operator(NamedTuple):
-    """Its own time on CPU and device over all profiled steps, without that of operators it calls."""
+    """An operator's own CPU and device time over all profiled steps, without the operators that it calls."""
 
     name: str
     calls: int
@@ -25,47 +25,47 @@ class Operator(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """What was found."""
+    """The result of profiling."""
 
     steps: int
     operators: list[Operator]
-    """those of most own time, on the device where there is one"""
+    """the operators with the most own time, on the device if there is one"""
     trace: Path
 
 
 class StepProfile:
-    """Receives each finished step; profiles `steps` of them and never changes what they compute."""
+    """Is called after each step and profiles `steps` of them, without changing what they compute."""
 
     def __init__(self, out: Path, *, first: int, steps: int) -> None:
-        """`first`: steps that the run has taken already."""
+        """`first`: steps that the run took before."""
         self._folder = out / FOLDER
         self._begin, self._end = first + AFTER_STEPS, first + AFTER_STEPS + steps
         self._profile: profile | None = None
 
     def after_step(self, done: int) -> Profiled | None:
-        """Begin, go on, or tell what was found; `done`: steps that the run has taken."""
+        """Start or finish profiling when due; return the result when finished. `done`: steps taken by the run."""
         if self._profile is None and self._begin <= done < self._end:
             self._begin = done
-            self._profile = profile(activities=_watched(), acc_events=True)
+            self._profile = profile(activities=_activities(), acc_events=True)
             self._profile.start()
         elif self._profile is not None and done >= self._end:
             return self.end(done)
         return None
 
     def end(self, done: int) -> Profiled | None:
-        """What was found so far; None where profiling had not begun, or is over."""
+        """Finish and return the result so far; None if profiling has not started or is finished."""
         running, self._profile = self._profile, None
         if running is None:
             return None
         running.stop()
-        self._end = self._begin  # once
+        self._end = self._begin  # profile only once
         self._folder.mkdir(parents=True, exist_ok=True)
         trace = self._folder / f"steps-{self._begin + 1:08d}-{done:08d}.json.gz"
         running.export_chrome_trace(str(trace))
         return Profiled(done - self._begin, _operators(running), trace)
 
 
-def _watched() -> list[ProfilerActivity]:
+def _activities() -> list[ProfilerActivity]:
     return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
 
 

@@ -19,7 +19,7 @@ def test_the_page_lies_next_to_the_run_and_reports_what_it_lacks(
     assert run_job(report, ["--run", str(run)]) == 0
     reported = json.loads(capsys.readouterr().out)
     assert reported["page"] == str(run / "report.html")
-    assert reported["lacking"] == ["users to look at"]
+    assert reported["lacking"] == ["example users"]
     assert "<h1>paper · run-1</h1>" in (run / "report.html").read_text()
 
 
@@ -27,7 +27,7 @@ def test_named_places_are_read_and_another_page_written(tmp_path: Path, capsys: 
     run = run_folder(tmp_path, without=("about.json", "summary.json"))
     out = tmp_path / "page.html"
     assert run_job(report, ["--run", str(run), "--data", str(tmp_path / "packed"), "--out", str(out)]) == 0
-    assert "Held by the batch before" in out.read_text()  # every batch was read
+    assert "Shared with the batch before" in out.read_text()  # every batch was read
     assert not (run / "report.html").exists()
     assert "padding" not in " ".join(json.loads(capsys.readouterr().out)["lacking"])
 

@@ -77,7 +77,7 @@ def test_training_leaves_its_page_and_where_it_was_made(made: Path, trained: dic
     page = (made / "run" / "report.html").read_text()
     assert "Content-Security-Policy" in page
     assert 'id="chart-over-loss"' in page
-    assert "What is not here" in page
+    assert "Missing from this page" in page
     about = json.loads((made / "run" / "about.json").read_text())
     assert (about["data"], about["device"]) == (str(made / "packed"), "cpu")
     assert about["defaults"]["run"]["epochs"] == 1

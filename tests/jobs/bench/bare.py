@@ -1,4 +1,4 @@
-"""A bench where torch, transformers, numpy, pyarrow, safetensors and msgspec are found, and nothing else of ours."""
+"""Runs a benchmark with only torch, transformers, numpy, pyarrow, safetensors and msgspec of our dependencies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GONE = (
 
 
 def bench(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """`python -m jobs.bench.NAME` on the CPU, with one thread."""
+    """Run `python -m jobs.bench.NAME` on the CPU with one thread."""
     for library in GONE:
         (folder / f"{library}.py").write_text("raise ImportError('not on this machine')\n")
     environment = {**os.environ, "PYTHONPATH": f"{folder}:{REPOSITORY}", "OMP_NUM_THREADS": "1"}

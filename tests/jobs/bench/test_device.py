@@ -1,4 +1,4 @@
-"""bench device: everything that a GPU is asked for, by one command, where next to nothing is installed."""
+"""bench device runs all GPU benchmarks with one command, with few packages installed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from jobs.bench.device import BatteryConfig, benchmarks
+from jobs.bench.device import DeviceConfig, benchmarks
 from jobs.bench.one_by_one import RECORD
 from tests.conftest import REPOSITORY
 from tests.jobs.bench.bare import bench
 
 
 def recorded(folder: Path, *options: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The record, and its results by name; the last line printed is the same."""
+    """Run bench device; return its record and the results by name. The last printed line equals the record."""
     done = bench(folder, "device", "--out", str(folder / "out"), "--size", "tiny", *options)
     assert done.returncode == 0, done.stderr
     record = json.loads((folder / "out" / RECORD).read_text())
@@ -23,20 +23,20 @@ def recorded(folder: Path, *options: str) -> tuple[dict[str, Any], dict[str, dic
     return record, {result["name"]: result for result in record["results"]}
 
 
-def test_it_records_machine_versions_and_each_result_without_spark_petastorm_and_our_command_line(
+def test_records_machine_versions_and_each_result_without_spark_petastorm_and_command_line_libraries(
     tmp_path: Path,
 ) -> None:
     record, found = recorded(tmp_path, "--only", "encoder_base", "tests")
     assert [result["state"] for result in found.values()] == ["done", "done"], found
     assert found["encoder_base"]["found"]["full"]["useful_mfu"] > 0
-    assert found["tests"]["found"]["counts"]["skipped"] >= 1  # no GPU here
+    assert found["tests"]["found"]["counts"]["skipped"] >= 1  # no GPU on the CPU
     assert {"torch", "transformers", "triton", "numpy", "python"} <= set(record["versions"])
     assert record["machine"]["cores"] >= 1
     assert (record["device"], record["complete"]) == ("cpu", True)
 
 
 @pytest.mark.slow
-def test_all_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
+def test_all_benchmarks_run_on_a_cpu(tmp_path: Path) -> None:
     _, found = recorded(tmp_path, "--minutes", "30")
     assert list(found) == [each.name for each in benchmarks("tiny", "cpu")]
     assert {result["state"] for result in found.values()} == {"done"}, found
@@ -48,7 +48,7 @@ def test_all_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", ["full", "tiny"])
-def test_each_benchmark_is_a_module_that_knows_its_options(size: str) -> None:
+def test_each_benchmark_is_a_module_that_has_its_options(size: str) -> None:
     for each in benchmarks(size, "cpu"):
         module = REPOSITORY.joinpath(*each.command[1].split(".")).with_suffix(".py")
         assert module.is_file()
@@ -68,12 +68,12 @@ def test_each_benchmark_is_a_module_that_knows_its_options(size: str) -> None:
         ({"out": "x", "only": ("nothing",)}, r"--only names \['nothing'\]: use encoder_base"),
     ],
 )
-def test_what_cannot_be_run_is_refused(options: dict[str, Any], words: str) -> None:
+def test_invalid_options_are_rejected(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        BatteryConfig(**options)
+        DeviceConfig(**options)
 
 
-def test_an_earlier_record_is_not_written_over(tmp_path: Path) -> None:
+def test_an_earlier_record_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / RECORD).write_text("{}")
     with pytest.raises(ValueError, match="holds a record: name another folder"):
-        BatteryConfig(out=str(tmp_path))
+        DeviceConfig(out=str(tmp_path))

@@ -1,4 +1,4 @@
-"""bench encoder runs where only torch, transformers and numpy are, and counts multiplications as torch does."""
+"""bench encoder runs with only torch, transformers and numpy, and counts multiplications as torch does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.cost.encoder_speed import SIZES, SpeedConfig
 from trainer.cost.flops import LayerShape, layer_flops
 
 
-def test_it_runs_without_spark_petastorm_and_our_command_line(tmp_path: Path) -> None:
+def test_runs_without_spark_petastorm_and_command_line_libraries(tmp_path: Path) -> None:
     done = bench(tmp_path, "encoder", "--size", "tiny", "--segments", "64", "--repeats", "2")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -24,7 +24,7 @@ def test_it_runs_without_spark_petastorm_and_our_command_line(tmp_path: Path) ->
     assert 0 < found["titles"]["useful_mfu"] < found["titles"]["hardware_mfu"]
     assert found["titles"]["useful_mfu"] > 0
     assert found["rows"]["tokens_per_second"] > 0
-    assert found["rows"]["hardware_mfu"] < 2 * found["rows"]["useful_mfu"]  # of rows of 128 little is empty
+    assert found["rows"]["hardware_mfu"] < 2 * found["rows"]["useful_mfu"]  # rows of 128 have little padding
     assert found["full"]["peak_bytes"] > found["titles"]["peak_bytes"] > 0
     refused = bench(tmp_path, "encoder", "--size", "huge")
     assert refused.returncode == 2
@@ -41,7 +41,7 @@ def test_the_formula_counts_what_torch_counts(size: str) -> None:
     assert layer_flops(layers, np.full(3, 20)) == pytest.approx(counter.get_total_flops(), rel=1e-6)
 
 
-def test_odd_sizes_are_refused() -> None:
+def test_invalid_sizes_are_rejected() -> None:
     with pytest.raises(ValueError, match="--tokens 4 or more"):
         SpeedConfig(tokens=2)
     with pytest.raises(ValueError, match="a row must hold a segment of 32"):

@@ -1,4 +1,4 @@
-"""bench flatness reports the same content of a step at every size, and what a run costs before its first step."""
+"""bench flatness reports similar step contents at every size, and the seconds before the first step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from jobs.bench.flatness import FlatnessConfig, flatness
 
 
-def test_steps_of_all_sizes_hold_about_the_same() -> None:
+def test_steps_have_similar_contents_at_all_sizes() -> None:
     found = flatness(
         FlatnessConfig(
             trajectories=(32, 64, 256), items=(130, 256, 1024), batch_trajectories=2, live_items=100, portions=3
@@ -24,7 +24,7 @@ def test_steps_of_all_sizes_hold_about_the_same() -> None:
             assert found[sweep][policy]["slowest_to_fastest"] >= 1
 
 
-def test_sizes_that_cannot_be_compared_are_refused() -> None:
+def test_sizes_that_cannot_be_compared_are_rejected() -> None:
     with pytest.raises(ValueError, match="--portions is 12: use 1 or more, at most 1"):
         FlatnessConfig(trajectories=(128, 1000))
     with pytest.raises(ValueError, match="use more than the 1500"):

@@ -23,12 +23,12 @@ def deduped(folder: Path, *lines: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_rival_finds_the_publishers_truth(seed: int, tmp_path: Path) -> None:
+def test_duckdb_finds_the_publishers_true_impressions(seed: int, tmp_path: Path) -> None:
     counts = make_sample(out=tmp_path / "sample", size="million", seed=seed, impressions=3_000)
     (tmp_path / "out").mkdir()
     rows = dedupe(sorted(map(str, (tmp_path / "sample/logs").iterdir())), tmp_path / "out", threads=2)
     found = pq.read_table(tmp_path / "out/impressions.parquet").to_pylist()
-    found = [row for row in found if row["user_id"] != "i0000000"]  # a second user id in the line, which it cannot see
+    found = [row for row in found if row["user_id"] != "i0000000"]  # a repeated field, which DuckDB accepts
     assert len(found) == counts["impressions"] <= rows["impressions"]
     truth = pq.read_table(tmp_path / "sample/truth/impressions.parquet").to_pylist()
     same = ("impression_id", "also_seen_as", "user_id", "time", "last_time", "shown", "clicked")
@@ -47,7 +47,7 @@ def test_histories_are_stored_once_and_a_prefix_is_not(tmp_path: Path) -> None:
     assert sorted(stored) == [["n1", "n2", "n5"], ["n9", "n8"]]
 
 
-def test_lists_that_differ_are_united_and_sorted(tmp_path: Path) -> None:
+def test_different_lists_are_merged_and_sorted(tmp_path: Path) -> None:
     one = json_line(shown=["n4", "n3"], clicked=["n4"])
     other = json_line(shown=["n5", "n3"], clicked=["n5"], time="2026-03-02T09:15:32Z")
     (row,) = deduped(tmp_path, one, other)

@@ -12,13 +12,13 @@ from schemas.errors import InputError
 from tests.conftest import REPOSITORY
 
 
-def test_numbers_out_of_range_are_refused() -> None:
+def test_numbers_out_of_range_are_rejected() -> None:
     with pytest.raises(InputError, match="--added is 0 and --repeats 1: use 1 or more"):
         news(added=0, repeats=1)
 
 
 @pytest.mark.slow
-def test_the_complete_benchmark_runs_small_and_ends_in_one_json_object(tmp_path: Path) -> None:
+def test_the_complete_benchmark_runs_on_small_data_and_prints_one_json_object_last(tmp_path: Path) -> None:
     lines = [
         {"news_id": f"n{n}", "title": f"title {n}", "body": f"word{n} and the other words " * 20} for n in range(40)
     ]

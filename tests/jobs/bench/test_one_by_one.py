@@ -1,4 +1,4 @@
-"""Benchmarks one by one: what was measured is on disk at every moment, whatever becomes of the next one."""
+"""Benchmarks one by one: finished results are on disk at every moment, whatever the next benchmark does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def by_name(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {result["name"]: result for result in record["results"]}
 
 
-def test_what_fails_is_recorded_with_its_error_and_the_next_one_runs(tmp_path: Path) -> None:
+def test_a_failed_benchmark_is_recorded_with_its_error_and_the_next_one_runs(tmp_path: Path) -> None:
     seen = f"print(len(__import__('json').load(open({str(tmp_path / RECORD)!r}))['results'])); print('{{}}')"
     record = run_one_by_one(
         [
@@ -43,7 +43,7 @@ def test_what_fails_is_recorded_with_its_error_and_the_next_one_runs(tmp_path: P
     assert "exit code 1" in found["bad"]["error"]
     assert "the card is gone" in found["bad"]["error"]
     assert "no object" in found["silent"]["error"]
-    assert found["endless"]["error"] == "stopped after 3 s; it had said: so far"
+    assert found["endless"]["error"] == "stopped after 3 s; last output: so far"
     assert (record["device"], record["complete"]) == ("x", True)
     assert json.loads((tmp_path / RECORD).read_text()) == record
     log = (tmp_path / LOG).read_text()
@@ -54,19 +54,19 @@ def test_what_fails_is_recorded_with_its_error_and_the_next_one_runs(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == [RECORD, LOG]
 
 
-def test_what_does_not_fit_into_the_time_is_not_begun(tmp_path: Path) -> None:
+def test_a_benchmark_is_not_started_without_time_left(tmp_path: Path) -> None:
     record = run_one_by_one([script("late", "print('{}')")], tmp_path, seconds=1, about={})
     assert by_name(record)["late"] == {"name": "late", "state": "not run", "error": "no time was left"}
     assert not (tmp_path / LOG).exists()
 
 
-def test_of_what_prints_without_end_the_end_is_kept(tmp_path: Path) -> None:
+def test_of_very_long_output_the_end_is_kept(tmp_path: Path) -> None:
     record = run_one_by_one([script("loud", "print('x' * 3_000_000); print('{}')")], tmp_path, seconds=60, about={})
     assert by_name(record)["loud"]["state"] == "done"
     assert (tmp_path / LOG).stat().st_size < 1_100_000
 
 
-def test_stopped_it_leaves_what_was_measured_and_no_process(tmp_path: Path) -> None:
+def test_sigterm_keeps_the_results_and_leaves_no_process(tmp_path: Path) -> None:
     wait = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\n__import__('time').sleep(600)"
     program = (
         "from pathlib import Path\n"

@@ -46,7 +46,7 @@ def test_every_order_is_reported_with_random_and_null_and_the_last_line_is_json(
 
 @pytest.mark.parametrize("name", ["shp", "shp_balanced", "shp_kway"])
 def test_an_orders_memory_is_bounded_by_the_shards_pins(name: str) -> None:
-    """Of one order in a process of its own: what `--shard-pins` rests on, with exchange.MOST_BYTES."""
+    """Measures one order in a child process; `--shard-pins` relies on this bound, with exchange.MOST_BYTES."""
     rng = np.random.default_rng(1)
     start = np.arange(0, 3_000_001, 60)
     rows = (np.repeat(np.arange(50_000) % 977, 60) * 61 + rng.integers(0, 3000, len(start[:-1]) * 60)) % 60_000
@@ -59,7 +59,7 @@ def test_an_orders_memory_is_bounded_by_the_shards_pins(name: str) -> None:
     assert peak < 40 * len(graph.item) + counts
 
 
-def test_a_packed_directory_in_time_order_is_a_graph_too(tmp_path: Path) -> None:
+def test_a_packed_directory_in_time_order_is_read_as_a_graph(tmp_path: Path) -> None:
     path = packed_directory(tmp_path / "packed", config={"order": "time"})
     graph = graph_of(path)
     assert graph.trajectories == 48
@@ -76,7 +76,7 @@ def test_a_packed_directory_in_time_order_is_a_graph_too(tmp_path: Path) -> None
         ({"indptr": [0, 2], "indices": [-1, 2], "last_slot": [1]}, "indices below 0"),
     ],
 )
-def test_what_is_no_graph_is_refused(tmp_path: Path, arrays: dict[str, list[int]], said: str) -> None:
+def test_an_invalid_graph_is_rejected(tmp_path: Path, arrays: dict[str, list[int]], said: str) -> None:
     np.savez(tmp_path / "a.npz", **{name: np.array(values) for name, values in arrays.items()})
     with pytest.raises(InputError, match=said):
         packing(graph=tmp_path / "a.npz")
@@ -84,7 +84,7 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, arrays: dict[str, list[int]
         packing(graph=tmp_path / "none.npz")
 
 
-def test_both_readers_are_measured_with_raw(tmp_path: Path) -> None:
+def test_both_readers_are_compared_with_raw_decoding(tmp_path: Path) -> None:
     found = reader(data=packed_directory(tmp_path / "packed"), epochs=2, repeats=1)
     assert set(found["of_raw"]) == {"raw", "petastorm", "arrow"}
     assert found["megabytes_per_second"]["raw"] > 0

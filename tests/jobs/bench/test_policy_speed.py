@@ -1,4 +1,4 @@
-"""What every benchmark of steps measures with takes real steps, and goes on where a checkpoint stood."""
+"""Timed portions take real training steps, also from a checkpoint on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from jobs.bench.encode_once import encode_once
 from jobs.bench.memory import ARMS, memory
-from jobs.bench.policy_speed import aged, going_on, portions, trainer_of, with_policy
+from jobs.bench.policy_speed import resumed_trainer, skip_steps, time_portions, trainer_of, with_policy
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_trainer import fit, ready, start
 from trainer.checkpoint.files import save_checkpoint
@@ -31,10 +31,10 @@ def prepared(tmp_path: Path) -> Prepared:
     return ready(config, packed_directory(tmp_path / "packed"))
 
 
-def test_portions_are_the_epochs_steps_one_after_the_other(prepared: Prepared) -> None:
+def test_portions_are_consecutive_steps_of_the_epoch(prepared: Prepared) -> None:
     before = {name: tensor.clone() for name, tensor in prepared.model.state_dict().items()}
     trainer = trainer_of(prepared, with_policy(prepared.config, "naive_per_target"))
-    found = list(portions(trainer, [1, 2, 3]))
+    found = list(time_portions(trainer, [1, 2, 3]))
     assert [portion.packed_steps for portion in found] == [1, 2, 3]
     assert trainer.position.epoch_step == trainer.packed_steps() == 6
     assert sum(portion.targets for portion in found) == prepared.directory.manifest.counts["targets"]
@@ -43,22 +43,22 @@ def test_portions_are_the_epochs_steps_one_after_the_other(prepared: Prepared) -
     assert all(torch.equal(before[name], tensor) for name, tensor in prepared.model.state_dict().items())
 
 
-def test_an_aged_planner_looks_up_what_a_new_one_encodes(prepared: Prepared) -> None:
+def test_after_skipped_steps_items_are_looked_up_that_a_new_planner_encodes(prepared: Prepared) -> None:
     new, old = (trainer_of(prepared, with_policy(prepared.config, "cached")) for _ in range(2))
-    aged(old, 20)
+    skip_steps(old, 20)
     assert (old.step, old.position.epoch, old.position.epoch_step) == (20, 4, 0)
-    (first,), (later,) = portions(new, [1]), portions(old, [1])
+    (first,), (later,) = time_portions(new, [1]), time_portions(old, [1])
     assert later.encoded < first.encoded
 
 
-def test_policies_go_on_from_a_checkpoint(prepared: Prepared, tmp_path: Path) -> None:
+def test_policies_resume_from_a_checkpoint(prepared: Prepared, tmp_path: Path) -> None:
     trainer = start(prepared.config, prepared.directory.path)
     fit(trainer, tmp_path / "run")
     saved = trainer.checkpoint()
-    trained = going_on(prepared, saved, "cached")
-    (found,) = portions(trained, [1])
+    trained = resumed_trainer(prepared, saved, "cached")
+    (found,) = time_portions(trained, [1])
     assert trained.step == trainer.step + 1 == 7
-    assert found.encoded < found.asked  # ages are the checkpoint's
+    assert found.encoded < found.asked  # the ages are those of the checkpoint
 
     save_checkpoint(saved, tmp_path / "checkpoint")
     measured = encode_once(
@@ -71,11 +71,11 @@ def test_policies_go_on_from_a_checkpoint(prepared: Prepared, tmp_path: Path) ->
     assert found_memory["memory_ratio"]["once, two-phase"] < found_memory["memory_ratio"]["naive"] == 1
 
 
-def test_a_checkpoint_that_is_held_does_not_change_when_training_goes_on(prepared: Prepared) -> None:
+def test_a_checkpoint_in_memory_does_not_change_when_training_continues(prepared: Prepared) -> None:
     trainer = trainer_of(prepared, replace(prepared.config, planner=replace(prepared.config.planner, policy="carried")))
-    list(portions(trainer, [2]))
+    list(time_portions(trainer, [2]))
     saved = trainer.checkpoint()
     before = {name: tensor.clone() for name, tensor in saved.tensors["planner-0"].items()}
-    list(portions(trainer, [2]))
+    list(time_portions(trainer, [2]))
     assert all(torch.equal(before[name], tensor) for name, tensor in saved.tensors["planner-0"].items())
     assert not torch.equal(before["last_encode_V"], trainer.checkpoint().tensors["planner-0"]["last_encode_V"])

@@ -15,6 +15,6 @@ def test_duckdb_counts_each_impression_once(tmp_path: Path) -> None:
     assert (found["impressions"], found["histories"], found["rejects"]) == (1, 1, 0)  # i2: the same user, second, news
 
 
-def test_a_folder_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Name other folders"):
         rivals(logs=tmp_path, out=tmp_path)

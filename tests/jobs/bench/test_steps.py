@@ -1,4 +1,4 @@
-"""bench steps takes real training steps of every policy where only torch and what it loads data with are."""
+"""bench steps takes real training steps of every policy with only torch and data libraries installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.jobs.bench.bare import bench
 ALL = ("naive_per_target", "naive", "once", "cached", "accumulated")
 
 
-def test_every_policy_is_measured_without_spark_petastorm_and_our_command_line(tmp_path: Path) -> None:
+def test_every_policy_is_measured_without_spark_petastorm_and_command_line_libraries(tmp_path: Path) -> None:
     small = ("--items", "128", "--trajectories", "12", "--batch-trajectories", "1")
     done = bench(tmp_path, "steps", *small, "--chunk-size", "32", "--repeats", "1")
     assert done.returncode == 0, done.stderr
@@ -55,9 +55,7 @@ def test_replay_costs_hardware_and_saves_memory() -> None:
     assert ratios[0] == pytest.approx(4 / 3 * ratios[1])
 
 
-def test_what_cannot_be_measured_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_options_are_rejected(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.argv", ["steps", "--policies", "once", "twice"])
     assert run_plain("steps", "", StepsConfig, steps) == 2
     assert "bench steps: --policies names ['twice']: use naive_per_target, naive, once" in capsys.readouterr().err

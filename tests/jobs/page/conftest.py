@@ -1,4 +1,4 @@
-"""One run's folder for all tests that only read it."""
+"""Fixtures: one run's folder and its facts, for tests that only read them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.jobs.page.runs import facts_of, run_folder
 
 @pytest.fixture(scope="package")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with everything a page can tell."""
+    """A run with all inputs of the page."""
     return run_folder(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="package")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Facts:
-    """What is known of a training run that was killed before it wrote a line, and of nothing else."""
+    """Facts of a training run that was killed before its first line of metrics, without other inputs."""
     folder = tmp_path_factory.mktemp("bare")
     run = run_folder(folder, without=("summary.json", "about.json", "evaluation.json", "examples.json"))
     (run / "metrics.jsonl").write_text("")

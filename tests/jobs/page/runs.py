@@ -1,4 +1,4 @@
-"""A run's folder as `train`, `evaluate` and the demo leave it, small and literal; logs in it mean harm."""
+"""Writes a small run folder as `train`, `evaluate` and the demo leave it, with hostile texts from logs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ INGEST = {
 
 
 def _speed(clicks: float, *, encoded: int, targets: int) -> dict[str, Any]:
-    """A policy as `bench encode_once` reports it; clicks per second of a processor, of which it had 1.5."""
+    """A policy as `bench encode_once` reports it; `clicks` per second of a processor, with 1.5 processors in use."""
     found = {"clicks_per_second": 1.5 * clicks, "clicks_per_processor_second": clicks, "processors": 1.5, "rounds": 5}
     ratio = {"speed_up": clicks / 40, "speed_up_low": clicks / 45, "speed_up_high": clicks / 35}
     return {**found, **ratio, "speed_up_by": "processor", "encoded": encoded, "targets": targets}
@@ -153,5 +153,5 @@ def run_folder(folder: Path, *, without: tuple[str, ...] = ()) -> Path:
 
 
 def facts_of(run: Path, **more: Any) -> Facts:
-    """Read as `report` reads them."""
+    """The facts of the run, read as `report` does."""
     return read_facts(Places(run=run, **more), read_batches=False)

@@ -1,4 +1,4 @@
-"""Where and with what a run was made is kept with it and read again."""
+"""about.json stores a run's machine and versions and is read again."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import platform
 from pathlib import Path
 
-from jobs.page.about import keep_about, kept_about
+from jobs.page.about import read_about, write_about
 
 
 def test_a_run_keeps_its_machine_and_versions(tmp_path: Path) -> None:
-    assert kept_about(tmp_path) == {}
-    keep_about(tmp_path, {"data": "packed", "stages": {"training": 1.5}})
-    found = kept_about(tmp_path)
+    assert read_about(tmp_path) == {}
+    write_about(tmp_path, {"data": "packed", "stages": {"training": 1.5}})
+    found = read_about(tmp_path)
     assert (found["data"], found["stages"]) == ("packed", {"training": 1.5})
     assert found["versions"]["python"] == platform.python_version()
     assert {"feedloop", "torch", "transformers", "deltalake"} <= set(found["versions"])

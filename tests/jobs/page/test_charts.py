@@ -1,4 +1,4 @@
-"""Pictures carry their labels and values, mean the same without colour, and escape their texts."""
+"""Charts have labels and values as text, keep their meaning without colour, and escape texts."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_an_interval_reaches_from_its_low_to_its_high() -> None:
     assert (round(error["arrayminus"][0], 6), round(error["array"][0], 6)) == (0.1, 0.05)
 
 
-def test_every_colour_of_a_chart_has_a_tone_for_the_night() -> None:
+def test_every_colour_of_a_chart_has_a_dark_tone() -> None:
     plots = [bars(ROWS), dots(ROWS, axis="x", reference=(1.0, "all")), columns([1], [2], x="a", y="b")]
     used = {word for word in json.dumps(plots).replace('"', " ").split() if word.startswith("#")}
     assert used
-    assert used <= set(palette.by_night())
+    assert used <= set(palette.dark_tones())

@@ -33,7 +33,7 @@ def run(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", [*FILES, "summary.json"])
-def test_a_text_that_is_no_json_of_a_run_is_refused_by_name(run: Path, name: str) -> None:
+def test_a_damaged_json_file_raises_an_error_that_names_it(run: Path, name: str) -> None:
     file = run.parent / name if name == "summary.json" else run / name
     texts = damaged_texts(file.read_bytes())
     if name == "summary.json":
@@ -89,7 +89,7 @@ OWN: list[tuple[str, list[str | int], object, str]] = [
 
 
 @pytest.mark.parametrize(("name", "path", "value", "said"), OWN, ids=range(len(OWN)))
-def test_figures_that_cannot_be_are_refused_by_place(
+def test_impossible_figures_raise_an_error_with_their_position(
     run: Path, name: str, path: list[str | int], value: object, said: str
 ) -> None:
     def change(raw: Any) -> None:
@@ -114,7 +114,7 @@ LINE = json.dumps(METRICS[0])
 
 
 @pytest.mark.parametrize("name", [name for name in damaged_texts(LINE.encode()) if name not in ("empty", "blank")])
-def test_a_damaged_line_of_metrics_is_named_by_its_number(run: Path, name: str) -> None:
+def test_a_damaged_line_of_metrics_is_reported_with_its_number(run: Path, name: str) -> None:
     text = damaged_texts(LINE.encode())[name].replace(b"\n", b" ")
     (run / "metrics.jsonl").write_bytes(f"{LINE}\n".encode() + text + f"\n{LINE}\n".encode())
     message = refusal(lambda: read_facts(Places(run=run), read_batches=False), "metrics.jsonl", ADVICE)
@@ -129,12 +129,12 @@ def test_a_damaged_line_of_metrics_is_named_by_its_number(run: Path, name: str) 
     ],
     ids=str,
 )  # fmt: skip
-def test_figures_of_a_line_that_cannot_be_are_refused(run: Path, more: dict[str, object]) -> None:
+def test_impossible_figures_of_a_line_are_rejected(run: Path, more: dict[str, object]) -> None:
     (run / "metrics.jsonl").write_text(json.dumps(METRICS[0] | more) + "\n")
     refusal(lambda: read_facts(Places(run=run), read_batches=False), "metrics.jsonl, line 1, at $", ADVICE)
 
 
-def test_a_job_ends_with_2_and_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_exits_with_2_and_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "evaluation.json").write_text('{"methods": {"model": {"auc": NaN}}}')
     assert run_job(report, ["--run", str(run)]) == 2
     output = capsys.readouterr()

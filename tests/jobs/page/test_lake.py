@@ -36,7 +36,7 @@ def test_the_counts_are_summed_over_the_runs_of_the_source(tmp_path: Path) -> No
         ingest_counts(tmp_path, "c")
 
 
-def test_news_are_counted_as_when_they_were_packed(tmp_path: Path) -> None:
+def test_news_are_counted_at_the_packed_version(tmp_path: Path) -> None:
     packed = packed_directory(tmp_path / "packed", config={"source": "a"})
     manifest = Manifest.from_json((packed / "manifest.json").read_text(), "m")
     items = [

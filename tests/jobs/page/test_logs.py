@@ -1,19 +1,19 @@
-"""What went in: counts that balance or say that they do not, reasons and rules, tokens and targets."""
+"""The input section: whether counts balance, reasons and rules, tokens and targets."""
 
 from __future__ import annotations
 
 from jobs.page.facts import Facts
-from jobs.page.logs import balance, went_in
+from jobs.page.logs import balance, input_section
 from tests.jobs.page.runs import INGEST
 
 
-def test_counts_that_balance_say_so_and_others_too() -> None:
-    assert balance(INGEST) == "1,400 lines in = 1,200 impressions + 150 merged + 50 rejected. ✓ Nothing disappeared."
+def test_the_sentence_states_whether_counts_balance() -> None:
+    assert balance(INGEST) == "1,400 lines in = 1,200 impressions + 150 merged + 50 rejected. ✓ No line is lost."
     assert balance({**INGEST, "lines": 1401}).endswith("✗ The right side sums to 1,400.")
 
 
 def test_each_end_rule_and_reason_has_its_count_and_share(facts: Facts) -> None:
-    section = went_in(facts)
+    section = input_section(facts)
     assert section is not None
     rows = {chart.key: chart.table.rows for chart in section.charts}
     assert rows["ends"][1] == ("merged into one already known", "150", "10.7%")
@@ -23,7 +23,7 @@ def test_each_end_rule_and_reason_has_its_count_and_share(facts: Facts) -> None:
 
 
 def test_tokens_trajectories_and_targets_are_shown(facts: Facts) -> None:
-    section = went_in(facts)
+    section = input_section(facts)
     assert section is not None
     tiles = {tile.label: (tile.value, tile.caption) for tile in section.tiles}
     counts = facts.parts["pack"]
@@ -33,5 +33,5 @@ def test_tokens_trajectories_and_targets_are_shown(facts: Facts) -> None:
     assert tiles["Trajectories"] == ("48", f"of 47 users, {counts['clicks']} clicks in all")
 
 
-def test_without_any_of_it_there_is_no_section(bare: Facts) -> None:
-    assert went_in(bare) is None
+def test_without_figures_there_is_no_section(bare: Facts) -> None:
+    assert input_section(bare) is None

@@ -1,4 +1,4 @@
-"""Packing compared with random and time order, and what the batches hold."""
+"""The packing section: comparison with random and time order, and the contents of batches."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def test_as_packed_is_compared_with_random_and_time_order(facts: Facts) -> None:
     assert sorted(found) == sorted(
         [
             ("as packed (shp)", str(packed)),
-            ("in order of time", "314"),
-            ("dealt out at random (expected)", f"{packed / 0.8:,.0f}"),
+            ("in time order", "314"),
+            ("in random order (expected)", f"{packed / 0.8:,.0f}"),
         ]
     )
-    assert "20.0% fewer than dealt out at random (expected)" in orders.caption
+    assert "20.0% fewer than in random order (expected)" in orders.caption
     assert len(sizes.table.rows) == 12
     assert sum(int(row[1]) for row in sizes.table.rows) == packed
     assert {tile.label: tile.value for tile in section.tiles} == {
         "Uses of a news": "3.30",
-        "Held by the batch before": "58.0%",
+        "Shared with the batch before": "58.0%",
         "Padding": "53.0%",
         "Spread": "1.11",
     }

@@ -1,4 +1,4 @@
-"""The page as text: complete, escaped, closed to the network, its numbers those of the facts."""
+"""The page as text: complete, escaped, without network access, with the numbers of the facts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.jobs.page.runs import EXAMPLES, HOSTILE, IMAGE
 
 
 class Elements(HTMLParser):
-    """What a browser finds: tags with their attributes, text by tag, scripts."""
+    """Parsed page: tags with their attributes, text by tag, scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def found(text: str) -> Elements:
     return Elements(text)
 
 
-def test_what_logs_hold_becomes_no_element(text: str, found: Elements) -> None:
+def test_texts_from_logs_become_no_elements(text: str, found: Elements) -> None:
     assert not [tag for tag, _ in found.tags if tag == "img"]
     assert len([tag for tag, _ in found.tags if tag == "script"]) == 6  # three of ours, plotly.js, two of data
     assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
@@ -77,14 +77,14 @@ def test_only_our_scripts_may_run_and_nothing_may_be_fetched(found: Elements) ->
     assert outside == []
 
 
-def test_data_in_scripts_comes_back_as_it_was(found: Elements) -> None:
+def test_data_in_scripts_is_read_back_unchanged(found: Elements) -> None:
     examples = json.loads(found.scripts[2])
     assert examples == EXAMPLES
     assert json.loads(json_for_html([HOSTILE, "\u2028&<!--"])) == [HOSTILE, "\u2028&<!--"]
     assert not set("<>&\u2028\u2029") & set(json_for_html([HOSTILE, "\u2028\u2029&<!--"]))
 
 
-def test_ids_are_unique_headings_in_order_and_labels_lead_somewhere(found: Elements) -> None:
+def test_ids_are_unique_headings_in_order_and_references_valid(found: Elements) -> None:
     ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     for _, attributes in found.tags:
@@ -101,7 +101,7 @@ def test_ids_are_unique_headings_in_order_and_labels_lead_somewhere(found: Eleme
     assert ("html", {"lang": "en"}) in found.tags
 
 
-def test_every_number_of_every_chart_stands_in_a_table(facts: Facts, found: Elements) -> None:
+def test_every_number_of_every_chart_is_in_a_table(facts: Facts, found: Elements) -> None:
     texts = {word.strip() for word in found.words}
     charts = [chart for section in sections(facts) for chart in section.charts]
     assert len(charts) > 15
@@ -112,20 +112,20 @@ def test_every_number_of_every_chart_stands_in_a_table(facts: Facts, found: Elem
         assert {tile.value for tile in section.tiles} <= texts
 
 
-def test_sections_stand_in_their_order(facts: Facts) -> None:
+def test_sections_are_in_order(facts: Facts) -> None:
     keys = [section.key for section in sections(facts)]
     assert keys == ["logs", "packing", "speed", "training", "quality", "explorer", "stages", "setting"]
 
 
-def test_a_page_of_next_to_nothing_lists_what_is_lacking(bare: Facts) -> None:
+def test_a_page_with_few_facts_lists_the_missing_ones(bare: Facts) -> None:
     found = Elements(html_page(bare))
     texts = "".join(found.words)
-    assert "What is not here" in texts
+    assert "Missing from this page" in texts
     assert "./feedloop evaluate --checkpoint" in texts
-    assert "No alarms" not in texts  # nobody looked
+    assert "No alarms" not in texts  # not evaluated
 
 
-def test_a_page_is_complete_or_not_there(run: Path, tmp_path: Path) -> None:
+def test_a_page_is_written_atomically(run: Path, tmp_path: Path) -> None:
     result = write_page(Places(run=run), tmp_path / "page.html")
     assert result["bytes"] == (tmp_path / "page.html").stat().st_size
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

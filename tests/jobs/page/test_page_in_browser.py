@@ -1,4 +1,4 @@
-"""The page in a browser, from a file: drawn, usable by mouse and keyboard, closed to the network, light and dark."""
+"""The page in a browser, from a file: charts, mouse and keyboard, no network access, light and dark theme."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def file(facts: Facts, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Watched:
-    """A page, and all that it asked for or complained of."""
+    """A page with its requests and errors."""
 
     def __init__(self, browser: Browser, file: Path, *, width: str, scheme: Any) -> None:
         across, down = WIDTHS[width]
@@ -74,7 +74,7 @@ def page(browser: Browser, file: Path) -> Iterator[Page]:
     opened.page.context.close()
 
 
-def test_every_chart_is_drawn_and_the_page_is_quiet_and_narrow_enough(watched: Watched, facts: Facts) -> None:
+def test_every_chart_is_drawn_without_errors_or_horizontal_scrolling(watched: Watched, facts: Facts) -> None:
     charts = [chart for section in sections(facts) for chart in section.charts]
     for chart in charts:
         marks = watched.page.locator(
@@ -92,7 +92,7 @@ def test_every_chart_is_drawn_and_the_page_is_quiet_and_narrow_enough(watched: W
     assert wide[0] <= wide[1]
 
 
-def test_contrast_of_text_is_enough_by_day_and_by_night(watched: Watched) -> None:
+def test_text_contrast_is_sufficient_in_both_themes(watched: Watched) -> None:
     script = """() => {
       const light = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
         .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
@@ -111,7 +111,7 @@ def test_contrast_of_text_is_enough_by_day_and_by_night(watched: Watched) -> Non
     assert watched.page.evaluate(script) == []
 
 
-def test_the_theme_is_the_systems_until_it_is_changed_and_charts_follow(watched: Watched) -> None:
+def test_the_theme_is_that_of_the_system_until_it_is_changed_and_charts_follow(watched: Watched) -> None:
     page = watched.page
     ink = "getComputedStyle(document.querySelector('.chart .annotation-text')).fill"
     ground = "getComputedStyle(document.body).backgroundColor"
@@ -121,25 +121,25 @@ def test_the_theme_is_the_systems_until_it_is_changed_and_charts_follow(watched:
     assert before[0] != after[0]
     assert before[1] != after[1]
     page.reload()
-    assert page.evaluate(f"[{ground}, {ink}]") == after  # it is remembered
+    assert page.evaluate(f"[{ground}, {ink}]") == after  # the choice is stored
     assert watched.complaints == []
 
 
-def test_nothing_that_logs_hold_runs_or_reaches_the_network(page: Page) -> None:
+def test_texts_from_logs_neither_run_nor_reach_the_network(page: Page) -> None:
     assert page.evaluate("window.hit") is None
     assert page.locator("img").count() == 0
     page.evaluate(
         "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.hit = 2'}))"
     )
-    assert page.evaluate("window.hit") is None  # the policy refuses what is not ours, however it came in
+    assert page.evaluate("window.hit") is None  # the policy blocks scripts that are not ours
     assert page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')") == "refused"
 
 
-def test_labels_in_charts_show_what_logs_hold_as_text(page: Page) -> None:
+def test_labels_in_charts_show_texts_from_logs_as_text(page: Page) -> None:
     assert IMAGE in (page.locator("#chart-slice-history-length").text_content() or "")
 
 
-def test_a_user_is_found_and_looked_at_by_mouse(page: Page) -> None:
+def test_a_user_is_found_and_shown_by_mouse(page: Page) -> None:
     users = page.locator("#users").get_by_role("option")
     assert users.count() == len(EXAMPLES)
     shown = page.locator("#looked-at")
@@ -157,7 +157,7 @@ def test_a_user_is_found_and_looked_at_by_mouse(page: Page) -> None:
     assert shown.locator(".history li").nth(0).inner_text().startswith(IMAGE)  # the newest first
 
 
-def test_a_user_is_found_and_looked_at_by_keyboard(page: Page) -> None:
+def test_a_user_is_found_and_shown_by_keyboard(page: Page) -> None:
     page.locator("#search").focus()
     page.keyboard.press("ArrowDown")
     assert "User anna" in page.locator("#looked-at").inner_text()
@@ -167,7 +167,7 @@ def test_a_user_is_found_and_looked_at_by_keyboard(page: Page) -> None:
     assert page.locator("#found").inner_text() == "1 of 3 impressions"
     assert "User bert" in page.locator("#looked-at").inner_text()
     page.keyboard.type(" nobody")
-    assert "None holds these words" in page.locator("#looked-at").inner_text()
+    assert "No impression matches" in page.locator("#looked-at").inner_text()
     page.keyboard.press("Escape")
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
@@ -182,10 +182,10 @@ def test_a_user_is_found_and_looked_at_by_keyboard(page: Page) -> None:
     assert outline == "solid"
 
 
-def test_numbers_stand_below_each_chart_without_any_script(browser: Browser, file: Path) -> None:
+def test_numbers_are_below_each_chart_without_scripts(browser: Browser, file: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(file.as_uri())
-    page.locator("summary", has_text="What became of the lines").click()
+    page.locator("summary", has_text="Outcome of the log lines").click()
     assert page.get_by_role("cell", name="1,200").is_visible()
     context.close()

@@ -1,4 +1,4 @@
-"""How numbers are written, and how charts fill two columns."""
+"""Number formats, and the layout of charts in two columns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Shape = Literal["", "wide", "tall"]
         (plural(31, "batch"), "31 batches"),
     ],
 )
-def test_numbers_are_written_for_people(shown: str, wanted: str) -> None:
+def test_numbers_are_formatted(shown: str, wanted: str) -> None:
     assert shown == wanted
 
 
@@ -47,8 +47,8 @@ def chart(shape: Shape) -> Chart:
         (["", ""], ["", ""]),
         (["", "", ""], ["", "", "wide"]),
         (["", "wide", "", ""], ["wide", "wide", "", ""]),
-        (["", "tall", ""], ["", "tall", ""]),  # the third stands below the first, next to the tall one
+        (["", "tall", ""], ["", "tall", ""]),  # the third is below the first, next to the tall one
     ],
 )
-def test_no_chart_stands_alone_in_its_row(shapes: list[Shape], wanted: list[Shape]) -> None:
+def test_no_chart_is_alone_in_its_row(shapes: list[Shape], wanted: list[Shape]) -> None:
     assert [each.shape for each in arranged([chart(shape) for shape in shapes])] == wanted

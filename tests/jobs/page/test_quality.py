@@ -1,4 +1,4 @@
-"""Quality with its intervals, the model first; alarms; the demo's own figures have none."""
+"""The quality section: intervals, the model first, alarms; the demo's own figures have no intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.page.quality import alarms, headline_tiles, methods, quality
 from tests.jobs.page.runs import EVALUATION, IMAGE, SUMMARY
 
 
-def test_methods_stand_with_their_intervals_the_model_first_the_oracle_last(facts: Facts) -> None:
+def test_methods_have_intervals_the_model_is_first_and_the_oracle_last(facts: Facts) -> None:
     section = quality(facts)
     assert section is not None
     charts = {chart.key: chart for chart in section.charts}
@@ -37,7 +37,7 @@ def test_a_difference_says_whether_it_distinguishes_the_two(facts: Facts) -> Non
     assert paired.plot["data"][0]["marker"]["symbol"] == ["circle", "diamond-open"]
 
 
-def test_slices_without_a_figure_stand_in_the_table_alone_and_empty_ones_nowhere(facts: Facts) -> None:
+def test_slices_without_a_figure_are_only_in_the_table_and_empty_ones_nowhere(facts: Facts) -> None:
     section = quality(facts)
     assert section is not None
     (slices,) = (chart for chart in section.charts if chart.key.startswith("slice-"))
@@ -63,7 +63,7 @@ def test_the_headline_is_auc_with_its_interval_against_zero_shot(facts: Facts) -
     ]
 
 
-def test_the_demos_figures_stand_without_intervals(facts: Facts) -> None:
+def test_the_demos_figures_have_no_intervals(facts: Facts) -> None:
     plain = replace(facts, evaluation=None)
     assert methods(plain)["model"] == SUMMARY["quality"]["model"]
     section = quality(plain)
@@ -72,7 +72,7 @@ def test_the_demos_figures_stand_without_intervals(facts: Facts) -> None:
     assert [chart.key for chart in section.charts] == ["metric-auc"]
 
 
-def test_alarms_are_those_of_the_evaluation_or_plain_to_see(facts: Facts) -> None:
+def test_alarms_are_those_of_the_evaluation_or_follow_from_the_figures(facts: Facts) -> None:
     assert alarms(facts) == []
     assert alarms(replace(facts, evaluation={**EVALUATION, "alarms": ["near .5"]})) == ["near .5"]
     poor = {"quality": {"model": {"auc": 0.51}}, "training": {"complete": False}}
@@ -82,7 +82,7 @@ def test_alarms_are_those_of_the_evaluation_or_plain_to_see(facts: Facts) -> Non
     ]
 
 
-def test_a_figure_that_nothing_had_is_a_dash_and_no_chart(facts: Facts) -> None:
+def test_a_figure_without_values_is_a_dash_and_no_chart(facts: Facts) -> None:
     model = {**EVALUATION["methods"]["model"], "auc": None}
     empty = replace(facts, evaluation={**EVALUATION, "methods": {**EVALUATION["methods"], "model": model}})
     section = quality(empty)
@@ -97,7 +97,7 @@ def test_a_model_that_was_not_evaluated_has_no_section(bare: Facts) -> None:
     assert list(headline_tiles(bare)) == []
 
 
-def test_figures_against_drawn_news_are_named_as_such_everywhere(facts: Facts) -> None:
+def test_figures_against_drawn_news_are_labelled_everywhere(facts: Facts) -> None:
     split = {"evaluate_from": "2026-03-07T18:00:00Z", "first": "2026-03-07", "last": "2026-03-07"}
     drawn = replace(facts, evaluation={**EVALUATION, "split": split, "negatives": "drawn"})
     section = quality(drawn)

@@ -1,4 +1,4 @@
-"""Stages by their seconds; options that are not the default; versions, machine and tables."""
+"""Seconds of stages, options that are not the default, versions, machine and tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jobs.page.setting import setting, stages
 from tests.jobs.page.runs import HOSTILE
 
 
-def test_the_slowest_stage_stands_first_and_blinks_in_the_table_alone(facts: Facts) -> None:
+def test_the_slowest_stage_is_first_and_very_short_ones_are_only_in_the_table(facts: Facts) -> None:
     section = stages(facts)
     assert section is not None
     (chart,) = section.charts
@@ -16,7 +16,7 @@ def test_the_slowest_stage_stands_first_and_blinks_in_the_table_alone(facts: Fac
     assert chart.caption == "Training took longest, 60.7% of 58.6 s in all."
 
 
-def test_options_that_are_not_the_default_stand_out(facts: Facts) -> None:
+def test_options_that_are_not_the_default_are_highlighted(facts: Facts) -> None:
     tables = {table.title: table for table in setting(facts).tables}
     assert tables["Options that are not the default"].rows == [
         ("run.epochs", "2", "1"),
@@ -37,8 +37,8 @@ def test_versions_machine_and_tables_are_shown(facts: Facts) -> None:
     assert section.notes == []
 
 
-def test_a_run_that_kept_no_defaults_marks_none_and_says_whose_versions_these_are(bare: Facts) -> None:
+def test_a_run_without_about_json_highlights_no_options_and_has_a_note_on_versions(bare: Facts) -> None:
     section = setting(bare)
     assert not any(table.strong or table.title.startswith("Options that") for table in section.tables)
-    assert section.notes == ["The run kept no about.json: versions and machine are those that wrote this page."]
+    assert section.notes == ["The run has no about.json: the versions and machine below wrote this page."]
     assert stages(bare) is None

@@ -1,4 +1,4 @@
-"""The chain of speed-ups as steps that multiply, and the encodes of an epoch."""
+"""The speed section: the chain of speed-ups, whose factors multiply to the total, and the encodes of an epoch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def test_the_steps_of_the_chain_multiply_to_the_total(facts: Facts) -> None:
         for trace in chain.plot["data"]
         for base, length in zip(trace["base"], trace["x"], strict=True)
     )
-    assert {(40.0, 120.0), (120.0, 400.0), (400.0, 1800.0), (40.0, 1800.0)} <= set(ends)  # each begins where one ended
+    assert {(40.0, 120.0), (120.0, 400.0), (400.0, 1800.0), (40.0, 1800.0)} <= set(
+        ends
+    )  # each starts at the end of the previous one
     assert len(chain.table.rows) == 5  # policies outside the chain too
 
 
@@ -36,13 +38,13 @@ def with_speed(facts: Facts, **changed: dict[str, Any]) -> Facts:
     return replace(facts, parts={**facts.parts, "speed": {n: {**f, **changed.get(n, {})} for n, f in measured.items()}})
 
 
-def test_a_ratio_that_cannot_be_measured_is_a_sentence_and_no_number(facts: Facts) -> None:
+def test_a_ratio_that_cannot_be_measured_is_a_note_without_a_number(facts: Facts) -> None:
     unsure = with_speed(facts, cached={"speed_up": None, "speed_up_low": 3.0, "speed_up_high": 60.0})
     section = speed(unsure)
     assert section is not None
     (note,) = section.notes
     assert note.startswith(
-        "How much faster vectors kept for some steps (cached) is cannot be measured: its 5 rounds reach"
+        "The speed-up of vectors kept for some steps (cached) cannot be measured: its 5 rounds range"
     )
     assert "from 3.0 × to 60.0 ×. Measure it again" in note
     chain = section.charts[0]
@@ -53,20 +55,20 @@ def test_a_ratio_that_cannot_be_measured_is_a_sentence_and_no_number(facts: Fact
     assert "45.0" not in tile.caption
 
 
-def test_on_a_gpu_the_clock_compares(facts: Facts) -> None:
+def test_on_a_gpu_wall_time_is_compared(facts: Facts) -> None:
     section = speed(with_speed(facts, **{name: {"speed_up_by": "wall"} for name in facts.parts["speed"]}))
     assert section is not None
     assert section.charts[0].plot["layout"]["annotations"][0]["text"].endswith("60.0</b>")
     assert "of a processor" not in section.charts[0].caption
 
 
-def test_speeds_that_were_not_measured_in_turns_are_not_compared(facts: Facts) -> None:
+def test_speeds_that_were_not_timed_alternately_are_not_compared(facts: Facts) -> None:
     old = {name: {"clicks_per_second": 1.0, "encoded": 1, "targets": 1} for name in facts.parts["speed"]}
     found = replace(facts, parts={**facts.parts, "speed": old})
     section = speed(found)
     assert section is not None
     assert [chart.key for chart in section.charts] == ["encodes"]
-    assert "by an earlier feedloop" in section.notes[0]
+    assert "An earlier feedloop" in section.notes[0]
     assert "Speed-up of training" not in {tile.label for tile in headline_tiles(found)}
 
 
@@ -90,6 +92,6 @@ def test_the_headline_is_the_policy_of_the_run(facts: Facts) -> None:
     assert tiles["Encodes saved"] == f"{100 * (1 - 52.5 / facts.parts['pack']['items_per_target_sample']):.1f}%"
 
 
-def test_without_any_of_it_there_is_neither_section_nor_headline(bare: Facts) -> None:
+def test_without_figures_there_is_neither_section_nor_headline(bare: Facts) -> None:
     assert speed(bare) is None
     assert list(headline_tiles(bare)) == []

@@ -1,4 +1,4 @@
-"""Curves of what the run's lines hold, and of nothing that they lack."""
+"""The training section: a curve for each field that the run's lines have."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from jobs.page.facts import Facts
 from jobs.page.training import training
 
 
-def test_each_field_that_is_there_is_drawn_over_steps(facts: Facts) -> None:
+def test_each_existing_field_is_drawn_over_steps(facts: Facts) -> None:
     section = training(facts)
     assert section is not None
     charts = {chart.key: chart for chart in section.charts}
     assert set(charts) == {"over-loss", "over-clicks", "over-mfu", "over-encoded", "ages", "over-drift"}
     assert charts["over-loss"].table.rows == [("10", "1.5"), ("20", "1.2"), ("24", "1.1")]
     assert charts["over-mfu"].table.rows == [("20", "0.1", "0.2"), ("24", "0.15", "0.3")]
-    assert charts["over-loss"].plot["layout"]["shapes"][0]["x0"] == 12  # where the second epoch begins
+    assert charts["over-loss"].plot["layout"]["shapes"][0]["x0"] == 12  # start of the second epoch
     assert charts["over-encoded"].table.rows[0] == ("10", "0.6667")
 
 
-def test_a_drift_that_is_logged_again_is_one_measurement(facts: Facts) -> None:
+def test_a_repeated_drift_is_one_measurement(facts: Facts) -> None:
     section = training(facts)
     assert section is not None
     drift = next(chart for chart in section.charts if chart.key == "over-drift")

@@ -1,4 +1,4 @@
-"""Event files, read back by TensorBoard's own reader: every number of every line, once, also after a kill."""
+"""Event files, read by TensorBoard's reader, have every number of every line once, also after a kill."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_without_look_ups_there_is_no_histogram(tmp_path: Path) -> None:
     assert read(tmp_path).Tags()["histograms"] == []
 
 
-def test_what_a_killed_run_logged_of_steps_taken_again_is_not_shown(tmp_path: Path) -> None:
+def test_points_of_a_killed_run_at_repeated_steps_are_hidden(tmp_path: Path) -> None:
     killed = Curves(tmp_path, step=0)
     for step in (2, 4, 6):
         killed.line(line(step))

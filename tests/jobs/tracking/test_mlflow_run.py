@@ -1,4 +1,4 @@
-"""A run in a real MLflow store, in a SQLite file, read back by MLflow's own client; no other run loads MLflow."""
+"""A run in a real MLflow store in a SQLite file, read by MLflow's own client; no other run loads MLflow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.tracking import mlflow_run
-from jobs.tracking.mlflow_run import EXPERIMENT, RUN_FILE, MlflowRun, code_commit, lazily
+from jobs.tracking.mlflow_run import EXPERIMENT, RUN_FILE, MlflowRun, code_commit, lazy_module
 from schemas.errors import InputError
 from tests.conftest import REPOSITORY
 from tests.jobs.tracking.test_curves import line
@@ -59,7 +59,7 @@ def points(trainer: Trainer, out: Path, name: str) -> list[tuple[int, float]]:
     return [(metric.step, metric.value) for metric in client(trainer).get_metric_history(run_id, name)]
 
 
-def test_a_run_is_logged_with_its_options_and_what_it_was_made_from(trainer: Trainer, out: Path) -> None:
+def test_a_run_is_logged_with_its_options_metrics_and_tags(trainer: Trainer, out: Path) -> None:
     logged = MlflowRun(trainer, out)
     assert stored(trainer, out).info.status == "RUNNING"
     logged.line(line(2, cache_age_mean=1.5))
@@ -108,13 +108,13 @@ def test_a_resumed_run_is_the_same_run_and_logs_each_step_once(trainer: Trainer,
     assert stored(trainer, out).info.status == "KILLED"
 
 
-def test_a_run_that_ended_is_running_again_when_it_goes_on(trainer: Trainer, out: Path) -> None:
+def test_an_ended_run_is_running_again_when_it_resumes(trainer: Trainer, out: Path) -> None:
     MlflowRun(trainer, out).end("KILLED")
     MlflowRun(trainer, out)
     assert stored(trainer, out).info.status == "RUNNING"
 
 
-def test_another_store_gets_a_run_of_its_own(trainer: Trainer, out: Path, tmp_path: Path) -> None:
+def test_another_store_gets_a_separate_run(trainer: Trainer, out: Path, tmp_path: Path) -> None:
     MlflowRun(trainer, out)
     first = stored(trainer, out).info.run_id
     kept, trainer.config = (
@@ -128,9 +128,9 @@ def test_another_store_gets_a_run_of_its_own(trainer: Trainer, out: Path, tmp_pa
         trainer.config = kept
 
 
-def test_a_run_that_the_store_has_lost_is_reported_with_the_way_on(trainer: Trainer, out: Path) -> None:
+def test_a_run_that_the_store_has_lost_is_reported_with_advice(trainer: Trainer, out: Path) -> None:
     (out / RUN_FILE).write_text(json.dumps({"tracking_uri": trainer.config.run.mlflow, "run_id": "0" * 32}))
-    with pytest.raises(InputError, match=r"store sqlite:.* refuses: .*0{32}.*leave run.mlflow empty"):
+    with pytest.raises(InputError, match=r"store sqlite:.* reports: .*0{32}.*leave run.mlflow empty"):
         MlflowRun(trainer, out)
 
 
@@ -141,7 +141,7 @@ def test_a_missing_library_is_reported_with_the_way_to_install_it(monkeypatch: p
         mlflow_run.check()
 
 
-def test_a_password_in_the_uri_is_refused() -> None:
+def test_a_password_in_the_uri_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"run.mlflow holds a password"):
         RunConfig(mlflow="postgresql://me:secret@store/mlflow")
 
@@ -151,12 +151,12 @@ def said(program: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_what_is_not_installed_is_none() -> None:
-    assert lazily("no_library_of_this_name") is None
+def test_a_missing_library_is_none() -> None:
+    assert lazy_module("no_library_of_this_name") is None
 
 
-def test_what_is_loaded_is_taken_as_it_is() -> None:
-    assert lazily("subprocess") is subprocess
+def test_a_loaded_module_is_returned_unchanged() -> None:
+    assert lazy_module("subprocess") is subprocess
 
 
 def test_mlflow_loads_when_it_is_used_and_reports_nothing_to_its_makers() -> None:

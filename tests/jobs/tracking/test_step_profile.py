@@ -1,4 +1,4 @@
-"""A profile of steps: these and no others, as a table and as a trace that a browser reads."""
+"""A profile has exactly the chosen steps, as a table and as a trace file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_steps_after_the_first_few_are_profiled_once(tmp_path: Path) -> None
     assert sum(event.get("name") == "aten::mm" for event in events) == products.calls
 
 
-def test_a_run_that_ends_earlier_reports_what_it_had(tmp_path: Path) -> None:
+def test_a_run_that_ends_early_reports_the_steps_so_far(tmp_path: Path) -> None:
     profile = StepProfile(tmp_path, first=0, steps=5)
     for done in range(1, 5):
         work(times=1)
@@ -46,7 +46,7 @@ def test_a_run_that_ends_earlier_reports_what_it_had(tmp_path: Path) -> None:
     assert found.steps == 1
 
 
-def test_a_run_that_ends_before_the_first_reports_nothing(tmp_path: Path) -> None:
+def test_a_run_that_ends_before_the_first_profiled_step_reports_nothing(tmp_path: Path) -> None:
     profile = StepProfile(tmp_path, first=0, steps=5)
     profile.after_step(1)
     assert profile.end(1) is None
