@@ -31,15 +31,16 @@ def _parts_per_target(batch: StepBatch, samples: int) -> list[StepBatch]:
     return [per_occurrence(part) for part in cut_samples(per_target(batch), samples=samples)]
 
 
-# How a policy cuts a merged step: into one or more StepBatches, each a step of its own.
+# How a policy that does not share items cuts a merged step: into one or more StepBatches, each a step of its own.
 SHAPES: dict[Policy, Callable[[StepBatch, int], list[StepBatch]]] = {
     "naive_per_target": _parts_per_target,
     "naive": lambda batch, _: [per_occurrence(batch)],
-    "once": lambda batch, _: [batch],
-    "cached": lambda batch, _: [batch],
-    "accumulated": lambda batch, _: [batch],
-    "carried": lambda batch, _: [batch],
 }
+
+
+def shaped(batch: StepBatch, policy: Policy, samples_per_step: int) -> list[StepBatch]:
+    """The merged step as the policy trains on it: as it is, unless SHAPES cuts it."""
+    return SHAPES[policy](batch, samples_per_step) if policy in SHAPES else [batch]
 
 
 def optimiser_steps(step_targets: list[int], policy: Policy, samples_per_step: int) -> int:
@@ -67,7 +68,7 @@ def planned(
         of_rank = [group[rank :: ranks.world] for rank in range(ranks.world)] if shared else []
         asked = {rank: asked_of(theirs) for rank, theirs in enumerate(of_rank)}
         own = of_rank[ranks.rank] if shared else group
-        parts = SHAPES[policy](merge(own), samples_per_step)
+        parts = shaped(merge(own), policy, samples_per_step)
         for number, part in enumerate(parts, start=1):
             completes = number == len(parts)
             plan = planner.plan(step, {**asked, ranks.rank: part.ask_M}, last=completes and packed == len(weights))

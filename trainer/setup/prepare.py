@@ -36,7 +36,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[int, int], None]  # (rows done, rows in all)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """The common start of training, evaluation and benchmarks: config, data, model, device."""
 
@@ -166,8 +166,8 @@ def prepare(
         stored = frozen_store(
             split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
         )
-    items = _items(directory, device, stored)
-    return Prepared(config, directory, model.to(device), items, device, clicks_V, _in_batches(clicks_V, batch_rows))
+    model = model.to(device)
+    return _prepared(config, directory, model, device=device, stored=stored, clicks_V=clicks_V, batch_rows=batch_rows)
 
 
 def prepare_to_encode(
@@ -184,14 +184,31 @@ def prepare_to_encode(
         needed = rows_needed(directory, batch_rows)
         stored = found_store(split, directory, store or directory.derived_folder, rows=needed, device=device)
         rows = rows if stored is None else needed
-    items = _items(directory, device, stored)
     model = model.to(device).eval()
-    return Prepared(config, directory, model, items, device, clicks_V, _in_batches(clicks_V, batch_rows)), rows
+    found = _prepared(config, directory, model, device=device, stored=stored, clicks_V=clicks_V, batch_rows=batch_rows)
+    return found, rows
 
 
-def _in_batches(clicks_V: NDArray[np.int64], batch_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each item row occurs in a batch."""
-    return np.isin(np.arange(len(clicks_V)), batch_rows)
+def _prepared(
+    config: TrainConfig,
+    directory: PackedDirectory,
+    model: nn.ModuleDict,
+    *,
+    device: torch.device,
+    stored: Tensor | None,
+    clicks_V: NDArray[np.int64],
+    batch_rows: NDArray[np.int64],
+) -> Prepared:
+    """`model` is on the device already. `batch_rows`: item rows that batches hold."""
+    return Prepared(
+        config=config,
+        directory=directory,
+        model=model,
+        items=_items(directory, device, stored),
+        device=device,
+        clicks_V=clicks_V,
+        trained_V=np.isin(np.arange(len(clicks_V)), batch_rows),
+    )
 
 
 def _opened(config: TrainConfig, data: Packed | Path) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:

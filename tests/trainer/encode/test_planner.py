@@ -119,7 +119,7 @@ def test_policies_are_those_that_the_type_names() -> None:
 
     from trainer.loop.steps import SHAPES
 
-    assert set(get_args(Policy)) == set(SHAPES)
+    assert set(SHAPES) == {"naive_per_target", "naive"} < set(get_args(Policy))  # the others train on shared items
     for policy in get_args(Policy):
         make_planner(PlannerConfig(policy=policy), rows=V, seed=1).plan(0, [np.array([1, 2])])
 
