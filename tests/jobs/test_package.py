@@ -98,4 +98,4 @@ def test_a_job_file_run_as_a_script_finds_our_packages_in_the_zip(tmp_path: Path
         text=True,
         check=True,
     )
-    assert done.stdout.split() == [f"{archive}/jobs/config.py", f"{archive}/schemas/table.py"]
+    assert done.stdout.split() == [f"{archive}/jobs/cli/command_line.py", f"{archive}/schemas/table.py"]

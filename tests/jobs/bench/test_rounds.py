@@ -38,7 +38,7 @@ def test_rounds_are_complete_cycles_and_keep_state(trainers: dict[str, Trainer])
     assert reported == [(done, 12) for done in range(1, 13)]
     packed = {name: [each.timed.packed_steps for each in every] for name, every in found.items()}
     assert packed == {"naive_per_target": [1, 1], "once": [1, 1], "cached": [3, 3], "accumulated": [3, 3]}
-    assert trainers["cached"].at.epoch == 1  # nine steps: in the second epoch
+    assert trainers["cached"].position.epoch == 1  # nine steps: in the second epoch
     assert sum(each.encoded for each in found["cached"]) < sum(each.timed.asked for each in found["cached"])
     turns = [name for number, name in enumerate(taken) if number == 0 or taken[number - 1] != name]
     first, second, third = turns[:4], turns[4:8], turns[8:]

@@ -269,7 +269,7 @@ def test_a_turn_whose_number_came_again_is_not_ours(bucket: str) -> None:
     one.take()
     one.give_back()
     other.take()
-    with pytest.raises(InputError, match="another process goes on"):
+    with pytest.raises(InputError, match="another process resumes"):
         asleep.check()
     asleep.give_back()
     other.check()

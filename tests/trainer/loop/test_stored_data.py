@@ -60,17 +60,17 @@ def test_trained_stopped_and_resumed_from_a_url_as_from_disk(
     place, cache = uploaded(local, bucket), cache_in(tmp_path, 20_000)
     config = replace(config, run=replace(config.run, reader=reader))
     here = train(data=Place.of(local), out=Place.of(tmp_path / "here"), config=config)
-    taken = RunLog.taken
+    record = RunLog.record
 
     def stops(self: RunLog, *given: Any, **more: Any) -> None:
-        taken(self, *given, **more)
+        record(self, *given, **more)
         if self.totals.steps == 7:
             raise InputError("stopped here")
 
-    monkeypatch.setattr(RunLog, "taken", stops)
+    monkeypatch.setattr(RunLog, "record", stops)
     with pytest.raises(InputError, match="stopped here"):
         train(data=place, out=Place.of(tmp_path / "there"), config=config, cache=cache)
-    monkeypatch.setattr(RunLog, "taken", taken)
+    monkeypatch.setattr(RunLog, "record", record)
     there = train(data=place, out=Place.of(tmp_path / "there"), config=config, cache=cache, resume="auto")
     assert losses(tmp_path / "here") == losses(tmp_path / "there")
     ours, theirs = weights(here), weights(there)
