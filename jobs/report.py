@@ -39,7 +39,7 @@ def report(
     data
         The packed directory; by default the one that the run was trained on. If named, every batch is read.
     out
-        The page, by default <run>/report.html.
+        The page, by default report.html in --run.
     """
     page = out or run / PAGE
     with local_run(run) as folder, _local_file(summary) as summary_file, published(page) as file:
