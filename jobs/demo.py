@@ -40,7 +40,7 @@ def demo(
         A MIND folder (news.tsv, behaviors.tsv, plain or compressed) or a publisher's (news.jsonl, logs/); default:
         synthetic.
     out
-        Folder for all outputs, by default runs/demo or runs/ and the name of --data. Run again, it adds new logs and trains again.
+        Folder for all outputs, by default runs/demo or runs/NAME of --data. A second run adds new logs and retrains.
     size
         Size of the synthetic publisher: tiny or demo.
     seed
