@@ -79,7 +79,7 @@ OWN: list[tuple[str, list[str | int], object, str]] = [
     ("summary.json", ["training", "checkpoint"], None, r"\$\.training\.checkpoint"),
     ("summary.json", ["speed", "naive", "clicks_per_second"], 0, r"\$\.speed"),
     ("summary.json", ["speed"], [], r"\$\.speed"),
-    ("summary.json", ["speed", "naive", "rounds"], None, r"\$\.speed.*speed_up_by without the rounds"),
+    ("summary.json", ["speed", "naive", "rounds"], None, r"\$\.speed.*speed_up_by without the number of rounds"),
     ("summary.json", ["speed", "naive", "speed_up_by"], "moon", r"\$\.speed"),
     ("summary.json", ["speed", "naive", "speed_up_low"], "fast", r"\$\.speed"),
     ("summary.json", ["quality", "model", "auc"], 2, r"its quality, at \$"),
