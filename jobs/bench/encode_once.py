@@ -68,7 +68,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return the figures of each policy. The model is not changed."""
     trainers = {str(policy): resumed_trainer(prepared, saved, policy) for policy in policies}
-    with stage("speed of each policy") as bar:
+    with stage("speed of each policy, in turns") as bar:
         found = time_alternately(trainers, rounds, steps=steps, progress=bar.at)
     measured = {policy: figures(every) for policy, every in found.items()}
     if FIRST in found:

@@ -67,7 +67,7 @@ def memory(
             _window(trainer)  # allocates moments, chooses kernels
             trainer.position.epoch_step = 0
             peaks[name] = peak_bytes(trainer, trainer.config.planner.accumulate_steps)
-    with stage("speed of each policy") as bar:
+    with stage("speed of all, in turns") as bar:
         for repeat in range(repeats):
             for name, trainer in trainers.items():
                 rounds[name].append(_window(trainer))
