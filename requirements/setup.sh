@@ -91,8 +91,8 @@ jars_are_right() { (cd "$1" 2>/dev/null && sha256sum --check --strict --status "
 
 version_of() { sed -n "s/.*  $1-\([0-9.]*\)\.jar\$/\1/p" "$locks"/{jars,compiler}.sha256; }
 
-# By which Spark reads and writes Delta and S3. What hadoop-aws and the SDK want beside them Spark brings itself, and the
-# SDK once more, as one jar of 500 MB.
+# The jars by which Spark reads and writes Delta and S3, without those that Spark brings itself and without the SDK's
+# bundle, one jar of 500 MB.
 coordinates() {
   local sdk=software.amazon.awssdk part
   sed -n 's/.*  delta-spark_\(.*\)-\(.*\)\.jar$/io.delta:delta-spark_\1:\2/p' "$locks/jars.sha256"

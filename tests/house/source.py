@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import REPOSITORY
 
@@ -46,6 +49,18 @@ def modules() -> tuple[Module, ...]:
 def names() -> frozenset[str]:
     """The dotted names of all our modules."""
     return frozenset(module.name for module in modules())
+
+
+@cache
+def tracked() -> tuple[str, ...]:
+    """Files of the repository, or that will be: all that git does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout: which files belong to the project is not known")
+    return tuple(name for name in listed.stdout.splitlines() if (REPOSITORY / name).is_file())
 
 
 def _module(path: Path) -> Module:

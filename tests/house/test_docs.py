@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import fields
 from typing import get_type_hints
@@ -16,7 +15,7 @@ from jobs.cli.command_line import options_of
 from schemas.table import Table
 from tests.conftest import REPOSITORY
 from tests.house.file_list import FILE, file_list
-from tests.house.source import PACKAGES, modules
+from tests.house.source import PACKAGES, modules, tracked
 
 
 def document(name: str) -> str:
@@ -47,17 +46,6 @@ def jobs() -> list[str]:
 def tables() -> list[str]:
     loaded = [importlib.import_module(m.name) for m in modules() if m.package == "schemas" and "as_" not in m.name]
     return sorted({value.name for module in loaded for value in vars(module).values() if isinstance(value, Table)})
-
-
-def tracked() -> list[str]:
-    """Files of the repository, or that will be: all that git does not ignore."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if listed.returncode != 0:
-        pytest.skip("not a git checkout: which files belong to the project is not known")
-    return [name for name in listed.stdout.splitlines() if (REPOSITORY / name).is_file()]
 
 
 def test_every_module_says_where_it_stands() -> None:
