@@ -15,7 +15,7 @@ from trainer.encode.planner import make_planner
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.staleness import StalenessWatch
 from trainer.loop.step import trained_parameters
-from trainer.loop.steps import epoch_targets, optimiser_steps
+from trainer.loop.steps import optimiser_steps
 from trainer.optimise.mixed_precision import StepEncoder, inductor
 from trainer.optimise.optimiser import Optimiser
 from trainer.ranks.process_group import Ranks, sum_in_place
@@ -88,8 +88,14 @@ def _shares(prepared: Prepared, ranks: Ranks) -> bool:
 
 def _reader(prepared: Prepared, ranks: Ranks) -> Reader:
     run = prepared.config.run
-    rank, world = (0, 1) if _shares(prepared, ranks) else (ranks.rank, ranks.world)
-    order = Order(seed=run.seed, batches_per_step=run.batches_per_step, rank=rank, world=world)
+    assert run.streams, "prepare resolves it"
+    order = Order(
+        seed=run.seed,
+        batches_per_step=run.batches_per_step,
+        streams=run.streams,
+        rank=ranks.rank,
+        world=ranks.world,
+    )
     return Reader(prepared.directory, order, BACKENDS[run.reader])
 
 
@@ -113,4 +119,4 @@ def _optimiser(prepared: Prepared, steps: int) -> Optimiser:
 
 def _steps_in(reader: Reader, prepared: Prepared, epochs: int) -> int:
     policy, samples = prepared.config.planner.policy, prepared.config.run.samples_per_step
-    return sum(optimiser_steps(epoch_targets(reader, epoch), policy, samples) for epoch in range(epochs))
+    return sum(optimiser_steps(reader, epoch, policy, samples) for epoch in range(epochs))

@@ -16,7 +16,6 @@ from trainer.data.validation import Choice, all_of, validation_of
 from trainer.eval.evaluate import NO_CHOICE, model_auc
 from trainer.loop.compatibility import check_compatible, check_log
 from trainer.loop.metrics_log import RunLog
-from trainer.loop.steps import epoch_targets
 from trainer.loop.trainer import StopCheck, Trainer, never
 from trainer.optimise.optimiser import NonFiniteError
 from trainer.ranks.process_group import broadcast_from_leader, summed
@@ -187,7 +186,7 @@ def outline(trainer: Trainer) -> dict[str, Any]:
     return {
         "steps": trainer.total_steps,
         "epochs": len(epochs),
-        "targets": sum(sum(epoch_targets(trainer.reader, epoch)) for epoch in epochs),
+        "targets": sum(sum(trainer.reader.targets(epoch)) for epoch in epochs),
         "items": trainer.directory.manifest.tokens.rows - 1,
         "trained_parameters": trained,
         "device": str(trainer.device),

@@ -14,7 +14,6 @@ from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
 from trainer.cost.memory import OutOfMemoryError, free_cached, reporting_full_memory
 from trainer.cost.work import Lengths, WorkCounter, trained_shape
-from trainer.data.position import steps_per_epoch
 from trainer.data.prefetch import prefetch
 from trainer.data.validation import Choice
 from trainer.loop.metrics_log import RunLog
@@ -22,7 +21,7 @@ from trainer.loop.parts import make_parts
 from trainer.loop.snapshot import Position, Snapshots, restore_parts
 from trainer.loop.staleness import Drift, measure_drift, over_ranks
 from trainer.loop.step import train_step
-from trainer.loop.steps import PlannedStep, counted, epoch_weights, pinned, planned
+from trainer.loop.steps import PlannedStep, counted, pinned, planned
 from trainer.loop.totals import Totals
 from trainer.optimise.optimiser import NonFiniteError
 from trainer.ranks.process_group import ALONE, Ranks
@@ -89,15 +88,15 @@ class Trainer:
         """The steps that are left of the present epoch, or its next `packed_steps`, planned ahead in the loader
         thread."""
         epoch, done = self.position.epoch, self.position.epoch_step
+        batches = self.reader.steps_by_rank(epoch, first_step=done, all_ranks=self.parts.shares_encoding)
         steps = planned(
-            itertools.islice(self.reader.steps(epoch, first_step=done), packed_steps),
+            itertools.islice(batches, packed_steps),
             self.planner,
             policy=self.config.planner.policy,
             samples_per_step=self.config.run.samples_per_step,
             first=self.step,
-            weights=epoch_weights(self.reader, epoch, first_step=done),
+            weights=self.reader.weights(epoch, first_step=done),
             ranks=self.ranks,
-            shared=self.parts.shares_encoding,
         )
         steps = counted(steps, self._counter)
         if self.device.type == "cuda":
@@ -172,11 +171,11 @@ class Trainer:
 
     def packed_steps(self) -> int:
         """Packed steps of the present epoch."""
-        return steps_per_epoch(self.directory.superblock_sizes(self.position.epoch), self.reader.order)
+        return self.reader.steps_in(self.position.epoch)
 
     def _batches_of_step(self) -> str:
         """The batches of the present step, for messages."""
-        places = self.reader.places(self.position.epoch, first_step=self.position.epoch_step)[0]
+        places = next(self.reader.places(self.position.epoch, first_step=self.position.epoch_step))
         return "; ".join(f"{self.directory.place_of(at.superblock)}, its batch {at.index}" for at in places)
 
 

@@ -69,14 +69,18 @@ def device_of(name: DeviceName) -> torch.device:
 
 
 def resolve_precision(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
-    """The config with `auto` of run.precision resolved: to that of the checkpoints in the folder `begun`, or else to
-    bfloat16 if the devices of all ranks multiply it. All ranks must call this."""
+    """The config with `auto` of run.precision and 0 of run.streams resolved: to those of the checkpoints in the folder
+    `begun`, or else to bfloat16 if the devices of all ranks multiply it, and to a stream for each rank that has a batch
+    in every step. All ranks must call this."""
     able = summed([float(multiplies_bfloat16(device))])[0] == ranks.world
-    asked = config.run.precision
+    asked, streams = config.run.precision, config.run.streams
     state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
-    if asked == "auto" and state is not None:
+    if state is not None:
         with checkpoint_errors(begun):
-            asked = TrainConfig.from_dict(dict(state["config"])).run.precision
+            before = TrainConfig.from_dict(dict(state["config"])).run
+        asked, streams = before.precision if asked == "auto" else asked, streams or before.streams
+    streams = min(streams or ranks.world, config.run.batches_per_step)
+    config = replace(config, run=replace(config.run, streams=streams))
     return _with_precision(config, resolved(asked, able=able))
 
 
@@ -149,6 +153,7 @@ def prepare(
     """Open `data`, load and try the language model, fill or open the store of frozen output (by default
     `<data>.frozen`; for data behind a URL in the cache)."""
     config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
+    config = replace(config, run=replace(config.run, streams=config.run.streams or 1))
     directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
     asked = TrialRequest(

@@ -26,7 +26,6 @@ from trainer.eval.baselines import zero_shot_scores
 from trainer.eval.impressions import Impressions
 from trainer.eval.ranking import model_scores
 from trainer.loop.metrics_log import RunLog
-from trainer.loop.steps import epoch_targets
 from trainer.loop.trainer import Trainer
 from trainer.model.item_vectors import encode_rows
 from trainer.model.pretrained import load_plm
@@ -148,7 +147,7 @@ def test_variants_take_turns_and_the_run_resumes_in_the_right_one(config: TrainC
     targets = [sum(sum(b.targets) for _, _, b in opened.superblocks if b.variant == v) for v in (0, 1, 0)]
     assert unbroken.total_steps == 9
     losses = fit(unbroken, tmp_path / "unbroken")
-    assert [sum(epoch_targets(unbroken.reader, epoch)) for epoch in range(3)] == targets
+    assert [sum(unbroken.reader.targets(epoch)) for epoch in range(3)] == targets
     assert fit_in_two(config, data, tmp_path, stop_at=4)[1] == losses
 
 
