@@ -121,7 +121,7 @@ class StepPlanner:
 
 
 class SharedPlanner(StepPlanner):
-    """once, cached over several ranks: rank (row modulo world size) encodes each item that any rank requests.
+    """once, cached over several ranks: one rank encodes each item that any rank requests, and ranks get equal tokens.
 
     Every rank decides on the requests of all ranks, so coins, ages and vector tables equal those of one process.
     """
@@ -131,14 +131,26 @@ class SharedPlanner(StepPlanner):
         rows_N, _ = distinct(np.concatenate([requested[rank] for rank in range(scope.world)]))
         inverse_M = np.searchsorted(rows_N, requested[scope.rank])
         encode_N = choose(self._config_at(step), scope.seed, step, rows_N, last_encode_V[rows_N])
+        own_N = encode_N.copy()
+        own_N[encode_N] = self._owner(rows_N[encode_N]) == scope.rank
         read_N = np.zeros(len(rows_N), np.bool_)
         read_N[inverse_M] = True
         return replace(
-            self._one_step_plan(step, rows_N, inverse_M, encode_N & (rows_N % scope.world == scope.rank)),
+            self._one_step_plan(step, rows_N, inverse_M, own_N),
             age_L=step - last_encode_V[rows_N[read_N & ~encode_N]],
             exchanged=np.flatnonzero(encode_N),
             change=Change(step=step, encoded=rows_N[encode_N]),
         )
+
+    def _owner(self, rows_E: IntArray) -> IntArray:
+        """The rank that encodes each of these items. Ranks take the longest that is left in turn, there and back, so
+        that their tokens differ by those of one item at most, and their items by one."""
+        world, cost_V = self._scope.world, self._scope.cost_V
+        longest_first = np.arange(len(rows_E)) if cost_V is None else np.argsort(-cost_V[rows_E], kind="stable")
+        turn_E, place_E = np.divmod(np.arange(len(rows_E)), world)
+        owner_E = np.empty(len(rows_E), np.int64)
+        owner_E[longest_first] = np.where(turn_E % 2, world - 1 - place_E, place_E)
+        return owner_E
 
 
 class AccumulatedPlanner(StepPlanner):

@@ -32,7 +32,9 @@ def test_ranks_share_every_batch_once_and_only_the_last_step_is_short(
 ) -> None:
     blocks, order = blocks_of(sizes), Order(seed=seed, batches_per_step=group, streams=streams, world=world)
     line = epoch_line(blocks, order, epoch)
-    everything = [(number, i) for number, size in zip(blocks.number_B.tolist(), sizes, strict=True) for i in range(size)]
+    everything = [
+        (number, i) for number, size in zip(blocks.number_B.tolist(), sizes, strict=True) for i in range(size)
+    ]
     assert sorted(pairs(line)) == everything
     assert [everything[batch] for batch in line.batch_N] == pairs(line)
     steps = list(line.steps())

@@ -117,22 +117,27 @@ def test_two_ranks_with_unequal_data_are_one_process(config: TrainConfig, data: 
         assert ours[name] == pytest.approx(theirs[name], rel=1e-9)
 
 
-def test_a_run_resumes_with_more_and_with_fewer_ranks(config: TrainConfig, data: Path, alone: Path) -> None:
-    out = data.parent / "changing"
-    run(config, data, out, world=1, stop_at=3)
-    run(config, data, out, world=2, stop_at=7)
-    run(config, data, out, world=1)
-    assert furthest(alone, out) < 1e-10
+@pytest.mark.parametrize("streams", [1, 2])
+def test_a_run_resumes_with_more_and_with_fewer_ranks(
+    config: TrainConfig, data: Path, alone: Path, streams: int
+) -> None:
+    chosen = replace(config, run=replace(config.run, streams=streams))
+    unbroken = alone if streams == 1 else run(chosen, data, data.parent / "alone-2", world=1)
+    out = data.parent / f"changing-{streams}"
+    run(chosen, data, out, world=1, stop_at=3)
+    run(chosen, data, out, world=2, stop_at=7)
+    run(chosen, data, out, world=1)
+    assert furthest(unbroken, out) < 1e-10
     assert [loss for _, loss in logged_losses(out)] == pytest.approx(
-        [loss for _, loss in logged_losses(alone)], abs=1e-10
+        [loss for _, loss in logged_losses(unbroken)], abs=1e-10
     )
 
 
-@pytest.mark.parametrize("policy", ["once", "cached"])
+@pytest.mark.parametrize(("policy", "streams"), [("once", 1), ("cached", 2)])
 def test_ranks_that_share_encoding_are_one_process_and_encode_no_item_twice(
-    config: TrainConfig, data: Path, policy: Policy
+    config: TrainConfig, data: Path, policy: Policy, streams: int
 ) -> None:
-    chosen = with_policy(config, policy)
+    chosen = with_policy(replace(config, run=replace(config.run, streams=streams)), policy)
     shared = replace(chosen, planner=replace(chosen.planner, share_encoding=True))
     one = run(shared, data, data.parent / f"{policy}-one", world=1)
     two = run(shared, data, data.parent / f"{policy}-shared", world=2)
@@ -190,6 +195,7 @@ def test_torchrun_trains_and_prints_once(data: Path, alone: Path) -> None:
     (summary,) = (json.loads(line) for line in printed.splitlines() if line.startswith("{"))
     assert summary["complete"]
     assert summary["steps"] == 7
+    assert json.loads((data.parent / "torchrun" / "config.json").read_text())["run"]["streams"] == 2
     assert errors.count("done training") == 1
 
 
