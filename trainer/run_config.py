@@ -34,9 +34,9 @@ class RunConfig:
     batches_per_step: int = 1
     """G: packed batches in one optimisation step, over all ranks."""
     streams: int = 0
-    """K: parts of an epoch that are read at the same time; each step takes its batches from all of them in turn. On
-    several processes each reads its own, so use a multiple of their number. 0: one for each process, at most
-    batches_per_step. A resumed run keeps its number, with any number of processes."""
+    """K: parts of an epoch that are read at the same time; each step takes its batches from all of them in turn. Of
+    several processes each reads its own parts, so use a multiple of their number. 0: one for each process, at most
+    batches_per_step; one in all with share_encoding. A resumed run keeps its number, with any number of processes."""
     samples_per_step: int = 64
     """naive_per_target only: targets in one optimisation step."""
     seed: int = 1

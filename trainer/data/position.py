@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.integer[Any]]
+IntArray = NDArray[np.int64]
 
 _WINDOW = 8  # superblocks of a stream among which those of similar cost are chosen: larger is more even, less random
 
@@ -117,7 +116,7 @@ def _in_turn(blocks: Blocks, start_B: IntArray, streams: int, rng: np.random.Gen
     """The epoch's batches, one from each stream in turn.
 
     Superblocks of one size and similar cost begin at the same time, one in each stream. Those that are left over are
-    cut into a part for each stream, somewhere in the epoch.
+    cut into an equal part for each stream, somewhere in the epoch; what is left of them ends it.
     """
     shuffled_B = rng.permutation(len(start_B))
     if streams == 1:
@@ -125,11 +124,13 @@ def _in_turn(blocks: Blocks, start_B: IntArray, streams: int, rng: np.random.Gen
     together_UK, left = _groups(shuffled_B, blocks, streams)
     together_UK = rng.permuted(rng.permutation(together_UK), axis=1)
     cut = _joined(rng.permutation(left), start_B, blocks.size_B)
+    parts, rest = np.split(cut, [len(cut) - len(cut) % streams])
     between = rng.integers(len(together_UK) + 1)
-    line = np.full((-(-blocks.batches // streams), streams), -1)  # the first streams may have one batch more
-    for stream, (own_U, part) in enumerate(zip(together_UK.T, _parts(cut, streams), strict=True)):
+    line = np.full((-(-blocks.batches // streams), streams), -1)
+    for stream, part in enumerate(parts.reshape(streams, -1)):
+        own_U = together_UK[:, stream]
         before, after = (_joined(own, start_B, blocks.size_B) for own in (own_U[:between], own_U[between:]))
-        batches = np.concatenate([before, part, after])
+        batches = np.concatenate([before, part, after, rest[stream : stream + 1]])
         line[: len(batches), stream] = batches
     return line[line >= 0]
 
@@ -148,9 +149,5 @@ def _groups(shuffled_B: IntArray, blocks: Blocks, streams: int) -> tuple[IntArra
 def _joined(chosen: IntArray, start_B: IntArray, size_B: IntArray) -> IntArray:
     """The batches of these superblocks, end to end."""
     size = size_B[chosen]
-    return np.repeat(start_B[chosen] - (np.cumsum(size) - size), size) + np.arange(size.sum())
-
-
-def _parts(batches: IntArray, streams: int) -> list[IntArray]:
-    """Consecutive parts of equal length; the first may be longer by one."""
-    return np.array_split(batches, streams)
+    first_batch: IntArray = np.repeat(start_B[chosen] - np.cumsum(size) + size, size)
+    return first_batch + np.arange(len(first_batch))

@@ -71,7 +71,7 @@ def device_of(name: DeviceName) -> torch.device:
 def resolve_precision(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
     """The config with `auto` of run.precision and 0 of run.streams resolved: to those of the checkpoints in the folder
     `begun`, or else to bfloat16 if the devices of all ranks multiply it, and to a stream for each rank that has a batch
-    in every step. All ranks must call this."""
+    in every step, or one where all share a cache. All ranks must call this."""
     able = summed([float(multiplies_bfloat16(device))])[0] == ranks.world
     asked, streams = config.run.precision, config.run.streams
     state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
@@ -79,7 +79,8 @@ def resolve_precision(config: TrainConfig, device: torch.device, ranks: Ranks, *
         with checkpoint_errors(begun):
             before = TrainConfig.from_dict(dict(state["config"])).run
         asked, streams = before.precision if asked == "auto" else asked, streams or before.streams
-    streams = min(streams or ranks.world, config.run.batches_per_step)
+    streams = streams or (1 if config.planner.share_encoding else ranks.world)
+    streams = min(streams, config.run.batches_per_step)
     config = replace(config, run=replace(config.run, streams=streams))
     return _with_precision(config, resolved(asked, able=able))
 

@@ -52,7 +52,10 @@ def trained(config: TrainConfig, data: Path, out: Path, *, stop_at: int | None =
 def test_a_new_run_has_a_stream_for_each_process_that_has_a_batch_in_every_step(
     config: TrainConfig, named: int, per_step: int, world: int, taken: int
 ) -> None:
-    assert resolved(with_run(config, batches_per_step=per_step, streams=named), world=world) == taken
+    chosen = with_run(config, batches_per_step=per_step, streams=named)
+    assert resolved(chosen, world=world) == taken
+    shared = replace(chosen, planner=replace(chosen.planner, share_encoding=True))
+    assert resolved(shared, world=world) == (named or 1)  # one cache: neighbouring batches share items
 
 
 def test_a_resumed_run_keeps_its_streams_with_any_number_of_processes(
