@@ -22,7 +22,7 @@ def test_a_stream_for_each_rank_reads_every_superblock_once_and_encodes_less() -
         for figures in (dealt["once"], dealt["cached"], dealt["cached, shared"]):
             assert 1 <= figures["slowest"] < 1.5
             mean, slowest = (figures[f"encoded_{by}per_1000_clicks"] for by in ("", "by_slowest_"))
-            assert mean < 2 * slowest < 1.5 * mean
+            assert mean < 4 * slowest < 1.5 * mean
 
 
 def test_a_packed_directory_of_ones_own_is_read(tmp_path: Path) -> None:
