@@ -19,7 +19,7 @@ from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.ranks.process_group import Ranks
 from trainer.run_config import RunConfig
-from trainer.setup.prepare import resolve_precision
+from trainer.setup.prepare import resolve_for_device
 
 CPU = torch.device("cpu")
 
@@ -29,7 +29,7 @@ def with_run(config: TrainConfig, **options: int) -> TrainConfig:
 
 
 def resolved(config: TrainConfig, *, world: int, begun: Path | None = None) -> int:
-    return resolve_precision(config, CPU, Ranks(0, world), begun=begun).run.streams
+    return resolve_for_device(config, CPU, Ranks(0, world), begun=begun).run.streams
 
 
 @pytest.fixture
