@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from jobs.bench.drawn_directory import DrawnConfig, drawn_directory
 from jobs.bench.plain_options import run_plain
 from trainer.cost.encoder_speed import title_lengths
+from trainer.cost.work import Lengths
 from trainer.data.directory import PackedDirectory
 from trainer.data.position import Line, Order
 from trainer.data.reader import Reader, arrow_superblocks
 from trainer.encode.plan import Plan
 from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig, Policy
-from trainer.model.item_input import tokens_per_row
 from trainer.setup.prepare import DeviceName
 
 IntArray = NDArray[np.int64]
@@ -59,7 +59,7 @@ class _Epoch:
     directory: PackedDirectory
     rows: list[IntArray]
     targets: int
-    cost_V: IntArray
+    tokens_V: IntArray
     """tokens of each item"""
 
 
@@ -93,7 +93,7 @@ def _read(directory: PackedDirectory) -> _Epoch:
         directory=directory,
         rows=[np.array(batch["item_row_N"], np.int64) for batch in arrays],
         targets=sum(sum(directory.superblocks[block][2].targets) for block in blocks),
-        cost_V=np.asarray(tokens_per_row(directory.token_table()), np.int64),
+        tokens_V=np.asarray(Lengths.of(directory.token_table()).tokens_V, np.int64),
     )
 
 
@@ -111,7 +111,7 @@ def _figures(epoch: _Epoch, order: Order) -> dict[str, Any]:
 def _planned(epoch: _Epoch, order: Order, line: Line, config: PlannerConfig) -> Iterator[list[Plan]]:
     """The plans of all ranks, step by step."""
     every = range(order.world)
-    size: dict[str, Any] = {"rows": len(epoch.cost_V), "seed": order.seed, "cost_V": epoch.cost_V}
+    size: dict[str, Any] = {"rows": len(epoch.tokens_V), "seed": order.seed, "tokens_V": epoch.tokens_V}
     planners = [make_planner(config, rank=rank, world=order.world, **size) for rank in every]
     for step, places in enumerate(line.steps()):
         asked = [_asked(epoch, line, places[line.rank_N[places] == rank]) for rank in every]

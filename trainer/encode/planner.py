@@ -33,6 +33,7 @@ from trainer.encode.policies import (
     all_rows,
     distinct,
     occurrences,
+    rank_of_each,
     stale_rows,
 )
 
@@ -46,6 +47,7 @@ class _Scope:
     rank: int
     world: int
     cutter: Cutter
+    tokens_V: IntArray
 
 
 _RULES: dict[Policy, tuple[LeafRows, ChooseRows]] = {
@@ -132,7 +134,7 @@ class SharedPlanner(StepPlanner):
         inverse_M = np.searchsorted(rows_N, requested[scope.rank])
         encode_N = choose(self._config_at(step), scope.seed, step, rows_N, last_encode_V[rows_N])
         own_N = encode_N.copy()
-        own_N[encode_N] = self._owner(rows_N[encode_N]) == scope.rank
+        own_N[encode_N] = rank_of_each(scope.tokens_V[rows_N[encode_N]], scope.world) == scope.rank
         read_N = np.zeros(len(rows_N), np.bool_)
         read_N[inverse_M] = True
         return replace(
@@ -141,16 +143,6 @@ class SharedPlanner(StepPlanner):
             exchanged=np.flatnonzero(encode_N),
             change=Change(step=step, encoded=rows_N[encode_N]),
         )
-
-    def _owner(self, rows_E: IntArray) -> IntArray:
-        """The rank that encodes each item. Ranks take the longest that is left in turn, there and back, so that their
-        tokens differ by one item's at most."""
-        world, cost_V, place_E = self._scope.world, self._scope.cost_V, np.arange(len(rows_E))
-        longest_first = place_E if cost_V is None else np.argsort(-cost_V[rows_E], kind="stable")
-        turn_E, place_E = np.divmod(place_E, world)
-        owner_E = np.empty(len(rows_E), np.int64)
-        owner_E[longest_first] = np.where(turn_E % 2, world - 1 - place_E, place_E)
-        return owner_E
 
 
 class AccumulatedPlanner(StepPlanner):
@@ -164,7 +156,8 @@ class AccumulatedPlanner(StepPlanner):
         update = last or step + 1 - start >= self._config.accumulate_steps
         backward: tuple[Chunk, ...] = ()
         if update:
-            rows_N = np.concatenate([rows_N, np.setdiff1d(_rows_of(window), rows_N)])
+            waiting = np.concatenate([rows_N[:0], *(chunk.item_rows for chunk in window)])
+            rows_N = np.concatenate([rows_N, np.setdiff1d(waiting, rows_N)])
             backward = (*plan.encode, *_with_slots_in(rows_N, window))
             start, window = step + 1, ()
         else:
@@ -228,19 +221,24 @@ class CarriedPlanner(StepPlanner):
 
 
 def make_planner(
-    config: PlannerConfig, *, rows: int, seed: int, rank: int = 0, world: int = 1, cutter: Cutter | None = None
+    config: PlannerConfig,
+    *,
+    rows: int,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+    cutter: Cutter | None = None,
+    tokens_V: IntArray | None = None,
 ) -> Planner:
-    """The planner of the config's policy. `rows` = V. `cutter`: None = the config's chunk sizes, in the given order."""
+    """The planner of the config's policy. `rows` = V. `cutter`: None = the config's chunk sizes, in the given order.
+    `tokens_V`: tokens of each item, which ranks that share encoding divide; None = equal."""
     planners = {"accumulated": AccumulatedPlanner, "carried": CarriedPlanner}
     cutter = cutter or ByLength(config.chunk_sizes or CPU_CHUNK_SIZES)
-    scope = _Scope(rows=rows, seed=seed, rank=rank, world=world, cutter=cutter)
+    tokens_V = np.ones(rows, np.int64) if tokens_V is None else tokens_V
+    scope = _Scope(rows=rows, seed=seed, rank=rank, world=world, cutter=cutter, tokens_V=tokens_V)
     if config.share_encoding and world > 1:
         return SharedPlanner(config, scope)
     return planners.get(config.policy, StepPlanner)(config, scope)
-
-
-def _rows_of(chunks: Sequence[Chunk]) -> IntArray:
-    return np.concatenate([np.zeros(0, np.int64), *(chunk.item_rows for chunk in chunks)])
 
 
 def _with_slots_in(rows_N: IntArray, chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:

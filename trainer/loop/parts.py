@@ -75,7 +75,15 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
         forms=cutter.forms,
     )
     rows = prepared.directory.manifest.tokens.rows
-    planner = make_planner(config.planner, rows=rows, seed=run.seed, rank=ranks.rank, world=ranks.world, cutter=cutter)
+    planner = make_planner(
+        config.planner,
+        rows=rows,
+        seed=run.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        cutter=cutter,
+        tokens_V=prepared.items.tokens_V,
+    )
     total_steps = _steps_in(reader, prepared, run.epochs)
     optimiser = _optimiser(prepared, total_steps)
     encode.send_to(optimiser.gradients, "encoder")

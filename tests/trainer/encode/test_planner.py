@@ -240,8 +240,8 @@ def test_ranks_that_share_encoding_divide_the_tokens_of_one_process(
     """Each batch is dealt to the ranks; ages and coins are those of one process that has all of it."""
     length_V = np.random.default_rng(5).integers(3, 40, V) if with_lengths else None
     config = PlannerConfig(policy=policy, max_age_steps=2, warm_up_steps=1, share_encoding=True, chunk_sizes=(4, 2))
-    alone = make_planner(config, rows=V, seed=7, cost_V=length_V)
-    ranks = [make_planner(config, rows=V, seed=7, rank=r, world=world, cost_V=length_V) for r in range(world)]
+    alone = make_planner(config, rows=V, seed=7, tokens_V=length_V)
+    ranks = [make_planner(config, rows=V, seed=7, rank=r, world=world, tokens_V=length_V) for r in range(world)]
     for step, batch in enumerate(batches):
         asked = [np.array(batch[rank::world], np.int64) for rank in range(world)]
         one = alone.plan(step, [np.array(batch, np.int64)])
