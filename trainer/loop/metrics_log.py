@@ -119,7 +119,7 @@ class RunLog:
             self._rate_factor = update.rate_factor
             for part, norm in update.norms.items():
                 self._norms.setdefault(part, []).append(norm)
-        done = step.plan.step + 1
+        done = self.totals.steps
         if done % self.every == 0 or done == self.total_steps:
             self._write(done, epoch)
 

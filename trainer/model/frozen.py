@@ -17,9 +17,16 @@ CHUNK_TOKENS = 8192  # tokens that pass the frozen layers together
 
 
 def fill_store(
-    split: SplitEncoder, items: ItemInput, rows: NDArray[np.int64], store_H: Tensor, progress: Callable[[int], None]
+    split: SplitEncoder,
+    items: ItemInput,
+    rows: NDArray[np.int64],
+    store_H: Tensor,
+    progress: Callable[[int], None],
+    *,
+    first: int = 0,
 ) -> None:
-    """Writes the output for every token of `rows` into `store_H` (token values x H).
+    """Writes the output for every token of `rows` into `store_H` (token values x H), which begins with the table's
+    token value `first`.
 
     `progress` is called with the number of rows done since its last call.
     """
@@ -36,7 +43,7 @@ def fill_store(
         # A segment that an item lacks shows the table's first token, which belongs to another item.
         real_CT = mask_CT & segments.segment_mask_CS.flatten()[:, None]
         places = segments.token_XT.to(store_H.device)[real_CT.to(store_H.device)]
-        store_H[places] = hidden_CTH[real_CT].to(store_H.device, store_H.dtype)
+        store_H[places - first] = hidden_CTH[real_CT].to(store_H.device, store_H.dtype)
         progress(len(chunk))
         start += len(chunk)
 

@@ -16,7 +16,7 @@ from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint, ResumeError, checkpoint_errors
 from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
-from trainer.cost.memory import fits
+from trainer.cost.memory import bytes_between_steps, fits, table_bytes
 from trainer.cost.precision import Precision, multiplies_bfloat16, resolved
 from trainer.data.backends import BACKENDS
 from trainer.data.directory import Packed, PackedDirectory
@@ -164,7 +164,13 @@ def prepare(
         rows = rows_needed(directory, batch_rows)
         folder = store or directory.derived_folder
         stored = frozen_store(
-            split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
+            split,
+            directory,
+            folder,
+            rows=rows,
+            device=device,
+            beside=_bytes_beside(config, directory, model),
+            progress=lambda done: progress(done, len(rows)),
         )
     model = model.to(device)
     return _prepared(config, directory, model, device=device, stored=stored, clicks_V=clicks_V, batch_rows=batch_rows)
@@ -211,6 +217,16 @@ def _prepared(
     )
 
 
+def _bytes_beside(config: TrainConfig, directory: PackedDirectory, model: nn.ModuleDict) -> int:
+    """Device bytes that training takes in addition to the frozen layers' output, without those of its steps."""
+    return table_bytes(directory.token_table()) + bytes_between_steps(
+        model,
+        vectors=directory.manifest.tokens.rows * config.encoder.vector_width,
+        half=config.run.precision == "bfloat16",
+        waits=config.planner.policy in ("accumulated", "carried"),
+    )
+
+
 def _opened(config: TrainConfig, data: Packed | Path) -> tuple[PackedDirectory, nn.ModuleDict, SplitEncoder]:
     """The directory, an untrained model for its tokens, and the model's language model."""
     packed = Packed.of(data)
@@ -224,6 +240,6 @@ def _opened(config: TrainConfig, data: Packed | Path) -> tuple[PackedDirectory, 
 def _items(directory: PackedDirectory, device: torch.device, stored: Tensor | None) -> ItemInput:
     """The token table on the device where it fits, else on the host."""
     table = directory.token_table()
-    on_device = fits(sum(array.nbytes for array in table.arrays().values()), device)
+    on_device = fits(table_bytes(table), device)
     table_device = device if on_device else torch.device("cpu")
     return ItemInput(table, device=device, table_device=table_device, store_H=stored)
