@@ -117,7 +117,7 @@ class ShardFile:
     def _intact(self, shard: Shard, records: Mapping[tuple[int, int], int]) -> bool:
         numbers, checksum = self._map(), 0
         for first, end in shard.runs:
-            checksum = zlib.crc32(numbers[first:end], checksum)
+            checksum = zlib.crc32(numbers[first:end].data, checksum)
         return checksum == records.get((shard.first, shard.end))
 
     def _write(self, shard: Shard, numbers: NDArray[np.float16]) -> bytes:
@@ -125,9 +125,9 @@ class ShardFile:
         checksum = 0
         with self.path.open("r+b") as stream:
             for first, end in shard.runs:
-                stretch = numbers[first - shard.first : end - shard.first]
+                stretch = numbers[first - shard.first : end - shard.first].data
                 stream.seek(self._bytes(int(first)))
-                stream.write(stretch.data)
+                stream.write(stretch)
                 checksum = zlib.crc32(stretch, checksum)
             stream.flush()
             os.fsync(stream.fileno())
