@@ -57,7 +57,7 @@ def train(
         terminal.quiet_unless_leader(ranks)
         config = resolve_precision(config, device_of(device), ranks, begun=at.begun)
         prepared = terminal.prepare_with_progress(config, Packed.of(data, cache), ranks, store=store, device=device)
-        trainer = Trainer(prepared, ranks, terminal.load_initial_weights(prepared, init_from))
+        trainer = Trainer(prepared, ranks, terminal.load_initial_weights(prepared, init_from, at.begun))
         summary = outline(trainer) if dry_run else _trained(trainer, at)
         terminal.write_report(at, data, trainer, dry_run=dry_run)
     return at.with_place(summary) if ranks.leads else None

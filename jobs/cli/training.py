@@ -21,6 +21,7 @@ from schemas.errors import InputError
 from schemas.space import space_for
 from schemas.storage.place import Place
 from trainer.checkpoint.resolve import found_checkpoint
+from trainer.checkpoint.retention import Checkpoints
 from trainer.checkpoint.working_folder import Working
 from trainer.config import TrainConfig
 from trainer.cost.flops import device_name
@@ -101,9 +102,12 @@ def write_config(at: Working, trainer: Trainer) -> None:
     at.config_written()
 
 
-def load_initial_weights(prepared: Prepared, init_from: Place | None) -> WarmStart | None:
+def load_initial_weights(prepared: Prepared, init_from: Place | None, begun: Path | None) -> WarmStart | None:
     """Load the weights of an earlier run's checkpoint and print what else the run takes over, which is the result; if
-    none is named, start the projection as `encoder.projection_start` says."""
+    none is named, start the projection as `encoder.projection_start` says. Nothing of both where the run resumes from
+    a checkpoint in the folder `begun`, which replaces all of it."""
+    if begun is not None and Checkpoints(begun, keep=1).newest() is not None:
+        return None
     if init_from is None:
         start_projection(prepared)
         return None
