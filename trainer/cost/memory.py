@@ -28,13 +28,13 @@ def reporting_full_memory(what: str, advice: str) -> Iterator[None]:
         raise OutOfMemoryError(f"{what}: {reason}. {advice}") from error
 
 
-def fits(size: int, device: torch.device, *, beside: int = 0) -> bool:
-    """Whether `size` bytes take at most half of the device's memory that is free once `beside` more bytes, of what a
+def fits(size: int, device: torch.device, *, reserved: int = 0) -> bool:
+    """Whether `size` bytes take at most half of the device's memory that is free once `reserved` more bytes, of what a
     run holds there between its steps, are taken; the other half is for the steps. Always so on a CPU."""
     if device.type != "cuda":
         return True
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return size <= (torch.cuda.mem_get_info(device)[0] + cached - beside) // 2
+    return size <= (torch.cuda.mem_get_info(device)[0] + cached - reserved) // 2
 
 
 def table_bytes(table: TokenTable) -> int:

@@ -31,14 +31,14 @@ def frozen_store(
     *,
     rows: NDArray[np.int64],
     device: torch.device,
-    beside: int = 0,
+    reserved: int = 0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
     """Half-precision output of the frozen layers, token by token (token values x H), on the device where it fits, else
     memory-mapped on the CPU.
 
     A killed fill resumes where it was; processes that fill at the same time share the work. Tokens of other rows are
-    left unwritten. `rows`: ascending; `beside`: as in `fits`.
+    left unwritten. `rows`: ascending; `reserved`: as in `fits`.
     """
     store = _Store.of(split, directory, folder, rows)
     found = store.found()
@@ -47,7 +47,7 @@ def frozen_store(
         store.sweep()
         _fill(store, split, device, progress)
         found = store.file.mapped()
-    return _placed(found, device, beside)
+    return _placed(found, device, reserved)
 
 
 def found_store(
@@ -57,11 +57,11 @@ def found_store(
     *,
     rows: NDArray[np.int64],
     device: torch.device,
-    beside: int = 0,
+    reserved: int = 0,
 ) -> Tensor | None:
     """The store that `frozen_store` made for these rows; None if there is none, or one that is not complete."""
     found = _Store.of(split, directory, folder, rows).found()
-    return None if found is None else _placed(found, device, beside)
+    return None if found is None else _placed(found, device, reserved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +139,9 @@ def _fill(store: _Store, split: SplitEncoder, device: torch.device, progress: Ca
             filling.write(shard, output_H.numpy())
 
 
-def _placed(stored: Tensor, device: torch.device, beside: int) -> Tensor:
+def _placed(stored: Tensor, device: torch.device, reserved: int) -> Tensor:
     """A mapped store, copied to the device part by part where it fits."""
-    if device.type == "cpu" or not fits(stored.nbytes, device, beside=beside):
+    if device.type == "cpu" or not fits(stored.nbytes, device, reserved=reserved):
         return stored
     placed = torch.empty_like(stored, device=device)
     for copy, part in zip(placed.split(SHARD_TOKENS), stored.split(SHARD_TOKENS), strict=True):

@@ -169,7 +169,7 @@ def prepare(
             folder,
             rows=rows,
             device=device,
-            beside=_bytes_beside(config, directory, model),
+            reserved=_bytes_reserved(config, directory, model),
             progress=lambda done: progress(done, len(rows)),
         )
     model = model.to(device)
@@ -217,7 +217,7 @@ def _prepared(
     )
 
 
-def _bytes_beside(config: TrainConfig, directory: PackedDirectory, model: nn.ModuleDict) -> int:
+def _bytes_reserved(config: TrainConfig, directory: PackedDirectory, model: nn.ModuleDict) -> int:
     """Device bytes that training takes in addition to the frozen layers' output, without those of its steps."""
     return table_bytes(directory.token_table()) + bytes_between_steps(
         model,

@@ -77,7 +77,9 @@ class ShardFile:
         found = _records(self._done.read_bytes())
         if any((shard.first, shard.end) not in found for shard in shards):
             return False
-        return all(self._intact(shard, found) for shard in random.sample(shards, min(SAMPLED, len(shards))))
+        return all(
+            self.intact(shard, found) for shard in random.SystemRandom().sample(shards, min(SAMPLED, len(shards)))
+        )
 
     def mapped(self) -> Tensor:
         """The numbers (places, width), mapped into memory, as mapped_tensor does."""
@@ -98,6 +100,26 @@ class ShardFile:
             finally:
                 os.close(descriptor)
 
+    def intact(self, shard: Shard, records: Mapping[tuple[int, int], int]) -> bool:
+        """Whether the shard's numbers have the checksum of its line."""
+        numbers, checksum = self._map(), 0
+        for first, end in shard.runs:
+            checksum = zlib.crc32(numbers[first:end].data, checksum)
+        return checksum == records.get((shard.first, shard.end))
+
+    def write(self, shard: Shard, numbers: NDArray[np.float16]) -> bytes:
+        """Write the shard's numbers (end - first, width) to the disk; the result is its line."""
+        checksum = 0
+        with self.path.open("r+b") as stream:
+            for first, end in shard.runs:
+                stretch = numbers[first - shard.first : end - shard.first].data
+                stream.seek(self._bytes(int(first)))
+                stream.write(stretch)
+                checksum = zlib.crc32(stretch, checksum)
+            stream.flush()
+            os.fsync(stream.fileno())
+        return b"%d %d %08x\n" % (shard.first, shard.end, checksum)
+
     def _reserve(self) -> None:
         """Give the file its size: what was cut off is a hole, whose checksum is wrong."""
         self.path.touch()
@@ -113,25 +135,6 @@ class ShardFile:
 
     def _map(self) -> np.memmap[Any, np.dtype[np.float16]]:
         return np.memmap(self.path, np.float16, "r", shape=self._shape)
-
-    def _intact(self, shard: Shard, records: Mapping[tuple[int, int], int]) -> bool:
-        numbers, checksum = self._map(), 0
-        for first, end in shard.runs:
-            checksum = zlib.crc32(numbers[first:end].data, checksum)
-        return checksum == records.get((shard.first, shard.end))
-
-    def _write(self, shard: Shard, numbers: NDArray[np.float16]) -> bytes:
-        """Write the shard to the disk; the result is its line. `numbers`: (end - first, width)."""
-        checksum = 0
-        with self.path.open("r+b") as stream:
-            for first, end in shard.runs:
-                stretch = numbers[first - shard.first : end - shard.first].data
-                stream.seek(self._bytes(int(first)))
-                stream.write(stretch)
-                checksum = zlib.crc32(stretch, checksum)
-            stream.flush()
-            os.fsync(stream.fileno())
-        return b"%d %d %08x\n" % (shard.first, shard.end, checksum)
 
 
 class Filling:
@@ -165,7 +168,7 @@ class Filling:
 
     def write(self, shard: Shard, numbers: NDArray[np.float16]) -> None:
         """Store a claimed shard: `numbers` (end - first, width)."""
-        line = self._file._write(shard, numbers)
+        line = self._file.write(shard, numbers)
         cut_short = self._text()[-1:] not in (b"", b"\n")  # by a loss of power
         os.write(self._descriptor, b"\n" * cut_short + line)
         os.fsync(self._descriptor)
@@ -174,7 +177,7 @@ class Filling:
         records, place = _records(self._text()), (shard.first, shard.end)
         if place in self._unchecked:
             self._unchecked.discard(place)
-            return self._file._intact(shard, records)
+            return self._file.intact(shard, records)
         return place in records
 
     def _text(self) -> bytes:

@@ -14,7 +14,7 @@ CUDA = torch.device("cuda")
 
 
 @pytest.mark.parametrize(
-    ("free", "cached", "beside", "size", "expected"),
+    ("free", "cached", "reserved", "size", "expected"),
     [
         (1000, 0, 0, 500, True),
         (1000, 0, 0, 501, False),
@@ -25,13 +25,13 @@ CUDA = torch.device("cuda")
     ],
 )
 def test_half_of_what_else_is_left_may_be_taken(
-    monkeypatch: pytest.MonkeyPatch, free: int, cached: int, beside: int, size: int, expected: bool
+    monkeypatch: pytest.MonkeyPatch, free: int, cached: int, reserved: int, size: int, expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 5000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 70 + cached)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 70)
-    assert fits(size, CUDA, beside=beside) == expected
-    assert fits(size, torch.device("cpu"), beside=beside)
+    assert fits(size, CUDA, reserved=reserved) == expected
+    assert fits(size, torch.device("cpu"), reserved=reserved)
 
 
 def test_what_a_run_holds_between_steps_is_counted_by_its_parts() -> None:

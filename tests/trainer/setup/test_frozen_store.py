@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -209,6 +210,17 @@ def test_the_shard_of_a_process_that_dies_is_taken_over(scene: Scene, unbroken: 
     assert torch.equal(scene.found(stores), unbroken)
 
 
+def test_where_no_locks_are_to_be_had_a_process_fills_all(
+    scene: Scene, unbroken: Tensor, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuses)
+    assert torch.equal(scene.fill(stores), unbroken)
+    assert scene.encoded == ITEMS
+
+
 def test_a_disk_that_fills_up_keeps_the_finished_shards(
     scene: Scene, unbroken: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +318,6 @@ def test_on_a_gpu_the_store_lies_there_if_it_fits(scene: Scene, unbroken: Tensor
     assert found is not None
     assert found.device.type == "cuda"
     assert torch.equal(found.cpu(), unbroken)
-    mapped = found_store(scene.split, scene.directory, stores, rows=ROWS, device=device, beside=1 << 50)
+    mapped = found_store(scene.split, scene.directory, stores, rows=ROWS, device=device, reserved=1 << 50)
     assert mapped is not None
     assert mapped.device.type == "cpu"
