@@ -11,7 +11,6 @@ from torch import nn
 from torch.autograd.profiler import profile
 
 from schemas.errors import InputError
-from schemas.token_table import TokenTable
 
 
 class OutOfMemoryError(InputError):
@@ -35,11 +34,6 @@ def fits(size: int, device: torch.device, *, reserved: int = 0) -> bool:
         return True
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return size <= (torch.cuda.mem_get_info(device)[0] + cached - reserved) // 2
-
-
-def table_bytes(table: TokenTable) -> int:
-    """Bytes of the token table on a device, where ids and keywords are wider than in its files."""
-    return 9 * len(table.token_values) + table.segment_start_V1.nbytes + table.token_start_S1.nbytes
 
 
 def bytes_between_steps(model: nn.Module, *, vectors: int, half: bool, waits: bool) -> int:

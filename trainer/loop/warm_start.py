@@ -18,7 +18,8 @@ from trainer.checkpoint.retention import resolve_checkpoint
 from trainer.checkpoint.selection import choices_of
 from trainer.config import changed_options
 from trainer.data.validation import Choice
-from trainer.encode.chunks import IntArray, hash64
+from trainer.encode.chunks import hash64
+from trainer.encode.cutting import IntArray
 from trainer.encode.plan import MOST_STEPS, NEVER, BoolArray
 from trainer.loop.parts import Parts
 from trainer.model.item_input import on_device

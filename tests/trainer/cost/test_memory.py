@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.packed import token_table
-from trainer.cost.memory import bytes_between_steps, fits, table_bytes
-from trainer.model.item_input import ItemInput
+from trainer.cost.memory import bytes_between_steps, fits
 
 CUDA = torch.device("cuda")
 
@@ -47,10 +45,3 @@ def test_what_a_run_holds_between_steps_is_counted_by_its_parts() -> None:
     copy = sum(p.bfloat16().nbytes for p in model.parameters())
     assert bytes_between_steps(model, vectors=70, half=True, waits=False) == held + copy + 4 * 70
     assert bytes_between_steps(model, vectors=70, half=False, waits=True) == held + 2 * 4 * 70
-
-
-def test_a_token_table_is_counted_as_it_lies_on_the_device() -> None:
-    table = token_table(50)
-    items = ItemInput(table, device=torch.device("cpu"))
-    held = (items.value, items.frequency, items.position, items.segment_start_V1, items.token_start_S1)
-    assert table_bytes(table) == sum(tensor.nbytes for tensor in held)

@@ -18,7 +18,6 @@ from tests.trainer.loop.test_warm_start import kept, with_tokens
 from trainer.checkpoint.files import Checkpoint, ResumeError, load_checkpoint, save_checkpoint
 from trainer.config import TrainConfig
 from trainer.encode.plan import NEVER
-from trainer.encode.planner import make_planner
 from trainer.encode.policies import Policy
 from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
@@ -70,9 +69,7 @@ def test_the_first_step_encodes_what_the_unbroken_run_would(
     trainer, warm = continuing(config, data, kept(earlier.checkpoint(), tmp_path / "checkpoint"))
     first = next(iter(trainer.epoch_steps(packed_steps=1))).plan
     rows = np.asarray(first.rows_N)
-    unbroken = make_planner(
-        config.planner, rows=31, seed=config.run.seed, cost_V=earlier.prepared.items.tokens_V
-    )  # the steps of the same batches, and then the first one again
+    unbroken = start(config, data).planner
     unbroken.load_state_dict(earlier.planner.state_dict())
     expected = unbroken.plan(DONE, [rows])
     assert first.step == expected.step == DONE
@@ -91,8 +88,9 @@ def test_what_the_first_step_looks_up_are_the_checkpoints_vectors(
     saved = earlier.checkpoint()
     trainer, _ = continuing(config, data, kept(saved, tmp_path / "checkpoint"))
     step = next(iter(trainer.epoch_steps(packed_steps=1)))
-    trainer.table.refresh(step.plan)
-    leaf_ND = trainer.table.read(step.plan).detach()
+    placed, _ = step.to(trainer.device)
+    trainer.table.refresh(placed)
+    leaf_ND = trainer.table.read(placed).detach()
     looked_up = np.setdiff1d(step.plan.rows_N, step.plan.change.encoded)
     assert len(looked_up) > 5
     slots = np.searchsorted(step.plan.rows_N, looked_up)
@@ -189,7 +187,8 @@ def test_gradients_that_wait_stay_behind(config: TrainConfig, data: Path, tmp_pa
         assert saved.tensors["table-0"]["waiting_VD"].any()
         continued, _ = continuing(of_policy, data, kept(saved, tmp_path / policy))
         state = continued.planner.state_dict()
-        assert continued.table.waiting_VD is None
+        assert continued.table.waiting_VD is not None
+        assert not continued.table.waiting_VD.any()
         assert (state.window, state.window_start) == ((), 6)
         assert state.waiting_since_V is None or (state.waiting_since_V == NEVER).all()
         steps = list(continued.epoch_steps(packed_steps=4))
