@@ -22,6 +22,7 @@ from trainer.encode.policies import Policy
 from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import WarmStart, begin_from
+from trainer.optimise.optimiser import NonFiniteError
 from trainer.ranks.process_group import ALONE
 
 DONE = 9  # steps of the run that is continued
@@ -258,3 +259,16 @@ def test_the_lines_of_a_continued_run_count_its_own_steps(
     again = TrainingSession(start(config, data), tmp_path / "run")
     again.resume()
     assert again._trainer.position.plan_step == DONE + total
+
+
+def test_a_loss_that_is_not_finite_is_reported_by_the_runs_own_step(
+    config: TrainConfig, data: Path, earlier: Trainer, tmp_path: Path
+) -> None:
+    trainer, _ = continuing(config, data, kept(earlier.checkpoint(), tmp_path / "checkpoint"))
+    advance(trainer, 2)
+    trainer.check_finite()
+    with torch.no_grad():
+        next(trainer.model["head"].parameters()).fill_(float("nan"))
+    advance(trainer, 1)
+    with pytest.raises(NonFiniteError, match="step 2, epoch 0, "):
+        trainer.check_finite()
