@@ -16,12 +16,13 @@ from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint, ResumeError, checkpoint_errors
 from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
+from trainer.cost.memory import bytes_between_steps
 from trainer.cost.precision import AskedPrecision, multiplies_bfloat16, resolved, use_tensor_cores
 from trainer.data.backends import BACKENDS
 from trainer.data.directory import Packed, PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
-from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES
+from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES, WAITING_POLICIES
 from trainer.model.frozen import weights_sha256
 from trainer.model.half_copy import half_copy
 from trainer.model.item_input import ItemInput
@@ -209,7 +210,13 @@ def prepare(
         rows = rows_needed(directory, batch_rows)
         folder = store or directory.derived_folder
         stored = frozen_store(
-            split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
+            split,
+            directory,
+            folder,
+            rows=rows,
+            device=device,
+            reserved=_bytes_reserved(config, directory, model),
+            progress=lambda done: progress(done, len(rows)),
         )
     model = model.to(device)
     found = _prepared(config, directory, model, device=device, stored=stored, clicks_V=clicks_V, batch_rows=batch_rows)
@@ -259,6 +266,16 @@ def _prepared(
         device=device,
         clicks_V=clicks_V,
         trained_V=np.isin(np.arange(len(clicks_V)), batch_rows),
+    )
+
+
+def _bytes_reserved(config: TrainConfig, directory: PackedDirectory, model: nn.ModuleDict) -> int:
+    """Device bytes that training takes in addition to the frozen layers' output, without those of its steps."""
+    return bytes_between_steps(
+        model,
+        vectors=directory.manifest.tokens.rows * config.encoder.vector_width,
+        half=config.run.precision == "bfloat16",
+        waits=config.planner.policy in WAITING_POLICIES,
     )
 
 
