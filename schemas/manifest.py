@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Annotated, Any
 
 from schemas.errors import ContractError
+from schemas.item_use import item_use_fault
 from schemas.news import FIELDS
 from schemas.packed_batch import FORMAT_VERSION
 from schemas.spans import Span, spans_fault
@@ -225,8 +226,10 @@ def _check_counts(manifest: Manifest) -> None:
 
 
 def _check_tokens(manifest: Manifest) -> None:
-    """The token table's files can hold V rows of S segments of T tokens, and no more."""
+    """The token table's files can hold V rows of S segments of T tokens, and no more; item use has V rows."""
     rows, tokens = manifest.tokens.rows, manifest.tokens
+    if fault := item_use_fault({entry.path: (entry.rows, entry.bytes) for entry in manifest.files}, rows=rows):
+        raise ContractError(fault)
     most = rows * tokens.segments_per_item
     bounds = {
         "segment_start_V1": (rows + 1, rows + 1),

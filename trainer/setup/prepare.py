@@ -26,7 +26,7 @@ from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder
-from trainer.ranks.process_group import Ranks, summed
+from trainer.ranks.process_group import ALONE, Ranks, leader_first, summed
 from trainer.setup.encoder_trial import TrialRequest, try_encoder
 from trainer.setup.frozen_store import found_store, frozen_store, rows_needed
 from trainer.setup.token_check import check_tokens
@@ -93,7 +93,13 @@ def build_model(config: TrainConfig) -> nn.ModuleDict:
 
 
 def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(clicks of each item row in the training trajectories, the item rows in batches of any variant)."""
+    """(clicks of each item row in the training trajectories, the item rows in batches of any variant).
+
+    Older directories lack both, and all their batches are read.
+    """
+    use = directory.item_use()
+    if use is not None:
+        return use.clicks_V, np.flatnonzero(use.in_batches_V)
     clicks_V = np.zeros(directory.manifest.tokens.rows, np.int64)
     seen_V = np.zeros(len(clicks_V), np.bool_)
     order = Order(seed=config.run.seed, batches_per_step=1)
@@ -119,9 +125,11 @@ def short_superblocks(prepared: Prepared) -> str | None:
     )
 
 
-def prepare_again(checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device) -> Prepared:
+def prepare_again(
+    checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device, ranks: Ranks = ALONE
+) -> Prepared:
     """`data` prepared with the checkpoint's own config; the weights are still untrained."""
-    return prepare(config_of(checkpoint), data, store=store, device=device, progress=lambda *_: None)
+    return prepare(config_of(checkpoint), data, store=store, device=device, progress=lambda *_: None, ranks=ranks)
 
 
 def config_of(checkpoint: Checkpoint) -> TrainConfig:
@@ -144,10 +152,16 @@ def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
 
 
 def prepare(
-    config: TrainConfig, data: Packed | Path, *, store: Path | None, device: torch.device, progress: Progress
+    config: TrainConfig,
+    data: Packed | Path,
+    *,
+    store: Path | None,
+    device: torch.device,
+    progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> Prepared:
     """Open `data`, load and try the language model, fill or open the store of frozen output (by default
-    `<data>.frozen`; for data behind a URL in the cache)."""
+    `<data>.frozen`; for data behind a URL in the cache). Ranks wait for each other only there: the leader fills it."""
     config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
     directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
@@ -163,9 +177,10 @@ def prepare(
     if split.frozen_layers:
         rows = rows_needed(directory, batch_rows)
         folder = store or directory.derived_folder
-        stored = frozen_store(
-            split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
-        )
+        with leader_first(ranks):
+            stored = frozen_store(
+                split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
+            )
     model = model.to(device)
     return _prepared(config, directory, model, device=device, stored=stored, clicks_V=clicks_V, batch_rows=batch_rows)
 

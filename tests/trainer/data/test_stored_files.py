@@ -117,8 +117,8 @@ def test_a_directory_packed_before_there_were_spans_is_read_file_by_file(
     for epoch in range(2):
         assert same(list(steps(local, cache, backend, epoch=epoch)), list(steps(place, cache, backend, epoch=epoch)))
     assert counted.asked == []
-    sizes = {entry.sha256: entry.bytes for entry in read_manifest(place)[0].files}
-    assert kept(cache) == sizes
+    read = [entry for entry in read_manifest(place)[0].files if not entry.path.startswith("evaluation/")]
+    assert kept(cache) == {entry.sha256: entry.bytes for entry in read}
 
 
 def altered(place: Place, name: str, at: int) -> None:
@@ -140,7 +140,7 @@ def test_changed_bytes_of_batches_raise_an_error_with_the_row_group_when_they_ar
     assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["tokens/token_values.npy", "evaluation/part-0.parquet", "batches/_common_metadata"])
+@pytest.mark.parametrize("name", ["tokens/token_values.npy", "rows/clicks_V.npy", "batches/_common_metadata"])
 def test_changed_bytes_of_other_files_raise_an_error_at_opening(place: Place, tmp_path: Path, name: str) -> None:
     altered(place, name, 100)
     with pytest.raises(ContractError, match=rf"s3://.*/{name}: sha256 .*the manifest says"):
