@@ -61,9 +61,8 @@ def evaluate(
     """
     with found_checkpoint(checkpoint) as named, process_group() as ranks, stage("evaluation"):
         quiet_unless_leader(ranks)
-        saved, file = load_checkpoint(named.path.resolve()), out or figures_file(named)
-        packed, where = Packed.of(data, cache, verify), device_of(device)
-        prepared = prepare_again(saved, packed, store=store, device=where, ranks=ranks)
+        saved, file, where = load_checkpoint(named.path.resolve()), out or figures_file(named), device_of(device)
+        prepared = prepare_again(saved, Packed.of(data, cache, verify), store=store, device=where, ranks=ranks)
         catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
         inputs = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
         found = score_checkpoint(prepared, saved, ranks, predict=predictions is not None)

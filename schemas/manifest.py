@@ -228,8 +228,6 @@ def _check_counts(manifest: Manifest) -> None:
 def _check_tokens(manifest: Manifest) -> None:
     """The token table's files can hold V rows of S segments of T tokens, and no more; item use has V rows."""
     rows, tokens = manifest.tokens.rows, manifest.tokens
-    if fault := item_use_fault({entry.path: (entry.rows, entry.bytes) for entry in manifest.files}, rows=rows):
-        raise ContractError(fault)
     most = rows * tokens.segments_per_item
     bounds = {
         "segment_start_V1": (rows + 1, rows + 1),
@@ -248,3 +246,5 @@ def _check_tokens(manifest: Manifest) -> None:
             raise ContractError(f"{entry.path} has {entry.rows} rows, which is not the table of {shape}")
         if entry is not None and entry.bytes < entry.rows * ITEM_BYTES[name]:
             raise ContractError(f"{entry.path} has {entry.rows} rows in {entry.bytes} bytes")
+    if fault := item_use_fault({path: (entry.rows, entry.bytes) for path, entry in entries.items()}, rows=rows):
+        raise ContractError(fault)

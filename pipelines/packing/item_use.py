@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,11 +99,3 @@ def sum_pieces(work: Place, pieces: Sequence[Piece], *, rows: int) -> ItemUse:
 def write_item_use(folder: Place, use: ItemUse) -> list[FileEntry]:
     """Write the arrays of a packed directory's item use."""
     return write_arrays(folder, {use_file(name): array for name, array in use.arrays().items()})
-
-
-def use_of_batches(rows: int, batches: Iterable[Arrays]) -> ItemUse:
-    """The item use of batches of one variant, without evaluation impressions."""
-    found = UseSum(rows)
-    for batch in batches:
-        found.add_batches(held_in_batch(batch))
-    return found.total()
