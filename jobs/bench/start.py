@@ -1,0 +1,196 @@
+"""Benchmark: seconds from opening a directory to the first planned step, by its size and the number of processes; and
+what the loader costs per step. Needs what `steps` needs.
+
+Sizes take turns in one process each for one and for several ranks, after a start of each that is not timed: a start
+then reads the page cache, and no library for the first time.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, cast, get_args
+
+import torch
+
+from jobs.bench.drawn_directory import DrawnConfig
+from jobs.bench.drawn_run import ModelConfig, drawn_files
+from jobs.bench.plain_options import run_plain, words_of
+from schemas.storage.place import Place
+from trainer.config import TrainConfig
+from trainer.cost.flops import device_name
+from trainer.data.directory import Packed
+from trainer.data.files import Verify
+from trainer.loop.trainer import Trainer
+from trainer.ranks.process_group import Ranks, process_group, summed, wait_for_all
+from trainer.setup.prepare import DeviceName, device_of, prepare
+
+PARTS = ("prepare", "trainer", "first_step")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartConfig(ModelConfig):
+    """Sizes to measure."""
+
+    trajectories: tuple[int, ...] = (100_000, 1_000_000)
+    """total windows of clicks"""
+    items: int = 8_192
+    """V: number of item rows"""
+    live_items: int = 4_000
+    """news of a moment; the content of a step depends on it, not on the sizes"""
+    batch_trajectories: int = 64
+    """trajectories of a packed batch"""
+    ranks: tuple[int, ...] = (1, 2)
+    """numbers of processes that start together"""
+    rounds: int = 7
+    """starts of each size, alternating; medians are reported"""
+    loader_ranks: tuple[int, ...] = (1, 8)
+    """numbers of ranks for which the loader of one is timed; a step takes as many batches as the largest of them"""
+    loader_steps: int = 48
+    """steps that each loader makes in a round"""
+    verify: str = "sizes"
+    """sums that are checked on opening: sizes, sample or full"""
+    folder: str = ""
+    """folder for the random data, kept for the next time; empty = a temporary folder"""
+    part: str = ""
+    """with --folder: what to measure in this process, start or loader"""
+
+    def __post_init__(self) -> None:
+        if self.verify not in get_args(Verify):
+            raise ValueError(f"--verify is {self.verify!r}: use {', '.join(get_args(Verify))}")
+        if min(self.rounds, self.loader_steps, *self.ranks, *self.loader_ranks) < 1:
+            raise ValueError("--rounds, --loader-steps, --ranks and --loader-ranks: use 1 or more")
+
+    def drawn(self, trajectories: int) -> DrawnConfig:
+        """The random data of one size."""
+        return DrawnConfig(
+            trajectories=trajectories,
+            items=self.items,
+            batch_trajectories=self.batch_trajectories,
+            live_items=self.live_items,
+            seed=self.seed,
+        )
+
+
+def start(config: StartConfig, where: DeviceName) -> dict[str, Any]:
+    """Seconds of a start for each number of ranks and each size, and milliseconds of a loader's step."""
+    if config.part:
+        return _measured(config, where)
+    with _folder(config) as folder:
+        held = replace(config, folder=str(folder))
+        for size in config.trajectories:
+            drawn_files(folder, config, config.drawn(size))
+        starts = {_ranks(world): _child(replace(held, part="start"), where, world) for world in config.ranks}
+        loader = _child(replace(held, part="loader"), where, 1)
+    for name, found in starts.items():
+        print(_line(name, found), flush=True)
+    for name, each in loader.items():
+        print(f"loader of one of {name}: {each['milliseconds']:.1f} ms a step", flush=True)
+    return {"config": asdict(config), "device": device_name(device_of(where)), "start": starts, "loader": loader}
+
+
+@contextmanager
+def _folder(config: StartConfig) -> Iterator[Path]:
+    if config.folder:
+        Path(config.folder).mkdir(parents=True, exist_ok=True)
+        yield Path(config.folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
+        yield Path(folder)
+
+
+def _child(config: StartConfig, where: DeviceName, world: int) -> dict[str, Any]:
+    """The measurement of a process, or of several under torchrun, which all print the same."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)] if world > 1 else []
+    command = [sys.executable, *launcher, "-m", "jobs.bench.start", *words_of(config, where)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=dict(os.environ))
+    if done.returncode != 0:
+        raise ValueError(f"{_ranks(world)} ended with exit code {done.returncode}; the messages are above")
+    return dict(json.loads(done.stdout.rstrip().rpartition("\n")[2]))
+
+
+def _measured(config: StartConfig, where: DeviceName) -> dict[str, Any]:
+    files = {size: drawn_files(Path(config.folder), config, config.drawn(size)) for size in config.trajectories}
+    device = device_of(where)
+    if config.part == "loader":
+        return _loaders(config, *files[min(files)], device)
+    with process_group() as ranks:
+        torch.set_num_threads(max(1, torch.get_num_threads() // ranks.world))
+        found: dict[int, list[dict[str, float]]] = {size: [] for size in files}
+        for _ in range(config.rounds + 1):
+            for size, (training, data) in files.items():
+                found[size].append(_start(training, _packed(config, data), device, ranks))
+    sizes = {f"{size:,}": _medians(every[1:]) for size, every in found.items()}
+    seconds = [sizes[f"{size:,}"]["seconds"] for size in (min(files), max(files))]
+    return {"sizes": sizes, "largest_to_smallest": seconds[1] / seconds[0]}
+
+
+def _start(training: TrainConfig, packed: Packed, device: torch.device, ranks: Ranks) -> dict[str, float]:
+    """Seconds of one start and of its parts on the slowest rank, and processor seconds of all ranks."""
+    gc.collect()
+    wait_for_all()
+    used, marks = time.process_time(), [time.perf_counter()]
+    prepared = prepare(training, packed, store=None, device=device, progress=lambda *_: None, ranks=ranks)
+    marks.append(time.perf_counter())
+    trainer = Trainer(prepared, ranks)
+    marks.append(time.perf_counter())
+    with closing(trainer.epoch_steps(packed_steps=1)) as steps:
+        next(steps)
+        marks.append(time.perf_counter())
+        used = time.process_time() - used
+    seconds = {"seconds": marks[-1] - marks[0]}
+    seconds |= {name: end - begin for name, begin, end in zip(PARTS, marks, marks[1:], strict=False)}
+    slowest = {name: max(_of_every_rank(each, ranks)) for name, each in seconds.items()}
+    return slowest | {"processor_seconds": sum(_of_every_rank(used, ranks))}
+
+
+def _of_every_rank(number: float, ranks: Ranks) -> list[float]:
+    return summed([number if rank == ranks.rank else 0.0 for rank in range(ranks.world)])
+
+
+def _loaders(config: StartConfig, training: TrainConfig, data: Path, device: torch.device) -> dict[str, Any]:
+    """Milliseconds of the loader of the first of W ranks for one step: it reads its batches and plans them."""
+    run = replace(training.run, batches_per_step=max(config.loader_ranks))
+    prepared = prepare(
+        replace(training, run=run), _packed(config, data), store=None, device=device, progress=lambda *_: None
+    )
+    every: dict[str, list[float]] = {_ranks(world): [] for world in config.loader_ranks}
+    for _ in range(config.rounds + 1):
+        for world in config.loader_ranks:
+            trainer = Trainer(prepared, Ranks(0, world))
+            began = time.perf_counter()
+            with closing(trainer.epoch_steps(packed_steps=config.loader_steps)) as steps:
+                made = sum(1 for _ in steps)
+            every[_ranks(world)].append(1e3 * (time.perf_counter() - began) / made)
+    return {name: {"milliseconds": median(each[1:])} for name, each in every.items()}
+
+
+def _packed(config: StartConfig, data: Path) -> Packed:
+    return Packed(Place.of(data), verify=cast(Verify, config.verify))
+
+
+def _medians(every: list[dict[str, float]]) -> dict[str, float]:
+    return {name: median(each[name] for each in every) for name in every[0]}
+
+
+def _ranks(world: int) -> str:
+    return f"{world} rank" if world == 1 else f"{world} ranks"
+
+
+def _line(name: str, found: dict[str, Any]) -> str:
+    sizes = ", ".join(f"{size} trajectories {each['seconds']:.3f} s" for size, each in found["sizes"].items())
+    return f"start, {name}: {sizes}; largest / smallest {found['largest_to_smallest']:.3f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_plain("start", __doc__, StartConfig, start))
