@@ -1,8 +1,8 @@
 """Benchmark: seconds from opening a directory to the first planned step, by its size and the number of processes; and
 what the loader costs per step. Needs what `steps` needs.
 
-Sizes take turns in one process each for one and for several ranks, after a start of each that is not timed: a start
-then reads the page cache, and no library for the first time.
+Sizes take turns in the same processes, after a start of each that is not timed: later ones read the page cache, and no
+library for the first time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from trainer.cost.flops import device_name
 from trainer.data.directory import Packed
 from trainer.data.files import Verify
 from trainer.loop.trainer import Trainer
-from trainer.ranks.process_group import Ranks, process_group, summed, wait_for_all
+from trainer.ranks.process_group import Ranks, launched, process_group, summed, wait_for_all
 from trainer.setup.prepare import DeviceName, device_of, prepare
 
 PARTS = ("prepare", "trainer", "first_step")
@@ -62,8 +62,6 @@ class StartConfig(ModelConfig):
     """sums that are checked on opening: sizes, sample or full"""
     folder: str = ""
     """folder for the random data, kept for the next time; empty = a temporary folder"""
-    part: str = ""
-    """with --folder: what to measure in this process, start or loader"""
 
     def __post_init__(self) -> None:
         if self.verify not in get_args(Verify):
@@ -71,27 +69,17 @@ class StartConfig(ModelConfig):
         if min(self.rounds, self.loader_steps, *self.ranks, *self.loader_ranks) < 1:
             raise ValueError("--rounds, --loader-steps, --ranks and --loader-ranks: use 1 or more")
 
-    def drawn(self, trajectories: int) -> DrawnConfig:
-        """The random data of one size."""
-        return DrawnConfig(
-            trajectories=trajectories,
-            items=self.items,
-            batch_trajectories=self.batch_trajectories,
-            live_items=self.live_items,
-            seed=self.seed,
-        )
-
 
 def start(config: StartConfig, where: DeviceName) -> dict[str, Any]:
     """Seconds of a start for each number of ranks and each size, and milliseconds of a loader's step."""
-    if config.part:
-        return _measured(config, where)
+    if launched():
+        return _starts(config, where)
     with _folder(config) as folder:
         held = replace(config, folder=str(folder))
-        for size in config.trajectories:
-            drawn_files(folder, config, config.drawn(size))
-        starts = {_ranks(world): _child(replace(held, part="start"), where, world) for world in config.ranks}
-        loader = _child(replace(held, part="loader"), where, 1)
+        starts = {
+            _ranks(world): _child(held, where, world) if world > 1 else _starts(held, where) for world in held.ranks
+        }
+        loader = _loaders(held, where)
     for name, found in starts.items():
         print(_line(name, found), flush=True)
     for name, each in loader.items():
@@ -110,8 +98,8 @@ def _folder(config: StartConfig) -> Iterator[Path]:
 
 
 def _child(config: StartConfig, where: DeviceName, world: int) -> dict[str, Any]:
-    """The measurement of a process, or of several under torchrun, which all print the same."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)] if world > 1 else []
+    """The starts of several ranks under torchrun, which all print the same."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
     command = [sys.executable, *launcher, "-m", "jobs.bench.start", *words_of(config, where)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=dict(os.environ))
     if done.returncode != 0:
@@ -119,17 +107,26 @@ def _child(config: StartConfig, where: DeviceName, world: int) -> dict[str, Any]
     return dict(json.loads(done.stdout.rstrip().rpartition("\n")[2]))
 
 
-def _measured(config: StartConfig, where: DeviceName) -> dict[str, Any]:
-    files = {size: drawn_files(Path(config.folder), config, config.drawn(size)) for size in config.trajectories}
-    device = device_of(where)
-    if config.part == "loader":
-        return _loaders(config, *files[min(files)], device)
+def _files(config: StartConfig, trajectories: int) -> tuple[TrainConfig, Packed]:
+    drawn = DrawnConfig(
+        trajectories=trajectories,
+        items=config.items,
+        batch_trajectories=config.batch_trajectories,
+        live_items=config.live_items,
+        seed=config.seed,
+    )
+    training, data = drawn_files(Path(config.folder), config, drawn)
+    return training, Packed(Place.of(data), verify=cast(Verify, config.verify))
+
+
+def _starts(config: StartConfig, where: DeviceName) -> dict[str, Any]:
+    """Medians of the starts of each size on the ranks of this process."""
+    files = {size: _files(config, size) for size in config.trajectories}
     with process_group() as ranks:
-        torch.set_num_threads(max(1, torch.get_num_threads() // ranks.world))
         found: dict[int, list[dict[str, float]]] = {size: [] for size in files}
         for _ in range(config.rounds + 1):
-            for size, (training, data) in files.items():
-                found[size].append(_start(training, _packed(config, data), device, ranks))
+            for size, (training, packed) in files.items():
+                found[size].append(_start(training, packed, device_of(where), ranks))
     sizes = {f"{size:,}": _medians(every[1:]) for size, every in found.items()}
     seconds = [sizes[f"{size:,}"]["seconds"] for size in (min(files), max(files))]
     return {"sizes": sizes, "largest_to_smallest": seconds[1] / seconds[0]}
@@ -158,12 +155,11 @@ def _of_every_rank(number: float, ranks: Ranks) -> list[float]:
     return summed([number if rank == ranks.rank else 0.0 for rank in range(ranks.world)])
 
 
-def _loaders(config: StartConfig, training: TrainConfig, data: Path, device: torch.device) -> dict[str, Any]:
+def _loaders(config: StartConfig, where: DeviceName) -> dict[str, Any]:
     """Milliseconds of the loader of the first of W ranks for one step: it reads its batches and plans them."""
-    run = replace(training.run, batches_per_step=max(config.loader_ranks))
-    prepared = prepare(
-        replace(training, run=run), _packed(config, data), store=None, device=device, progress=lambda *_: None
-    )
+    training, packed = _files(config, min(config.trajectories))
+    training = replace(training, run=replace(training.run, batches_per_step=max(config.loader_ranks)))
+    prepared = prepare(training, packed, store=None, device=device_of(where), progress=lambda *_: None)
     every: dict[str, list[float]] = {_ranks(world): [] for world in config.loader_ranks}
     for _ in range(config.rounds + 1):
         for world in config.loader_ranks:
@@ -173,10 +169,6 @@ def _loaders(config: StartConfig, training: TrainConfig, data: Path, device: tor
                 made = sum(1 for _ in steps)
             every[_ranks(world)].append(1e3 * (time.perf_counter() - began) / made)
     return {name: {"milliseconds": median(each[1:])} for name, each in every.items()}
-
-
-def _packed(config: StartConfig, data: Path) -> Packed:
-    return Packed(Place.of(data), verify=cast(Verify, config.verify))
 
 
 def _medians(every: list[dict[str, float]]) -> dict[str, float]:
