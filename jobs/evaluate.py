@@ -12,9 +12,7 @@ from jobs.cli.training import quiet_unless_leader
 from schemas.storage.place import Place
 from trainer.checkpoint.files import load_checkpoint
 from trainer.checkpoint.resolve import found_checkpoint
-from trainer.data.cache import CacheConfig
-from trainer.data.directory import Packed
-from trainer.data.files import Verify
+from trainer.data.directory import ReadConfig
 from trainer.eval.baselines import EvaluationInputs
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.evaluate import evaluate_scores, score_checkpoint
@@ -33,8 +31,7 @@ def evaluate(
     out: Place | None = None,
     store: Path | None = None,
     device: DeviceName = "auto",
-    verify: Verify = "sizes",
-    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
+    read: ReadConfig = ReadConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any] | None:
     """AUC, MRR, nDCG@5 and nDCG@10 per impression with 95% intervals: the model, its baselines, slices, recall@k.
 
@@ -56,13 +53,11 @@ def evaluate(
         Folder of this machine that keeps the frozen layers' output; by default `<data>.frozen`.
     device
         Where to encode.
-    verify
-        Sums of --data to check first: of a few files, of a tenth, or of all. The rest is checked when it is read.
     """
     with found_checkpoint(checkpoint) as named, process_group() as ranks, stage("evaluation"):
         quiet_unless_leader(ranks)
         saved, file, where = load_checkpoint(named.path.resolve()), out or figures_file(named), device_of(device)
-        prepared = prepare_again(saved, Packed.of(data, cache, verify), store=store, device=where, ranks=ranks)
+        prepared = prepare_again(saved, read.packed(data), store=store, device=where, ranks=ranks)
         catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
         inputs = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
         found = score_checkpoint(prepared, saved, ranks, predict=predictions is not None)

@@ -34,14 +34,14 @@ def inspect_batches(
     plot
         PNG to draw; by default `<data>.png` next to the directory, or in the working folder if `data` is remote.
     verify
-        Sums of --data to check first: of a few files, of a tenth, or of all. The rest is checked when it is read.
+        Sums to check first: of a few files, a tenth, or all (full). Others are checked when they are read.
     """
     data = Place.of(data).resolve()
     path = Place.of(_default_plot(data)) if plot is None else plot
     if Path(path.name).suffix.lower() != ".png":
         raise InputError(f"--plot {path}: name a file that ends in .png")
     with stage("sizes and sha256 of files"):
-        directory = PackedDirectory.open(Packed.of(data, cache, verify))
+        directory = PackedDirectory.open(Packed(data, cache, verify))
     with stage("token table and evaluation impressions"):
         directory.token_table()
         directory.evaluation()

@@ -7,17 +7,15 @@ from typing import Any, Literal
 
 from jobs.cli import training as terminal
 from jobs.cli.command_line import run
-from jobs.cli.watch import check_trackers, train_to_end
+from jobs.cli.watch import check_trackers, watched
 from schemas.storage.place import Place
-from trainer.checkpoint.working_folder import working_folder
+from trainer.checkpoint.working_folder import Working, working_folder
 from trainer.config import TrainConfig
-from trainer.data.cache import CacheConfig
-from trainer.data.directory import Packed
-from trainer.data.files import Verify
-from trainer.loop.session import outline
+from trainer.data.directory import ReadConfig
+from trainer.loop.session import TrainingSession, outline
 from trainer.loop.trainer import Trainer
 from trainer.ranks.process_group import process_group
-from trainer.setup.prepare import DeviceName, device_of, resolve_precision
+from trainer.setup.prepare import DeviceName, device_of, resolve_for_device
 
 
 def train(
@@ -30,8 +28,7 @@ def train(
     dry_run: bool = False,
     store: Path | None = None,
     device: DeviceName = "auto",
-    verify: Verify = "sizes",
-    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
+    read: ReadConfig = ReadConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any] | None:
     """Train a recommender from a packed directory.
 
@@ -53,19 +50,29 @@ def train(
         Folder of this machine, mapped into memory, with the frozen layers' output; by default `<data>.frozen`.
     device
         Where to train.
-    verify
-        Sums of --data to check first: of a few files, of a tenth, or of all. The rest is checked when it is read.
     """
     with process_group() as ranks, working_folder(out, ranks, resume=resume == "auto") as at:
         check_trackers(config.run)
         terminal.quiet_unless_leader(ranks)
-        config = resolve_precision(config, device_of(device), ranks, begun=at.begun)
-        packed = Packed.of(data, cache, verify)
-        prepared = terminal.prepare_with_progress(config, packed, ranks, store=store, device=device)
+        config = resolve_for_device(config, device_of(device), ranks, begun=at.begun)
+        prepared = terminal.prepare_with_progress(config, read.packed(data), ranks, store=store, device=device)
         trainer = Trainer(prepared, ranks, terminal.load_initial_weights(prepared, init_from).get("chosen_by", []))
-        summary = outline(trainer) if dry_run else train_to_end(trainer, at)
+        summary = outline(trainer) if dry_run else _trained(trainer, at)
         terminal.write_report(at, data, trainer, dry_run=dry_run)
     return at.with_place(summary) if ranks.leads else None
+
+
+def _trained(trainer: Trainer, at: Working) -> dict[str, Any]:
+    with terminal.run_folder(at.folder, trainer), watched(trainer, at.folder) as watch:
+        on: dict[str, Any] = dict(on_line=watch.line, on_evaluation=watch.evaluated, asked_to_stop=watch.asked_to_stop)
+        session = TrainingSession(trainer, at.folder, follower=at.follower, **on)
+        resumed_from = terminal.resume_run(session, trainer, at)
+        terminal.write_config(at, trainer)
+        watch.begin()
+        session.fit()
+        if session.stopped:
+            watch.stopped()
+        return {**session.summary(), "gone_on_from": resumed_from}
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, cast, get_args
 
-import torch
-
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, drawn_files
 from jobs.bench.plain_options import run_plain, words_of
@@ -126,18 +124,18 @@ def _starts(config: StartConfig, where: DeviceName) -> dict[str, Any]:
         found: dict[int, list[dict[str, float]]] = {size: [] for size in files}
         for _ in range(config.rounds + 1):
             for size, (training, packed) in files.items():
-                found[size].append(_start(training, packed, device_of(where), ranks))
+                found[size].append(_start(training, packed, where, ranks))
     sizes = {f"{size:,}": _medians(every[1:]) for size, every in found.items()}
     seconds = [sizes[f"{size:,}"]["seconds"] for size in (min(files), max(files))]
     return {"sizes": sizes, "largest_to_smallest": seconds[1] / seconds[0]}
 
 
-def _start(training: TrainConfig, packed: Packed, device: torch.device, ranks: Ranks) -> dict[str, float]:
+def _start(training: TrainConfig, packed: Packed, where: DeviceName, ranks: Ranks) -> dict[str, float]:
     """Seconds of one start and of its parts on the slowest rank, and processor seconds of all ranks."""
     gc.collect()
     wait_for_all()
     used, marks = time.process_time(), [time.perf_counter()]
-    prepared = prepare(training, packed, store=None, device=device, progress=lambda *_: None, ranks=ranks)
+    prepared = prepare(training, packed, store=None, device=device_of(where), progress=lambda *_: None, ranks=ranks)
     marks.append(time.perf_counter())
     trainer = Trainer(prepared, ranks)
     marks.append(time.perf_counter())

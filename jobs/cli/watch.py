@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.cli.stopping import stop_requests
-from jobs.cli.training import print_profile, print_stopped, resume_run, run_folder, training_bar, write_config
+from jobs.cli.training import print_profile, print_stopped, training_bar
 from jobs.tracking import curves, mlflow_run
 from jobs.tracking.curves import Curves
 from jobs.tracking.mlflow_run import MlflowRun
 from jobs.tracking.step_profile import StepProfile
 from schemas.errors import InputError
-from trainer.checkpoint.working_folder import Working
-from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.run_config import RunConfig
 
@@ -112,17 +110,3 @@ def watched(trainer: Trainer, out: Path) -> Iterator[Watch]:
                 error.add_note(str(other))
             raise
         watch.end(watch.status)
-
-
-def train_to_end(trainer: Trainer, at: Working) -> dict[str, Any]:
-    """Train from the run's newest checkpoint, or from the beginning, to the end or until asked to stop."""
-    with run_folder(at.folder, trainer), watched(trainer, at.folder) as watch:
-        on: dict[str, Any] = dict(on_line=watch.line, on_evaluation=watch.evaluated, asked_to_stop=watch.asked_to_stop)
-        session = TrainingSession(trainer, at.folder, follower=at.follower, **on)
-        resumed_from = resume_run(session, trainer, at)
-        write_config(at, trainer)
-        watch.begin()
-        session.fit()
-        if session.stopped:
-            watch.stopped()
-        return {**session.summary(), "gone_on_from": resumed_from}

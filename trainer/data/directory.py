@@ -40,9 +40,20 @@ class Packed:
     verify: Verify = "sizes"
 
     @classmethod
-    def of(cls, named: Packed | Place | Path, cache: CacheConfig | None = None, verify: Verify = "sizes") -> Packed:
+    def of(cls, named: Packed | Place | Path, cache: CacheConfig | None = None) -> Packed:
         """Converts a place or path, as jobs are given it."""
-        return named if isinstance(named, Packed) else cls(Place.of(named), cache or CacheConfig(), verify)
+        return named if isinstance(named, Packed) else cls(Place.of(named), cache or CacheConfig())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadConfig(CacheConfig):
+    """How a job reads a packed directory."""
+
+    verify: Verify = "sizes"  # Sums of --data to check first: of a few files, a tenth, or all (full); others when read
+
+    def packed(self, place: Place) -> Packed:
+        """The directory at the place, read in this way."""
+        return Packed(place, self, self.verify)
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,14 +197,14 @@ def test_a_directory_of_more_files_than_may_be_open_is_verified_and_read(tmp_pat
     directory = packed_directory(tmp_path / "packed", trajectories=120, size=1, superblock=1, files=120)
     program = (
         "import resource, sys\n"
-        "from pathlib import Path\n"
+        "from schemas.storage.place import Place\n"
         "from trainer.data.backends import BACKENDS\n"
         "from trainer.data.directory import Packed, PackedDirectory\n"
         "from trainer.data.position import Order\n"
         "from trainer.data.reader import Reader\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))\n"
         "for verify in ('sizes', 'full'):\n"
-        "    opened = PackedDirectory.open(Packed.of(Path(sys.argv[1]), verify=verify))\n"
+        "    opened = PackedDirectory.open(Packed(Place.of(sys.argv[1]), verify=verify))\n"
         "    reader = Reader(opened, Order(seed=1, batches_per_step=1), BACKENDS[sys.argv[2]])\n"
         "    print(sum(len(step) for step in reader.steps(0)))\n"
     )
