@@ -119,9 +119,13 @@ class RunLog:
             self._rate_factor = update.rate_factor
             for part, norm in update.norms.items():
                 self._norms.setdefault(part, []).append(norm)
+        if self.writes_at(step):
+            self._write(step.plan.step + 1, epoch)
+
+    def writes_at(self, step: PlannedStep) -> bool:
+        """Whether `record` of this step writes a line, for which it reads losses from the device."""
         done = step.plan.step + 1
-        if done % self.every == 0 or done == self.total_steps:
-            self._write(done, epoch)
+        return done % self.every == 0 or done == self.total_steps
 
     def _write(self, done: int, epoch: int) -> None:
         loss = self._loss_since()
