@@ -17,10 +17,7 @@ from trainer.checkpoint.files import Checkpoint, ResumeError, checkpoint_errors
 from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
 from trainer.cost.precision import resolved, use_tensor_cores
-from trainer.data.backends import BACKENDS
 from trainer.data.directory import Packed, PackedDirectory
-from trainer.data.position import Order
-from trainer.data.reader import Reader
 from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
@@ -29,6 +26,7 @@ from trainer.model.text_encoder import TextEncoder
 from trainer.ranks.process_group import ALONE, Ranks, leader_first, summed
 from trainer.setup.encoder_trial import TrialRequest, try_encoder
 from trainer.setup.frozen_store import found_store, frozen_store, rows_needed
+from trainer.setup.item_rows import clicks_per_row
 from trainer.setup.token_check import check_tokens
 from trainer.tasks.ranking import RankingHead
 
@@ -110,26 +108,6 @@ def build_model(config: TrainConfig) -> nn.ModuleDict:
     encoder = TextEncoder(config.encoder)
     head = RankingHead(config.user, vector_width=config.encoder.vector_width)
     return nn.ModuleDict({"encoder": encoder, "head": head})
-
-
-def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(clicks of each item row in the training trajectories, the item rows in batches of any variant).
-
-    Older directories lack both, and all their batches are read.
-    """
-    use = directory.item_use()
-    if use is not None:
-        return use.clicks_V, np.flatnonzero(use.in_batches_V)
-    clicks_V = np.zeros(directory.manifest.tokens.rows, np.int64)
-    seen_V = np.zeros(len(clicks_V), np.bool_)
-    order = Order(seed=config.run.seed, batches_per_step=1)
-    for variant in range(directory.variants):
-        for batches in Reader(directory, order, BACKENDS[config.run.reader]).steps(variant):
-            for batch in batches:
-                seen_V[batch.ask_M] = True
-                if variant == 0:  # the others hold the same clicks
-                    np.add.at(clicks_V, batch.ask_M[batch.click_slot_BL[batch.click_mask_BL]], 1)
-    return clicks_V, np.flatnonzero(seen_V)
 
 
 def short_superblocks(prepared: Prepared) -> str | None:

@@ -25,7 +25,8 @@ from trainer.data.files import Verify
 from trainer.ranks.process_group import Ranks
 from trainer.setup import prepare as setup
 from trainer.setup.frozen_store import rows_needed
-from trainer.setup.prepare import clicks_per_row, prepare
+from trainer.setup.item_rows import clicks_per_row
+from trainer.setup.prepare import prepare
 
 FILES = [use_file(name) for name in DTYPES]
 

@@ -35,7 +35,8 @@ from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.optimise.optimiser import NonFiniteError, OptimiserConfig
 from trainer.run_config import RunConfig
-from trainer.setup.prepare import Prepared, clicks_per_row, prepare, short_superblocks
+from trainer.setup.item_rows import clicks_per_row
+from trainer.setup.prepare import Prepared, prepare, short_superblocks
 from trainer.setup.token_check import check_tokens
 
 CPU = torch.device("cpu")
