@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from array import array
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -34,6 +35,7 @@ PlainPath = Annotated[  # below a folder: relative, without . and .., of printab
 ShortText = Annotated[str, msgspec.Meta(max_length=4096)]
 
 _AGAIN = "Make it again with the job that wrote it"
+_NESTED = (dict, list)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
@@ -135,8 +137,8 @@ def _levels(found: Any) -> Iterator[tuple[Collection[Any], set[type]]]:
         for values in level:
             kinds = set(map(type, values))
             yield values, kinds
-            if not kinds.isdisjoint((list, dict)):
-                inner = (value for value in values if type(value) in (list, dict))
+            if not kinds.isdisjoint(_NESTED):
+                inner = (value for value in values if type(value) in _NESTED)
                 deeper += [value.values() if type(value) is dict else value for value in inner]
         if not deeper:
             return
@@ -145,13 +147,15 @@ def _levels(found: Any) -> Iterator[tuple[Collection[Any], set[type]]]:
 
 
 def _check_numbers(values: Collection[Any], kinds: set[type]) -> None:
-    for kind in kinds & {int, float}:
-        own = values if len(kinds) == 1 else [value for value in values if type(value) is kind]
-        for number in (min(own), max(own)):
-            if kind is int and not -(2**63) <= number < 2**64:
-                raise ValueError(f"the integer {str(number)[:24]}… is beyond 64 bits")
-            if kind is float and math.isinf(number):
-                raise ValueError("a number is beyond what a double holds")
+    if int in kinds:
+        integers = values if len(kinds) == 1 else [value for value in values if type(value) is int]
+        try:
+            array("q", integers)  # the fastest look at each
+        except OverflowError:
+            if beyond := [integer for integer in integers if not -(2**63) <= integer < 2**64]:
+                raise ValueError(f"the integer {str(beyond[0])[:24]}… is beyond 64 bits") from None
+    if float in kinds and (math.inf in values or -math.inf in values):
+        raise ValueError("a number is beyond what a double holds")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -170,14 +174,14 @@ def _no_constant(name: str) -> NoReturn:
 def _stray(found: Any, known: Any, place: str) -> str | None:
     """The place of the first name in `found` that its converted form `known` lacks."""
     if isinstance(found, dict) and isinstance(known, Mapping):
+        if unknown := found.keys() - known.keys():
+            return f"{place}.{next(name for name in found if name in unknown)[:80]}"
         for name, value in found.items():
-            if name not in known:
-                return f"{place}.{name[:80]}"
-            if stray := _stray(value, known[name], f"{place}.{name}"):
+            if type(value) in _NESTED and (stray := _stray(value, known[name], f"{place}.{name}")):
                 return stray
-    if isinstance(found, list) and not {list, dict}.isdisjoint(map(type, found)):
+    if isinstance(found, list) and type(found[0] if found else None) in _NESTED:  # the others are of the same type
         for number, (value, own) in enumerate(zip(found, known, strict=False)):
-            if isinstance(value, list | dict) and (stray := _stray(value, own, f"{place}[{number}]")):
+            if stray := _stray(value, own, f"{place}[{number}]"):
                 return stray
     return None
 
