@@ -40,6 +40,8 @@ PARTS = ("prepare", "trainer", "first_step")
 class StartConfig(ModelConfig):
     """Sizes to measure."""
 
+    size: str = "minilm"
+    """tiny, minilm or base: the encoder's shape; a larger one takes longer to load and try"""
     trajectories: tuple[int, ...] = (100_000, 1_000_000)
     """total windows of clicks"""
     items: int = 8_192
@@ -126,8 +128,11 @@ def _starts(config: StartConfig, where: DeviceName) -> dict[str, Any]:
             for size, (training, packed) in files.items():
                 found[size].append(_start(training, packed, where, ranks))
     sizes = {f"{size:,}": _medians(every[1:]) for size, every in found.items()}
-    seconds = [sizes[f"{size:,}"]["seconds"] for size in (min(files), max(files))]
-    return {"sizes": sizes, "largest_to_smallest": seconds[1] / seconds[0]}
+    ratios = {
+        ending: sizes[f"{max(files):,}"][name] / sizes[f"{min(files):,}"][name]
+        for ending, name in (("", "seconds"), ("_processor", "processor_seconds"))
+    }
+    return {"sizes": sizes, **{f"largest_to_smallest{ending}": ratio for ending, ratio in ratios.items()}}
 
 
 def _start(training: TrainConfig, packed: Packed, where: DeviceName, ranks: Ranks) -> dict[str, float]:
@@ -179,7 +184,8 @@ def _ranks(world: int) -> str:
 
 def _line(name: str, found: dict[str, Any]) -> str:
     sizes = ", ".join(f"{size} trajectories {each['seconds']:.3f} s" for size, each in found["sizes"].items())
-    return f"start, {name}: {sizes}; largest / smallest {found['largest_to_smallest']:.3f}"
+    ratios = f"{found['largest_to_smallest']:.3f}, by processor time {found['largest_to_smallest_processor']:.3f}"
+    return f"start, {name}: {sizes}; largest / smallest {ratios}"
 
 
 if __name__ == "__main__":

@@ -14,14 +14,26 @@ from tests.jobs.bench.bare import bench
 
 
 def test_every_size_is_started_alone_and_on_two_ranks(tmp_path: Path) -> None:
-    small = ("--trajectories", "40", "160", "--items", "128", "--live-items", "100", "--batch-trajectories", "4")
+    small = (
+        "--size",
+        "tiny",
+        "--trajectories",
+        "40",
+        "160",
+        "--items",
+        "128",
+        "--live-items",
+        "100",
+        "--batch-trajectories",
+        "4",
+    )
     done = bench(tmp_path, "start", *small, "--rounds", "1", "--loader-ranks", "1", "2", "--loader-steps", "3")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert list(found["start"]) == ["1 rank", "2 ranks"]
     for starts in found["start"].values():
         assert list(starts["sizes"]) == ["40", "160"]
-        assert starts["largest_to_smallest"] > 0
+        assert starts["largest_to_smallest"] > 0 < starts["largest_to_smallest_processor"]
         for figures in starts["sizes"].values():
             assert 0 < sum(figures[name] for name in PARTS) <= 1.1 * figures["seconds"]
             assert figures["processor_seconds"] > 0
