@@ -167,6 +167,15 @@ def test_a_run_goes_on_from_an_older_checkpoint(folder: Path) -> None:
     assert after == pytest.approx(unbroken, abs=1e-3)  # processors round differently, and steps add that up
 
 
+def test_a_new_run_continues_an_older_checkpoint(folder: Path) -> None:
+    unpack("packed-3", "checkpoint-4")
+    cold = summary_of(train, *DATA, "--out", "cold", *MODEL)
+    found = summary_of(train, *DATA, "--out", "next", *MODEL, "--init-from", "run/checkpoint")
+    position = json.loads(Path(found["checkpoint"], "state.json").read_text())["position"]
+    assert (position["step"], position["first_step"]) == (39, STOPPED_AT)
+    assert found["encoded"] < cold["encoded"]
+
+
 def test_an_older_checkpoint_is_evaluated_and_exported(folder: Path) -> None:
     unpack("lake", "packed-3", "checkpoint-4")
     given = (*DATA, *LAKE, "--checkpoint", "run/checkpoint")

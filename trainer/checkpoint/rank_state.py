@@ -42,6 +42,12 @@ def state_of_rank(checkpoint: Checkpoint, ranks: Ranks, policy: Policy) -> RankS
     return RankState(*_freshest(states), random)
 
 
+def freshest_state(checkpoint: Checkpoint) -> RankState:
+    """The freshest vector of every item over all ranks, without waiting gradients: what another run can begin with."""
+    states = [_saved(checkpoint, rank) for rank in range(int(checkpoint.state["ranks"]))]
+    return RankState(*_freshest(states), random=None)
+
+
 def _saved(checkpoint: Checkpoint, rank: int) -> RankState:
     arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors[f"planner-{rank}"].items()}
     random = checkpoint.tensors[f"random-{rank}"]["torch"]

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from trainer.checkpoint.files import Checkpoint, ResumeError
+from trainer.encode.plan import MOST_STEPS
 from trainer.loop.staleness import Drift
 from trainer.loop.trainer import Trainer
 
@@ -20,15 +21,17 @@ def check_compatible(checkpoint: Checkpoint, trainer: Trainer) -> None:
     later.
     """
     rows, step = trainer.directory.manifest.tokens.rows, trainer.step
+    at = trainer.position
     width = trainer.config.encoder.vector_width
     for rank in range(int(checkpoint.state["ranks"])):
         for name, tensor in checkpoint.tensors[f"table-{rank}"].items():
             _check(tensor.shape == (rows, width) and tensor.is_floating_point(), f"table-{rank} {name}", tensor)
-        _check_planner(checkpoint.tensors[f"planner-{rank}"], f"planner-{rank}", rows=rows, step=step)
+        _check_planner(checkpoint.tensors[f"planner-{rank}"], f"planner-{rank}", rows=rows, step=at.plan_step)
     state = checkpoint.state
     integers = all(type(state["position"][name]) is int for name in ("epoch", "epoch_step", "step"))
-    at, epochs, total_steps = trainer.position, trainer.config.run.epochs, trainer.total_steps
+    epochs, total_steps = trainer.config.run.epochs, trainer.total_steps
     inside = 0 <= at.epoch <= epochs and 0 <= at.epoch_step <= step <= total_steps
+    inside &= 0 <= at.first_step <= MOST_STEPS - total_steps
     steps = [number for change in state["shortened"] for number in change]
     integers &= all(type(number) is int and number >= 0 for number in steps)
     if not (integers and inside):

@@ -108,6 +108,7 @@ class RunLog:
         self, step: PlannedStep, loss: Tensor, *, epoch: int, drift: Drift | None = None, update: Update | None = None
     ) -> None:
         """Count a finished step; write a line on logging steps and on the last. `drift`: None where not measured."""
+        writes = self.writes_next()
         self.drifts += [] if drift is None else [drift]
         now = time.perf_counter()
         for totals in (self.totals, self._since):
@@ -119,12 +120,12 @@ class RunLog:
             self._rate_factor = update.rate_factor
             for part, norm in update.norms.items():
                 self._norms.setdefault(part, []).append(norm)
-        if self.writes_at(step):
-            self._write(step.plan.step + 1, epoch)
+        if writes:
+            self._write(self.totals.steps, epoch)
 
-    def writes_at(self, step: PlannedStep) -> bool:
-        """Whether `record` of this step writes a line, for which it reads losses from the device."""
-        done = step.plan.step + 1
+    def writes_next(self) -> bool:
+        """Whether the next `record` writes a line, for which it reads losses from the device."""
+        done = self.totals.steps + 1
         return done % self.every == 0 or done == self.total_steps
 
     def _write(self, done: int, epoch: int) -> None:

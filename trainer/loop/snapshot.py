@@ -28,6 +28,13 @@ class Position:
     epoch: int = 0
     epoch_step: int = 0
     step: int = 0
+    first_step: int = 0
+    """steps of the earlier runs that this one continues with --init-from: planners count on from there"""
+
+    @property
+    def plan_step(self) -> int:
+        """The planner's number of the next step. It decides coins, ages and seeds, and never repeats."""
+        return self.first_step + self.step
 
 
 class Snapshots:
