@@ -35,7 +35,7 @@ def test_every_size_is_started_alone_and_on_two_ranks(tmp_path: Path) -> None:
         assert list(starts["sizes"]) == ["40", "160"]
         assert starts["largest_to_smallest"] > 0 < starts["largest_to_smallest_processor"]
         for figures in starts["sizes"].values():
-            assert 0 < sum(figures[name] for name in PARTS) <= 1.1 * figures["seconds"]
+            assert all(0 < figures[name] <= figures["seconds"] for name in PARTS)
             assert figures["processor_seconds"] > 0
     assert {name: each["milliseconds"] > 0 for name, each in found["loader"].items()} == {
         "1 rank": True,
