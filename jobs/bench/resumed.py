@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
-from jobs.bench.plain_options import run_plain
+from jobs.bench.plain_options import run_plain, words_of
 from trainer.checkpoint.files import load_checkpoint
 from trainer.checkpoint.retention import Checkpoints
 from trainer.cost.flops import device_name
@@ -121,14 +121,7 @@ def _train(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str, 
 
 
 def _start(config: ResumedConfig, where: DeviceName) -> subprocess.Popen[str]:
-    options = ["--device", where]
-    for field in fields(config):
-        value, option = getattr(config, field.name), field.name.replace("_", "-")
-        if isinstance(value, bool):
-            options.append(f"--{'' if value else 'no-'}{option}")
-        else:
-            options.append(f"--{option}={value}")
-    command = [sys.executable, "-m", "jobs.bench.resumed", *options]
+    command = [sys.executable, "-m", "jobs.bench.resumed", *words_of(config, where)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
 
 

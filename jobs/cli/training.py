@@ -30,7 +30,7 @@ from trainer.data.directory import Packed
 from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import WarmStart, begin_from
-from trainer.ranks.process_group import Ranks, leader_first
+from trainer.ranks.process_group import Ranks
 from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.setup.principal_start import start_projection
 
@@ -55,12 +55,12 @@ def print_config(config: TrainConfig) -> None:
 def prepare_with_progress(
     config: TrainConfig, data: Packed, ranks: Ranks, *, store: Path | None, device: DeviceName
 ) -> Prepared:
-    """Print the config, prepare an untrained model with a bar, the leader first, and print how to pack better."""
+    """Print the config, prepare an untrained model with a bar, and print how to pack better."""
     print_config(config)
     if warning := emulation(config.run.precision, device_of(device)):
         console.print(f"  {warning}. {_OTHER_PRECISION}", style="yellow", markup=False, soft_wrap=True)
-    with leader_first(ranks), stage("frozen layers, once per news") as bar:
-        prepared = prepare(config, data, store=store, device=device_of(device), progress=bar.more)
+    with stage("frozen layers, once per news") as bar:
+        prepared = prepare(config, data, store=store, device=device_of(device), progress=bar.more, ranks=ranks)
     if hint := short_superblocks(prepared):
         console.print(f"  {hint}", style="yellow")
     return prepared

@@ -27,7 +27,9 @@ def arrow_superblocks(directory: PackedDirectory, wanted: Sequence[int]) -> Iter
         for number in wanted:
             path, row_group, _ = superblocks[number]
             with directory.reading(number), open_file(path) as file:
-                batches: list[Arrays] = [*decoded_rows(file.read_row_group(row_group, columns=names), names)]
+                # Arrow's threads would call the file, which is Python's, and abort a process that ends meanwhile.
+                table = file.read_row_group(row_group, columns=names, use_threads=False)
+                batches: list[Arrays] = [*decoded_rows(table, names)]
             yield batches
 
 

@@ -160,7 +160,11 @@ def _lives(process: int) -> bool:
 
 
 def rows_needed(directory: PackedDirectory, batch_rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Item rows of the batches and of the evaluation impressions, ascending."""
+    """Item rows of the batches and of the evaluation impressions, ascending. Of an older directory, which does not list
+    those, all impressions are read."""
+    use = directory.item_use()
+    if use is not None:
+        return np.flatnonzero(use.in_batches_V | use.in_evaluation_V)
     evaluation = directory.evaluation()
     lists = [evaluation[name].combine_chunks().flatten().to_numpy() for name in ("history_row", "shown_row")]
     rows = np.unique(np.concatenate([batch_rows, *lists]))
