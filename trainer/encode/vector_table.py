@@ -6,7 +6,7 @@ atomic: the table does not change before commit, and commit allocates no memory,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,16 +141,23 @@ class VectorTable:
         self._kept_chunks = kept // 2
         return kept > 0
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Copies of the vectors and the waiting gradients as of the last commit, for a checkpoint."""
-        state = {"vector_VD": self.vector_VD.clone()}
-        return state if self.waiting_VD is None else {**state, "waiting_VD": self.waiting_VD.clone()}
+    def state_dict(self, rows_R: IntArray) -> dict[str, Tensor]:
+        """Copies as of the last commit, for a checkpoint: the vectors of `rows_R`, and all gradients that wait."""
+        row_R = self._index(rows_R)
+        state = {"row_R": row_R, "vector_RD": self.vector_VD[row_R]}
+        if self.waiting_VD is None:
+            return state
+        row_Q = torch.linalg.vector_norm(self.waiting_VD, float("inf"), dim=1).nonzero()[:, 0]
+        return {**state, "waiting_row_Q": row_Q, "waiting_QD": self.waiting_VD[row_Q]}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Resumes from `state`."""
-        self.vector_VD.copy_(state["vector_VD"])
-        waiting = state.get("waiting_VD")
-        self.waiting_VD = None if waiting is None else waiting.to(self.vector_VD, copy=True)
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Resumes from `state`; the vectors of all other rows are 0."""
+        self.vector_VD.zero_()
+        self.vector_VD[state["row_R"].to(self._device)] = state["vector_RD"].to(self.vector_VD)
+        self.waiting_VD = None
+        if "waiting_row_Q" in state:
+            self.waiting_VD = torch.zeros_like(self.vector_VD)
+            self.waiting_VD[state["waiting_row_Q"].to(self._device)] = state["waiting_QD"].to(self.vector_VD)
 
     def _exchange_vectors(self, plan: Plan, exchanged: IntArray, leaf_ND: Tensor) -> None:
         """Fills the leaf with the vectors that other ranks encoded: a sum in which each rank adds zeros for these."""
