@@ -24,7 +24,7 @@ class Curve(NamedTuple):
 CURVES = (
     Curve("loss", "Loss", "loss per click", "Cross-entropy over the candidates.", {"loss": "loss"}, from_zero=False),
     Curve(
-        "clicks", "Clicks per second", "clicks/s", "Clicks predicted ÷ wall time, waiting for data included.",
+        "clicks", "Clicks per second", "clicks/s", "Clicks predicted ÷ time of the steps, waiting for data included.",
         {"clicks/s": "clicks_per_second"},
     ),
     Curve(
@@ -68,7 +68,7 @@ def training(facts: Facts) -> Section | None:
 def _tiles(facts: Facts) -> Iterator[Tile]:
     found: dict[str, Any] = facts.parts["training"]
     yield Tile(label="Clicks predicted", value=integer(found["targets"]), caption=f"in {seconds(found['seconds'])}")
-    yield Tile(label="Clicks per second", value=rate(found["clicks_per_second"]), caption="mean of the entire run")
+    yield Tile(label="Clicks per second", value=rate(found["clicks_per_second"]), caption="mean of all steps")
     if found["seconds"]:
         caption = f"{found['data_wait_seconds']:.2f} s of {seconds(found['seconds'])}"
         yield Tile(

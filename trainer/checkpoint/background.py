@@ -14,9 +14,9 @@ class Background:
     def __init__(self, name: str) -> None:
         """`name`: of the thread."""
         self._pool = ThreadPoolExecutor(1, name)
-        self._job: Future[None] | None = None
+        self._job: Future[object] | None = None
 
-    def start(self, job: Callable[[], None]) -> None:
+    def start(self, job: Callable[[], object]) -> None:
         """Start `job` when the one before has ended; raises the error of that one."""
         self.wait()
         self._job = self._pool.submit(job)

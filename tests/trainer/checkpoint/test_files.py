@@ -165,7 +165,7 @@ def test_a_checkpoint_of_the_version_without_sums_is_read(tmp_path: Path) -> Non
     file.write_text(json.dumps(state | {"format_version": 3}))
     assert torch.equal(load_checkpoint(tmp_path / "c").tensors["model"]["a"], torch.arange(3.0))
     file.write_text(json.dumps(state | {"format_version": 2}))
-    with pytest.raises(ResumeError, match=r"format version 2, this code reads 4\. Train again"):
+    with pytest.raises(ResumeError, match=r"format version 2, this code reads 5\. Train again"):
         load_checkpoint(tmp_path / "c")
 
 

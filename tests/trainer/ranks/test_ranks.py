@@ -161,11 +161,17 @@ def test_a_cache_is_taken_over_by_other_ranks_and_waiting_gradients_are_not(conf
     TrainingSession(trainer, out).resume()
     parts = Checkpoints(out / "checkpoint", keep=1).newest()
     assert parts is not None
-    planners = [load_file(parts / f"planner-{rank}.safetensors")["last_encode_V"] for rank in range(2)]
-    tables = [load_file(parts / f"table-{rank}.safetensors")["vector_VD"].float() for rank in range(2)]
-    first = torch.where((planners[0] >= planners[1])[:, None], *tables)
-    assert torch.equal(trainer.table.vector_VD, first)
-    assert (planners[0] != planners[1]).any()
+    tables = [load_file(parts / f"table-{rank}.safetensors") for rank in range(2)]
+    freshest: dict[int, tuple[int, torch.Tensor]] = {}
+    for table in reversed(tables):  # of equally fresh ones the first rank's
+        for row, step, vector in zip(*(table[name] for name in ("row_R", "last_encode_R", "vector_RD")), strict=True):
+            if int(step) >= freshest.get(int(row), (0, vector))[0]:
+                freshest[int(row)] = (int(step), vector.float())
+    expected = torch.zeros_like(trainer.table.vector_VD)
+    for row, (_, vector) in freshest.items():
+        expected[row] = vector
+    assert torch.equal(trainer.table.vector_VD, expected)
+    assert tables[0]["row_R"].tolist() != tables[1]["row_R"].tolist()
     out = data.parent / "accumulated-changing"
     accumulated = with_policy(config, "accumulated")
     run(accumulated, data, out, world=2, stop_at=2)
