@@ -57,7 +57,10 @@ class RunLog:
     _step_seconds: list[float] = field(default_factory=list)
     """of each line: the mean of its steps"""
     _spent_on: Spent = "starting_seconds"
-    _mark: float = field(default_factory=time.perf_counter)
+    _mark: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mark = time.perf_counter()
 
     def begin(self) -> None:
         """Remove the lines of a run that left no checkpoint."""
