@@ -18,7 +18,7 @@ def test_reports_what_a_save_costs_the_run_and_how_much_it_writes(tmp_path: Path
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert 0 < found["blocked_seconds"] < found["complete_seconds"]
-    assert 0 < found["in_the_loop_seconds"]
+    assert found["in_the_loop_seconds"] > 0
     assert found["bytes"]["table-0.safetensors"] > 0
     assert (found["device"], found["config"]["policy"]) == ("cpu", "cached")
 

@@ -204,8 +204,8 @@ def test_a_checkpoint_with_full_tables_resumes_to_the_bit(data: Path, tmp_path: 
     assert logged_losses(tmp_path / "run") == logged_losses(tmp_path / "unbroken")
 
 
-def test_only_rows_that_may_be_looked_up_are_saved(data: Path, tmp_path: Path) -> None:
-    sizes = {}
+def test_only_rows_that_may_be_looked_up_are_saved(tmp_path: Path) -> None:
+    data, sizes = packed_directory(tmp_path / "many-items", trajectories=48, items=300), {}
     for policy in POLICIES:
         chosen = with_policy(tmp_path, policy)  # type: ignore[arg-type]
         chosen = replace(chosen, planner=replace(chosen.planner, max_age_steps=1))
