@@ -209,7 +209,7 @@ def test_only_rows_that_may_be_looked_up_are_saved(tmp_path: Path) -> None:
     for policy in POLICIES:
         chosen = with_policy(tmp_path, policy)  # type: ignore[arg-type]
         chosen = replace(chosen, planner=replace(chosen.planner, max_age_steps=1))
-        trainer, _ = train_session(chosen, data, tmp_path / policy, stop_at=3)
+        trainer, _ = train_session(chosen, data, tmp_path / policy, stop_at=5)
         table = trainer.checkpoint().tensors["table-0"]
         sizes[policy] = len(table["row_R"])
         assert torch.equal(table["vector_RD"], trainer.table.vector_VD[table["row_R"]])
