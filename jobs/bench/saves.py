@@ -71,9 +71,12 @@ def saves(config: SavesConfig, where: DeviceName) -> dict[str, Any]:
 
 
 def _measure(trainer: Trainer, config: SavesConfig, checkpoints: Checkpoints) -> dict[str, Any]:
-    alone, meanwhile, blocked, complete = [], [], [], []
+    alone: list[float] = []
+    meanwhile: list[float] = []
+    blocked: list[float] = []
+    complete: list[float] = []
     with closing(trainer.epoch_steps()) as steps, Background("saving") as saving:
-        alone += [_step_seconds(trainer, steps) for _ in range(config.steps)]
+        alone.extend(_step_seconds(trainer, steps) for _ in range(config.steps))
         for _ in range(config.repeats):
             done: list[float] = []
             synchronize(trainer.device)
