@@ -48,7 +48,7 @@ class Follower:
         """Provide the files of this checkpoint, whose state is there, before they are read."""
 
     def follow(self) -> None:
-        """Called after a checkpoint was saved, marked or removed."""
+        """Called after a checkpoint was saved, marked or removed, in the thread that did it, one at a time."""
 
 
 NO_FOLLOWER = Follower()
