@@ -176,8 +176,9 @@ def test_whichever_file_of_the_newest_is_damaged_the_run_resumes_from_the_one_be
 
 
 def full_tables(trainer: Trainer, folder: Path) -> None:
-    """Write the trainer's state as format 4 did, with every row."""
-    table, saved = trainer.table, trainer.checkpoint({"keeping": {}})
+    """Write the checkpoint of the trainer's state again as format 4 did, with every row."""
+    session_state = json.loads((folder / STATE_FILE).read_text())["keeping"]
+    table, saved = trainer.table, trainer.checkpoint({"keeping": session_state})
     waiting = {} if table.waiting_VD is None else {"waiting_VD": table.waiting_VD.clone()}
     planner = {name: torch.from_numpy(array) for name, array in trainer._planner_state.copy().arrays().items()}
     parts: dict[str, dict[str, Tensor]] = {
@@ -193,9 +194,7 @@ def test_a_checkpoint_with_full_tables_resumes_to_the_bit(data: Path, tmp_path: 
     train_session(with_policy(tmp_path, policy), data, tmp_path / "unbroken")
     trainer, _ = train_session(with_policy(tmp_path, policy), data, tmp_path / "run", stop_at=7)
     newest = Checkpoints(tmp_path / "run" / "checkpoint", keep=9).path_of(7)
-    keeping = json.loads((newest / STATE_FILE).read_text())["keeping"]
     full_tables(trainer, newest)
-    sealed(newest, keeping=keeping)
     _, session = train_session(with_policy(tmp_path, policy), data, tmp_path / "run")
     assert session.summary()["complete"]
     assert session.passed_over == []
