@@ -147,7 +147,8 @@ class VectorTable:
         state = {"row_R": row_R, "vector_RD": self.vector_VD[row_R]}
         if self.waiting_VD is None:
             return state
-        row_Q = torch.linalg.vector_norm(self.waiting_VD, float("inf"), dim=1).nonzero()[:, 0]
+        waits_V = torch.cat([rows_CD.ne(0).any(1) for rows_CD in self.waiting_VD.split(1 << 14)])  # no copy of its size
+        row_Q = waits_V.nonzero()[:, 0]
         return {**state, "waiting_row_Q": row_Q, "waiting_QD": self.waiting_VD[row_Q]}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

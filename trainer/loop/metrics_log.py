@@ -69,6 +69,7 @@ class RunLog:
 
     def state_dict(self) -> dict[str, Any]:
         """The checkpoint's state, as plain values: the sums so far and those since the last line of metrics.jsonl."""
+        self._switch(self._spent_on)
         return {
             "totals": asdict(self.totals.over_ranks()),
             "since": asdict(self._since.over_ranks()),
@@ -100,6 +101,7 @@ class RunLog:
     def summary(self) -> dict[str, Any]:
         """The run's figures: sums over all steps and ranks, the last loss and drift; a step's median seconds are those
         of the lines since the run began or resumed. All ranks must call this."""
+        self._switch(self._spent_on)
         totals = self.totals.over_ranks()
         drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
         # A run that stopped between two lines reports the loss of the steps since the last line.
