@@ -147,7 +147,9 @@ class VectorTable:
         state = {"row_R": row_R, "vector_RD": self.vector_VD[row_R]}
         if self.waiting_VD is None:
             return state
-        waits_V = torch.cat([rows_CD.ne(0).any(1) for rows_CD in self.waiting_VD.split(1 << 14)])  # no copy of its size
+        waits_V = torch.cat(
+            [block_RD.ne(0).any(1) for block_RD in self.waiting_VD.split(1 << 14)]
+        )  # no copy of its size
         row_Q = waits_V.nonzero()[:, 0]
         return {**state, "waiting_row_Q": row_Q, "waiting_QD": self.waiting_VD[row_Q]}
 
