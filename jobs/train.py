@@ -16,7 +16,7 @@ from trainer.data.directory import Packed
 from trainer.loop.session import TrainingSession, outline
 from trainer.loop.trainer import Trainer
 from trainer.ranks.process_group import process_group
-from trainer.setup.prepare import DeviceName, device_of, resolve_precision
+from trainer.setup.prepare import DeviceName, device_of, resolve_for_device
 
 
 def train(
@@ -55,7 +55,7 @@ def train(
     with process_group() as ranks, working_folder(out, ranks, resume=resume == "auto") as at:
         check_trackers(config.run)
         terminal.quiet_unless_leader(ranks)
-        config = resolve_precision(config, device_of(device), ranks, begun=at.begun)
+        config = resolve_for_device(config, device_of(device), ranks, begun=at.begun)
         prepared = terminal.prepare_with_progress(config, Packed.of(data, cache), ranks, store=store, device=device)
         trainer = Trainer(prepared, ranks, terminal.load_initial_weights(prepared, init_from).get("chosen_by", []))
         summary = outline(trainer) if dry_run else _trained(trainer, at)

@@ -52,13 +52,16 @@ def recorded(made: Path, out: str, summary: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("out", "machine", "elsewhere", "taken"),
-    [("a", {}, OLDER, HERE), pytest.param("b", OLDER, {}, "float32", marks=pytest.mark.slow)],
+    ("out", "begun", "machine", "elsewhere", "taken"),
+    [
+        ("a", HERE, {}, OLDER, HERE),
+        pytest.param("b", "auto", {}, OLDER, "float32", marks=pytest.mark.slow),
+    ],
 )
-def test_auto_is_recorded_and_a_run_that_goes_on_elsewhere_keeps_it(
-    made: Path, out: str, machine: dict[str, str], elsewhere: dict[str, str], taken: str
+def test_the_precision_is_recorded_and_a_run_that_is_resumed_elsewhere_with_auto_keeps_it(
+    made: Path, out: str, begun: str, machine: dict[str, str], elsewhere: dict[str, str], taken: str
 ) -> None:
-    summary, said = train(made, out, machine=machine)
+    summary, said = train(made, out, "--run.precision", begun, machine=machine)
     assert recorded(made, out, summary) == {taken}
     assert f"precision = {taken}" in said
     assert EMULATED not in said

@@ -67,14 +67,20 @@ def state_of_rank(checkpoint: Checkpoint, ranks: Ranks, policy: Policy, shape: t
             f"the checkpoint is of {saved} processes, these are {ranks.world}, and {policy} keeps gradients waiting in "
             f"each: resume with {saved}"
         )
-    table = reduce(_freshest, (_table(checkpoint, rank, shape) for rank in range(saved)))
+    table = freshest_rows(checkpoint, shape)
     random = _random(checkpoint, ranks.rank) if ranks.rank < saved else None
     return RankState(table, PlannerState(last_encode_V=_last_encode_V(table, shape)), random)
 
 
+def freshest_rows(checkpoint: Checkpoint, shape: torch.Size) -> Tensors:
+    """`row_R`, `last_encode_R` and `vector_RD` of the checkpoint: of every item the vector encoded last by any rank."""
+    ranks = range(int(checkpoint.state["ranks"]))
+    return reduce(_freshest, (_table(checkpoint, rank, shape) for rank in ranks))
+
+
 def _table(checkpoint: Checkpoint, rank: int, shape: torch.Size) -> Tensors:
     """What the checkpoint holds of a rank's table, checked."""
-    name, step = f"table-{rank}", int(checkpoint.state["position"]["step"])
+    name, step = f"table-{rank}", _next_step(checkpoint)
     table = dict(checkpoint.tensors[name])
     if "vector_VD" in table:  # an older feedloop saved every row
         last_encode_V = checkpoint.tensors[f"planner-{rank}"]["last_encode_V"]
@@ -95,13 +101,18 @@ def _live_part(full: Mapping[str, Tensor], last_encode_V: Tensor) -> Tensors:
 
 def _planner(checkpoint: Checkpoint, rank: int, table: Tensors, shape: torch.Size) -> PlannerState:
     """What the checkpoint holds of a rank's planner, checked."""
-    name, step = f"planner-{rank}", int(checkpoint.state["position"]["step"])
+    name, step = f"planner-{rank}", _next_step(checkpoint)
     planner = dict(checkpoint.tensors[name])
     check_planner(planner, name, shape, step)
     arrays = {part: tensor.numpy() for part, tensor in planner.items()}
     if "since_row_S" in arrays:
         arrays["waiting_since_V"] = _full(shape, arrays["since_row_S"], arrays["since_S"])
     return PlannerState.from_arrays({**arrays, "last_encode_V": _last_encode_V(table, shape)})
+
+
+def _next_step(checkpoint: Checkpoint) -> int:
+    """The planner's number of the first step after the checkpoint."""
+    return int(checkpoint.state["position"]["step"])
 
 
 def _last_encode_V(table: Tensors, shape: torch.Size) -> IntArray:

@@ -21,7 +21,7 @@ from transformers.utils import logging as hf_logging
 
 from trainer.cost.flops import LayerShape, device_name, layer_flops, peak_flops, seconds_of
 from trainer.cost.memory import peak_memory
-from trainer.model.packed_rows import pack_rows
+from trainer.model.packed_rows import RowMaps, pack_rows
 from trainer.model.split_encoder import SplitEncoder
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -129,15 +129,16 @@ def _padded(encoder: SplitEncoder, lengths: NDArray[np.int64], config: SpeedConf
 
 def _in_rows(encoder: SplitEncoder, lengths: NDArray[np.int64], config: SpeedConfig, device: torch.device) -> Load:
     longest, width = int(lengths.max()), config.row_tokens
-    source_RW = torch.from_numpy(pack_rows(lengths[:, None], longest=longest, width=width).source_RW).to(device)
-    ids_RW = torch.randint(5, _VOCABULARY, source_RW.shape, device=device)
+    made = pack_rows(lengths[:, None], longest=longest, width=width)
+    maps = RowMaps.of(made.source_RW, segments=1, longest=longest).map(lambda each: torch.from_numpy(each).to(device))
+    ids_RW = torch.randint(5, _VOCABULARY, made.source_RW.shape, device=device)
     forward = torch.compile(encoder.packed, dynamic=False) if config.compiled else encoder.packed
 
     def once() -> Tensor:
-        attention = encoder.packed_attention(source_RW, segments=1, longest=longest)  # each chunk makes its own
+        attention = encoder.packed_attention(maps)  # each chunk makes its own
         return forward(ids_RW, attention)
 
-    return Load(once, lengths, np.full(len(source_RW), width))
+    return Load(once, lengths, np.full(len(made.source_RW), width))
 
 
 def _timed(

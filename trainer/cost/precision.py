@@ -21,11 +21,17 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return bool(multiplies and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def resolved(asked: Literal["auto", "float32", "bfloat16"], *, able: bool) -> Precision:
-    """`asked`, or for `auto` bfloat16 if the devices are `able` to multiply it, else float32."""
+def resolved(asked: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Precision:
+    """`asked`, or for `auto` bfloat16 on a GPU that multiplies it, else float32."""
     if asked != "auto":
         return asked
-    return "bfloat16" if able else "float32"
+    return "bfloat16" if device.type == "cuda" and multiplies_bfloat16(device) else "float32"
+
+
+def use_tensor_cores(device: torch.device) -> None:
+    """Lets a GPU multiply float32 matrices as TF32, for the rest of this process."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
 
 
 def emulation(precision: str, device: torch.device) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import nn
 
 from schemas.token_table import TokenTable
 from trainer.cost.flops import LayerShape, forward_flops
-from trainer.encode.chunks import Chunk, IntArray
+from trainer.encode.chunks import Chunk
+from trainer.encode.cutting import IntArray
 from trainer.encode.plan import Plan
 from trainer.model.split_encoder import SplitEncoder
 
@@ -61,28 +63,26 @@ class _Passed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkCounter:
-    """Counts the work of plans. `kept_chunks`: as configured, without later reductions by run.auto_chunk.
-
-    `computed_shape`: (rows, tokens of each row) of a chunk's items; each token sees all of its row.
-    """
+    """Counts the work of plans. `kept_chunks`: as configured, without later reductions by run.auto_chunk."""
 
     lengths: Lengths
     shape: LayerShape
-    computed_shape: Callable[[IntArray], tuple[int, int]]
     kept_chunks: int | None
 
-    def of(self, plan: Plan) -> Work:
-        """The work of a plan."""
+    def of(self, plan: Plan, computed_shape: Mapping[int, tuple[int, int]]) -> Work:
+        """The work of a plan. `computed_shape`: (rows, tokens of each row) of each chunk, by its seed; each token sees
+        all of its row."""
+        counted = partial(_computed, computed_shape)
         kept = len(plan.backward) if self.kept_chunks is None else self.kept_chunks
-        graphs = {id(chunk) for chunk in plan.backward[:kept]} & {id(chunk) for chunk in plan.encode}
-        replayed = [chunk for chunk in plan.backward if id(chunk) not in graphs]
-        real, computed = self._real(plan.encode), self._computed(plan.encode)
-        real_back, computed_back = self._real(plan.backward), self._computed(plan.backward)
+        graphs = {chunk.seed for chunk in plan.backward[:kept]} & {chunk.seed for chunk in plan.encode}
+        replayed = [chunk for chunk in plan.backward if chunk.seed not in graphs]
+        real, computed = self._real(plan.encode), counted(plan.encode)
+        real_back, computed_back = self._real(plan.backward), counted(plan.backward)
         return Work(
             tokens=real.tokens,
             computed_tokens=computed.tokens,
             flops=self._flops(real, real_back, real_back),
-            computed_flops=self._flops(computed, computed_back, computed_back, self._computed(replayed)),
+            computed_flops=self._flops(computed, computed_back, computed_back, counted(replayed)),
         )
 
     def _flops(self, *passes: _Passed) -> int:
@@ -92,9 +92,10 @@ class WorkCounter:
         rows = np.concatenate([np.zeros(0, np.int64), *(chunk.rows_C[: chunk.items] for chunk in chunks)])
         return _Passed(int(self.lengths.tokens_V[rows].sum()), int(self.lengths.squares_V[rows].sum()))
 
-    def _computed(self, chunks: Sequence[Chunk]) -> _Passed:
-        shapes = [self.computed_shape(chunk.rows_C) for chunk in chunks]
-        return _Passed(sum(rows * width for rows, width in shapes), sum(rows * width**2 for rows, width in shapes))
+
+def _computed(shapes: Mapping[int, tuple[int, int]], chunks: Sequence[Chunk]) -> _Passed:
+    found = [shapes[chunk.seed] for chunk in chunks]
+    return _Passed(sum(rows * width for rows, width in found), sum(rows * width**2 for rows, width in found))
 
 
 def trained_shape(split: SplitEncoder) -> LayerShape:

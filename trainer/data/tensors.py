@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.data.batch import IntArray, StepBatch
@@ -24,23 +27,19 @@ class StepTensors:
 
     @classmethod
     def of(cls, batch: StepBatch, inverse_M: IntArray) -> StepTensors:
-        """CPU tensors of the batch; `inverse_M`: position of each requested item in the plan's rows."""
-        click_slot = inverse_M[batch.click_slot_BL] if len(inverse_M) else batch.click_slot_BL
-        target_slot = inverse_M[batch.target_slot_BPK] if len(inverse_M) else batch.target_slot_BPK
-        return cls(
-            click_slot_BL=torch.from_numpy(click_slot).long(),
-            click_mask_BL=torch.from_numpy(batch.click_mask_BL),
-            earlier_BL=torch.from_numpy(batch.earlier_BL).long(),
-            target_slot_BPK=torch.from_numpy(target_slot).long(),
-            target_mask_BPK=torch.from_numpy(batch.target_mask_BPK),
-            prefix_BP=torch.from_numpy(batch.prefix_BP).long(),
-            weight_BP=torch.from_numpy(batch.weight_BP),
-        )
+        """CPU tensors of the batch; `inverse_M` as in `head_arrays`."""
+        return cls(**{name: torch.from_numpy(array) for name, array in head_arrays(batch, inverse_M).items()})
 
-    def pinned(self) -> StepTensors:
-        """The same in pinned memory, so that copies to a GPU run without waiting."""
-        return StepTensors(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
-    def to(self, device: torch.device) -> StepTensors:
-        """The same on `device`."""
-        return StepTensors(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+def head_arrays(batch: StepBatch, inverse_M: IntArray) -> dict[str, NDArray[Any]]:
+    """The fields of StepTensors on the host; `inverse_M`: position of each requested item in the plan's rows."""
+    place_M = inverse_M if len(inverse_M) else np.zeros(1, np.int64)  # without items all slots are 0
+    return {
+        "click_slot_BL": place_M[batch.click_slot_BL].astype(np.int64),
+        "click_mask_BL": batch.click_mask_BL,
+        "earlier_BL": batch.earlier_BL.astype(np.int64),
+        "target_slot_BPK": place_M[batch.target_slot_BPK].astype(np.int64),
+        "target_mask_BPK": batch.target_mask_BPK,
+        "prefix_BP": batch.prefix_BP.astype(np.int64),
+        "weight_BP": batch.weight_BP,
+    }

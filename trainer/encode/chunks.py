@@ -1,21 +1,21 @@
-"""Cuts item rows into chunks of fixed size, encoded together; each has its own seed, so that it can be replayed."""
+"""A chunk: item rows that are encoded together; each has its own seed, so that it can be replayed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-IntArray = NDArray[np.integer[Any]]
+from trainer.encode.cutting import Cut, IntArray
 
-# Item rows (C,) on the host -> vectors (C, D). The vectors of padding rows are never read.
-Encode = Callable[[IntArray], Tensor]
+# The input of one chunk of C items, on the device, by name -> vectors (C, D). Those of padding rows are never read.
+ChunkInput = Mapping[str, Tensor]
+Encode = Callable[[ChunkInput], Tensor]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -55,31 +55,27 @@ class Chunk:
         return self.rows_C[: self.items]
 
 
-def cut_chunks(
-    rows: IntArray, slots: IntArray, *, sizes: Sequence[int], seed_parts: Sequence[int]
-) -> tuple[Chunk, ...]:
-    """Chunks of the largest size that the remaining rows fill, the last one padded.
-
-    A chunk's seed is a hash of `seed_parts` and its number.
-    """
+def chunks_of(cuts: Sequence[Cut], rows: IntArray, slots: IntArray, *, seed_parts: Sequence[int]) -> tuple[Chunk, ...]:
+    """The cuts of `rows` as chunks; `slots`: position of each row in the plan. A chunk's seed is a hash of `seed_parts`
+    and its number."""
     chunks: list[Chunk] = []
-    start = 0
-    while start < len(rows):
-        left = len(rows) - start
-        size = max((size for size in sizes if size <= left), default=min(sizes))
-        taken = min(size, left)
+    for number, (places, size) in enumerate(cuts):
         padded = np.zeros(size, np.int64)
-        padded[:taken] = rows[start : start + taken]
-        seed = int(hash64(*seed_parts, len(chunks)) >> np.uint64(1))
-        chunks.append(Chunk(rows_C=padded, slots=slots[start : start + taken], seed=seed))
-        start += taken
+        padded[: len(places)] = rows[places]
+        seed = int(hash64(*seed_parts, number) >> np.uint64(1))
+        chunks.append(Chunk(rows_C=padded, slots=slots[places], seed=seed))
     return tuple(chunks)
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Sets torch's generators to `seed` inside and restores them: a chunk's dropout depends on its seed alone."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    """Sets the device's generator to `seed` inside and restores it: a chunk's dropout depends on its seed alone."""
+    generator = torch.default_generator
+    if device.type == "cuda":
+        generator = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    before = generator.get_state()
+    generator.manual_seed(seed)
+    try:
         yield
+    finally:
+        generator.set_state(before)

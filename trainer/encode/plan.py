@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.encode.chunks import Chunk, IntArray
+from trainer.encode.chunks import Chunk
+from trainer.encode.cutting import IntArray
 
 BoolArray = NDArray[np.bool_]
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from schemas.errors import ContractError
-from trainer.encode.chunks import Chunk, IntArray, cut_chunks
+from trainer.encode.chunks import Chunk, chunks_of
+from trainer.encode.cutting import ByLength, Cutter, IntArray
 from trainer.encode.plan import (
     NEVER,
     BoolArray,
@@ -24,6 +25,7 @@ from trainer.encode.plan import (
     Waiting,
 )
 from trainer.encode.policies import (
+    CPU_CHUNK_SIZES,
     ChooseRows,
     LeafRows,
     PlannerConfig,
@@ -43,7 +45,7 @@ class _Scope:
     seed: int
     rank: int
     world: int
-    cost_V: IntArray | None
+    cutter: Cutter
 
 
 _RULES: dict[Policy, tuple[LeafRows, ChooseRows]] = {
@@ -112,12 +114,10 @@ class StepPlanner:
         )
 
     def _chunks(self, step: int, rows_N: IntArray, encode_N: BoolArray) -> tuple[Chunk, ...]:
-        """Chunks of the rows of `encode_N`; items of similar length share a chunk."""
+        """Chunks of the rows of `encode_N`."""
         slots = np.flatnonzero(encode_N)
-        if self._scope.cost_V is not None:
-            slots = slots[np.argsort(self._scope.cost_V[rows_N[slots]], kind="stable")]
-        seed_parts = (self._scope.seed, step, self._scope.rank)
-        return cut_chunks(rows_N[slots], slots, sizes=self._config.chunk_sizes, seed_parts=seed_parts)
+        cuts = self._scope.cutter.cut(rows_N[slots])
+        return chunks_of(cuts, rows_N[slots], slots, seed_parts=(self._scope.seed, step, self._scope.rank))
 
 
 class SharedPlanner(StepPlanner):
@@ -216,11 +216,12 @@ class CarriedPlanner(StepPlanner):
 
 
 def make_planner(
-    config: PlannerConfig, *, rows: int, seed: int, rank: int = 0, world: int = 1, cost_V: IntArray | None = None
+    config: PlannerConfig, *, rows: int, seed: int, rank: int = 0, world: int = 1, cutter: Cutter | None = None
 ) -> Planner:
-    """The planner of the config's policy. `rows` = V. `cost_V`: tokens of each item, to chunk similar lengths."""
+    """The planner of the config's policy. `rows` = V. `cutter`: None = the config's chunk sizes, in the given order."""
     planners = {"accumulated": AccumulatedPlanner, "carried": CarriedPlanner}
-    scope = _Scope(rows=rows, seed=seed, rank=rank, world=world, cost_V=cost_V)
+    cutter = cutter or ByLength(config.chunk_sizes or CPU_CHUNK_SIZES)
+    scope = _Scope(rows=rows, seed=seed, rank=rank, world=world, cutter=cutter)
     if config.share_encoding and world > 1:
         return SharedPlanner(config, scope)
     return planners.get(config.policy, StepPlanner)(config, scope)

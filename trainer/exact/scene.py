@@ -17,13 +17,16 @@ from trainer.data.batch import StepBatch
 from trainer.data.tensors import StepTensors
 from trainer.encode.plan import Plan
 from trainer.encode.planner import make_planner
-from trainer.encode.policies import PlannerConfig
+from trainer.encode.policies import WAITING_POLICIES, PlannerConfig
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.step import train_step, trained_parameters
+from trainer.loop.steps import StepMaker
 from trainer.model.attention_pool import AdditiveAttention
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 from trainer.model.user_encoder import UserEncoderConfig
+from trainer.optimise.finite import FiniteWatch
+from trainer.optimise.mixed_precision import StepEncoder
 from trainer.optimise.optimiser import Optimiser, OptimiserConfig
 from trainer.tasks.ranking import RankingHead
 
@@ -110,26 +113,32 @@ class Scene:
         """The gradients of `policy` over one epoch of `batches`. `counts`: over all ranks, if there are several."""
         batches = self.batches if batches is None else batches
         planner = make_planner(policy, rows=self.rows, seed=seed, rank=rank)
+        encode = StepEncoder(self.encoder, self.items)
+        maker = StepMaker(lambda chunk: encode.arrays(chunk.rows_C, real=chunk.items))
         table = VectorTable(
-            lambda rows_C: torch.as_tensor(self.encoder(rows_C, self.items)),
+            encode,
             rows=self.rows,
             width=_WIDTH,
             device=CPU,
             kept_chunks=kept_chunks,
             dtype=torch.float64,
+            waits=policy.policy in WAITING_POLICIES,
         )
         parameters = trained_parameters(self.encoder, self.head)
         optimiser = Optimiser(_NO_UPDATE, parameters, steps=len(batches))
+        watch = FiniteWatch(CPU)
         self.encoder.train(dropout)
         found = Gradients([], [], list(counts or [batch.weight_sum for batch in batches]))
         for step, batch in enumerate(batches):
             asked = [np.zeros(0, np.int64)] * rank + [batch.ask_M]
             plan = planner.plan(step, asked, last=step + 1 == len(batches))
-            tensors = StepTensors.of(batch, plan.inverse_M)
+            placed, tensors = maker.made(plan, batch, count=found.counts[step], completes=True).to(CPU)
             tensors = replace(tensors, weight_BP=tensors.weight_BP.double())
             head = self.head if spoil is None else _spoiled(self.head, spoil(plan))
             with InDouble():
-                train_step(plan, tensors, found.counts[step], table=table, head=head, optimiser=optimiser)
+                train_step(
+                    placed, tensors, found.counts[step], table=table, head=head, optimiser=optimiser, watch=watch
+                )
             found.encoder.append(_flat([*parameters.plm, *parameters.pooling]))
             found.head.append(_flat(parameters.head))
         return found

@@ -135,10 +135,14 @@ class RunLog:
             self._rate_factor = update.rate_factor
             for part, norm in update.norms.items():
                 self._norms.setdefault(part, []).append(norm)
-        done = step.plan.step + 1
-        if done % self.every == 0 or done == self.total_steps:
+        if self.writes_at(step):
             self._switch("seconds")
-            self._write(done, epoch)
+            self._write(step.plan.step + 1, epoch)
+
+    def writes_at(self, step: PlannedStep) -> bool:
+        """Whether `record` of this step writes a line, for which it reads losses from the device."""
+        done = step.plan.step + 1
+        return done % self.every == 0 or done == self.total_steps
 
     @contextmanager
     def spending(self, what: Spent) -> Iterator[None]:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import nn
 
 from schemas.errors import InputError
 from trainer.data.backends import BACKENDS
 from trainer.data.position import Order
 from trainer.data.reader import Reader
+from trainer.encode.chunks import Chunk
+from trainer.encode.cutting import ByLength, Cutter, Lengths, PackedForms, PaddedForms
 from trainer.encode.plan import Planner
 from trainer.encode.planner import make_planner
+from trainer.encode.policies import WAITING_POLICIES
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.staleness import StalenessWatch
 from trainer.loop.step import trained_parameters
 from trainer.loop.steps import epoch_targets, optimiser_steps
-from trainer.optimise.mixed_precision import StepEncoder, inductor
+from trainer.model.encoder_input import ChunkArrays, Form
+from trainer.model.packed_rows import best_fit
+from trainer.optimise.compiled import inductor
+from trainer.optimise.finite import FiniteWatch
+from trainer.optimise.mixed_precision import StepEncoder
 from trainer.optimise.optimiser import Optimiser
 from trainer.ranks.process_group import Ranks, sum_in_place
 from trainer.setup.prepare import Prepared
@@ -34,6 +44,9 @@ class Parts:
     table: VectorTable
     optimiser: Optimiser
     watch: StalenessWatch
+    finite: FiniteWatch
+    chunk_arrays: Callable[[Chunk], ChunkArrays]
+    """the encoder's input of a chunk, on the host"""
     total_steps: int
 
     @property
@@ -53,22 +66,19 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
         raise InputError("naive_per_target cuts steps by samples, and so trains in one process only")
     assert run.precision != "auto", "prepare resolves it for the device"
     reader = _reader(prepared, ranks)
+    cutter = _cutter(prepared)
     encode = StepEncoder(
         prepared.encoder,
         prepared.items,
         half=run.precision == "bfloat16",
         compiler=inductor if run.compile else None,
+        forms=cutter.forms,
     )
     rows = prepared.directory.manifest.tokens.rows
-    planner = make_planner(
-        config.planner,
-        rows=rows,
-        seed=run.seed,
-        rank=ranks.rank,
-        world=ranks.world,
-        cost_V=prepared.items.tokens_V,
-    )
+    planner = make_planner(config.planner, rows=rows, seed=run.seed, rank=ranks.rank, world=ranks.world, cutter=cutter)
     total_steps = _steps_in(reader, prepared, run.epochs)
+    optimiser = _optimiser(prepared, total_steps)
+    encode.send_to(optimiser.gradients, "encoder")
     return Parts(
         prepared=prepared,
         ranks=ranks,
@@ -76,10 +86,33 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
         planner=planner,
         encode=encode,
         table=_table(prepared, encode, rows),
-        optimiser=_optimiser(prepared, total_steps),
+        optimiser=optimiser,
         watch=StalenessWatch(config.planner, planner, plan_ahead=run.plan_ahead),
+        finite=FiniteWatch(prepared.device),
+        chunk_arrays=partial(_chunk_arrays, encode, cutter),
         total_steps=total_steps,
     )
+
+
+def _cutter(prepared: Prepared) -> Cutter:
+    """How a step's items are cut into chunks."""
+    config, items = prepared.config, prepared.items
+    sizes = config.planner.chunk_sizes
+    assert sizes is not None, "prepare resolves it for the device"
+    if not prepared.few_forms:
+        return ByLength(sizes, items.tokens_V)
+    lengths = Lengths(items.tokens_V, items.longest_V, max(1, int(items.segments_V.max(initial=1))))
+    layout = prepared.encoder.layout
+    if not layout.row_tokens:
+        return PaddedForms(sizes, lengths)
+    return PackedForms(
+        sizes, lengths, width=layout.width(items), rows_needed=lambda tokens, width: best_fit(tokens, width)[2]
+    )
+
+
+def _chunk_arrays(encode: StepEncoder, cutter: Cutter, chunk: Chunk) -> ChunkArrays:
+    form = cutter.form(chunk.rows_C)
+    return encode.arrays(chunk.rows_C, None if form is None else Form(*form), real=chunk.items)
 
 
 def _shares(prepared: Prepared, ranks: Ranks) -> bool:
@@ -102,13 +135,34 @@ def _table(prepared: Prepared, encode: StepEncoder, rows: int) -> VectorTable:
         device=prepared.device,
         kept_chunks=prepared.config.run.kept_chunks,
         dtype=dtype,
+        waits=prepared.config.planner.policy in WAITING_POLICIES,
+        collect=encode.collect,
         exchange=sum_in_place,
     )
 
 
 def _optimiser(prepared: Prepared, steps: int) -> Optimiser:
     config, trained = prepared.config, trained_parameters(prepared.encoder, prepared.head)
-    return Optimiser(config.optimiser, trained, steps=steps, encoder_factor=config.planner.encoder_rate_factor)
+    return Optimiser(
+        config.optimiser,
+        trained,
+        steps=steps,
+        encoder_factor=config.planner.encoder_rate_factor,
+        unreached=_unreached(prepared),
+    )
+
+
+def _unreached(prepared: Prepared) -> list[nn.Parameter]:
+    """Parameters that no gradient reaches: those that the language model does not use, and pooling of segments and
+    frequencies of keywords where the items have none."""
+    encoder, items = prepared.encoder, prepared.items
+    named = dict(encoder.split.named_parameters())
+    found = [named[name] for name in prepared.unused_parameters]
+    if items.segments_V.max(initial=1) <= 1:
+        found += encoder.segment_pool.parameters()
+    if encoder.frequency is not None and not items.refined:
+        found += encoder.frequency.parameters()
+    return found
 
 
 def _steps_in(reader: Reader, prepared: Prepared, epochs: int) -> int:

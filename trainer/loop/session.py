@@ -20,7 +20,7 @@ from trainer.loop.metrics_log import RunLog
 from trainer.loop.steps import epoch_targets
 from trainer.loop.trainer import StopCheck, Trainer, never
 from trainer.optimise.optimiser import NonFiniteError
-from trainer.ranks.process_group import broadcast_from_leader, meeting_of_threads, summed
+from trainer.ranks.process_group import broadcast_from_leader, meeting_of_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class TrainingSession:
         self._on_evaluation = on_evaluation
         self._checkpoints = Checkpoints(out / FOLDER, run.keep_checkpoints, ranks, follower)
         self._saving, self._meet = Background("saving"), meeting_of_threads()
-        self._asked_to_stop = asked_to_stop
+        trainer.asked_to_stop = asked_to_stop
         self._patience = run.early_stop_epochs
         self.choice: Choice | None = None
         if self._patience:
@@ -130,7 +130,7 @@ class TrainingSession:
     def after_step(self) -> bool:
         """Save if a checkpoint is due; True if the run is to stop here. Raises what kept the last one from the disk."""
         self._saving.check()
-        self.stopped = any(summed([float(self._asked_to_stop())]))  # a signal may reach one rank before the others
+        self.stopped = self._trainer.stops()
         every = self._trainer.config.run.save_every_steps
         if self.stopped or (every and self._trainer.step - self._saved_step >= every):
             self.save()

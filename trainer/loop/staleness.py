@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.encode.chunks import IntArray, hash64
+from trainer.encode.chunks import hash64
+from trainer.encode.cutting import IntArray
 from trainer.encode.plan import MaxAgeChange, Plan, Planner
 from trainer.encode.policies import PlannerConfig
 from trainer.model.item_input import ItemInput, on_device

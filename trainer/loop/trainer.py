@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Mapping, Sequence
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -22,9 +23,10 @@ from trainer.loop.parts import make_parts
 from trainer.loop.snapshot import Position, Snapshots, restore_parts
 from trainer.loop.staleness import Drift, measure_drift, over_ranks
 from trainer.loop.step import train_step
-from trainer.loop.steps import PlannedStep, counted, epoch_weights, pinned, planned
+from trainer.loop.steps import PlannedStep, StepMaker, epoch_weights, planned
 from trainer.loop.totals import Totals
 from trainer.optimise.optimiser import NonFiniteError
+from trainer.ranks.late_vote import LateVote
 from trainer.ranks.process_group import ALONE, Ranks
 from trainer.setup.prepare import Prepared
 
@@ -51,13 +53,19 @@ class Trainer:
         self.position = Position()
         self._planner_state = self.planner.state_dict()
         self.changed: list[str] = []  # the options that differ from those of the checkpoint that the run resumes from
+        self.asked_to_stop: StopCheck = never
         self._snapshots = Snapshots(parts)
-        self._counter = WorkCounter(
-            lengths=Lengths.of(prepared.directory.token_table()),
-            shape=trained_shape(prepared.encoder.split),
-            computed_shape=parts.encode.computed_shape,
-            kept_chunks=prepared.config.run.kept_chunks,
+        self._maker = StepMaker(
+            parts.chunk_arrays,
+            WorkCounter(
+                lengths=Lengths.of(prepared.directory.token_table()),
+                shape=trained_shape(prepared.encoder.split),
+                kept_chunks=prepared.config.run.kept_chunks,
+            ),
+            pinned=self.device.type == "cuda",
         )
+        self._unchecked: dict[int, tuple[int, int]] = {}  # steps not yet known to be finite -> epoch, step of the epoch
+        self._stop_vote = LateVote()
 
     def fit(self, log: RunLog, *, after_step: StopCheck = never, after_epoch: StopCheck = never) -> Totals:
         """Train to the end of the last epoch.
@@ -79,19 +87,27 @@ class Trainer:
         with closing(log.timed(self.epoch_steps())) as steps:
             for step in steps:
                 loss = self.take_step(step)
+                if log.writes_at(step):
+                    self.check_finite()
                 drift = self.evaluate_drift(step)
                 log.record(step, loss, epoch=self.position.epoch, drift=drift, update=self.optimiser.last)
                 if step.completes and after_step():
                     return True
+        self.check_finite()
         return False
 
     def epoch_steps(self, *, packed_steps: int | None = None) -> Generator[PlannedStep, None, None]:
         """The steps that are left of the present epoch, or its next `packed_steps`, planned ahead in the loader
         thread."""
+        return prefetch(self.made_steps(packed_steps=packed_steps), depth=self.config.run.plan_ahead)
+
+    def made_steps(self, *, packed_steps: int | None = None) -> Iterator[PlannedStep]:
+        """The same steps, made in this thread."""
         epoch, done = self.position.epoch, self.position.epoch_step
-        steps = planned(
+        return planned(
             itertools.islice(self.reader.steps(epoch, first_step=done), packed_steps),
             self.planner,
+            self._maker,
             policy=self.config.planner.policy,
             samples_per_step=self.config.run.samples_per_step,
             first=self.step,
@@ -99,38 +115,61 @@ class Trainer:
             ranks=self.ranks,
             shared=self.parts.shares_encoding,
         )
-        steps = counted(steps, self._counter)
-        if self.device.type == "cuda":
-            steps = pinned(steps)
-        return prefetch(steps, depth=self.config.run.plan_ahead)
 
     def take_step(self, step: PlannedStep) -> Tensor:
-        """Take one optimisation step and return its loss sum; the position moves on only when it is complete."""
-        try:
-            loss = self._train_within_memory(step)
-        except NonFiniteError as error:
-            place = f"step {step.plan.step}, epoch {self.position.epoch}, {self._batches_of_step()}"
-            raise NonFiniteError(f"{place}: {error} {rate_advice(self.config)}") from error
+        """Take one optimisation step and return its loss sum; the position moves on only when it is complete.
+
+        A loss or gradient that is not finite is found by the next `check_finite`; until then nothing changes.
+        """
+        alone = self.ranks.world == 1
+        loss = self._train_within_memory(step, stop=not alone and self.asked_to_stop())
+        if not alone:
+            self._stop_vote.cast(self.optimiser.gradients.extra[2])
         with reporting_full_memory(f"step {step.plan.step}", memory_advice(self.config)):
             self.parts.encode.follow()
+        self._unchecked[step.plan.step] = (self.position.epoch, self.position.epoch_step)
         self._planner_state.apply(step.plan.change)  # as of this step; the planner itself is ahead
         self.position.step += 1
         self.position.epoch_step += step.completes
         return loss
 
-    def _train_within_memory(self, step: PlannedStep) -> Tensor:
+    def stops(self) -> bool:
+        """Whether this run is to stop after the present step; the same on every rank. Of several ranks, one may have
+        asked for it in the step before."""
+        return self.asked_to_stop() if self.ranks.world == 1 else self._stop_vote.passed()
+
+    def check_finite(self) -> None:
+        """NonFiniteError, with the step and its batches, if a loss or a gradient was not finite since the last call.
+
+        Waits for the device.
+        """
+        found = self.parts.finite.found()
+        if found is None:
+            self._unchecked.clear()
+            return
+        epoch, epoch_step = self._unchecked[found.step]
+        place = f"step {found.step}, epoch {epoch}, {self._batches_of_step(epoch, epoch_step)}"
+        fault = "a gradient is not finite."
+        if not math.isfinite(found.loss):
+            fault = f"the loss is {found.loss}."
+        elif found.elsewhere:
+            fault = "another rank's loss is not finite."
+        raise NonFiniteError(f"{place}: {fault} {rate_advice(self.config)}")
+
+    def _train_within_memory(self, step: PlannedStep, *, stop: bool) -> Tensor:
         """Train on the step; if memory does not suffice and run.auto_chunk is on, again with fewer chunks kept."""
         head, table, optimiser = self.model["head"], self.table, self.optimiser
         taken = optimiser.taken
         while True:
             try:
                 return train_step(
-                    step.plan,
-                    step.batch.to(self.device),
+                    *step.to(self.device),
                     step.count,
                     table=table,
                     head=head,
                     optimiser=optimiser,
+                    watch=self.parts.finite,
+                    stop=stop,
                 )
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition("\n")[0]
@@ -150,6 +189,7 @@ class Trainer:
         if not every or self.step % every:
             return None
         with reporting_full_memory(f"drift after step {step.plan.step}", DRIFT_ADVICE):
+            self.check_finite()
             found = measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan)
         drift = over_ranks(found)
         if drift is not None:
@@ -158,11 +198,13 @@ class Trainer:
 
     def checkpoint(self, more: Mapping[str, Any] | None = None) -> Checkpoint:
         """The run's present state, and `more` state of those who watch it. See Snapshots.take."""
+        self.check_finite()
         return self._snapshots.take(self.position, self._planner_state, more or {})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Resume from `checkpoint`. See restore_parts."""
         found = restore_parts(self.parts, checkpoint)
+        self.parts.finite.reset()
         self.position, self._planner_state, self.changed = found.position, found.planner, found.changed
 
     @property
@@ -174,19 +216,20 @@ class Trainer:
         """Packed steps of the present epoch."""
         return steps_per_epoch(self.directory.superblock_sizes(self.position.epoch), self.reader.order)
 
-    def _batches_of_step(self) -> str:
-        """The batches of the present step, for messages."""
-        places = self.reader.places(self.position.epoch, first_step=self.position.epoch_step)[0]
+    def _batches_of_step(self, epoch: int, epoch_step: int) -> str:
+        """The batches of a packed step, for messages."""
+        places = self.reader.places(epoch, first_step=epoch_step)[0]
         return "; ".join(f"{self.directory.place_of(at.superblock)}, its batch {at.index}" for at in places)
 
 
 def memory_advice(config: TrainConfig) -> str:
     """What to lower if memory does not suffice; `--resume auto` accepts all but the last, which makes another run."""
+    sizes = list(config.planner.chunk_sizes or ())
     kept = "all" if config.run.kept_chunks is None else config.run.kept_chunks
     return (
         f"Resume with --resume auto and a lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more "
-        f"work), which --run.auto-chunk finds by itself, or a lower planner.chunk_sizes (now "
-        f"{list(config.planner.chunk_sizes)}); or start again, in another --out, with a lower run.batches_per_step "
+        f"work), which --run.auto-chunk finds by itself, or a lower planner.chunk_sizes (now {sizes}); or start again, "
+        f"in another --out, with a lower run.batches_per_step "
         f"(now {config.run.batches_per_step}), with --init-from if there is a checkpoint"
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from schemas.errors import InputError
 from trainer.model.family_layers import record_calls
 
+ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")  # as families name it
 _ITEMS, _TOKENS = 2, 6
 _UNLIMITED = 1 << 30
 
@@ -48,6 +49,10 @@ class Family:
     by_embeddings: bool
     """accepts word vectors in place of token ids"""
     takes_positions: bool
+    takes_pairs: bool
+    """gives the same output for a mask of all pairs of tokens (C, 1, T, T) as for one of real tokens (C, T)"""
+    attention_dropout: float
+    """of attention weights"""
 
     @classmethod
     def of(cls, plm: Any) -> Family:
@@ -60,6 +65,7 @@ class Family:
             last_hidden = _last_hidden(plm)
             first = _first_position(plm, last_hidden) if takes_positions and not rotary else 0
             causal = _is_causal(plm, last_hidden)
+            takes_pairs = _takes_pairs(plm, last_hidden, causal=causal)
         return cls(
             name=type(plm).__name__,
             width=int(last_hidden.shape[-1]),
@@ -70,6 +76,8 @@ class Family:
             causal=causal,
             by_embeddings="inputs_embeds" in accepted,
             takes_positions=takes_positions,
+            takes_pairs=takes_pairs,
+            attention_dropout=max(float(getattr(plm.config, name, 0.0) or 0.0) for name in ATTENTION_DROPOUTS),
         )
 
     def set_attention(self, plm: Any, hook: str) -> None:
@@ -184,6 +192,16 @@ def _is_causal(plm: Any, before_CTH: Tensor) -> bool:
     ids_CT[0, -1] = ids_CT[1, 0]
     moved_T = (_last_hidden(plm, ids_CT) - before_CTH)[0].abs().amax(-1)
     return bool(moved_T[:-1].max() < 1e-6 * moved_T[-1])
+
+
+def _takes_pairs(plm: Any, wanted_CTH: Tensor, *, causal: bool) -> bool:
+    pairs_CTT = _mask()[:, None, None, :].expand(_ITEMS, 1, _TOKENS, _TOKENS)
+    try:
+        found = plm(input_ids=_ids(plm), attention_mask=pairs_CTT.tril() if causal else pairs_CTT).last_hidden_state
+        off = (found - wanted_CTH)[_mask()].abs().max()
+    except Exception:  # families that want the other mask raise errors of any class
+        return False
+    return bool(off < 1e-5 * wanted_CTH.abs().max().clamp(min=1.0))
 
 
 def _longest(plm: Any, first_position: int) -> int:

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.model.item_input import ItemInput
+from trainer.model.item_input import ItemInput, on_device
 from trainer.model.split_encoder import SplitEncoder
 
 _STORE_VERSION = b"2"  # part of the key, so that stores of version 1, whose first token is wrong, are not used
@@ -31,12 +32,13 @@ def fill_store(
         widest = int(items.tokens_V[order[min(start + 255, len(order) - 1)]])
         chunk = order[start : start + max(1, min(256, CHUNK_TOKENS // max(1, widest)))]
         segments = items.segments(chunk)
-        mask_CT = segments.mask_CST.flatten(0, 1)
-        hidden_CTH = split.lower(items.ids(segments), mask_CT)
+        shape = (-1, segments.token_CST.shape[-1])
+        token_CT, mask_CT = segments.token_CST.reshape(shape), segments.mask_CST.reshape(shape)
+        hidden_CTH = split.lower(on_device(items.ids(token_CT), items.device), on_device(mask_CT, items.device))
         # A segment that an item lacks shows the table's first token, which belongs to another item.
-        real_CT = mask_CT & segments.segment_mask_CS.flatten()[:, None]
-        places = segments.token_XT.to(store_H.device)[real_CT.to(store_H.device)]
-        store_H[places] = hidden_CTH[real_CT].to(store_H.device, store_H.dtype)
+        real_CT = mask_CT & segments.segment_mask_CS.reshape(-1, 1)
+        places = torch.from_numpy(token_CT[real_CT]).to(store_H.device)
+        store_H[places] = hidden_CTH[on_device(real_CT, items.device)].to(store_H.device, store_H.dtype)
         progress(len(chunk))
         start += len(chunk)
 

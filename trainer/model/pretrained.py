@@ -9,11 +9,10 @@ from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoConfig, AutoModel,
 from transformers.utils import logging as hf_logging
 
 from schemas.errors import InputError
-from trainer.model.family import first_line
+from trainer.model.family import ATTENTION_DROPOUTS, first_line
 from trainer.model.weights_folder import PACKAGED, plm_path
 
 TEXT_PARTS = ("text_model", "language_model")  # names of the text part in models of texts and images
-_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 _PARALLEL = {r"^module\.": ""}  # the prefix that DataParallel adds to the name of each weight
 
 
@@ -63,7 +62,7 @@ def _set_dropout(shape: Any, attention_dropout: float | None, name: str) -> None
     """InputError where the family has no such option: it would keep its own dropout."""
     if attention_dropout is None:
         return
-    options = [option for option in _DROPOUTS if hasattr(shape, option)]
+    options = [option for option in ATTENTION_DROPOUTS if hasattr(shape, option)]
     if not options:
         raise InputError(
             f"encoder.attention_dropout is {attention_dropout}, and plm {name!r} ({shape.model_type}) has none to set. "

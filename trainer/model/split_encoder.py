@@ -13,9 +13,7 @@ from schemas.errors import InputError
 from trainer.model.bus_attention import HOOK, AttentionContext, Bus
 from trainer.model.family import Family, word_width
 from trainer.model.family_layers import PassThrough, ReplacedInput, from_layer_layout, layer_names, with_layers
-from trainer.model.packed_rows import PackedSegments
-
-FLEX_BLOCK = 128  # FlexAttention's kernels divide rows by it
+from trainer.model.packed_rows import FLEX_BLOCK, PackedSegments, RowMaps
 
 
 class SplitEncoder(nn.Module):
@@ -125,16 +123,15 @@ class SplitEncoder(nn.Module):
         position_CT = position_CT if self.relative else None
         return self._run_trained(input_CT, mask_CT, added_CTH, position_CT, context)
 
-    def packed_attention(self, source_RW: Tensor, *, segments: int, longest: int) -> PackedSegments:
-        """The attention context of one forward pass over packed rows; `source_RW` as in Packing, of S segments of T."""
+    def packed_attention(self, maps: RowMaps) -> PackedSegments:
+        """The attention context of one forward pass over packed rows; `maps`: tensors."""
+        place = maps.position_RW
         return PackedSegments(
-            source_RW,
-            segments=segments,
-            longest=longest,
+            maps,
             first_layer=self.frozen_layers,
             bus=self.bus,
             causal=self.causal,
-            flex=source_RW.is_cuda and source_RW.shape[1] % FLEX_BLOCK == 0,
+            flex=place.is_cuda and place.shape[1] % FLEX_BLOCK == 0 and not self.family.attention_dropout,
         )
 
     def packed(
@@ -148,7 +145,7 @@ class SplitEncoder(nn.Module):
         """Hidden states (R, W, H) of packed rows. `context`: from packed_attention, for this pass alone."""
         if position_RW is None or not self.relative:
             position_RW = context.position_RW + self.family.first_position
-        return self._run_trained(input_RW, context.own_RWW, added_RWH, position_RW, context)
+        return self._run_trained(input_RW, context.for_model(), added_RWH, position_RW, context)
 
     def _run_trained(
         self,
@@ -162,7 +159,7 @@ class SplitEncoder(nn.Module):
         more: dict[str, Any] = {} if context is None else {"attention_context": context}
         if self.frozen_layers and self._around is None:
             return self._one_by_one(_sum(input_CT, added_CTH), mask, more)
-        more["attention_mask"] = mask.long() if mask.ndim == 2 else mask
+        more["attention_mask"] = mask if mask.ndim == 4 else self._mask_for_model(mask)
         if position_CT is not None and self.family.takes_positions:
             more["position_ids"] = position_CT
         if self._around is not None:
@@ -175,6 +172,15 @@ class SplitEncoder(nn.Module):
         else:
             more["inputs_embeds"] = upper.get_input_embeddings()(input_CT) + added_CTH
         return cast(Tensor, upper(**more).last_hidden_state)
+
+    def _mask_for_model(self, mask_CT: Tensor) -> Tensor:
+        """The mask as a model takes it: of all pairs where it can, since from a mask of real tokens a model reads on
+        the host whether any is hidden."""
+        if not self.family.takes_pairs:
+            return mask_CT.long()
+        rows, tokens = mask_CT.shape
+        pairs_CTT = mask_CT[:, None, None, :].expand(rows, 1, tokens, tokens)
+        return pairs_CTT.tril() if self.causal else pairs_CTT
 
     def _one_by_one(self, hidden_CTH: Tensor, mask: Tensor, more: dict[str, Any]) -> Tensor:
         """Runs the trained layers without the model around them, which would build masks and stall the device."""

@@ -5,16 +5,18 @@ A decoder's segment is represented by its last real token: no earlier one has se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from trainer.model.attention_pool import AdditiveAttention, LastToken
-from trainer.model.item_input import FREQUENCIES, ItemInput, Segments
-from trainer.model.packed_rows import IntArray, PackedSegments
+from trainer.model.encoder_input import EncoderInput, Layout, chunk_arrays
+from trainer.model.item_input import FREQUENCIES, IntArray, ItemInput, on_device
+from trainer.model.packed_rows import RowMaps
 from trainer.model.pretrained import load_plm
 from trainer.model.split_encoder import SplitEncoder
 
@@ -64,21 +66,6 @@ class TextEncoderConfig:
                 raise ValueError(f"encoder.{name} is {getattr(self, name)}: use 1 to {LARGEST_WIDTH}")
 
 
-class EncoderInput(NamedTuple):
-    """The input of the trained layers for C items, as tensors: all that `TextEncoder.vectors` needs.
-
-    X, T are rows and tokens: the padded form (C*S, T), or packed rows (R, W) with `context` and `slot_CST`.
-    """
-
-    input_XT: Tensor
-    mask_CST: Tensor
-    segment_mask_CS: Tensor
-    frequency_XT: Tensor | None
-    position_XT: Tensor | None
-    context: PackedSegments | None
-    slot_CST: Tensor | None
-
-
 class TextEncoder(nn.Module):
     """Item rows (C,) -> vectors (C, D). Segments exchange information over the bus and are pooled."""
 
@@ -121,54 +108,46 @@ class TextEncoder(nn.Module):
         """Pooled PLM output (C, H), before the projection."""
         return self._pooled(self.inputs(rows_C, items))
 
-    def inputs(self, rows_C: IntArray, items: ItemInput, *, shape_steps: int = 1) -> EncoderInput:
-        """The items as tensors. `shape_steps` > 1: rounds shapes up to a few, for a compiler."""
-        shape = items.shape(rows_C, steps=shape_steps)
-        if self.row_tokens:
-            segments = items.packed(rows_C, self.row_tokens, shape, self._multiple(len(rows_C), shape, shape_steps))
-        else:
-            segments = items.segments(rows_C, shape)
-        context = None
-        if segments.source_RW is not None:
-            context = self.split.packed_attention(segments.source_RW, segments=shape[0], longest=shape[1])
-        return EncoderInput(
-            self._layer_input(rows_C, items, segments, shape),
-            segments.mask_CST,
-            segments.segment_mask_CS,
-            None if self.frequency is None else items.frequencies(segments),
-            items.positions(segments),
-            context,
-            segments.slot_CST,
+    @property
+    def layout(self) -> Layout:
+        """What this encoder reads of its items."""
+        return Layout(
+            row_tokens=self.row_tokens,
+            frozen=self.split.frozen_layers > 0,
+            frequencies=self.frequency is not None,
+            positions=self.split.relative,
         )
 
-    def computed_shape(self, rows_C: IntArray, items: ItemInput, *, shape_steps: int = 1) -> tuple[int, int]:
-        """(rows, tokens per row) of `inputs` for these items, computed from integers on the host."""
-        shape = items.shape(rows_C, steps=shape_steps)
-        if not self.row_tokens:
-            return len(rows_C) * shape[0], shape[1]
-        multiple = self._multiple(len(rows_C), shape, shape_steps)
-        rows, width = items.packing(rows_C, self.row_tokens, shape, multiple).source_RW.shape
-        return rows, width
+    def inputs(self, rows_C: IntArray, items: ItemInput) -> EncoderInput:
+        """The items as tensors on their device, in the smallest form that holds them."""
+        arrays = chunk_arrays(rows_C, items, self.layout).arrays
+        return self.given({name: on_device(array, items.device) for name, array in arrays.items()}, items)
 
-    def _multiple(self, items: int, shape: tuple[int, int], shape_steps: int) -> int:
-        """The number of shared rows is rounded up to a multiple of this: for a compiler, 1/8 of the padded tokens."""
-        return 1 if shape_steps == 1 else max(1, items * shape[0] * shape[1] // (8 * self.row_tokens))
+    def given(self, tensors: Mapping[str, Tensor], items: ItemInput) -> EncoderInput:
+        """The result of `chunk_arrays`, on the device, as the input of `vectors`."""
+        packed = "slot_CST" in tensors
+        return EncoderInput(
+            self._layer_input(tensors, items),
+            tensors["mask_CST"],
+            tensors["segment_mask_CS"],
+            tensors.get("frequency_XT"),
+            tensors.get("keyword_position_XT"),
+            self.split.packed_attention(RowMaps.from_arrays(tensors)) if packed else None,
+            tensors.get("slot_CST"),
+        )
 
-    def _layer_input(self, rows_C: IntArray, items: ItemInput, segments: Segments, shape: tuple[int, int]) -> Tensor:
+    def _layer_input(self, tensors: Mapping[str, Tensor], items: ItemInput) -> Tensor:
         """The first trained layer's input: token ids XT, or the frozen layers' output XTH.
 
         Output that is not stored is computed and rounded as the store rounds it.
         """
         dtype = self.project.weight.dtype
         if not self.split.frozen_layers:
-            return items.ids(segments)
-        if items.store_H is not None:
-            return items.stored(segments, dtype)
-        padded = items.segments(rows_C, shape)
-        hidden_CTH = self.split.lower(items.ids(padded), padded.mask_CST.flatten(0, 1)).half().to(dtype)
-        if segments.source_RW is None:
-            return hidden_CTH
-        return hidden_CTH.flatten(0, 1)[segments.source_RW.clamp(min=0)]
+            return tensors["ids_XT"]
+        if "token_XT" in tensors:
+            return items.stored(tensors["token_XT"], dtype)
+        hidden_CTH = self.split.lower(tensors["lower_ids_CT"], tensors["mask_CST"].flatten(0, 1)).half().to(dtype)
+        return hidden_CTH.flatten(0, 1)[tensors["source_XT"]]
 
     def vectors(self, given: EncoderInput) -> Tensor:
         """Vectors (C, D) of the result of `inputs`. Takes tensors only, so that it can be compiled."""

@@ -3,56 +3,53 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainer.encode.chunks import IntArray
-from trainer.model.item_input import ItemInput
+from trainer.encode.cutting import IntArray
+from trainer.model.encoder_input import ChunkArrays, Form, chunk_arrays
+from trainer.model.item_input import ItemInput, on_device
 from trainer.model.text_encoder import TextEncoder
-
-SHAPE_STEPS = 4  # number of lengths that a compiler sees: T in quarters
-
-Compiler = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
-
-
-def inductor(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """torch.compile for fixed shapes."""
-    compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False)
-    return compiled
-
-
-def traced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """torch.compile without code generation: the compiler stages that all devices share."""
-    compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False, backend="aot_eager")
-    return compiled
+from trainer.optimise.compiled import FORMS, Compiler, compiled_for
+from trainer.optimise.gradients import FlatGradients
 
 
 class StepEncoder:
-    """Item rows (C,) -> vectors (C, D) with gradient to the master weights, which are the given encoder's own.
+    """A chunk's input -> vectors (C, D) with gradient to the master weights, which are the given encoder's own.
 
-    With half precision, a bfloat16 copy computes; each gradient of its weights is added to the master's in float32 at
-    once, so that chunks, ranks, clipping and AdamW use full precision (mixed precision, Micikevicius et al. 2018, 3.1).
+    With half precision, a bfloat16 copy computes; `collect` adds its gradients to the masters' in float32 after each
+    chunk, so that chunks, ranks, clipping and AdamW use full precision (mixed precision, Micikevicius et al. 2018,
+    section 3.1).
     """
 
     def __init__(
-        self, encoder: TextEncoder, items: ItemInput, *, half: bool = False, compiler: Compiler | None = None
+        self,
+        encoder: TextEncoder,
+        items: ItemInput,
+        *,
+        half: bool = False,
+        compiler: Compiler | None = None,
+        forms: int = FORMS,
     ) -> None:
-        """`compiler`: None = not compiled."""
+        """`compiler`: None = not compiled; `forms`: the number of shapes that chunks have then."""
         self._items = items
         self._masters = encoder
         self._encoder = _half_copy(encoder) if half else encoder
-        self._steps = 1 if compiler is None else SHAPE_STEPS
         self._compiled = compiler is not None
         vectors: Callable[..., Tensor] = self._encoder.vectors
-        self._vectors = vectors if compiler is None else compiler(vectors)
+        self._vectors = vectors if compiler is None else compiled_for(vectors, compiler, forms)
+        trained = [pair for pair in zip(self._encoder.parameters(), encoder.parameters(), strict=True) if half]
+        self._copy_of = {id(master): own for own, master in trained if master.requires_grad}
+        self._gradients: tuple[FlatGradients, Tensor] | None = None  # of the copy, and of the masters in that order
 
-    def __call__(self, rows_C: IntArray) -> Tensor:
-        """Vectors, with a graph if gradients are enabled."""
-        self._encoder.train(self._masters.training)
-        given = self._encoder.inputs(rows_C, self._items, shape_steps=self._steps)
+    def __call__(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Vectors of the result of `arrays` on the device, with a graph if gradients are enabled."""
+        if self._encoder.training is not self._masters.training:
+            self._encoder.train(self._masters.training)
+        given = self._encoder.given(tensors, self._items)
         if not self._compiled:
             return self._vectors(given)
         wanted = torch.is_grad_enabled()
@@ -61,14 +58,33 @@ class StepEncoder:
             vector_CD = self._vectors(given)
         return vector_CD if wanted else vector_CD.detach()
 
-    def computed_shape(self, rows_C: IntArray) -> tuple[int, int]:
-        """(rows, tokens of each row) in which these items are encoded, from integers on the host alone."""
-        return self._masters.computed_shape(rows_C, self._items, shape_steps=self._steps)
+    def arrays(self, rows_C: IntArray, form: Form | None = None, *, real: int | None = None) -> ChunkArrays:
+        """The input of these rows on the host, as `chunk_arrays`."""
+        return chunk_arrays(rows_C, self._items, self._masters.layout, form, real=real)
+
+    def of_rows(self, rows_C: IntArray, form: Form | None = None, *, real: int | None = None) -> Tensor:
+        """The vectors of these rows; `form` and `real` as in `chunk_arrays`."""
+        arrays = self.arrays(rows_C, form, real=real).arrays
+        return self({name: on_device(array, self._items.device) for name, array in arrays.items()})
+
+    def send_to(self, gradients: FlatGradients, part: str) -> None:
+        """From now on `collect` adds the copy's gradients to this part of the masters' flat ones."""
+        if self._copy_of:
+            own = FlatGradients({part: [self._copy_of[id(master)] for master in gradients.parts[part]]})
+            self._gradients = (own, gradients.of(part))
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Add the copy's gradients to the masters' in float32; to be called after each backward pass."""
+        if self._gradients is not None:
+            own, masters = self._gradients
+            masters.add_(own.flat)
+            own.zero()
 
     def forget(self) -> None:
         """Drop the gradients that an aborted step has left in the copy."""
-        if self._encoder is not self._masters:
-            self._encoder.zero_grad(set_to_none=True)
+        if self._gradients is not None:
+            self._gradients[0].zero()
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -81,7 +97,7 @@ class StepEncoder:
 
 
 def _half_copy(encoder: TextEncoder) -> TextEncoder:
-    """A bfloat16 copy of all but the frozen layers, which the copy shares; its gradients go to the masters.
+    """A bfloat16 copy of all but the frozen layers, which the copy shares.
 
     The modules around the trained layers are copied too, except the word embeddings.
     """
@@ -91,20 +107,5 @@ def _half_copy(encoder: TextEncoder) -> TextEncoder:
     around = [p for module in half.split.around_modules for p in module.parameters() if id(p) not in kept]
     for own in (*half.parameters(), *around):  # buffers stay float32: rotary angles need full precision
         own.data = own.data.to(torch.bfloat16)
-    for own, master in zip(half.parameters(), encoder.parameters(), strict=True):
-        if own.requires_grad:
-            own.register_post_accumulate_grad_hook(_adds_to(master))
-    return half
-
-
-def _adds_to(master: nn.Parameter) -> Callable[[Tensor], None]:
-    def move(own: Tensor) -> None:
-        if own.grad is None:  # torch.compile calls the hook of unused weights too
-            return
-        if master.grad is None:
-            master.grad = own.grad.to(master.dtype)
-        else:
-            master.grad += own.grad
         own.grad = None
-
-    return move
+    return half

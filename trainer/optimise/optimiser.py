@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from schemas.errors import InputError
+from trainer.optimise.gradients import FlatGradients
 from trainer.optimise.schedule import Schedule
 
 
@@ -44,7 +45,7 @@ class OptimiserConfig:
 
 
 class NonFiniteError(InputError):
-    """A loss or a gradient is not finite; its step has changed nothing."""
+    """A loss or a gradient is not finite; its step and those after it have changed nothing."""
 
 
 class Parameters(NamedTuple):
@@ -55,7 +56,7 @@ class Parameters(NamedTuple):
     head: Sequence[nn.Parameter]
 
 
-_Part = Literal["encoder", "head"]
+EXTRA = 3  # numbers that a step sums over ranks with its gradients
 
 
 class Update(NamedTuple):
@@ -65,13 +66,28 @@ class Update(NamedTuple):
     norms: Mapping[str, Tensor]
 
 
+class Averaged(NamedTuple):
+    """The gradient norms before clipping of the parts that are ready for an update, and the count of targets since the
+    encoder's last update."""
+
+    norms: Mapping[str, Tensor]
+    waiting_count: float
+
+
 class Optimiser:
     """Two AdamW optimisers, since the encoder's may skip steps that the head's takes."""
 
     def __init__(
-        self, config: OptimiserConfig, parameters: Parameters, *, steps: int, encoder_factor: float = 1.0
+        self,
+        config: OptimiserConfig,
+        parameters: Parameters,
+        *,
+        steps: int,
+        encoder_factor: float = 1.0,
+        unreached: Sequence[nn.Parameter] = (),
     ) -> None:
-        """`steps` = length of the schedule; `encoder_factor` multiplies the rates of language model and pooling."""
+        """`steps` = length of the schedule; `encoder_factor` multiplies the rates of language model and pooling;
+        `unreached`: parameters that no gradient ever reaches, which stay as they are."""
         self._config = config
         self.schedule = Schedule.of([(0, steps)], config.warm_up_share)
         self.taken = 0
@@ -88,53 +104,61 @@ class Optimiser:
             "head": _decay_groups(parameters.head, rate, decay),
         }
         self._parameters = {name: [p for group in parts for p in group["params"]] for name, parts in groups.items()}
-        self._optimisers = {
-            name: torch.optim.AdamW(parts, fused=_can_fuse(self._parameters[name]))
-            for name, parts in groups.items()
-            if parts
+        never = {id(p) for p in unreached}
+        reached = {name: [p for p in self._parameters[name] if id(p) not in never] for name in ("head", "encoder")}
+        self.gradients = FlatGradients(reached, extra=EXTRA)
+        self._optimisers: dict[str, Any] = {
+            name: torch.optim.AdamW(parts, fused=True) for name, parts in groups.items() if parts
         }
 
     def zero_grad(self) -> None:
-        """Drop the gradients of the step before."""
-        for optimiser in self._optimisers.values():
-            optimiser.zero_grad(set_to_none=True)
+        """Set the gradients of the step before to 0."""
+        self.gradients.zero()
 
-    def due(self, *, update_encoder: bool) -> list[nn.Parameter]:
-        """The parameters that the next step updates, in one order on every rank."""
-        return [*(self._parameters["encoder"] if update_encoder else ()), *self._parameters["head"]]
+    def due(self, *, update_encoder: bool) -> Tensor:
+        """The numbers that ranks sum in this step, flat: EXTRA ones, and the gradients of what the step updates."""
+        return self.gradients.up_to("encoder" if update_encoder else "head")
 
-    def step(self, count: float, *, update_encoder: bool, back_propagated: bool) -> None:
-        """Divide by the count, clip, update. The encoder's gradients are divided by the counts since its last update.
+    def average(self, count: float, *, update_encoder: bool) -> Averaged:
+        """Divide the gradients by the count and clip them.
 
-        A count of 0 updates nothing, nor does an encoder without back-propagated gradients; the schedule advances.
-        NonFiniteError, before anything is updated, if a gradient is not finite.
+        The encoder's gradients are divided by the counts of all steps since its last update. A count of 0, or
+        `update_encoder` = False, leaves a part out.
+        """
+        waiting = self._waiting_count + count
+        counts: dict[str, float] = {"head": count, "encoder": waiting if update_encoder else 0.0}
+        due = {part: of for part, of in counts.items() if of > 0 and part in self._optimisers}
+        return Averaged({part: self._averaged(part, of) for part, of in due.items()}, waiting)
+
+    def step(self, averaged: Averaged, finite: Tensor, *, update_encoder: bool, reached: Tensor) -> None:
+        """Update the parts that `average` has prepared, where `finite` holds; the schedule advances.
+
+        The encoder is updated only where `reached` is positive: something was back-propagated to it on a rank. Both are
+        tensors on the device, so that the host does not wait.
         """
         factor = self.schedule.factor(self.taken)
-        waiting = self._waiting_count + count
-        counts: dict[_Part, float] = {"head": count}
-        if update_encoder and back_propagated:
-            counts["encoder"] = waiting
-        due = {part: of for part, of in counts.items() if of > 0 and part in self._optimisers}
-        norms = [self._divided(part, of) for part, of in due.items()]
-        if norms and not torch.isfinite(torch.stack(norms)).all():
-            raise NonFiniteError("a gradient is not finite.")
+        skip = {"head": ~finite, "encoder": ~finite | (reached == 0)}
         self.intact = False
-        for part in due:
-            self._update(part, factor)
+        for part in averaged.norms:
+            self._update(part, factor, skip[part])
         self.intact = True
-        self.last = Update(factor, dict(zip(due, norms, strict=True)))
+        self.last = Update(factor, averaged.norms)
         self.taken += 1
-        self._waiting_count = 0.0 if update_encoder else waiting
+        self._waiting_count = 0.0 if update_encoder else averaged.waiting_count
 
-    def _divided(self, part: _Part, count: float) -> Tensor:
-        """Divide the part's gradients by the count and clip them; returns their norm before clipping."""
-        torch._foreach_div_([p.grad for p in self._parameters[part] if p.grad is not None], count)
-        return torch.nn.utils.clip_grad_norm_(self._parameters[part], self._config.clip_norm)
+    def _averaged(self, part: str, count: float) -> Tensor:
+        """Divides the part's gradients by the count and clips them; returns their norm before clipping."""
+        flat = self.gradients.of(part).div_(count)
+        norm: Tensor = torch.linalg.vector_norm(flat)
+        flat.mul_((self._config.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        return norm
 
-    def _update(self, part: _Part, factor: float) -> None:
-        for group in self._optimisers[part].param_groups:
+    def _update(self, part: str, factor: float, skip: Tensor) -> None:
+        optimiser = self._optimisers[part]
+        for group in optimiser.param_groups:
             group["lr"] = group["peak_rate"] * factor
-        self._optimisers[part].step()
+        optimiser.found_inf = skip.to(torch.float32)  # fused AdamW's own way to leave out a step
+        optimiser.step()
 
     def extend(self, steps: int) -> None:
         """From the next step on, the run has `steps` steps in total."""
@@ -173,10 +197,6 @@ def _decay_groups(parameters: Sequence[nn.Parameter], rate: float, weight_decay:
         for group, decay in ((matrices, weight_decay), (others, 0.0))
         if group
     ]
-
-
-def _can_fuse(parameters: Sequence[nn.Parameter]) -> bool:
-    return all(p.is_floating_point() and p.device.type in {"cpu", "cuda"} for p in parameters)
 
 
 def flat_optimiser(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch import distributed as dist
 
 from schemas.errors import InputError
@@ -68,27 +68,6 @@ def leader_first(ranks: Ranks) -> Iterator[None]:
     yield
     if ranks.leads:
         wait_for_all()
-
-
-def summed_over_ranks(parameters: Sequence[nn.Parameter], *numbers: float) -> list[float]:
-    """Sum the parameters' gradients, in place, and `numbers` over all ranks, in one all-reduce.
-
-    Sums are at least float32. A rank without a gradient adds zeros, so that ranks may hold unequal or no data; a
-    parameter without one on every rank keeps none, since AdamW would let it decay.
-    """
-    if not _connected():
-        return list(numbers)
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    appended = torch.tensor([*numbers, *(float(p.grad is not None) for p in parameters)], dtype=torch.float64)
-    dtype = torch.promote_types(gradients[0].dtype, torch.float32) if gradients else torch.float32
-    device = gradients[0].device if gradients else appended.device
-    flat = torch.cat([*(g.flatten().to(dtype) for g in gradients), appended.to(device, dtype)])
-    _all_reduce(flat)
-    *sums, added = flat.split([*(g.numel() for g in gradients), len(appended)])
-    added_numbers: list[float] = added.tolist()
-    for parameter, total, holders in zip(parameters, sums, added_numbers[len(numbers) :], strict=True):
-        parameter.grad = total.view_as(parameter).to(parameter.dtype) if holders else None
-    return added_numbers[: len(numbers)]
 
 
 def sum_in_place(tensor: Tensor) -> None:

@@ -19,9 +19,11 @@ from schemas.errors import InputError
 from schemas.token_table import TokenTable
 from trainer.model.family import evaluating, first_line
 from trainer.model.item_input import ItemInput
-from trainer.model.packed_rows import pack_rows
+from trainer.model.packed_rows import RowMaps, pack_rows
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
-from trainer.optimise.mixed_precision import StepEncoder, traced
+from trainer.optimise.compiled import traced
+from trainer.optimise.gradients import FlatGradients
+from trainer.optimise.mixed_precision import StepEncoder
 
 CLOSE = 1e-4  # tolerance for float32 sums in another order, as a share of the largest number
 _CLOSE_IN_HALF = 1e-2  # the same for bfloat16
@@ -39,9 +41,14 @@ class TrialRequest:
     compiled: bool = False
 
 
-def try_encoder(encoder: TextEncoder, asked: TrialRequest, table: TokenTable, rows: NDArray[np.int64]) -> None:
-    """InputError where `encoder`, untrained and on the CPU, does not give its language model's own output, or does not
-    support a requested option, on a few of the item rows. Leaves its weights and torch's generator as they were."""
+def try_encoder(
+    encoder: TextEncoder, asked: TrialRequest, table: TokenTable, rows: NDArray[np.int64]
+) -> tuple[str, ...]:
+    """The names of the language model's trained parameters that no gradient reaches, tried on a few of the item rows.
+
+    InputError where `encoder`, untrained and on the CPU, does not give its language model's own output there, or does
+    not support a requested option. Leaves its weights and torch's generator as they were.
+    """
     trial = _Trial(encoder, asked, _sample_table(table, rows))
     with torch.random.fork_rng(devices=[]), _unchanged(encoder):
         trial.check_own_output()
@@ -49,11 +56,12 @@ def try_encoder(encoder: TextEncoder, asked: TrialRequest, table: TokenTable, ro
             trial.check_bus()
         if asked.encoder.row_tokens:
             trial.check_shared_rows()
-        trial.check_gradients()
+        unused = trial.check_gradients()
         if asked.half:
             trial.check_gradients(half=True)
         if asked.compiled:
             trial.check_compiled()
+    return unused
 
 
 @contextmanager
@@ -150,20 +158,24 @@ class _Trial:
         way_out = "Set encoder.row_tokens = 0"
         tokens = self._ids_XT.shape[1]
         made = pack_rows(self.length_CS, longest=tokens, width=int(self.length_CS.sum()))
-        source_RW = torch.from_numpy(made.source_RW)
+        maps = RowMaps.of(made.source_RW, segments=2, longest=tokens)
         both_CS = torch.ones(2, 2, dtype=torch.bool)
         with self._refusing("cannot share rows between items", way_out):
             wanted = self._hidden(self._ids_XT, both_CS)[self._mask_XT]
             below = self._split.lower(self._ids_XT, self._mask_XT) if self._split.frozen_layers else self._ids_XT
-            attention = self._split.packed_attention(source_RW, segments=2, longest=tokens)
-            packed = self._split.packed(below.flatten(0, 1)[source_RW.clamp(min=0)], attention).flatten(0, 1)
+            attention = self._split.packed_attention(maps.map(torch.from_numpy))
+            source_RW = torch.from_numpy(np.maximum(made.source_RW, 0))
+            packed = self._split.packed(below.flatten(0, 1)[source_RW], attention).flatten(0, 1)
             found = packed[torch.from_numpy(made.slot_CST).flatten(0, 1)[self._mask_XT]]
         off = _difference(found, wanted)
         if not off < CLOSE:
             raise self._refusal(f"gives other vectors when items share a row (difference {off:.2g})", way_out)
 
-    def check_gradients(self, *, half: bool = False) -> None:
-        """A gradient reaches the trained parameters, and the same generator state draws the same dropout again."""
+    def check_gradients(self, *, half: bool = False) -> tuple[str, ...]:
+        """A gradient reaches the trained parameters, and the same generator state draws the same dropout again.
+
+        Returns the names of parameters that none reaches.
+        """
         way_out = "Set run.precision = float32" if half else "Name another --encoder.plm"
         frequency = self._items.refined and not half
         with (
@@ -174,8 +186,12 @@ class _Trial:
             torch.enable_grad(),
         ):
             encode = StepEncoder(self._encoder.train(), self._items, half=half)
+            trained = [p for p in self._encoder.parameters() if p.requires_grad]
+            if half:
+                encode.send_to(FlatGradients({"all": trained}), "all")
             once, again = (self._drawn(encode) for _ in range(2))
             once.square().sum().backward()
+            encode.collect()
         if not torch.equal(once, again):
             raise self._refusal(
                 "draws numbers that torch.manual_seed does not decide, so that no vector can be computed again", way_out
@@ -185,19 +201,19 @@ class _Trial:
             raise self._refusal("gets a gradient that is not finite", way_out)
         if not any(bool(gradient.abs().max() > 0) for gradient in gradients):
             raise self._refusal("gets no gradient", way_out)
+        return tuple(name for name, p in self._split.named_parameters() if p.requires_grad and p.grad is None)
 
     def _drawn(self, encode: StepEncoder) -> Tensor:
         torch.manual_seed(1)
-        return encode(self._rows)
+        return encode.of_rows(self._rows)
 
     def check_compiled(self) -> None:
         """The compiled form, up to the stages that all devices share, gives the same vectors."""
         way_out = "Set run.compile = false"
         plain = StepEncoder(self._encoder, self._items, half=self._asked.half)
-        torch._dynamo.reset()  # past a limit of forms dynamo leaves the rest uncompiled without notice
         with self._refusing("cannot be compiled", way_out):
-            found = StepEncoder(self._encoder, self._items, half=self._asked.half, compiler=traced)(self._rows)
-            wanted = plain(self._rows)
+            traced_form = StepEncoder(self._encoder, self._items, half=self._asked.half, compiler=traced)
+            found, wanted = (encode.of_rows(self._rows) for encode in (traced_form, plain))
         off = _difference(found, wanted)
         if not off < (_CLOSE_IN_HALF if self._asked.half else CLOSE):
             raise self._refusal(f"gives other vectors compiled (difference {off:.2g})", way_out)

@@ -16,12 +16,12 @@ from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint, ResumeError, checkpoint_errors
 from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
-from trainer.cost.memory import fits
-from trainer.cost.precision import Precision, multiplies_bfloat16, resolved
+from trainer.cost.precision import resolved, use_tensor_cores
 from trainer.data.backends import BACKENDS
 from trainer.data.directory import Packed, PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
+from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES
 from trainer.model.frozen import weights_sha256
 from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
@@ -49,6 +49,10 @@ class Prepared:
     """clicks in the training trajectories"""
     trained_V: NDArray[np.bool_]
     """whether an item occurs in any training batch"""
+    unused_parameters: tuple[str, ...] = ()
+    """names of the language model's parameters that no gradient reaches; known when it is prepared for training"""
+    few_forms: bool = False
+    """chunks have few shapes: for a GPU, whose memory and kernels are then reused, or a compiler"""
 
     @property
     def encoder(self) -> TextEncoder:
@@ -68,20 +72,36 @@ def device_of(name: DeviceName) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def resolve_precision(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
-    """The config with `auto` of run.precision resolved: to that of the checkpoints in the folder `begun`, or else to
-    bfloat16 if the devices of all ranks multiply it. All ranks must call this."""
-    able = summed([float(multiplies_bfloat16(device))])[0] == ranks.world
-    asked = config.run.precision
+def resolve_for_device(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
+    """The config with run.precision `auto` and planner.chunk_sizes None resolved: to those of the checkpoints in the
+    folder `begun`, or else by the device; bfloat16 only if the devices of all ranks take it. All ranks must call this.
+    """
     state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
-    if asked == "auto" and state is not None:
+    if state is not None:
         with checkpoint_errors(begun):
-            asked = TrainConfig.from_dict(dict(state["config"])).run.precision
-    return _with_precision(config, resolved(asked, able=able))
+            config = _resolved(config, like=TrainConfig.from_dict(dict(state["config"])))
+    half = summed([float(resolved(config.run.precision, device) == "bfloat16")])[0] == ranks.world
+    return _resolved(config, like=_of_device(config, device, half=half))
 
 
-def _with_precision(config: TrainConfig, precision: Precision) -> TrainConfig:
-    return replace(config, run=replace(config.run, precision=precision))
+def _of_device(config: TrainConfig, device: torch.device, *, half: bool) -> TrainConfig:
+    sizes = GPU_CHUNK_SIZES if device.type == "cuda" else CPU_CHUNK_SIZES
+    return replace(
+        config,
+        run=replace(config.run, precision="bfloat16" if half else "float32"),
+        planner=replace(config.planner, chunk_sizes=sizes),
+    )
+
+
+def _resolved(config: TrainConfig, *, like: TrainConfig) -> TrainConfig:
+    """The config; where it leaves something to the device, as `like` has it."""
+    precision = like.run.precision if config.run.precision == "auto" else config.run.precision
+    sizes = like.planner.chunk_sizes if config.planner.chunk_sizes is None else config.planner.chunk_sizes
+    return replace(
+        config,
+        run=replace(config.run, precision=precision),
+        planner=replace(config.planner, chunk_sizes=sizes),
+    )
 
 
 def build_model(config: TrainConfig) -> nn.ModuleDict:
@@ -148,7 +168,9 @@ def prepare(
 ) -> Prepared:
     """Open `data`, load and try the language model, fill or open the store of frozen output (by default
     `<data>.frozen`; for data behind a URL in the cache)."""
-    config = _with_precision(config, resolved(config.run.precision, able=multiplies_bfloat16(device)))
+    half = resolved(config.run.precision, device) == "bfloat16"
+    config = _resolved(config, like=_of_device(config, device, half=half))
+    use_tensor_cores(device)
     directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
     asked = TrialRequest(
@@ -157,7 +179,7 @@ def prepare(
         half=config.run.precision == "bfloat16",
         compiled=config.run.compile,
     )
-    try_encoder(cast(TextEncoder, model["encoder"]), asked, directory.token_table(), batch_rows)
+    unused = try_encoder(cast(TextEncoder, model["encoder"]), asked, directory.token_table(), batch_rows)
     split.to_device(device)
     stored = None
     if split.frozen_layers:
@@ -167,7 +189,8 @@ def prepare(
             split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
         )
     model = model.to(device)
-    return _prepared(config, directory, model, device=device, stored=stored, clicks_V=clicks_V, batch_rows=batch_rows)
+    found = _prepared(config, directory, model, device=device, stored=stored, clicks_V=clicks_V, batch_rows=batch_rows)
+    return replace(found, unused_parameters=unused, few_forms=device.type == "cuda" or config.run.compile)
 
 
 def prepare_to_encode(
@@ -204,7 +227,7 @@ def _prepared(
         config=config,
         directory=directory,
         model=model,
-        items=_items(directory, device, stored),
+        items=ItemInput(directory.token_table(), device=device, store_H=stored),
         device=device,
         clicks_V=clicks_V,
         trained_V=np.isin(np.arange(len(clicks_V)), batch_rows),
@@ -219,11 +242,3 @@ def _opened(config: TrainConfig, data: Packed | Path) -> tuple[PackedDirectory, 
     split = cast(TextEncoder, model["encoder"]).split
     check_tokens(directory.manifest, config.encoder.plm, split)
     return directory, model, split
-
-
-def _items(directory: PackedDirectory, device: torch.device, stored: Tensor | None) -> ItemInput:
-    """The token table on the device where it fits, else on the host."""
-    table = directory.token_table()
-    on_device = fits(sum(array.nbytes for array in table.arrays().values()), device)
-    table_device = device if on_device else torch.device("cpu")
-    return ItemInput(table, device=device, table_device=table_device, store_H=stored)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.conftest import REPOSITORY
+from trainer.cost import precision
 from trainer.cost.precision import emulation, multiplies_bfloat16, resolved
 
 CPU = torch.device("cpu")
@@ -23,18 +24,24 @@ PRINT_EMULATION = (
 
 
 @pytest.mark.parametrize(
-    ("asked", "able", "taken"),
+    ("asked", "device", "able", "taken"),
     [
-        ("auto", True, "bfloat16"),
-        ("auto", False, "float32"),
-        ("float32", True, "float32"),
-        ("bfloat16", False, "bfloat16"),
+        ("auto", "cuda", True, "bfloat16"),
+        ("auto", "cuda", False, "float32"),
+        ("auto", "cpu", True, "float32"),
+        ("float32", "cuda", True, "float32"),
+        ("bfloat16", "cpu", False, "bfloat16"),
     ],
 )
-def test_auto_is_what_the_device_multiplies_and_a_choice_stands(
-    asked: Literal["auto", "float32", "bfloat16"], able: bool, taken: str
+def test_auto_is_bfloat16_on_a_gpu_that_multiplies_it_and_a_choice_stands(
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Literal["auto", "float32", "bfloat16"],
+    device: str,
+    able: bool,
+    taken: str,
 ) -> None:
-    assert resolved(asked, able=able) == taken
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda _: able)
+    assert resolved(asked, torch.device(device)) == taken
 
 
 def test_torch_finds_in_the_processor_what_its_flags_say() -> None:

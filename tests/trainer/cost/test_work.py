@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -15,11 +16,12 @@ from schemas.token_table import TokenTable
 from tests.packed import packed_directory, tiny_plm, token_table
 from tests.trainer.loop.test_trainer import start
 from trainer.config import TrainConfig
-from trainer.cost.work import Lengths, WorkCounter, trained_shape
-from trainer.encode.chunks import Chunk, IntArray
+from trainer.cost.work import Lengths, WorkCounter, _computed, trained_shape
+from trainer.encode.chunks import Chunk
 from trainer.encode.policies import PlannerConfig, Policy
 from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
+from trainer.model.encoder_input import chunk_arrays
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 from trainer.run_config import RunConfig
@@ -72,21 +74,20 @@ def test_tokens_are_those_that_the_encoder_is_given(data: Path, policy: Policy) 
     assert any(step.work.tokens for step in steps)
     for step in steps:
         given = [(items.segments(chunk.rows_C).mask_CST, chunk) for chunk in step.plan.encode]
-        assert step.work.computed_tokens == sum(mask_CST.numel() for mask_CST, _ in given)
+        assert step.work.computed_tokens == sum(mask_CST.size for mask_CST, _ in given)
         assert step.work.tokens == sum(int(mask_CST[: chunk.items].sum()) for mask_CST, chunk in given)
 
 
-@pytest.mark.parametrize("shape_steps", [1, 4])
 @pytest.mark.parametrize("row_tokens", [0, 24])
-def test_the_shape_that_items_take_is_computed_from_integers(tmp_path: Path, row_tokens: int, shape_steps: int) -> None:
-    """One segment or several, padded or in shared rows, as written or for a compiler."""
+def test_the_shape_that_is_counted_is_that_of_the_encoders_input(tmp_path: Path, row_tokens: int) -> None:
+    """One segment or several, padded or in shared rows."""
     plm = tiny_plm(tmp_path / "plm")
     encoder = TextEncoder(TextEncoderConfig(plm=plm, frozen_layers=0, row_tokens=row_tokens))
     for table in (token_table(31), in_pairs(token_table(31))):
         items = ItemInput(table, device=torch.device("cpu"))
         for rows_C in (np.array([3, 16, 7, 0]), np.arange(12), np.array([5])):
-            given = encoder.inputs(rows_C, items, shape_steps=shape_steps).input_XT
-            assert encoder.computed_shape(rows_C, items, shape_steps=shape_steps) == given.shape
+            made = chunk_arrays(rows_C, items, encoder.layout)
+            assert made.computed == encoder.inputs(rows_C, items).input_XT.shape
 
 
 def test_items_of_several_segments_are_counted_as_they_are_computed() -> None:
@@ -94,19 +95,15 @@ def test_items_of_several_segments_are_counted_as_they_are_computed() -> None:
     lengths, items = Lengths.of(table), ItemInput(table, device=torch.device("cpu"))
     encoder = TextEncoder(TextEncoderConfig())
     shape = trained_shape(encoder.split)
-    counter = WorkCounter(
-        lengths=lengths,
-        shape=shape,
-        computed_shape=lambda rows_C: encoder.computed_shape(rows_C, items),
-        kept_chunks=None,
-    )
+    counter = WorkCounter(lengths=lengths, shape=shape, kept_chunks=None)
     rows_C = np.array([3, 16, 7, 0])  # two segments, one, two, and the pad
     mask_CST = items.segments(rows_C).mask_CST
     assert mask_CST.shape[:2] == (4, 2)
     chunk = Chunk(rows_C=rows_C, slots=np.arange(3), seed=1)
     real_C = [[int(length) for length in mask_CST[item].sum(-1)] for item in range(3)]
     real_C[1] = real_C[1][:1]  # the second segment's token is padding
-    assert counter._computed([chunk]) == (mask_CST.numel(), 4 * 2 * mask_CST.shape[2] ** 2)
+    computed = {chunk.seed: chunk_arrays(rows_C, items, encoder.layout).computed}
+    assert _computed(computed, [chunk]) == (mask_CST.size, 4 * 2 * mask_CST.shape[2] ** 2)
     assert counter._real([chunk]) == (
         sum(sum(lengths) for lengths in real_C),
         sum(length**2 for lengths in real_C for length in lengths),
@@ -118,19 +115,15 @@ def counted_by_torch(trainer: Trainer, step: PlannedStep) -> int:
     split = trainer.prepared.encoder.split
     total = 0
 
-    def counting(row_C: IntArray) -> torch.Tensor:
+    def counting(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
         nonlocal total
-        segments = trainer.prepared.items.segments(row_C)
-        frozen = split.frozen_layers > 0
-        given = (
-            trainer.prepared.items.stored(segments, torch.float32) if frozen else trainer.prepared.items.ids(segments)
-        )
+        given = trainer.prepared.encoder.given(tensors, trainer.prepared.items)
         with FlopCounterMode(display=False) as counter:
-            hidden_CTH = split(given, segments.mask_CST.flatten(0, 1))
+            hidden_CTH = split(given.input_XT, given.mask_CST.flatten(0, 1))
             if torch.is_grad_enabled():
                 hidden_CTH.sum().backward()
         total += counter.get_total_flops()
-        return torch.as_tensor(trainer.prepared.encoder(row_C, trainer.prepared.items))
+        return torch.as_tensor(trainer.prepared.encoder.vectors(given))
 
     trainer.table._encode = counting
     trainer.take_step(step)

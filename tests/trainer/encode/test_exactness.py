@@ -12,17 +12,21 @@ from torch import Tensor, nn
 from tests.packed import batches_of, random_trajectory, tiny_plm, token_table
 from trainer.data.batch import StepBatch, check_batch, merge, per_occurrence, per_target
 from trainer.data.tensors import StepTensors
+from trainer.encode.placed import PlacedPlan
 from trainer.encode.plan import Plan
 from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig
 from trainer.encode.vector_table import VectorTable
+from trainer.loop.steps import StepMaker
 from trainer.model.item_input import ItemInput
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
 from trainer.model.user_encoder import UserEncoderConfig
+from trainer.optimise.mixed_precision import StepEncoder
 from trainer.tasks.ranking import RankingHead
 
 ITEMS = 30
 CPU = torch.device("cpu")
+FINITE = torch.tensor(True)
 EXACT = 1e-12
 
 
@@ -37,7 +41,7 @@ class Bench:
         self.head = RankingHead(UserEncoderConfig(attention_width=8), vector_width=12).double()
         for pool in (self.encoder.token_pool, self.head.user.attention):  # a zero query would hide mistakes in pooling
             nn.init.normal_(pool.query.weight)
-        self.items = ItemInput(token_table(ITEMS), device=CPU)
+        self.encode = StepEncoder(self.encoder, ItemInput(token_table(ITEMS), device=CPU))
         rng = np.random.default_rng(0)
         trajectories = [random_trajectory(rng, items=ITEMS) for _ in range(8)]
         self.batch = merge([check_batch(arrays, "test", rows=1000) for arrays in batches_of(trajectories, size=4)])
@@ -47,7 +51,7 @@ class Bench:
 
     def table(self, *, kept_chunks: int | None = None) -> VectorTable:
         return VectorTable(
-            lambda rows_C: self.encoder(rows_C, self.items),
+            self.encode,
             rows=ITEMS + 1,
             width=12,
             device=CPU,
@@ -68,11 +72,16 @@ class Bench:
     def run(self, plan: Plan, batch: StepBatch, table: VectorTable) -> None:
         for parameter in self.parameters():
             parameter.grad = None
-        table.refresh(plan)
-        self.head(table.read(plan), StepTensors.of(batch, plan.inverse_M)).backward()
-        table.backward_encoder(plan, batch.weight_sum)
-        table.stage(plan, batch.weight_sum)
+        placed = self.placed(plan, batch)
+        table.refresh(placed)
+        self.head(table.read(placed), StepTensors.of(batch, plan.inverse_M)).backward()
+        table.backward_encoder(placed, batch.weight_sum)
+        table.stage(placed, batch.weight_sum, FINITE)
         table.commit()
+
+    def placed(self, plan: Plan, batch: StepBatch) -> PlacedPlan:
+        maker = StepMaker(lambda chunk: self.encode.arrays(chunk.rows_C, real=chunk.items))
+        return maker.made(plan, batch, count=1.0, completes=True).to(CPU)[0]
 
     def plain(self) -> Tensor:
         """End-to-end autograd, target by target, one item at a time, with nothing of encode/: the reference."""
@@ -82,7 +91,7 @@ class Bench:
         loss = torch.zeros((), dtype=torch.float64)
 
         def vector(row: int) -> Tensor:
-            return self.encoder(np.array([row]), self.items)[0]
+            return self.encode.of_rows(np.array([row]))[0]
 
         for b in range(len(samples.weight_BP)):
             clicks = samples.ask_M[samples.click_slot_BL[b][samples.click_mask_BL[b]]]
@@ -163,13 +172,19 @@ def test_a_looked_up_vector_is_the_one_that_was_encoded(still: Bench) -> None:
         for parameter in still.encoder.parameters():
             parameter.mul_(1.5)
     second = planner.plan(5, [still.batch.ask_M])
-    table.refresh(second)
-    leaf = table.read(second).detach()
+    placed = still.placed(second, still.batch)
+    table.refresh(placed)
+    leaf = table.read(placed).detach()
     fresh = {int(slot) for chunk in second.encode for slot in chunk.slots}
     assert 0 < len(fresh) < len(second.rows_N)
     for slot, row in enumerate(second.rows_N):
         assert torch.equal(leaf[slot], kept[row]) == (slot not in fresh)
     assert torch.equal(table.vector_VD, kept)  # nothing persists before commit
-    table.stage(second, 1.0)
+    table.stage(placed, 1.0, ~FINITE)
+    table.commit()
+    assert torch.equal(table.vector_VD, kept)  # nor if the step was not finite
+    table.refresh(placed)
+    table.read(placed)
+    table.stage(placed, 1.0, FINITE)
     table.commit()
     assert not torch.equal(table.vector_VD, kept)

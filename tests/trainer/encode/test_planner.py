@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ContractError
-from trainer.encode.chunks import cut_chunks, hash64
+from trainer.encode.chunks import chunks_of, hash64
+from trainer.encode.cutting import ByLength
 from trainer.encode.plan import NEVER, Plan, PlannerState
 from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig, Policy
@@ -97,7 +98,7 @@ def test_ranks_plan_their_own_rows_with_their_own_seeds() -> None:
 @given(st.integers(0, 400), st.lists(st.integers(1, 130), min_size=1, max_size=3))
 def test_chunks_hold_every_row_once_in_the_sizes_allowed(count: int, sizes: list[int]) -> None:
     rows, slots = np.arange(1, count + 1), np.arange(count)[::-1]
-    chunks = cut_chunks(rows, slots, sizes=sizes, seed_parts=(1, 2))
+    chunks = chunks_of(ByLength(sizes).cut(rows), rows, slots, seed_parts=(1, 2))
     assert [int(r) for c in chunks for r in c.rows_C[: len(c.slots)]] == rows.tolist()
     assert [int(s) for c in chunks for s in c.slots] == slots.tolist()
     assert {len(c.rows_C) for c in chunks} <= set(sizes)

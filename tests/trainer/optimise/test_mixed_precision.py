@@ -11,14 +11,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from schemas.errors import InputError
+from schemas.token_table import TokenTable
 from tests.packed import VOCABULARY, packed_directory, tiny_plm
 from trainer.config import TrainConfig
-from trainer.encode.chunks import seeded
+from trainer.encode.chunks import chunks_of, seeded
+from trainer.encode.cutting import Cutter, Lengths, PackedForms, PaddedForms
 from trainer.exact.scene import random_tokens
 from trainer.loop.trainer import Trainer
+from trainer.model.encoder_input import Form
 from trainer.model.item_input import ItemInput
+from trainer.model.packed_rows import best_fit
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
-from trainer.optimise.mixed_precision import StepEncoder, inductor
+from trainer.optimise.compiled import Compiler, inductor
+from trainer.optimise.gradients import FlatGradients
+from trainer.optimise.mixed_precision import StepEncoder
 from trainer.optimise.optimiser import OptimiserConfig
 from trainer.run_config import RunConfig
 from trainer.setup.prepare import prepare
@@ -45,16 +52,20 @@ def gradients(model: TextEncoder) -> dict[str, Tensor]:
 def test_gradients_of_a_bfloat16_copy_are_added_up_in_float32(tmp_path: Path, items: ItemInput) -> None:
     master = encoder(tmp_path).eval()
     half = StepEncoder(master, items, half=True)
-    assert half(ROWS).dtype == torch.bfloat16
-    half(ROWS).float().sum().backward()
+    flat = FlatGradients({"all": list(master.parameters())})
+    half.send_to(flat, "all")
+    assert half.of_rows(ROWS).dtype == torch.bfloat16
+    half.of_rows(ROWS).float().sum().backward()
+    half.collect()
     once = gradients(master)
     assert {grad.dtype for grad in once.values()} == {torch.float32}
     for _ in range(299):  # in bfloat16 a sum of 300 like numbers would have stopped growing at 256
-        half(ROWS).float().sum().backward()
+        half.of_rows(ROWS).float().sum().backward()
+        half.collect()
     weight = "project.bias"
     assert gradients(master)[weight].tolist() == pytest.approx((300 * once[weight]).tolist(), rel=1e-3)
-    master.zero_grad()
-    StepEncoder(master, items)(ROWS).sum().backward()
+    flat.zero()
+    StepEncoder(master, items).of_rows(ROWS).sum().backward()
     full = gradients(master)
     assert full.keys() == once.keys()
     error = sum(float((full[n] - once[n]).square().sum()) for n in full) / sum(
@@ -76,58 +87,95 @@ def test_the_copy_follows_its_masters_and_shares_what_is_frozen(tmp_path: Path, 
     assert torch.equal(half._encoder.project.bias.float(), master.project.bias)
 
 
-@pytest.mark.parametrize("row_tokens", [0, 16])
-@pytest.mark.parametrize("bus", [False, True])
-def test_compiled_chunks_are_those_as_written_and_have_few_shapes(
-    tmp_path: Path, items: ItemInput, *, bus: bool, row_tokens: int
-) -> None:
-    shapes = []
+def titles(count: int) -> TokenTable:
+    """One segment of 3 to 32 tokens for each item, as titles have."""
+    lengths = np.clip(np.random.default_rng(1).poisson(13, count) + 3, 3, 32)
+    starts = np.r_[0, np.cumsum(lengths)]
+    return replace(
+        random_tokens(np.random.default_rng(2), count, vocabulary=VOCABULARY),
+        segment_start_V1=np.r_[0, np.arange(count + 1)].astype(np.int64),
+        token_start_S1=starts.astype(np.int64),
+        segment_field_S=np.zeros(count, np.uint8),
+        token_values=np.random.default_rng(3).integers(5, VOCABULARY, starts[-1]).astype(np.uint32),
+        refined_S=np.zeros(count, np.bool_),
+    )
 
-    def counted(graph: Any, inputs: list[Any]) -> Any:
-        shapes.append(graph)
+
+def counting(graphs: list[Any]) -> Compiler:
+    """torch.compile without a compiler; `graphs` gets one entry for each graph that torch makes."""
+
+    def backend(graph: Any, inputs: list[Any]) -> Any:
+        graphs.append(graph)
         return graph.forward
 
-    torch._dynamo.reset()
+    return lambda function: torch.compile(function, dynamic=False, backend=backend)
+
+
+@pytest.mark.parametrize("row_tokens", [0, 64])
+@pytest.mark.parametrize("bus", [False, True])
+def test_each_shape_is_compiled_once_and_gives_the_vectors_as_written(
+    tmp_path: Path, *, bus: bool, row_tokens: int
+) -> None:
+    items, graphs, shapes = ItemInput(titles(300), device=CPU), [], set()
     master = encoder(tmp_path, bus=bus, row_tokens=row_tokens, attention_dropout=0.0).eval()
-    compiled = StepEncoder(master, items, compiler=lambda f: torch.compile(f, dynamic=False, backend=counted))
-    plain = StepEncoder(master, items)
-    rng = np.random.default_rng(0)
-    for _ in range(12):
-        rows = rng.integers(0, 21, 8)
-        assert (compiled(rows) - plain(rows)).abs().max() < 1e-5
-    assert 1 <= len(shapes) <= 4 * (8 if row_tokens else 1)
+    lengths = Lengths(items.tokens_V, items.longest_V, 1)
+    cutter: Cutter = PaddedForms((8, 4), lengths)
+    if row_tokens:
+        cutter = PackedForms((16, 8), lengths, width=64, rows_needed=lambda tokens, width: best_fit(tokens, width)[2])
+    compiled = StepEncoder(master, items, compiler=counting(graphs), forms=cutter.forms)
+    plain, rng = StepEncoder(master, items), np.random.default_rng(0)
+    for _ in range(25):
+        rows = rng.permutation(np.arange(1, 301))[: int(rng.integers(1, 60))]
+        for chunk in chunks_of(cutter.cut(rows), rows, np.arange(len(rows)), seed_parts=(1,)):
+            form = cutter.form(chunk.rows_C)
+            assert form is not None
+            shapes.add((len(chunk.rows_C), form))
+            found = compiled.of_rows(chunk.rows_C, Form(*form), real=chunk.items)[: chunk.items]
+            assert (found - plain.of_rows(chunk.item_rows)).abs().max() < 1e-5
+    assert 1 < len(graphs) == len(shapes) <= cutter.forms <= 8
+
+
+def test_one_shape_more_than_the_list_holds_is_an_error(tmp_path: Path, items: ItemInput) -> None:
+    graphs: list[Any] = []
+    compiled = StepEncoder(encoder(tmp_path).eval(), items, compiler=counting(graphs), forms=2)
+    for size in (3, 5, 3, 5):
+        compiled.of_rows(np.arange(1, 1 + size))
+    assert len(graphs) == 2
+    with pytest.raises(InputError, match=r"compiled for 2 shapes .*'mask_CST': \(7, .*run\.compile = false"):
+        compiled.of_rows(np.arange(1, 8))
+    other = StepEncoder(encoder(tmp_path).eval(), items, compiler=counting(graphs), forms=1)
+    other.of_rows(np.arange(1, 4))  # another encoder has its own list
+    assert len(graphs) == 3
 
 
 def test_a_compiled_chunk_replays_with_the_same_dropout(tmp_path: Path, items: ItemInput) -> None:
-    torch._dynamo.reset()
     master = encoder(tmp_path).train()
     compiled = StepEncoder(master, items, compiler=lambda f: torch.compile(f, dynamic=False, backend="aot_eager"))
     found = []
     for with_graph in (False, True):
         with seeded(5, CPU), torch.set_grad_enabled(with_graph):
-            found.append(compiled(ROWS))
+            found.append(compiled.of_rows(ROWS))
     assert [vector.requires_grad for vector in found] == [False, True]
     assert torch.equal(found[0], found[1].detach())
     with seeded(6, CPU):
-        assert not torch.equal(found[0], compiled(ROWS).detach())
+        assert not torch.equal(found[0], compiled.of_rows(ROWS).detach())
 
 
 @pytest.mark.slow
 def test_what_the_real_compiler_makes_replays_too(tmp_path: Path, items: ItemInput) -> None:
-    torch._dynamo.reset()
     master = encoder(tmp_path).train()
     compiled = StepEncoder(master, items, half=True, compiler=inductor)
     found = []
     for with_graph in (False, True):
         with seeded(5, CPU), torch.set_grad_enabled(with_graph):
-            found.append(compiled(ROWS))
+            found.append(compiled.of_rows(ROWS))
     assert torch.equal(found[0], found[1].detach())
     found[1].float().sum().backward()
     assert gradients(master).keys() >= {"project.weight", "token_pool.project.weight"}
     master.eval()
     compiled.follow()
-    plain = StepEncoder(master, items)(ROWS)
-    assert (compiled(ROWS).float() - plain).norm() < 0.02 * plain.norm()
+    plain = StepEncoder(master, items).of_rows(ROWS)
+    assert (compiled.of_rows(ROWS).float() - plain).norm() < 0.02 * plain.norm()
 
 
 def test_a_bfloat16_run_learns_and_resumes_to_the_bit(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Benchmark: kernels that a step launches and numbers that it reads on the host, counted on any device.
+
+A GPU that waits for its next kernel is launch-bound: what counts is launches per encoded item. Compares small chunks of
+any shape with large ones of few shapes, and measures the loader's time for both. Needs what `steps` needs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, cast, get_args
+
+import torch
+
+from jobs.bench.drawn_directory import DrawnConfig
+from jobs.bench.drawn_run import ModelConfig, prepared_run
+from jobs.bench.plain_options import run_plain
+from jobs.bench.policy_speed import trainer_of, with_policy
+from trainer.cost.operators import counted
+from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES, Policy
+from trainer.loop.trainer import Trainer
+from trainer.setup.prepare import DeviceName, Prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchesConfig(ModelConfig):
+    """Options of the measurement."""
+
+    trajectories: int = 1024
+    """total windows of clicks"""
+    items: int = 20_000
+    """V: number of item rows"""
+    batch_trajectories: int = 256
+    """trajectories of a packed batch; a step takes one batch"""
+    policies: tuple[str, ...] = ("once", "cached")
+    """policies to measure"""
+    steps: int = 3
+    """counted steps, after an uncounted one"""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.policies) - set(get_args(Policy))
+        if unknown:
+            raise ValueError(f"--policies names {sorted(unknown)}: use {', '.join(get_args(Policy))}")
+        if not 1 <= self.steps < -(-self.trajectories // self.batch_trajectories):
+            raise ValueError(f"--steps is {self.steps}: use 1 or more, and more batches of --trajectories than steps")
+
+
+_HEADINGS = (
+    f"{'policy':10}{'chunks':>9}{'items':>8}{'in chunks':>11}{'launches an item':>18}{'reads a step':>14}"
+    f"{'loader ms':>11}"
+)
+
+
+def launches(config: LaunchesConfig, where: DeviceName) -> dict[str, Any]:
+    """Count the operators of some steps with the chunks of a CPU and with those of a GPU; print a table."""
+    drawn = DrawnConfig(
+        trajectories=config.trajectories,
+        items=config.items,
+        batch_trajectories=config.batch_trajectories,
+        live_items=config.items // 3,
+        seed=config.seed,
+    )
+    found: dict[str, Any] = {"config": asdict(config)}
+    print(_HEADINGS)
+    with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
+        prepared = prepared_run(Path(folder), config, drawn, where)
+        for policy in config.policies:
+            for name, sizes in (("small", CPU_CHUNK_SIZES), ("large", GPU_CHUNK_SIZES)):
+                planner = replace(prepared.config.planner, chunk_sizes=sizes)
+                run = replace(prepared, config=replace(prepared.config, planner=planner), few_forms=name == "large")
+                figures = _counted(run, cast(Policy, policy), config.steps)
+                found[f"{policy}_{name}"] = figures
+                print(
+                    f"{policy:10}{name:>9}{figures['items']:8,.0f}{figures['chunks']:11,.1f}"
+                    f"{figures['launches_per_item']:18.3f}{figures['reads_per_step']:14,.1f}{figures['loader_ms']:11.1f}",
+                    flush=True,
+                )
+    for policy in config.policies:
+        small, large = (found[f"{policy}_{name}"]["launches_per_item"] for name in ("small", "large"))
+        found[f"{policy}_fewer"] = small / large
+    return found
+
+
+def _counted(prepared: Prepared, policy: Policy, steps: int) -> dict[str, float]:
+    trainer = trainer_of(prepared, with_policy(prepared.config, policy))
+    ready = trainer.epoch_steps(packed_steps=steps + 1)
+    trainer.take_step(next(ready))
+    items, chunks, launched, read = 0, 0, 0, 0
+    shapes: set[tuple[int, ...]] = set()
+    for step in ready:
+        counter = counted(lambda step=step: trainer.take_step(step))  # type: ignore[misc]
+        items += step.plan.encoded
+        chunks += len(step.plan.encode)
+        launched += counter.launching.total()
+        read += counter.waiting.total()
+        shapes |= {trainer.parts.chunk_arrays(chunk).computed for chunk in step.plan.encode}
+    trainer.check_finite()
+    return {
+        "items": items / steps,
+        "chunks": chunks / steps,
+        "shapes": len(shapes),
+        "launches_per_item": launched / max(1, items),
+        "reads_per_step": read / steps,
+        "loader_ms": 1e3 * _loader_seconds(trainer_of(prepared, trainer.config)),
+    }
+
+
+def _loader_seconds(trainer: Trainer) -> float:
+    """Median processor time that a thread takes to read a step, plan it and make its arrays."""
+    found, steps = [], trainer.made_steps()
+    while True:
+        began = time.thread_time()
+        step = next(steps, None)
+        if step is None:
+            return median(found)
+        found.append(time.thread_time() - began)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    raise SystemExit(run_plain("launches", __doc__, LaunchesConfig, launches))

@@ -1,0 +1,99 @@
+"""Makes the encoder's input for a chunk of items on the host, and names its tensors on the device."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.model.item_input import IntArray, ItemInput
+from trainer.model.packed_rows import PackedSegments, Packing, RowMaps, pack_rows
+
+
+class EncoderInput(NamedTuple):
+    """The input of the trained layers for C items, as tensors: all that `TextEncoder.vectors` needs.
+
+    X, T are rows and tokens: the padded form (C*S, T), or packed rows (R, W) with `context` and `slot_CST`.
+    """
+
+    input_XT: Tensor
+    mask_CST: Tensor
+    segment_mask_CS: Tensor
+    frequency_XT: Tensor | None
+    position_XT: Tensor | None
+    context: PackedSegments | None
+    slot_CST: Tensor | None
+
+
+class Form(NamedTuple):
+    """The shape of a chunk's input: S segments of T tokens for each item, in R packed rows where items share rows."""
+
+    segments: int
+    tokens: int
+    rows: int | None = None
+
+
+class Layout(NamedTuple):
+    """What an encoder reads of its items."""
+
+    row_tokens: int
+    """as encoder.row_tokens"""
+    frozen: bool
+    """reads the frozen layers' output, not token ids"""
+    frequencies: bool
+    """reads the frequency of refined text's keywords"""
+    positions: bool
+    """reads the position of refined text's keywords"""
+
+    def width(self, items: ItemInput) -> int:
+        """Tokens of a packed row: `row_tokens`, or a multiple of it where the table has longer items."""
+        return -(-max(1, items.most_tokens) // self.row_tokens) * self.row_tokens
+
+
+class ChunkArrays(NamedTuple):
+    """The input of C items as arrays on the host, by name, and the (rows, tokens per row) that the layers compute."""
+
+    arrays: dict[str, NDArray[Any]]
+    computed: tuple[int, int]
+
+
+def chunk_arrays(
+    rows_C: IntArray, items: ItemInput, layout: Layout, form: Form | None = None, *, real: int | None = None
+) -> ChunkArrays:
+    """The input of the items (C,). `form`: None = the smallest that holds them.
+
+    Rows after the first `real` are padding: their vectors are never read, and they take no room in packed rows.
+    """
+    most, longest, packed_rows = form or Form(*items.shape(rows_C))
+    segments = items.segments(rows_C, (most, longest))
+    arrays: dict[str, NDArray[Any]] = {"mask_CST": segments.mask_CST, "segment_mask_CS": segments.segment_mask_CS}
+    source_XT = np.arange(segments.token_CST.size).reshape(-1, longest)
+    if layout.row_tokens:
+        packing = _packing(rows_C[:real], items, Form(most, longest, packed_rows), layout.width(items), len(rows_C))
+        source_XT = np.maximum(packing.source_RW, 0)
+        maps = RowMaps.of(packing.source_RW, segments=most, longest=longest)
+        arrays |= {"slot_CST": packing.slot_CST, **maps.arrays()}
+    token_XT = segments.token_CST.reshape(-1)[source_XT]
+    if not layout.frozen:
+        arrays["ids_XT"] = items.ids(token_XT)
+    elif items.store_H is not None:
+        arrays["token_XT"] = token_XT
+    else:  # the frozen layers read the padded form
+        arrays["lower_ids_CT"] = items.ids(segments.token_CST.reshape(-1, longest))
+        arrays["source_XT"] = source_XT
+    keywords = items.keywords(segments) if layout.frequencies or layout.positions else None
+    if keywords is not None and layout.frequencies:
+        arrays["frequency_XT"] = keywords[0].reshape(-1)[source_XT]
+    if keywords is not None and layout.positions:
+        arrays["keyword_position_XT"] = keywords[1].reshape(-1)[source_XT]
+    rows, width = source_XT.shape
+    return ChunkArrays(arrays, (rows, width))
+
+
+def _packing(rows_C: IntArray, items: ItemInput, form: Form, width: int, all_rows: int) -> Packing:
+    """The packing of `rows_C`, with places for `all_rows` items, the last of which are padding without a token."""
+    length_CS = np.zeros((all_rows, form.segments), np.int64)
+    length_CS[: len(rows_C)] = items.lengths(rows_C, form.segments)
+    return pack_rows(length_CS, longest=form.tokens, width=width, rows=form.rows)
