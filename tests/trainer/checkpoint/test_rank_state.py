@@ -36,11 +36,16 @@ class Asked(Mapping[str, Mapping[str, Tensor]]):
         return len(self.parts)
 
 
+def new_table(*, waits: bool = False) -> VectorTable:
+    cpu = torch.device("cpu")
+    return VectorTable(lambda _: torch.zeros(0), rows=ROWS, width=WIDTH, device=cpu, waits=waits)
+
+
 def checkpoint(*encoded: dict[int, int]) -> Checkpoint:
     """`encoded`: of each rank, row -> step of its last encode; its vector is (rank, step)."""
     parts: dict[str, dict[str, Tensor]] = {}
     for rank, steps in enumerate(encoded):
-        table = VectorTable(lambda _: torch.zeros(0), rows=ROWS, width=WIDTH, device=torch.device("cpu"))
+        table = new_table()
         last_encode_V = np.full(ROWS, NEVER, np.int32)
         for row, step in steps.items():
             table.vector_VD[row] = torch.tensor([float(rank), float(step)])
@@ -54,7 +59,7 @@ def checkpoint(*encoded: dict[int, int]) -> Checkpoint:
 def restored(saved: Checkpoint, ranks: Ranks) -> tuple[dict[int, list[float]], dict[int, int]]:
     """(the vectors that are not zero, the steps of encodes) by row."""
     own = state_of_rank(saved, ranks, "cached", SHAPE)
-    table = VectorTable(lambda _: torch.zeros(0), rows=ROWS, width=WIDTH, device=torch.device("cpu"))
+    table = new_table()
     table.vector_VD.fill_(7)
     table.load_state_dict(own.table)
     steps = own.planner.last_encode_V
@@ -92,8 +97,8 @@ def test_waiting_gradients_belong_to_the_ranks_that_made_them() -> None:
 
 
 def test_waiting_gradients_and_their_steps_come_back() -> None:
-    table = VectorTable(lambda _: torch.zeros(0), rows=ROWS, width=WIDTH, device=torch.device("cpu"))
-    table.waiting_VD = torch.zeros(ROWS, WIDTH)
+    table = new_table(waits=True)
+    assert table.waiting_VD is not None
     table.waiting_VD[3, 1], table.waiting_VD[5] = -2.0, torch.tensor([float("nan"), 0.0])
     since_V = np.full(ROWS, NEVER, np.int32)
     since_V[[2, 5]] = 4, 19  # a gradient may be zero, and one may wait without its step
@@ -104,6 +109,7 @@ def test_waiting_gradients_and_their_steps_come_back() -> None:
         Checkpoint(tensors=parts, state={"ranks": 1, "position": {"step": STEP}}), Ranks(), "carried", SHAPE
     )
     assert own.planner.waiting_since_V.tolist() == since_V.tolist()  # type: ignore[union-attr]
-    again = VectorTable(lambda _: torch.zeros(0), rows=ROWS, width=WIDTH, device=torch.device("cpu"))
+    again = new_table(waits=True)
+    again.waiting_VD.fill_(3)  # type: ignore[union-attr]
     again.load_state_dict(own.table)
     assert torch.equal(again.waiting_VD.nan_to_num(99.0), table.waiting_VD.nan_to_num(99.0))  # type: ignore[union-attr]
