@@ -71,24 +71,25 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     meet()
-    with _room_for(checkpoint, partial, path):
+    with _room_for(checkpoint, path, None if ranks.world > 1 else partial):  # other ranks still write there
         for part, tensors in checkpoint.tensors.items():
             write_part(partial, part, tensors)
     meet()
     if ranks.leads:
-        with _room_for(checkpoint, partial, path):
+        with _room_for(checkpoint, path, partial):
             _complete(checkpoint, partial, path)
 
 
 @contextmanager
-def _room_for(checkpoint: Checkpoint, partial: Path, path: Path) -> Iterator[None]:
-    """Turns a full disk into one error message and removes the incomplete folder, which takes up the space."""
+def _room_for(checkpoint: Checkpoint, path: Path, partial: Path | None) -> Iterator[None]:
+    """Turns a full disk into one error message and removes `partial`, which takes up the space."""
     needed = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
     try:
         with space_for(path, needed):
             yield
     except NoSpaceError:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainer.checkpoint.files import Checkpoint, ResumeError
 from trainer.checkpoint.rank_checks import check_full_arrays, check_planner, check_table
-from trainer.encode.chunks import IntArray
+from trainer.encode.cutting import IntArray
 from trainer.encode.plan import NEVER, PlannerState
 from trainer.encode.policies import Policy
 from trainer.encode.vector_table import VectorTable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.encode.chunks import IntArray
+from trainer.encode.cutting import IntArray
 from trainer.encode.plan import PlannerState
 from trainer.encode.policies import Policy
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.encode.chunks import Chunk, Encode, IntArray, seeded
+from trainer.encode.chunks import Chunk, Encode, seeded
+from trainer.encode.cutting import IntArray
 from trainer.encode.placed import PlacedPlan
 
 

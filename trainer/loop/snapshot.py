@@ -14,7 +14,7 @@ from trainer.checkpoint.files import Checkpoint, ResumeError
 from trainer.checkpoint.rank_state import parts_of_rank, state_of_rank
 from trainer.config import TrainConfig, split_changes
 from trainer.cost.memory import synchronize
-from trainer.encode.chunks import IntArray
+from trainer.encode.cutting import IntArray
 from trainer.encode.live_rows import live_rows
 from trainer.encode.plan import MaxAgeChange, PlannerState
 from trainer.loop.parts import Parts
