@@ -44,7 +44,7 @@ def train(
     resume
         auto: resume from the newest checkpoint in --out, or begin if there is none.
     init_from
-        Begin with the weights of this checkpoint of an earlier run, whose token table may have grown since.
+        Continue an earlier run's checkpoint: its weights, moments, steps and valid vectors, with a new rate schedule.
     dry_run
         Check everything and report what would be done; trains nothing and writes only the frozen layers' output.
     store
@@ -57,7 +57,7 @@ def train(
         terminal.quiet_unless_leader(ranks)
         config = resolve_for_device(config, device_of(device), ranks, begun=at.begun)
         prepared = terminal.prepare_with_progress(config, Packed.of(data, cache), ranks, store=store, device=device)
-        trainer = Trainer(prepared, ranks, terminal.load_initial_weights(prepared, init_from).get("chosen_by", []))
+        trainer = Trainer(prepared, ranks, terminal.load_initial_weights(prepared, init_from, at.begun))
         summary = outline(trainer) if dry_run else _trained(trainer, at)
         terminal.write_report(at, data, trainer, dry_run=dry_run)
     return at.with_place(summary) if ranks.leads else None

@@ -110,7 +110,8 @@ def _counted(prepared: Prepared, policy: Policy, steps: int) -> dict[str, float]
 
 def _loader_seconds(trainer: Trainer) -> float:
     """Median processor time that a thread takes to read a step, plan it and make its arrays."""
-    found, steps = [], trainer.made_steps()
+    found: list[float] = []
+    steps = trainer.made_steps()
     while True:
         began = time.thread_time()
         step = next(steps, None)

@@ -170,6 +170,16 @@ def test_a_run_goes_on_from_an_older_checkpoint(folder: Path, checkpoint: str) -
 
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_a_new_run_continues_an_older_checkpoint(folder: Path, checkpoint: str) -> None:
+    unpack("packed-3", checkpoint)
+    cold = summary_of(train, *DATA, "--out", "cold", *MODEL)
+    found = summary_of(train, *DATA, "--out", "next", *MODEL, "--init-from", "run/checkpoint")
+    position = json.loads(Path(found["checkpoint"], "state.json").read_text())["position"]
+    assert (position["step"], position["first_step"]) == (39, STOPPED_AT)
+    assert found["encoded"] < cold["encoded"]
+
+
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
 def test_an_older_checkpoint_is_evaluated_and_exported(folder: Path, checkpoint: str) -> None:
     unpack("lake", "packed-3", checkpoint)
     given = (*DATA, *LAKE, "--checkpoint", "run/checkpoint")

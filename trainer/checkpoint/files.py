@@ -174,7 +174,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def checkpoint_errors(path: Path | None) -> Iterator[None]:
+def checkpoint_errors(path: Path | str | None) -> Iterator[None]:
     """Turns every error that a checkpoint's contents can cause into a ResumeError that names the checkpoint."""
     try:
         yield

@@ -112,7 +112,8 @@ def _planner(checkpoint: Checkpoint, rank: int, table: Tensors, shape: torch.Siz
 
 def _next_step(checkpoint: Checkpoint) -> int:
     """The planner's number of the first step after the checkpoint."""
-    return int(checkpoint.state["position"]["step"])
+    position = checkpoint.state["position"]
+    return int(position.get("first_step", 0)) + int(position["step"])
 
 
 def _last_encode_V(table: Tensors, shape: torch.Size) -> IntArray:

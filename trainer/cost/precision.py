@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 Precision = Literal["float32", "bfloat16"]
+AskedPrecision = Literal["auto", "float32", "bfloat16"]
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -21,7 +22,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return bool(multiplies and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def resolved(asked: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Precision:
+def resolved(asked: AskedPrecision, device: torch.device) -> Precision:
     """`asked`, or for `auto` bfloat16 on a GPU that multiplies it, else float32."""
     if asked != "auto":
         return asked

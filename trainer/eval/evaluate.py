@@ -36,7 +36,9 @@ def model_auc(prepared: Prepared, validation: Evaluation) -> float:
     """Mean AUC per impression. Has no effect on training: it uses no random numbers and restores all modes."""
     impressions = Impressions.of(validation)
     limit = prepared.config.run.history_clicks
-    scores = model_scores(prepared.encoder, prepared.head.user, prepared.items, impressions, history_clicks=limit)
+    scores = model_scores(
+        prepared.vector_encoder(), prepared.head.user, prepared.items, impressions, history_clicks=limit
+    )
     metrics = ranking_metrics(scores, impressions.clicked_X, impressions.shown_start_I1)
     if not metrics.impressions:
         raise InputError(
@@ -84,7 +86,7 @@ def score_checkpoint(prepared: Prepared, saved: Checkpoint, ranks: Ranks, *, pre
         scores["zero_shot"] = zero_shot_scores(prepared.encoder, prepared.items, known, share)
     load_weights(prepared.model, saved)
     rows = np.union1d(known.rows, unknown.rows) if predict else known.rows
-    vectors = model_vectors(prepared.encoder, prepared.items, rows, share)
+    vectors = model_vectors(prepared.vector_encoder(), prepared.items, rows, share)
     recall, predicted_X, user_ID = {}, np.zeros(0), None
     if known.size:
         user_ID = _users(prepared, vectors, known, share)

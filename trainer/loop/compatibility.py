@@ -7,17 +7,19 @@ from dataclasses import asdict
 from typing import Any
 
 from trainer.checkpoint.files import Checkpoint, ResumeError
+from trainer.encode.plan import MOST_STEPS
 from trainer.loop.staleness import Drift
 from trainer.loop.trainer import Trainer
 
 
 def check_position(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """ResumeError where the position cannot be one of this run."""
-    step = trainer.step
+    at, step = trainer.position, trainer.step
     state = checkpoint.state
     integers = all(type(state["position"][name]) is int for name in ("epoch", "epoch_step", "step"))
-    at, epochs, total_steps = trainer.position, trainer.config.run.epochs, trainer.total_steps
+    epochs, total_steps = trainer.config.run.epochs, trainer.total_steps
     inside = 0 <= at.epoch <= epochs and 0 <= at.epoch_step <= step <= total_steps
+    inside &= 0 <= at.first_step <= MOST_STEPS - total_steps
     steps = [number for change in state["shortened"] for number in change]
     integers &= all(type(number) is int and number >= 0 for number in steps)
     if not (integers and inside):

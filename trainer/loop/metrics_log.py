@@ -126,6 +126,7 @@ class RunLog:
         self, step: PlannedStep, loss: Tensor, *, epoch: int, drift: Drift | None = None, update: Update | None = None
     ) -> None:
         """Count a finished step; write a line on logging steps and on the last. `drift`: None where not measured."""
+        writes = self.writes_next()
         self.drifts += [] if drift is None else [drift]
         for totals in (self.totals, self._since):
             totals.add(step, waited=self._waited)
@@ -135,13 +136,13 @@ class RunLog:
             self._rate_factor = update.rate_factor
             for part, norm in update.norms.items():
                 self._norms.setdefault(part, []).append(norm)
-        if self.writes_at(step):
+        if writes:
             self._switch("seconds")
-            self._write(step.plan.step + 1, epoch)
+            self._write(self.totals.steps, epoch)
 
-    def writes_at(self, step: PlannedStep) -> bool:
-        """Whether `record` of this step writes a line, for which it reads losses from the device."""
-        done = step.plan.step + 1
+    def writes_next(self) -> bool:
+        """Whether the next `record` writes a line, for which it reads losses from the device."""
+        done = self.totals.steps + 1
         return done % self.every == 0 or done == self.total_steps
 
     @contextmanager

@@ -31,6 +31,13 @@ class Position:
     epoch: int = 0
     epoch_step: int = 0
     step: int = 0
+    first_step: int = 0
+    """steps of the earlier runs that this one continues with --init-from: planners count on from there"""
+
+    @property
+    def plan_step(self) -> int:
+        """The planner's number of the next step. It decides coins, ages and seeds, and never repeats."""
+        return self.first_step + self.step
 
 
 class Snapshots:
@@ -50,7 +57,7 @@ class Snapshots:
         leads = parts.ranks.leads
         shared = {"model": parts.prepared.model.state_dict(), "optimiser": moments} if leads else {}
         constant = {"tokens": self._tokens} if leads else {}
-        own = parts_of_rank(parts.ranks.rank, parts.table, planner, self._live_rows(position.step, planner))
+        own = parts_of_rank(parts.ranks.rank, parts.table, planner, self._live_rows(position.plan_step, planner))
         return Checkpoint(
             tensors={**in_host_memory({**shared, **own}), **constant},
             state={

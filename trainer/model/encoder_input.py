@@ -78,6 +78,8 @@ def chunk_arrays(
     token_XT = segments.token_CST.reshape(-1)[source_XT]
     if not layout.frozen:
         arrays["ids_XT"] = items.ids(token_XT)
+    elif items.gathers_ahead:
+        arrays["stored_XTH"] = items.gathered(token_XT)
     elif items.store_H is not None:
         arrays["token_XT"] = token_XT
     else:  # the frozen layers read the padded form

@@ -119,6 +119,17 @@ class ItemInput:
         position_CST = np.where(refined_CST, position_CST, np.where(mask_CST, place_T, 0))
         return np.where(refined_CST, frequency_CST, 0).astype(np.int64), position_CST
 
+    @property
+    def gathers_ahead(self) -> bool:
+        """Whether stored output is gathered on the host before the step, as the store does not fit on the GPU."""
+        return self.store_H is not None and self.device.type != self.store_H.device.type
+
+    def gathered(self, token_X: IntArray) -> NDArray[np.float16]:
+        """Stored output (..., H) of the frozen layers for indexes of token values, on the host."""
+        assert self.store_H is not None, "the frozen layers' output has not been stored"
+        found: NDArray[np.float16] = self.store_H[torch.from_numpy(token_X)].numpy()
+        return found
+
     def stored(self, token_X: Tensor, dtype: torch.dtype) -> Tensor:
         """Stored output (..., H) of the frozen layers for indexes of token values, on the device, in `dtype`."""
         assert self.store_H is not None, "the frozen layers' output has not been stored"

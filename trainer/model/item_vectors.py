@@ -57,8 +57,13 @@ class ItemVectors:
 def encode_rows(vectors: Vectors, items: ItemInput, rows: NDArray[np.int64], share: Share = ALL) -> Tensor:
     """Vectors (len(rows), D) in the order of `rows`, encoded in chunks of similar length."""
     order = np.argsort(items.tokens_V[rows], kind="stable")
+
+    def encoded(chunk: slice) -> Tensor:
+        vector_CD = vectors(rows[order[chunk]])
+        return vector_CD.float() if vector_CD.dtype == torch.bfloat16 else vector_CD
+
     with torch.no_grad():
-        stacked = in_shares(len(rows), CHUNK_ROWS, lambda chunk: vectors(rows[order[chunk]]), share)
+        stacked = in_shares(len(rows), CHUNK_ROWS, encoded, share)
     result = torch.empty_like(stacked)
     result[torch.from_numpy(order).to(stacked.device)] = stacked
     return result

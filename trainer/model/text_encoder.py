@@ -144,6 +144,8 @@ class TextEncoder(nn.Module):
         dtype = self.project.weight.dtype
         if not self.split.frozen_layers:
             return tensors["ids_XT"]
+        if "stored_XTH" in tensors:
+            return tensors["stored_XTH"].to(dtype)
         if "token_XT" in tensors:
             return items.stored(tensors["token_XT"], dtype)
         hidden_CTH = self.split.lower(tensors["lower_ids_CT"], tensors["mask_CST"].flatten(0, 1)).half().to(dtype)

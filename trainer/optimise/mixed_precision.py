@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer.encode.cutting import IntArray
 from trainer.model.encoder_input import ChunkArrays, Form, chunk_arrays
+from trainer.model.half_copy import half_copy
 from trainer.model.item_input import ItemInput, on_device
 from trainer.model.text_encoder import TextEncoder
 from trainer.optimise.compiled import FORMS, Compiler, compiled_for
@@ -37,7 +36,7 @@ class StepEncoder:
         """`compiler`: None = not compiled; `forms`: the number of shapes that chunks have then."""
         self._items = items
         self._masters = encoder
-        self._encoder = _half_copy(encoder) if half else encoder
+        self._encoder = half_copy(encoder) if half else encoder
         self._compiled = compiler is not None
         vectors: Callable[..., Tensor] = self._encoder.vectors
         self._vectors = vectors if compiler is None else compiled_for(vectors, compiler, forms)
@@ -94,18 +93,3 @@ class StepEncoder:
         pairs = zip(self._encoder.parameters(), self._masters.parameters(), strict=True)
         copies, masters = (list(each) for each in zip(*pairs, strict=True))
         torch._foreach_copy_(copies, masters)
-
-
-def _half_copy(encoder: TextEncoder) -> TextEncoder:
-    """A bfloat16 copy of all but the frozen layers, which the copy shares.
-
-    The modules around the trained layers are copied too, except the word embeddings.
-    """
-    shared: dict[int, Any] = {id(module): module for module in encoder.split.shared_modules}
-    half = copy.deepcopy(encoder, shared)
-    kept = {id(p) for module in half.split.shared_modules for p in module.parameters()}
-    around = [p for module in half.split.around_modules for p in module.parameters() if id(p) not in kept]
-    for own in (*half.parameters(), *around):  # buffers stay float32: rotary angles need full precision
-        own.data = own.data.to(torch.bfloat16)
-        own.grad = None
-    return half

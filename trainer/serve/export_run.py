@@ -166,7 +166,7 @@ def _vectors(request: _ExportRequest, progress: Progress) -> tuple[Vectors, int]
     if vector_KD is not None:
         vector_CD[~new_C] = vector_KD
     vector_CD[new_C] = encode_all(
-        prepared.encoder,
+        prepared.vector_encoder(),
         prepared.items,
         row_C[new_C],
         stored=request.stored,

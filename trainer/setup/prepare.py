@@ -16,13 +16,15 @@ from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint, ResumeError, checkpoint_errors
 from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
-from trainer.cost.precision import resolved, use_tensor_cores
+from trainer.cost.memory import bytes_between_steps
+from trainer.cost.precision import AskedPrecision, multiplies_bfloat16, resolved, use_tensor_cores
 from trainer.data.backends import BACKENDS
 from trainer.data.directory import Packed, PackedDirectory
 from trainer.data.position import Order
 from trainer.data.reader import Reader
-from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES
+from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES, WAITING_POLICIES
 from trainer.model.frozen import weights_sha256
+from trainer.model.half_copy import half_copy
 from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder
@@ -58,6 +60,10 @@ class Prepared:
     def encoder(self) -> TextEncoder:
         """The text encoder of the model."""
         return cast(TextEncoder, self.model["encoder"])
+
+    def vector_encoder(self) -> TextEncoder:
+        """The text encoder in the run's precision, as of now: for vectors that are not trained."""
+        return half_copy(self.encoder) if self.config.run.precision == "bfloat16" else self.encoder
 
     @property
     def head(self) -> RankingHead:
@@ -139,9 +145,25 @@ def short_superblocks(prepared: Prepared) -> str | None:
     )
 
 
-def prepare_again(checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device) -> Prepared:
+def prepare_again(
+    checkpoint: Checkpoint,
+    data: Packed | Path,
+    *,
+    store: Path | None,
+    device: torch.device,
+    precision: AskedPrecision = "auto",
+) -> Prepared:
     """`data` prepared with the checkpoint's own config; the weights are still untrained."""
-    return prepare(config_of(checkpoint), data, store=store, device=device, progress=lambda *_: None)
+    config = _in_precision(config_of(checkpoint), precision, device)
+    return prepare(config, data, store=store, device=device, progress=lambda *_: None)
+
+
+def _in_precision(trained: TrainConfig, precision: AskedPrecision, device: torch.device) -> TrainConfig:
+    """The config with `precision`; auto = that of training where the device multiplies it, else float32."""
+    if precision == "auto":
+        able = trained.run.precision != "bfloat16" or multiplies_bfloat16(device)
+        precision = trained.run.precision if able else "float32"
+    return replace(trained, run=replace(trained.run, precision=precision))
 
 
 def config_of(checkpoint: Checkpoint) -> TrainConfig:
@@ -186,7 +208,13 @@ def prepare(
         rows = rows_needed(directory, batch_rows)
         folder = store or directory.derived_folder
         stored = frozen_store(
-            split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
+            split,
+            directory,
+            folder,
+            rows=rows,
+            device=device,
+            reserved=_bytes_reserved(config, directory, model),
+            progress=lambda done: progress(done, len(rows)),
         )
     model = model.to(device)
     found = _prepared(config, directory, model, device=device, stored=stored, clicks_V=clicks_V, batch_rows=batch_rows)
@@ -194,10 +222,15 @@ def prepare(
 
 
 def prepare_to_encode(
-    checkpoint: Checkpoint, data: Packed | Path, *, store: Path | None, device: torch.device
+    checkpoint: Checkpoint,
+    data: Packed | Path,
+    *,
+    store: Path | None,
+    device: torch.device,
+    precision: AskedPrecision = "auto",
 ) -> tuple[Prepared, NDArray[np.int64]]:
     """(the checkpoint's weights on `data`, the item rows whose frozen output is stored); writes nothing."""
-    config = config_of(checkpoint)
+    config = _in_precision(config_of(checkpoint), precision, device)
     directory, model, split = _opened(config, data)
     load_weights(model, checkpoint)
     split.to_device(device)
@@ -231,6 +264,16 @@ def _prepared(
         device=device,
         clicks_V=clicks_V,
         trained_V=np.isin(np.arange(len(clicks_V)), batch_rows),
+    )
+
+
+def _bytes_reserved(config: TrainConfig, directory: PackedDirectory, model: nn.ModuleDict) -> int:
+    """Device bytes that training takes in addition to the frozen layers' output, without those of its steps."""
+    return bytes_between_steps(
+        model,
+        vectors=directory.manifest.tokens.rows * config.encoder.vector_width,
+        half=config.run.precision == "bfloat16",
+        waits=config.planner.policy in WAITING_POLICIES,
     )
 
 
