@@ -13,14 +13,14 @@ from torch import Tensor
 
 from schemas.token_table import TokenTable
 from trainer.checkpoint.files import Checkpoint, ResumeError, checkpoint_errors, load_checkpoint
-from trainer.checkpoint.rank_state import freshest_state
+from trainer.checkpoint.rank_state import freshest_rows
 from trainer.checkpoint.retention import resolve_checkpoint
 from trainer.checkpoint.selection import choices_of
 from trainer.config import changed_options
 from trainer.data.validation import Choice
 from trainer.encode.chunks import hash64
 from trainer.encode.cutting import IntArray
-from trainer.encode.plan import MOST_STEPS, NEVER, BoolArray
+from trainer.encode.plan import MOST_STEPS, BoolArray
 from trainer.loop.parts import Parts
 from trainer.model.item_input import on_device
 from trainer.optimise.optimiser import nested_optimiser
@@ -149,14 +149,9 @@ def _valid_vectors(
     checkpoint: Checkpoint, prepared: Prepared, same_V: BoolArray, first_step: int
 ) -> tuple[IntArray, Tensor, IntArray]:
     """(item rows, their vectors, their last encodes): what the planner of the new run can look up in its first step."""
-    state, config = freshest_state(checkpoint), prepared.config
-    vector_VD, last_encode_V = state.table["vector_VD"], state.planner.last_encode_V
-    fits = vector_VD.shape == (len(same_V), config.encoder.vector_width) and vector_VD.is_floating_point()
-    if not fits or last_encode_V.shape != same_V.shape or not bool((last_encode_V < first_step).all()):
-        raise ResumeError(
-            f"the checkpoint is damaged: vectors of shape {tuple(vector_VD.shape)}, their last encodes of shape "
-            f"{last_encode_V.shape} before step {first_step}. Use another one, or train again"
-        )
-    young_V = (last_encode_V > NEVER) & (first_step - last_encode_V <= config.planner.max_age_steps)
-    row_R = np.flatnonzero(young_V & same_V & (config.planner.policy in _LOOKS_UP))
-    return row_R, vector_VD[torch.from_numpy(row_R)], last_encode_V[row_R]
+    config = prepared.config
+    table = freshest_rows(checkpoint, torch.Size((len(same_V), config.encoder.vector_width)))
+    row_R, last_encode_R = (table[name].numpy() for name in ("row_R", "last_encode_R"))
+    young_R = first_step - last_encode_R <= config.planner.max_age_steps
+    valid_R = young_R & same_V[row_R] & (config.planner.policy in _LOOKS_UP)
+    return row_R[valid_R], table["vector_RD"][torch.from_numpy(valid_R)], last_encode_R[valid_R]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.space import NoSpaceError, free_bytes, no_space, space_for
-from trainer.checkpoint.files import sync_to_disk
+from trainer.checkpoint.parts import sync_to_disk
 
 SAMPLED = 2  # shards of a complete file whose checksums are compared on opening, at random
 _LINE = re.compile(rb"([0-9]{1,18}) ([0-9]{1,18}) ([0-9a-f]{8})")  # first place, end, checksum

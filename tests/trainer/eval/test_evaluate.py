@@ -59,7 +59,9 @@ def saved(config: TrainConfig, data: Path) -> Checkpoint:
     session = TrainingSession(trainer, data.parent / "run", asked_to_stop=lambda: trainer.step == 3)
     session.resume()
     session.fit()
-    return load_resolved_checkpoint(session.save())
+    path = session.save()
+    session.wait_until_saved()
+    return load_resolved_checkpoint(path)
 
 
 def small_chunks(config: TrainConfig, data: Path, saved: Checkpoint, ranks: Ranks) -> Scored:
