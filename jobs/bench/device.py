@@ -16,7 +16,7 @@ from jobs.bench.one_by_one import RECORD, Benchmark, run_one_by_one, stop_on_sig
 from jobs.bench.plain_options import run_plain
 from jobs.page.about import this_machine
 from schemas.errors import InputError
-from trainer.setup.prepare import DeviceName, device_of
+from trainer.setup.automatic import DeviceName, device_of
 
 _GPU_OPTIONS = ("--bfloat16", "--row-tokens", "128", "--attention-dropout", "0")  # usual settings on a GPU
 _MEMORY = ("--kept-chunks", "0", "--policies", "naive", "once", "cached", "accumulated")

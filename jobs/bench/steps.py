@@ -22,7 +22,8 @@ from trainer.cost.flops import device_name, peak_flops
 from trainer.cost.work import Work
 from trainer.encode.policies import Policy
 from trainer.loop.trainer import Trainer
-from trainer.setup.prepare import DeviceName, Prepared, device_of
+from trainer.setup.automatic import DeviceName, device_of
+from trainer.setup.prepare import Prepared
 
 _ALL = ("naive_per_target", "naive", "once", "cached", "accumulated")
 
