@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import NamedTuple, cast, get_args
 
 from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
@@ -19,6 +20,28 @@ from trainer.encode.policies import Policy
 from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
 from trainer.setup.prepare import Prepared
+
+
+_TWO_PHASE = "_two_phase"
+
+
+class Arm(NamedTuple):
+    """A policy, and the number of chunks that keep their graph; None = all."""
+
+    policy: Policy
+    kept_chunks: int | None
+
+    @classmethod
+    def of(cls, name: str, *, kept_chunks: int | None) -> Arm:
+        """The arm by name: a policy, or POLICY_two_phase, which keeps no graph: it encodes, scores, and encodes again
+        with a graph (GradCache, arXiv:2101.06983; sentence-transformers' CachedMultipleNegativesRankingLoss).
+        ValueError for another name."""
+        policy = name.removesuffix(_TWO_PHASE)
+        if policy not in get_args(Policy):
+            raise ValueError(
+                f"--policies names {name!r}: use {', '.join(get_args(Policy))}, each also as POLICY{_TWO_PHASE}"
+            )
+        return cls(cast(Policy, policy), 0 if name != policy else kept_chunks)
 
 
 @dataclass(slots=True, kw_only=True)
