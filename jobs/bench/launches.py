@@ -121,7 +121,8 @@ def _counted(prepared: Prepared, policy: Policy, steps: int) -> dict[str, Any]:
 
 
 def _gpu_figures(prepared: Prepared, config: TrainConfig, steps: int) -> dict[str, float] | None:
-    """Per step, what the GPU does; None on a CPU. The same steps are timed without the profiler, which slows the host."""
+    """What the GPU does in a step; None on a CPU. The steps are timed in a second pass, without the profiler, which
+    slows the host."""
     if prepared.device.type != "cuda":
         return None
     timed, profiled = (time_portions(trainer_of(prepared, config), [1, steps]) for _ in range(2))

@@ -21,7 +21,6 @@ from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
 from trainer.setup.prepare import Prepared
 
-
 _TWO_PHASE = "_two_phase"
 
 

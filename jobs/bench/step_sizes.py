@@ -1,7 +1,7 @@
 """Benchmark: complete steps of each policy at several numbers of trajectories a step. Needs what `steps` needs.
 
-The data is packed once; a step of more trajectories takes more packed batches. The figures so far are printed after each
-size, so that a run that is cut off has those of the sizes before.
+The data is packed once; a step of more trajectories takes more packed batches. The figures so far are printed after
+each size, so that a run that is cut off has those of the sizes before.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 from transformers.utils import logging as hf_logging
 
-from trainer.cost.flops import LayerShape, device_name, layer_flops, peak_flops, seconds_of
+from trainer.cost.flops import LayerShape, layer_flops, peak_flops, seconds_of
 from trainer.cost.memory import free_cached, peak_memory
 from trainer.encode.cutting import Lengths, PaddedForms
 from trainer.model.packed_rows import FLEX_BLOCK, PackedSegments, RowMaps, pack_rows
@@ -105,7 +105,8 @@ def encoder_speed(config: SpeedConfig, device: torch.device) -> Iterator[tuple[s
         except RuntimeError as error:  # no memory, or no compiler for this device: the other loads are measured
             encoder.zero_grad()
             free_cached(device)
-            yield name, {"left_out": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"}
+            words = " ".join(str(error).split())
+            yield name, {"left_out": f"{type(error).__name__}: {words[:500]}"}
 
 
 def _left_out(name: str, config: SpeedConfig, device: torch.device) -> str | None:
