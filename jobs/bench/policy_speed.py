@@ -12,6 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast, get_args
 
+import torch
+
 from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
 from trainer.cost.memory import peak_memory, synchronize
@@ -53,7 +55,7 @@ class Portion:
     encoded: int = 0
     seconds: float = 0.0
     waited: float = 0.0
-    """part of `seconds` spent waiting for the loader"""
+    """part of `seconds` in which the device had no work as the loader had no step ready"""
     processor_seconds: float = 0.0
     """of all threads of this process; hardly affected by other work on the machine"""
     work: Work = NO_WORK
@@ -115,12 +117,13 @@ def _next(steps: Iterator[PlannedStep], packed_steps: int) -> Iterator[PlannedSt
 def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
     """Take these steps, and measure their work and time."""
     found, began, used = Portion(), time.perf_counter(), time.process_time()
+    waits: list[tuple[_Moment, _Moment]] = []
     while True:
-        asked = time.perf_counter()
+        asked = _moment(trainer.device)
         step = next(steps, None)
         if step is None:
             break
-        found.waited += time.perf_counter() - asked
+        waits.append((asked, _moment(trainer.device)))
         trainer.take_step(step)
         found.targets += step.targets
         found.asked += step.asked
@@ -129,7 +132,26 @@ def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
         found.work = found.work.plus(step.work)
     synchronize(trainer.device)
     found.seconds, found.processor_seconds = time.perf_counter() - began, time.process_time() - used
+    found.waited = sum(_seconds_between(*wait) for wait in waits)
     return found
+
+
+_Moment = float | torch.cuda.Event
+
+
+def _moment(device: torch.device) -> _Moment:
+    """Now; on a GPU, when it has done what it was given, since a host that waits for the loader may be far ahead."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def _seconds_between(before: _Moment, after: _Moment) -> float:
+    if isinstance(before, torch.cuda.Event):
+        return before.elapsed_time(after) / 1e3
+    return cast(float, after) - before
 
 
 def peak_bytes(trainer: Trainer, packed_steps: int) -> int:

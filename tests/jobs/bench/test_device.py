@@ -47,7 +47,7 @@ def test_all_benchmarks_run_on_a_cpu(tmp_path: Path) -> None:
         assert found["resumed"]["found"][runs] == {"losses_equal": True, "steps": 12, "differ": []}
     assert found["resumed"]["found"]["gone_on_from_step"] == 3
     kept = found["steps_base"]["found"]["1"]
-    for policy in ("naive", "once", "cached", "accumulated"):
+    for policy in ("naive", "once"):  # their steps have several chunks
         assert found["memory_base"]["found"][policy]["peak_bytes"] < kept[policy]["peak_bytes"], policy
     assert found["launches_base"]["found"]["once_large"]["reads_per_step"] == 0
 

@@ -68,10 +68,11 @@ def test_a_cpu_has_no_kernels_but_the_work_is_done() -> None:
 def test_a_gpu_shows_its_kernels_and_a_read_on_the_host_as_a_wait() -> None:
     device = torch.device("cuda")
     left = torch.randn(64, 64, device=device)
+    gpu_activity(lambda: (left @ left).sum().item(), device)  # the first time, libraries start
     without = gpu_activity(lambda: left @ left, device)
     read = gpu_activity(lambda: (left @ left).sum().item(), device)
     assert without is not None
     assert read is not None
-    assert (without.kernels >= 1, without.waits, read.waits) == (True, 0, 1)
+    assert (without.kernels >= 1, read.waits - without.waits) == (True, 1)
     assert read.kernels > without.kernels
     assert 0 < without.busy_seconds < read.busy_seconds
