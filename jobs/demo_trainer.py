@@ -14,9 +14,8 @@ from jobs.page.reading import json_file, name_exists
 from jobs.train import train
 from schemas.storage.place import Place
 from trainer.config import TrainConfig
-from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
-from trainer.data.directory import Packed, PackedDirectory
+from trainer.data.directory import PackedDirectory, ReadConfig
 
 SHOWN = tuple(policy for policy in ALL if policy != "carried")  # which is no faster than cached
 
@@ -29,7 +28,7 @@ def demo_trainer(
     lake: Path | None = None,
     truth: Path | None = None,
     speed_rounds: int = 5,
-    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
+    read: ReadConfig = ReadConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Verify a packed directory, train on it, evaluate the checkpoint, measure every policy: the demo's torch half.
 
@@ -48,14 +47,14 @@ def demo_trainer(
     speed_rounds
         Rounds in which every policy is timed, in turns.
     """
-    batches = describe(PackedDirectory.open(Packed.of(data, cache))).summary
-    training = train(data=data, out=Place.of(out), config=config, cache=cache)
+    batches = describe(PackedDirectory.open(read.packed(data))).summary
+    training = train(data=data, out=Place.of(out), config=config, read=read)
     assert training is not None, "the demo trains in one process"
     checkpoint = Path(training["checkpoint"])
     with stage("evaluation"), quiet():  # the demo's screen shows it
         kept = Place.of(checkpoint)
-        quality = evaluate(checkpoint=kept, data=data, lake=_place(lake), truth=_place(truth), cache=cache)
-    speed = encode_once(checkpoint=checkpoint, data=data, rounds=speed_rounds, policies=SHOWN, cache=cache)
+        quality = evaluate(checkpoint=kept, data=data, lake=_place(lake), truth=_place(truth), read=read)
+    speed = encode_once(checkpoint=checkpoint, data=data, rounds=speed_rounds, policies=SHOWN, cache=read)
     found = {"batches": batches, "training": training, "quality": quality, "speed": speed}
     return {**found, "reader": _reader(out / "examples.json"), "stages": seconds_of_stages}
 

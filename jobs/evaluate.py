@@ -12,13 +12,12 @@ from jobs.cli.training import quiet_unless_leader
 from schemas.storage.place import Place
 from trainer.checkpoint.files import load_checkpoint
 from trainer.checkpoint.resolve import found_checkpoint
-from trainer.data.cache import CacheConfig
-from trainer.data.directory import Packed
+from trainer.data.directory import ReadConfig
 from trainer.eval.baselines import EvaluationInputs
 from trainer.eval.catalogue import Catalogue
 from trainer.eval.evaluate import evaluate_scores, score_checkpoint
 from trainer.eval.impressions import read_truth
-from trainer.ranks.process_group import leader_first, process_group
+from trainer.ranks.process_group import process_group
 from trainer.setup.prepare import DeviceName, device_of, prepare_again
 
 
@@ -32,7 +31,7 @@ def evaluate(
     out: Place | None = None,
     store: Path | None = None,
     device: DeviceName = "auto",
-    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
+    read: ReadConfig = ReadConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any] | None:
     """AUC, MRR, nDCG@5 and nDCG@10 per impression with 95% intervals: the model, its baselines, slices, recall@k.
 
@@ -55,18 +54,16 @@ def evaluate(
     device
         Where to encode.
     """
-    with found_checkpoint(checkpoint) as named:
-        saved, file = load_checkpoint(named.path.resolve()), out or figures_file(named)
-        with process_group() as ranks, stage("evaluation"):
-            quiet_unless_leader(ranks)
-            with leader_first(ranks):
-                prepared = prepare_again(saved, Packed.of(data, cache), store=store, device=device_of(device))
-            catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
-            inputs = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
-            found = score_checkpoint(prepared, saved, ranks, predict=predictions is not None)
-            if not ranks.leads:
-                return None
-            result = evaluate_scores(prepared, saved, found, inputs)
+    with found_checkpoint(checkpoint) as named, process_group() as ranks, stage("evaluation"):
+        quiet_unless_leader(ranks)
+        saved, file, where = load_checkpoint(named.path.resolve()), out or figures_file(named), device_of(device)
+        prepared = prepare_again(saved, read.packed(data), store=store, device=where, ranks=ranks)
+        catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
+        inputs = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
+        found = score_checkpoint(prepared, saved, ranks, predict=predictions is not None)
+        if not ranks.leads:
+            return None
+        result = evaluate_scores(prepared, saved, found, inputs)
     if predictions is not None and result.predictions is not None:
         write_predictions(predictions, result.predictions)
     summary = {"checkpoint": named.absolute_name, "data": str(data.resolve()), **result.summary}

@@ -13,8 +13,7 @@ from schemas.errors import InputError
 from schemas.storage.files import is_folder
 from schemas.storage.place import Place
 from trainer.checkpoint.resolve import found_checkpoint
-from trainer.data.cache import CacheConfig
-from trainer.data.directory import Packed
+from trainer.data.directory import ReadConfig
 from trainer.serve.export_place import export_at
 from trainer.serve.export_run import export
 from trainer.serve.index import IndexKind
@@ -30,7 +29,7 @@ def export_embeddings(
     index: IndexKind = "flat",
     store: Path | None = None,
     device: DeviceName = "auto",
-    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
+    read: ReadConfig = ReadConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Export every news' vector, an index to search them, and both encoders of a checkpoint.
 
@@ -59,7 +58,7 @@ def export_embeddings(
         raise InputError(f"--lake {lake}: there is no such folder. Name the lake that --data was packed from")
     writing = nullcontext() if lake is None else locked(str(lake), export_embeddings.__name__)
     with found_checkpoint(checkpoint) as found, export_at(out) as folder, stage("news encoded") as bar, writing:
-        packed, where = Packed.of(data, cache), device_of(device)
+        packed, where = read.packed(data), device_of(device)
         return export(found.given, packed, folder, lake=lake, kind=index, store=store, device=where, progress=bar.more)
 
 

@@ -15,12 +15,14 @@ from schemas.storage.place import Place
 from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
 from trainer.data.directory import Packed, PackedDirectory
+from trainer.data.files import Verify
 
 
 def inspect_batches(
     *,
     data: Place,
     plot: Place | None = None,
+    verify: Verify = "full",
     cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Verify a packed directory and describe its batches.
@@ -31,13 +33,15 @@ def inspect_batches(
         The packed directory that `pack` wrote.
     plot
         PNG to draw; by default `<data>.png` next to the directory, or in the working folder if `data` is remote.
+    verify
+        Sums to check first: of a few files, a tenth, or all (full). Others are checked when they are read.
     """
     data = Place.of(data).resolve()
     path = Place.of(_default_plot(data)) if plot is None else plot
     if Path(path.name).suffix.lower() != ".png":
         raise InputError(f"--plot {path}: name a file that ends in .png")
     with stage("sizes and sha256 of files"):
-        directory = PackedDirectory.open(Packed.of(data, cache))
+        directory = PackedDirectory.open(Packed(data, cache, verify))
     with stage("token table and evaluation impressions"):
         directory.token_table()
         directory.evaluation()

@@ -11,8 +11,7 @@ from jobs.cli.watch import check_trackers, watched
 from schemas.storage.place import Place
 from trainer.checkpoint.working_folder import Working, working_folder
 from trainer.config import TrainConfig
-from trainer.data.cache import CacheConfig
-from trainer.data.directory import Packed
+from trainer.data.directory import ReadConfig
 from trainer.loop.session import TrainingSession, outline
 from trainer.loop.trainer import Trainer
 from trainer.ranks.process_group import process_group
@@ -29,7 +28,7 @@ def train(
     dry_run: bool = False,
     store: Path | None = None,
     device: DeviceName = "auto",
-    cache: CacheConfig = CacheConfig(),  # noqa: B008 - frozen
+    read: ReadConfig = ReadConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any] | None:
     """Train a recommender from a packed directory.
 
@@ -44,7 +43,7 @@ def train(
     resume
         auto: resume from the newest checkpoint in --out, or begin if there is none.
     init_from
-        Begin with the weights of this checkpoint of an earlier run, whose token table may have grown since.
+        Continue an earlier run's checkpoint: its weights, moments, steps and valid vectors, with a new rate schedule.
     dry_run
         Check everything and report what would be done; trains nothing and writes only the frozen layers' output.
     store
@@ -56,8 +55,8 @@ def train(
         check_trackers(config.run)
         terminal.quiet_unless_leader(ranks)
         config = resolve_for_device(config, device_of(device), ranks, begun=at.begun)
-        prepared = terminal.prepare_with_progress(config, Packed.of(data, cache), ranks, store=store, device=device)
-        trainer = Trainer(prepared, ranks, terminal.load_initial_weights(prepared, init_from).get("chosen_by", []))
+        prepared = terminal.prepare_with_progress(config, read.packed(data), ranks, store=store, device=device)
+        trainer = Trainer(prepared, ranks, terminal.load_initial_weights(prepared, init_from, at.begun))
         summary = outline(trainer) if dry_run else _trained(trainer, at)
         terminal.write_report(at, data, trainer, dry_run=dry_run)
     return at.with_place(summary) if ranks.leads else None

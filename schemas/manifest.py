@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Annotated, Any
 
 from schemas.errors import ContractError
+from schemas.item_use import item_use_fault
 from schemas.news import FIELDS
 from schemas.packed_batch import FORMAT_VERSION
 from schemas.spans import Span, spans_fault
@@ -225,7 +226,7 @@ def _check_counts(manifest: Manifest) -> None:
 
 
 def _check_tokens(manifest: Manifest) -> None:
-    """The token table's files can hold V rows of S segments of T tokens, and no more."""
+    """The token table's files can hold V rows of S segments of T tokens, and no more; item use has V rows."""
     rows, tokens = manifest.tokens.rows, manifest.tokens
     most = rows * tokens.segments_per_item
     bounds = {
@@ -245,3 +246,5 @@ def _check_tokens(manifest: Manifest) -> None:
             raise ContractError(f"{entry.path} has {entry.rows} rows, which is not the table of {shape}")
         if entry is not None and entry.bytes < entry.rows * ITEM_BYTES[name]:
             raise ContractError(f"{entry.path} has {entry.rows} rows in {entry.bytes} bytes")
+    if fault := item_use_fault({path: (entry.rows, entry.bytes) for path, entry in entries.items()}, rows=rows):
+        raise ContractError(fault)

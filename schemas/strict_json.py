@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from array import array
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import msgspec
@@ -22,7 +23,6 @@ T = TypeVar("T")
 Unknown = Literal["refused", "ignored"]
 
 DEEPEST = 32  # nested objects and lists; ours need 8
-LONGEST_NUMBER = 64  # characters
 LARGEST = 1 << 53  # of counts: every JSON reader represents these exactly
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
@@ -35,6 +35,7 @@ PlainPath = Annotated[  # below a folder: relative, without . and .., of printab
 ShortText = Annotated[str, msgspec.Meta(max_length=4096)]
 
 _AGAIN = "Make it again with the job that wrote it"
+_NESTED = (dict, list)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
@@ -66,10 +67,9 @@ def json_value(text: bytes | str, where: str, *, advice: str = _AGAIN, error: ty
     """The text as plain lists, dictionaries, texts and numbers; `error` unless it is strict JSON."""
     try:
         plain = text if isinstance(text, str) else text.decode("utf-8")
-        found = json.loads(
-            plain, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_fraction
-        )
-        check_depth(found)
+        found = json.loads(plain, object_pairs_hook=_object, parse_constant=_no_constant)
+        for values, kinds in _levels(found):
+            _check_numbers(values, kinds)
         if _SURROGATE.search(plain):
             json.dumps(found, ensure_ascii=False).encode("utf-8")
     except RecursionError as failure:
@@ -122,16 +122,40 @@ def converted(
 
 def check_depth(found: Any) -> None:
     """ValueError where lists and dictionaries are nested more than DEEPEST deep."""
-    level = [found]
-    for _ in range(DEEPEST + 1):
-        level = [inner for outer in level if isinstance(outer, list | dict) for inner in _inside(outer)]
-        if not level:
+    for _ in _levels(found):
+        pass
+
+
+def _levels(found: Any) -> Iterator[tuple[Collection[Any], set[type]]]:
+    """The values of each list and dictionary, outer ones first, and their types; ValueError as `check_depth`.
+
+    A list of a million numbers costs a few milliseconds: no value of it is looked at alone.
+    """
+    level: list[Collection[Any]] = [[found]]
+    for _ in range(DEEPEST + 2):
+        deeper: list[Collection[Any]] = []
+        for values in level:
+            kinds = set(map(type, values))
+            yield values, kinds
+            if not kinds.isdisjoint(_NESTED):
+                inner = (value for value in values if type(value) in _NESTED)
+                deeper += [value.values() if type(value) is dict else value for value in inner]
+        if not deeper:
             return
+        level = deeper
     raise ValueError(f"nested more than {DEEPEST} deep")
 
 
-def _inside(outer: list[Any] | dict[str, Any]) -> Any:
-    return outer.values() if isinstance(outer, dict) else outer
+def _check_numbers(values: Collection[Any], kinds: set[type]) -> None:
+    if int in kinds:
+        integers = values if len(kinds) == 1 else [value for value in values if type(value) is int]
+        try:
+            array("q", integers)  # the fastest look at each
+        except OverflowError:
+            if beyond := [integer for integer in integers if not -(2**63) <= integer < 2**64]:
+                raise ValueError(f"the integer {str(beyond[0])[:24]}… is beyond 64 bits") from None
+    if float in kinds and (math.inf in values or -math.inf in values):
+        raise ValueError("a number is beyond what a double holds")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -147,29 +171,17 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > LONGEST_NUMBER or not -(2**63) <= int(digits) < 2**64:
-        raise ValueError(f"the integer {digits[:24]}… is beyond 64 bits")
-    return int(digits)
-
-
-def _fraction(digits: str) -> float:
-    if len(digits) > LONGEST_NUMBER or not math.isfinite(float(digits)):
-        raise ValueError(f"the number {digits[:24]}… is beyond what a double holds, or longer than {LONGEST_NUMBER}")
-    return float(digits)
-
-
 def _stray(found: Any, known: Any, place: str) -> str | None:
     """The place of the first name in `found` that its converted form `known` lacks."""
     if isinstance(found, dict) and isinstance(known, Mapping):
+        if unknown := found.keys() - known.keys():
+            return f"{place}.{next(name for name in found if name in unknown)[:80]}"
         for name, value in found.items():
-            if name not in known:
-                return f"{place}.{name[:80]}"
-            if stray := _stray(value, known[name], f"{place}.{name}"):
+            if type(value) in _NESTED and (stray := _stray(value, known[name], f"{place}.{name}")):
                 return stray
-    if isinstance(found, list):
+    if isinstance(found, list) and type(found[0] if found else None) in _NESTED:  # the others are of the same type
         for number, (value, own) in enumerate(zip(found, known, strict=False)):
-            if isinstance(value, list | dict) and (stray := _stray(value, own, f"{place}[{number}]")):
+            if stray := _stray(value, own, f"{place}[{number}]"):
                 return stray
     return None
 

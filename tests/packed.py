@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from transformers import BertConfig, BertModel
 
 from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
+from pipelines.packing.item_use import UseSum, held_in_batch, rows_in_evaluation, write_item_use
 from pipelines.packing.petastorm_schema import write_schema
 from pipelines.packing.shard import Shard
 from pipelines.packing.write import (
@@ -24,6 +26,7 @@ from pipelines.packing.write import (
 )
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, FileEntry, Manifest, Superblock, Tokens
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.storage.place import Place
 from schemas.token_table import TokenTable
 
 VOCABULARY = 200
@@ -137,7 +140,13 @@ def packed_directory(
         ]
         evaluation = _evaluation(folder, rng, items, unlabelled)
         table = token_table(items, seed=seed)
-        entries = [*written, write_schema(folder, written), *write_tokens(folder, table), evaluation]
+        use = UseSum(table.rows)
+        for n, part in enumerate(parts):
+            for batch in part:
+                use.add_batches(held_in_batch(batch), variant=n if variants == 2 else 0)
+        use.add_evaluation(rows_in_evaluation(pq.read_table(folder / evaluation.path)))
+        used = write_item_use(Place.of(folder), use.total())
+        entries = [*written, write_schema(folder, written), *write_tokens(folder, table), *used, evaluation]
         tokens = Tokens(
             tokenizer="random",
             tokenizer_sha256="0" * 64,

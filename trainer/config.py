@@ -37,6 +37,8 @@ class TrainConfig:
     def from_dict(cls, raw: dict[str, Any]) -> TrainConfig:
         """The inverse of to_dict; InputError names the fault if `raw` is not what this version writes."""
         advice = "Train again"
+        if isinstance(raw.get("run"), dict):  # an older feedloop read one stream
+            raw = {**raw, "run": {"streams": 1, **raw["run"]}}
         absent = [part.name for part in fields(cls) if part.name not in raw]
         if absent:
             raise InputError(f"this is no config of this version, at $: no {', '.join(absent)}. {advice}")

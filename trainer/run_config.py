@@ -12,6 +12,7 @@ _MOST = {  # beyond these a run could not start: its schedule is counted epoch b
     "epochs": 10_000,
     "batches_per_step": 1 << 20,
     "samples_per_step": 1 << 20,
+    "streams": 1 << 10,
     "plan_ahead": 1 << 10,
     "history_clicks": 1 << 16,
     "seed": 2**63 - 1,
@@ -32,6 +33,10 @@ class RunConfig:
     """Passes over the packed batches."""
     batches_per_step: int = 1
     """G: packed batches in one optimisation step, over all ranks."""
+    streams: int = 0
+    """K: parts of an epoch that are read at the same time; each step takes its batches from all of them in turn. Of
+    several processes each reads its own parts, so use a multiple of their number. 0: one for each process, at most
+    batches_per_step; one in all with share_encoding. A resumed run keeps its number, with any number of processes."""
     samples_per_step: int = 64
     """naive_per_target only: targets in one optimisation step."""
     seed: int = 1
@@ -74,7 +79,7 @@ class RunConfig:
     """Steps, after the first few, whose operators are timed, for a table and a trace below OUT/profile. 0 = none."""
 
     def __post_init__(self) -> None:
-        for name in ("drift_every_steps", "save_every_steps", "early_stop_epochs", "seed", "profile_steps"):
+        for name in ("drift_every_steps", "save_every_steps", "early_stop_epochs", "seed", "profile_steps", "streams"):
             if getattr(self, name) < 0:
                 raise ValueError(f"run.{name} is {getattr(self, name)}: use 0 or more")
         for name in (
@@ -91,6 +96,11 @@ class RunConfig:
         for name, most in _MOST.items():
             if getattr(self, name) > most:
                 raise ValueError(f"run.{name} is {getattr(self, name)}: use {most} at most")
+        if self.streams > self.batches_per_step:
+            raise ValueError(
+                f"run.streams is {self.streams} and run.batches_per_step {self.batches_per_step}: a step takes a batch "
+                "of each stream, so use at most as many streams"
+            )
         if not 0 <= (self.kept_chunks or 0) < 2**31:
             raise ValueError(f"run.kept_chunks is {self.kept_chunks}: use 0 or more, or leave it out to keep all")
         rule_of(self.validate)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.packing.assemble import FACTS, Arrays, assemble, facts_of
+from pipelines.packing.item_use import UseSum, held_in_batch, write_item_use
 from pipelines.packing.shard import IntArray, Shard
 from pipelines.packing.write import (
     build_directory,
@@ -30,6 +32,7 @@ from schemas.as_arrow import arrow_schema
 from schemas.errors import InputError
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, FileEntry, Manifest, Superblock, Tokens
 from schemas.packed_batch import FORMAT_VERSION
+from schemas.storage.place import Place
 from schemas.token_table import TokenTable
 from schemas.trajectory import EVALUATION
 
@@ -51,6 +54,8 @@ class DrawnConfig:
     """B: trajectories of a packed batch"""
     superblock_batches: int = 24
     """packed batches that are read and shuffled together"""
+    file_trajectories: int = 100_000
+    """windows of clicks in one batch file, rounded to complete superblocks"""
     live_items: int = 4000
     """news that readers choose among at a moment"""
     candidates: int = 5
@@ -73,15 +78,12 @@ class DrawnConfig:
 def drawn_directory(out: Path, config: DrawnConfig, length_V: IntArray) -> Path:
     """Write a complete packed directory at `out`; `length_V` = tokens of each item row, special ones included."""
     facts: list[dict[str, float]] = []
+    use = UseSum(config.items)
     with build_directory(out) as folder:
-        path = folder / BATCH_FOLDER / "part-0.parquet"
-        write_batches(path, _collecting_facts(_batches(config), facts), superblock_batches=config.superblock_batches)
-        starts = range(0, len(facts), config.superblock_batches)
-        blocks = tuple(_superblock(start, facts[start : start + config.superblock_batches]) for start in starts)
-        table = _token_table(config, length_V)
         entries = [
-            entry_of(folder, path, rows=len(facts), superblocks=blocks),
-            *write_tokens(folder, table),
+            *_write_batch_files(folder, config, facts, use),
+            *write_tokens(folder, _token_table(config, length_V)),
+            *write_item_use(Place.of(folder), use.total()),
             _write_empty_evaluation(folder),
         ]
         counts = {name: int(sum(fact[name] for fact in facts)) for name in FACTS}
@@ -100,9 +102,24 @@ def drawn_directory(out: Path, config: DrawnConfig, length_V: IntArray) -> Path:
     return out
 
 
-def _collecting_facts(batches: Iterator[Arrays], facts: list[dict[str, float]]) -> Iterator[Arrays]:
+def _write_batch_files(
+    folder: Path, config: DrawnConfig, facts: list[dict[str, float]], use: UseSum
+) -> Iterator[FileEntry]:
+    """Write the batches of one file after the other, and note their counts and what they hold of each item row."""
+    size = config.superblock_batches
+    in_file = size * max(1, round(config.file_trajectories / (size * config.batch_trajectories)))
+    batches = _noted(_batches(config), facts, use)
+    for number in range(-(-config.trajectories // (in_file * config.batch_trajectories))):
+        path, first = folder / BATCH_FOLDER / f"part-{number}.parquet", len(facts)
+        write_batches(path, islice(batches, in_file), superblock_batches=size)
+        blocks = tuple(_superblock(start, facts[start : start + size]) for start in range(first, len(facts), size))
+        yield entry_of(folder, path, rows=len(facts) - first, superblocks=blocks)
+
+
+def _noted(batches: Iterator[Arrays], facts: list[dict[str, float]], use: UseSum) -> Iterator[Arrays]:
     for batch in batches:
         facts.append(facts_of(batch))
+        use.add_batches(held_in_batch(batch))
         yield batch
 
 

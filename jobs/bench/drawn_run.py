@@ -63,12 +63,18 @@ class ModelConfig:
         )
 
 
-def prepared_run(folder: Path, model: ModelConfig, drawn: DrawnConfig, where: DeviceName) -> Prepared:
-    """Write the random data and model to `folder` unless they exist, and prepare the run on the device."""
+def drawn_files(folder: Path, model: ModelConfig, drawn: DrawnConfig) -> tuple[TrainConfig, Path]:
+    """(training options, packed directory): the random data and model, written to `folder` unless they exist."""
     data, plm = folder / f"packed-{drawn.trajectories}-{drawn.items}", folder / "plm"
     if not plm.exists():
         random_plm(plm, model.size, seed=model.seed)
     if not data.exists():
         length_V = title_lengths(np.random.default_rng(model.seed), drawn.items, longest=drawn.tokens)
         drawn_directory(data, drawn, length_V)
-    return prepare(model.training(plm), data, store=None, device=device_of(where), progress=lambda *_: None)
+    return model.training(plm), data
+
+
+def prepared_run(folder: Path, model: ModelConfig, drawn: DrawnConfig, where: DeviceName) -> Prepared:
+    """Write the random data and model to `folder` unless they exist, and prepare the run on the device."""
+    training, data = drawn_files(folder, model, drawn)
+    return prepare(training, data, store=None, device=device_of(where), progress=lambda *_: None)

@@ -142,7 +142,8 @@ def _gpu_figures(prepared: Prepared, config: TrainConfig, steps: int) -> dict[st
 
 def _loader_seconds(trainer: Trainer) -> float:
     """Median processor time that a thread takes to read a step, plan it and make its arrays."""
-    found, steps = [], trainer.made_steps()
+    found: list[float] = []
+    steps = trainer.made_steps()
     while True:
         began = time.thread_time()
         step = next(steps, None)

@@ -21,6 +21,20 @@ def warn_if_emulated(device: DeviceName, precision: str, *, otherwise: str) -> N
         print(f"{warning}. {otherwise} measures float32", file=sys.stderr)
 
 
+def words_of(config: Any, device: DeviceName) -> list[str]:
+    """The command line that `run_plain` parses to this config and device."""
+    words = ["--device", device]
+    for field in fields(config):
+        value, option = getattr(config, field.name), field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{option}")
+        elif isinstance(value, tuple):
+            words += [f"--{option}", *map(str, value)]
+        else:
+            words.append(f"--{option}={value}")
+    return words
+
+
 def run_plain(
     name: str, doc: str | None, config: Callable[..., Config], bench: Callable[[Config, DeviceName], dict[str, Any]]
 ) -> int:

@@ -150,7 +150,7 @@ def _moment(device: torch.device) -> _Moment:
 
 def _seconds_between(before: _Moment, after: _Moment) -> float:
     if isinstance(before, torch.cuda.Event):
-        return before.elapsed_time(after) / 1e3
+        return float(before.elapsed_time(after)) / 1e3
     return cast(float, after) - before
 
 

@@ -136,8 +136,7 @@ def _read_raw(directory: PackedDirectory, order: Order, epochs: int) -> None:
 
 
 def _blocks(directory: PackedDirectory, order: Order, epoch: int) -> list[int]:
-    steps = Reader(directory, order).places(epoch)
-    return list(dict.fromkeys(place.superblock for step in steps for place in step))
+    return [*Reader(directory, order).line(epoch).last_places()]
 
 
 def _decoded_bytes(directory: PackedDirectory, order: Order, epochs: int) -> int:

@@ -1,7 +1,8 @@
 """Benchmark: whether a run that is killed and resumed equals an uninterrupted one. Needs what `steps` needs.
 
 Trains three runs on random data in child processes: one to its end; the same again, which shows whether the device
-computes bit-identical results; and one that is killed by SIGKILL and resumes from its newest checkpoint.
+computes bit-identical results; and one that is killed by SIGKILL and resumes from its newest checkpoint. As in `train`,
+a thread writes the checkpoints.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
-from jobs.bench.plain_options import run_plain
+from jobs.bench.plain_options import run_plain, words_of
+from trainer.checkpoint.background import Background
 from trainer.checkpoint.files import load_checkpoint
 from trainer.checkpoint.retention import Checkpoints
 from trainer.cost.flops import device_name
@@ -72,7 +74,8 @@ def resumed(config: ResumedConfig, where: DeviceName) -> dict[str, Any]:
             _wait(_start(replace(in_folder, run=name), where))
         killed = replace(in_folder, run="killed")
         kill_at = 2 * config.save_every - 1
-        _kill(_start(killed, where), lambda: _lines(Path(folder, "killed")) >= kill_at)
+        saved = Checkpoints(Path(folder, "killed", "checkpoint"), keep=2)
+        _kill(_start(killed, where), lambda: _lines(Path(folder, "killed")) >= kill_at and bool(saved.steps()))
         finished = _wait(_start(killed, where))
         found = {
             "repeats_itself": _compare(Path(folder), "unbroken", "again"),
@@ -104,7 +107,7 @@ def _train(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str, 
         saved = load_checkpoint(newest)
         trainer.restore(saved)
         log.load_state_dict(saved.state["log"])
-    resumed_from = trainer.step
+    resumed_from, saving = trainer.step, Background("saving")
 
     def save_in_between() -> bool:
         if trainer.step % config.save_every == 0:
@@ -112,23 +115,19 @@ def _train(config: ResumedConfig, folder: Path, where: DeviceName) -> dict[str, 
         return False
 
     def save() -> None:
-        checkpoints.save(trainer.checkpoint({"log": log.state_dict()}), step=trainer.step)
+        saving.wait()
+        step, checkpoint = trainer.step, trainer.checkpoint({"log": log.state_dict()})
+        saving.start(lambda: checkpoints.save(checkpoint, step=step))
 
     out.mkdir(exist_ok=True)
-    trainer.fit(log, after_step=save_in_between)
-    save()
+    with saving:
+        trainer.fit(log, after_step=save_in_between)
+        save()
     return {"gone_on_from_step": resumed_from, "steps": trainer.step}
 
 
 def _start(config: ResumedConfig, where: DeviceName) -> subprocess.Popen[str]:
-    options = ["--device", where]
-    for field in fields(config):
-        value, option = getattr(config, field.name), field.name.replace("_", "-")
-        if isinstance(value, bool):
-            options.append(f"--{'' if value else 'no-'}{option}")
-        else:
-            options.append(f"--{option}={value}")
-    command = [sys.executable, "-m", "jobs.bench.resumed", *options]
+    command = [sys.executable, "-m", "jobs.bench.resumed", *words_of(config, where)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
 
 

@@ -205,9 +205,10 @@ def _described(job: Job) -> Job:
 
 
 def _field_comments(config: type) -> dict[str, str]:
-    """Dotted field name -> the comment at the end of its line, nested configs included."""
+    """Dotted field name -> the comment at the end of its line, nested and inherited configs included."""
+    classes = [base for base in config.__mro__ if is_dataclass(base)]
     try:
-        source = textwrap.dedent(inspect.getsource(config))
+        source = "".join(textwrap.dedent(inspect.getsource(base)) for base in classes)
     except OSError:
         source = ""  # packaged without sources: the options still have their names
     lines = source.splitlines()

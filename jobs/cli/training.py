@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from schemas.errors import InputError
 from schemas.space import space_for
 from schemas.storage.place import Place
 from trainer.checkpoint.resolve import found_checkpoint
+from trainer.checkpoint.retention import Checkpoints
 from trainer.checkpoint.working_folder import Working
 from trainer.config import TrainConfig
 from trainer.cost.flops import device_name
@@ -27,8 +29,8 @@ from trainer.cost.precision import emulation
 from trainer.data.directory import Packed
 from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
-from trainer.loop.warm_start import begin_from
-from trainer.ranks.process_group import Ranks, leader_first
+from trainer.loop.warm_start import WarmStart, begin_from
+from trainer.ranks.process_group import Ranks
 from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
 from trainer.setup.principal_start import start_projection
 
@@ -53,13 +55,12 @@ def print_config(config: TrainConfig) -> None:
 def prepare_with_progress(
     config: TrainConfig, data: Packed, ranks: Ranks, *, store: Path | None, device: DeviceName
 ) -> Prepared:
-    """Print the config, prepare an untrained model with a bar, the leader first, and print how to pack better."""
+    """Print the config, prepare an untrained model with a bar, and print how to pack better."""
     print_config(config)
     if warning := emulation(config.run.precision, device_of(device)):
         console.print(f"  {warning}. {_OTHER_PRECISION}", style="yellow", markup=False, soft_wrap=True)
-    with leader_first(ranks), stage("frozen layers, once per news") as bar:
-        prepared = prepare(config, data, store=store, device=device_of(device), progress=bar.more)
-        start_projection(prepared)
+    with stage("frozen layers, once per news") as bar:
+        prepared = prepare(config, data, store=store, device=device_of(device), progress=bar.more, ranks=ranks)
     if hint := short_superblocks(prepared):
         console.print(f"  {hint}", style="yellow")
     return prepared
@@ -101,16 +102,21 @@ def write_config(at: Working, trainer: Trainer) -> None:
     at.config_written()
 
 
-def load_initial_weights(prepared: Prepared, init_from: Place | None) -> dict[str, Any]:
-    """Load the weights of an earlier run's checkpoint, if one is named, and print it; the result of `begin_from`."""
+def load_initial_weights(prepared: Prepared, init_from: Place | None, begun: Path | None) -> WarmStart | None:
+    """Load the weights of an earlier run's checkpoint and print what else the run takes over, which is the result; if
+    none is named, start the projection as `encoder.projection_start` says. Nothing of both where the run resumes from
+    a checkpoint in the folder `begun`, which replaces all of it."""
+    if begun is not None and Checkpoints(begun, keep=1).newest() is not None:
+        return None
     if init_from is None:
-        return {}
+        start_projection(prepared)
+        return None
     with found_checkpoint(init_from) as named:
-        found = {**begin_from(prepared, named.given), "path": str(named.place)}
-    console.print(
-        f"  begins with {found['path']}; since then {found['new']:,} new items, {found['changed']:,} with other tokens"
-    )
-    return found
+        warm = replace(begin_from(prepared, named.given), path=str(named.place))
+    since = f"since then {warm.new:,} new items, {warm.changed:,} with other tokens"
+    taken = f"counts steps on from {warm.first_step:,} and looks up {len(warm.row_R):,} of its vectors"
+    console.print(f"  begins with {warm.path}; {since}; {taken}", markup=False, soft_wrap=True)
+    return warm
 
 
 def resume_run(session: TrainingSession, trainer: Trainer, at: Working) -> Path | None:

@@ -58,6 +58,8 @@ class Line:
     looked_up_by_age: list[Count] = field(default_factory=list)
     seconds: Seconds = 0.0
     data_wait_seconds: Seconds = 0.0
+    evaluating_seconds: Seconds = 0.0
+    saving_seconds: Seconds = 0.0
 
     def __post_init__(self) -> None:
         if self.step > self.steps:

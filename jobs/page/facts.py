@@ -222,7 +222,8 @@ def _add_training(facts: Facts) -> None:
     """Add the run's totals from metrics.jsonl, if no summary has them."""
     if "training" in facts.parts or not facts.metrics:
         return
-    names = ("targets", "asked", "encoded", "looked_up", "seconds", "data_wait_seconds")
+    spent = ("seconds", "data_wait_seconds", "evaluating_seconds", "saving_seconds")
+    names = ("targets", "asked", "encoded", "looked_up", *spent)
     sums = {name: sum(line.get(name) or 0 for line in facts.metrics) for name in names}
     last = facts.metrics[-1]
     variants = facts.manifest.counts.get("variants", 1) if facts.manifest else 1

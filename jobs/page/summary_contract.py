@@ -67,6 +67,8 @@ class Training:
     clicks_per_second: Annotated[float, between(0, 1e15)]
     epochs: Annotated[float, between(0, 1e9)] = 0
     complete: bool = True
+    evaluating_seconds: Seconds = 0.0
+    saving_seconds: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

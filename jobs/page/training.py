@@ -24,7 +24,7 @@ class Curve(NamedTuple):
 CURVES = (
     Curve("loss", "Loss", "loss per click", "Cross-entropy over the candidates.", {"loss": "loss"}, from_zero=False),
     Curve(
-        "clicks", "Clicks per second", "clicks/s", "Clicks predicted ÷ wall time, waiting for data included.",
+        "clicks", "Clicks per second", "clicks/s", "Clicks predicted ÷ time of the steps, waiting for data included.",
         {"clicks/s": "clicks_per_second"},
     ),
     Curve(
@@ -67,13 +67,19 @@ def training(facts: Facts) -> Section | None:
 
 def _tiles(facts: Facts) -> Iterator[Tile]:
     found: dict[str, Any] = facts.parts["training"]
-    yield Tile(label="Clicks predicted", value=integer(found["targets"]), caption=f"in {seconds(found['seconds'])}")
-    yield Tile(label="Clicks per second", value=rate(found["clicks_per_second"]), caption="mean of the entire run")
+    yield Tile(
+        label="Clicks predicted", value=integer(found["targets"]), caption=f"in {seconds(found['seconds'])} of steps"
+    )
+    yield Tile(label="Clicks per second", value=rate(found["clicks_per_second"]), caption="mean of all steps")
     if found["seconds"]:
         caption = f"{found['data_wait_seconds']:.2f} s of {seconds(found['seconds'])}"
         yield Tile(
             label="Waited for data", value=percent(found["data_wait_seconds"] / found["seconds"]), caption=caption
         )
+    between = [found.get(f"{what}_seconds", 0.0) for what in ("evaluating", "saving")]
+    if any(between):
+        caption = f"evaluating {seconds(between[0])}, saving {seconds(between[1])}"
+        yield Tile(label="Between steps", value=seconds(sum(between)), caption=caption)
     if found["asked"]:
         caption = f"{integer(found['looked_up'])} vectors looked up, {integer(found['encoded'])} encoded"
         yield Tile(label="Looked up, not encoded", value=percent(found["looked_up"] / found["asked"]), caption=caption)

@@ -13,6 +13,7 @@ from pipelines.packing import tasks
 from pipelines.packing.budget import Budget
 from pipelines.packing.budget import superblock_size as sized
 from pipelines.packing.config import PackingConfig
+from pipelines.packing.item_use import Piece
 from pipelines.packing.orders import Recipe
 from pipelines.packing.sharding import Load, with_fingerprint, with_shard
 from pipelines.packing.token_files import RowTokens
@@ -23,8 +24,9 @@ from schemas.storage.place import Place
 
 def pack_batches(
     folder: Place, trajectories: DataFrame, config: PackingConfig, *, work: Place, keep: Keep
-) -> tuple[list[FileEntry], dict[str, int]]:
-    """One file per shard, as the manifest lists them, and their total counts. Each shard is ordered once.
+) -> tuple[list[FileEntry], dict[str, int], list[Piece]]:
+    """One file per shard, as the manifest lists them, their total counts, and the files in `work` of what each holds of
+    the item rows. Each shard is ordered once.
 
     `folder` already holds the token table. `work` holds files that one task leaves for another; all tasks reach it.
     """
@@ -41,16 +43,14 @@ def pack_batches(
     size = _superblock(sum(row["batches"] for row in ordered), config)
     paths = {row["shard"]: work / row["path"] for row in ordered}
     spark = trajectories.sparkSession
-    written = keep(tasks.write_shards(spark, paths, folder, first_batch, superblock=size))
-    rows = sorted(written.drop("item_row").collect(), key=lambda row: int(row["shard"]))
+    rows = tasks.write_shards(spark, paths, folder, first_batch, superblock=size, work=work)
     files = [_entry(row, first_batch, size) for row in rows]
     more = {
-        "distinct_items": written.select(F.explode("item_row")).distinct().count(),
         "distinct_items_time_order": sum(row["items_in_time_order"] for row in ordered),
         "superblocks": sum(len(entry.superblocks) for entry in files),
         "variants": config.variants,
     }
-    return files, _counts(rows) | more
+    return files, _counts(rows) | more, [Piece(row["use"], row["variant"]) for row in rows]
 
 
 def _recipe(sharded: DataFrame, config: PackingConfig) -> Recipe:

@@ -17,6 +17,7 @@ from pipelines.packing import tasks
 from pipelines.packing.batches import pack_batches
 from pipelines.packing.build_folder import find_manifest, open_build, remove_other_builds, work_folder
 from pipelines.packing.config import PackingConfig
+from pipelines.packing.item_use import Piece, sum_pieces, write_item_use
 from pipelines.packing.petastorm_schema import write_schema
 from pipelines.packing.shared_output import check_reached
 from pipelines.packing.token_files import pack_tokens
@@ -132,13 +133,18 @@ def pack_frames(
     with work_folder(folder) as work, kept or scratch(str(work)) as keep:
         tokens, token_files = pack_tokens(folder, items, news, config.source, work=work)
         chosen = trajectories.where(F.coalesce("variant", F.lit(0)) < config.variants)
-        batch_files, counts = pack_batches(folder, chosen, config, work=work, keep=keep)
-        written = tasks.write_evaluation(evaluation, folder, rows_per_file=_EVALUATION_ROWS)
+        batch_files, counts, pieces = pack_batches(folder, chosen, config, work=work, keep=keep)
+        written = tasks.write_evaluation(evaluation, folder, rows_per_file=_EVALUATION_ROWS, work=work)
+        use = sum_pieces(work, [*pieces, *(Piece(row["use"], None) for row in written)], rows=tokens.rows)
+    use_files = write_item_use(folder, use)
     schema_file = write_schema(folder, batch_files)
     evaluation_files = [tasks.entry(row, rows=row["rows"]) for row in written]
     batch_files = sorted(batch_files, key=lambda entry: entry.path)
-    counts = counts | {"evaluation_impressions": sum(entry.rows for entry in evaluation_files)}
-    return Packed((*batch_files, schema_file, *token_files, *evaluation_files), tokens, counts)
+    counts = counts | {
+        "distinct_items": int(use.in_batches_V.sum()),
+        "evaluation_impressions": sum(entry.rows for entry in evaluation_files),
+    }
+    return Packed((*batch_files, schema_file, *token_files, *use_files, *evaluation_files), tokens, counts)
 
 
 def _check_variants(config: PackingConfig, made: dict[str, Any]) -> None:

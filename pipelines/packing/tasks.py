@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -18,11 +18,19 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pipelines.engine.groups import per_group, per_row
 from pipelines.packing.assemble import Arrays, assemble, facts_of
 from pipelines.packing.budget import TokenCounts
+from pipelines.packing.item_use import held_in_shard, rows_in_evaluation
 from pipelines.packing.orders import Recipe, items_in_time_order, order_and_cut
 from pipelines.packing.shard import Shard
 from pipelines.packing.sharding import hour_of, in_time_order
 from pipelines.packing.spans import spans_of
-from pipelines.packing.write import describe_file, read_ordered, write_batches, write_evaluation_file, write_ordered
+from pipelines.packing.write import (
+    describe_file,
+    read_ordered,
+    write_batches,
+    write_evaluation_file,
+    write_ordered,
+    write_piece,
+)
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, FileEntry
 from schemas.storage.copies import fetched, published
 from schemas.storage.place import Place
@@ -39,7 +47,7 @@ _WRITTEN = pa.schema(
         ("bytes", pa.int64()),
         ("span_bytes", pa.list_(pa.int64())),
         ("span_sha256", pa.list_(pa.string())),
-        ("item_row", pa.list_(pa.int32())),
+        ("use", pa.string()),
         *((name, pa.list_(pa.float64() if name == "weights" else pa.int64())) for name in LISTED),
         *((name, pa.int64()) for name in SUMMED),
     ]
@@ -69,20 +77,26 @@ def order_shards(sharded: DataFrame, recipe: Recipe, folder: Place, tokens_V: To
 
 
 def write_shards(
-    spark: SparkSession, paths: Mapping[int, Place], folder: Place, first_batch: Mapping[int, int], *, superblock: int
-) -> DataFrame:
+    spark: SparkSession,
+    paths: Mapping[int, Place],
+    folder: Place,
+    first_batch: Mapping[int, int],
+    *,
+    superblock: int,
+    work: Place,
+) -> list[Row]:
     """Write one Parquet file of `folder` per shard, whose ordered trajectories are at its path; returns (entry, facts,
-    distinct items) of each.
+    file of its item use in `work`) of each.
 
     `superblock`: batches of a row group.
     """
     rows = [(shard, str(path), first_batch[shard]) for shard, path in sorted(paths.items())]
     shards = spark.createDataFrame(rows, "shard int, path string, first_batch long")
-    write = partial(_write_shard, folder=folder, superblock=superblock)
-    return per_row(shards, len(rows), "shard", write, from_arrow_schema(_WRITTEN))
+    write = partial(_write_shard, folder=folder, superblock=superblock, work=work)
+    return _once(per_row(shards, len(rows), "shard", write, from_arrow_schema(_WRITTEN)).collect())
 
 
-def _write_shard(row: pa.Table, *, folder: Place, superblock: int) -> pa.Table:
+def _write_shard(row: pa.Table, *, folder: Place, superblock: int, work: Place) -> pa.Table:
     number, ordered_path, first_batch = (row[name][0].as_py() for name in ("shard", "path", "first_batch"))
     with fetched(Place(ordered_path)) as at:
         table, starts = read_ordered(at)
@@ -106,13 +120,21 @@ def _write_shard(row: pa.Table, *, folder: Place, superblock: int) -> pa.Table:
         spans = spans_of(at)
         cut = {"span_bytes": [span.bytes for span in spans], "span_sha256": [span.sha256 for span in spans]}
         written = _written(at, path) | cut
-    rows = np.unique(np.concatenate([shard.click_row, shard.candidate_row])).astype(np.int32)
-    found: dict[str, Any] = {"shard": number, "variant": table["variant"][0].as_py()} | written
-    return pa.Table.from_pylist([found | {"item_row": rows.tolist()} | listed | summed], _WRITTEN)
+    use = _write_use(work, f"use-{number:05d}", held_in_shard(shard.click_row, shard.candidate_row)._asdict())
+    found: dict[str, Any] = {"shard": number, "variant": table["variant"][0].as_py(), "use": use} | written
+    return pa.Table.from_pylist([found | listed | summed], _WRITTEN)
 
 
-def write_evaluation(evaluation: DataFrame, folder: Place, *, rows_per_file: int) -> list[Row]:
-    """Write the impressions as Parquet files, numbered by time; returns (file, rows, its entry) of each.
+def _write_use(work: Place, name: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    path = f"{name}-{_unique()}.npz"
+    with published(work / path) as at:
+        write_piece(at, arrays)
+    return path
+
+
+def write_evaluation(evaluation: DataFrame, folder: Place, *, rows_per_file: int, work: Place) -> list[Row]:
+    """Write the impressions as Parquet files, numbered by time; returns (file, rows, its entry, file of its item use in
+    `work`) of each.
 
     The file of an impression depends on the data alone. Only the last file has fewer rows.
     """
@@ -129,11 +151,12 @@ def write_evaluation(evaluation: DataFrame, folder: Place, *, rows_per_file: int
         path = f"{EVALUATION_FOLDER}/impressions-{number:05d}-{_unique()}.parquet"
         with published(folder / path) as at:
             rows = write_evaluation_file(at, table)
-            made = {"file": pa.array([number], pa.int32()), "rows": [rows]}
+            use = _write_use(work, f"evaluation-use-{number:05d}", {"rows": rows_in_evaluation(table)})
+            made = {"file": pa.array([number], pa.int32()), "rows": [rows], "use": [use]}
             return pa.table(made | {name: [value] for name, value in _written(at, path).items()})
 
     columns = placed.select("file", "place", *EVALUATION.column_names)
-    found = "file int, rows long, path string, sha256 string, bytes long"
+    found = "file int, rows long, use string, path string, sha256 string, bytes long"
     return _once(per_group(columns, ["file"], write, found, order=["place"]).collect())
 
 

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from pipelines.engine.groups import per_group
 from pipelines.packing.shard import IntArray
 from pipelines.packing.tokens import COLUMNS, token_piece
-from pipelines.packing.write import join_token_pieces, write_token_piece
+from pipelines.packing.write import join_token_pieces, write_piece
 from schemas.errors import ContractError, InputError
 from schemas.manifest import FileEntry, Tokens
 from schemas.storage.copies import fetched, published
@@ -102,7 +102,7 @@ def _write_piece(table: pa.Table, *, work: Place, vocabulary: int, rows_per_task
     try:
         arrays = token_piece(table, vocabulary=vocabulary, after=part * rows_per_task)
         with published(work / path) as at:
-            write_token_piece(at, arrays)
+            write_piece(at, arrays)
         lengths = [len(arrays[name]) for name in ARRAYS]
     except ContractError as error:
         fault = str(error)

@@ -25,6 +25,7 @@ from pipelines.packing.spans import spans_of
 from schemas.as_arrow import arrow_schema
 from schemas.cells import npy_bytes
 from schemas.errors import ContractError, InputError
+from schemas.item_use import ITEM_USE_FOLDER
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, FileEntry, Manifest
 from schemas.packed_batch import PACKED_BATCH
 from schemas.regular_file import check_inside, read_bytes
@@ -48,7 +49,7 @@ def build_directory(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     _remove_dead_builds(out)
     build = hidden_sibling(out)
-    for name in (BATCH_FOLDER, TOKEN_FOLDER, EVALUATION_FOLDER):
+    for name in (BATCH_FOLDER, TOKEN_FOLDER, EVALUATION_FOLDER, ITEM_USE_FOLDER):
         (build / name).mkdir(parents=True)
     with locked(build):
         try:
@@ -117,16 +118,21 @@ def read_ordered(path: Path) -> tuple[pa.Table, IntArray]:
 
 def write_tokens(folder: Path, table: TokenTable) -> list[FileEntry]:
     """Write the token table, one .npy file per array."""
+    return write_arrays(Place.of(folder), {file_of(name): array for name, array in table.arrays().items()})
+
+
+def write_arrays(folder: Place, arrays: Mapping[str, NDArray[Any]]) -> list[FileEntry]:
+    """Write one .npy file per array, by its path below the folder."""
     entries = []
-    for name, array in table.arrays().items():
-        path = folder / file_of(name)
-        np.save(path, array, allow_pickle=False)
-        entries.append(entry_of(folder, path, rows=len(array)))
+    for name, array in arrays.items():
+        with published(folder / name) as path:
+            np.save(path, array, allow_pickle=False)
+            entries.append(describe_file(path, name, rows=len(array)))
     return entries
 
 
-def write_token_piece(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write the arrays of consecutive rows of the token table, for `join_token_pieces`."""
+def write_piece(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write what one task leaves for the driver: arrays by name, for np.load."""
     np.savez(path, **arrays)
 
 

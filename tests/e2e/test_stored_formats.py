@@ -36,6 +36,7 @@ from trainer.data.directory import PackedDirectory
 STORED = REPOSITORY / "tests" / "data" / "stored"
 DIGEST = "667e849303e75152bbf8ed8114cd11a953fd9bcad399eaeb9b7d7953f23f2bd0"
 """of every array in packed-3"""
+CHECKPOINTS = ("checkpoint-4", "checkpoint-5")
 ADDED_TO = (
     *("raw_log", "rejects", "ingest_files", "ingest_runs", "impressions", "aliases"),
     *("news", "item_tokens", "corpus_statistics", "near_duplicates", "embeddings", "suppressions", "erasures"),
@@ -154,8 +155,9 @@ def losses(out: str) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in lines}
 
 
-def test_a_run_goes_on_from_an_older_checkpoint(folder: Path) -> None:
-    unpack("packed-3", "checkpoint-4")
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_a_run_goes_on_from_an_older_checkpoint(folder: Path, checkpoint: str) -> None:
+    unpack("packed-3", checkpoint)
     assert max(losses("run")) == STOPPED_AT
     found = summary_of(train, *DATA, "--out", "run", *MODEL, "--resume", "auto")
     assert found["gone_on_from"] == f"run/checkpoint/step-{STOPPED_AT:08d}"
@@ -167,8 +169,19 @@ def test_a_run_goes_on_from_an_older_checkpoint(folder: Path) -> None:
     assert after == pytest.approx(unbroken, abs=1e-3)  # processors round differently, and steps add that up
 
 
-def test_an_older_checkpoint_is_evaluated_and_exported(folder: Path) -> None:
-    unpack("lake", "packed-3", "checkpoint-4")
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_a_new_run_continues_an_older_checkpoint(folder: Path, checkpoint: str) -> None:
+    unpack("packed-3", checkpoint)
+    cold = summary_of(train, *DATA, "--out", "cold", *MODEL)
+    found = summary_of(train, *DATA, "--out", "next", *MODEL, "--init-from", "run/checkpoint")
+    position = json.loads(Path(found["checkpoint"], "state.json").read_text())["position"]
+    assert (position["step"], position["first_step"]) == (39, STOPPED_AT)
+    assert found["encoded"] < cold["encoded"]
+
+
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_an_older_checkpoint_is_evaluated_and_exported(folder: Path, checkpoint: str) -> None:
+    unpack("lake", "packed-3", checkpoint)
     given = (*DATA, *LAKE, "--checkpoint", "run/checkpoint")
     evaluated = summary_of(evaluate, *given)
     assert evaluated["step"] == STOPPED_AT

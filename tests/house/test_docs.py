@@ -91,6 +91,7 @@ FOREIGN: dict[str, str] = {
     "--query-gpu": "nvidia-smi",
     "--quiet": "uv",
     "--require-hashes": "uv",
+    "--standalone": "torchrun",
     "--strict": "mypy",
     "--target": "uv",
     "--upgrade": "./feedloop lock",

@@ -106,6 +106,7 @@ TOUCHES_THE_WORLD = [
     "trainer/loop/metrics_log.py",
     "trainer/cost/flops.py",  # a clock
     "trainer/setup/frozen_store.py",  # the frozen layers' output, kept between runs
+    "trainer/setup/shard_file.py",  # the file that holds it
     "trainer/exact/ranks.py",  # what a process found, for the one that started it
     "trainer/serve/export_files.py",
     "trainer/serve/export_folder.py",

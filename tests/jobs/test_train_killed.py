@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.jobs.tracking.test_curves import scalars
 from tests.jobs.trainings import finished, once
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_metrics_log import timeless
+from trainer.checkpoint.retention import Checkpoints
 
 STEPS = 96
 SEEDS = [pytest.param(seed, marks=() if seed < 2 else pytest.mark.slow) for seed in range(20)]
@@ -64,12 +66,62 @@ def test_killed_anywhere_it_goes_on_to_the_bit(made: Path, reference: Path, seed
     process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
     assert kill_at <= steps_logged(made / name) < STEPS
-    summary, _ = finished(begin(made, name, "--resume", "auto"))
-    assert (summary["gone_on_from"] is None) == (kill_at < 7)
-    assert trace(made / name) == trace(reference)
-    assert weights(made / name) == weights(reference)
+    if kill_at < 7:
+        assert newest(made / name) is None
+    summary = assert_resumes_to_the_bit(made, name, reference)
     for total in ("steps", "targets", "encoded", "looked_up_by_age", "computed_tokens", "flops"):
         assert summary[total] == finished_totals(reference)[total]
+
+
+def assert_resumes_to_the_bit(made: Path, name: str, reference: Path) -> dict[str, Any]:
+    """Resume a killed run from its newest checkpoint; returns its summary."""
+    expected = newest(made / name)
+    summary, _ = finished(begin(made, name, "--resume", "auto"))
+    assert summary["gone_on_from"] == (None if expected is None else f"{name}/checkpoint/{expected.name}")
+    assert trace(made / name) == trace(reference)
+    assert weights(made / name) == weights(reference)
+    return summary
+
+
+def newest(out: Path) -> Path | None:
+    return Checkpoints(out / "checkpoint", keep=2).newest()
+
+
+@pytest.mark.parametrize("after", [7, *(pytest.param(step, marks=pytest.mark.slow) for step in (14, 28, 49, 70))])
+def test_killed_while_a_checkpoint_is_written_it_goes_on_from_the_one_before(
+    made: Path, reference: Path, after: int
+) -> None:
+    """`after`: the step whose checkpoint must be complete."""
+    name = f"writing-{after}"
+    process, folder = begin(made, name), made / name / "checkpoint"
+
+    def writing() -> bool:
+        return any(int(path.name[6:14]) > after for path in folder.glob(".step-*.incomplete"))
+
+    def stopped_while_writing() -> bool:
+        if not writing():
+            return False
+        process.send_signal(signal.SIGSTOP)
+        once(lambda: all_stopped(process.pid), process)
+        if writing():
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
+
+    once(stopped_while_writing, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=600)
+    assert process.returncode == -signal.SIGKILL, "it ended before a save was met"
+    assert writing()
+    assert_resumes_to_the_bit(made, name, reference)
+    assert not list(folder.glob(".*"))
+
+
+def all_stopped(pid: int) -> bool:
+    """Whether every thread of the process is stopped."""
+    return all(
+        file.read_text().rpartition(")")[2].split()[0] == "T" for file in Path(f"/proc/{pid}/task").glob("*/stat")
+    )
 
 
 def finished_totals(out: Path) -> dict[str, object]:

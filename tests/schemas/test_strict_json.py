@@ -110,3 +110,26 @@ def test_a_pair_of_surrogates_is_a_character() -> None:
 def test_what_is_written_is_read_again() -> None:
     some = read(COMPLETE)
     assert decoded(json.dumps(dataclasses.asdict(some)), Some, "here") == some
+
+
+@pytest.mark.parametrize("text", ["%s", "[%s]", '[1, 2.5, "a", %s, null]', '{"a": {"b": [[0], [%s]]}}', "[1, 2, %s]"])
+@pytest.mark.parametrize(
+    ("number", "fault"),
+    [
+        ("18446744073709551615", None),
+        ("-9223372036854775808", None),
+        ("18446744073709551616", r"the integer 18446744073709551616… is beyond 64 bits"),
+        ("-9223372036854775809", r"the integer -9223372036854775809… is beyond 64 bits"),
+        ("9" * 100, "the integer 9{24}… is beyond 64 bits"),
+        ("9" * 5000, "Exceeds the limit"),
+        ("1.7e308", None),
+        ("1e400", "a number is beyond what a double holds"),
+        ("-1e400", "a number is beyond what a double holds"),
+    ],
+)
+def test_numbers_have_the_same_bounds_wherever_they_are(text: str, number: str, fault: str | None) -> None:
+    if fault is None:
+        assert json_value(text % number, "here") == json.loads(text % number)
+        return
+    with pytest.raises(ContractError, match=rf"here: no JSON \({fault}"):
+        json_value(text % number, "here")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +13,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.errors import InputError
 from schemas.regular_file import read_bytes
 from schemas.space import NoSpaceError, space_for
 from schemas.strict_json import converted, json_value
+from trainer.checkpoint.parts import check_part, is_plain, part_file, read_part, sums_of_parts, sync_to_disk, write_part
 from trainer.checkpoint.state import State
 from trainer.ranks.process_group import ALONE, Ranks, wait_for_all
 
-FORMAT_VERSION = 4
-_WITHOUT_SUMS = 3  # the version before, without checksums of its files
+FORMAT_VERSION = 5
+_FULL_TABLES = 4  # an older version: its tables hold every item row
+_WITHOUT_SUMS = 3  # the one before that, also without checksums of its files
 STATE_FILE = "state.json"
-_PART = re.compile(r"[a-z]+(-[0-9]{1,6})?")
 LONGEST_STATE = 1 << 26  # bytes
 _DAMAGE = (  # errors that reading and restoring changed files can raise
     ArithmeticError,
@@ -60,56 +58,44 @@ class Checkpoint:
     """where it was read from"""
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE) -> None:
+def save_checkpoint(
+    checkpoint: Checkpoint, path: Path, ranks: Ranks = ALONE, meet: Callable[[], None] = wait_for_all
+) -> None:
     """Write to a sibling folder, then rename: `path` is complete or absent, whatever kills the process or the machine.
 
     Replaces an older checkpoint, which `complete_folder` finds until then. Each of several ranks writes the parts that
-    it holds, and the leader the state; all must call this.
+    it holds, and the leader the state; all must call this. `meet` returns when all ranks have called it.
     """
     partial = path.with_name(f".{path.name}.incomplete")
     if ranks.leads:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-    wait_for_all()
-    with _room_for(checkpoint, partial, path):
+    meet()
+    with _room_for(checkpoint, path, None if ranks.world > 1 else partial):  # other ranks still write there
         for part, tensors in checkpoint.tensors.items():
-            file = partial / f"{part}.safetensors"
-            save_file(_separate_tensors(tensors), file)
-            sync_to_disk(file)
-    wait_for_all()
+            write_part(partial, part, tensors)
+    meet()
     if ranks.leads:
-        with _room_for(checkpoint, partial, path):
+        with _room_for(checkpoint, path, partial):
             _complete(checkpoint, partial, path)
 
 
 @contextmanager
-def _room_for(checkpoint: Checkpoint, partial: Path, path: Path) -> Iterator[None]:
-    """Turns a full disk into one error message and removes the incomplete folder, which takes up the space."""
+def _room_for(checkpoint: Checkpoint, path: Path, partial: Path | None) -> Iterator[None]:
+    """Turns a full disk into one error message and removes `partial`, which takes up the space."""
     needed = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
     try:
         with space_for(path, needed):
             yield
     except NoSpaceError:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _separate_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, each in memory of its own: the file holds tied weights once for each name."""
-    separate: dict[str, Tensor] = {}
-    taken: set[int] = set()
-    for name, tensor in tensors.items():
-        own = tensor.detach().cpu().contiguous()
-        place = own.untyped_storage().data_ptr()
-        separate[name] = own.clone() if place in taken else own
-        taken.add(place)
-    return separate
-
-
 def _complete(checkpoint: Checkpoint, partial: Path, path: Path) -> None:
-    parts = sorted(file.stem for file in partial.glob("*.safetensors"))
-    sums = {part: _sha256(partial / f"{part}.safetensors") for part in parts}
-    written = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": parts, "sha256": sums}
+    sums = sums_of_parts(partial)
+    written = {**checkpoint.state, "format_version": FORMAT_VERSION, "parts": list(sums), "sha256": sums}
     state = json.loads(json.dumps(written))  # as it will be read
     state["state_sha256"] = _digest(state)
     (partial / STATE_FILE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
@@ -144,39 +130,51 @@ def restore_name(path: Path) -> None:
         sync_to_disk(path.parent)
 
 
-def sync_to_disk(path: Path) -> None:
-    """Return when a file, or a folder's list of names, would survive a loss of power."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read what save_checkpoint wrote; ResumeError names what is missing, changed, cut short or of another version.
+def load_checkpoint(path: Path, ranks: Ranks = ALONE) -> Checkpoint:
+    """Check what save_checkpoint wrote; ResumeError names what is missing, changed, cut short or of another version.
 
     Its `damaged` is True where files differ from what was written. Nothing outside of `path` is read, and nothing in
-    it can run: parts are plain safetensors files in the folder.
+    it can run: parts are plain safetensors files in the folder. Each part is read when it is asked for. Of several
+    ranks, each checks the contents of some parts; `Checkpoints.newest_intact` sums up what they find.
     """
     path = complete_folder(path)
     state = load_state(path)
     with checkpoint_errors(path):
-        tensors = {part: load_file(_part_in(path, part, state)) for part in state["parts"]}
-        return Checkpoint(tensors=tensors, state=state, path=path)
+        files = {part: part_file(path, part) for part in state["parts"]}
+        for part in state["parts"][ranks.rank :: ranks.world]:
+            check_part(files[part], None if state["format_version"] == _WITHOUT_SUMS else state["sha256"][part])
+    return Checkpoint(tensors=_Parts(path, files), state=state, path=path)
+
+
+class _Parts(Mapping[str, Mapping[str, Tensor]]):
+    """The tensors of a checkpoint on disk by part, each read when it is asked for."""
+
+    def __init__(self, path: Path, files: Mapping[str, Path]) -> None:
+        self._path, self._files = path, files
+
+    def __getitem__(self, part: str) -> Mapping[str, Tensor]:
+        file = self._files[part]
+        with checkpoint_errors(self._path):
+            return read_part(file)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
 def load_state(path: Path) -> dict[str, Any]:
     """The plain state of a checkpoint alone; raises ResumeError as load_checkpoint does."""
     path = complete_folder(path)
-    if not _plain(path / STATE_FILE):
+    if not is_plain(path / STATE_FILE):
         raise ResumeError(f"{path}: no {STATE_FILE}, so this is no checkpoint. Name a folder that jobs.train wrote")
     with checkpoint_errors(path):
         return _state_in(path / STATE_FILE)
 
 
 @contextmanager
-def checkpoint_errors(path: Path | None) -> Iterator[None]:
+def checkpoint_errors(path: Path | str | None) -> Iterator[None]:
     """Turns every error that a checkpoint's contents can cause into a ResumeError that names the checkpoint."""
     try:
         yield
@@ -202,11 +200,11 @@ def _state_in(file: Path) -> dict[str, Any]:
     with _as_damaged():
         state = json_value(text, where, **error_options)
     version = state.get("format_version") if isinstance(state, dict) else None
-    if type(version) is int and version not in (FORMAT_VERSION, _WITHOUT_SUMS):
+    if type(version) is int and version not in (FORMAT_VERSION, _FULL_TABLES, _WITHOUT_SUMS):
         raise ResumeError(f"{file.parent}: format version {version}, this code reads {FORMAT_VERSION}. Train again")
     with _as_damaged():
         converted(state, State, where, unknown="ignored", **error_options)
-    if version == FORMAT_VERSION and state.pop("state_sha256") != _digest(state):
+    if version != _WITHOUT_SUMS and state.pop("state_sha256") != _digest(state):
         raise ValueError(f"{STATE_FILE} is not what was written")
     return dict(state)
 
@@ -218,27 +216,6 @@ def _as_damaged() -> Iterator[None]:
         yield
     except ResumeError as error:
         raise ResumeError(str(error), damaged=True) from error
-
-
-def _part_in(path: Path, part: str, state: Mapping[str, Any]) -> Path:
-    """The file of a part, checked against its checksum."""
-    if not _PART.fullmatch(part):
-        raise ValueError(f"{repr(part)[:80]} is no part of a checkpoint")
-    file = path / f"{part}.safetensors"
-    if not _plain(file):
-        raise ValueError(f"{file.name} is missing, or no plain file")
-    if state["format_version"] == FORMAT_VERSION and _sha256(file) != state["sha256"][part]:
-        raise ValueError(f"{file.name} is not what was written")
-    return file
-
-
-def _plain(file: Path) -> bool:
-    return file.is_file() and not file.is_symlink()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _digest(state: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +23,8 @@ from trainer.checkpoint.files import (
     load_state,
     restore_name,
     save_checkpoint,
-    sync_to_disk,
 )
+from trainer.checkpoint.parts import sync_to_disk
 from trainer.ranks.process_group import ALONE, Ranks, broadcast_from_leader, summed, wait_for_all
 
 STEP_NAME = re.compile(r"step-([0-9]{8,18})")
@@ -48,7 +48,7 @@ class Follower:
         """Provide the files of this checkpoint, whose state is there, before they are read."""
 
     def follow(self) -> None:
-        """Called after a checkpoint was saved, marked or removed."""
+        """Called after a checkpoint was saved, marked or removed, in the thread that did it, one at a time."""
 
 
 NO_FOLLOWER = Follower()
@@ -65,10 +65,10 @@ class Checkpoints:
     follower: Follower = NO_FOLLOWER
     """the leader's: provides a checkpoint's files before they are read, and is notified of every change"""
 
-    def save(self, checkpoint: Checkpoint, *, step: int) -> Path:
-        """Write the checkpoint of `step`, then remove those that are not kept."""
+    def save(self, checkpoint: Checkpoint, *, step: int, meet: Callable[[], None] = wait_for_all) -> Path:
+        """Write the checkpoint of `step`, then remove those that are not kept. `meet`: as in save_checkpoint."""
         path = self.path_of(step)
-        save_checkpoint(checkpoint, path, self.ranks)
+        save_checkpoint(checkpoint, path, self.ranks, meet)
         self.sweep()
         return path
 
@@ -109,7 +109,7 @@ class Checkpoints:
             path = complete_folder(self.path_of(step))
             self._bring(path)
             try:
-                checkpoint, damage = load_checkpoint(path), ""
+                checkpoint, damage = load_checkpoint(path, self.ranks), ""
             except ResumeError as error:
                 if not error.damaged:
                     raise

@@ -15,6 +15,7 @@ class _Position:
     step: Count
     epoch: Count = 0
     epoch_step: Count = 0
+    first_step: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

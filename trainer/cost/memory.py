@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 from torch.autograd.profiler import profile
 
 from schemas.errors import InputError
@@ -26,9 +27,21 @@ def reporting_full_memory(what: str, advice: str) -> Iterator[None]:
         raise OutOfMemoryError(f"{what}: {reason}. {advice}") from error
 
 
-def fits(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes take at most a quarter of the device's free memory."""
-    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4
+def fits(size: int, device: torch.device, *, reserved: int = 0) -> bool:
+    """Whether `size` bytes take at most half of the device's memory that is free once `reserved` more bytes, of what a
+    run holds there between its steps, are taken; the other half is for the steps. Always so on a CPU."""
+    if device.type != "cuda":
+        return True
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return size <= (torch.cuda.mem_get_info(device)[0] + cached - reserved) // 2
+
+
+def bytes_between_steps(model: nn.Module, *, vectors: int, half: bool, waits: bool) -> int:
+    """Device bytes that training holds between steps, apart from inputs: weights, with gradient and two moments where
+    they are trained, and a bfloat16 copy if `half`; `vectors` numbers of the vector table, twice if gradients wait."""
+    weights = sum(p.nbytes * (4 if p.requires_grad else 1) for p in model.parameters())
+    copy = sum(2 * p.numel() for p in model.parameters()) if half else 0
+    return weights + copy + 4 * vectors * (2 if waits else 1)
 
 
 def free_cached(device: torch.device) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ContractError
+from schemas.item_use import ItemUse, use_file
 from schemas.manifest import Superblock
+from schemas.news import PAD_ROW
 from trainer.data.directory import Arrays, PackedDirectory
 from trainer.data.reader import arrow_superblocks, checked_superblock
 
@@ -80,20 +82,25 @@ class Description:
 
 
 def describe(directory: PackedDirectory) -> Description:
-    """Reads all superblocks. ContractError names the file where a batch disagrees with the manifest or the tokens."""
+    """Reads all superblocks, and the impressions where item use is listed. ContractError names the file where a batch
+    disagrees with the manifest or the tokens, or the item use with batches or impressions."""
     rows: list[list[int]] = []
     lengths: list[IntArray] = []
     holders_V = np.zeros(directory.manifest.tokens.rows, np.int64)
+    clicks_V = np.zeros_like(holders_V)
     before = np.zeros(0, np.int32)
     for number, entry, batch in _batches(directory):
         lengths.append(batch["click_mask_BL"].sum(axis=1))
         held = _pins(batch)
         holders_V[batch["item_row_N"]] += np.bincount(held, minlength=len(batch["item_row_N"]))
+        if entry.variant == 0:
+            np.add.at(clicks_V, batch["item_row_N"][batch["click_slot_BL"][batch["click_mask_BL"]]], 1)
         rows.append([entry.variant, number, *_figures(batch, before), len(held)])
         before = batch["item_row_N"]
     columns = dict(zip(FIGURES, np.array(rows, np.int64).reshape(-1, len(FIGURES)).T, strict=True))
     found = Description(columns, np.concatenate(lengths), holders_V)
     _check_counts(directory, found)
+    _check_item_use(directory, clicks_V, holders_V)
     return found
 
 
@@ -154,6 +161,25 @@ def _check_counts(directory: PackedDirectory, found: Description) -> None:
     ]
     if differing:
         raise ContractError(f"{directory.place}: the manifest says {'; '.join(differing)}. Pack again with jobs.pack")
+
+
+def _check_item_use(directory: PackedDirectory, clicks_V: IntArray, holders_V: IntArray) -> None:
+    use = directory.item_use()
+    if use is None:
+        return
+    evaluation, seen_V = directory.evaluation(), np.zeros(len(holders_V), np.bool_)
+    for name in ("history_row", "shown_row"):
+        seen_V[evaluation[name].combine_chunks().flatten().to_numpy()] = True
+    seen_V[PAD_ROW] = False  # unlabelled impressions may show news without an item
+    found = ItemUse(clicks_V=clicks_V, in_batches_V=holders_V > 0, in_evaluation_V=seen_V)
+    for name, array in found.arrays().items():
+        differing = np.flatnonzero(use.arrays()[name] != array)
+        if len(differing):
+            row = int(differing[0])
+            raise ContractError(
+                f"{directory.root / use_file(name)}: {use.arrays()[name][row]} for item row {row}, found {array[row]}. "
+                "Pack again with jobs.pack"
+            )
 
 
 def _log_choose(total: float, chosen: float) -> float:

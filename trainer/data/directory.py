@@ -15,6 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.errors import ContractError, InputError
+from schemas.item_use import DTYPES as USE_DTYPES
+from schemas.item_use import ITEM_USE_FOLDER, ItemUse, use_file
 from schemas.manifest import BATCH_FOLDER, EVALUATION_FOLDER, MANIFEST_FILE, Manifest, Superblock
 from schemas.news import FIELDS
 from schemas.storage.files import head
@@ -23,7 +25,7 @@ from schemas.token_table import ARRAYS, TOKEN_FOLDER, TokenTable, file_of
 from trainer.data.cache import Cache, CacheConfig
 from trainer.data.cells import mapped
 from trainer.data.evaluation import read_evaluation
-from trainer.data.files import AGAIN, Files, LocalFiles, local_manifest
+from trainer.data.files import AGAIN, Files, LocalFiles, Verify, local_manifest
 from trainer.data.stored_files import StoredFiles, stored_manifest
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -31,10 +33,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """The place of a packed directory, and the cache that this machine uses for it."""
+    """The place of a packed directory, the cache that this machine uses for it, and what is verified on opening."""
 
     place: Place
     cache: CacheConfig = field(default_factory=CacheConfig)
+    verify: Verify = "sizes"
 
     @classmethod
     def of(cls, named: Packed | Place | Path, cache: CacheConfig | None = None) -> Packed:
@@ -42,9 +45,20 @@ class Packed:
         return named if isinstance(named, Packed) else cls(Place.of(named), cache or CacheConfig())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadConfig(CacheConfig):
+    """How a job reads a packed directory."""
+
+    verify: Verify = "sizes"  # Sums of --data to check first: of a few files, a tenth, or all (full); others when read
+
+    def packed(self, place: Place) -> Packed:
+        """The directory at the place, read in this way."""
+        return Packed(place, self, self.verify)
+
+
 @dataclass(frozen=True, slots=True)
 class PackedDirectory:
-    """An immutable packed directory. Files are verified when it is opened, batches behind a URL when they are read."""
+    """An immutable packed directory. Sizes are verified when it is opened, and every sum when its bytes are read."""
 
     place: Place
     manifest: Manifest
@@ -58,8 +72,8 @@ class PackedDirectory:
     def open(cls, packed: Packed | Place | Path) -> PackedDirectory:
         """Reads the manifest and verifies the files that it lists; an error names the file.
 
-        Local files: size and sha256 of each. Files behind a URL, through the cache: sizes of all, and sums of all but
-        the batch files, which are checked row group by row group when they are read.
+        Checked here: the sizes of all files; with `verify`, the sums of all, or of a sample of the batch files. Checked
+        when they are read: row groups each time, other files once.
         """
         packed = Packed.of(packed)
         place = packed.place
@@ -71,7 +85,7 @@ class PackedDirectory:
         if lacking:
             raise ContractError(f"{place / MANIFEST_FILE}: lists no file of {', '.join(lacking)}. {AGAIN}")
         files, derived_folder = _files(packed, manifest)
-        files.check(manifest.files)
+        files.check(manifest.files, packed.verify)
         return cls(place, manifest, digest, manifest.superblocks, files, derived_folder)
 
     @property
@@ -141,6 +155,27 @@ class PackedDirectory:
             if table.rows != tokens.rows:
                 raise ContractError(f"token table of {table.rows} rows, the manifest says {tokens.rows}. {AGAIN}")
         return table
+
+    def item_use(self) -> ItemUse | None:
+        """What batches and evaluation impressions hold of each item row, memory-mapped; None in older directories.
+
+        ContractError names the file or the fault in it.
+        """
+        if not any(entry.path == use_file("clicks_V") for entry in self.manifest.files):
+            return None
+        arrays: dict[str, Any] = {name: self._mapped(use_file(name)) for name in USE_DTYPES}
+        counts = self.manifest.counts
+        with _named(self.root / ITEM_USE_FOLDER):
+            use = ItemUse(**arrays)
+            found = {"distinct_items": int(use.in_batches_V.sum())}
+            if self.variants == 1:
+                found["clicks"] = int(use.clicks_V.sum())
+            if len(use.clicks_V) != self.manifest.tokens.rows:
+                raise ContractError(f"{len(use.clicks_V)} rows, the manifest says {self.manifest.tokens.rows}. {AGAIN}")
+            for name, number in found.items():
+                if counts.get(name, number) != number:
+                    raise ContractError(f"{name} {number}, the manifest says {counts[name]}. {AGAIN}")
+        return use
 
     def _mapped(self, name: str) -> NDArray[Any]:
         try:

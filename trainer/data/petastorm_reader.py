@@ -131,7 +131,8 @@ if MISSING is None:
             piece = self._split_pieces[piece_index]
             names = [field.name for field in self._schema.fields.values()]
             with self._filesystem.open_file(piece.path) as file:
-                rows = decoded_rows(file.read_row_group(piece.row_group, columns=names), names)
+                table = file.read_row_group(piece.row_group, columns=names, use_threads=False)  # as the Arrow reader
+                rows = decoded_rows(table, names)
             if rows:
                 self.publish_func(rows)
 

@@ -6,7 +6,7 @@ import io
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from io import BufferedReader
+from io import BufferedIOBase
 from itertools import accumulate
 from typing import Any
 
@@ -14,13 +14,13 @@ from typing import Any
 class SpanFile(io.RawIOBase):
     """For one reader at a time. Keeps its pieces open until it is closed."""
 
-    def __init__(self, sizes: Sequence[int], opened: Callable[[int], BufferedReader]) -> None:
+    def __init__(self, sizes: Sequence[int], opened: Callable[[int], BufferedIOBase]) -> None:
         self._ends = list(accumulate(sizes))
         self._opened = opened
-        self._held: dict[int, BufferedReader] = {}
+        self._held: dict[int, BufferedIOBase] = {}
         self._at = 0
 
-    def hold(self, number: int, piece: BufferedReader) -> None:
+    def hold(self, number: int, piece: BufferedIOBase) -> None:
         """Takes over a piece that is already open."""
         self._held[number] = piece
 
@@ -48,7 +48,9 @@ class SpanFile(io.RawIOBase):
             number = bisect_right(self._ends, self._at)
             begin = self._ends[number - 1] if number else 0
             end = min(len(wanted), done + self._ends[number] - self._at)
-            read = os.preadv(self._piece(number).fileno(), [wanted[done:end]], self._at - begin)
+            piece = self._piece(number)
+            piece.seek(self._at - begin)
+            read = piece.readinto(wanted[done:end])
             if not read:
                 raise EOFError(f"piece {number} ends before it should")
             self._at, done = self._at + read, done + read
@@ -61,7 +63,7 @@ class SpanFile(io.RawIOBase):
         self._held.clear()
         super().close()
 
-    def _piece(self, number: int) -> BufferedReader:
+    def _piece(self, number: int) -> BufferedIOBase:
         if number not in self._held:
             self._held[number] = self._opened(number)
         return self._held[number]

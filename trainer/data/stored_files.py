@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
 from io import BufferedReader
@@ -13,28 +12,40 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from schemas.errors import ContractError, InputError
-from schemas.manifest import LARGEST_MANIFEST, MANIFEST_FILE, FileEntry
+from schemas.manifest import EVALUATION_FOLDER, LARGEST_MANIFEST, MANIFEST_FILE, FileEntry
 from schemas.space import NoSpaceError
 from schemas.spans import Span
 from schemas.storage.files import below, head, read, store_of
 from schemas.storage.place import Place
 from trainer.data.ahead import done_ahead
 from trainer.data.cache import Cache, WrongSumError
-from trainer.data.files import AGAIN, Opened, Source, missing, no_manifest, other_size
-from trainer.data.span_file import SpanFile
-
-_AT_ONCE = 8  # complete files that are fetched at the same time
+from trainer.data.files import (
+    AGAIN,
+    Footers,
+    Opened,
+    Source,
+    Verify,
+    entry_spans,
+    missing,
+    no_manifest,
+    opened_spans,
+    other_size,
+    part_name,
+    sample,
+)
 
 
 class StoredFiles:
-    """Files behind a URL. Batch files are fetched by row group when they are read, all others on opening."""
+    """Files behind a URL. Batch files are fetched by row group when they are read, impressions too, and all others when
+    the directory is opened."""
 
     def __init__(self, place: Place, cache: Cache) -> None:
         self._place, self._cache = place, cache
         self._entries: dict[str, FileEntry] = {}
 
-    def check(self, entries: Iterable[FileEntry]) -> None:
-        """See Files: checks the sizes of all by one listing; fetches and checks the sums of all but batch files."""
+    def check(self, entries: Iterable[FileEntry], verify: Verify) -> None:
+        """See Files: checks the sizes of all by one listing. What it fetches is checked, and then in the cache: small
+        files, a sample of the batch files if `verify` asks for one, or everything."""
         self._entries = {entry.path: entry for entry in entries}
         sizes = {name: found.bytes for name, found in below(self._place)}
         for name, entry in self._entries.items():
@@ -42,10 +53,17 @@ class StoredFiles:
                 raise ContractError(missing(self._place / name))
             if sizes[name] != entry.bytes:
                 raise ContractError(other_size(self._place / name, sizes[name], entry))
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            wanted = [name for name, entry in self._entries.items() if not entry.superblocks]
-            for stream in threads.map(self._stream, wanted):
-                stream.close()
+        for stream in done_ahead([*self._early(verify)]):
+            stream.close()
+
+    def _early(self, verify: Verify) -> Iterator[tuple[int, Callable[[], BufferedReader]]]:
+        """What is fetched when the directory is opened: (bytes, the way to fetch it)."""
+        for name, entry in self._entries.items():
+            late = bool(entry.superblocks) or name.startswith(f"{EVALUATION_FOLDER}/")
+            if not late or (verify == "full" and not entry.superblocks):
+                yield entry.bytes, partial(self._stream, name)
+        for path, number in [] if verify == "sizes" else sample(self._entries.values(), verify):
+            yield self._spans(path)[number].bytes, partial(self._piece, path, number)
 
     @contextmanager
     def complete(self, name: str) -> Iterator[Source]:
@@ -63,28 +81,24 @@ class StoredFiles:
             numbers = [*([] if path in seen else [len(spans) - 1]), self._span_of(path, row_group)]
             seen.add(path)
             tasks += [(spans[number].bytes, partial(self._piece, path, number)) for number in numbers]
-        footers: dict[str, pq.FileMetaData] = {}
-        groups = iter(wanted)
+        footers, groups = Footers(), iter(wanted)
+        opened: set[str] = set()
         with closing(done_ahead(tasks)) as pieces:
 
             @contextmanager
             def open_file(path: str) -> Iterator[pq.ParquetFile]:
                 expected, row_group = next(groups)
                 assert path == expected, f"{path} is opened where {expected} comes next"
-                if path not in footers:
-                    with next(pieces) as end:
-                        footers[path] = pq.read_metadata(end)
-                with SpanFile([span.bytes for span in self._spans(path)], partial(self._piece, path)) as source:
-                    source.hold(self._span_of(path, row_group), next(pieces))
-                    with pq.ParquetFile(source, metadata=footers[path]) as file:
-                        yield file
+                spans, piece = self._spans(path), partial(self._piece, path)
+                footer = footers.of(path, lambda: piece(len(spans) - 1) if path in opened else next(pieces))
+                opened.add(path)
+                with opened_spans(spans, piece, footer, {self._span_of(path, row_group): next(pieces)}) as file:
+                    yield file
 
             yield open_file
 
     def _spans(self, path: str) -> Sequence[Span]:
-        """The spans of a file; the entire file is one span where the manifest lists none, as older ones do."""
-        entry = self._entries[path]
-        return entry.spans or (Span(bytes=entry.bytes, sha256=entry.sha256),)
+        return entry_spans(self._entries[path])
 
     def _span_of(self, path: str, row_group: int) -> int:
         return row_group if self._entries[path].spans else 0
@@ -94,14 +108,13 @@ class StoredFiles:
         spans = self._spans(path)
         if len(spans) == 1:
             return self._stream(path)
-        part = "its footer" if number == len(spans) - 1 else f"row group {number}"
         begin = [0, *accumulate(span.bytes for span in spans)][number]
         store, key = store_of(self._place / path)
 
         def fetch(to: Path) -> None:
             to.write_bytes(store.read(key, begin, spans[number].bytes))
 
-        with _named_in_errors(f"{self._place / path}, {part}"):
+        with _named_in_errors(f"{self._place / path}, {part_name(spans, number)}"):
             return self._cache.opened(spans[number].sha256, spans[number].bytes, fetch)
 
     def _stream(self, name: str) -> BufferedReader:

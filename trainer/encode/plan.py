@@ -15,6 +15,7 @@ from trainer.encode.cutting import IntArray
 BoolArray = NDArray[np.bool_]
 
 NEVER = -1
+MOST_STEPS = 2**31 - 1  # of all runs that continue one another: last_encode_V holds 32-bit integers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

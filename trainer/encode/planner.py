@@ -33,6 +33,7 @@ from trainer.encode.policies import (
     all_rows,
     distinct,
     occurrences,
+    rank_of_each,
     stale_rows,
 )
 
@@ -46,6 +47,7 @@ class _Scope:
     rank: int
     world: int
     cutter: Cutter
+    tokens_V: IntArray
 
 
 _RULES: dict[Policy, tuple[LeafRows, ChooseRows]] = {
@@ -121,7 +123,7 @@ class StepPlanner:
 
 
 class SharedPlanner(StepPlanner):
-    """once, cached over several ranks: rank (row modulo world size) encodes each item that any rank requests.
+    """once, cached over several ranks: one rank encodes each item that any rank requests, and ranks get equal tokens.
 
     Every rank decides on the requests of all ranks, so coins, ages and vector tables equal those of one process.
     """
@@ -131,10 +133,12 @@ class SharedPlanner(StepPlanner):
         rows_N, _ = distinct(np.concatenate([requested[rank] for rank in range(scope.world)]))
         inverse_M = np.searchsorted(rows_N, requested[scope.rank])
         encode_N = choose(self._config_at(step), scope.seed, step, rows_N, last_encode_V[rows_N])
+        own_N = encode_N.copy()
+        own_N[encode_N] = rank_of_each(scope.tokens_V[rows_N[encode_N]], scope.world) == scope.rank
         read_N = np.zeros(len(rows_N), np.bool_)
         read_N[inverse_M] = True
         return replace(
-            self._one_step_plan(step, rows_N, inverse_M, encode_N & (rows_N % scope.world == scope.rank)),
+            self._one_step_plan(step, rows_N, inverse_M, own_N),
             age_L=step - last_encode_V[rows_N[read_N & ~encode_N]],
             exchanged=np.flatnonzero(encode_N),
             change=Change(step=step, encoded=rows_N[encode_N]),
@@ -152,7 +156,8 @@ class AccumulatedPlanner(StepPlanner):
         update = last or step + 1 - start >= self._config.accumulate_steps
         backward: tuple[Chunk, ...] = ()
         if update:
-            rows_N = np.concatenate([rows_N, np.setdiff1d(_rows_of(window), rows_N)])
+            waiting = np.concatenate([rows_N[:0], *(chunk.item_rows for chunk in window)])
+            rows_N = np.concatenate([rows_N, np.setdiff1d(waiting, rows_N)])
             backward = (*plan.encode, *_with_slots_in(rows_N, window))
             start, window = step + 1, ()
         else:
@@ -216,19 +221,24 @@ class CarriedPlanner(StepPlanner):
 
 
 def make_planner(
-    config: PlannerConfig, *, rows: int, seed: int, rank: int = 0, world: int = 1, cutter: Cutter | None = None
+    config: PlannerConfig,
+    *,
+    rows: int,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+    cutter: Cutter | None = None,
+    tokens_V: IntArray | None = None,
 ) -> Planner:
-    """The planner of the config's policy. `rows` = V. `cutter`: None = the config's chunk sizes, in the given order."""
+    """The planner of the config's policy. `rows` = V. `cutter`: None = the config's chunk sizes, in the given order.
+    `tokens_V`: tokens of each item, which ranks that share encoding divide; None = equal."""
     planners = {"accumulated": AccumulatedPlanner, "carried": CarriedPlanner}
     cutter = cutter or ByLength(config.chunk_sizes or CPU_CHUNK_SIZES)
-    scope = _Scope(rows=rows, seed=seed, rank=rank, world=world, cutter=cutter)
+    tokens_V = np.ones(rows, np.int64) if tokens_V is None else tokens_V
+    scope = _Scope(rows=rows, seed=seed, rank=rank, world=world, cutter=cutter, tokens_V=tokens_V)
     if config.share_encoding and world > 1:
         return SharedPlanner(config, scope)
     return planners.get(config.policy, StepPlanner)(config, scope)
-
-
-def _rows_of(chunks: Sequence[Chunk]) -> IntArray:
-    return np.concatenate([np.zeros(0, np.int64), *(chunk.item_rows for chunk in chunks)])
 
 
 def _with_slots_in(rows_N: IntArray, chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:

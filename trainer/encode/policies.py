@@ -112,3 +112,12 @@ def stale_rows(config: PlannerConfig, seed: int, step: int, rows_N: IntArray, en
     coin = hash64(seed, step, rows_N) if config.coin == "item" else hash64(seed, step)
     reused_N: BoolArray = coin < np.uint64(min(reuse * 2.0**64, 2.0**64 - 2048))  # 2048: the largest float below 2^64
     return np.asarray(must_N | ~reused_N)
+
+
+def rank_of_each(tokens_E: IntArray, world: int) -> IntArray:
+    """Which rank encodes each item where ranks share encoding. They take the longest that is left in turn, there and
+    back, so that their tokens differ by one item's at most, and their items by one."""
+    turn_E, place_E = np.divmod(np.arange(len(tokens_E)), world)
+    rank_E = np.empty(len(tokens_E), np.int64)
+    rank_E[np.argsort(-tokens_E, kind="stable")] = np.where(turn_E % 2, world - 1 - place_E, place_E)
+    return rank_E

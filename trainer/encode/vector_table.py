@@ -7,13 +7,14 @@ Nothing here reads a number from the device: all integers come with the step, as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainer.encode.chunks import Chunk, Encode, seeded
+from trainer.encode.cutting import IntArray
 from trainer.encode.placed import PlacedPlan
 
 
@@ -140,17 +141,25 @@ class VectorTable:
         self._kept_chunks = kept // 2
         return kept > 0
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Copies of the vectors and the waiting gradients as of the last commit, for a checkpoint."""
-        state = {"vector_VD": self.vector_VD.clone()}
-        return state if self.waiting_VD is None else {**state, "waiting_VD": self.waiting_VD.clone()}
+    def state_dict(self, rows_R: IntArray) -> dict[str, Tensor]:
+        """Copies as of the last commit, for a checkpoint: the vectors of `rows_R`, and all gradients that wait."""
+        row_R = torch.from_numpy(rows_R).to(self.vector_VD.device)
+        state = {"row_R": row_R, "vector_RD": self.vector_VD[row_R]}
+        if self.waiting_VD is None:
+            return state
+        blocks = self.waiting_VD.split(1 << 14)  # a mask of V x D would take much memory
+        row_Q = torch.cat([block_RD.ne(0).any(1) for block_RD in blocks]).nonzero()[:, 0]
+        return {**state, "waiting_row_Q": row_Q, "waiting_QD": self.waiting_VD[row_Q]}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Resumes from `state`. Gradients wait for nothing where it has none."""
-        self.vector_VD.copy_(state["vector_VD"])
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Resumes from `state`; the vectors of all other rows are 0, and gradients wait for none of them."""
+        self.vector_VD.zero_()
+        self.vector_VD[state["row_R"].to(self.vector_VD.device)] = state["vector_RD"].to(self.vector_VD)
         if self.waiting_VD is not None:
-            waiting = state.get("waiting_VD")
-            self.waiting_VD.copy_(torch.zeros_like(self.waiting_VD) if waiting is None else waiting)
+            self.waiting_VD.zero_()
+            if "waiting_row_Q" in state:
+                row_Q = state["waiting_row_Q"].to(self.vector_VD.device)
+                self.waiting_VD[row_Q] = state["waiting_QD"].to(self.waiting_VD)
 
     def _new_vectors(self, rows: Tensor, vectors: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
         return rows, torch.where(finite, vectors, self.vector_VD[rows])

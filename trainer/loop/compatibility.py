@@ -1,4 +1,4 @@
-"""Compatibility: checks that a checkpoint's contents have the shapes and types that the resuming run writes."""
+"""Compatibility: checks that a checkpoint's position and log are such as the resuming run writes."""
 
 from __future__ import annotations
 
@@ -6,29 +6,20 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor
-
 from trainer.checkpoint.files import Checkpoint, ResumeError
+from trainer.encode.plan import MOST_STEPS
 from trainer.loop.staleness import Drift
 from trainer.loop.trainer import Trainer
 
 
-def check_compatible(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """ResumeError where vectors, planner, position or waiting chunks cannot belong to this run.
-
-    Without this check, restoring would broadcast tensors of other shapes silently, and missing rows would fail much
-    later.
-    """
-    rows, step = trainer.directory.manifest.tokens.rows, trainer.step
-    width = trainer.config.encoder.vector_width
-    for rank in range(int(checkpoint.state["ranks"])):
-        for name, tensor in checkpoint.tensors[f"table-{rank}"].items():
-            _check(tensor.shape == (rows, width) and tensor.is_floating_point(), f"table-{rank} {name}", tensor)
-        _check_planner(checkpoint.tensors[f"planner-{rank}"], f"planner-{rank}", rows=rows, step=step)
+def check_position(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """ResumeError where the position cannot be one of this run."""
+    at, step = trainer.position, trainer.step
     state = checkpoint.state
     integers = all(type(state["position"][name]) is int for name in ("epoch", "epoch_step", "step"))
-    at, epochs, total_steps = trainer.position, trainer.config.run.epochs, trainer.total_steps
+    epochs, total_steps = trainer.config.run.epochs, trainer.total_steps
     inside = 0 <= at.epoch <= epochs and 0 <= at.epoch_step <= step <= total_steps
+    inside &= 0 <= at.first_step <= MOST_STEPS - total_steps
     steps = [number for change in state["shortened"] for number in change]
     integers &= all(type(number) is int and number >= 0 for number in steps)
     if not (integers and inside):
@@ -65,21 +56,3 @@ def _check_numbers(found: Mapping[str, Any], like: Mapping[str, Any], where: str
 
 def _is_number(value: Any, kind: type, limit: float) -> bool:
     return type(value) in {int, kind} and not abs(value) >= limit
-
-
-def _check_planner(arrays: Mapping[str, Tensor], name: str, *, rows: int, step: int) -> None:
-    for kind in ("last_encode_V", "waiting_since_V"):
-        if kind in arrays:
-            steps_V = arrays[kind]
-            fits = steps_V.shape == (rows,) and not steps_V.is_floating_point()
-            _check(fits and bool(((steps_V >= -1) & (steps_V <= step)).all()), f"{name} {kind}", steps_V)
-    _check(not any(array.is_floating_point() for array in arrays.values()), f"{name} chunks", arrays["chunk_rows"])
-    chunk_rows, size, items = (arrays[f"chunk_{kind}"] for kind in ("rows", "size", "items"))
-    _check(bool(((chunk_rows >= 0) & (chunk_rows < rows)).all()), f"{name} chunk_rows", chunk_rows)
-    _check(bool(((items >= 0) & (items <= size)).all()) and int(size.sum()) == len(chunk_rows), f"{name} chunks", size)
-
-
-def _check(fits: bool, what: str, tensor: Tensor) -> None:
-    if not fits:
-        fault = f"{what} of shape {tuple(tensor.shape)} and type {str(tensor.dtype).removeprefix('torch.')}"
-        raise ResumeError(f"the checkpoint is damaged: {fault} does not fit this run. Use another one, or train again")

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from schemas.regular_file import read_bytes
 from schemas.space import space_for
 from schemas.strict_json import Count, converted, json_lines, null_nonfinite
 from trainer.checkpoint.files import ResumeError
+from trainer.cost.memory import synchronize
 from trainer.loop.staleness import Drift
 from trainer.loop.steps import PlannedStep
-from trainer.loop.totals import Totals
+from trainer.loop.totals import Spent, Totals
 from trainer.optimise.optimiser import Update
 from trainer.ranks.process_group import ALONE, Ranks, summed
 
@@ -29,7 +32,10 @@ _LARGEST = 1 << 30  # bytes of metrics.jsonl
 @dataclass(slots=True)
 class RunLog:
     """Writes metrics.jsonl. Losses and norms stay tensors until a logging step, so that no other step waits for the
-    device. `peak_flops`: of this rank's device, per second; 0 = unknown, and MFU is not reported."""
+    device. `peak_flops`: of this rank's device, per second; 0 = unknown, and MFU is not reported.
+
+    A stopwatch splits all time from construction on into that of steps and that of starting, evaluating and saving. It
+    waits for the device before it switches and before a line, so that queued steps count as steps."""
 
     path: Path
     every: int
@@ -37,6 +43,7 @@ class RunLog:
     on_line: Callable[[dict[str, Any]], None] = lambda _: None
     ranks: Ranks = ALONE
     peak_flops: float = 0.0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     totals: Totals = field(default_factory=Totals)
     last_loss: float | None = None
     """loss of the last line; None before the first"""
@@ -47,7 +54,13 @@ class RunLog:
     _rate_factor: float | None = None
     _counts: float = 0.0
     _waited: float = 0.0
-    _mark: float = field(default_factory=time.perf_counter)
+    _step_seconds: list[float] = field(default_factory=list)
+    """of each line: the mean of its steps"""
+    _spent_on: Spent = "starting_seconds"
+    _mark: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mark = time.perf_counter()
 
     def begin(self) -> None:
         """Remove the lines of a run that left no checkpoint."""
@@ -56,6 +69,7 @@ class RunLog:
 
     def state_dict(self) -> dict[str, Any]:
         """The checkpoint's state, as plain values: the sums so far and those since the last line of metrics.jsonl."""
+        self._switch(self._spent_on)
         return {
             "totals": asdict(self.totals.over_ranks()),
             "since": asdict(self._since.over_ranks()),
@@ -68,7 +82,6 @@ class RunLog:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from `state`. Removes from metrics.jsonl the lines of later steps, which will be taken again."""
-        self._mark = time.perf_counter()
         self._counts, self.last_loss = state["counts"], state["last_loss"]
         self.drifts = [Drift(**state["drift"])] if state["drift"] else []
         self.totals, self._since = Totals(**state["totals"]), Totals(**state["since"])
@@ -86,15 +99,20 @@ class RunLog:
         partial.replace(self.path)
 
     def summary(self) -> dict[str, Any]:
-        """The run's figures: sums over all steps and ranks, the last loss and drift. All ranks must call this."""
+        """The run's figures: sums over all steps and ranks, the last loss and drift; a step's median seconds are those
+        of the lines since the run began or resumed. All ranks must call this."""
+        self._switch(self._spent_on)
         totals = self.totals.over_ranks()
         drift = {f"drift_{key}": value for key, value in asdict(self.drifts[-1]).items()} if self.drifts else {}
         # A run that stopped between two lines reports the loss of the steps since the last line.
         loss = self._loss_since() if self._losses else self.last_loss
-        return {"loss": loss, **totals.figures(peak_flops=self._peak()), **asdict(totals), **drift}
+        step_seconds = median(self._step_seconds) if self._step_seconds else None
+        figures = {**totals.figures(peak_flops=self._peak()), "median_step_seconds": step_seconds}
+        return {"loss": loss, **figures, **asdict(totals), **drift}
 
     def timed(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
-        """The same steps; measures how long the loop waits for each."""
+        """The same steps; measures how long the loop waits for each. The first one ends the start."""
+        self._switch("seconds")
         with closing(steps):
             while True:
                 began = time.perf_counter()
@@ -108,28 +126,45 @@ class RunLog:
         self, step: PlannedStep, loss: Tensor, *, epoch: int, drift: Drift | None = None, update: Update | None = None
     ) -> None:
         """Count a finished step; write a line on logging steps and on the last. `drift`: None where not measured."""
+        writes = self.writes_next()
         self.drifts += [] if drift is None else [drift]
-        now = time.perf_counter()
         for totals in (self.totals, self._since):
-            totals.add(step, seconds=now - self._mark, waited=self._waited)
-        self._mark = now
+            totals.add(step, waited=self._waited)
         self._losses.append(loss)
         self._counts += step.count
         if update is not None:
             self._rate_factor = update.rate_factor
             for part, norm in update.norms.items():
                 self._norms.setdefault(part, []).append(norm)
-        if self.writes_at(step):
-            self._write(step.plan.step + 1, epoch)
+        if writes:
+            self._switch("seconds")
+            self._write(self.totals.steps, epoch)
 
-    def writes_at(self, step: PlannedStep) -> bool:
-        """Whether `record` of this step writes a line, for which it reads losses from the device."""
-        done = step.plan.step + 1
+    def writes_next(self) -> bool:
+        """Whether the next `record` writes a line, for which it reads losses from the device."""
+        done = self.totals.steps + 1
         return done % self.every == 0 or done == self.total_steps
+
+    @contextmanager
+    def spending(self, what: Spent) -> Iterator[None]:
+        """Inside, time is counted as `what`."""
+        before = self._spent_on
+        self._switch(what)
+        yield
+        self._switch(before)
+
+    def _switch(self, what: Spent) -> None:
+        """Count the time since the last switch, and count as `what` from here on."""
+        synchronize(self.device)
+        now = time.perf_counter()
+        for totals in (self.totals, self._since):
+            totals.spend(self._spent_on, now - self._mark)
+        self._spent_on, self._mark = what, now
 
     def _write(self, done: int, epoch: int) -> None:
         loss = self._loss_since()
         since, peak = self._since.over_ranks(), self._peak()
+        self._step_seconds.append(since.seconds / max(since.steps, 1))
         norms = {f"gradient_norm_{part}": _mean(self._norms.get(part, [])) for part in ("encoder", "head")}
         self.last_loss = loss
         self._since, self._losses, self._norms, self._counts = Totals(), [], {}, 0.0

@@ -21,7 +21,7 @@ from trainer.encode.policies import WAITING_POLICIES
 from trainer.encode.vector_table import VectorTable
 from trainer.loop.staleness import StalenessWatch
 from trainer.loop.step import trained_parameters
-from trainer.loop.steps import epoch_targets, optimiser_steps
+from trainer.loop.steps import optimiser_steps
 from trainer.model.encoder_input import ChunkArrays, Form
 from trainer.model.packed_rows import best_fit
 from trainer.optimise.compiled import inductor
@@ -75,7 +75,15 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
         forms=cutter.forms,
     )
     rows = prepared.directory.manifest.tokens.rows
-    planner = make_planner(config.planner, rows=rows, seed=run.seed, rank=ranks.rank, world=ranks.world, cutter=cutter)
+    planner = make_planner(
+        config.planner,
+        rows=rows,
+        seed=run.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        cutter=cutter,
+        tokens_V=prepared.items.tokens_V,
+    )
     total_steps = _steps_in(reader, prepared, run.epochs)
     optimiser = _optimiser(prepared, total_steps)
     encode.send_to(optimiser.gradients, "encoder")
@@ -121,8 +129,14 @@ def _shares(prepared: Prepared, ranks: Ranks) -> bool:
 
 def _reader(prepared: Prepared, ranks: Ranks) -> Reader:
     run = prepared.config.run
-    rank, world = (0, 1) if _shares(prepared, ranks) else (ranks.rank, ranks.world)
-    order = Order(seed=run.seed, batches_per_step=run.batches_per_step, rank=rank, world=world)
+    assert run.streams, "prepare resolves it"
+    order = Order(
+        seed=run.seed,
+        batches_per_step=run.batches_per_step,
+        streams=run.streams,
+        rank=ranks.rank,
+        world=ranks.world,
+    )
     return Reader(prepared.directory, order, BACKENDS[run.reader])
 
 
@@ -167,4 +181,4 @@ def _unreached(prepared: Prepared) -> list[nn.Parameter]:
 
 def _steps_in(reader: Reader, prepared: Prepared, epochs: int) -> int:
     policy, samples = prepared.config.planner.policy, prepared.config.run.samples_per_step
-    return sum(optimiser_steps(epoch_targets(reader, epoch), policy, samples) for epoch in range(epochs))
+    return sum(optimiser_steps(reader, epoch, policy, samples) for epoch in range(epochs))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.checkpoint.background import Background
 from trainer.checkpoint.files import Checkpoint, checkpoint_errors
 from trainer.checkpoint.retention import FOLDER, NO_FOLLOWER, Best, Checkpoints, Follower, resolve_checkpoint
 from trainer.checkpoint.selection import choices_of
@@ -14,12 +15,11 @@ from trainer.cost.flops import peak_flops
 from trainer.cost.memory import reporting_full_memory
 from trainer.data.validation import Choice, all_of, validation_of
 from trainer.eval.evaluate import NO_CHOICE, model_auc
-from trainer.loop.compatibility import check_compatible, check_log
+from trainer.loop.compatibility import check_log, check_position
 from trainer.loop.metrics_log import RunLog
-from trainer.loop.steps import epoch_targets
 from trainer.loop.trainer import StopCheck, Trainer, never
 from trainer.optimise.optimiser import NonFiniteError
-from trainer.ranks.process_group import broadcast_from_leader
+from trainer.ranks.process_group import broadcast_from_leader, meeting_of_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,12 @@ class Changes:
 
 
 class TrainingSession:
-    """Saves and evaluates a run between its steps and epochs; never changes what they compute."""
+    """Saves and evaluates a run between its steps and epochs; never changes what they compute.
+
+    A checkpoint is copied to host memory between two steps, and written by a thread during those that follow, one at a
+    time. What needs it on disk comes after that: its mark as the best, its copy behind a URL, the next checkpoint, and
+    the end of the run, whatever ends it.
+    """
 
     def __init__(
         self,
@@ -53,9 +58,11 @@ class TrainingSession:
         run, ranks = trainer.config.run, trainer.ranks
         self._trainer = trainer
         peak = peak_flops(trainer.device, bfloat16=run.precision == "bfloat16")
-        self._log = RunLog(out / "metrics.jsonl", run.log_every_steps, trainer.total_steps, on_line, ranks, peak)
+        metrics, device = out / "metrics.jsonl", trainer.device
+        self._log = RunLog(metrics, run.log_every_steps, trainer.total_steps, on_line, ranks, peak, device)
         self._on_evaluation = on_evaluation
         self._checkpoints = Checkpoints(out / FOLDER, run.keep_checkpoints, ranks, follower)
+        self._saving, self._meet = Background("saving"), meeting_of_threads()
         trainer.asked_to_stop = asked_to_stop
         self._patience = run.early_stop_epochs
         self.choice: Choice | None = None
@@ -81,7 +88,7 @@ class TrainingSession:
         fresh_log = self._log.state_dict()
         with checkpoint_errors(checkpoint.path):
             self._trainer.restore(checkpoint)
-            check_compatible(checkpoint, self._trainer)
+            check_position(checkpoint, self._trainer)
             saved = checkpoint.state["keeping"]
             check_log(saved["log"], fresh_log)
             self._resume_selection(checkpoint, saved)
@@ -112,13 +119,16 @@ class TrainingSession:
         if self.ended_early:
             return
         try:
-            self._trainer.fit(self._log, after_step=self.after_step, after_epoch=self.after_epoch)
+            with self._saving:
+                self._trainer.fit(self._log, after_step=self.after_step, after_epoch=self.after_epoch)
+                self.wait_until_saved()
         except NonFiniteError as error:
             newest = self._checkpoints.newest() or "not there: the run had saved none"
             raise NonFiniteError(f"{error} The last good checkpoint is {newest}") from error
 
     def after_step(self) -> bool:
-        """Save if a checkpoint is due; True if the run is to stop here."""
+        """Save if a checkpoint is due; True if the run is to stop here. Raises what kept the last one from the disk."""
+        self._saving.check()
         self.stopped = self._trainer.stops()
         every = self._trainer.config.run.save_every_steps
         if self.stopped or (every and self._trainer.step - self._saved_step >= every):
@@ -129,7 +139,8 @@ class TrainingSession:
         """Evaluate and save; True if run.early_stop_epochs epochs brought no better AUC, so that training ends."""
         step = self._trainer.step
         if self._patience:
-            with reporting_full_memory(f"the evaluation after step {step}", NO_CHOICE):
+            no_memory = reporting_full_memory(f"the evaluation after step {step}", NO_CHOICE)
+            with no_memory, self._log.spending("evaluating_seconds"):
                 own_auc = model_auc(self._trainer.prepared, self._validation)
             if self.choice is not None and self.choice not in self._chosen_by:
                 self._chosen_by.append(self.choice)
@@ -140,8 +151,6 @@ class TrainingSession:
             if self._trainer.ranks.leads:
                 self._on_evaluation(step, auc)
         self.save()
-        if self._best is not None and self._best.step == step:
-            self._checkpoints.mark_best(self._best)
         return self.ended_early
 
     @property
@@ -166,10 +175,29 @@ class TrainingSession:
         return {**summary, "best": asdict(self._best), "ended_early": self.ended_early, "chosen_by": chosen_by}
 
     def save(self) -> Path:
-        """Save the run's present state, between two packed steps."""
-        self._saved_step = self._trainer.step
+        """Save the run's present state, between two packed steps. The path is complete after `wait_until_saved`."""
+        with self._log.spending("saving_seconds"):
+            self._saving.wait()
+            step, checkpoint = self._trainer.step, self._trainer.checkpoint({"keeping": self._state_dict()})
+            best = self._best if self._best is not None and self._best.step == step else None
+            self._saving.start(lambda: self._write(checkpoint, step, best))
+        self._saved_step = step
+        return self._checkpoints.path_of(step)
+
+    def wait_until_saved(self) -> None:
+        """Return when the last checkpoint is complete; raises what kept it from the disk."""
+        with self._log.spending("saving_seconds"):
+            self._saving.wait()
+
+    def _write(self, checkpoint: Checkpoint, step: int, best: Best | None) -> None:
+        """In the saving thread: the checkpoint, and its mark if it is the best."""
+        self._checkpoints.save(checkpoint, step=step, meet=self._meet)
+        if best is not None:
+            self._checkpoints.mark_best(best)
+
+    def _state_dict(self) -> dict[str, Any]:
         best = None if self._best is None else asdict(self._best)
-        kept = {
+        return {
             "log": self._log.state_dict(),
             "best": best,
             "epochs_since_best": self._epochs_since_best,
@@ -177,7 +205,6 @@ class TrainingSession:
             "validation": self._validated_by,
             "chosen_by": [asdict(choice) for choice in self._chosen_by],
         }
-        return self._checkpoints.save(self._trainer.checkpoint({"keeping": kept}), step=self._trainer.step)
 
 
 def outline(trainer: Trainer) -> dict[str, Any]:
@@ -187,7 +214,7 @@ def outline(trainer: Trainer) -> dict[str, Any]:
     return {
         "steps": trainer.total_steps,
         "epochs": len(epochs),
-        "targets": sum(sum(epoch_targets(trainer.reader, epoch)) for epoch in epochs),
+        "targets": sum(sum(trainer.reader.targets(epoch)) for epoch in epochs),
         "items": trainer.directory.manifest.tokens.rows - 1,
         "trained_parameters": trained,
         "device": str(trainer.device),

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint, ResumeError
-from trainer.checkpoint.rank_state import state_of_rank
+from trainer.checkpoint.rank_state import parts_of_rank, state_of_rank
 from trainer.config import TrainConfig, split_changes
+from trainer.cost.memory import synchronize
+from trainer.encode.cutting import IntArray
+from trainer.encode.live_rows import live_rows
 from trainer.encode.plan import MaxAgeChange, PlannerState
 from trainer.loop.parts import Parts
 from trainer.loop.warm_start import token_identity
@@ -28,6 +31,13 @@ class Position:
     epoch: int = 0
     epoch_step: int = 0
     step: int = 0
+    first_step: int = 0
+    """steps of the earlier runs that this one continues with --init-from: planners count on from there"""
+
+    @property
+    def plan_step(self) -> int:
+        """The planner's number of the next step. It decides coins, ages and seeds, and never repeats."""
+        return self.first_step + self.step
 
 
 class Snapshots:
@@ -40,22 +50,16 @@ class Snapshots:
         self._tokens = token_identity(prepared.directory.token_table())
 
     def take(self, position: Position, planner: PlannerState, more: Mapping[str, Any]) -> Checkpoint:
-        """All state that later steps depend on. `planner`: as of the last step, since the planner itself is ahead;
-        `more`: state of those who watch the run."""
+        """All state that later steps depend on, in host memory, where they do not change it. `planner`: as of the last
+        step, since the planner itself is ahead; `more`: state of those who watch the run."""
         parts, manifest = self._parts, self._parts.prepared.directory.manifest
         moments, plain = flat_optimiser(parts.optimiser.state_dict())
-        rank = parts.ranks.rank
-        own = {
-            f"table-{rank}": parts.table.state_dict(),
-            f"planner-{rank}": {name: torch.from_numpy(array) for name, array in planner.copy().arrays().items()},
-            f"random-{rank}": {"torch": torch.get_rng_state()},
-        }
-        shared: dict[str, dict[str, Tensor]] = {}
-        if parts.ranks.leads:
-            model = parts.prepared.model.state_dict()
-            shared = {"model": model, "optimiser": moments, "tokens": self._tokens}
+        leads = parts.ranks.leads
+        shared = {"model": parts.prepared.model.state_dict(), "optimiser": moments} if leads else {}
+        constant = {"tokens": self._tokens} if leads else {}
+        own = parts_of_rank(parts.ranks.rank, parts.table, planner, self._live_rows(position.plan_step, planner))
         return Checkpoint(
-            tensors={**shared, **own},
+            tensors={**in_host_memory({**shared, **own}), **constant},
             state={
                 "ranks": parts.ranks.world,
                 "config": parts.prepared.config.to_dict(),
@@ -72,6 +76,26 @@ class Snapshots:
                 **more,
             },
         )
+
+    def _live_rows(self, step: int, planner: PlannerState) -> IntArray:
+        parts = self._parts
+        policy, max_age_steps = parts.prepared.config.planner.policy, parts.watch.max_age_at(step)
+        return live_rows(policy, planner, step=step, max_age_steps=max_age_steps)
+
+
+def in_host_memory(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    """Copies in host memory; those from a GPU are pinned, and all of them are waited for once."""
+    copies = {part: {name: _host_copy(tensor) for name, tensor in tensors.items()} for part, tensors in parts.items()}
+    for device in {tensor.device for tensors in parts.values() for tensor in tensors.values()}:
+        synchronize(device)
+    return copies
+
+
+def _host_copy(tensor: Tensor) -> Tensor:
+    if tensor.device.type != "cuda":
+        return tensor.detach().clone(memory_format=torch.contiguous_format)
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return pinned.copy_(tensor.detach(), non_blocking=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +133,8 @@ def _restore_parts(parts: Parts, checkpoint: Checkpoint) -> Restored:
         raise ResumeError(f"the checkpoint is of another config: {'; '.join(refused)}. Resume with its own")
     load_weights(prepared.model, checkpoint)
     parts.encode.follow()
-    own = state_of_rank(checkpoint, parts.ranks, prepared.config.planner.policy)
-    parts.table.load_state_dict(dict(own.table))
+    own = state_of_rank(checkpoint, parts.ranks, prepared.config.planner.policy, parts.table.vector_VD.shape)
+    parts.table.load_state_dict(own.table)
     parts.planner.load_state_dict(own.planner)
     parts.watch.restore_changes([MaxAgeChange(*change) for change in checkpoint.state["shortened"]])
     _restore_optimiser(parts, checkpoint, steps=parts.steps_in(before.run.epochs))

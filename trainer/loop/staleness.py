@@ -78,6 +78,11 @@ class StalenessWatch:
         """The age limit as decided last."""
         return self.changes[-1].max_age_steps if self.changes else self._config.max_age_steps
 
+    def max_age_at(self, step: int) -> int:
+        """The age limit in force in this step."""
+        changed = [change.max_age_steps for change in self.changes if change.first_step <= step]
+        return changed[-1] if changed else self._config.max_age_steps
+
     def apply(self, drift: Drift, step: int) -> None:
         """Decide after `step`; the change takes effect in the first step that cannot have been planned yet."""
         limit, age = self._config.drift_limit, self.max_age_steps

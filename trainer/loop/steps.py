@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,15 +95,15 @@ def shaped(batch: StepBatch, policy: Policy, samples_per_step: int) -> list[Step
     return SHAPES[policy](batch, samples_per_step) if policy in SHAPES else [batch]
 
 
-def optimiser_steps(step_targets: list[int], policy: Policy, samples_per_step: int) -> int:
-    """Number of optimisation steps of these packed steps: several for each where samples are cut."""
+def optimiser_steps(reader: Reader, epoch: int, policy: Policy, samples_per_step: int) -> int:
+    """Number of optimisation steps of an epoch: several for each packed step where samples are cut."""
     if policy != "naive_per_target":
-        return len(step_targets)
-    return sum(-(-targets // samples_per_step) for targets in step_targets)
+        return reader.steps_in(epoch)
+    return sum(-(-targets // samples_per_step) for targets in reader.targets(epoch))
 
 
 def planned(
-    batches: Iterator[list[StepBatch]],
+    batches: Iterator[Mapping[int, list[StepBatch]]],
     planner: Planner,
     maker: StepMaker,
     *,
@@ -112,32 +112,17 @@ def planned(
     first: int,
     weights: Sequence[float],
     ranks: Ranks = ALONE,
-    shared: bool = False,
 ) -> Iterator[PlannedStep]:
-    """Plan every step of `batches`. Steps are numbered from `first` on; `weights`: of each packed step that is left
-    of the epoch, over all ranks. `shared`: `batches` are those of all ranks, since each must know what all ask for."""
+    """Plan every step of `batches`, which maps ranks to their batches: this one, and the others where the planner
+    must know what all ask for. Steps are numbered from `first` on; `weights`: of each packed step that is left of the
+    epoch, over all ranks."""
     step = first
     for packed, (group, weight) in enumerate(zip(batches, weights, strict=False), start=1):
-        of_rank = [group[rank :: ranks.world] for rank in range(ranks.world)] if shared else []
-        asked = {rank: asked_of(theirs) for rank, theirs in enumerate(of_rank)}
-        own = of_rank[ranks.rank] if shared else group
-        parts = shaped(merge(own), policy, samples_per_step)
+        others = {rank: asked_of(theirs) for rank, theirs in group.items() if rank != ranks.rank}
+        parts = shaped(merge(group[ranks.rank]), policy, samples_per_step)
         for number, part in enumerate(parts, start=1):
             completes = number == len(parts)
-            plan = planner.plan(step, {**asked, ranks.rank: part.ask_M}, last=completes and packed == len(weights))
+            plan = planner.plan(step, {**others, ranks.rank: part.ask_M}, last=completes and packed == len(weights))
             count = weight if len(parts) == 1 else part.weight_sum
             yield maker.made(plan, part, count=count, completes=completes)
             step += 1
-
-
-def epoch_targets(reader: Reader, epoch: int) -> list[int]:
-    """Targets of each packed step of an epoch, over all ranks, from the manifest alone."""
-    blocks = reader.directory.superblocks
-    return [sum(blocks[at.superblock][2].targets[at.index] for at in step) for step in reader.steps_of_all_ranks(epoch)]
-
-
-def epoch_weights(reader: Reader, epoch: int, *, first_step: int = 0) -> list[float]:
-    """Sum of target weights of each packed step of an epoch, over all ranks, from the manifest alone."""
-    blocks = reader.directory.superblocks
-    steps = reader.steps_of_all_ranks(epoch, first_step=first_step)
-    return [sum(blocks[at.superblock][2].weights[at.index] for at in step) for step in steps]

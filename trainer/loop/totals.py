@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -21,6 +22,9 @@ _SUMMED = (
     "flops",
     "computed_flops",
 )
+
+Spent = Literal["seconds", "starting_seconds", "evaluating_seconds", "saving_seconds"]
+_SECONDS = (*get_args(Spent), "data_wait_seconds")
 
 
 @dataclass(slots=True)
@@ -43,9 +47,17 @@ class Totals:
     flops: int = 0
     computed_flops: int = 0
     seconds: float = 0.0
+    """of complete steps: waiting for data, warming up, measuring drift and writing lines are part of them"""
     data_wait_seconds: float = 0.0
+    """part of `seconds`"""
+    starting_seconds: float = 0.0
+    """from the session's construction to its first step: restoring a checkpoint, opening trackers; of every start"""
+    evaluating_seconds: float = 0.0
+    """of evaluating epochs"""
+    saving_seconds: float = 0.0
+    """in which checkpoints kept the run from stepping, not those in which a thread wrote them"""
 
-    def add(self, step: PlannedStep, *, seconds: float, waited: float) -> None:
+    def add(self, step: PlannedStep, *, waited: float) -> None:
         """Count one step."""
         self.steps += 1
         self.targets += step.targets
@@ -60,12 +72,15 @@ class Totals:
         self.computed_tokens += step.work.computed_tokens
         self.flops += step.work.flops
         self.computed_flops += step.work.computed_flops
-        self.seconds += seconds
         self.data_wait_seconds += waited
+
+    def spend(self, what: Spent, seconds: float) -> None:
+        """Count time."""
+        setattr(self, what, getattr(self, what) + seconds)
 
     def steps_and_seconds(self) -> Totals:
         """Steps and seconds alone: what a rank that does not lead keeps of restored sums."""
-        return Totals(steps=self.steps, seconds=self.seconds, data_wait_seconds=self.data_wait_seconds)
+        return Totals(steps=self.steps, **{name: getattr(self, name) for name in _SECONDS})
 
     def over_ranks(self) -> Totals:
         """The sums over all ranks; steps and seconds stay this rank's, since ranks take their steps together."""
@@ -75,7 +90,7 @@ class Totals:
 
     @property
     def clicks_per_second(self) -> float:
-        """Valid targets / wall time of complete steps, data wait included."""
+        """Valid targets / wall time of complete steps: data wait included, start, evaluations and saving not."""
         return self.targets / self.seconds if self.seconds else 0.0
 
     def figures(self, *, peak_flops: float) -> dict[str, float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -15,16 +15,15 @@ from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
 from trainer.cost.memory import OutOfMemoryError, free_cached, reporting_full_memory
 from trainer.cost.work import Lengths, WorkCounter, trained_shape
-from trainer.data.position import steps_per_epoch
 from trainer.data.prefetch import prefetch
-from trainer.data.validation import Choice
 from trainer.loop.metrics_log import RunLog
 from trainer.loop.parts import make_parts
 from trainer.loop.snapshot import Position, Snapshots, restore_parts
 from trainer.loop.staleness import Drift, measure_drift, over_ranks
 from trainer.loop.step import train_step
-from trainer.loop.steps import PlannedStep, StepMaker, epoch_weights, planned
+from trainer.loop.steps import PlannedStep, StepMaker, planned
 from trainer.loop.totals import Totals
+from trainer.loop.warm_start import WarmStart
 from trainer.optimise.optimiser import NonFiniteError
 from trainer.ranks.late_vote import LateVote
 from trainer.ranks.process_group import ALONE, Ranks
@@ -41,16 +40,16 @@ def never() -> bool:
 class Trainer:
     """One run over one packed directory, on the device of this process, which may be one of several."""
 
-    def __init__(self, prepared: Prepared, ranks: Ranks = ALONE, chosen_by: Sequence[Choice] = ()) -> None:
-        """`chosen_by`: the impressions that chose the checkpoint whose weights the model starts with."""
-        self.chosen_by = tuple(chosen_by)
+    def __init__(self, prepared: Prepared, ranks: Ranks = ALONE, warm: WarmStart | None = None) -> None:
+        """`warm`: what the run takes over from an earlier one, whose weights the model holds already."""
+        self.chosen_by = () if warm is None else warm.chosen_by
         self.parts = parts = make_parts(prepared, ranks)
         self.prepared, self.ranks = prepared, ranks
         self.config, self.directory = prepared.config, prepared.directory
         self.model, self.device = prepared.model, prepared.device
         self.reader, self.planner, self.table = parts.reader, parts.planner, parts.table
         self.optimiser, self.watch, self.total_steps = parts.optimiser, parts.watch, parts.total_steps
-        self.position = Position()
+        self.position = Position(first_step=0 if warm is None else warm.carry_into(parts))
         self._planner_state = self.planner.state_dict()
         self.changed: list[str] = []  # the options that differ from those of the checkpoint that the run resumes from
         self.asked_to_stop: StopCheck = never
@@ -87,7 +86,7 @@ class Trainer:
         with closing(log.timed(self.epoch_steps())) as steps:
             for step in steps:
                 loss = self.take_step(step)
-                if log.writes_at(step):
+                if log.writes_next():
                     self.check_finite()
                 drift = self.evaluate_drift(step)
                 log.record(step, loss, epoch=self.position.epoch, drift=drift, update=self.optimiser.last)
@@ -104,16 +103,16 @@ class Trainer:
     def made_steps(self, *, packed_steps: int | None = None) -> Iterator[PlannedStep]:
         """The same steps, made in this thread."""
         epoch, done = self.position.epoch, self.position.epoch_step
+        batches = self.reader.steps_by_rank(epoch, first_step=done, all_ranks=self.parts.shares_encoding)
         return planned(
-            itertools.islice(self.reader.steps(epoch, first_step=done), packed_steps),
+            itertools.islice(batches, packed_steps),
             self.planner,
             self._maker,
             policy=self.config.planner.policy,
             samples_per_step=self.config.run.samples_per_step,
-            first=self.step,
-            weights=epoch_weights(self.reader, epoch, first_step=done),
+            first=self.position.plan_step,
+            weights=self.reader.weights(epoch, first_step=done),
             ranks=self.ranks,
-            shared=self.parts.shares_encoding,
         )
 
     def take_step(self, step: PlannedStep) -> Tensor:
@@ -125,7 +124,7 @@ class Trainer:
         loss = self._train_within_memory(step, stop=not alone and self.asked_to_stop())
         if not alone:
             self._stop_vote.cast(self.optimiser.gradients.extra[2])
-        with reporting_full_memory(f"step {step.plan.step}", memory_advice(self.config)):
+        with reporting_full_memory(f"step {self.step}", memory_advice(self.config)):
             self.parts.encode.follow()
         self._unchecked[step.plan.step] = (self.position.epoch, self.position.epoch_step)
         self._planner_state.apply(step.plan.change)  # as of this step; the planner itself is ahead
@@ -148,7 +147,9 @@ class Trainer:
             self._unchecked.clear()
             return
         epoch, epoch_step = self._unchecked[found.step]
-        place = f"step {found.step}, epoch {epoch}, {self._batches_of_step(epoch, epoch_step)}"
+        place = (
+            f"step {found.step - self.position.first_step}, epoch {epoch}, {self._batches_of_step(epoch, epoch_step)}"
+        )
         fault = "a gradient is not finite."
         if not math.isfinite(found.loss):
             fault = f"the loss is {found.loss}."
@@ -181,14 +182,14 @@ class Trainer:
             unchanged = optimiser.intact and optimiser.taken == taken
             may_retry = self.config.run.auto_chunk and self.ranks.world == 1 and unchanged
             if not (may_retry and table.keep_fewer_chunks(len(step.plan.backward))):
-                raise OutOfMemoryError(f"step {step.plan.step}: {reason}. {memory_advice(self.config)}")
+                raise OutOfMemoryError(f"step {self.step}: {reason}. {memory_advice(self.config)}")
 
     def evaluate_drift(self, step: PlannedStep) -> Drift | None:
         """On every run.drift_every_steps-th step: how far its looked-up vectors are from fresh ones."""
         every = self.config.run.drift_every_steps
         if not every or self.step % every:
             return None
-        with reporting_full_memory(f"drift after step {step.plan.step}", DRIFT_ADVICE):
+        with reporting_full_memory(f"drift after step {self.step - 1}", DRIFT_ADVICE):
             self.check_finite()
             found = measure_drift(self.prepared.encoder, self.prepared.items, self.table.vector_VD, step.plan)
         drift = over_ranks(found)
@@ -214,11 +215,11 @@ class Trainer:
 
     def packed_steps(self) -> int:
         """Packed steps of the present epoch."""
-        return steps_per_epoch(self.directory.superblock_sizes(self.position.epoch), self.reader.order)
+        return self.reader.steps_in(self.position.epoch)
 
     def _batches_of_step(self, epoch: int, epoch_step: int) -> str:
         """The batches of a packed step, for messages."""
-        places = self.reader.places(epoch, first_step=epoch_step)[0]
+        places = next(self.reader.places(epoch, first_step=epoch_step))
         return "; ".join(f"{self.directory.place_of(at.superblock)}, its batch {at.index}" for at in places)
 
 

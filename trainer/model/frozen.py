@@ -18,9 +18,16 @@ CHUNK_TOKENS = 8192  # tokens that pass the frozen layers together
 
 
 def fill_store(
-    split: SplitEncoder, items: ItemInput, rows: NDArray[np.int64], store_H: Tensor, progress: Callable[[int], None]
+    split: SplitEncoder,
+    items: ItemInput,
+    rows: NDArray[np.int64],
+    store_H: Tensor,
+    progress: Callable[[int], None],
+    *,
+    first: int = 0,
 ) -> None:
-    """Writes the output for every token of `rows` into `store_H` (token values x H).
+    """Writes the output for every token of `rows` into `store_H` (token values x H), which begins with the table's
+    token value `first`.
 
     `progress` is called with the number of rows done since its last call.
     """
@@ -37,7 +44,7 @@ def fill_store(
         hidden_CTH = split.lower(on_device(items.ids(token_CT), items.device), on_device(mask_CT, items.device))
         # A segment that an item lacks shows the table's first token, which belongs to another item.
         real_CT = mask_CT & segments.segment_mask_CS.reshape(-1, 1)
-        places = torch.from_numpy(token_CT[real_CT]).to(store_H.device)
+        places = torch.from_numpy(token_CT[real_CT] - first).to(store_H.device)
         store_H[places] = hidden_CTH[on_device(real_CT, items.device)].to(store_H.device, store_H.dtype)
         progress(len(chunk))
         start += len(chunk)

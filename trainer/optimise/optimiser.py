@@ -175,8 +175,12 @@ class Optimiser:
         parameters."""
         self.taken, self._waiting_count = int(state["taken"]), float(state["waiting_count"])
         self.schedule = Schedule.of(state["stretches"], self._config.warm_up_share)
+        self.load_moments(state["groups"])
+
+    def load_moments(self, groups: Mapping[str, Any]) -> None:
+        """Take over the moments of `state_dict()["groups"]`, and nothing else. ValueError as in load_state_dict."""
         for name, optimiser in self._optimisers.items():
-            moments, own = state["groups"][name]["state"], optimiser.state_dict()["param_groups"]
+            moments, own = groups[name]["state"], optimiser.state_dict()["param_groups"]
             for index, found in moments.items():
                 _check_moments(found, self._parameters[name][index], f"{name}/{index}")
             optimiser.load_state_dict({"state": moments, "param_groups": own})

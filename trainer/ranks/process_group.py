@@ -5,7 +5,7 @@ With one process nothing is sent and nothing changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -93,6 +93,18 @@ def wait_for_all() -> None:
     summed([0.0])
 
 
+def meeting_of_threads() -> Callable[[], None]:
+    """A wait_for_all for a second thread of each rank. All ranks must call this, in their main threads.
+
+    It has a group with connections of its own: collectives of two threads on one group would interleave, in another
+    order on each rank. As in every group, the end of a rank raises RankLostError in the threads that wait for it.
+    """
+    if not _connected():
+        return wait_for_all
+    group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    return lambda: _all_reduce(torch.zeros(1), group=group)
+
+
 def broadcast_from_leader(number: float, ranks: Ranks) -> float:
     """The leader's number, on every rank."""
     return summed([number if ranks.leads else 0.0])[0]
@@ -102,9 +114,14 @@ def _connected() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def _all_reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
+def _all_reduce(
+    tensor: Tensor,
+    operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM,
+    group: dist.ProcessGroup | None = None,
+) -> None:
+    """`group`: None = the group of all ranks' main threads."""
     try:
-        dist.all_reduce(tensor, operation)
+        dist.all_reduce(tensor, operation, group)
     except RuntimeError as error:  # each back end's error for a connection that is gone or timed out
         reason = str(error).splitlines()[0]
         raise RankLostError(

@@ -16,20 +16,19 @@ from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint, ResumeError, checkpoint_errors
 from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
+from trainer.cost.memory import bytes_between_steps
 from trainer.cost.precision import AskedPrecision, multiplies_bfloat16, resolved, use_tensor_cores
-from trainer.data.backends import BACKENDS
 from trainer.data.directory import Packed, PackedDirectory
-from trainer.data.position import Order
-from trainer.data.reader import Reader
-from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES
+from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES, WAITING_POLICIES
 from trainer.model.frozen import weights_sha256
 from trainer.model.half_copy import half_copy
 from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder
-from trainer.ranks.process_group import Ranks, summed
+from trainer.ranks.process_group import ALONE, Ranks, leader_first, summed
 from trainer.setup.encoder_trial import TrialRequest, try_encoder
 from trainer.setup.frozen_store import found_store, frozen_store, rows_needed
+from trainer.setup.item_rows import clicks_per_row
 from trainer.setup.token_check import check_tokens
 from trainer.tasks.ranking import RankingHead
 
@@ -78,33 +77,35 @@ def device_of(name: DeviceName) -> torch.device:
 
 
 def resolve_for_device(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
-    """The config with run.precision `auto` and planner.chunk_sizes None resolved: to those of the checkpoints in the
-    folder `begun`, or else by the device; bfloat16 only if the devices of all ranks take it. All ranks must call this.
-    """
+    """The config with run.precision `auto`, planner.chunk_sizes None and run.streams 0 resolved: to those of the
+    checkpoints in the folder `begun`, or else by the device and the number of ranks; bfloat16 only if the devices of
+    all ranks take it. All ranks must call this."""
     state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
     if state is not None:
         with checkpoint_errors(begun):
             config = _resolved(config, like=TrainConfig.from_dict(dict(state["config"])))
     half = summed([float(resolved(config.run.precision, device) == "bfloat16")])[0] == ranks.world
-    return _resolved(config, like=_of_device(config, device, half=half))
+    return _resolved(config, like=_of_device(config, device, half=half, world=ranks.world))
 
 
-def _of_device(config: TrainConfig, device: torch.device, *, half: bool) -> TrainConfig:
+def _of_device(config: TrainConfig, device: torch.device, *, half: bool, world: int) -> TrainConfig:
+    streams = 1 if config.planner.share_encoding else min(world, config.run.batches_per_step)  # one cache or several
     sizes = GPU_CHUNK_SIZES if device.type == "cuda" else CPU_CHUNK_SIZES
     return replace(
         config,
-        run=replace(config.run, precision="bfloat16" if half else "float32"),
+        run=replace(config.run, precision="bfloat16" if half else "float32", streams=streams),
         planner=replace(config.planner, chunk_sizes=sizes),
     )
 
 
 def _resolved(config: TrainConfig, *, like: TrainConfig) -> TrainConfig:
-    """The config; where it leaves something to the device, as `like` has it."""
+    """The config; where it leaves something to the device and the ranks, as `like` has it."""
+    streams = min(config.run.streams or like.run.streams, config.run.batches_per_step)
     precision = like.run.precision if config.run.precision == "auto" else config.run.precision
     sizes = like.planner.chunk_sizes if config.planner.chunk_sizes is None else config.planner.chunk_sizes
     return replace(
         config,
-        run=replace(config.run, precision=precision),
+        run=replace(config.run, precision=precision, streams=streams),
         planner=replace(config.planner, chunk_sizes=sizes),
     )
 
@@ -115,20 +116,6 @@ def build_model(config: TrainConfig) -> nn.ModuleDict:
     encoder = TextEncoder(config.encoder)
     head = RankingHead(config.user, vector_width=config.encoder.vector_width)
     return nn.ModuleDict({"encoder": encoder, "head": head})
-
-
-def clicks_per_row(directory: PackedDirectory, config: TrainConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(clicks of each item row in the training trajectories, the item rows in batches of any variant)."""
-    clicks_V = np.zeros(directory.manifest.tokens.rows, np.int64)
-    seen_V = np.zeros(len(clicks_V), np.bool_)
-    order = Order(seed=config.run.seed, batches_per_step=1)
-    for variant in range(directory.variants):
-        for batches in Reader(directory, order, BACKENDS[config.run.reader]).steps(variant):
-            for batch in batches:
-                seen_V[batch.ask_M] = True
-                if variant == 0:  # the others hold the same clicks
-                    np.add.at(clicks_V, batch.ask_M[batch.click_slot_BL[batch.click_mask_BL]], 1)
-    return clicks_V, np.flatnonzero(seen_V)
 
 
 def short_superblocks(prepared: Prepared) -> str | None:
@@ -151,10 +138,11 @@ def prepare_again(
     store: Path | None,
     device: torch.device,
     precision: AskedPrecision = "auto",
+    ranks: Ranks = ALONE,
 ) -> Prepared:
     """`data` prepared with the checkpoint's own config; the weights are still untrained."""
     config = _in_precision(config_of(checkpoint), precision, device)
-    return prepare(config, data, store=store, device=device, progress=lambda *_: None)
+    return prepare(config, data, store=store, device=device, progress=lambda *_: None, ranks=ranks)
 
 
 def _in_precision(trained: TrainConfig, precision: AskedPrecision, device: torch.device) -> TrainConfig:
@@ -185,12 +173,18 @@ def load_weights(model: nn.ModuleDict, checkpoint: Checkpoint) -> None:
 
 
 def prepare(
-    config: TrainConfig, data: Packed | Path, *, store: Path | None, device: torch.device, progress: Progress
+    config: TrainConfig,
+    data: Packed | Path,
+    *,
+    store: Path | None,
+    device: torch.device,
+    progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> Prepared:
     """Open `data`, load and try the language model, fill or open the store of frozen output (by default
-    `<data>.frozen`; for data behind a URL in the cache)."""
+    `<data>.frozen`; for data behind a URL in the cache). Ranks wait for each other only there: the leader fills it."""
     half = resolved(config.run.precision, device) == "bfloat16"
-    config = _resolved(config, like=_of_device(config, device, half=half))
+    config = _resolved(config, like=_of_device(config, device, half=half, world=1))
     use_tensor_cores(device)
     directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
@@ -206,9 +200,16 @@ def prepare(
     if split.frozen_layers:
         rows = rows_needed(directory, batch_rows)
         folder = store or directory.derived_folder
-        stored = frozen_store(
-            split, directory, folder, rows=rows, device=device, progress=lambda done: progress(done, len(rows))
-        )
+        with leader_first(ranks):
+            stored = frozen_store(
+                split,
+                directory,
+                folder,
+                rows=rows,
+                device=device,
+                reserved=_bytes_reserved(config, directory, model),
+                progress=lambda done: progress(done, len(rows)),
+            )
     model = model.to(device)
     found = _prepared(config, directory, model, device=device, stored=stored, clicks_V=clicks_V, batch_rows=batch_rows)
     return replace(found, unused_parameters=unused, few_forms=device.type == "cuda" or config.run.compile)
@@ -257,6 +258,16 @@ def _prepared(
         device=device,
         clicks_V=clicks_V,
         trained_V=np.isin(np.arange(len(clicks_V)), batch_rows),
+    )
+
+
+def _bytes_reserved(config: TrainConfig, directory: PackedDirectory, model: nn.ModuleDict) -> int:
+    """Device bytes that training takes in addition to the frozen layers' output, without those of its steps."""
+    return bytes_between_steps(
+        model,
+        vectors=directory.manifest.tokens.rows * config.encoder.vector_width,
+        half=config.run.precision == "bfloat16",
+        waits=config.planner.policy in WAITING_POLICIES,
     )
 
 

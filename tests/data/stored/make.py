@@ -2,8 +2,9 @@
 
 OUT gets lake.tar.xz, packed-N.tar.xz and checkpoint-N.tar.xz, N being the format that the jobs write. The data are
 synthetic (publisher.py) and always the same; names of files, times of commits and so the archives' bytes are not.
-Archives of a format are made once and kept: they are what code of that time wrote. They name no place of a machine:
-every job runs in the folder with relative paths, and files on the machine (about.json, pages, curves) are left out.
+Archives of a format are made once and kept: they are what code of that time wrote; checkpoint-4 and -5 belong to
+packed-3. They name no place of a machine: every job runs in the folder with relative paths, and files on the machine
+(about.json, pages, curves) are left out.
 """
 
 from __future__ import annotations

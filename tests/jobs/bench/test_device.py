@@ -45,7 +45,7 @@ def test_all_benchmarks_run_on_a_cpu(tmp_path: Path) -> None:
     assert {result["state"] for result in found.values()} == {"done"}, found
     for runs in ("repeats_itself", "goes_on"):
         assert found["resumed"]["found"][runs] == {"losses_equal": True, "steps": 12, "differ": []}
-    assert found["resumed"]["found"]["gone_on_from_step"] == 3
+    assert found["resumed"]["found"]["gone_on_from_step"] in (3, 6, 9)
     kept = found["steps_base"]["found"]["1"]
     for policy in ("naive", "once"):  # their steps have several chunks
         assert found["memory_base"]["found"][policy]["peak_bytes"] < kept[policy]["peak_bytes"], policy

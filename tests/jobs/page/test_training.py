@@ -34,5 +34,17 @@ def test_ages_and_waiting_are_those_of_the_entire_run(facts: Facts) -> None:
     assert (tiles["Waited for data"], tiles["Looked up, not encoded"]) == ("2.0%", "53.3%")
 
 
+def test_what_the_run_did_between_its_steps_is_reported_apart(facts: Facts) -> None:
+    section = training(facts)
+    assert section is not None
+    assert "Between steps" not in {tile.label for tile in section.tiles}  # an older run has not measured it
+    facts.parts["training"] |= {"evaluating_seconds": 30.0, "saving_seconds": 0.5}
+    section = training(facts)
+    assert section is not None
+    tiles = {tile.label: (tile.value, tile.caption) for tile in section.tiles}
+    assert tiles["Between steps"] == ("30.5 s", "evaluating 30.0 s, saving 0.5 s")
+    assert tiles["Clicks predicted"][1] == "in 1.0 s of steps"
+
+
 def test_a_run_without_a_line_has_no_section(bare: Facts) -> None:
     assert training(bare) is None

@@ -60,7 +60,8 @@ def test_impressions_lie_in_files_of_bounded_rows_in_time_order(
 ) -> None:
     frame = spark.read.parquet((drawn / "evaluation").as_uri())
     with build_directory(tmp_path / "packed") as folder:
-        found = tasks.write_evaluation(frame.repartition(3), Place.of(folder), rows_per_file=40)
+        at = Place.of(folder)
+        found = tasks.write_evaluation(frame.repartition(3), at, rows_per_file=40, work=Place.of(tmp_path))
     assert [row["rows"] for row in found] == [40, 40, 10]  # a file's rows are cut amid those of one time
     paths = sorted((tmp_path / "packed" / "evaluation").iterdir())
     assert [path.name for path in paths] == [Path(row["path"]).name for row in found]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -17,8 +18,10 @@ from pipelines.lake.tables import Lake
 from pipelines.packing.config import OrderName, PackingConfig
 from pipelines.packing.flow import pack
 from schemas.errors import InputError
+from schemas.item_use import DTYPES as ITEM_USE
+from schemas.item_use import ItemUse, use_file
 from schemas.manifest import Manifest
-from schemas.news import ITEM_TOKENS
+from schemas.news import ITEM_TOKENS, PAD_ROW
 from schemas.token_table import ARRAYS as TOKEN_ARRAYS
 from schemas.token_table import TokenTable, file_of
 from schemas.trajectory import EVALUATION, TRAJECTORIES
@@ -104,6 +107,25 @@ def test_each_variant_holds_every_trajectory_in_superblocks_of_its_own(lake: Lak
 def test_more_variants_than_were_drawn_are_refused(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"variants is 3, .*hold 2. Run ./feedloop build_trajectories --variants 3"):
         pack(lake, tmp_path / "packed", replace(CONFIG, variants=3))
+
+
+@pytest.mark.parametrize("variants", [1, 2])
+def test_what_batches_and_impressions_hold_of_each_item_is_counted(lake: Lake, tmp_path: Path, variants: int) -> None:
+    manifest = pack(lake, tmp_path / "packed", replace(CONFIG, variants=variants))
+    use = ItemUse(**{name: np.load(tmp_path / "packed" / use_file(name)) for name in ITEM_USE})
+    stored = lake.read(TRAJECTORIES).where("source = 'p'").collect()
+    clicks = Counter(row for each in stored if not each["variant"] for row in each["click_row"])
+    assert use.clicks_V.tolist() == [clicks[row] for row in range(ITEMS + 2)]
+    chosen = [each for each in stored if (each["variant"] or 0) < variants]
+    held = {row for each in chosen for rows in (each["click_row"], *each["candidate_row"]) for row in rows}
+    assert set(np.flatnonzero(use.in_batches_V).tolist()) == held
+    assert manifest.counts["distinct_items"] == len(held)
+    impressions = lake.read(EVALUATION).where("source = 'p'").collect()
+    shown = {row for each in impressions for row in [*each["history_row"], *each["shown_row"]]} - {PAD_ROW}
+    assert set(np.flatnonzero(use.in_evaluation_V).tolist()) == shown
+    assert {entry.path: entry.rows for entry in manifest.files if entry.path.startswith("rows/")} == {
+        use_file(name): ITEMS + 2 for name in ITEM_USE
+    }
 
 
 def test_a_budget_of_tokens_is_kept(lake: Lake, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from trainer.checkpoint.files import STATE_FILE, Checkpoint, ResumeError, load_checkpoint, save_checkpoint
+from trainer.ranks.process_group import Ranks
 
 
 def saved(path: Path) -> Path:
@@ -165,8 +166,42 @@ def test_a_checkpoint_of_the_version_without_sums_is_read(tmp_path: Path) -> Non
     file.write_text(json.dumps(state | {"format_version": 3}))
     assert torch.equal(load_checkpoint(tmp_path / "c").tensors["model"]["a"], torch.arange(3.0))
     file.write_text(json.dumps(state | {"format_version": 2}))
-    with pytest.raises(ResumeError, match=r"format version 2, this code reads 4\. Train again"):
+    with pytest.raises(ResumeError, match=r"format version 2, this code reads 5\. Train again"):
         load_checkpoint(tmp_path / "c")
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+def test_each_part_is_checked_by_one_rank_and_looked_for_by_all(tmp_path: Path, world: int) -> None:
+    parts = {name: {"a": torch.arange(3.0)} for name in ("model", "table-0", "table-1", "random-0")}
+    save_checkpoint(Checkpoint(tensors=parts, state={"ranks": 2}), tmp_path / "c")
+    for file in sorted((tmp_path / "c").glob("*.safetensors")):
+        original = file.read_bytes()
+        file.write_bytes(original[:-1] + b"\x01")
+        assert sum(refuses(tmp_path / "c", Ranks(rank, world)) for rank in range(world)) == 1
+        file.unlink()
+        assert all(refuses(tmp_path / "c", Ranks(rank, world)) for rank in range(world))
+        file.write_bytes(original)
+
+
+def refuses(path: Path, ranks: Ranks) -> bool:
+    try:
+        load_checkpoint(path, ranks)
+    except ResumeError as error:
+        return error.damaged
+    return False
+
+
+def test_a_part_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    parts = {name: {"a": torch.arange(3.0)} for name in ("model", "table-0")}
+    save_checkpoint(Checkpoint(tensors=parts, state={}), tmp_path / "c")
+    loaded = load_checkpoint(tmp_path / "c")
+    assert sorted(loaded.tensors) == ["model", "table-0"]
+    (tmp_path / "c" / "table-0.safetensors").write_bytes(b"gone")
+    assert torch.equal(loaded.tensors["model"]["a"], torch.arange(3.0))
+    with pytest.raises(ResumeError, match=r"c: the checkpoint is damaged"):
+        loaded.tensors["table-0"]
+    with pytest.raises(KeyError):
+        loaded.tensors["table-1"]
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_what_the_machine_refuses_is_no_damage(tmp_path: Path, monkeypatch: pyte
         def refuse(*_: object, error: BaseException = error) -> None:
             raise error
 
-        monkeypatch.setattr("trainer.checkpoint.files.load_file", refuse)
+        monkeypatch.setattr("trainer.checkpoint.files.check_part", refuse)
         with pytest.raises(ResumeError, match=f"step-00000005: .*{message}") as refused:
             checkpoints.newest_intact()
         assert not refused.value.damaged

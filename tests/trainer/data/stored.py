@@ -13,7 +13,7 @@ from schemas.storage.place import Place
 from trainer.data.backends import BACKENDS, BackendName
 from trainer.data.batch import StepBatch
 from trainer.data.cache import CacheConfig
-from trainer.data.directory import Packed, PackedDirectory
+from trainer.data.directory import Packed, PackedDirectory, ReadConfig
 from trainer.data.position import Order
 from trainer.data.reader import Reader
 
@@ -25,8 +25,8 @@ def uploaded(folder: Path, bucket: str) -> Place:
     return place
 
 
-def cache_in(folder: Path, size: int = 1 << 30) -> CacheConfig:
-    return CacheConfig(cache_dir=folder / "cache", cache_bytes=size)
+def cache_in(folder: Path, size: int = 1 << 30) -> ReadConfig:
+    return ReadConfig(cache_dir=folder / "cache", cache_bytes=size)
 
 
 def steps(

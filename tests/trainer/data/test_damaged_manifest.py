@@ -92,7 +92,7 @@ OWN: dict[str, tuple[Damage, str]] = {
         "lists no file of batches/",
     ),
     "no evaluation": (
-        lambda raw: raw.update(files=[entry for entry in raw["files"] if "evaluation" not in entry["path"]]),
+        lambda raw: raw.update(files=[entry for entry in raw["files"] if "evaluation/" not in entry["path"]]),
         "lists no file of evaluation/",
     ),
     "no hash": (lambda raw: _file(raw, "values").update(sha256="x"), "matching regex"),

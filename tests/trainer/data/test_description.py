@@ -85,6 +85,7 @@ def test_counts_that_differ_from_the_manifest_are_named(directory: Path) -> None
 
 def test_items_beyond_the_token_table_are_named(directory: Path) -> None:
     files = json.loads((directory / MANIFEST_FILE).read_text())["files"]
+    files = [entry for entry in files if not entry["path"].startswith("rows/")]
     for entry in files:
         if entry["path"].startswith("tokens/"):
             entry["rows"] = 10 if "segment_start" in entry["path"] else min(9, entry["rows"])

@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from schemas.token_table import file_of
 from tests.packed import packed_directory
 from trainer.data.backends import BACKENDS, BackendName
 from trainer.data.batch import StepBatch
-from trainer.data.directory import PackedDirectory
+from trainer.data.directory import Arrays, PackedDirectory
 from trainer.data.petastorm_reader import ALLOWED
 from trainer.data.position import Order
 from trainer.data.prefetch import prefetch
@@ -66,7 +67,7 @@ def test_fifty_epochs_through_the_thread_lose_and_reorder_nothing(directory: Pat
     packed = {place: batch for (place,), (batch,) in zip(plain.places(0), plain.steps(0), strict=True)}
     lines = set()
     for epoch in range(50):
-        places = reader.places(epoch)
+        places = list(reader.places(epoch))
         lines.add(str(places))
         delivered = list(prefetch(reader.steps(epoch), depth=3))
         assert [len(step) for step in delivered] == [len(step) for step in places]
@@ -87,6 +88,41 @@ def test_ranks_read_disjoint_batches_that_make_up_the_step(directory: Path, back
         for place, batch in enumerate(step):
             assert same(ranks[place % 3][number][place // 3], batch)
     assert [sum(len(rank[number]) for rank in ranks) for number in range(3)] == [5, 5, 2]
+
+
+class Asked:
+    """A back end that records which superblocks it is asked for."""
+
+    def __init__(self, backend: BackendName) -> None:
+        self.backend, self.wanted = BACKENDS[backend], list[int]()
+
+    def __call__(self, directory: PackedDirectory, wanted: Sequence[int]) -> Iterator[list[Arrays]]:
+        self.wanted += wanted
+        return self.backend(directory, wanted)
+
+
+@pytest.mark.parametrize("backend", ["petastorm", "arrow"])
+def test_each_rank_reads_its_own_superblocks_of_the_same_steps(directory: Path, backend: BackendName) -> None:
+    opened = PackedDirectory.open(directory)
+    full = list(Reader(opened, Order(seed=5, batches_per_step=4, streams=2), BACKENDS[backend]).steps(1))
+    asked = [Asked(backend) for _ in range(2)]
+    orders = [Order(seed=5, batches_per_step=4, streams=2, rank=rank, world=2) for rank in range(2)]
+    ranks = [list(Reader(opened, order, own).steps(1)) for order, own in zip(orders, asked, strict=True)]
+    for step, first, second in zip(full, *ranks, strict=True):
+        assert [len(first), len(second)] == [2, 2]
+        assert all(same(*both) for both in zip(step, [first[0], second[0], first[1], second[1]], strict=True))
+    assert sorted(asked[0].wanted + asked[1].wanted) == [0, 1, 2, 3]
+    everyone = Reader(opened, orders[1], BACKENDS[backend]).steps_by_rank(1, all_ranks=True)
+    for dealt, *own in zip(everyone, *ranks, strict=True):
+        assert all(same(*both) for rank in range(2) for both in zip(dealt[rank], own[rank], strict=True))
+
+
+def test_figures_of_steps_come_from_the_manifest_alone(directory: Path) -> None:
+    reader = Reader(PackedDirectory.open(directory), Order(seed=5, batches_per_step=5, streams=3))
+    steps = list(reader.steps(2))
+    assert reader.steps_in(2) == len(steps) == 3
+    assert reader.targets(2) == [sum(batch.targets for batch in step) for step in steps]
+    assert reader.weights(2, first_step=1) == pytest.approx([sum(b.weight_sum for b in step) for step in steps[1:]])
 
 
 @pytest.mark.parametrize("backend", ["petastorm", "arrow"])

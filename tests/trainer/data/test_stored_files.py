@@ -24,10 +24,12 @@ from schemas.storage.place import Place
 from tests.object_store import new_bucket, s3_server
 from tests.packed import packed_directory
 from tests.trainer.data.stored import cache_in, kept, same, steps, uploaded
+from trainer.data import files
 from trainer.data.backends import BackendName
 from trainer.data.cache import CacheConfig
 from trainer.data.description import describe
 from trainer.data.directory import Packed, PackedDirectory, read_manifest
+from trainer.data.files import Verify
 
 both = pytest.mark.parametrize("backend", ["petastorm", "arrow"])
 BATCHES = "batches/part-1.parquet"
@@ -107,6 +109,35 @@ def test_a_row_group_is_fetched_once_by_its_range_and_no_batch_at_opening(
     assert sorted(counted.asked) == sorted(wanted)
 
 
+def test_more_of_a_directory_is_fetched_where_more_is_to_be_verified(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SMALL_SAMPLE", 0)
+    counted = Counted(place, monkeypatch)
+    fetched: dict[str, set[str]] = {}
+    every: tuple[Verify, ...] = ("sizes", "sample", "full")
+    for verify in every:
+        cache = CacheConfig(cache_dir=tmp_path / verify)
+        PackedDirectory.open(Packed(place, cache, verify))
+        fetched[verify] = set(kept(cache))
+    entries = read_manifest(place)[0].files
+    spans = {span.sha256 for entry in entries for span in entry.spans}
+    impressions = {entry.sha256 for entry in entries if entry.path.startswith("evaluation/")}
+    others = {entry.sha256 for entry in entries if not entry.superblocks} - impressions
+    assert fetched["sizes"] == others
+    assert len(fetched["sample"] - others) == 1
+    assert fetched["sample"] - others < spans
+    assert fetched["full"] == others | spans | impressions
+    assert len(counted.asked) == 1 + len(spans)
+
+
+@pytest.mark.parametrize("name", [BATCHES, "evaluation/part-0.parquet"])
+def test_full_verification_finds_changed_bytes_before_they_are_read(place: Place, tmp_path: Path, name: str) -> None:
+    altered(place, name, 100)
+    with pytest.raises(ContractError, match=rf"s3://.*/{name}.*: sha256 .*the manifest says"):
+        PackedDirectory.open(Packed(place, cache_in(tmp_path), "full"))
+
+
 @both
 def test_a_directory_packed_before_there_were_spans_is_read_file_by_file(
     local: Path, place: Place, tmp_path: Path, backend: BackendName, monkeypatch: pytest.MonkeyPatch
@@ -117,8 +148,8 @@ def test_a_directory_packed_before_there_were_spans_is_read_file_by_file(
     for epoch in range(2):
         assert same(list(steps(local, cache, backend, epoch=epoch)), list(steps(place, cache, backend, epoch=epoch)))
     assert counted.asked == []
-    sizes = {entry.sha256: entry.bytes for entry in read_manifest(place)[0].files}
-    assert kept(cache) == sizes
+    read = [entry for entry in read_manifest(place)[0].files if not entry.path.startswith("evaluation/")]
+    assert kept(cache) == {entry.sha256: entry.bytes for entry in read}
 
 
 def altered(place: Place, name: str, at: int) -> None:
@@ -140,7 +171,7 @@ def test_changed_bytes_of_batches_raise_an_error_with_the_row_group_when_they_ar
     assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["tokens/token_values.npy", "evaluation/part-0.parquet", "batches/_common_metadata"])
+@pytest.mark.parametrize("name", ["tokens/token_values.npy", "rows/clicks_V.npy", "batches/_common_metadata"])
 def test_changed_bytes_of_other_files_raise_an_error_at_opening(place: Place, tmp_path: Path, name: str) -> None:
     altered(place, name, 100)
     with pytest.raises(ContractError, match=rf"s3://.*/{name}: sha256 .*the manifest says"):

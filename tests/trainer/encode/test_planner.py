@@ -230,3 +230,31 @@ def test_a_resumed_planner_decides_the_same(policy: Policy, at: int) -> None:
             assert [chunk.rows_C.tolist() for chunk in mine] == [chunk.rows_C.tolist() for chunk in theirs]
             assert [chunk.slots.tolist() for chunk in mine] == [chunk.slots.tolist() for chunk in theirs]
         assert plan.rows_N.tolist() == uninterrupted[step].rows_N.tolist()
+
+
+@settings(max_examples=60)
+@given(BATCHES, st.integers(2, 5), st.sampled_from(["once", "cached"]), st.booleans())
+def test_ranks_that_share_encoding_divide_the_tokens_of_one_process(
+    batches: list[list[int]], world: int, policy: Policy, with_lengths: bool
+) -> None:
+    """Each batch is dealt to the ranks; ages and coins are those of one process that has all of it."""
+    length_V = np.random.default_rng(5).integers(3, 40, V) if with_lengths else None
+    config = PlannerConfig(policy=policy, max_age_steps=2, warm_up_steps=1, share_encoding=True, chunk_sizes=(4, 2))
+    alone = make_planner(config, rows=V, seed=7, tokens_V=length_V)
+    ranks = [make_planner(config, rows=V, seed=7, rank=r, world=world, tokens_V=length_V) for r in range(world)]
+    for step, batch in enumerate(batches):
+        asked = [np.array(batch[rank::world], np.int64) for rank in range(world)]
+        one = alone.plan(step, [np.array(batch, np.int64)])
+        every = [planner.plan(step, asked) for planner in ranks]
+        encoded = [chosen(plan) for plan in every]
+        assert sorted(row for rows in encoded for row in rows) == chosen(one)
+        assert max(map(len, encoded)) - min(map(len, encoded)) <= 1
+        if length_V is not None:
+            tokens = [int(length_V[rows].sum()) for rows in encoded]
+            assert max(tokens) - min(tokens) <= length_V.max()
+        for plan, own in zip(every, asked, strict=True):
+            assert plan.rows_N[plan.inverse_M].tolist() == own.tolist()
+            assert plan.exchanged is not None
+            assert plan.rows_N[plan.exchanged].tolist() == chosen(one)
+    states = [planner.state_dict().last_encode_V.tolist() for planner in (alone, *ranks)]
+    assert all(state == states[0] for state in states)

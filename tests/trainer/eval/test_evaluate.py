@@ -59,7 +59,9 @@ def saved(config: TrainConfig, data: Path) -> Checkpoint:
     session = TrainingSession(trainer, data.parent / "run", asked_to_stop=lambda: trainer.step == 3)
     session.resume()
     session.fit()
-    return load_resolved_checkpoint(session.save())
+    path = session.save()
+    session.wait_until_saved()
+    return load_resolved_checkpoint(path)
 
 
 def small_chunks(config: TrainConfig, data: Path, saved: Checkpoint, ranks: Ranks) -> Scored:
@@ -235,8 +237,8 @@ def test_an_unrecorded_choice_is_an_error_on_its_data_and_an_alarm_on_others(
 
 def test_a_run_from_a_chosen_checkpoint_keeps_its_choices(config: TrainConfig, data: Path, tmp_path: Path) -> None:
     first = chosen_by_epochs(config, data, tmp_path / "run")
-    start = begin_from(ready(config, data), tmp_path / "run" / "checkpoint")
-    trainer = Trainer(ready(config, data), ALONE, start["chosen_by"])
+    prepared = ready(config, data)
+    trainer = Trainer(prepared, ALONE, begin_from(prepared, tmp_path / "run" / "checkpoint"))
     session = TrainingSession(trainer, tmp_path / "second", asked_to_stop=lambda: trainer.step == 2)
     session.resume()
     session.fit()

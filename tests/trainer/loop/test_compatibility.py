@@ -47,10 +47,16 @@ def resumed(settings: TrainConfig, data: Path, out: Path) -> None:
     session.fit()
 
 
+def loaded(place: Path) -> Checkpoint:
+    """The checkpoint with all parts in memory, since its files will be replaced."""
+    checkpoint = load_checkpoint(place)
+    return replace(checkpoint, tensors=dict(checkpoint.tensors))
+
+
 def changed(out: Path, change: Callable[[Tensors, dict[str, Any]], None]) -> Path:
     """Write the run's checkpoint with other contents and valid checksums; returns its path."""
     place = resolve_checkpoint(out / "checkpoint")
-    checkpoint = load_checkpoint(place)
+    checkpoint = loaded(place)
     tensors, state = {part: dict(named) for part, named in checkpoint.tensors.items()}, deepcopy(dict(checkpoint.state))
     change(tensors, state)
     save_checkpoint(Checkpoint(tensors=tensors, state=state), place)
@@ -67,12 +73,37 @@ def to(*keys: Any, value: Any) -> Callable[[Tensors, dict[str, Any]], None]:
     return change
 
 
+def in_table(**arrays: Tensor) -> Callable[[Tensors, dict[str, Any]], None]:
+    return lambda tensors, _: tensors["table-0"].update(arrays)
+
+
+def in_planner(**arrays: Tensor) -> Callable[[Tensors, dict[str, Any]], None]:
+    return lambda tensors, _: tensors["planner-0"].update(arrays)
+
+
+def with_rows(change: Callable[[Tensor], Tensor]) -> Callable[[Tensors, dict[str, Any]], None]:
+    return lambda tensors, _: tensors["table-0"].update(row_R=change(tensors["table-0"]["row_R"]).contiguous())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (to("table-0", "vector_VD", value=torch.zeros(1, 8)), r"table-0 vector_VD of shape \(1, 8\)"),
-        (to("table-0", "waiting_VD", value=torch.zeros(31, 3)), r"table-0 waiting_VD of shape \(31, 3\)"),
-        (to("planner-0", "last_encode_V", value=torch.full((31,), 99)), "planner-0 last_encode_V"),
+        (to("table-0", "vector_RD", value=torch.zeros(1, 8)), r"table-0 vector_RD of shape \(1, 8\)"),
+        (to("table-0", "vector_RD", value=torch.zeros(31, 8, dtype=torch.int64)), "table-0 vector_RD"),
+        (with_rows(lambda row_R: row_R[:-1]), "table-0 last_encode_R"),
+        (with_rows(lambda row_R: row_R.flip(0)), "table-0 row_R"),
+        (with_rows(lambda row_R: row_R[:1].expand_as(row_R)), "table-0 row_R"),
+        (with_rows(lambda row_R: row_R + 10**9), "table-0 row_R"),
+        (with_rows(lambda row_R: row_R - 31), "table-0 row_R"),
+        (with_rows(lambda row_R: row_R.int()), "table-0 row_R of shape .* and type int32"),
+        (with_rows(lambda row_R: row_R[None]), "table-0 row_R"),
+        (in_table(waiting_row_Q=torch.tensor([31]), waiting_QD=torch.zeros(1, 8)), "table-0 waiting_row_Q"),
+        (in_table(waiting_row_Q=torch.tensor([3]), waiting_QD=torch.zeros(1, 3)), r"waiting_QD of shape \(1, 3\)"),
+        (in_table(waiting_row_Q=torch.tensor([3])), "damaged"),
+        (to("table-0", "last_encode_R", value=torch.tensor([7])), "table-0 last_encode_R"),
+        (in_planner(since_row_S=torch.tensor([4, 3]), since_S=torch.tensor([1, 1])), "planner-0 since_row_S"),
+        (in_planner(since_row_S=torch.tensor([3]), since_S=torch.tensor([7])), "planner-0 since_S"),
+        (in_planner(since_row_S=torch.tensor([3]), since_S=torch.tensor([1, 2])), "planner-0 since_S"),
         (to("planner-0", "chunk_rows", value=torch.tensor([10**9])), "planner-0 chunk_rows"),
         (to("planner-0", "chunk_size", value=torch.tensor([[]])), "damaged"),
         (to("optimiser", "head/0/exp_avg", value=torch.zeros(1)), "head/0 is"),
@@ -93,7 +124,7 @@ def to(*keys: Any, value: Any) -> Callable[[Tensors, dict[str, Any]], None]:
         (to("frozen_sha256", value=None), "another language model"),
         (to("model", value={}), "do not fit its config"),
     ],
-    ids=range(22),
+    ids=range(35),
 )
 def test_contents_that_are_not_of_the_run_are_refused_by_name(
     tmp_path: Path, change: Callable[[Tensors, dict[str, Any]], None], said: str
@@ -144,7 +175,7 @@ def spoilt(rng: random.Random, tensors: Tensors, state: dict[str, Any]) -> None:
 def test_with_any_contents_a_run_resumes_or_names_them_in_an_error(tmp_path: Path, policy: Policy) -> None:
     settings, data, out = run_of(tmp_path, policy)
     place = resolve_checkpoint(out / "checkpoint")
-    original, metrics = load_checkpoint(place), (out / "metrics.jsonl").read_bytes()
+    original, metrics = loaded(place), (out / "metrics.jsonl").read_bytes()
     rng, refused = random.Random(policy), 0
     for _ in range(15):
         changed(out, lambda tensors, state: spoilt(rng, tensors, state))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from tests.packed import packed_directory
 from tests.trainer.loop.test_session import config, train_session
 from tests.trainer.loop.test_trainer import start
 from trainer.encode.policies import PlannerConfig
+from trainer.loop import metrics_log
+from trainer.loop import session as session_module
 from trainer.loop.metrics_log import RunLog
+from trainer.loop.session import TrainingSession
 from trainer.loop.totals import Totals, age_below
 from trainer.optimise.schedule import schedule
 
@@ -23,6 +27,9 @@ BY_THE_CLOCK = {
     "seconds",
     "data_wait_seconds",
     "data_wait_share",
+    "starting_seconds",
+    "evaluating_seconds",
+    "saving_seconds",
     "clicks_per_second",
     "tokens_per_second",
     "computed_tokens_per_second",
@@ -123,3 +130,78 @@ def test_a_run_stopped_before_its_first_line_reports_the_loss_so_far_and_keeps_n
 
 def test_a_run_without_a_step_reports_no_loss(tmp_path: Path) -> None:
     assert RunLog(tmp_path / "metrics.jsonl", every=1, total_steps=9).summary()["loss"] is None
+
+
+class Clock:
+    """A clock that only work moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def spend(self, seconds: float, work: Any) -> Any:
+        def slower(*given: Any, **named: Any) -> Any:
+            self.now += seconds
+            return work(*given, **named)
+
+        return slower
+
+
+def test_speeds_are_those_of_steps_and_the_rest_is_reported_apart(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(metrics_log, "time", clock)
+    (tmp_path / "run").mkdir()
+    trainer = start(config(tmp_path, early_stop_epochs=9, save_every_steps=5), data)
+    session = TrainingSession(trainer, tmp_path / "run", asked_to_stop=lambda: trainer.step == 15)
+    monkeypatch.setattr(trainer, "restore", clock.spend(7, trainer.restore))
+    monkeypatch.setattr(trainer, "take_step", clock.spend(2, trainer.take_step))
+    monkeypatch.setattr(trainer, "checkpoint", clock.spend(100, trainer.checkpoint))
+    monkeypatch.setattr(session_module, "model_auc", clock.spend(1000, session_module.model_auc))
+    clock.now += 50  # trackers are opened
+    session.fit()
+    found = session.summary()
+    assert found["steps"] == 15
+    assert (found["seconds"], found["starting_seconds"]) == (30, 50)
+    assert (found["saving_seconds"], found["evaluating_seconds"]) == (500, 2000)  # after 5, 6, 11, 12, 15; 6 and 12
+    assert found["clicks_per_second"] == found["targets"] / 30
+    assert found["median_step_seconds"] == 2
+    logged = lines(tmp_path / "run")
+    assert [line["seconds"] for line in logged] == [8, 8, 8]
+    assert [line["starting_seconds"] for line in logged] == [50, 0, 0]
+    assert [line["saving_seconds"] for line in logged] == [0, 200, 100]
+    assert [line["evaluating_seconds"] for line in logged] == [0, 1000, 0]
+
+    trainer = start(config(tmp_path, early_stop_epochs=9), data)
+    session = TrainingSession(trainer, tmp_path / "run", asked_to_stop=lambda: trainer.step == 16)
+    monkeypatch.setattr(trainer, "restore", clock.spend(7, trainer.restore))
+    session.resume()
+    session.fit()
+    again = session.summary()
+    assert (again["seconds"], again["starting_seconds"], again["evaluating_seconds"]) == (30, 57, 2000)
+
+
+def test_the_device_is_waited_for_before_time_is_counted_as_another(tmp_path: Path, monkeypatch: Any) -> None:
+    """Queued steps would otherwise count as saving, and nothing would wait for those before a line."""
+    clock, queued = Clock(), [0.0]
+
+    def finish(_: torch.device) -> None:
+        clock.now, queued[0] = clock.now + queued[0], 0.0
+
+    monkeypatch.setattr(metrics_log, "time", clock)
+    monkeypatch.setattr(metrics_log, "synchronize", finish)
+    log = RunLog(tmp_path / "metrics.jsonl", every=10, total_steps=20)
+    next(log.timed(iter_of("a step")))
+    clock.now += 1  # the host's part of a step
+    queued[0] = 8  # the device's
+    with log.spending("saving_seconds"):
+        clock.now += 100
+        queued[0] = 20
+    assert (log.totals.starting_seconds, log.totals.seconds, log.totals.saving_seconds) == (0, 9, 120)
+
+
+def iter_of(*items: Any) -> Generator[Any, None, None]:
+    yield from items

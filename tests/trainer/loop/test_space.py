@@ -60,7 +60,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(disk: Path) -> No
 
 def test_a_frozen_store_that_finds_no_room_is_refused_before_it_is_filled(made: Path, disk: Path) -> None:
     (disk / "other").write_bytes(b"x" * 60_000)
-    with pytest.raises(NoSpaceError, match=r"\.npy: no space left there: [\d,]+ bytes are needed, [\d,]+ are free"):
+    with pytest.raises(NoSpaceError, match=r"\.f16: no space left there: [\d,]+ bytes are needed, [\d,]+ are free"):
         prepare(
             config_of(str(made / "plm")), made / "packed", store=disk / "store", device=CPU, progress=lambda *_: None
         )

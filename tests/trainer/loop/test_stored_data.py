@@ -69,9 +69,9 @@ def test_trained_stopped_and_resumed_from_a_url_as_from_disk(
 
     monkeypatch.setattr(RunLog, "record", stops)
     with pytest.raises(InputError, match="stopped here"):
-        train(data=place, out=Place.of(tmp_path / "there"), config=config, cache=cache)
+        train(data=place, out=Place.of(tmp_path / "there"), config=config, read=cache)
     monkeypatch.setattr(RunLog, "record", record)
-    there = train(data=place, out=Place.of(tmp_path / "there"), config=config, cache=cache, resume="auto")
+    there = train(data=place, out=Place.of(tmp_path / "there"), config=config, read=cache, resume="auto")
     assert losses(tmp_path / "here") == losses(tmp_path / "there")
     ours, theirs = weights(here), weights(there)
     assert ours.keys() == theirs.keys()
@@ -91,7 +91,7 @@ def test_other_jobs_read_a_url_as_they_read_a_folder(
     found = train(data=Place.of(local), out=Place.of(tmp_path / "run"), config=config)
     assert found is not None
     checkpoint = Path(found["checkpoint"])
-    results = [evaluate(checkpoint=Place.of(checkpoint), data=data, cache=cache) for data in (Place.of(local), place)]
+    results = [evaluate(checkpoint=Place.of(checkpoint), data=data, read=cache) for data in (Place.of(local), place)]
     assert results[0] is not None
     assert results[1] is not None
     assert results[0].pop("data") == str(local.resolve())
@@ -99,7 +99,7 @@ def test_other_jobs_read_a_url_as_they_read_a_folder(
     assert results[0] == results[1]
     exports = [
         export_embeddings(
-            checkpoint=Place.of(checkpoint), data=data, out=Place.of(tmp_path / f"export-{n}"), cache=cache
+            checkpoint=Place.of(checkpoint), data=data, out=Place.of(tmp_path / f"export-{n}"), read=cache
         )
         for n, data in enumerate((Place.of(local), place))
     ]

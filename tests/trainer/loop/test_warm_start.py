@@ -1,4 +1,4 @@
-"""Warm start: an earlier run's weights, on a token table that extends its own and on no other."""
+"""Warm start: which checkpoints a new run may begin with, and on which token tables."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_run_begins_with_the_weights_of_one_that_knew_fewer_items(
 ) -> None:
     prepared = ready(config, packed_directory(tmp_path / "tomorrow", items=40))
     found = begin_from(prepared, kept(saved, tmp_path / "checkpoint"))
-    assert (found["new"], found["changed"], found["step"]) == (10, 0, 3)
+    assert (found.new, found.changed, found.first_step) == (10, 0, 3)
     weights = prepared.model.state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in saved.tensors["model"].items())
 
@@ -60,7 +60,7 @@ def test_tokens_that_changed_with_their_version_are_counted(
 ) -> None:
     prepared = ready(config, packed_directory(tmp_path / "tomorrow", items=30))
     older = with_tokens(saved, 7, tokens=1, version=-1)
-    assert begin_from(prepared, kept(older, tmp_path / "checkpoint"))["changed"] == 1
+    assert begin_from(prepared, kept(older, tmp_path / "checkpoint")).changed == 1
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +25,7 @@ from tests.conftest import REPOSITORY
 from tests.packed import packed_directory, tiny_plm
 from tests.trainer.loop.test_session import logged_losses
 from tests.trainer.loop.test_trainer import ready
+from trainer.checkpoint import files
 from trainer.checkpoint.files import ResumeError
 from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
@@ -117,28 +122,36 @@ def test_two_ranks_with_unequal_data_are_one_process(config: TrainConfig, data: 
         assert ours[name] == pytest.approx(theirs[name], rel=1e-9)
 
 
-def test_a_run_resumes_with_more_and_with_fewer_ranks(config: TrainConfig, data: Path, alone: Path) -> None:
-    out = data.parent / "changing"
-    run(config, data, out, world=1, stop_at=3)
-    run(config, data, out, world=2, stop_at=7)
-    run(config, data, out, world=1)
-    assert furthest(alone, out) < 1e-10
+@pytest.mark.parametrize("streams", [1, 2])
+def test_a_run_resumes_with_more_and_with_fewer_ranks(
+    config: TrainConfig, data: Path, alone: Path, streams: int
+) -> None:
+    chosen = replace(config, run=replace(config.run, streams=streams))
+    unbroken = alone if streams == 1 else run(chosen, data, data.parent / "alone-2", world=1)
+    out = data.parent / f"changing-{streams}"
+    run(chosen, data, out, world=1, stop_at=3)
+    run(chosen, data, out, world=2, stop_at=7)
+    run(chosen, data, out, world=1)
+    assert furthest(unbroken, out) < 1e-10
     assert [loss for _, loss in logged_losses(out)] == pytest.approx(
-        [loss for _, loss in logged_losses(alone)], abs=1e-10
+        [loss for _, loss in logged_losses(unbroken)], abs=1e-10
     )
 
 
-@pytest.mark.parametrize("policy", ["once", "cached"])
+@pytest.mark.parametrize(("policy", "streams"), [("once", 1), ("cached", 2)])
 def test_ranks_that_share_encoding_are_one_process_and_encode_no_item_twice(
-    config: TrainConfig, data: Path, policy: Policy
+    config: TrainConfig, data: Path, policy: Policy, streams: int
 ) -> None:
-    chosen = with_policy(config, policy)
+    chosen = with_policy(replace(config, run=replace(config.run, streams=streams)), policy)
     shared = replace(chosen, planner=replace(chosen.planner, share_encoding=True))
     one = run(shared, data, data.parent / f"{policy}-one", world=1)
     two = run(shared, data, data.parent / f"{policy}-shared", world=2)
     assert furthest(one, two) < 1e-12
     apart = run(chosen, data, data.parent / f"{policy}-apart", world=2)
-    totals = [json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["encoded"] for out in (one, two, apart)]
+    totals = [
+        sum(json.loads(line)["encoded"] for line in (out / "metrics.jsonl").read_text().splitlines())
+        for out in (one, two, apart)
+    ]
     assert totals[0] == totals[1] < totals[2]
 
 
@@ -161,16 +174,49 @@ def test_a_cache_is_taken_over_by_other_ranks_and_waiting_gradients_are_not(conf
     TrainingSession(trainer, out).resume()
     parts = Checkpoints(out / "checkpoint", keep=1).newest()
     assert parts is not None
-    planners = [load_file(parts / f"planner-{rank}.safetensors")["last_encode_V"] for rank in range(2)]
-    tables = [load_file(parts / f"table-{rank}.safetensors")["vector_VD"].float() for rank in range(2)]
-    first = torch.where((planners[0] >= planners[1])[:, None], *tables)
-    assert torch.equal(trainer.table.vector_VD, first)
-    assert (planners[0] != planners[1]).any()
+    tables = [load_file(parts / f"table-{rank}.safetensors") for rank in range(2)]
+    freshest: dict[int, tuple[int, torch.Tensor]] = {}
+    for table in reversed(tables):  # of equally fresh ones the first rank's
+        for row, step, vector in zip(*(table[name] for name in ("row_R", "last_encode_R", "vector_RD")), strict=True):
+            if int(step) >= freshest.get(int(row), (0, vector))[0]:
+                freshest[int(row)] = (int(step), vector.float())
+    expected = torch.zeros_like(trainer.table.vector_VD)
+    for row, (_, vector) in freshest.items():
+        expected[row] = vector
+    assert torch.equal(trainer.table.vector_VD, expected)
+    assert tables[0]["row_R"].tolist() != tables[1]["row_R"].tolist()
     out = data.parent / "accumulated-changing"
     accumulated = with_policy(config, "accumulated")
     run(accumulated, data, out, world=2, stop_at=2)
     with pytest.raises(ResumeError, match=r"of 2 processes, these are 1.*resume with 2"):
         TrainingSession(Trainer(ready(accumulated, data)), out).resume()
+
+
+def _rank_with_a_full_disk(rank: int, world: int, *rest: object) -> None:
+    write = files.write_part
+
+    def refusing(folder: Path, part: str, tensors: Any) -> None:
+        if part == f"table-{world - 1}":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(folder, part, tensors)
+
+    files.write_part = refusing
+    _rank(rank, world, *rest)  # type: ignore[arg-type]
+
+
+def test_a_rank_that_cannot_save_ends_all_and_leaves_no_checkpoint(config: TrainConfig, data: Path) -> None:
+    """Also those whose saving threads wait for that of the rank."""
+    out = data.parent / "full"
+    out.mkdir()
+    given = (2, str(out), config, data, out, None)
+    started = start_processes(_rank_with_a_full_disk, args=given, nprocs=2, start_method="spawn", join=False)
+    for process in started.processes:
+        process.join(300)
+    assert [process.exitcode for process in started.processes] == [1, 1]
+    errors = [pickle.loads(Path(file).read_bytes()) for file in started.error_files]
+    assert "RankLostError: another process of this run is gone" in errors[0]
+    assert re.search(r"NoSpaceError: .*step-00000005: no space left there", errors[1])
+    assert Checkpoints(out / "checkpoint", keep=1).newest() is None
 
 
 def torchrun(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:
@@ -190,6 +236,7 @@ def test_torchrun_trains_and_prints_once(data: Path, alone: Path) -> None:
     (summary,) = (json.loads(line) for line in printed.splitlines() if line.startswith("{"))
     assert summary["complete"]
     assert summary["steps"] == 7
+    assert json.loads((data.parent / "torchrun" / "config.json").read_text())["run"]["streams"] == 2
     assert errors.count("done training") == 1
 
 
