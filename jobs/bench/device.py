@@ -36,6 +36,8 @@ _FULL = {
     "steps_base_rows": (60, f"steps --size base {_AT_256} {_ROWS} --policies once cached"),
     "steps_base_compiled": (120, f"steps --size base {_AT_256} {_ROWS} --policies once cached --compiled"),
     "flatness": (180, "flatness --size minilm"),
+    "start": (120, "start --trajectories 20000 100000 --ranks 1 --rounds 3"),
+    "saves": (90, "saves"),
     "steps_minilm": (120, "steps --size minilm --frozen-layers 5"),
     "encoder_minilm": (60, "encoder --size minilm --segments 4096"),
 }
@@ -51,6 +53,12 @@ _TINY = {
         240,
         "flatness --trajectories 32 64 --items 130 256 --batch-trajectories 2 --live-items 100 --portions 2",
     ),
+    "start": (
+        240,
+        "start --size tiny --trajectories 40 160 --items 128 --live-items 100 --batch-trajectories 4 --ranks 1 "
+        "--rounds 1 --loader-ranks 1 2 --loader-steps 3",
+    ),
+    "saves": (240, "saves --size tiny --items 256 --batch-trajectories 2 --steps 3 --repeats 1"),
 }
 _SIZES = {"full": _FULL, "tiny": _TINY}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +33,11 @@ def test_records_machine_versions_and_each_result_without_spark_petastorm_and_co
     record, found = recorded(tmp_path, "--only", "encoder_base", "tests")
     assert [result["state"] for result in found.values()] == ["done", "done"], found
     assert found["encoder_base"]["found"]["full"]["useful_mfu"] > 0
-    assert found["tests"]["found"]["counts"]["skipped"] >= 1  # no GPU on the CPU
+    tests = found["tests"]["found"]
+    assert tests["counts"]["skipped"] >= 1  # no GPU on the CPU
+    assert "tests/trainer/cost/test_encoder_speed.py" in tests["files"]
+    left_out = set(tests["left_out"].values())
+    assert left_out <= {"imports Spark", "ImportError: not on this machine"}  # of tests.jobs.bench.bare
     assert {"torch", "transformers", "triton", "numpy", "python"} <= set(record["versions"])
     assert record["machine"]["cores"] >= 1
     assert (record["device"], record["complete"]) == ("cpu", True)
@@ -63,6 +68,7 @@ def test_each_benchmark_is_a_module_that_takes_its_options(size: str, monkeypatc
     monkeypatch.setattr(plain_options, "run_plain", only_parse)
     for each in benchmarks(size, "cpu"):
         monkeypatch.setattr("sys.argv", list(each.command[1:]))
+        monkeypatch.delitem(sys.modules, each.command[1], raising=False)
         if each.name != "tests":
             with pytest.raises(SystemExit, match=r"^0$"):
                 runpy.run_module(each.command[1], run_name="__main__")
