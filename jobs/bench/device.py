@@ -18,7 +18,7 @@ from jobs.bench.one_by_one import RECORD, Benchmark, run_one_by_one, stop_on_sig
 from jobs.bench.plain_options import run_plain
 from jobs.page.about import this_machine
 from schemas.errors import InputError
-from trainer.setup.prepare import DeviceName, device_of
+from trainer.setup.automatic import DeviceName, device_of
 
 _ROWS = "--row-tokens 128 --attention-dropout 0"  # items share rows, with FlexAttention's kernel
 _AT_256 = "--items 16384 --batches-per-step 4 --trajectories 4096 --repeats 1"
@@ -43,7 +43,7 @@ _FULL = {
 }
 _SMALL = "--items 128 --batch-trajectories 1 --chunk-size 32"
 _TINY = {
-    "encoder_base": (240, "encoder --size tiny --segments 64 --repeats 2"),
+    "encoder_base": (240, "encoder --size tiny --segments 64 --repeats 1 --no-bfloat16"),
     "steps_base": (240, f"step_sizes {_SMALL} --trajectories 24 --batches-per-step 2 --step-batches 2 1 --repeats 1"),
     "launches_base": (240, "launches --items 128 --trajectories 8 --batch-trajectories 2"),
     "resumed": (240, "resumed --items 128 --trajectories 24 --batch-trajectories 2 --save-every 3"),

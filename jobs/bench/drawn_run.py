@@ -15,7 +15,8 @@ from trainer.cost.precision import AskedPrecision
 from trainer.encode.policies import PlannerConfig
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.run_config import RunConfig
-from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare
+from trainer.setup.automatic import DeviceName, device_of
+from trainer.setup.prepare import Prepared, prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 from jobs.bench.plain_options import run_plain, warn_if_emulated
 from trainer.cost.encoder_speed import SpeedConfig, encoder_speed
 from trainer.cost.flops import device_name, peak_flops
-from trainer.setup.prepare import DeviceName, device_of
+from trainer.setup.automatic import DeviceName, device_of
 
 
 def encoder(config: SpeedConfig, where: DeviceName) -> dict[str, Any]:

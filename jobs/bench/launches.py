@@ -16,8 +16,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, cast, get_args
 
-import torch
-
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
 from jobs.bench.gpu_activity import gpu_activity
@@ -27,7 +25,8 @@ from trainer.config import TrainConfig
 from trainer.cost.operators import counted
 from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES, Policy
 from trainer.loop.trainer import Trainer
-from trainer.setup.prepare import DeviceName, Prepared
+from trainer.setup.automatic import DeviceName
+from trainer.setup.prepare import Prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,5 +152,4 @@ def _loader_seconds(trainer: Trainer) -> float:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     raise SystemExit(run_plain("launches", __doc__, LaunchesConfig, launches))

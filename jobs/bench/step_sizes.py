@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.bench.plain_options import run_plain
 from jobs.bench.steps import StepsConfig, facts, policy_figures, prepared_steps
-from trainer.setup.prepare import DeviceName
+from trainer.setup.automatic import DeviceName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

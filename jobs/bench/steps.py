@@ -23,7 +23,8 @@ from trainer.cost.flops import device_name, peak_flops
 from trainer.cost.memory import OutOfMemoryError, free_cached
 from trainer.cost.work import Work
 from trainer.loop.trainer import Trainer
-from trainer.setup.prepare import DeviceName, Prepared
+from trainer.setup.automatic import DeviceName
+from trainer.setup.prepare import Prepared
 
 _ALL = ("naive_per_target", "naive", "once", "cached", "accumulated")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,9 +14,21 @@ from torch import Tensor
 
 from trainer.encode.cutting import Cut, IntArray
 
-# The input of one chunk of C items, on the device, by name -> vectors (C, D). Those of padding rows are never read.
+# The input of one chunk of C items, on the device, by name.
 ChunkInput = Mapping[str, Tensor]
-Encode = Callable[[ChunkInput], Tensor]
+
+
+class Encode(Protocol):
+    """Encodes chunks."""
+
+    def __call__(self, given: ChunkInput, /) -> Tensor:
+        """The vectors (C, D) of a chunk; those of padding rows are never read."""
+        ...
+
+    def collect(self) -> None:
+        """Called after each chunk's backward pass: adds up gradients that are not where the optimiser reads them."""
+        ...
+
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

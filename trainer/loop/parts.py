@@ -150,7 +150,6 @@ def _table(prepared: Prepared, encode: StepEncoder, rows: int) -> VectorTable:
         kept_chunks=prepared.config.run.kept_chunks,
         dtype=dtype,
         waits=prepared.config.planner.policy in WAITING_POLICIES,
-        collect=encode.collect,
         exchange=sum_in_place,
     )
 

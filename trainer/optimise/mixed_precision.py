@@ -44,7 +44,7 @@ class StepEncoder:
         self._copy_of = {id(master): own for own, master in trained if master.requires_grad}
         self._gradients: tuple[FlatGradients, Tensor] | None = None  # of the copy, and of the masters in that order
 
-    def __call__(self, tensors: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, tensors: Mapping[str, Tensor], /) -> Tensor:
         """Vectors of the result of `arrays` on the device, with a graph if gradients are enabled."""
         if self._encoder.training is not self._masters.training:
             self._encoder.train(self._masters.training)
