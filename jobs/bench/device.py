@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from jobs.bench.one_by_one import RECORD, Benchmark, run_one_by_one, stop_on_sigterm
 from jobs.bench.plain_options import run_plain
 from jobs.page.about import this_machine
@@ -44,7 +42,7 @@ _FULL = {
 _SMALL = "--items 128 --batch-trajectories 1 --chunk-size 32"
 _TINY = {
     "encoder_base": (240, "encoder --size tiny --segments 64 --repeats 1 --no-bfloat16"),
-    "steps_base": (240, f"step_sizes {_SMALL} --trajectories 24 --batches-per-step 2 --step-batches 2 1 --repeats 1"),
+    "steps_base": (240, f"step_sizes {_SMALL} --trajectories 24 --step-batches 2 1 --repeats 1"),
     "launches_base": (240, "launches --items 128 --trajectories 8 --batch-trajectories 2"),
     "resumed": (240, "resumed --items 128 --trajectories 24 --batch-trajectories 2 --save-every 3"),
     "memory_base": (240, f"steps {_SMALL} --trajectories 12 --repeats 1 {_MEMORY}"),
@@ -97,7 +95,6 @@ def device(config: DeviceConfig, where: DeviceName) -> dict[str, Any]:
         "size": config.size,
         "minutes": config.minutes,
         "graphics": nvidia_gpus(),
-        "cuda": torch.version.cuda,
         **this_machine(),
     }
     chosen = [each for each in benchmarks(config.size, where) if each.name in config.only]

@@ -18,10 +18,10 @@ from typing import Any, cast, get_args
 
 from jobs.bench.drawn_directory import DrawnConfig
 from jobs.bench.drawn_run import ModelConfig, prepared_run
-from jobs.bench.gpu_activity import gpu_activity
 from jobs.bench.plain_options import run_plain
 from jobs.bench.policy_speed import time_portions, trainer_of, with_policy
 from trainer.config import TrainConfig
+from trainer.cost.gpu_activity import gpu_activity
 from trainer.cost.operators import counted
 from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES, Policy
 from trainer.loop.trainer import Trainer

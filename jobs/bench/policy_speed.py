@@ -12,10 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast, get_args
 
-import torch
-
 from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
+from trainer.cost.flops import Moment, moment, seconds_between
 from trainer.cost.memory import peak_memory, synchronize
 from trainer.cost.work import NO_WORK, Work
 from trainer.encode.policies import Policy
@@ -117,13 +116,13 @@ def _next(steps: Iterator[PlannedStep], packed_steps: int) -> Iterator[PlannedSt
 def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
     """Take these steps, and measure their work and time."""
     found, began, used = Portion(), time.perf_counter(), time.process_time()
-    waits: list[tuple[_Moment, _Moment]] = []
+    waits: list[tuple[Moment, Moment]] = []
     while True:
-        asked = _moment(trainer.device)
+        asked = moment(trainer.device)
         step = next(steps, None)
         if step is None:
             break
-        waits.append((asked, _moment(trainer.device)))
+        waits.append((asked, moment(trainer.device)))
         trainer.take_step(step)
         found.targets += step.targets
         found.asked += step.asked
@@ -132,26 +131,8 @@ def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
         found.work = found.work.plus(step.work)
     synchronize(trainer.device)
     found.seconds, found.processor_seconds = time.perf_counter() - began, time.process_time() - used
-    found.waited = sum(_seconds_between(*wait) for wait in waits)
+    found.waited = sum(seconds_between(*wait) for wait in waits)
     return found
-
-
-_Moment = float | torch.cuda.Event
-
-
-def _moment(device: torch.device) -> _Moment:
-    """Now; on a GPU, when it has done what it was given, since a host that waits for the loader may be far ahead."""
-    if device.type != "cuda":
-        return time.perf_counter()
-    event = torch.cuda.Event(enable_timing=True)
-    event.record()
-    return event
-
-
-def _seconds_between(before: _Moment, after: _Moment) -> float:
-    if isinstance(before, torch.cuda.Event):
-        return float(before.elapsed_time(after)) / 1e3
-    return cast(float, after) - before
 
 
 def peak_bytes(trainer: Trainer, packed_steps: int) -> int:

@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from jobs.bench.drawn_run import ModelConfig
 from jobs.bench.plain_options import run_plain
 from jobs.bench.steps import StepsConfig, facts, policy_figures, prepared_steps
 from trainer.setup.automatic import DeviceName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepSizesConfig(StepsConfig):
-    """Options of the measurement; batches_per_step is that of the largest size."""
+class StepSizesConfig(ModelConfig):
+    """Options of the measurement."""
 
     trajectories: int = 16_384
     """total windows of clicks"""
     items: int = 16_384
     """V: number of item rows"""
-    batches_per_step: int = 16
-    """packed batches of the largest step"""
+    batch_trajectories: int = 64
+    """trajectories of a packed batch"""
     policies: tuple[str, ...] = ("naive_per_target", "naive", "naive_two_phase", "once", "cached", "accumulated")
     """policies to measure, also as POLICY_two_phase, which keeps no graph; the others are compared with the first"""
+    steps: int = 4
+    """packed steps that are timed together; a multiple of planner.accumulate_steps"""
     repeats: int = 2
     """measurements of each policy, alternating; medians are reported"""
     step_batches: tuple[int, ...] = (4, 1, 16, 2, 8)
@@ -38,28 +40,30 @@ class StepSizesConfig(StepsConfig):
     """naive_per_target is left out of steps of more packed batches; it cuts them into small ones anyway"""
 
     def __post_init__(self) -> None:
-        # Not super(): slots make a new class.
-        StepsConfig.__post_init__(self)
-        if min(self.step_batches) < 1 or max(self.step_batches) > self.batches_per_step:
-            raise ValueError(
-                f"--step-batches is {self.step_batches}: use 1 to {self.batches_per_step}, or raise --batches-per-step"
-            )
+        if not self.of_sizes():
+            raise ValueError("--policies and --per-target-batches leave nothing to measure")
 
-    def sizes(self) -> Iterator[StepsConfig]:
-        """The options of each size."""
+    def of_sizes(self) -> list[StepsConfig]:
+        """The options of each size. ValueError if they do not fit."""
+        own = ("step_batches", "per_target_batches", "policies")
+        common = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in own}
+        found = []
         for batches in self.step_batches:
-            large = batches > self.per_target_batches
-            policies = [name for name in self.policies if not (large and name.startswith("naive_per_target"))]
+            policies = tuple(name for name in self.policies if self._measures(name, batches))
             if policies:
-                yield replace(self, batches_per_step=batches, step_batches=(batches,), policies=tuple(policies))
+                found.append(StepsConfig(**common, batches_per_step=batches, policies=policies))
+        return found
+
+    def _measures(self, policy: str, batches: int) -> bool:
+        return batches <= self.per_target_batches or not policy.startswith("naive_per_target")
 
 
 def step_sizes(config: StepSizesConfig, where: DeviceName) -> dict[str, Any]:
     """Measure each size; print its table and all figures so far. Returns them by trajectories of a step."""
     with tempfile.TemporaryDirectory(prefix="feedloop-bench-") as folder:
-        prepared = prepared_steps(Path(folder), config, where)
-        found = facts(prepared, config)
-        for of_size in config.sizes():
+        prepared = prepared_steps(Path(folder), config.of_sizes()[0], where)
+        found = {**facts(prepared, config.of_sizes()[0]), "config": asdict(config)}
+        for of_size in config.of_sizes():
             trajectories = of_size.batches_per_step * of_size.batch_trajectories
             print(f"{trajectories} trajectories a step", flush=True)
             found[str(trajectories)] = policy_figures(prepared, of_size)

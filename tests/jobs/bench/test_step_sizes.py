@@ -12,7 +12,7 @@ from tests.jobs.bench.bare import bench
 
 
 def test_each_size_is_measured_and_printed_without_spark_petastorm_and_command_line_libraries(tmp_path: Path) -> None:
-    data = ("--items", "128", "--trajectories", "24", "--batch-trajectories", "1", "--batches-per-step", "2")
+    data = ("--items", "128", "--trajectories", "24", "--batch-trajectories", "1")
     sizes = ("--step-batches", "2", "1", "--per-target-batches", "1", "--repeats", "1")
     done = bench(tmp_path, "step_sizes", *data, *sizes, "--policies", "naive_per_target", "naive_two_phase", "once")
     assert done.returncode == 0, done.stderr
@@ -27,8 +27,10 @@ def test_each_size_is_measured_and_printed_without_spark_petastorm_and_command_l
     assert (found["precision"], found["chunk_sizes"]) == ("float32", [128, 32])
 
 
-def test_sizes_beyond_the_largest_are_rejected() -> None:
-    with pytest.raises(ValueError, match="use 1 to 16, or raise --batches-per-step"):
-        StepSizesConfig(step_batches=(1, 32))
+def test_sizes_that_do_not_fit_are_rejected() -> None:
+    with pytest.raises(ValueError, match="--batches-per-step must be 1 or more"):
+        StepSizesConfig(step_batches=(1, 0))
     with pytest.raises(ValueError, match="4 packed steps, and 16 are taken"):
         StepSizesConfig(trajectories=4096)
+    with pytest.raises(ValueError, match="leave nothing to measure"):
+        StepSizesConfig(policies=("naive_per_target",), step_batches=(8, 16))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.profiler import DeviceType
 
-from jobs.bench.gpu_activity import GpuActivity, activity_of, gpu_activity, union_length
+from trainer.cost.gpu_activity import GpuActivity, activity_of, gpu_activity, union_length
 
 
 @dataclass
