@@ -43,10 +43,10 @@ class RunConfig:
     """Decides the order of superblocks, random draws and dropout."""
     reader: Literal["petastorm", "arrow"] = "petastorm"
     """Both give the same batches in the same order."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "native", "float32", "bfloat16"] = "auto"
     """Of the encoder while training: bfloat16 is a copy of its weights, and its gradients are added to float32 ones.
     Master weights, moments, vectors and the head are float32. auto: bfloat16 on a GPU that multiplies it, float32 on a
-    CPU; a resumed run keeps what it started with."""
+    CPU; native: bfloat16 also on a processor that multiplies it; a resumed run keeps what it started with."""
     compile: bool = False
     """torch.compile the encoder; chunks then have at most 8 shapes, each of which is compiled once."""
     plan_ahead: int = 4

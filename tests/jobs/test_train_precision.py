@@ -1,4 +1,4 @@
-"""run.precision auto as a user sees it: resolved for the machine, recorded, kept by a run resumed elsewhere."""
+"""run.precision native and auto as a user sees them: resolved, recorded, kept by a run resumed elsewhere."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("precision")
     packed_directory(folder / "packed")
     tiny_plm(folder / "plm")
-    (folder / "auto.toml").write_text("[run]\nprecision = 'auto'\n[encoder]\nplm = 'plm'\nfrozen_layers = 1\n")
+    (folder / "native.toml").write_text("[run]\nprecision = 'native'\n[encoder]\nplm = 'plm'\nfrozen_layers = 1\n")
     return folder
 
 
 def train(made: Path, out: str, *options: str, machine: dict[str, str]) -> tuple[dict[str, Any], str]:
     command = [sys.executable, "-m", "jobs.train", "--data", "packed", "--out", out, "--device", "cpu"]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", **machine}
-    all_options = ["--config", "auto.toml", *options]
+    all_options = ["--config", "native.toml", *options]
     done = subprocess.run([*command, *all_options], cwd=made, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1])), " ".join(done.stderr.split())
@@ -52,16 +52,13 @@ def recorded(made: Path, out: str, summary: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("out", "begun", "machine", "elsewhere", "taken"),
-    [
-        ("a", HERE, {}, OLDER, HERE),
-        pytest.param("b", "auto", {}, OLDER, "float32", marks=pytest.mark.slow),
-    ],
+    ("out", "machine", "elsewhere", "taken"),
+    [("a", {}, OLDER, HERE), pytest.param("b", OLDER, {}, "float32", marks=pytest.mark.slow)],
 )
-def test_the_precision_is_recorded_and_a_run_that_is_resumed_elsewhere_with_auto_keeps_it(
-    made: Path, out: str, begun: str, machine: dict[str, str], elsewhere: dict[str, str], taken: str
+def test_native_is_recorded_and_a_run_that_goes_on_elsewhere_keeps_it(
+    made: Path, out: str, machine: dict[str, str], elsewhere: dict[str, str], taken: str
 ) -> None:
-    summary, said = train(made, out, "--run.precision", begun, machine=machine)
+    summary, said = train(made, out, machine=machine)
     assert recorded(made, out, summary) == {taken}
     assert f"precision = {taken}" in said
     assert EMULATED not in said
@@ -71,9 +68,15 @@ def test_the_precision_is_recorded_and_a_run_that_is_resumed_elsewhere_with_auto
     assert (EMULATED in said) == ("Begin with --run.precision auto or float32" in said) == (taken == "bfloat16")
 
 
+def test_auto_is_float32_on_a_cpu(made: Path) -> None:
+    summary, said = train(made, "auto", "--run.precision", "auto", "--dry-run", machine={})
+    assert summary["precision"] == "float32"
+    assert EMULATED not in said
+
+
 @pytest.mark.slow
 def test_an_emulated_bfloat16_that_was_chosen_is_reported_with_the_way_out(made: Path) -> None:
     summary, said = train(made, "c", "--run.precision", "bfloat16", "--dry-run", machine=OLDER)
     assert summary["precision"] == "bfloat16"
-    assert f"{EMULATED}, for this cpu lacks avx512_bf16 or amx" in said
+    assert f"{EMULATED}, as this cpu lacks avx512_bf16 or amx" in said
     assert "Begin with --run.precision auto or float32" in said

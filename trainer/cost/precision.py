@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 Precision = Literal["float32", "bfloat16"]
-AskedPrecision = Literal["auto", "float32", "bfloat16"]
+AskedPrecision = Literal["auto", "native", "float32", "bfloat16"]
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -23,10 +23,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def resolved(asked: AskedPrecision, device: torch.device) -> Precision:
-    """`asked`, or for `auto` bfloat16 on a GPU that multiplies it, else float32."""
-    if asked != "auto":
+    """`asked`, or bfloat16 where the device multiplies it, for `auto` only if it is a GPU; else float32."""
+    if asked == "float32" or asked == "bfloat16":
         return asked
-    return "bfloat16" if device.type == "cuda" and multiplies_bfloat16(device) else "float32"
+    suits = device.type == "cuda" or asked == "native"
+    return "bfloat16" if suits and multiplies_bfloat16(device) else "float32"
 
 
 def use_tensor_cores(device: torch.device) -> None:

@@ -64,7 +64,7 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
     config, run = prepared.config, prepared.config.run
     if ranks.world > 1 and config.planner.policy == "naive_per_target":
         raise InputError("naive_per_target cuts steps by samples, and so trains in one process only")
-    assert run.precision != "auto", "prepare resolves it for the device"
+    assert run.precision in ("float32", "bfloat16"), "prepare resolves it for the device"
     reader = _reader(prepared, ranks)
     cutter = _cutter(prepared)
     encode = StepEncoder(

@@ -24,7 +24,7 @@ class EncodeConfig:
     """Where and in what precision vectors are encoded."""
 
     device: DeviceName = "auto"  # Where to encode
-    precision: AskedPrecision = "auto"  # auto: as the checkpoint was trained, if the device multiplies it
+    precision: AskedPrecision = "auto"  # auto: as the checkpoint was trained, native: bfloat16, if the device can
 
 
 def device_of(name: DeviceName) -> torch.device:
@@ -35,9 +35,9 @@ def device_of(name: DeviceName) -> torch.device:
 
 
 def resolve_for_device(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
-    """The config with run.precision `auto`, planner.chunk_sizes None and run.streams 0 resolved: to those of the
-    checkpoints in the folder `begun`, or else by the device and the number of ranks; bfloat16 only if the devices of
-    all ranks take it. All ranks must call this."""
+    """The config with run.precision `auto` or `native`, planner.chunk_sizes None and run.streams 0 resolved: to those
+    of the checkpoints in the folder `begun`, or else by the device and the number of ranks; bfloat16 only if the
+    devices of all ranks take it. All ranks must call this."""
     state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
     if state is not None:
         with checkpoint_errors(begun):
@@ -65,7 +65,7 @@ def _of_device(config: TrainConfig, device: torch.device, *, half: bool, world: 
 def _resolved(config: TrainConfig, *, like: TrainConfig) -> TrainConfig:
     """The config; where it leaves something to the device and the ranks, as `like` has it."""
     streams = min(config.run.streams or like.run.streams, config.run.batches_per_step)
-    precision = like.run.precision if config.run.precision == "auto" else config.run.precision
+    precision = like.run.precision if config.run.precision in ("auto", "native") else config.run.precision
     sizes = like.planner.chunk_sizes if config.planner.chunk_sizes is None else config.planner.chunk_sizes
     return replace(
         config,
@@ -79,4 +79,4 @@ def in_precision(trained: TrainConfig, precision: AskedPrecision, device: torch.
     if precision == "auto":
         able = trained.run.precision != "bfloat16" or multiplies_bfloat16(device)
         precision = trained.run.precision if able else "float32"
-    return replace(trained, run=replace(trained.run, precision=precision))
+    return replace(trained, run=replace(trained.run, precision=resolved(precision, device)))

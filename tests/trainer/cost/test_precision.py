@@ -7,14 +7,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
 
 from tests.conftest import REPOSITORY
 from trainer.cost import precision
-from trainer.cost.precision import emulation, multiplies_bfloat16, resolved
+from trainer.cost.precision import AskedPrecision, emulation, multiplies_bfloat16, resolved
 
 CPU = torch.device("cpu")
 PRESETS = sorted((REPOSITORY / "jobs" / "presets").glob("*.toml"))
@@ -29,13 +28,16 @@ PRINT_EMULATION = (
         ("auto", "cuda", True, "bfloat16"),
         ("auto", "cuda", False, "float32"),
         ("auto", "cpu", True, "float32"),
+        ("native", "cpu", True, "bfloat16"),
+        ("native", "cpu", False, "float32"),
+        ("native", "cuda", True, "bfloat16"),
         ("float32", "cuda", True, "float32"),
         ("bfloat16", "cpu", False, "bfloat16"),
     ],
 )
 def test_auto_is_bfloat16_on_a_gpu_that_multiplies_it_and_a_choice_stands(
     monkeypatch: pytest.MonkeyPatch,
-    asked: Literal["auto", "float32", "bfloat16"],
+    asked: AskedPrecision,
     device: str,
     able: bool,
     taken: str,
@@ -64,7 +66,7 @@ def test_a_processor_that_emulates_bfloat16_gets_a_warning() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_leaves_the_precision_to_the_device(preset: Path) -> None:
-    assert tomllib.loads(preset.read_text())["run"]["precision"] == "auto"
+    assert tomllib.loads(preset.read_text())["run"]["precision"] == "native"
 
 
 @pytest.mark.gpu
