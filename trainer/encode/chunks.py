@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,9 +14,18 @@ from torch import Tensor
 
 from trainer.encode.cutting import Cut, IntArray
 
-# The input of one chunk of C items, on the device, by name -> vectors (C, D). Those of padding rows are never read.
-ChunkInput = Mapping[str, Tensor]
-Encode = Callable[[ChunkInput], Tensor]
+ChunkInput = Mapping[str, Tensor]  # the input of one chunk of C items, on the device, by name
+
+
+class Encode(Protocol):
+    """Encodes chunks and back-propagates them."""
+
+    def __call__(self, tensors: ChunkInput, /) -> Tensor:
+        """A chunk's vectors (C, D); those of padding rows are never read."""
+
+    def backward(self, vector_CD: Tensor, gradient_CD: Tensor, *, last: bool) -> None:
+        """Back-propagates a chunk's vectors; `last`: no other chunk of this step comes after it."""
+
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

@@ -43,14 +43,12 @@ class VectorTable:
         kept_chunks: int | None = None,
         dtype: torch.dtype = torch.float32,
         waits: bool = False,
-        collect: Callable[[], None] = lambda: None,
         exchange: Callable[[Tensor], None] | None = None,
     ) -> None:
         """`kept_chunks`: how many chunks keep their graph until `backward_encoder`; None = all. The others are encoded
         again with the same seed, which bounds memory for a third more work. `waits`: gradients may outlive their step.
-        `collect` is called after each chunk's backward pass. `exchange` sums a tensor over ranks, in place; plans that
-        share encoding need it."""
-        self._encode, self._collect, self._exchange = encode, collect, exchange
+        `exchange` sums a tensor over ranks, in place; plans that share encoding need it."""
+        self._encode, self._exchange = encode, exchange
         self._device = device
         self._kept_chunks = kept_chunks
         self.vector_VD = torch.zeros(rows, width, device=device, dtype=dtype)
@@ -97,8 +95,8 @@ class VectorTable:
         gradient_ND = self._with_collected(step, count)
         gradient_ND = torch.cat([gradient_ND, gradient_ND.new_zeros(1, gradient_ND.shape[1])])  # the last: of padding
         for number, chunk in enumerate(step.plan.backward):
-            torch.autograd.backward(self._graph_of(step, chunk), gradient_ND[step.index[f"backward_{number}_C"]])
-            self._collect()
+            gradient_CD = gradient_ND[step.index[f"backward_{number}_C"]]
+            self._encode.backward(self._graph_of(step, chunk), gradient_CD, last=chunk is step.plan.backward[-1])
 
     @torch.no_grad()
     def stage(self, step: PlacedPlan, count: float, finite: Tensor) -> None:
