@@ -18,7 +18,8 @@ from trainer.eval.catalogue import Catalogue
 from trainer.eval.evaluate import evaluate_scores, score_checkpoint
 from trainer.eval.impressions import read_truth
 from trainer.ranks.process_group import process_group
-from trainer.setup.prepare import DeviceName, device_of, prepare_again
+from trainer.setup.automatic import EncodeConfig, device_of
+from trainer.setup.prepare import prepare_again
 
 
 def evaluate(
@@ -30,7 +31,7 @@ def evaluate(
     predictions: Place | None = None,
     out: Place | None = None,
     store: Path | None = None,
-    device: DeviceName = "auto",
+    encode: EncodeConfig = EncodeConfig(),  # noqa: B008 - frozen
     read: ReadConfig = ReadConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any] | None:
     """AUC, MRR, nDCG@5 and nDCG@10 per impression with 95% intervals: the model, its baselines, slices, recall@k.
@@ -51,13 +52,12 @@ def evaluate(
         File for all figures; by default evaluation.json in the folder of the run, if the checkpoint is in one.
     store
         Folder of this machine that keeps the frozen layers' output; by default `<data>.frozen`.
-    device
-        Where to encode.
     """
     with found_checkpoint(checkpoint) as named, process_group() as ranks, stage("evaluation"):
         quiet_unless_leader(ranks)
-        saved, file, where = load_checkpoint(named.path.resolve()), out or figures_file(named), device_of(device)
-        prepared = prepare_again(saved, read.packed(data), store=store, device=where, ranks=ranks)
+        saved, file, where = load_checkpoint(named.path.resolve()), out or figures_file(named), device_of(encode.device)
+        own: dict[str, Any] = {"store": store, "device": where, "precision": encode.precision, "ranks": ranks}
+        prepared = prepare_again(saved, read.packed(data), **own)
         catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
         inputs = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
         found = score_checkpoint(prepared, saved, ranks, predict=predictions is not None)

@@ -17,7 +17,7 @@ from trainer.data.directory import ReadConfig
 from trainer.serve.export_place import export_at
 from trainer.serve.export_run import export
 from trainer.serve.index import IndexKind
-from trainer.setup.prepare import DeviceName, device_of
+from trainer.setup.automatic import EncodeConfig
 
 
 def export_embeddings(
@@ -28,7 +28,7 @@ def export_embeddings(
     lake: Place | None = None,
     index: IndexKind = "flat",
     store: Path | None = None,
-    device: DeviceName = "auto",
+    encode: EncodeConfig = EncodeConfig(),  # noqa: B008 - frozen
     read: ReadConfig = ReadConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Export every news' vector, an index to search them, and both encoders of a checkpoint.
@@ -51,15 +51,13 @@ def export_embeddings(
     store
         Folder of this machine that keeps the frozen layers' output; by default `<data>.frozen`. News outside it pass
         all layers.
-    device
-        Where to encode.
     """
     if lake is not None and not is_folder(lake):
         raise InputError(f"--lake {lake}: there is no such folder. Name the lake that --data was packed from")
     writing = nullcontext() if lake is None else locked(str(lake), export_embeddings.__name__)
     with found_checkpoint(checkpoint) as found, export_at(out) as folder, stage("news encoded") as bar, writing:
-        packed, where = read.packed(data), device_of(device)
-        return export(found.given, packed, folder, lake=lake, kind=index, store=store, device=where, progress=bar.more)
+        packed = read.packed(data)
+        return export(found.given, packed, folder, lake=lake, kind=index, store=store, encode=encode, progress=bar.more)
 
 
 if __name__ == "__main__":

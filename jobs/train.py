@@ -15,7 +15,7 @@ from trainer.data.directory import ReadConfig
 from trainer.loop.session import TrainingSession, outline
 from trainer.loop.trainer import Trainer
 from trainer.ranks.process_group import process_group
-from trainer.setup.prepare import DeviceName, device_of, resolve_for_device
+from trainer.setup.automatic import DeviceName, device_of, resolve_for_device
 
 
 def train(

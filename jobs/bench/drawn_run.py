@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import cast, get_args
 
 import numpy as np
 
 from jobs.bench.drawn_directory import DrawnConfig, drawn_directory
 from trainer.config import TrainConfig
 from trainer.cost.encoder_speed import random_plm, title_lengths
+from trainer.cost.precision import AskedPrecision
 from trainer.encode.policies import PlannerConfig
 from trainer.model.text_encoder import TextEncoderConfig
 from trainer.run_config import RunConfig
-from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare
+from trainer.setup.automatic import DeviceName, device_of
+from trainer.setup.prepare import Prepared, prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +27,12 @@ class ModelConfig:
     """tiny, minilm or base: the encoder's shape; random weights cost the same time as trained ones"""
     frozen_layers: int = 0
     """number of lower layers that are not trained"""
-    chunk_size: int = 128
-    """items that are encoded together; the remaining items are encoded in chunks of a quarter of it"""
-    bfloat16: bool = False
-    """multiply in bfloat16; weights stay float32"""
+    chunk_size: int = 0
+    """items that are encoded together; the remaining items are encoded in chunks of a quarter of it; 0 = both sizes as
+    training chooses them for the device"""
+    precision: str = "auto"
+    """number format of the encoder's products: float32, bfloat16 (master weights stay float32), or auto, as training
+    chooses it for the device"""
     compiled: bool = False
     """compile the encoder with torch.compile"""
     row_tokens: int = 0
@@ -40,10 +44,16 @@ class ModelConfig:
 
     def training(self, plm: Path) -> TrainConfig:
         """The training options, with the language model in the folder `plm`."""
-        sizes = (self.chunk_size, max(1, self.chunk_size // 4))
-        precision: Literal["bfloat16", "float32"] = "bfloat16" if self.bfloat16 else "float32"
+        if self.precision not in get_args(AskedPrecision):
+            raise ValueError(f"--precision is {self.precision!r}: use {', '.join(get_args(AskedPrecision))}")
+        sizes = (self.chunk_size, max(1, self.chunk_size // 4)) if self.chunk_size else None
         return TrainConfig(
-            run=RunConfig(reader="arrow", seed=self.seed, precision=precision, compile=self.compiled),
+            run=RunConfig(
+                reader="arrow",
+                seed=self.seed,
+                precision=cast(AskedPrecision, self.precision),
+                compile=self.compiled,
+            ),
             encoder=TextEncoderConfig(
                 plm=str(plm),
                 frozen_layers=self.frozen_layers,

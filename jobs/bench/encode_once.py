@@ -17,7 +17,8 @@ from trainer.checkpoint.retention import load_resolved_checkpoint
 from trainer.data.cache import CacheConfig
 from trainer.data.directory import Packed
 from trainer.encode.policies import Policy
-from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare_again
+from trainer.setup.automatic import DeviceName, device_of
+from trainer.setup.prepare import Prepared, prepare_again
 
 ALL: tuple[Policy, ...] = get_args(Policy)
 FIRST: Policy = "naive_per_target"  # the others are compared with this one

@@ -18,7 +18,8 @@ from trainer.cost.flops import device_name
 from trainer.data.directory import PackedDirectory
 from trainer.encode.policies import Policy
 from trainer.loop.trainer import Trainer
-from trainer.setup.prepare import DeviceName, Prepared, device_of
+from trainer.setup.automatic import DeviceName, device_of
+from trainer.setup.prepare import Prepared
 
 POLICIES: tuple[Policy, ...] = ("once", "cached")
 _PORTION = 4  # packed steps that are timed as one

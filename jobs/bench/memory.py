@@ -17,7 +17,8 @@ from schemas.errors import InputError
 from trainer.checkpoint.retention import load_resolved_checkpoint
 from trainer.encode.policies import Policy
 from trainer.loop.trainer import Trainer
-from trainer.setup.prepare import DeviceName, device_of, prepare_again
+from trainer.setup.automatic import DeviceName, device_of
+from trainer.setup.prepare import prepare_again
 
 
 class _Arm(NamedTuple):

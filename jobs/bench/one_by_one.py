@@ -1,5 +1,6 @@
 """Runs benchmarks one by one in child processes within a time limit, and writes each result to disk at once.
 
+A benchmark may print an object of its figures so far at any time; it is on disk within seconds, as state "running".
 DIR/device.json is valid JSON at every moment. DIR/device.log receives the output of the benchmarks as they print it.
 """
 
@@ -11,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,13 +23,14 @@ RECORD, LOG = "device.json", "device.log"
 ROOT = Path(__file__).resolve().parents[2]
 _KEPT_BYTES = 1 << 20  # of the output of one benchmark
 _MIN_SECONDS_LEFT = 5.0  # with fewer seconds left no benchmark is started
+_LOOK_SECONDS = 2.0  # between two looks at what the running benchmark has printed
 
-State = Literal["done", "failed", "out of time", "not run"]
+State = Literal["running", "done", "failed", "out of time", "not run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """A process that prints one JSON object as its last line."""
+    """A process that prints its figures as one JSON object in a line of its own; the last such line counts."""
 
     name: str
     command: Sequence[str]
@@ -40,31 +43,46 @@ def run_one_by_one(
     benchmarks: Sequence[Benchmark], out: Path, *, seconds: float, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Run the benchmarks in this order while time is left. Returns the record with `about`, also written to `out`."""
-    ends, results = time.monotonic() + seconds, []  # type: float, list[dict[str, Any]]
+    ends = time.monotonic() + seconds
+    record: dict[str, Any] = {**about, "complete": False, "results": []}
+    results: dict[str, dict[str, Any]] = {}
+
+    def write(result: dict[str, Any]) -> None:
+        results[result["name"]] = result
+        record["results"] = list(results.values())
+        _write(out / RECORD, record)
+
     out.mkdir(parents=True, exist_ok=True)
-    record = {**about, "complete": False, "results": results}
     _write(out / RECORD, record)
     for benchmark in benchmarks:
         left = ends - time.monotonic()
         if left < _MIN_SECONDS_LEFT:
-            results.append({"name": benchmark.name, "state": "not run", "error": "no time was left"})
+            write({"name": benchmark.name, "state": "not run", "error": "no time was left"})
         else:
-            results.append(_run(benchmark, out / LOG, min(left, benchmark.limit_seconds)))
-        print(_result_line(results[-1]), flush=True)
-        _write(out / RECORD, record)
+            write(_run(benchmark, out / LOG, min(left, benchmark.limit_seconds), write))
+        print(_result_line(results[benchmark.name]), flush=True)
     record["complete"] = True
     _write(out / RECORD, record)
     return record
 
 
-def _run(benchmark: Benchmark, log: Path, limit: float) -> dict[str, Any]:
+def _run(benchmark: Benchmark, log: Path, limit: float, write: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The result. While the benchmark runs, `write` is called with its figures so far, as it prints them."""
     command = [sys.executable, *benchmark.command]
     began = time.monotonic()
     with log.open("ab") as stream:
         stream.write(f"\n== {benchmark.name}: python {' '.join(benchmark.command)}\n".encode())
         stream.flush()
-        start = stream.tell()
-        code = _exit_code(command, stream.fileno(), limit)
+        start, written = stream.tell(), None
+
+        def look() -> None:
+            nonlocal written
+            found = _last_object(_tail(log, start))
+            if found != written:
+                written = found
+                write({"name": benchmark.name, "state": "running", "found": found, "command": list(benchmark.command)})
+
+        code = _exit_code(command, stream.fileno(), limit, look)
     output = _read_output(log, start)
     found = _last_object(output)
     state: State = "out of time" if code is None else "done" if code == 0 and found is not None else "failed"
@@ -76,21 +94,34 @@ def _run(benchmark: Benchmark, log: Path, limit: float) -> dict[str, Any]:
     return {**result, "command": list(benchmark.command)}
 
 
-def _exit_code(command: Sequence[str], output: int, limit: float) -> int | None:
-    """The exit code, or None if it was stopped at the limit. Processes that it started are killed too."""
+def _exit_code(command: Sequence[str], output: int, limit: float, look: Callable[[], None]) -> int | None:
+    """The exit code, or None if it was stopped at the limit. Processes that it started are killed too.
+
+    Calls `look` every few seconds.
+    """
+    ends = time.monotonic() + limit
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, start_new_session=True
     )
     try:
-        return process.wait(timeout=limit)
-    except subprocess.TimeoutExpired:
+        while (left := ends - time.monotonic()) > 0:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=min(left, _LOOK_SECONDS))
+            look()
         return None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _tail(log: Path, start: int) -> str:
+    """The end of the log from `start` on, while the benchmark writes to it."""
+    with log.open("rb") as stream:
+        stream.seek(max(start, log.stat().st_size - _KEPT_BYTES))
+        return stream.read().decode("utf-8", "replace")
 
 
 def _read_output(log: Path, start: int) -> str:

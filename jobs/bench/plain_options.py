@@ -10,15 +10,15 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from trainer.cost.precision import emulation
-from trainer.setup.prepare import DeviceName, device_of
+from trainer.setup.automatic import DeviceName, device_of
 
 Config = TypeVar("Config")
 
 
-def warn_if_emulated(device: DeviceName, *, bfloat16: bool) -> None:
-    """Warn on standard error if the device only emulates the measured precision."""
-    if warning := emulation("bfloat16" if bfloat16 else "float32", device_of(device)):
-        print(f"{warning}. --no-bfloat16 measures float32", file=sys.stderr)
+def warn_if_emulated(device: DeviceName, precision: str, *, otherwise: str) -> None:
+    """Warn on standard error if the device only emulates the measured precision; `otherwise`: option for float32."""
+    if warning := emulation(precision, device_of(device)):
+        print(f"{warning}. {otherwise} measures float32", file=sys.stderr)
 
 
 def words_of(config: Any, device: DeviceName) -> list[str]:

@@ -10,15 +10,38 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import NamedTuple, cast, get_args
 
 from trainer.checkpoint.files import Checkpoint
 from trainer.config import TrainConfig
+from trainer.cost.flops import Moment, moment, seconds_between
 from trainer.cost.memory import peak_memory, synchronize
 from trainer.cost.work import NO_WORK, Work
 from trainer.encode.policies import Policy
 from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
 from trainer.setup.prepare import Prepared
+
+_TWO_PHASE = "_two_phase"
+
+
+class Arm(NamedTuple):
+    """A policy, and the number of chunks that keep their graph; None = all."""
+
+    policy: Policy
+    kept_chunks: int | None
+
+    @classmethod
+    def of(cls, name: str, *, kept_chunks: int | None) -> Arm:
+        """The arm by name: a policy, or POLICY_two_phase, which keeps no graph: it encodes, scores, and encodes again
+        with a graph (GradCache, arXiv:2101.06983; sentence-transformers' CachedMultipleNegativesRankingLoss).
+        ValueError for another name."""
+        policy = name.removesuffix(_TWO_PHASE)
+        if policy not in get_args(Policy):
+            raise ValueError(
+                f"--policies names {name!r}: use {', '.join(get_args(Policy))}, each also as POLICY{_TWO_PHASE}"
+            )
+        return cls(cast(Policy, policy), 0 if name != policy else kept_chunks)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +54,7 @@ class Portion:
     encoded: int = 0
     seconds: float = 0.0
     waited: float = 0.0
-    """part of `seconds` spent waiting for the loader"""
+    """part of `seconds` in which the device had no work as the loader had no step ready"""
     processor_seconds: float = 0.0
     """of all threads of this process; hardly affected by other work on the machine"""
     work: Work = NO_WORK
@@ -93,12 +116,13 @@ def _next(steps: Iterator[PlannedStep], packed_steps: int) -> Iterator[PlannedSt
 def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
     """Take these steps, and measure their work and time."""
     found, began, used = Portion(), time.perf_counter(), time.process_time()
+    waits: list[tuple[Moment, Moment]] = []
     while True:
-        asked = time.perf_counter()
+        asked = moment(trainer.device)
         step = next(steps, None)
         if step is None:
             break
-        found.waited += time.perf_counter() - asked
+        waits.append((asked, moment(trainer.device)))
         trainer.take_step(step)
         found.targets += step.targets
         found.asked += step.asked
@@ -107,6 +131,7 @@ def timed_portion(trainer: Trainer, steps: Iterator[PlannedStep]) -> Portion:
         found.work = found.work.plus(step.work)
     synchronize(trainer.device)
     found.seconds, found.processor_seconds = time.perf_counter() - began, time.process_time() - used
+    found.waited = sum(seconds_between(*wait) for wait in waits)
     return found
 
 

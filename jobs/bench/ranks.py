@@ -21,7 +21,7 @@ from trainer.data.reader import Reader, arrow_superblocks
 from trainer.encode.plan import Plan
 from trainer.encode.planner import make_planner
 from trainer.encode.policies import PlannerConfig, Policy
-from trainer.setup.prepare import DeviceName
+from trainer.setup.automatic import DeviceName
 
 IntArray = NDArray[np.int64]
 

@@ -29,7 +29,7 @@ from trainer.cost.flops import device_name
 from trainer.encode.policies import Policy
 from trainer.loop.metrics_log import RunLog
 from trainer.loop.trainer import Trainer
-from trainer.setup.prepare import DeviceName, device_of
+from trainer.setup.automatic import DeviceName, device_of
 
 _METRICS = "metrics.jsonl"
 

@@ -26,7 +26,7 @@ from trainer.cost.memory import synchronize
 from trainer.encode.policies import Policy
 from trainer.loop.steps import PlannedStep
 from trainer.loop.trainer import Trainer
-from trainer.setup.prepare import DeviceName, device_of
+from trainer.setup.automatic import DeviceName, device_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

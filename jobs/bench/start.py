@@ -31,7 +31,8 @@ from trainer.data.directory import Packed
 from trainer.data.files import Verify
 from trainer.loop.trainer import Trainer
 from trainer.ranks.process_group import Ranks, launched, process_group, summed, wait_for_all
-from trainer.setup.prepare import DeviceName, device_of, prepare
+from trainer.setup.automatic import DeviceName, device_of
+from trainer.setup.prepare import prepare
 
 PARTS = ("prepare", "trainer", "first_step")
 

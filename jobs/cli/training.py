@@ -31,7 +31,8 @@ from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.loop.warm_start import WarmStart, begin_from
 from trainer.ranks.process_group import Ranks
-from trainer.setup.prepare import DeviceName, Prepared, device_of, prepare, short_superblocks
+from trainer.setup.automatic import DeviceName, device_of
+from trainer.setup.prepare import Prepared, prepare, short_superblocks
 from trainer.setup.principal_start import start_projection
 
 Line = dict[str, Any]

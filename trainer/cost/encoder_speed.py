@@ -6,8 +6,9 @@ padding, each with its own segment's keys. Weights are bfloat16, as in the copy 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -19,9 +20,10 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 from transformers.utils import logging as hf_logging
 
-from trainer.cost.flops import LayerShape, device_name, layer_flops, peak_flops, seconds_of
-from trainer.cost.memory import peak_memory
-from trainer.model.packed_rows import RowMaps, pack_rows
+from trainer.cost.flops import LayerShape, layer_flops, peak_flops, seconds_of
+from trainer.cost.memory import free_cached, peak_memory
+from trainer.encode.cutting import Lengths, PaddedForms
+from trainer.model.packed_rows import FLEX_BLOCK, PackedSegments, RowMaps, pack_rows
 from trainer.model.split_encoder import SplitEncoder
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -31,8 +33,11 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 TITLE_TOKENS = 15.9  # mean of MIND's titles, [CLS] and [SEP] included
 _VOCABULARY = 30_522
+_CHUNKS = 8  # of titles: enough that the last one, which is not full, counts little
 
 Forward = Callable[[], Tensor]  # the layers' hidden states
+
+LOADS = ("full", "titles", "rows_sdpa", "rows_flex")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +46,11 @@ class SpeedConfig:
 
     size: str = "base"
     """tiny, minilm or base: the encoder's shape; its weights are random, which costs the same"""
+    loads: tuple[str, ...] = LOADS
+    """full: segments of the longest length; titles: padded, in chunks of few shapes, as on a GPU; rows_sdpa, rows_flex:
+    titles in shared rows, with a mask for SDPA or with FlexAttention's compiled kernel"""
     segments: int = 1024
-    """segments of a chunk"""
+    """segments of a chunk; chunks of titles have the tokens of as many segments of half the longest length"""
     tokens: int = 32
     """longest segment"""
     repeats: int = 10
@@ -61,6 +69,8 @@ class SpeedConfig:
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise ValueError(f"--size is {self.size!r}: use {', '.join(SIZES)}")
+        if unknown := sorted(set(self.loads) - set(LOADS)):
+            raise ValueError(f"--loads names {unknown}: use {', '.join(LOADS)}")
         if min(self.segments, self.repeats) < 1 or self.tokens < 4:
             raise ValueError("--segments and --repeats must be 1 or more, --tokens 4 or more")
         if self.row_tokens < self.tokens:
@@ -68,16 +78,15 @@ class SpeedConfig:
 
 
 class Load(NamedTuple):
-    """One forward pass, the segments' lengths, and the lengths of the rows that are computed."""
+    """The forward passes of chunks, the segments' lengths, and the lengths of the rows that are computed."""
 
-    forward: Forward
+    forwards: list[Forward]
     real_C: NDArray[np.int64]
     computed_R: NDArray[np.int64]
 
 
-def encoder_speed(config: SpeedConfig, device: torch.device) -> dict[str, Any]:
-    """Seconds, MFU and peak memory of chunks of full segments, of titles padded to the longest in the chunk, and of
-    the same titles in shared rows."""
+def encoder_speed(config: SpeedConfig, device: torch.device) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields for each load its name, and its seconds, MFU and peak memory, or {"left_out": reason}."""
     torch.manual_seed(config.seed)
     shape = bert_shape(config.size)
     shape.attention_probs_dropout_prob = config.attention_dropout
@@ -85,18 +94,52 @@ def encoder_speed(config: SpeedConfig, device: torch.device) -> dict[str, Any]:
     if config.bfloat16:
         encoder = encoder.to(torch.bfloat16)
     layers = LayerShape.bert(width=shape.hidden_size, inner=shape.intermediate_size, layers=shape.num_hidden_layers)
-    titles = np.sort(title_lengths(np.random.default_rng(config.seed), config.segments, longest=config.tokens))
-    loads = {
-        "full": _padded(encoder, np.full(config.segments, config.tokens), config, device),
-        "titles": _padded(encoder, titles, config, device),
-        "rows": _in_rows(encoder, titles, config, device),
-    }
     peak = peak_flops(device, bfloat16=config.bfloat16)
-    found = {
-        name: _timed(encoder, load, layers, repeats=config.repeats, device=device, peak=peak)
-        for name, load in loads.items()
-    }
-    return {"config": asdict(config), "device": device_name(device), "peak_flops": peak, **found}
+    for name in config.loads:
+        if reason := _left_out(name, config, device):
+            yield name, {"left_out": reason}
+            continue
+        try:
+            load = _load(name, encoder, config, device)
+            yield name, _timed(encoder, load, layers, repeats=config.repeats, device=device, peak=peak)
+        except RuntimeError as error:  # no memory, or no compiler for this device: the other loads are measured
+            encoder.zero_grad()
+            free_cached(device)
+            words = " ".join(str(error).split())
+            yield name, {"left_out": f"{type(error).__name__}: {words[:500]}"}
+
+
+def _left_out(name: str, config: SpeedConfig, device: torch.device) -> str | None:
+    if name != "rows_flex":
+        return None
+    if device.type != "cuda":
+        return f"not on a {device.type}: there FlexAttention does not train with its compiled kernel"
+    if config.row_tokens % FLEX_BLOCK:
+        return f"rows of {config.row_tokens} tokens: FlexAttention takes multiples of {FLEX_BLOCK}"
+    return "FlexAttention has no dropout of attention weights" if config.attention_dropout else None
+
+
+def _load(name: str, encoder: SplitEncoder, config: SpeedConfig, device: torch.device) -> Load:
+    rng = np.random.default_rng(config.seed)
+    if name == "full":
+        return _padded(encoder, [(np.full(config.segments, config.tokens), config.tokens)], config, device)
+    if name == "titles":
+        titles = title_lengths(rng, _CHUNKS * config.segments, longest=config.tokens)
+        return _padded(encoder, _cut(titles, config.segments), config, device)
+    titles = title_lengths(rng, config.segments, longest=config.tokens)
+    return _in_rows(encoder, titles, config, device, flex=name == "rows_flex")
+
+
+def _cut(titles: NDArray[np.int64], segments: int) -> list[tuple[NDArray[np.int64], int]]:
+    """(lengths, what they are padded to) of each chunk; 0 is the length of a padding row."""
+    lengths = np.concatenate([np.zeros(1, np.int64), titles])  # row 0 is padding, as in training
+    forms = PaddedForms((segments, max(1, segments // 4)), Lengths(lengths, lengths, 1))
+    chunks = []
+    for places, rows in forms.cut(np.arange(1, len(lengths))):
+        rows_C = np.zeros(rows, np.int64)
+        rows_C[: len(places)] = 1 + places
+        chunks.append((lengths[rows_C], forms.form(rows_C).tokens))
+    return chunks
 
 
 def bert_shape(size: str) -> BertConfig:
@@ -119,33 +162,41 @@ def title_lengths(rng: np.random.Generator, segments: int, *, longest: int) -> N
     return np.clip(rng.poisson(TITLE_TOKENS - 3, segments) + 3, 3, longest)
 
 
-def _padded(encoder: SplitEncoder, lengths: NDArray[np.int64], config: SpeedConfig, device: torch.device) -> Load:
-    longest = int(lengths.max())
-    ids_CT = torch.randint(5, _VOCABULARY, (len(lengths), longest), device=device)
-    mask_CT = torch.arange(longest, device=device) < torch.from_numpy(lengths).to(device)[:, None]
+def _padded(
+    encoder: SplitEncoder, chunks: list[tuple[NDArray[np.int64], int]], config: SpeedConfig, device: torch.device
+) -> Load:
+    """`chunks`: see _cut."""
     forward = torch.compile(encoder, dynamic=False) if config.compiled else encoder
-    return Load(lambda: forward(ids_CT, mask_CT), lengths, np.full(len(lengths), longest))
+    forwards: list[Forward] = []
+    for length_C, tokens in chunks:
+        ids_CT = torch.randint(5, _VOCABULARY, (len(length_C), tokens), device=device)
+        seen_C = torch.from_numpy(np.maximum(length_C, 1)).to(device)  # a padding row shows one token
+        forwards.append(partial(forward, ids_CT, torch.arange(tokens, device=device) < seen_C[:, None]))
+    real_C = np.concatenate([length_C[length_C > 0] for length_C, _ in chunks])
+    return Load(forwards, real_C, np.concatenate([np.full(len(length_C), tokens) for length_C, tokens in chunks]))
 
 
-def _in_rows(encoder: SplitEncoder, lengths: NDArray[np.int64], config: SpeedConfig, device: torch.device) -> Load:
-    longest, width = int(lengths.max()), config.row_tokens
-    made = pack_rows(lengths[:, None], longest=longest, width=width)
+def _in_rows(
+    encoder: SplitEncoder, length_C: NDArray[np.int64], config: SpeedConfig, device: torch.device, *, flex: bool
+) -> Load:
+    longest, width = int(length_C.max()), config.row_tokens
+    made = pack_rows(length_C[:, None], longest=longest, width=width)
     maps = RowMaps.of(made.source_RW, segments=1, longest=longest).map(lambda each: torch.from_numpy(each).to(device))
     ids_RW = torch.randint(5, _VOCABULARY, made.source_RW.shape, device=device)
     forward = torch.compile(encoder.packed, dynamic=False) if config.compiled else encoder.packed
 
     def once() -> Tensor:
-        attention = encoder.packed_attention(maps)  # each chunk makes its own
-        return forward(ids_RW, attention)
+        return forward(ids_RW, PackedSegments(maps, first_layer=0, bus=False, flex=flex))  # each chunk makes its own
 
-    return Load(once, lengths, np.full(len(made.source_RW), width))
+    return Load([once], length_C, np.full(len(made.source_RW), width))
 
 
 def _timed(
     encoder: SplitEncoder, load: Load, shape: LayerShape, *, repeats: int, device: torch.device, peak: float
 ) -> dict[str, float]:
     def once() -> None:
-        load.forward()[:, 0].float().square().mean().backward()
+        for forward in load.forwards:
+            forward()[:, 0].float().square().mean().backward()
         for parameter in encoder.parameters():
             parameter.grad = None
 

@@ -80,3 +80,23 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     work()
     synchronize(device)
     return time.perf_counter() - began
+
+
+Moment = float | torch.cuda.Event
+
+
+def moment(device: torch.device) -> Moment:
+    """Now; on a GPU, when it has done what it was given: the host, which reads nothing from it, may be far ahead."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def seconds_between(before: Moment, after: Moment) -> float:
+    """Seconds from one moment to another of the same device, which has passed both."""
+    if isinstance(before, torch.cuda.Event):
+        return float(before.elapsed_time(after)) / 1e3
+    assert isinstance(after, float), "of the same device"
+    return after - before

@@ -53,7 +53,7 @@ class ReadConfig(CacheConfig):
 
     def packed(self, place: Place) -> Packed:
         """The directory at the place, read in this way."""
-        return Packed(place, self, self.verify)
+        return Packed(Place.of(place), self, self.verify)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,8 @@ def _in_sizes(order: IntArray, sizes: Sequence[int], *, few: bool = False) -> It
     start = 0
     while start < len(order):
         left = len(order) - start
-        fitting = (size for size in sizes if size <= left or (few and _saves_chunks(size, left, sizes)))
-        size = max(fitting, default=min(sizes))
+        taken = (size for size in sizes if size <= left or (few and _saves_chunks(size, left, sizes)))
+        size = max(taken, default=min(sizes))
         yield Cut(order[start : start + size], size)
         start += size
 
@@ -184,11 +184,11 @@ class PackedForms:
         while start < len(rows):
             left = len(rows) - start
             for size in reversed(sizes):
-                fitting = self._fitting(tokens_N[start : start + size], self._packed_rows[size])
-                if fitting < left or _saves_chunks(size, left, sizes):
+                taken = self._count_within(tokens_N[start : start + size], self._packed_rows[size])
+                if taken < left or _saves_chunks(size, left, sizes):
                     break
-            cuts.append(Cut(np.arange(start, start + fitting), size))
-            start += fitting
+            cuts.append(Cut(np.arange(start, start + taken), size))
+            start += taken
         return cuts
 
     def form(self, rows_C: IntArray) -> ChunkForm | None:
@@ -198,7 +198,7 @@ class PackedForms:
             return None
         return ChunkForm(self._lengths.segments, self._lengths.longest, packed_rows)
 
-    def _fitting(self, tokens_N: IntArray, packed_rows: int) -> int:
+    def _count_within(self, tokens_N: IntArray, packed_rows: int) -> int:
         """How many of the first items fit into this number of rows."""
         count = int(np.searchsorted(np.cumsum(tokens_N), packed_rows * self._width, side="right"))
         while (needed := self._rows_needed(tokens_N[:count], self._width)) > packed_rows:

@@ -68,9 +68,9 @@ def best_fit(tokens_C: IntArray, width: int) -> tuple[IntArray, IntArray, int]:
     free = 0  # bit n is set where with_room[n] is not empty: finds the smallest room without a search
     rows, row_of, offset_of = 0, [], []
     for size in tokens_C[order].tolist():
-        fitting = free >> size
-        if fitting:
-            room = size + (fitting & -fitting).bit_length() - 1
+        roomy = free >> size
+        if roomy:
+            room = size + (roomy & -roomy).bit_length() - 1
             row = with_room[room].pop()
             if not with_room[room]:
                 free &= ~(1 << room)

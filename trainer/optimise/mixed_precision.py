@@ -48,7 +48,7 @@ class StepEncoder:
         self._gradients: tuple[FlatGradients, Tensor] | None = None  # of the copy, and of the masters in that order
         self._reducer: BucketReducer | None = None
 
-    def __call__(self, tensors: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, tensors: Mapping[str, Tensor], /) -> Tensor:
         """Vectors of the result of `arrays` on the device, with a graph if gradients are enabled."""
         if self._encoder.training is not self._masters.training:
             self._encoder.train(self._masters.training)

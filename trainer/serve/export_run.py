@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from schemas.embedding import EMBEDDINGS
@@ -49,6 +48,7 @@ from trainer.serve.export_files import (
 from trainer.serve.export_folder import export_folder, export_lock
 from trainer.serve.index import Built, IndexKind, build_index
 from trainer.serve.user_clicks import histories, user_state
+from trainer.setup.automatic import EncodeConfig, device_of
 from trainer.setup.prepare import Prepared, Progress, prepare_to_encode
 
 USERS = 512  # users of the evaluation impressions, whose searches measure an approximate index's recall
@@ -76,7 +76,7 @@ def export(
     lake: Path | Place | None,
     kind: IndexKind,
     store: Path | None,
-    device: torch.device,
+    encode: EncodeConfig,
     progress: Progress,
 ) -> dict[str, Any]:
     """Brings the embeddings table and the folder `out` up to date with checkpoint and data; returns a summary.
@@ -86,7 +86,7 @@ def export(
     """
     with export_lock(out):
         earlier = earlier_export(out)
-        request = _request(checkpoint, data, (out, lake), store=store, device=device)
+        request = _request(checkpoint, data, (out, lake), store=store, encode=encode)
         if earlier is not None and _is_same(earlier, request, kind) and is_complete(out, earlier):
             return {"encoded": 0, "written": 0, **asdict(earlier)}
         vector_ND, encoded = _vectors(request, progress)
@@ -101,11 +101,12 @@ def _request(
     places: tuple[Path, Path | Place | None],
     *,
     store: Path | None,
-    device: torch.device,
+    encode: EncodeConfig,
 ) -> _ExportRequest:
     path, (out, lake) = resolve_checkpoint(checkpoint), places
     saved = load_checkpoint(path)
-    prepared, stored = prepare_to_encode(saved, data, store=store, device=device)
+    device = device_of(encode.device)
+    prepared, stored = prepare_to_encode(saved, data, store=store, device=device, precision=encode.precision)
     manifest, tokens = prepared.directory.manifest, prepared.directory.token_table()
     if lake is not None:
         catalogue = Catalogue.read(lake, manifest)

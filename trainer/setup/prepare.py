@@ -5,34 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from schemas.errors import InputError
 from trainer.checkpoint.files import Checkpoint, ResumeError, checkpoint_errors
-from trainer.checkpoint.retention import Checkpoints
 from trainer.config import TrainConfig
 from trainer.cost.memory import bytes_between_steps
-from trainer.cost.precision import AskedPrecision, multiplies_bfloat16, resolved, use_tensor_cores
+from trainer.cost.precision import AskedPrecision, use_tensor_cores
 from trainer.data.directory import Packed, PackedDirectory
-from trainer.encode.policies import CPU_CHUNK_SIZES, GPU_CHUNK_SIZES, WAITING_POLICIES
+from trainer.encode.policies import WAITING_POLICIES
 from trainer.model.frozen import weights_sha256
 from trainer.model.half_copy import half_copy
 from trainer.model.item_input import ItemInput
 from trainer.model.split_encoder import SplitEncoder
 from trainer.model.text_encoder import TextEncoder
-from trainer.ranks.process_group import ALONE, Ranks, leader_first, summed
+from trainer.ranks.process_group import ALONE, Ranks, leader_first
+from trainer.setup.automatic import in_precision, resolved_alone
 from trainer.setup.encoder_trial import TrialRequest, try_encoder
 from trainer.setup.frozen_store import found_store, frozen_store, rows_needed
 from trainer.setup.item_rows import clicks_per_row
 from trainer.setup.token_check import check_tokens
 from trainer.tasks.ranking import RankingHead
 
-DeviceName = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[int, int], None]  # (rows done, rows in all)
 
 
@@ -69,47 +67,6 @@ class Prepared:
         return cast(RankingHead, self.model["head"])
 
 
-def device_of(name: DeviceName) -> torch.device:
-    """The named device; `auto` takes a GPU if there is one. InputError for `cuda` without a GPU."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda, but torch sees no GPU here: use --device cpu or auto")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def resolve_for_device(config: TrainConfig, device: torch.device, ranks: Ranks, *, begun: Path | None) -> TrainConfig:
-    """The config with run.precision `auto`, planner.chunk_sizes None and run.streams 0 resolved: to those of the
-    checkpoints in the folder `begun`, or else by the device and the number of ranks; bfloat16 only if the devices of
-    all ranks take it. All ranks must call this."""
-    state = Checkpoints(begun, config.run.keep_checkpoints).newest_state() if begun else None
-    if state is not None:
-        with checkpoint_errors(begun):
-            config = _resolved(config, like=TrainConfig.from_dict(dict(state["config"])))
-    half = summed([float(resolved(config.run.precision, device) == "bfloat16")])[0] == ranks.world
-    return _resolved(config, like=_of_device(config, device, half=half, world=ranks.world))
-
-
-def _of_device(config: TrainConfig, device: torch.device, *, half: bool, world: int) -> TrainConfig:
-    streams = 1 if config.planner.share_encoding else min(world, config.run.batches_per_step)  # one cache or several
-    sizes = GPU_CHUNK_SIZES if device.type == "cuda" else CPU_CHUNK_SIZES
-    return replace(
-        config,
-        run=replace(config.run, precision="bfloat16" if half else "float32", streams=streams),
-        planner=replace(config.planner, chunk_sizes=sizes),
-    )
-
-
-def _resolved(config: TrainConfig, *, like: TrainConfig) -> TrainConfig:
-    """The config; where it leaves something to the device and the ranks, as `like` has it."""
-    streams = min(config.run.streams or like.run.streams, config.run.batches_per_step)
-    precision = like.run.precision if config.run.precision == "auto" else config.run.precision
-    sizes = like.planner.chunk_sizes if config.planner.chunk_sizes is None else config.planner.chunk_sizes
-    return replace(
-        config,
-        run=replace(config.run, precision=precision, streams=streams),
-        planner=replace(config.planner, chunk_sizes=sizes),
-    )
-
-
 def build_model(config: TrainConfig) -> nn.ModuleDict:
     """Untrained text encoder and task head, drawn from the run's seed."""
     torch.manual_seed(config.run.seed)
@@ -141,16 +98,8 @@ def prepare_again(
     ranks: Ranks = ALONE,
 ) -> Prepared:
     """`data` prepared with the checkpoint's own config; the weights are still untrained."""
-    config = _in_precision(config_of(checkpoint), precision, device)
+    config = in_precision(config_of(checkpoint), precision, device)
     return prepare(config, data, store=store, device=device, progress=lambda *_: None, ranks=ranks)
-
-
-def _in_precision(trained: TrainConfig, precision: AskedPrecision, device: torch.device) -> TrainConfig:
-    """The config with `precision`; auto = that of training where the device multiplies it, else float32."""
-    if precision == "auto":
-        able = trained.run.precision != "bfloat16" or multiplies_bfloat16(device)
-        precision = trained.run.precision if able else "float32"
-    return replace(trained, run=replace(trained.run, precision=precision))
 
 
 def config_of(checkpoint: Checkpoint) -> TrainConfig:
@@ -183,8 +132,7 @@ def prepare(
 ) -> Prepared:
     """Open `data`, load and try the language model, fill or open the store of frozen output (by default
     `<data>.frozen`; for data behind a URL in the cache). Ranks wait for each other only there: the leader fills it."""
-    half = resolved(config.run.precision, device) == "bfloat16"
-    config = _resolved(config, like=_of_device(config, device, half=half, world=1))
+    config = resolved_alone(config, device)
     use_tensor_cores(device)
     directory, model, split = _opened(config, data)
     clicks_V, batch_rows = clicks_per_row(directory, config)
@@ -224,7 +172,7 @@ def prepare_to_encode(
     precision: AskedPrecision = "auto",
 ) -> tuple[Prepared, NDArray[np.int64]]:
     """(the checkpoint's weights on `data`, the item rows whose frozen output is stored); writes nothing."""
-    config = _in_precision(config_of(checkpoint), precision, device)
+    config = in_precision(config_of(checkpoint), precision, device)
     directory, model, split = _opened(config, data)
     load_weights(model, checkpoint)
     split.to_device(device)

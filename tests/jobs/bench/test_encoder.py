@@ -17,15 +17,18 @@ from trainer.cost.flops import LayerShape, layer_flops
 
 
 def test_runs_without_spark_petastorm_and_command_line_libraries(tmp_path: Path) -> None:
-    done = bench(tmp_path, "encoder", "--size", "tiny", "--segments", "64", "--repeats", "2")
+    done = bench(tmp_path, "encoder", "--size", "tiny", "--segments", "64", "--repeats", "1", "--no-bfloat16")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = lines[-1]
+    loads = ["full", "titles", "rows_sdpa", "rows_flex"]
+    assert [[name for name in loads if name in line] for line in lines[:4]] == [loads[: n + 1] for n in range(4)]
     assert found["full"]["hardware_mfu"] == found["full"]["useful_mfu"] > 0
     assert 0 < found["titles"]["useful_mfu"] < found["titles"]["hardware_mfu"]
-    assert found["titles"]["useful_mfu"] > 0
-    assert found["rows"]["tokens_per_second"] > 0
-    assert found["rows"]["hardware_mfu"] < 2 * found["rows"]["useful_mfu"]  # rows of 128 have little padding
+    assert found["rows_sdpa"]["tokens_per_second"] > 0
+    assert found["rows_sdpa"]["hardware_mfu"] < 2 * found["rows_sdpa"]["useful_mfu"]  # rows of 128 have little padding
     assert found["full"]["peak_bytes"] > found["titles"]["peak_bytes"] > 0
+    assert found["rows_flex"]["left_out"].startswith("not on a cpu")
     refused = bench(tmp_path, "encoder", "--size", "huge")
     assert refused.returncode == 2
     assert "use tiny, minilm, base" in refused.stderr
@@ -42,6 +45,8 @@ def test_the_formula_counts_what_torch_counts(size: str) -> None:
 
 
 def test_invalid_sizes_are_rejected() -> None:
+    with pytest.raises(ValueError, match=r"--loads names \['rows'\]: use full, titles, rows_sdpa, rows_flex"):
+        SpeedConfig(loads=("full", "rows"))
     with pytest.raises(ValueError, match="--tokens 4 or more"):
         SpeedConfig(tokens=2)
     with pytest.raises(ValueError, match="a row must hold a segment of 32"):

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from jobs.bench.one_by_one import LOG, RECORD, Benchmark, run_one_by_one
 from tests.conftest import REPOSITORY
 
@@ -66,8 +68,28 @@ def test_of_very_long_output_the_end_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / LOG).stat().st_size < 1_100_000
 
 
+def test_figures_so_far_are_on_disk_while_a_benchmark_runs_and_stay_when_it_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.bench.one_by_one._LOOK_SECONDS", 0.2)
+    file = str(tmp_path / RECORD)
+    seen = (
+        "import json, time\nprint('{\"a\": 1}', flush=True)\nends = time.monotonic() + 60\n"
+        f"while not (found := json.load(open({file!r}))['results'][1:]) and time.monotonic() < ends: time.sleep(0.1)\n"
+        "print(json.dumps({'a': 1, 'seen': found}), flush=True)\ntime.sleep(600)"
+    )
+    record = run_one_by_one([script("good", "print('{}')"), script("cut", seen, 6.0)], tmp_path, seconds=300, about={})
+    cut = by_name(record)["cut"]
+    (running,) = cut["found"]["seen"]
+    assert (running["name"], running["state"], running["found"]) == ("cut", "running", {"a": 1})
+    assert (cut["state"], cut["found"]["a"], len(record["results"])) == ("out of time", 1, 2)
+
+
 def test_sigterm_keeps_the_results_and_leaves_no_process(tmp_path: Path) -> None:
-    wait = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\n__import__('time').sleep(600)"
+    wait = (
+        "print('{\"b\": 2}', flush=True)\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\n__import__('time').sleep(600)"
+    )
     program = (
         "from pathlib import Path\n"
         "from jobs.bench.one_by_one import Benchmark, run_one_by_one, stop_on_sigterm\nstop_on_sigterm()\n"
@@ -76,10 +98,12 @@ def test_sigterm_keeps_the_results_and_leaves_no_process(tmp_path: Path) -> None
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen([sys.executable, "-c", program], env=environment)
-    while process.poll() is None and not (tmp_path / "pid").exists():
+    record_file = tmp_path / "out" / RECORD
+    while process.poll() is None and not (record_file.exists() and '"b": 2' in record_file.read_text()):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=300) == 143
-    record = json.loads((tmp_path / "out" / RECORD).read_text())
-    assert (record["complete"], [result["name"] for result in record["results"]]) == (False, ["good"])
+    record = json.loads(record_file.read_text())
+    states = {result["name"]: result["state"] for result in record["results"]}
+    assert (record["complete"], states) == (False, {"good": "done", "long": "running"})
     assert not Path("/proc", (tmp_path / "pid").read_text()).exists()

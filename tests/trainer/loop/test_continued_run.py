@@ -95,7 +95,10 @@ def test_what_the_first_step_looks_up_are_the_checkpoints_vectors(
     looked_up = np.setdiff1d(step.plan.rows_N, step.plan.change.encoded)
     assert len(looked_up) > 5
     slots = np.searchsorted(step.plan.rows_N, looked_up)
-    assert torch.equal(leaf_ND[slots], saved.tensors["table-0"]["vector_VD"][looked_up])
+    table = saved.tensors["table-0"]
+    places = np.searchsorted(table["row_R"].numpy(), looked_up)
+    assert table["row_R"][places].tolist() == looked_up.tolist()
+    assert torch.equal(leaf_ND[slots], table["vector_RD"][places])
 
 
 def moments_of(trainer: Trainer) -> dict[str, Tensor]:
@@ -141,20 +144,23 @@ def test_each_rank_begins_with_the_freshest_vectors(
     config: TrainConfig, data: Path, earlier: Trainer, tmp_path: Path
 ) -> None:
     saved = earlier.checkpoint()
-    planner, table = saved.tensors["planner-0"], saved.tensors["table-0"]
-    other = {**planner, "last_encode_V": planner["last_encode_V"].clone()}
-    other["last_encode_V"][5], other["last_encode_V"][6] = DONE - 1, NEVER
+    table = saved.tensors["table-0"]
+    both, only_first = table["row_R"][:2].tolist()
+    ours_R, theirs_R = table["last_encode_R"].clone(), table["last_encode_R"].clone()
+    ours_R[0], ours_R[1], theirs_R[0] = 3, DONE - 2, DONE - 1
+    of_second = torch.arange(len(ours_R)) != 1
+    second = {**table, "last_encode_R": theirs_R, "vector_RD": table["vector_RD"] + 1}
     tensors = {
-        "planner-1": other,
-        "table-1": {"vector_VD": table["vector_VD"] + 1},
+        "table-0": {**table, "last_encode_R": ours_R},
+        "planner-1": saved.tensors["planner-0"],
+        "table-1": {name: tensor[of_second] for name, tensor in second.items()},
         "random-1": saved.tensors["random-0"],
     }
-    planner["last_encode_V"][5], planner["last_encode_V"][6] = 3, DONE - 2
     two = replace(saved, tensors={**saved.tensors, **tensors}, state={**saved.state, "ranks": 2})
     trainer, _ = continuing(config, data, kept(two, tmp_path / "checkpoint"))
-    assert trainer.planner.state_dict().last_encode_V[[5, 6]].tolist() == [DONE - 1, DONE - 2]
-    assert torch.equal(trainer.table.vector_VD[5], table["vector_VD"][5] + 1)
-    assert torch.equal(trainer.table.vector_VD[6], table["vector_VD"][6])
+    assert trainer.planner.state_dict().last_encode_V[[both, only_first]].tolist() == [DONE - 1, DONE - 2]
+    assert torch.equal(trainer.table.vector_VD[both], table["vector_RD"][0] + 1)
+    assert torch.equal(trainer.table.vector_VD[only_first], table["vector_RD"][1])
 
 
 @pytest.mark.parametrize("policy", ["once", "cached", "accumulated", "carried"])
@@ -185,7 +191,7 @@ def test_gradients_that_wait_stay_behind(config: TrainConfig, data: Path, tmp_pa
         trainer = start(of_policy, data)
         advance(trainer, 6)
         saved = trainer.checkpoint()
-        assert saved.tensors["table-0"]["waiting_VD"].any()
+        assert saved.tensors["table-0"]["waiting_QD"].any()
         continued, _ = continuing(of_policy, data, kept(saved, tmp_path / policy))
         state = continued.planner.state_dict()
         assert continued.table.waiting_VD is not None
@@ -227,12 +233,13 @@ def test_vectors_and_moments_of_another_shape_are_refused_by_name(
     config: TrainConfig, data: Path, earlier: Trainer, tmp_path: Path
 ) -> None:
     saved = earlier.checkpoint()
-    last_encode_V = saved.tensors["planner-0"]["last_encode_V"]
+    last_encode_R = saved.tensors["table-0"]["last_encode_R"]
+    rows = len(last_encode_R)
     wrong = [
-        changed(saved, "table-0", vector_VD=torch.zeros(31, 9)),
-        changed(saved, "table-0", vector_VD=torch.zeros(30, 8)),
-        changed(saved, "planner-0", last_encode_V=last_encode_V[1:]),
-        changed(saved, "planner-0", last_encode_V=last_encode_V + DONE),
+        changed(saved, "table-0", vector_RD=torch.zeros(rows, 9)),
+        changed(saved, "table-0", vector_RD=torch.zeros(rows - 1, 8)),
+        changed(saved, "table-0", last_encode_R=last_encode_R[1:]),
+        changed(saved, "table-0", last_encode_R=last_encode_R + DONE),
         changed(saved, "optimiser", **{"head/0/exp_avg": torch.zeros(2)}),
         changed(saved, "optimiser", **{"head/99/exp_avg": torch.zeros(2)}),
         replace(saved, tensors={**saved.tensors, "optimiser": {"x": torch.zeros(1)}}),

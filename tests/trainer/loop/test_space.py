@@ -22,6 +22,7 @@ from trainer.checkpoint.files import Checkpoint, load_checkpoint, save_checkpoin
 from trainer.loop.metrics_log import RunLog
 from trainer.serve.export_folder import export_folder
 from trainer.serve.export_run import export
+from trainer.setup.automatic import EncodeConfig
 from trainer.setup.prepare import prepare
 
 CPU = torch.device("cpu")
@@ -77,7 +78,7 @@ def test_an_export_that_finds_no_room_leaves_nothing_behind(made: Path, disk: Pa
             lake=made / "lake" if in_lake else None,
             kind="flat",
             store=None,
-            device=CPU,
+            encode=EncodeConfig(device="cpu"),
             progress=lambda *_: None,
         )
     assert [path.name for path in disk.iterdir()] == [".out.lock"]  # empty and unlocked: it stays next to the folder

@@ -207,7 +207,11 @@ def test_a_checkpoint_that_lacks_something_is_refused(config: TrainConfig, data:
 
 def changing(trainer: Trainer) -> list[dict[str, Any]]:
     """The tensors that a step changes."""
-    parts = [trainer.model.state_dict(), trainer.optimiser.state_dict()["groups"], trainer.table.state_dict()]
+    parts = [
+        trainer.model.state_dict(),
+        trainer.optimiser.state_dict()["groups"],
+        {"vector_VD": trainer.table.vector_VD},
+    ]
     return copy.deepcopy(parts)
 
 

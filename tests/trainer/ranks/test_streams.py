@@ -19,7 +19,7 @@ from trainer.loop.session import TrainingSession
 from trainer.loop.trainer import Trainer
 from trainer.ranks.process_group import Ranks
 from trainer.run_config import RunConfig
-from trainer.setup.prepare import resolve_for_device
+from trainer.setup.automatic import resolve_for_device
 
 CPU = torch.device("cpu")
 

@@ -16,6 +16,7 @@ from tests.packed import packed_directory, tiny_plm
 from trainer.serve.export_place import export_at
 from trainer.serve.export_run import export
 from trainer.serve.opened_export import Export
+from trainer.setup.automatic import EncodeConfig
 
 CPU = torch.device("cpu")
 
@@ -35,7 +36,14 @@ def exported(made: Path, seed: int, place: Place) -> int:
     data, checkpoint = made / "packed", made / f"run-{seed}" / "checkpoint"
     with export_at(place) as folder:
         done = export(
-            checkpoint, data, folder, lake=None, kind="flat", store=None, device=CPU, progress=lambda *_: None
+            checkpoint,
+            data,
+            folder,
+            lake=None,
+            kind="flat",
+            store=None,
+            encode=EncodeConfig(device="cpu"),
+            progress=lambda *_: None,
         )
     return int(done["encoded"])
 

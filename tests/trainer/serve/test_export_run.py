@@ -29,6 +29,7 @@ from trainer.serve.encode_items import encode_all
 from trainer.serve.export_run import export
 from trainer.serve.index import IndexKind, vectors_of
 from trainer.serve.opened_export import Export
+from trainer.setup.automatic import EncodeConfig
 from trainer.setup.prepare import load_weights, prepare_again, prepare_to_encode
 
 CPU = torch.device("cpu")
@@ -54,7 +55,7 @@ def exported(
         lake=made / "lake" if lake else None,
         kind=kind,
         store=None,
-        device=CPU,
+        encode=EncodeConfig(device="cpu"),
         progress=lambda *_: None,
     )
 
