@@ -47,7 +47,7 @@ class FlatGradients:
         return self.flat[start:end]
 
     def buckets(self, part: str, numbers: int) -> list[Bucket]:
-        """The part of `of` in pieces of whole parameters, each of at least `numbers` gradients but the last."""
+        """The part of `of` in buckets, each of at least `numbers` gradients but the last, that divide no parameter."""
         found: list[Bucket] = []
         start = end = 0
         held: list[nn.Parameter] = []

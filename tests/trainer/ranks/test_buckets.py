@@ -228,7 +228,7 @@ def test_a_compiled_pass_sends_buckets_too(sent: list[Any]) -> None:
         assert sent[4:] == [None] * 4
 
 
-def test_buckets_hold_whole_parameters() -> None:
+def test_buckets_do_not_divide_parameters() -> None:
     parameters = [nn.Parameter(torch.zeros(size)) for size in (1, 2, 5, 1)]
     gradients = FlatGradients({"head": [nn.Parameter(torch.zeros(7))], "encoder": parameters, "none": []}, extra=3)
     found = gradients.buckets("encoder", 3)
