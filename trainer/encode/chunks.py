@@ -14,20 +14,17 @@ from torch import Tensor
 
 from trainer.encode.cutting import Cut, IntArray
 
-# The input of one chunk of C items, on the device, by name.
-ChunkInput = Mapping[str, Tensor]
+ChunkInput = Mapping[str, Tensor]  # the input of one chunk of C items, on the device, by name
 
 
 class Encode(Protocol):
-    """Encodes chunks."""
+    """Encodes chunks and back-propagates them."""
 
-    def __call__(self, given: ChunkInput, /) -> Tensor:
-        """The vectors (C, D) of a chunk; those of padding rows are never read."""
-        ...
+    def __call__(self, tensors: ChunkInput, /) -> Tensor:
+        """A chunk's vectors (C, D); those of padding rows are never read."""
 
-    def collect(self) -> None:
-        """Called after each chunk's backward pass: adds up gradients that are not where the optimiser reads them."""
-        ...
+    def backward(self, vector_CD: Tensor, gradient_CD: Tensor, *, last: bool) -> None:
+        """Back-propagates a chunk's vectors; `last`: no other chunk of this step comes after it."""
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -95,8 +95,8 @@ class VectorTable:
         gradient_ND = self._with_collected(step, count)
         gradient_ND = torch.cat([gradient_ND, gradient_ND.new_zeros(1, gradient_ND.shape[1])])  # the last: of padding
         for number, chunk in enumerate(step.plan.backward):
-            torch.autograd.backward(self._graph_of(step, chunk), gradient_ND[step.index[f"backward_{number}_C"]])
-            self._encode.collect()
+            gradient_CD = gradient_ND[step.index[f"backward_{number}_C"]]
+            self._encode.backward(self._graph_of(step, chunk), gradient_CD, last=chunk is step.plan.backward[-1])
 
     @torch.no_grad()
     def stage(self, step: PlacedPlan, count: float, finite: Tensor) -> None:

@@ -17,6 +17,7 @@ from torch.multiprocessing.spawn import start_processes
 from trainer.data.batch import StepBatch
 from trainer.encode.policies import PlannerConfig
 from trainer.exact.scene import Scene, SceneConfig
+from trainer.ranks.process_group import Ranks
 
 WORLD = 2
 
@@ -49,7 +50,7 @@ def _work(rank: int, config: SceneConfig, policy: PlannerConfig, folder: str) ->
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
     scene = Scene(config)
     counts = [batch.weight_sum for batch in scene.batches]
-    found = scene.gradients(policy, batches=shares(scene.batches, rank), counts=counts, rank=rank)
+    found = scene.gradients(policy, batches=shares(scene.batches, rank), counts=counts, ranks=Ranks(rank, WORLD))
     if rank == 0:
         np.save(Path(folder) / "total.npy", found.total().numpy())
     dist.barrier()

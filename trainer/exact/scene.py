@@ -28,12 +28,14 @@ from trainer.model.user_encoder import UserEncoderConfig
 from trainer.optimise.finite import FiniteWatch
 from trainer.optimise.mixed_precision import StepEncoder
 from trainer.optimise.optimiser import Optimiser, OptimiserConfig
+from trainer.ranks.process_group import ALONE, Ranks
 from trainer.tasks.ranking import RankingHead
 
 CPU = torch.device("cpu")
 SIZES = (6, 2)
 ONCE = PlannerConfig(policy="once", chunk_sizes=SIZES)
 _WIDTH = 16
+_BUCKET = 1000  # gradients: several in each layer
 _NO_UPDATE = OptimiserConfig(encoder_learning_rate=0.0, learning_rate=0.0, clip_norm=1e300)
 
 # Plan -> factor (N,) on the leaf's gradient. Controls use it to switch a mechanism off.
@@ -107,12 +109,13 @@ class Scene:
         kept_chunks: int | None = None,
         dropout: bool = False,
         seed: int = 3,
-        rank: int = 0,
+        ranks: Ranks = ALONE,
         spoil: Spoil | None = None,
     ) -> Gradients:
-        """The gradients of `policy` over one epoch of `batches`. `counts`: over all ranks, if there are several."""
+        """The gradients of `policy` over one epoch of `batches`. `counts`: over all ranks, if there are several, whose
+        sums are taken in small buckets."""
         batches = self.batches if batches is None else batches
-        planner = make_planner(policy, rows=self.rows, seed=seed, rank=rank)
+        planner = make_planner(policy, rows=self.rows, seed=seed, rank=ranks.rank)
         encode = StepEncoder(self.encoder, self.items)
         maker = StepMaker(lambda chunk: encode.arrays(chunk.rows_C, real=chunk.items))
         table = VectorTable(
@@ -126,11 +129,13 @@ class Scene:
         )
         parameters = trained_parameters(self.encoder, self.head)
         optimiser = Optimiser(_NO_UPDATE, parameters, steps=len(batches))
+        if ranks.world > 1:
+            optimiser.reducer = encode.reducer(optimiser.gradients, "encoder", numbers=_BUCKET)
         watch = FiniteWatch(CPU)
         self.encoder.train(dropout)
         found = Gradients([], [], list(counts or [batch.weight_sum for batch in batches]))
         for step, batch in enumerate(batches):
-            asked = [np.zeros(0, np.int64)] * rank + [batch.ask_M]
+            asked = [np.zeros(0, np.int64)] * ranks.rank + [batch.ask_M]
             plan = planner.plan(step, asked, last=step + 1 == len(batches))
             placed, tensors = maker.made(plan, batch, count=found.counts[step], completes=True).to(CPU)
             tensors = replace(tensors, weight_BP=tensors.weight_BP.double())

@@ -87,6 +87,8 @@ def make_parts(prepared: Prepared, ranks: Ranks) -> Parts:
     total_steps = _steps_in(reader, prepared, run.epochs)
     optimiser = _optimiser(prepared, total_steps)
     encode.send_to(optimiser.gradients, "encoder")
+    if ranks.world > 1:
+        optimiser.reducer = encode.reducer(optimiser.gradients, "encoder")
     return Parts(
         prepared=prepared,
         ranks=ranks,

@@ -13,7 +13,6 @@ from trainer.encode.vector_table import VectorTable
 from trainer.model.text_encoder import TextEncoder
 from trainer.optimise.finite import FiniteWatch
 from trainer.optimise.optimiser import Optimiser, Parameters
-from trainer.ranks.process_group import sum_in_place
 
 Head = Callable[[Tensor, StepTensors], Tensor]  # leaf (N, D), batch -> loss summed over targets
 
@@ -43,8 +42,11 @@ def train_step(
     loss = head(leaf_ND, batch)
     if loss.requires_grad:
         loss.backward()  # ends at the leaf: each item's gradient is summed there
+    reached, bad_losses, _ = extra = optimiser.gradients.extra
+    _fill(extra, bool(plan.backward), loss, stop)
+    optimiser.begin_sums()  # over ranks
     table.backward_encoder(placed, count)  # and goes through the encoder once, now or with a later step's
-    reached, bad_losses, _ = _summed(optimiser, plan.update_encoder, bool(plan.backward), loss, stop)
+    optimiser.finish_sums(update_encoder=plan.update_encoder)
     averaged = optimiser.average(count, update_encoder=plan.update_encoder)
     finite = watch.observe(plan.step, loss, [*averaged.norms.values()], bad_losses)
     table.stage(placed, count, finite)
@@ -54,15 +56,12 @@ def train_step(
 
 
 @torch.no_grad()
-def _summed(optimiser: Optimiser, update_encoder: bool, reached: bool, loss: Tensor, stop: bool) -> Tensor:
-    """Sum over ranks, at once: the gradients that the step updates with, and (EXTRA,) the numbers of ranks that
-    back-propagated to the encoder, whose loss is not finite, and that ask to stop."""
-    extra = optimiser.gradients.extra
+def _fill(extra: Tensor, reached: bool, loss: Tensor, stop: bool) -> None:
+    """This rank's share of (EXTRA,) the numbers of ranks that back-propagate to the encoder, whose loss is not finite,
+    and that ask to stop."""
     extra[0].fill_(float(reached))
     extra[1].copy_(~torch.isfinite(loss))
     extra[2].fill_(float(stop))
-    sum_in_place(optimiser.due(update_encoder=update_encoder))
-    return extra
 
 
 def trained_parameters(encoder: TextEncoder, head: nn.Module) -> Parameters:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from trainer.ranks.buckets import Bucket
+
 
 class FlatGradients:
     """The gradients of some parts in one buffer, in the order of the parts, after `extra` numbers for other sums.
@@ -43,6 +45,19 @@ class FlatGradients:
         """The gradients of a part, flat."""
         start, end = self._spans[part]
         return self.flat[start:end]
+
+    def buckets(self, part: str, numbers: int) -> list[Bucket]:
+        """The part of `of` in buckets, each of at least `numbers` gradients but the last, that divide no parameter."""
+        found: list[Bucket] = []
+        start = end = 0
+        held: list[nn.Parameter] = []
+        for parameter in self.parts[part]:
+            held.append(parameter)
+            end += parameter.numel()
+            if end - start >= numbers or parameter is self.parts[part][-1]:
+                found.append(Bucket(slice(start, end), held))
+                start, held = end, []
+        return found
 
     def up_to(self, part: str) -> Tensor:
         """The extra numbers and the gradients of all parts up to this one, flat."""

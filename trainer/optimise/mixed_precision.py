@@ -14,14 +14,17 @@ from trainer.model.item_input import ItemInput, on_device
 from trainer.model.text_encoder import TextEncoder
 from trainer.optimise.compiled import FORMS, Compiler, compiled_for
 from trainer.optimise.gradients import FlatGradients
+from trainer.ranks.buckets import BUCKET_NUMBERS, BucketReducer
+
+_ALL = slice(None)
 
 
 class StepEncoder:
     """A chunk's input -> vectors (C, D) with gradient to the master weights, which are the given encoder's own.
 
-    With half precision, a bfloat16 copy computes; `collect` adds its gradients to the masters' in float32 after each
-    chunk, so that chunks, ranks, clipping and AdamW use full precision (mixed precision, Micikevicius et al. 2018,
-    section 3.1).
+    With half precision, a bfloat16 copy computes; its gradients are added to the masters' in float32 after each chunk,
+    so that chunks, ranks, clipping and AdamW use full precision (mixed precision, Micikevicius et al. 2018, section
+    3.1).
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class StepEncoder:
         trained = [pair for pair in zip(self._encoder.parameters(), encoder.parameters(), strict=True) if half]
         self._copy_of = {id(master): own for own, master in trained if master.requires_grad}
         self._gradients: tuple[FlatGradients, Tensor] | None = None  # of the copy, and of the masters in that order
+        self._reducer: BucketReducer | None = None
 
     def __call__(self, tensors: Mapping[str, Tensor], /) -> Tensor:
         """Vectors of the result of `arrays` on the device, with a graph if gradients are enabled."""
@@ -72,13 +76,31 @@ class StepEncoder:
             own = FlatGradients({part: [self._copy_of[id(master)] for master in gradients.parts[part]]})
             self._gradients = (own, gradients.of(part))
 
+    def reducer(self, gradients: FlatGradients, part: str, *, numbers: int = BUCKET_NUMBERS) -> BucketReducer:
+        """Sums this part over ranks; from now on it begins during the backward pass of a step's last chunk.
+
+        To be called after `send_to`. `numbers`: gradients in a bucket, at least.
+        """
+        own, masters = self._gradients or (gradients, gradients.of(part))
+        self._reducer = BucketReducer(masters, own.buckets(part, numbers), self.collect)
+        return self._reducer
+
+    def backward(self, vector_CD: Tensor, gradient_CD: Tensor, *, last: bool) -> None:
+        """Back-propagate a chunk's vectors to the masters' gradients; `last`: it is the step's last chunk."""
+        sums = self._reducer if last else None
+        if sums is not None:
+            sums.arm()
+        torch.autograd.backward(vector_CD, gradient_CD)
+        if sums is None:  # a bucket is collected before it is sent: afterwards it is being summed
+            self.collect()
+
     @torch.no_grad()
-    def collect(self) -> None:
-        """Add the copy's gradients to the masters' in float32; to be called after each backward pass."""
+    def collect(self, span: slice = _ALL) -> None:
+        """Add the copy's gradients to the masters' in float32, all or this piece; after each backward pass."""
         if self._gradients is not None:
             own, masters = self._gradients
-            masters.add_(own.flat)
-            own.zero()
+            masters[span].add_(own.flat[span])
+            own.flat[span].zero_()
 
     def forget(self) -> None:
         """Drop the gradients that an aborted step has left in the copy."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from schemas.errors import InputError
 from trainer.optimise.gradients import FlatGradients
 from trainer.optimise.schedule import Schedule
+from trainer.ranks.buckets import BucketReducer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +106,11 @@ class Optimiser:
         }
         self._parameters = {name: [p for group in parts for p in group["params"]] for name, parts in groups.items()}
         never = {id(p) for p in unreached}
-        reached = {name: [p for p in self._parameters[name] if id(p) not in never] for name in ("head", "encoder")}
+        # The encoder's from its output to its input, as a backward pass completes them: ranks sum the first ones first.
+        order = {"head": self._parameters["head"], "encoder": [*parameters.plm, *parameters.pooling][::-1]}
+        reached = {name: [p for p in part if id(p) not in never] for name, part in order.items()}
         self.gradients = FlatGradients(reached, extra=EXTRA)
+        self.reducer: BucketReducer | None = None  # of the encoder's gradients, where there are several ranks
         self._optimisers: dict[str, Any] = {
             name: torch.optim.AdamW(parts, fused=True) for name, parts in groups.items() if parts
         }
@@ -115,9 +119,15 @@ class Optimiser:
         """Set the gradients of the step before to 0."""
         self.gradients.zero()
 
-    def due(self, *, update_encoder: bool) -> Tensor:
-        """The numbers that ranks sum in this step, flat: EXTRA ones, and the gradients of what the step updates."""
-        return self.gradients.up_to("encoder" if update_encoder else "head")
+    def begin_sums(self) -> None:
+        """Begin to sum over ranks the EXTRA numbers and the head's gradients, before the encoder's backward pass."""
+        if self.reducer is not None:
+            self.reducer.send(self.gradients.up_to("head"))
+
+    def finish_sums(self, *, update_encoder: bool) -> None:
+        """Complete these sums and, where the step updates the encoder, those of its gradients."""
+        if self.reducer is not None:
+            self.reducer.finish(buckets=update_encoder)
 
     def average(self, count: float, *, update_encoder: bool) -> Averaged:
         """Divide the gradients by the count and clip them.

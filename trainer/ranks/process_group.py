@@ -1,4 +1,4 @@
-"""The process group of a run: one all-reduce of sums per step, and the few other exchanges between ranks.
+"""The process group of a run: sums over ranks, and the few other exchanges between them.
 
 With one process nothing is sent and nothing changes.
 """
@@ -76,6 +76,21 @@ def sum_in_place(tensor: Tensor) -> None:
         _all_reduce(tensor)
 
 
+def begin_sum(tensor: Tensor) -> Callable[[], None]:
+    """Begin to sum the tensor over all ranks, in place. The result waits for the sum: on a GPU, its stream does.
+
+    There must be several ranks. Until then nothing may read or write the tensor.
+    """
+    with _naming_the_loss():
+        work = dist.all_reduce(tensor, async_op=True)
+
+    def wait() -> None:
+        with _naming_the_loss():
+            work.wait()
+
+    return wait
+
+
 def summed(numbers: Sequence[float]) -> list[float]:
     """Each number summed over all ranks; if ranks pass lists of different lengths, missing numbers count as 0."""
     if not _connected():
@@ -120,8 +135,14 @@ def _all_reduce(
     group: dist.ProcessGroup | None = None,
 ) -> None:
     """`group`: None = the group of all ranks' main threads."""
-    try:
+    with _naming_the_loss():
         dist.all_reduce(tensor, operation, group)
+
+
+@contextmanager
+def _naming_the_loss() -> Iterator[None]:
+    try:
+        yield
     except RuntimeError as error:  # each back end's error for a connection that is gone or timed out
         reason = str(error).splitlines()[0]
         raise RankLostError(
