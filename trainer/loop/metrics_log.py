@@ -111,7 +111,10 @@ class RunLog:
         return {"loss": loss, **figures, **asdict(totals), **drift}
 
     def timed(self, steps: Generator[PlannedStep, None, None]) -> Generator[PlannedStep, None, None]:
-        """The same steps; measures how long the loop waits for each. The first one ends the start."""
+        """The same steps; measures how long the loop waits for each. The first one ends the start.
+
+        On a GPU the wait is an upper bound: the host runs ahead, and waits while the device still works.
+        """
         self._switch("seconds")
         with closing(steps):
             while True:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint.files import Checkpoint
-from trainer.config import TrainConfig
 from trainer.cost.memory import OutOfMemoryError, free_cached, reporting_full_memory
 from trainer.cost.work import Lengths, WorkCounter, trained_shape
 from trainer.data.prefetch import prefetch
+from trainer.loop.advice import DRIFT_ADVICE, memory_advice, rate_advice
 from trainer.loop.metrics_log import RunLog
 from trainer.loop.parts import make_parts
 from trainer.loop.snapshot import Position, Snapshots, restore_parts
@@ -98,7 +98,10 @@ class Trainer:
     def epoch_steps(self, *, packed_steps: int | None = None) -> Generator[PlannedStep, None, None]:
         """The steps that are left of the present epoch, or its next `packed_steps`, planned ahead in the loader
         thread."""
-        return prefetch(self.made_steps(packed_steps=packed_steps), depth=self.config.run.plan_ahead)
+        steps = self.made_steps(packed_steps=packed_steps)
+        if self.device.type == "cuda":
+            steps = _on_gpu(torch.cuda.current_device(), steps)
+        return prefetch(steps, depth=self.config.run.plan_ahead)
 
     def made_steps(self, *, packed_steps: int | None = None) -> Iterator[PlannedStep]:
         """The same steps, made in this thread."""
@@ -223,24 +226,7 @@ class Trainer:
         return "; ".join(f"{self.directory.place_of(at.superblock)}, its batch {at.index}" for at in places)
 
 
-def memory_advice(config: TrainConfig) -> str:
-    """What to lower if memory does not suffice; `--resume auto` accepts all but the last, which makes another run."""
-    sizes = list(config.planner.chunk_sizes or ())
-    kept = "all" if config.run.kept_chunks is None else config.run.kept_chunks
-    return (
-        f"Resume with --resume auto and a lower run.kept_chunks (now {kept}; 0 keeps no graph and costs a third more "
-        f"work), which --run.auto-chunk finds by itself, or a lower planner.chunk_sizes (now {sizes}); or start again, "
-        f"in another --out, with a lower run.batches_per_step "
-        f"(now {config.run.batches_per_step}), with --init-from if there is a checkpoint"
-    )
-
-
-DRIFT_ADVICE = "Resume with --resume auto and run.drift_every_steps = 0, which skips that measurement"
-
-
-def rate_advice(config: TrainConfig) -> str:
-    """What to lower where a loss or a gradient is not finite."""
-    names = ("encoder_learning_rate", "learning_rate", "pooling_learning_rate")
-    rates = {name: getattr(config.optimiser, name) for name in names}
-    lower = ", ".join(f"optimiser.{name} (now {rate:g})" for name, rate in rates.items() if rate)
-    return f"Resume with --resume auto and a lower {lower}, or look at the batch."
+def _on_gpu(number: int, steps: Iterator[PlannedStep]) -> Iterator[PlannedStep]:
+    """The same steps; the thread that makes them pins memory for this GPU, not for the first one of the machine."""
+    torch.cuda.set_device(number)
+    yield from steps
