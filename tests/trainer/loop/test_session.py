@@ -22,8 +22,9 @@ from trainer.config import TrainConfig, changed_options, split_changes
 from trainer.cost.memory import OutOfMemoryError
 from trainer.encode.policies import Policy
 from trainer.eval.evaluate import NO_CHOICE
+from trainer.loop.advice import DRIFT_ADVICE, memory_advice, rate_advice
 from trainer.loop.session import TrainingSession, outline
-from trainer.loop.trainer import DRIFT_ADVICE, Trainer, memory_advice, rate_advice
+from trainer.loop.trainer import Trainer
 from trainer.optimise.optimiser import NonFiniteError
 from trainer.run_config import RunConfig
 
