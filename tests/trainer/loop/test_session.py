@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -256,8 +257,8 @@ class _Full:
         self.encode, self.graphs, self.held = trainer.table._encode, graphs, 0
         trainer.table._encode = self
 
-    def __call__(self, row_C: torch.Tensor) -> torch.Tensor:
-        output_CD = self.encode(row_C)
+    def __call__(self, tensors: Mapping[str, torch.Tensor], /) -> torch.Tensor:
+        output_CD = self.encode(tensors)
         if output_CD.requires_grad:
             if self.held == self.graphs:
                 self.held = 0
@@ -265,6 +266,9 @@ class _Full:
             self.held += 1
             output_CD.register_hook(self._freed)
         return output_CD
+
+    def backward(self, vector_CD: torch.Tensor, gradient_CD: torch.Tensor, *, last: bool) -> None:
+        self.encode.backward(vector_CD, gradient_CD, last=last)
 
     def _freed(self, gradient_CD: torch.Tensor) -> None:
         self.held -= 1
