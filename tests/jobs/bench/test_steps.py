@@ -99,7 +99,7 @@ def test_chunks_and_precision_are_those_that_training_chooses_for_the_device(tmp
     training = config.training(tmp_path)
     assert (training.planner.chunk_sizes, training.run.precision) == (None, "auto")
     assert replace(config, chunk_size=512).training(tmp_path).planner.chunk_sizes == (512, 128)
-    with pytest.raises(ValueError, match="--precision is 'half': use auto, float32, bfloat16"):
+    with pytest.raises(ValueError, match="--precision is 'half': use auto, native, float32, bfloat16"):
         replace(config, precision="half").training(tmp_path)
 
 
