@@ -56,8 +56,9 @@ def evaluate(
     with found_checkpoint(checkpoint) as named, process_group() as ranks, stage("evaluation"):
         quiet_unless_leader(ranks)
         saved, file, where = load_checkpoint(named.path.resolve()), out or figures_file(named), device_of(encode.device)
-        own: dict[str, Any] = {"store": store, "device": where, "precision": encode.precision, "ranks": ranks}
-        prepared = prepare_again(saved, read.packed(data), **own)
+        prepared = prepare_again(
+            saved, read.packed(data), store=store, device=where, precision=encode.precision, ranks=ranks
+        )
         catalogue = Catalogue.read(lake, prepared.directory.manifest) if lake else None
         inputs = EvaluationInputs(catalogue, read_truth(truth) if truth else None)
         found = score_checkpoint(prepared, saved, ranks, predict=predictions is not None)

@@ -20,7 +20,7 @@ from trainer.checkpoint.files import Checkpoint, ResumeError
 from trainer.checkpoint.rank_checks import check_full_arrays, check_planner, check_table
 from trainer.encode.cutting import IntArray
 from trainer.encode.plan import NEVER, PlannerState
-from trainer.encode.policies import Policy
+from trainer.encode.policies import WAITING_POLICIES, Policy
 from trainer.encode.vector_table import VectorTable
 from trainer.ranks.process_group import Ranks
 
@@ -62,7 +62,7 @@ def state_of_rank(checkpoint: Checkpoint, ranks: Ranks, policy: Policy, shape: t
     if saved == ranks.world:
         table = _table(checkpoint, ranks.rank, shape)
         return RankState(table, _planner(checkpoint, ranks.rank, table, shape), _random(checkpoint, ranks.rank))
-    if policy in ("accumulated", "carried"):
+    if policy in WAITING_POLICIES:
         raise ResumeError(
             f"the checkpoint is of {saved} processes, these are {ranks.world}, and {policy} keeps gradients waiting in "
             f"each: resume with {saved}"

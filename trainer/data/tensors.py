@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,11 +23,6 @@ class StepTensors:
     target_mask_BPK: Tensor
     prefix_BP: Tensor
     weight_BP: Tensor
-
-    @classmethod
-    def of(cls, batch: StepBatch, inverse_M: IntArray) -> StepTensors:
-        """CPU tensors of the batch; `inverse_M` as in `head_arrays`."""
-        return cls(**{name: torch.from_numpy(array) for name, array in head_arrays(batch, inverse_M).items()})
 
 
 def head_arrays(batch: StepBatch, inverse_M: IntArray) -> dict[str, NDArray[Any]]:

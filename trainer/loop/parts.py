@@ -22,7 +22,7 @@ from trainer.encode.vector_table import VectorTable
 from trainer.loop.staleness import StalenessWatch
 from trainer.loop.step import trained_parameters
 from trainer.loop.steps import optimiser_steps
-from trainer.model.encoder_input import ChunkArrays, Form
+from trainer.model.encoder_input import ChunkArrays
 from trainer.model.packed_rows import best_fit
 from trainer.optimise.compiled import inductor
 from trainer.optimise.finite import FiniteWatch
@@ -121,8 +121,7 @@ def _cutter(prepared: Prepared) -> Cutter:
 
 
 def _chunk_arrays(encode: StepEncoder, cutter: Cutter, chunk: Chunk) -> ChunkArrays:
-    form = cutter.form(chunk.rows_C)
-    return encode.arrays(chunk.rows_C, None if form is None else Form(*form), real=chunk.items)
+    return encode.arrays(chunk.rows_C, cutter.form(chunk.rows_C), real=chunk.items)
 
 
 def _shares(prepared: Prepared, ranks: Ranks) -> bool:

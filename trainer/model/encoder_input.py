@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.model.item_input import IntArray, ItemInput
-from trainer.model.packed_rows import PackedSegments, Packing, RowMaps, pack_rows
+from trainer.model.item_input import IntArray, ItemInput, Segments
+from trainer.model.packed_rows import PackedSegments, RowMaps, pack_rows
 
 
 class EncoderInput(NamedTuple):
@@ -27,12 +27,8 @@ class EncoderInput(NamedTuple):
     slot_CST: Tensor | None
 
 
-class Form(NamedTuple):
-    """The shape of a chunk's input: S segments of T tokens for each item, in R packed rows where items share rows."""
-
-    segments: int
-    tokens: int
-    rows: int | None = None
+# The shape of a chunk's input: S segments of T tokens for each item, in R packed rows where items share rows.
+Form = tuple[int, int, int | None]
 
 
 class Layout(NamedTuple):
@@ -66,12 +62,12 @@ def chunk_arrays(
 
     Rows after the first `real` are padding: their vectors are never read, and they take no room in packed rows.
     """
-    most, longest, packed_rows = form or Form(*items.shape(rows_C))
+    most, longest, packed_rows = form or (*items.shape(rows_C), None)
     segments = items.segments(rows_C, (most, longest))
     arrays: dict[str, NDArray[Any]] = {"mask_CST": segments.mask_CST, "segment_mask_CS": segments.segment_mask_CS}
     source_XT = np.arange(segments.token_CST.size).reshape(-1, longest)
     if layout.row_tokens:
-        packing = _packing(rows_C[:real], items, Form(most, longest, packed_rows), layout.width(items), len(rows_C))
+        packing = pack_rows(_lengths(segments, real), longest=longest, width=layout.width(items), rows=packed_rows)
         source_XT = np.maximum(packing.source_RW, 0)
         maps = RowMaps.of(packing.source_RW, segments=most, longest=longest)
         arrays |= {"slot_CST": packing.slot_CST, **maps.arrays()}
@@ -94,8 +90,9 @@ def chunk_arrays(
     return ChunkArrays(arrays, (rows, width))
 
 
-def _packing(rows_C: IntArray, items: ItemInput, form: Form, width: int, all_rows: int) -> Packing:
-    """The packing of `rows_C`, with places for `all_rows` items, the last of which are padding without a token."""
-    length_CS = np.zeros((all_rows, form.segments), np.int64)
-    length_CS[: len(rows_C)] = items.lengths(rows_C, form.segments)
-    return pack_rows(length_CS, longest=form.tokens, width=width, rows=form.rows)
+def _lengths(segments: Segments, real: int | None) -> NDArray[np.int64]:
+    """Tokens of each segment (C, S) as the masks show them; none of the items after the first `real`."""
+    length_CS: NDArray[np.int64] = segments.mask_CST.sum(axis=2) * segments.segment_mask_CS
+    if real is not None:
+        length_CS[real:] = 0
+    return length_CS

@@ -87,14 +87,6 @@ class ItemInput:
         token_CST = np.where(mask_CST, self._token_start_S1[segment_CS][:, :, None] + place_T, 0)
         return Segments(token_CST, mask_CST, real_CS | (np.arange(most) == 0), segment_CS)
 
-    def lengths(self, rows_C: IntArray, most: int) -> NDArray[np.int64]:
-        """Tokens of each of `most` segments of the rows (C, S); an item without segments has one of one token."""
-        real_CS = np.arange(most) < self.segments_V[rows_C][:, None]
-        segment_CS = np.where(real_CS, self._starts_V1[rows_C][:, None] + np.arange(most), 0)
-        length_CS = np.where(real_CS, self._lengths_S[segment_CS], 0)
-        length_CS[:, 0] = np.maximum(length_CS[:, 0], 1)
-        return np.asarray(length_CS, np.int64)
-
     def ids(self, token_X: IntArray) -> NDArray[np.int64]:
         """The token ids of these indexes of token values."""
         return np.asarray(self._table.token_values)[token_X].astype(np.int64)

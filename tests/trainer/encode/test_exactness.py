@@ -72,16 +72,16 @@ class Bench:
     def run(self, plan: Plan, batch: StepBatch, table: VectorTable) -> None:
         for parameter in self.parameters():
             parameter.grad = None
-        placed = self.placed(plan, batch)
+        placed, tensors = self.placed(plan, batch)
         table.refresh(placed)
-        self.head(table.read(placed), StepTensors.of(batch, plan.inverse_M)).backward()
+        self.head(table.read(placed), tensors).backward()
         table.backward_encoder(placed, batch.weight_sum)
         table.stage(placed, batch.weight_sum, FINITE)
         table.commit()
 
-    def placed(self, plan: Plan, batch: StepBatch) -> PlacedPlan:
+    def placed(self, plan: Plan, batch: StepBatch) -> tuple[PlacedPlan, StepTensors]:
         maker = StepMaker(lambda chunk: self.encode.arrays(chunk.rows_C, real=chunk.items))
-        return maker.made(plan, batch, count=1.0, completes=True).to(CPU)[0]
+        return maker.made(plan, batch, count=1.0, completes=True).to(CPU)
 
     def plain(self) -> Tensor:
         """End-to-end autograd, target by target, one item at a time, with nothing of encode/: the reference."""
@@ -172,7 +172,7 @@ def test_a_looked_up_vector_is_the_one_that_was_encoded(still: Bench) -> None:
         for parameter in still.encoder.parameters():
             parameter.mul_(1.5)
     second = planner.plan(5, [still.batch.ask_M])
-    placed = still.placed(second, still.batch)
+    placed, _ = still.placed(second, still.batch)
     table.refresh(placed)
     leaf = table.read(placed).detach()
     fresh = {int(slot) for chunk in second.encode for slot in chunk.slots}

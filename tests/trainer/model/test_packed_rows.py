@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from tests.packed import VOCABULARY, tiny_plm
 from trainer.exact.scene import random_tokens
 from trainer.model import packed_rows
-from trainer.model.encoder_input import Form, Layout, chunk_arrays
+from trainer.model.encoder_input import Layout, chunk_arrays
 from trainer.model.frozen import fill_store
 from trainer.model.item_input import ItemInput
 from trainer.model.packed_rows import PackedSegments, RowMaps, best_fit, pack_rows
@@ -108,9 +108,9 @@ def test_padding_of_a_chunk_takes_no_room_and_changes_no_vector(tmp_path: Path, 
     bare, padded = (chunk_arrays(rows, items, packed.layout, real=real) for real in (None, len(ROWS)))
     assert padded.computed == chunk_arrays(ROWS, items, packed.layout).computed
     assert padded.computed[0] < bare.computed[0]
-    form = Form(*items.shape(rows), rows=padded.computed[0] + 3)
-    found = chunk_arrays(rows, items, packed.layout, form, real=len(ROWS))
-    assert found.computed[0] == form.rows
+    packed_rows = padded.computed[0] + 3
+    found = chunk_arrays(rows, items, packed.layout, (*items.shape(rows), packed_rows), real=len(ROWS))
+    assert found.computed[0] == packed_rows
     tensors = {name: torch.from_numpy(array) for name, array in found.arrays.items()}
     vectors = packed.vectors(packed.given(tensors, items))
     assert (vectors[: len(ROWS)] - packed(ROWS, items)).abs().max() < 1e-12

@@ -19,7 +19,6 @@ from trainer.encode.chunks import chunks_of, seeded
 from trainer.encode.cutting import Cutter, Lengths, PackedForms, PaddedForms
 from trainer.exact.scene import random_tokens
 from trainer.loop.trainer import Trainer
-from trainer.model.encoder_input import Form
 from trainer.model.item_input import ItemInput
 from trainer.model.packed_rows import best_fit
 from trainer.model.text_encoder import TextEncoder, TextEncoderConfig
@@ -130,7 +129,7 @@ def test_each_shape_is_compiled_once_and_gives_the_vectors_as_written(
             form = cutter.form(chunk.rows_C)
             assert form is not None
             shapes.add((len(chunk.rows_C), form))
-            found = compiled.of_rows(chunk.rows_C, Form(*form), real=chunk.items)[: chunk.items]
+            found = compiled.of_rows(chunk.rows_C, form, real=chunk.items)[: chunk.items]
             assert (found - plain.of_rows(chunk.item_rows)).abs().max() < 1e-5
     assert 1 < len(graphs) == len(shapes) <= cutter.forms <= 8
 
